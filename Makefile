@@ -1,0 +1,49 @@
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+
+.PHONY: help setup system demo test check unit lint types format lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
+
+setup: .venv/.ready ## make .venv, and nothing else
+
+.venv/.ready: pyproject.toml requirements.lock tools/setup-python
+	@tools/setup-python
+
+system:
+	@tools/setup-system
+
+demo: system setup ## the main job, end to end, on real parts (root, Debian)
+	@$(BIN)/python -m testbed.demo --out build/demo
+
+test: system check ## every test, on real parts too (root, Debian)
+	@echo "test: the system tests, on a real Slurm, sshd and Prometheus"
+	@$(BIN)/pytest -q tests/system
+
+check: lint types unit ## lint, types and unit tests: no root, no daemons
+
+lint: setup
+	@echo "check: ruff"
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
+
+types: setup
+	@echo "check: mypy"
+	@$(BIN)/mypy
+
+unit: setup
+	@echo "check: unit tests"
+	@$(BIN)/pytest -q -n auto tests/unit
+
+format: setup ## let ruff mend what it can
+	@$(BIN)/ruff check --quiet --fix-only .
+	@$(BIN)/ruff format --quiet .
+
+lock: setup ## pin the newest versions that pyproject.toml allows
+	@$(BIN)/python -m pip --quiet install uv
+	@$(BIN)/uv pip compile --quiet --upgrade --no-header --no-annotate --extra test pyproject.toml -o requirements.lock
+
+clean: ## remove what the other targets made
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,1 @@
+"""esagent: makes a Slurm cluster elastic on Cloudlab."""

@@ -1,0 +1,1 @@
+"""The elastic-slice framework: knows neither Slurm, nor SSH, nor XML-RPC."""

@@ -1,0 +1,117 @@
+"""Calls that must not be repeated blindly: the intent first, and the manifest after any doubt."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import datetime
+
+import structlog
+
+from agent.core.errors import CloudlabError, LostReplyError, MalformedReplyError, UnreachableError
+from agent.core.model import Intent, IntentKind, Sliver
+from agent.core.policy import Settlement, settle_intents
+from agent.core.ports import Clock, IntentStore
+
+log = structlog.get_logger()
+
+
+class Intents:
+    """The intents in flight: those of the store, mirrored so that reading them costs nothing.
+
+    Raises:
+        LedgerError: from each method that writes; the mirror then is as the store.
+    """
+
+    def __init__(self, store: IntentStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._mirror = {(i.kind, i.cm, i.client_id): i for i in store.intents()}
+
+    def in_flight(self, kind: IntentKind | None = None, cm: str | None = None) -> tuple[Intent, ...]:
+        """Return intents, of one kind or all, at one CM or all."""
+        with self._lock:
+            return tuple(
+                i for i in self._mirror.values() if kind in {None, i.kind} and (cm is None or cm == i.cm)
+            )
+
+    def declare(self, kind: IntentKind, cm: str, client_ids: Iterable[str]) -> tuple[Intent, ...]:
+        """Write down what is about to be asked."""
+        now = self._clock.now()
+        intents = tuple(Intent(kind, cm, client_id, now) for client_id in client_ids)
+        self._store.add_intents(intents)
+        with self._lock:
+            self._mirror.update({(i.kind, i.cm, i.client_id): i for i in intents})
+        return intents
+
+    def strike(self, intents: Sequence[Intent]) -> None:
+        """Strike what is settled."""
+        if not intents:
+            return
+        self._store.remove_intents(intents)
+        with self._lock:
+            for intent in intents:
+                self._mirror.pop((intent.kind, intent.cm, intent.client_id), None)
+
+    def still_open(self, intents: Iterable[Intent]) -> tuple[Intent, ...]:
+        """Return those that are not settled."""
+        with self._lock:
+            return tuple(i for i in intents if (i.kind, i.cm, i.client_id) in self._mirror)
+
+    def settle(self, cm: str, present: Collection[str], now: datetime, patience: float) -> Settlement:
+        """Strike what a CM's manifest settles, and tell what that was."""
+        settlement = settle_intents(self.in_flight(cm=cm), present, now, patience=patience)
+        self.strike(settlement.done + settlement.void)
+        return settlement
+
+
+def carry_out(
+    intents: Intents,
+    asked: Sequence[Intent],
+    call: Callable[[], Sliver | None],
+    look: Callable[[], Sliver | None],
+    learn: Callable[[Sliver | None], None],
+) -> None:
+    """Make a call whose intents are written down, and find out what became of it.
+
+    Returns normally when all of it happened, whatever the reply was. What is still open after a doubtful
+    reply stays in flight: later manifests settle it.
+
+    Args:
+        intents: where ``asked`` is written.
+        asked: what the call asks for.
+        call: makes it; returns the new manifest.
+        look: reads the manifest.
+        learn: takes a manifest in, and settles intents by it.
+
+    Raises:
+        CloudlabError: it did not happen, or that cannot be told yet.
+    """
+    try:
+        sliver = call()
+    except UnreachableError:
+        intents.strike(asked)
+        raise
+    except CloudlabError as error:
+        log.info("a call did not end well; the manifest decides", error=str(error))
+        try:
+            seen = look()
+        except CloudlabError as second:
+            log.warning("the manifest cannot be read either; it is looked at again", error=str(second))
+            raise error from second
+        learn(seen)
+        left = intents.still_open(asked)
+        if not left:
+            return
+        if not is_doubtful(error):
+            intents.strike(left)
+        raise
+    learn(sliver)
+
+
+def is_doubtful(error: CloudlabError) -> bool:
+    """Tell whether a call that ended so may still take effect later."""
+    if isinstance(error, LostReplyError | MalformedReplyError):
+        return True
+    return type(error) is CloudlabError and error.code is None

@@ -1,0 +1,148 @@
+"""Asks CMs for machines: decides and writes intents in one piece, then calls."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from agent.core.errors import AlreadyExistsError, BadArgumentsError, ConfigError, InsufficientNodesError
+from agent.core.helper import ADDED_CLIENT_ID, AddArgs
+from agent.core.model import AdvertisedNode, IntentKind, ResourceValue
+from agent.core.placement import Placement
+from agent.core.ports import Clock
+from agent.core.request import request_client_ids
+from agent.core.slivers import Slivers
+
+
+class Asker(Protocol):
+    """What the manager gives: its decisions, its helper's answers, and what it knows."""
+
+    available: dict[str, tuple[AdvertisedNode, ...]]
+    resource_values: dict[str, ResourceValue]
+
+    def should_add_nodes(self, count: int = 0, cm: str | None = None) -> int | AddArgs | None:
+        """Decide."""
+
+    def create_rspec(self) -> str:
+        """Ask the helper for a request."""
+
+    def get_add_args(self, count: int = 1) -> AddArgs:
+        """Ask the helper for machines."""
+
+    def reserve_names(self, names: Any) -> object:
+        """Tell the helper which names are in use."""
+
+    def wake(self, *steps: str) -> None:
+        """Make steps due now."""
+
+    def tell(self, kind: str, subject: str, message: str, **data: object) -> None:
+        """Record an event."""
+
+    def note(self, text: str) -> None:
+        """Add to what this step decided."""
+
+
+class Growth:
+    """Makes slivers and adds machines. The caller holds the CM.
+
+    Deciding and writing intents is one piece over all CMs: two CMs that grow at the same time see each
+    other's intents, and the thresholds hold.
+    """
+
+    def __init__(self, asker: Asker, slivers: Slivers, placement: Placement, clock: Clock) -> None:
+        self._asker = asker
+        self._slivers = slivers
+        self._placement = placement
+        self._clock = clock
+        self._deciding = threading.Lock()
+
+    def create(self, cm: str, wanted: Callable[[str], bool]) -> None:
+        """Create a sliver with the helper's request.
+
+        Args:
+            cm: the CM; its manifest was just read and there is none.
+            wanted: asked once everything that could hinder it is out of the way.
+        """
+        with self._deciding:
+            if self._slivers.intents.in_flight(IntentKind.ADD, cm):
+                self._asker.note(f"no new sliver at {cm}: an earlier request may still take effect")
+                return
+            if self._is_paused(cm) or not wanted(cm):
+                return
+            self._reserve_names()
+            rspec = self._asker.create_rspec()
+            names = request_client_ids(rspec, cm)
+            if not names:
+                raise ConfigError(f"the helper's request asks for no machine at {cm}")
+            asked = self._slivers.intents.declare(IntentKind.ADD, cm, names)
+        self._asker.tell("create", cm, f"asks for a sliver with {', '.join(names)}")
+        try:
+            self._slivers.create(cm, rspec, asked)
+        except InsufficientNodesError as error:
+            self._pause(cm, str(error))
+        except AlreadyExistsError:
+            if not self._slivers.holds(cm):
+                raise
+        else:
+            self._placement.worked(cm, "")
+
+    def add(self, cm: str, count: int) -> None:
+        """Add as many machines as ``should_add_nodes`` says."""
+        if not self._slivers.holds(cm):
+            self._asker.note(f"no machine is added at {cm}: there is no sliver, or it was not read yet")
+            return
+        if self._is_paused(cm):
+            return
+        with self._deciding:
+            args = self._arguments(cm, self._asker.should_add_nodes(count, cm))
+            if not args:
+                return
+            asked = self._slivers.intents.declare(IntentKind.ADD, cm, args)
+        self._asker.tell("add", cm, f"asks for {len(args)} more: {', '.join(args)}")
+        try:
+            self._slivers.add(cm, args, asked)
+        except InsufficientNodesError as error:
+            self._pause(cm, str(error))
+        except BadArgumentsError:
+            # A machine that we named may have been taken by somebody else since the last reading.
+            self._asker.wake("update_available")
+            raise
+        else:
+            self._placement.worked(cm, "")
+
+    def _arguments(self, cm: str, wanted: int | AddArgs | None) -> AddArgs:
+        if not wanted:
+            return {}
+        self._reserve_names()
+        if isinstance(wanted, Mapping):
+            args = dict(wanted)
+        elif wanted < 0:
+            raise ConfigError(f"should_add_nodes: 0 or more is expected, not {wanted}")
+        else:
+            args = self._asker.get_add_args(int(wanted))
+        in_use = {name.lower() for name in self._slivers.names(cm)}
+        for name in args:
+            if not ADDED_CLIENT_ID.fullmatch(name):
+                raise ConfigError(f"client_id {name!r}: {ADDED_CLIENT_ID.pattern} is expected")
+            if name.lower() in in_use:
+                raise ConfigError(f"client_id {name!r} is in use at {cm}")
+        available = self._asker.available.get(cm)
+        placed = self._placement.place(cm, args, available, self._asker.resource_values, self._clock.now())
+        if len(placed) < len(args):
+            self._asker.note(f"{len(placed)} of {len(args)} machines at {cm} find a free one of their type")
+        return placed
+
+    def _reserve_names(self) -> None:
+        self._asker.reserve_names(self._slivers.names())
+
+    def _is_paused(self, cm: str) -> bool:
+        pause = self._placement.paused(cm, self._clock.now())
+        if pause is None:
+            return False
+        self._asker.note(f"nothing is asked of {cm} until {pause.until:%H:%M:%SZ}: {pause.reason}")
+        return True
+
+    def _pause(self, cm: str, reason: str) -> None:
+        pause = self._placement.pause(cm, "", self._clock.now(), reason)
+        self._asker.tell("insufficient", cm, f"nothing is asked until {pause.until:%H:%M:%SZ}: {reason}")

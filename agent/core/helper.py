@@ -1,0 +1,253 @@
+"""Helpers: what a slice is made of, and what is done when machines come and go.
+
+Names, parameters and defaults are those of ``elasticslice.managers.core``.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import structlog
+
+from agent.core.errors import CloudlabError, ConfigError
+from agent.core.ports import SliceServer
+from agent.core.request import RequestNode, build_request
+
+log = structlog.get_logger()
+
+ADDED_CLIENT_ID = re.compile(r"[-A-Za-z0-9_]{1,32}")
+"""What ``GeniCMV2 AddNodes`` takes as a client_id."""
+_PREFIX = re.compile(r"[A-Za-z][-A-Za-z0-9_]{0,21}")
+"""A letter first, since ProtoGENI returns a name of digits as a number; room for ten digits behind it."""
+_PRINTABLE = re.compile(r"[\x20-\x7e]*")
+_TARBALL = re.compile(r"[-\w./+:~]+", re.ASCII)
+MAX_STARTUP = 255
+MAX_TARBALLS = 1024
+
+AddArgs = dict[str, dict[str, Any]]
+"""client_id -> fields of ``GeniCMV2 AddNodes``, unescaped: diskimage, startup, tarballs, lans, node."""
+
+
+class ElasticSliceHelper:
+    """What a manager asks; subclass it to give a dynamic experiment its own request, nodes and clean-up."""
+
+    def __init__(self, server: SliceServer | None = None, config: Any = None) -> None:
+        self.server: Any = server
+        self.config: Any = config
+
+    def create_rspec(self) -> str:
+        """Return the request RSpec for a sliver that does not exist yet."""
+        raise NotImplementedError(f"{type(self).__name__} has no create_rspec")
+
+    def get_add_args(self, count: int = 1) -> AddArgs:
+        """Return ``count`` new machines: client_id -> fields of ``GeniCMV2 AddNodes``."""
+        raise NotImplementedError(f"{type(self).__name__} has no get_add_args")
+
+    def get_delete_commands(self, nodelist: Sequence[Any]) -> Sequence[str] | None:  # noqa: ARG002
+        """Return shell commands that clean these machines up; run one after the other in a child."""
+        return None
+
+    def handle_added_node(self, node: Mapping[str, Any], status: str) -> object:  # noqa: ARG002
+        """Take note that an added machine is ``ready`` or ``failed``; called once a machine.
+
+        Args:
+            node: ``client_id``, ``node_id``, ``cm``, ``sliver_id``, ``hardware_type``, ``address``,
+                ``hostname``, ``username``.
+            status: ``ready`` or ``failed``.
+        """
+        return None
+
+    def handle_deleted_node(self, node: Mapping[str, Any]) -> object:  # noqa: ARG002
+        """Take note that a machine is gone; called once a machine."""
+        return None
+
+    def reserve_names(self, names: Iterable[str]) -> object:  # noqa: ARG002
+        """Take note of client_ids in use: a manager tells what manifests and intents hold."""
+        return None
+
+
+class SimpleElasticSliceHelper(ElasticSliceHelper):
+    """Equal raw PCs, all in the same LANs.
+
+    Args:
+        server: read for names in use when no manager tells them; None to trust ``reserve_names``.
+        config: kept for subclasses.
+        num_pcs: machines in the first request.
+        image_urn: disk image; None for the site's default.
+        num_lans: LANs that every machine is in.
+        multiplex_lans: let LANs share interfaces as tagged VLANs.
+        tarballs: URLs, unpacked at ``/``.
+        startup_command: run at each boot; None for none.
+        nodetype: hardware type of the first request; machines added later have their type from the manager,
+            which picks physical machines.
+        node_prefix: machines are called PREFIX-1, PREFIX-2, ...
+        lan_prefix: LANs are called PREFIX0, PREFIX1, ...
+
+    Raises:
+        ConfigError: a value that ``AddNodes`` would refuse; the message names it.
+    """
+
+    def __init__(
+        self,
+        server: SliceServer | None = None,
+        config: Any = None,
+        num_pcs: int = 1,
+        image_urn: str | None = None,
+        num_lans: int = 0,
+        multiplex_lans: bool = False,
+        tarballs: Sequence[str] = [],
+        startup_command: str | None = None,
+        nodetype: str | None = None,
+        node_prefix: str = "node",
+        lan_prefix: str = "lan",
+    ) -> None:
+        if not hasattr(self, "server"):
+            # Where a manager stands behind this class and was set up first, it keeps its own arguments.
+            super().__init__(server, config)
+        _check("node_prefix", node_prefix, _PREFIX)
+        _check("lan_prefix", lan_prefix, _PREFIX)
+        _check("startup_command", startup_command or "", _PRINTABLE)
+        for url in tarballs:
+            _check("tarballs", url, _TARBALL)
+        if len(startup_command or "") > MAX_STARTUP:
+            raise ConfigError(f"startup_command: at most {MAX_STARTUP} characters are expected")
+        if sum(map(len, tarballs)) + len(tarballs) > MAX_TARBALLS:
+            raise ConfigError(f"tarballs: at most {MAX_TARBALLS} characters together are expected")
+        if num_pcs < 0 or num_lans < 0:
+            raise ConfigError(f"num_pcs and num_lans: 0 or more is expected, not {num_pcs} and {num_lans}")
+        self.num_pcs = num_pcs
+        self.image_urn = image_urn
+        self.num_lans = num_lans
+        self.multiplex_lans = multiplex_lans
+        self.tarballs = list(tarballs)
+        self.startup_command = startup_command
+        self.request_type = nodetype
+        self.node_prefix = node_prefix
+        self.lan_prefix = lan_prefix
+        self._names: set[str] = set()
+        self._names_told = False
+        self._names_lock = threading.Lock()
+
+    def create_rspec(self) -> str:
+        """Write a request for ``num_pcs`` machines with names that nobody had."""
+        nodes = [
+            RequestNode(
+                client_id=name,
+                image_urn=self.image_urn or "",
+                hardware_type=self.request_type or "",
+                tarballs=tuple(self.tarballs),
+                startup_command=self.startup_command or "",
+            )
+            for name in self._new_names(self.num_pcs)
+        ]
+        return build_request(nodes, self._lans(), multiplex_lans=self.multiplex_lans)
+
+    def get_add_args(self, count: int = 1) -> AddArgs:
+        """Return ``count`` machines with names that no manifest, no intent and no earlier call had."""
+        return {name: self._fields() for name in self._new_names(count)}
+
+    def get_delete_commands(self, nodelist: Sequence[Any]) -> Sequence[str]:  # noqa: ARG002
+        """Return none: nothing is on such a machine that has to be cleaned up."""
+        return []
+
+    def reserve_names(self, names: Iterable[str]) -> None:
+        """Never give these client_ids out."""
+        with self._names_lock:
+            self._names_told = True
+            # ``AddNodes`` refuses names that differ only in case.
+            self._names.update(name.lower() for name in names)
+
+    def _fields(self) -> dict[str, Any]:
+        fields: dict[str, Any] = {}
+        if self.image_urn:
+            fields["diskimage"] = self.image_urn
+        if self.startup_command:
+            fields["startup"] = self.startup_command
+        if self.tarballs:
+            fields["tarballs"] = list(self.tarballs)
+        if self.num_lans:
+            fields["lans"] = self._lans()
+        return fields
+
+    def _lans(self) -> list[str]:
+        return [f"{self.lan_prefix}{n}" for n in range(self.num_lans)]
+
+    def _new_names(self, count: int) -> list[str]:
+        if not self._names_told and self.server is not None:
+            self._ask_for_names()
+        with self._names_lock:
+            prefix = f"{self.node_prefix}-".lower()
+            taken = (name.removeprefix(prefix) for name in self._names if name.startswith(prefix))
+            last = max((int(n) for n in taken if n.isascii() and n.isdecimal() and len(n) <= 9), default=0)
+            names = [f"{self.node_prefix}-{n}" for n in range(last + 1, last + 1 + count)]
+            self._names.update(name.lower() for name in names)
+        return names
+
+    def _ask_for_names(self) -> None:
+        for cm in self.server.cms:
+            try:
+                sliver = self.server.find_sliver(cm)
+            except CloudlabError as error:
+                # A clash is impossible at the CM that is asked for machines: it has to be readable for that.
+                log.warning("names in use at a CM are not known", cm=cm, error=str(error))
+                continue
+            with self._names_lock:
+                self._names.update(node.client_id.lower() for node in (sliver.nodes if sliver else ()))
+
+
+class PluginElasticSliceHelper(ElasticSliceHelper):
+    """Hands every question to the helper that ``set_helper`` gave.
+
+    Raises:
+        ConfigError: from each method, while no helper is set.
+    """
+
+    def __init__(
+        self,
+        server: SliceServer | None = None,
+        config: Any = None,
+        helper: ElasticSliceHelper | None = None,
+    ) -> None:
+        ElasticSliceHelper.__init__(self, server, config)
+        self.helper = helper
+
+    def set_helper(self, helper: ElasticSliceHelper) -> None:
+        """Use this helper from now on."""
+        self.helper = helper
+
+    def create_rspec(self) -> str:
+        """Ask the helper."""
+        return self._asked().create_rspec()
+
+    def get_add_args(self, count: int = 1) -> AddArgs:
+        """Ask the helper."""
+        return self._asked().get_add_args(count)
+
+    def get_delete_commands(self, nodelist: Sequence[Any]) -> Sequence[str] | None:
+        """Ask the helper."""
+        return self._asked().get_delete_commands(nodelist)
+
+    def handle_added_node(self, node: Mapping[str, Any], status: str) -> object:
+        """Tell the helper."""
+        return self._asked().handle_added_node(node, status)
+
+    def handle_deleted_node(self, node: Mapping[str, Any]) -> object:
+        """Tell the helper."""
+        return self._asked().handle_deleted_node(node)
+
+    def reserve_names(self, names: Iterable[str]) -> object:
+        """Tell the helper."""
+        return self._asked().reserve_names(names)
+
+    def _asked(self) -> ElasticSliceHelper:
+        if self.helper is None:
+            raise ConfigError(f"{type(self).__name__} has no helper: call set_helper first")
+        return self.helper
+
+
+def _check(name: str, value: str, pattern: re.Pattern[str]) -> None:
+    if not pattern.fullmatch(value):
+        raise ConfigError(f"{name}: {pattern.pattern} is expected, not {value!r}")

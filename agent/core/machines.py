@@ -1,0 +1,140 @@
+"""What is known of our machines, kept up to date from manifests and statuses. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from agent.core.model import NodeStatus, Sliver, SliverNode, SliverStatus
+from agent.core.policy import judge_boot
+
+
+@dataclass
+class Machine:
+    """One machine, from its first manifest to its last."""
+
+    node: SliverNode
+    since: datetime
+    """When it was asked for; when it was first seen, where nobody remembers."""
+    fate: str = ""
+    """``ready`` or ``failed`` once that is settled; it is settled once."""
+    reason: str = ""
+    missing: int = 0
+    """Manifests in a row that lacked it."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What a manifest changed."""
+
+    new: tuple[SliverNode, ...]
+    gone: tuple[SliverNode, ...]
+    missing: tuple[SliverNode, ...]
+    """Not in this manifest, and nobody said why: gone if the next ones lack them too."""
+
+
+class MachineBook:
+    """Machines by CM. Not thread-safe: its owner holds a lock.
+
+    Attributes:
+        slivers: CM -> what the last good read said (None: it holds nothing); no key while it was never read.
+        statuses: CM -> the last good ``SliverStatus``.
+    """
+
+    def __init__(self) -> None:
+        self.slivers: dict[str, Sliver | None] = {}
+        self.statuses: dict[str, SliverStatus] = {}
+        self._machines: dict[str, dict[str, Machine]] = {}
+
+    def observe(
+        self,
+        cm: str,
+        sliver: Sliver | None,
+        *,
+        now: datetime,
+        asked: Mapping[str, datetime],
+        announced: Callable[[SliverNode], bool],
+        sightings: int,
+    ) -> Changes:
+        """Take in a manifest that was read without fault.
+
+        Args:
+            cm: the CM.
+            sliver: what it holds for us; None for nothing.
+            now: when it was read.
+            asked: client_id -> when it was asked for.
+            announced: tells whether a machine's leaving surprises nobody.
+            sightings: manifests in a row that must lack any other machine before it counts as gone.
+        """
+        self.slivers[cm] = sliver
+        if sliver is None:
+            self.statuses.pop(cm, None)
+        known = self._machines.setdefault(cm, {})
+        present = {_key(node): node for node in (sliver.nodes if sliver else ())}
+        in_place = {n.client_id for n in present.values()} | {n.node_id for n in present.values()}
+        gone: list[SliverNode] = []
+        missing: list[SliverNode] = []
+        for key in [k for k in known if k not in present]:
+            machine = known[key]
+            machine.missing += 1
+            node = machine.node
+            replaced = node.client_id in in_place or node.node_id in in_place
+            if replaced or announced(node) or machine.missing >= sightings:
+                del known[key]
+                gone.append(node)
+            else:
+                missing.append(node)
+        new: list[SliverNode] = []
+        for key, node in present.items():
+            if key in known:
+                known[key].node, known[key].missing = node, 0
+            else:
+                known[key] = Machine(node, asked.get(node.client_id, now))
+                new.append(node)
+        return Changes(tuple(new), tuple(gone), tuple(missing))
+
+    def judge(self, status: SliverStatus, now: datetime, boot_timeout: float) -> tuple[Machine, ...]:
+        """Take in a status that was read now; return the machines whose fate it settled."""
+        self.statuses[status.cm] = status
+        entries = {entry.sliver_id or entry.client_id: entry for entry in status.nodes}
+        settled = []
+        for key, machine in self._machines.get(status.cm, {}).items():
+            if machine.fate or machine.missing:
+                continue
+            verdict = judge_boot(entries.get(key), machine.since, now, boot_timeout)
+            if verdict.status:
+                machine.fate, machine.reason = verdict.status, verdict.reason
+                settled.append(machine)
+        return tuple(settled)
+
+    def give_up(self, cm: str, client_id: str, reason: str) -> Machine | None:
+        """Settle a machine as failed, even a ready one; None where it is unknown or failed before."""
+        for machine in self._machines.get(cm, {}).values():
+            if machine.node.client_id == client_id and machine.fate != "failed":
+                machine.fate, machine.reason = "failed", reason
+                return machine
+        return None
+
+    def held(self, cm: str | None = None) -> tuple[SliverNode, ...]:
+        """Return the machines in the last manifests, of one CM or of all."""
+        slivers = self.slivers.values() if cm is None else [self.slivers.get(cm)]
+        return tuple(node for sliver in slivers if sliver for node in sliver.nodes)
+
+    def with_fate(self, fate: str, cm: str | None = None) -> tuple[SliverNode, ...]:
+        """Return the machines of this fate ("" for those that are still starting)."""
+        books = self._machines.values() if cm is None else [self._machines.get(cm, {})]
+        return tuple(m.node for book in books for m in book.values() if m.fate == fate and not m.missing)
+
+    def has_missing(self, cm: str) -> bool:
+        """Tell whether the last manifest of a CM lacked a machine that is not gone yet."""
+        return any(machine.missing for machine in self._machines.get(cm, {}).values())
+
+    def status_of(self, node: SliverNode) -> NodeStatus | None:
+        """Return a machine's entry in the last status; None where there is none."""
+        status = self.statuses.get(node.cm)
+        return next((e for e in status.nodes if e.sliver_id == node.sliver_id), None) if status else None
+
+
+def _key(node: SliverNode) -> str:
+    return node.sliver_id or node.client_id

@@ -1,0 +1,201 @@
+"""Plain values that the parts of the agent pass to each other. No I/O.
+
+Absolute times are timezone-aware UTC datetimes in whole seconds where they come from Cloudlab; durations are
+float seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+@dataclass(frozen=True)
+class SliverNode:
+    """One machine that a CM holds for our slice, as the manifest tells it."""
+
+    client_id: str
+    node_id: str
+    cm: str
+    """URN of the CM."""
+    sliver_id: str
+    """The key of this machine in the details of ``SliverStatus``; a machine added again gets a new one."""
+    hardware_type: str = ""
+    address: str = ""
+    """Control IPv4 address; "" where the manifest has none."""
+    hostname: str = ""
+    """Where to log in; "" where the manifest has none."""
+    username: str = ""
+    """The first login of the manifest; "" where no keys were given."""
+
+
+@dataclass(frozen=True)
+class Sliver:
+    """What one CM holds for our slice."""
+
+    cm: str
+    urn: str
+    expires: datetime | None
+    nodes: tuple[SliverNode, ...]
+    manifest: str = field(repr=False)
+
+    def node(self, client_id: str) -> SliverNode | None:
+        """Find a machine by its client_id."""
+        return next((n for n in self.nodes if n.client_id == client_id), None)
+
+
+@dataclass(frozen=True)
+class NodeStatus:
+    """One machine's entry in ``SliverStatus``."""
+
+    client_id: str
+    node_id: str
+    sliver_id: str
+    state: str
+    status: str
+    error: str = ""
+    rawstate: str = ""
+    execute_status: int | None = None
+    """Exit status of the startup command once it has ended."""
+
+    @property
+    def ready(self) -> bool:
+        """Ready for use: status alone may be left over from the machine's previous user."""
+        return self.state == "started" and self.status == "ready"
+
+    @property
+    def failed(self) -> bool:
+        """The CM has given this machine up."""
+        return self.status in {"failed", "broken", "canceled"}
+
+
+@dataclass(frozen=True)
+class SliverStatus:
+    """A reply of ``SliverStatus``."""
+
+    cm: str
+    state: str
+    status: str
+    error: str
+    nodes: tuple[NodeStatus, ...]
+
+
+@dataclass(frozen=True)
+class AdvertisedNode:
+    """A machine in a CM's advertisement that can be borrowed whole."""
+
+    node_id: str
+    cm: str
+    hardware_types: tuple[str, ...]
+    available: bool
+
+
+@dataclass(frozen=True)
+class ResourceValue:
+    """How much Cloudlab wants a machine: 0 (not) to 1 (it wants it back soon)."""
+
+    node_id: str
+    value: float
+    received: datetime
+    client_id: str = ""
+
+
+@dataclass(frozen=True)
+class Revocation:
+    """Cloudlab's announced taking-back of a machine."""
+
+    node_id: str
+    client_id: str
+    deadline: datetime
+    noticed: datetime
+    """When the first notice came."""
+    last_notice: datetime
+    releasable: bool = False
+    """Nothing is left on the machine: the next reply tells Cloudlab that it may take it."""
+
+
+@dataclass(frozen=True)
+class AdminDrain:
+    """An administrator's wish that a machine be emptied and kept."""
+
+    node_id: str
+    reason: str
+    who: str
+    since: datetime
+    deadline: datetime | None = None
+    """None lets every job run to its end."""
+
+
+class IntentKind(StrEnum):
+    """A call whose reply may be lost."""
+
+    ADD = "add"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True)
+class Intent:
+    """A machine that we have asked a CM to add or delete, written down before the call."""
+
+    kind: IntentKind
+    cm: str
+    client_id: str
+    asked: datetime
+
+
+@dataclass(frozen=True)
+class Event:
+    """One decision or act, with its reason in words."""
+
+    time: datetime
+    kind: str
+    """A word from a closed set, such as ``add`` or ``drain``."""
+    subject: str
+    """What it is about: a node_id, a CM, or "" for the whole agent."""
+    message: str
+    data: Mapping[str, object] = field(default_factory=dict)
+
+
+class NodeState(StrEnum):
+    """Where a machine is in its life."""
+
+    REQUESTED = "requested"
+    BOOTING = "booting"
+    READY = "ready"
+    JOINED = "joined"
+    DRAINING = "draining"
+    DRAINED = "drained"
+    RELEASED = "released"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class NodeView:
+    """One machine of ours as people and programs are shown it."""
+
+    node: str
+    """Node name in Slurm; the client_id until the machine has a node_id."""
+    node_id: str
+    client_id: str
+    cm: str
+    state: NodeState
+    value: float | None = None
+    weight: int | None = None
+    due: datetime | None = None
+    """Deadline of its revocation or drain."""
+
+
+@dataclass(frozen=True)
+class AgentView:
+    """What the agent knows at one moment, from memory."""
+
+    nodes: tuple[NodeView, ...]
+    wanted: int
+    """How many more machines the queue wants."""
+    slice_expires: datetime | None
+    sliver_expires: Mapping[str, datetime]
+    """CM URN -> until when it lasts there."""
+    last_success: Mapping[str, datetime]
+    """Step -> when it last went well."""

@@ -1,0 +1,107 @@
+"""Items of Cloudlab's ``nodelist``, checked one by one where they enter. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from agent.core.model import ResourceValue
+
+NODE_ID = re.compile(r"[A-Za-z0-9][-A-Za-z0-9._]{0,62}")
+"""A physical name, as strict as a host name: it reaches Slurm and command lines."""
+CLIENT_ID = re.compile(r"[A-Za-z0-9_][-A-Za-z0-9._]{0,62}")
+"""What a request RSpec may call a machine; wider than ``AddNodes`` takes, for slices made by others."""
+MAX_WAIT = 366 * 86400.0
+"""Seconds; a countdown beyond it is a fault of the sender, not a plan."""
+
+_LARGEST_NAME = 10**18
+
+
+class BadItemError(ValueError):
+    """One item of a ``nodelist`` that is not what the call defines; the message says what was expected."""
+
+
+@dataclass(frozen=True)
+class Notice:
+    """One item of ``NotifyDeletePending`` or ``NotifyDeleteComplete``."""
+
+    node_id: str
+    client_id: str
+    wait: float
+    """Seconds that Cloudlab will still wait; 0 in a completion."""
+
+
+def read_names(item: object) -> tuple[str, str]:
+    """Return (node_id, client_id) of an item; client_id "" where it has none.
+
+    Servers type text by its content (ProtoGENI's ``Frontier``), so a machine called ``12`` comes as a number.
+
+    Raises:
+        BadItemError: not a struct, or a name that is missing or outside its pattern.
+    """
+    if not isinstance(item, Mapping):
+        raise BadItemError(f"a struct is expected, not {_show(item)}")
+    return _name(item, "node_id", NODE_ID), _name(item, "client_id", CLIENT_ID, needed=False)
+
+
+def read_value(item: object, now: datetime) -> ResourceValue:
+    """Read an item of ``SetResourceValues``.
+
+    Raises:
+        BadItemError: a bad name, or a value that is not a number from 0 to 1.
+    """
+    node_id, client_id = read_names(item)
+    assert isinstance(item, Mapping)
+    value = _number(item, "value", 1.0)
+    return ResourceValue(node_id=node_id, value=value, received=now, client_id=client_id)
+
+
+def read_pending(item: object) -> Notice:
+    """Read an item of ``NotifyDeletePending``.
+
+    Raises:
+        BadItemError: a bad name, or a max_wait_time that is not a number of seconds from 0 to ``MAX_WAIT``.
+    """
+    node_id, client_id = read_names(item)
+    assert isinstance(item, Mapping)
+    return Notice(node_id, client_id, _number(item, "max_wait_time", MAX_WAIT))
+
+
+def read_complete(item: object) -> Notice:
+    """Read an item of ``NotifyDeleteComplete``, whose max_wait_time means nothing any more.
+
+    Raises:
+        BadItemError: a bad name.
+    """
+    return Notice(*read_names(item), wait=0.0)
+
+
+def _name(item: Mapping[object, object], key: str, pattern: re.Pattern[str], *, needed: bool = True) -> str:
+    value = item.get(key)
+    if not needed and (value is None or value == ""):
+        return ""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _LARGEST_NAME:
+        value = str(value)
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise BadItemError(f"{key}: a name of {pattern.pattern} is expected, not {_show(value)}")
+    return value
+
+
+def _number(item: Mapping[object, object], key: str, most: float) -> float:
+    value = item.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BadItemError(f"{key}: a number is expected, not {_show(value)}")
+    # Not a number compares as outside, too.
+    if not 0 <= value <= most:
+        raise BadItemError(f"{key}: 0 to {most:g} is expected, not {_show(value)}")
+    return float(value)
+
+
+def _show(value: object) -> str:
+    try:
+        return ascii(value)[:80]
+    except ValueError:
+        # Python writes no integer of more than 4300 digits.
+        return "a huge number"

@@ -1,0 +1,105 @@
+"""Which machines to ask for: physical ones of a type, and no type that failed us just now."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from agent.core.config import CycleSettings
+from agent.core.helper import AddArgs
+from agent.core.model import AdvertisedNode, ResourceValue
+from agent.core.policy import Backoff, Share, choose_machines, lengthen
+
+
+class Placement:
+    """Remembers which types at which CMs are left alone for a while. Thread-safe.
+
+    Args:
+        settings: how long.
+        nodetype: hardware type of every machine; None for any.
+    """
+
+    def __init__(self, settings: CycleSettings, nodetype: str | None) -> None:
+        self._settings = settings
+        self._nodetype = nodetype
+        self._lock = threading.Lock()
+        self._pauses: dict[tuple[str, str], Backoff] = {}
+
+    def pause(self, cm: str, hardware_type: str, now: datetime, reason: str) -> Backoff:
+        """Leave a type alone that did not boot, or ("") a CM that had no machines; longer each time."""
+        key = (cm, hardware_type)
+        with self._lock:
+            old = self._pauses.get(key)
+            if old is not None and now < old.until:
+                return old
+            self._pauses[key] = lengthen(
+                old, now, reason, first=self._settings.type_backoff, limit=self._settings.type_backoff_limit
+            )
+            return self._pauses[key]
+
+    def worked(self, cm: str, hardware_type: str) -> None:
+        """Forget the pauses of a type that just booted, or ("") of a CM that just gave machines."""
+        with self._lock:
+            self._pauses.pop((cm, hardware_type), None)
+
+    def paused(self, cm: str, now: datetime) -> Backoff | None:
+        """Return the pause that holds up every machine at this CM; None where some may be asked for."""
+        with self._lock:
+            pauses = [self._pauses.get((cm, ""))]
+            if self._nodetype is not None:
+                pauses.append(self._pauses.get((cm, self._nodetype)))
+        return next((p for p in pauses if p is not None and now < p.until), None)
+
+    def avoided(self, cm: str, now: datetime) -> frozenset[str]:
+        """Return the hardware types that are not to be asked for at this CM."""
+        with self._lock:
+            return frozenset(t for (c, t), p in self._pauses.items() if t and c == cm and now < p.until)
+
+    def place(
+        self,
+        cm: str,
+        args: AddArgs,
+        available: Sequence[AdvertisedNode] | None,
+        values: Mapping[str, ResourceValue],
+        now: datetime,
+    ) -> AddArgs:
+        """Name a physical machine for each new one where the type matters; drop what finds none.
+
+        Args:
+            cm: the CM.
+            args: client_id -> fields of ``GeniCMV2 AddNodes``; one that names its ``node`` stays as it is.
+            available: the free machines; None where they are not known.
+            values: node_id -> resource value.
+            now: time.
+        """
+        avoid = self.avoided(cm, now)
+        if self._nodetype is None and not avoid:
+            return args
+        named = {fields["node"] for fields in args.values() if "node" in fields}
+        fitting = choose_machines(
+            (n for n in available or () if n.node_id not in named),
+            len(args),
+            nodetype=self._nodetype,
+            avoid_types=avoid,
+            values=values,
+        )
+        free = iter(fitting)
+        placed: AddArgs = {}
+        for client_id, fields in args.items():
+            if "node" in fields:
+                placed[client_id] = fields
+            elif (node_id := next(free, None)) is not None:
+                placed[client_id] = {**fields, "node": node_id}
+        return placed
+
+    def share(
+        self, everything: Sequence[AdvertisedNode] | None, available: Sequence[AdvertisedNode] | None
+    ) -> Share | None:
+        """Count the free machines among all that fit; None where either is not known."""
+        if everything is None or available is None:
+            return None
+        return Share(self._count(available), self._count(everything))
+
+    def _count(self, nodes: Sequence[AdvertisedNode]) -> int:
+        return sum(1 for n in nodes if self._nodetype is None or self._nodetype in n.hardware_types)

@@ -1,0 +1,158 @@
+"""What the framework asks of the outside: each part is given to it, none is built by it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+from agent.core.model import AdvertisedNode, Event, Intent, Revocation, Sliver, SliverStatus
+
+
+class Clock(Protocol):
+    """Time, so that tests can set it."""
+
+    def now(self) -> datetime:
+        """Return the wall-clock time in UTC."""
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back."""
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> datetime:
+        """Return the wall-clock time in UTC."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back."""
+        return time.monotonic()
+
+
+class SliceServer(Protocol):
+    """Our slice at Cloudlab: the SA and the CMs, with identity, credentials and retries behind it.
+
+    Every method raises a subclass of ``CloudlabError``.
+    """
+
+    @property
+    def slice_urn(self) -> str:
+        """URN of the slice that the agent keeps."""
+
+    @property
+    def cms(self) -> Sequence[str]:
+        """URNs of the CMs, in order of preference."""
+
+    @property
+    def email(self) -> str:
+        """Mail address in the user's certificate; "" if it has none."""
+
+    def find_slice(self) -> datetime | None:
+        """Return until when the slice lasts at the SA, or None when there is no such slice."""
+
+    def create_slice(self, expires: datetime) -> datetime:
+        """Register the slice; return until when it lasts."""
+
+    def renew_slice(self, expires: datetime) -> datetime:
+        """Extend the slice at the SA; return the granted time. Renew here before any CM."""
+
+    def find_sliver(self, cm: str) -> Sliver | None:
+        """Read the manifest without taking a lock (``Resolve``); None when this CM holds nothing for us."""
+
+    def create_sliver(self, cm: str, rspec: str) -> Sliver:
+        """Ask for a first set of machines with a request RSpec."""
+
+    def renew_sliver(self, cm: str, expires: datetime) -> datetime:
+        """Extend the sliver; return the granted time, which may be less than asked."""
+
+    def delete_sliver(self, cm: str) -> None:
+        """Give every machine of this CM back and wait until the CM holds nothing for us."""
+
+    def sliver_status(self, cm: str) -> SliverStatus | None:
+        """Return the state of each machine; None when this CM holds nothing for us. Takes the slice lock."""
+
+    def add_nodes(self, cm: str, nodes: Mapping[str, Mapping[str, object]]) -> Sliver:
+        """Add machines: client_id -> fields of ``GeniCMV2 AddNodes``. All or nothing; not idempotent."""
+
+    def delete_nodes(self, cm: str, client_ids: Sequence[str]) -> Sliver:
+        """Give machines back. All or nothing; not idempotent."""
+
+    def discover(self, cm: str, *, available: bool) -> tuple[AdvertisedNode, ...]:
+        """List the CM's machines that can be borrowed whole: only the free ones, or all."""
+
+
+class IntentStore(Protocol):
+    """Where intents survive a crash."""
+
+    def add_intents(self, intents: Sequence[Intent]) -> None:
+        """Write intents down; a repeat of the same (kind, cm, client_id) replaces the older one."""
+
+    def remove_intents(self, intents: Sequence[Intent]) -> None:
+        """Strike intents that are settled."""
+
+    def intents(self) -> tuple[Intent, ...]:
+        """Return the intents in flight, oldest first."""
+
+
+class RevocationStore(Protocol):
+    """Where revocations survive a restart, so that none is forgotten and no deadline begins anew."""
+
+    def put_revocation(self, revocation: Revocation) -> None:
+        """Store one; a repeat of the same node_id replaces the older one."""
+
+    def remove_revocation(self, node_id: str) -> None:
+        """Forget one; no error where there is none."""
+
+    def revocations(self) -> Sequence[Revocation]:
+        """Return what is stored, earliest deadline first."""
+
+
+class EventSink(Protocol):
+    """Where decisions and acts are told."""
+
+    def record(self, event: Event) -> None:
+        """Take one event; never raises."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """A machine that commands run on over SSH."""
+
+    name: str
+    """Our word for it in logs and results, such as its node_id."""
+    address: str
+    username: str
+    port: int = 22
+
+
+@dataclass(frozen=True)
+class HostResult:
+    """What became of the commands on one machine."""
+
+    host: Host
+    output: str
+    """What the commands printed, both streams, cut to a bounded size."""
+    error: str = ""
+    """Why the series stopped early: which command, and its status, time limit or connection fault."""
+
+    @property
+    def ok(self) -> bool:
+        """Every command ended with status 0."""
+        return not self.error
+
+
+class RemoteShell(Protocol):
+    """Runs commands on many machines at once, with time limits."""
+
+    def run(self, commands: Mapping[Host, Sequence[str]], *, timeout: float) -> Mapping[Host, HostResult]:
+        """Run each machine's commands in order, all machines side by side; a fault ends that machine's.
+
+        ``timeout`` bounds the whole in seconds. Never raises for a machine: each gets its result.
+        """
+
+    def forget(self, host: Host) -> None:
+        """Drop the machine's known host key: it was given back, and comes again with another."""

@@ -1,0 +1,52 @@
+"""Keeps the store of revocations in step with memory, away from the calls that Cloudlab makes."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Protocol
+
+from agent.core.model import Revocation
+from agent.core.ports import RevocationStore
+
+
+class Notified(Protocol):
+    """Who has the revocations."""
+
+    rlock: Any
+    revocations: dict[str, Revocation]
+
+
+class RevocationMemory:
+    """What the store holds, and how it follows.
+
+    Args:
+        store: read once, here.
+
+    Attributes:
+        stored: node_id -> revocation, as in the store.
+
+    Raises:
+        LedgerError: the store cannot be read.
+    """
+
+    def __init__(self, store: RevocationStore) -> None:
+        self._store = store
+        self._lock = threading.Lock()
+        self.stored = {r.node_id: r for r in store.revocations()}
+
+    def keep(self, notified: Notified) -> None:
+        """Write down what changed; nothing where nothing did.
+
+        Raises:
+            LedgerError: the store cannot be written; what is missing is written the next time.
+        """
+        with self._lock:
+            with notified.rlock:
+                now = dict(notified.revocations)
+            for node_id, revocation in now.items():
+                if self.stored.get(node_id) != revocation:
+                    self._store.put_revocation(revocation)
+                    self.stored[node_id] = revocation
+            for node_id in self.stored.keys() - now.keys():
+                self._store.remove_revocation(node_id)
+                del self.stored[node_id]

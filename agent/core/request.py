@@ -1,0 +1,103 @@
+"""Request RSpecs, version 3 (``http://www.geni.net/resources/rspec/3``)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from lxml import etree
+
+from agent.core.errors import ConfigError
+
+RSPEC = "http://www.geni.net/resources/rspec/3"
+EMULAB = "http://www.protogeni.net/resources/rspec/ext/emulab/1"
+INSTALL_PATH = "/"
+"""Where tarballs are unpacked: the one place that ``GeniCMV2 AddNodes`` knows, so all machines are alike."""
+
+
+@dataclass(frozen=True)
+class RequestNode:
+    """One raw PC of a request."""
+
+    client_id: str
+    image_urn: str = ""
+    hardware_type: str = ""
+    tarballs: tuple[str, ...] = ()
+    startup_command: str = ""
+
+
+def build_request(
+    nodes: Sequence[RequestNode], lans: Sequence[str] = (), *, multiplex_lans: bool = False
+) -> str:
+    """Write a request in which every machine is in every LAN.
+
+    The RSpec namespace is the default one: ``AddNodes`` pastes elements without a prefix into the manifest,
+    and under any other prefix they would not be seen.
+
+    Args:
+        nodes: the machines.
+        lans: client_ids of the LANs.
+        multiplex_lans: let LANs share interfaces as tagged VLANs (the Emulab extension), for machines that
+            have fewer interfaces than LANs.
+    """
+    namespaces: dict[str | None, str] = {None: RSPEC, "emulab": EMULAB}
+    # lxml takes None as the default namespace; its stubs do not know.
+    root = etree.Element(f"{{{RSPEC}}}rspec", {"type": "request"}, cast("dict[str, str]", namespaces))
+    for node in nodes:
+        _add_node(root, node, lans)
+    for lan in lans:
+        link = _add(root, "link", client_id=lan)
+        for node in nodes:
+            _add(link, "interface_ref", client_id=f"{node.client_id}:{lan}")
+        _add(link, "link_type", name="lan")
+        if multiplex_lans:
+            for tag in ("best_effort", "link_multiplexing", "vlan_tagging"):
+                etree.SubElement(link, f"{{{EMULAB}}}{tag}", {"enabled": "true"})
+    return etree.tostring(root, encoding="unicode", pretty_print=True)
+
+
+def _add_node(root: etree._Element, node: RequestNode, lans: Sequence[str]) -> None:
+    element = _add(root, "node", client_id=node.client_id, exclusive="true")
+    sliver = _add(element, "sliver_type", name="raw-pc")
+    if node.image_urn:
+        _add(sliver, "disk_image", name=node.image_urn)
+    if node.hardware_type:
+        _add(element, "hardware_type", name=node.hardware_type)
+    if node.tarballs or node.startup_command:
+        services = _add(element, "services")
+        for url in node.tarballs:
+            _add(services, "install", url=url, install_path=INSTALL_PATH)
+        if node.startup_command:
+            attributes = {"shell": "/bin/sh", "command": node.startup_command}
+            _add(services, "execute", **attributes)
+    for lan in lans:
+        _add(element, "interface", client_id=f"{node.client_id}:{lan}")
+
+
+def _add(parent: etree._Element, tag: str, **attributes: str) -> etree._Element:
+    return etree.SubElement(parent, f"{{{RSPEC}}}{tag}", attributes)
+
+
+def request_client_ids(rspec: str, cm: str) -> tuple[str, ...]:
+    """List the machines that a request asks of this CM: those bound to it, and those bound to none.
+
+    Raises:
+        ConfigError: not a version 3 request with a client_id for each machine.
+    """
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
+    try:
+        root = etree.fromstring(rspec.encode(), parser)
+    except etree.XMLSyntaxError as error:
+        raise ConfigError(f"the request RSpec is not well formed: {error}") from error
+    if root.tag != f"{{{RSPEC}}}rspec":
+        raise ConfigError(f"the request RSpec begins with {root.tag}; rspec in namespace {RSPEC} is expected")
+    found = []
+    for node in root.iterfind(f"{{{RSPEC}}}node"):
+        if node.get("component_manager_id") not in {None, "", cm}:
+            continue
+        client_id = node.get("client_id")
+        if not client_id:
+            raise ConfigError("the request RSpec has a node without a client_id")
+        found.append(client_id)
+    return tuple(found)

@@ -1,0 +1,273 @@
+"""What the CMs hold for us: read, learnt from, and changed, one call per CM at a time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from functools import partial
+from typing import Any, Protocol
+
+from agent.core.calls import Intents, carry_out
+from agent.core.config import ManagerConfig
+from agent.core.errors import BusyError, ConfigError
+from agent.core.helper import AddArgs
+from agent.core.hooks import HookQueue
+from agent.core.machines import Changes, Machine, MachineBook
+from agent.core.model import Intent, IntentKind, ResourceValue, Revocation, Sliver, SliverNode
+from agent.core.policy import withdrawn
+from agent.core.ports import SliceServer
+
+
+class Owner(Protocol):
+    """What the manager gives: its notices and its hooks."""
+
+    rlock: Any
+    taken: dict[str, datetime]
+    revocations: dict[str, Revocation]
+    resource_values: dict[str, ResourceValue]
+
+    def drop_revocation(self, node_id: str) -> Revocation | None:
+        """Forget a revocation."""
+
+    def handle_added_node(self, node: Mapping[str, Any], status: str) -> object:
+        """Take note that a machine is ready or failed."""
+
+    def handle_deleted_node(self, node: Mapping[str, Any]) -> object:
+        """Take note that a machine is gone."""
+
+    def machine_settled(self, machine: Machine) -> None:
+        """Take note, before the hook, that a machine is ready or failed."""
+
+    def tell(self, kind: str, subject: str, message: str, **data: object) -> None:
+        """Record an event."""
+
+
+class Slivers:
+    """The slivers of one slice.
+
+    Args:
+        server: the SA and the CMs.
+        config: where intents are written, time, and limits.
+        cms: URNs of the CMs in use.
+        owner: the manager.
+
+    Attributes:
+        book: the machines; to be read under the owner's ``rlock``.
+        intents: what is asked and not settled.
+        expires: CM -> until when its sliver lasts.
+    """
+
+    def __init__(self, server: SliceServer, config: ManagerConfig, cms: Sequence[str], owner: Owner) -> None:
+        self._server = server
+        self._clock = config.clock
+        self._limits = config.cycle
+        self._owner = owner
+        self._hooks = HookQueue()
+        self._locks = {cm: threading.RLock() for cm in cms}
+        self.book = MachineBook()
+        self.intents = Intents(config.intents, config.clock)
+        self.expires: dict[str, datetime] = {}
+
+    @contextmanager
+    def at(self, cm: str, wait: float = -1) -> Iterator[None]:
+        """Hold a CM for one caller; on leaving, tell the helper what was learnt.
+
+        Args:
+            cm: the CM.
+            wait: seconds to wait for another caller; -1 for as long as it takes.
+
+        Raises:
+            ConfigError: no such CM among those in use.
+            BusyError: the other caller did not end in time.
+        """
+        lock = self._locks.get(cm)
+        if lock is None:
+            raise ConfigError(f"CM {cm!r}: one of {', '.join(self._locks)} is expected")
+        if not lock.acquire(timeout=wait):
+            raise BusyError("another call of ours is under way there", authority=cm)
+        try:
+            yield
+        finally:
+            lock.release()
+            self._hooks.run(cm)
+
+    def holds(self, cm: str) -> bool:
+        """Tell whether the last good read of a CM found a sliver."""
+        with self._owner.rlock:
+            return self.book.slivers.get(cm) is not None
+
+    def held_at(self) -> list[str]:
+        """List the CMs that hold a sliver."""
+        with self._owner.rlock:
+            return [cm for cm, sliver in self.book.slivers.items() if sliver is not None]
+
+    def waits_for_another_look(self, cm: str) -> bool:
+        """Tell whether a machine was missing from the last manifest, and the next decides."""
+        with self._owner.rlock:
+            return self.book.has_missing(cm)
+
+    def names(self, cm: str | None = None) -> set[str]:
+        """Collect the client_ids in manifests and in flight, at one CM or all."""
+        with self._owner.rlock:
+            held = {node.client_id for node in self.book.held(cm)}
+        return held | {intent.client_id for intent in self.intents.in_flight(cm=cm)}
+
+    # --- reading; the caller holds the CM
+
+    def read(self, cm: str) -> Sliver | None:
+        """Read the manifest and learn from it."""
+        began = self._clock.now()
+        sliver = self._server.find_sliver(cm)
+        self._learn(cm, began, sliver)
+        return sliver
+
+    def read_status(self, cm: str) -> None:
+        """Read the state of each machine, and settle what became of those that were starting."""
+        status = self._server.sliver_status(cm)
+        if status is None:
+            return
+        with self._owner.rlock:
+            settled = self.book.judge(status, self._clock.now(), self._limits.boot_timeout)
+        for machine in settled:
+            self._tell_settled(machine)
+
+    def give_up(self, cm: str, client_id: str, reason: str) -> None:
+        """Settle a machine as failed."""
+        with self._owner.rlock:
+            machine = self.book.give_up(cm, client_id, reason)
+        if machine is not None:
+            self._tell_settled(machine)
+
+    def _tell_settled(self, machine: Machine) -> None:
+        node, fate = machine.node, machine.fate
+        self._owner.tell(
+            fate, node.node_id, f"{node.node_id} ({node.client_id}) is {fate}: {machine.reason}", cm=node.cm
+        )
+        self._owner.machine_settled(machine)
+        self._hooks.put(node.cm, partial(self._owner.handle_added_node, vars(node).copy(), fate))
+
+    # --- changing; the caller holds the CM
+
+    def create(self, cm: str, rspec: str, asked: Sequence[Intent]) -> None:
+        """Make the sliver with a request whose intents are written down."""
+        self._carry_out(cm, asked, lambda: self._server.create_sliver(cm, rspec))
+
+    def add(self, cm: str, args: AddArgs, asked: Sequence[Intent]) -> None:
+        """Add machines whose intents are written down."""
+        self._carry_out(cm, asked, lambda: self._server.add_nodes(cm, args))
+
+    def delete(self, cm: str, client_ids: Collection[str]) -> tuple[SliverNode, ...]:
+        """Give machines back: those of these names that a manifest read now still shows as the same machines.
+
+        Returns:
+            What was given back.
+        """
+        with self._owner.rlock:
+            meant = {n.sliver_id for n in self.book.held(cm) if n.client_id in client_ids}
+        sliver = self.read(cm)
+        nodes = sliver.nodes if sliver else ()
+        targets = tuple(n for n in nodes if n.sliver_id in meant and n.client_id in client_ids)
+        last = len(targets) == len(nodes)
+        if last and self.intents.in_flight(IntentKind.ADD, cm):
+            # Giving the whole sliver back would take along what may still arrive.
+            targets, last = targets[1:], False
+        if not targets:
+            return ()
+        names = [n.client_id for n in targets]
+
+        def give_back() -> Sliver | None:
+            if not last:
+                return self._server.delete_nodes(cm, names)
+            # What DeleteNodes does with the last machine is not known.
+            self._server.delete_sliver(cm)
+            return None
+
+        self._carry_out(cm, self.intents.declare(IntentKind.DELETE, cm, names), give_back)
+        return targets
+
+    def _carry_out(self, cm: str, asked: Sequence[Intent], call: Callable[[], Sliver | None]) -> None:
+        learn = partial(self._learn, cm, self._clock.now())
+        carry_out(self.intents, asked, call, lambda: self._server.find_sliver(cm), learn)
+
+    # --- learning
+
+    def _learn(self, cm: str, read_at: datetime, sliver: Sliver | None) -> None:
+        in_flight = self.intents.in_flight(cm=cm)
+        asked = {i.client_id: i.asked for i in in_flight if i.kind is IntentKind.ADD}
+        leaving = {i.client_id for i in in_flight if i.kind is IntentKind.DELETE}
+        owner = self._owner
+        nodes = sliver.nodes if sliver else ()
+        with owner.rlock:
+            changes = self.book.observe(
+                cm,
+                sliver,
+                now=read_at,
+                asked=asked,
+                announced=lambda node: node.client_id in leaving or self._is_taken(node, read_at),
+                sightings=self._limits.gone_sightings,
+            )
+            self._keep_expiry(cm, sliver)
+            for node in changes.gone:
+                owner.resource_values.pop(node.node_id, None)
+                owner.taken.pop(node.node_id, None)
+                owner.drop_revocation(node.node_id)
+            kept = [n for n in nodes if owner.taken.get(n.node_id, read_at) < read_at]
+            for node in kept:
+                del owner.taken[node.node_id]
+            over = withdrawn(
+                owner.revocations.values(),
+                {n.node_id for n in nodes} | self._strangers(),
+                read_at,
+                self._limits.withdrawn_grace,
+            )
+            for revocation in over:
+                owner.drop_revocation(revocation.node_id)
+        self._tell_changes(cm, changes, asked)
+        for node in kept:
+            owner.tell("kept", node.node_id, f"{node.node_id} was said to be taken, but the manifest has it")
+        for revocation in over:
+            owner.tell(
+                "withdrawn",
+                revocation.node_id,
+                f"the revocation of {revocation.node_id} is over: nobody took it from us by its deadline",
+            )
+        settlement = self.intents.settle(
+            cm, {n.client_id for n in nodes}, read_at, self._limits.lost_call_patience
+        )
+        for intent in settlement.void:
+            owner.tell(
+                "void", intent.client_id, f"the {intent.kind} of {intent.client_id} never happened", cm=cm
+            )
+
+    def _strangers(self) -> set[str]:
+        """Collect revoked node_ids that no CM holds for us; none while a CM was never read."""
+        if self.book.slivers.keys() != self._locks.keys():
+            return set()
+        return self._owner.revocations.keys() - {node.node_id for node in self.book.held()}
+
+    def _is_taken(self, node: SliverNode, now: datetime) -> bool:
+        """Tell whether Cloudlab said that it took a machine, or was free to."""
+        revocation = self._owner.revocations.get(node.node_id)
+        due = revocation is not None and (revocation.releasable or revocation.deadline <= now)
+        return due or node.node_id in self._owner.taken
+
+    def _keep_expiry(self, cm: str, sliver: Sliver | None) -> None:
+        if sliver is None:
+            self.expires.pop(cm, None)
+        elif sliver.expires is not None:
+            self.expires[cm] = sliver.expires
+
+    def _tell_changes(self, cm: str, changes: Changes, asked: Collection[str]) -> None:
+        owner = self._owner
+        for node in changes.gone:
+            owner.tell("gone", node.node_id, f"{node.node_id} ({node.client_id}) is no longer ours", cm=cm)
+            self._hooks.put(cm, partial(owner.handle_deleted_node, vars(node).copy()))
+        for node in changes.missing:
+            owner.tell(
+                "missing", node.node_id, f"{node.node_id} ({node.client_id}) is not in the manifest", cm=cm
+            )
+        for node in changes.new:
+            word = "arrived" if node.client_id in asked else "adopted"
+            owner.tell(word, node.node_id, f"{word} {node.node_id} ({node.client_id})", cm=cm)

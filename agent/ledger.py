@@ -1,0 +1,298 @@
+"""The ledger: a SQLite file with what neither Cloudlab nor Slurm knows.
+
+Intents in flight, revocations, administrators' drains and the history of events. It can be deleted at any
+time: the next cycles rebuild what matters, and only history is lost.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import structlog
+from pydantic import Field
+
+from agent.core.errors import LedgerError
+from agent.core.model import AdminDrain, Event, Intent, IntentKind, Revocation
+from agent.core.settings import Section
+
+log = structlog.get_logger()
+
+BUSY_TIMEOUT = 5.0
+"""Seconds to wait for another process that writes, such as a backup."""
+PRUNE_EVERY = 256
+"""Events between two looks at how many there are."""
+SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE intents (
+    kind TEXT NOT NULL, cm TEXT NOT NULL, client_id TEXT NOT NULL, asked TEXT NOT NULL,
+    PRIMARY KEY (kind, cm, client_id)
+) WITHOUT ROWID;
+CREATE TABLE revocations (
+    node_id TEXT PRIMARY KEY, client_id TEXT NOT NULL, deadline TEXT NOT NULL, noticed TEXT NOT NULL,
+    last_notice TEXT NOT NULL, releasable INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE drains (
+    node_id TEXT PRIMARY KEY, reason TEXT NOT NULL, who TEXT NOT NULL, since TEXT NOT NULL, deadline TEXT
+) WITHOUT ROWID;
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, time TEXT NOT NULL, kind TEXT NOT NULL, subject TEXT NOT NULL,
+    message TEXT NOT NULL, data TEXT NOT NULL
+);
+CREATE INDEX events_by_subject ON events (subject, id);
+"""
+_EVENT_COLUMNS = "id, time, kind, subject, message, data"
+T = TypeVar("T")
+
+
+class LedgerSettings(Section):
+    """What survives a restart."""
+
+    path: Path = Field(default=Path("/var/lib/esagent/ledger.db"), description="the ledger, a SQLite file")
+    max_events: int = Field(
+        default=100_000, ge=100, description="events that are kept; the oldest are dropped beyond that"
+    )
+
+
+class Ledger:
+    """Implements ``IntentStore``, ``RevocationStore`` and ``EventSink``; thread-safe.
+
+    A file that is damaged is moved aside and a new one begun.
+
+    Args:
+        path: the file, or ":memory:".
+        max_events: events that are kept.
+
+    Raises:
+        LedgerError: from each method but ``record``: the file cannot be opened, read or written.
+    """
+
+    def __init__(self, path: Path | str, *, max_events: int = 100_000) -> None:
+        self._path = str(path)
+        self._max_events = max_events
+        self._lock = threading.RLock()
+        self._since_prune = 0
+        self._connection = self._open()
+
+    def close(self) -> None:
+        """End; the ledger must not be used afterwards."""
+        with self._lock:
+            self._connection.close()
+
+    # --- intents
+
+    def add_intents(self, intents: Sequence[Intent]) -> None:
+        """Write intents down; they are on the disk when this returns."""
+        rows = [(i.kind.value, i.cm, i.client_id, _text(i.asked)) for i in intents]
+        with self._writing() as connection:
+            connection.executemany("INSERT OR REPLACE INTO intents VALUES (?, ?, ?, ?)", rows)
+
+    def remove_intents(self, intents: Sequence[Intent]) -> None:
+        """Strike intents; one that is not there is passed over."""
+        rows = [(i.kind.value, i.cm, i.client_id) for i in intents]
+        with self._writing() as connection:
+            connection.executemany("DELETE FROM intents WHERE kind = ? AND cm = ? AND client_id = ?", rows)
+
+    def intents(self) -> tuple[Intent, ...]:
+        """Return the intents in flight, oldest first."""
+        return self._read(
+            "SELECT kind, cm, client_id, asked FROM intents ORDER BY asked, client_id",
+            lambda row: Intent(IntentKind(row[0]), row[1], row[2], _time(row[3])),
+        )
+
+    # --- revocations
+
+    def put_revocation(self, revocation: Revocation) -> None:
+        """Store or replace one."""
+        row = (
+            revocation.node_id,
+            revocation.client_id,
+            _text(revocation.deadline),
+            _text(revocation.noticed),
+            _text(revocation.last_notice),
+            revocation.releasable,
+        )
+        with self._writing() as connection:
+            connection.execute("INSERT OR REPLACE INTO revocations VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    def remove_revocation(self, node_id: str) -> None:
+        """Forget one; no error where there is none."""
+        with self._writing() as connection:
+            connection.execute("DELETE FROM revocations WHERE node_id = ?", (node_id,))
+
+    def revocations(self) -> tuple[Revocation, ...]:
+        """Return what is stored, earliest deadline first."""
+        return self._read(
+            "SELECT node_id, client_id, deadline, noticed, last_notice, releasable FROM revocations"
+            " ORDER BY deadline, node_id",
+            lambda r: Revocation(r[0], r[1], _time(r[2]), _time(r[3]), _time(r[4]), bool(r[5])),
+        )
+
+    # --- administrators' drains
+
+    def put_drain(self, drain: AdminDrain) -> None:
+        """Store or replace one."""
+        due = _text(drain.deadline) if drain.deadline else None
+        row = (drain.node_id, drain.reason, drain.who, _text(drain.since), due)
+        with self._writing() as connection:
+            connection.execute("INSERT OR REPLACE INTO drains VALUES (?, ?, ?, ?, ?)", row)
+
+    def remove_drain(self, node_id: str) -> None:
+        """Forget one; no error where there is none."""
+        with self._writing() as connection:
+            connection.execute("DELETE FROM drains WHERE node_id = ?", (node_id,))
+
+    def drains(self) -> tuple[AdminDrain, ...]:
+        """Return what is stored, oldest first."""
+        return self._read(
+            "SELECT node_id, reason, who, since, deadline FROM drains ORDER BY since, node_id",
+            lambda r: AdminDrain(r[0], r[1], r[2], _time(r[3]), _time(r[4]) if r[4] else None),
+        )
+
+    # --- history
+
+    def record(self, event: Event) -> None:
+        """Append one event; a fault is logged, never raised."""
+        row = (_text(event.time), event.kind, event.subject, event.message, _json(event.data))
+        try:
+            with self._writing() as connection:
+                connection.execute(
+                    "INSERT INTO events (time, kind, subject, message, data) VALUES (?, ?, ?, ?, ?)", row
+                )
+                self._prune(connection)
+        except LedgerError as error:
+            log.warning("an event is lost from the history", message=event.message, error=str(error))
+
+    def events(self, subject: str = "", *, newest: int = 100) -> tuple[Event, ...]:
+        """Return the newest events about a subject ("" for all), oldest first."""
+        where, arguments = ("WHERE subject = ?", (subject,)) if subject else ("", ())
+        found = self._read(
+            f"SELECT {_EVENT_COLUMNS} FROM events {where} ORDER BY id DESC LIMIT ?",  # noqa: S608 - our words
+            _event,
+            (*arguments, newest),
+        )
+        return found[::-1]
+
+    def events_after(self, last: int, *, most: int = 1000) -> tuple[tuple[int, Event], ...]:
+        """Return (id, event) of what was recorded after the event of this id, oldest first."""
+        return self._read(
+            f"SELECT {_EVENT_COLUMNS} FROM events WHERE id > ? ORDER BY id LIMIT ?",  # noqa: S608 - our words
+            lambda row: (int(row[0]), _event(row)),
+            (last, most),
+        )
+
+    def _prune(self, connection: sqlite3.Connection) -> None:
+        self._since_prune += 1
+        if self._since_prune < min(PRUNE_EVERY, self._max_events):
+            return
+        self._since_prune = 0
+        connection.execute(
+            "DELETE FROM events WHERE id <= (SELECT max(id) FROM events) - ?", (self._max_events,)
+        )
+
+    # --- the file
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            return self._connect()
+        except sqlite3.OperationalError as error:
+            raise self._fault("cannot be opened", error) from error
+        except sqlite3.DatabaseError as error:
+            aside = self._move_aside()
+            log.warning("the ledger is damaged; a new one is begun", aside=str(aside), error=str(error))
+        except OSError as error:
+            raise self._fault("cannot be opened", error) from error
+        try:
+            return self._connect()
+        except (sqlite3.Error, OSError) as error:
+            raise self._fault("cannot be made", error) from error
+
+    def _connect(self) -> sqlite3.Connection:
+        if self._path != ":memory:":
+            Path(self._path).parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        connection = sqlite3.connect(
+            self._path, timeout=BUSY_TIMEOUT, check_same_thread=False, isolation_level=None
+        )
+        try:
+            self._prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        # An intent that a power cut forgets is a machine that leaks: FULL puts each commit on the disk.
+        connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version > SCHEMA_VERSION:
+            raise LedgerError(
+                f"the ledger {self._path} is of a newer agent: schema version {version}, not {SCHEMA_VERSION}"
+            )
+        (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(verdict)
+        if version == 0:
+            connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+
+    def _move_aside(self) -> Path:
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+        aside = Path(f"{self._path}.corrupt-{stamp}")
+        try:
+            Path(self._path).rename(aside)
+            for suffix in ("-wal", "-shm"):
+                side = Path(self._path + suffix)
+                if side.exists():
+                    side.rename(f"{aside}{suffix}")
+        except OSError as error:
+            raise self._fault("is damaged and cannot be moved aside", error) from error
+        return aside
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                # Commits, or rolls back on an error.
+                with self._connection:
+                    yield self._connection
+            except sqlite3.Error as error:
+                raise self._fault("cannot be written", error) from error
+
+    def _read(
+        self, query: str, make: Callable[[Sequence[Any]], T], arguments: Sequence[object] = ()
+    ) -> tuple[T, ...]:
+        with self._lock:
+            try:
+                rows = self._connection.execute(query, arguments).fetchall()
+            except sqlite3.Error as error:
+                raise self._fault("cannot be read", error) from error
+        try:
+            return tuple(make(row) for row in rows)
+        except (ValueError, TypeError) as error:
+            raise self._fault("has a row that cannot be read", error) from error
+
+    def _fault(self, what: str, error: Exception) -> LedgerError:
+        return LedgerError(f"the ledger {self._path} {what}: {error}")
+
+
+def _event(row: Sequence[Any]) -> Event:
+    return Event(_time(row[1]), row[2], row[3], row[4], json.loads(row[5]))
+
+
+def _text(time: datetime) -> str:
+    """Write a time so that text sorts as time does."""
+    return time.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _json(data: Mapping[str, object]) -> str:
+    return json.dumps(dict(data), default=str)

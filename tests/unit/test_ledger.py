@@ -1,0 +1,198 @@
+"""The ledger: what is written survives, and trouble with the file is told by its name."""
+
+import sqlite3
+import threading
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from agent.core.errors import LedgerError
+from agent.core.model import AdminDrain, Event, Intent, IntentKind, Revocation
+from agent.ledger import Ledger
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+ADD = Intent(IntentKind.ADD, "urn:cm", "node-1", NOON)
+REVOKED = Revocation("pc100", "node-1", NOON + timedelta(minutes=5), NOON, NOON)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "state" / "ledger.db"
+
+
+@pytest.fixture
+def ledger(path):
+    ledger = Ledger(path)
+    yield ledger
+    ledger.close()
+
+
+def reopened(path):
+    return Ledger(path)
+
+
+def event(number, subject=""):
+    return Event(NOON + timedelta(seconds=number), "add", subject, f"event {number}", {"number": number})
+
+
+def test_everything_survives_a_restart(path, ledger):
+    drain = AdminDrain("pc7", "new disk", "ada", NOON, NOON + timedelta(hours=1))
+    ledger.add_intents([ADD])
+    ledger.put_revocation(REVOKED)
+    ledger.put_drain(drain)
+    ledger.record(event(1, "pc100"))
+    ledger.close()
+
+    again = reopened(path)
+
+    assert again.intents() == (ADD,)
+    assert again.revocations() == (REVOKED,)
+    assert again.drains() == (drain,)
+    assert again.events() == (event(1, "pc100"),)
+    again.close()
+
+
+def test_intents_come_oldest_first_and_a_repeat_replaces(ledger):
+    later = replace(ADD, client_id="node-0", asked=NOON + timedelta(milliseconds=1))
+    ledger.add_intents([later, ADD])
+    ledger.add_intents([replace(ADD, asked=NOON + timedelta(hours=1))])
+    assert [i.client_id for i in ledger.intents()] == ["node-0", "node-1"]
+
+
+def test_the_same_name_at_another_cm_or_of_another_kind_is_another_intent(ledger):
+    others = [replace(ADD, cm="urn:other"), replace(ADD, kind=IntentKind.DELETE)]
+    ledger.add_intents([ADD, *others])
+    ledger.remove_intents([ADD])
+    assert set(ledger.intents()) == set(others)
+
+
+def test_what_is_not_there_can_be_removed(ledger):
+    ledger.remove_intents([ADD])
+    ledger.remove_revocation("pc1")
+    ledger.remove_drain("pc1")
+
+
+def test_revocations_come_by_deadline_and_the_newest_word_counts(ledger):
+    ledger.put_revocation(REVOKED)
+    ledger.put_revocation(replace(REVOKED, node_id="pc1", deadline=NOON))
+    ledger.put_revocation(replace(REVOKED, releasable=True))
+    assert [(r.node_id, r.releasable) for r in ledger.revocations()] == [("pc1", False), ("pc100", True)]
+    ledger.remove_revocation("pc1")
+    assert [r.node_id for r in ledger.revocations()] == ["pc100"]
+
+
+def test_a_drain_may_have_no_deadline(ledger):
+    ledger.put_drain(AdminDrain("pc7", "why", "ada", NOON))
+    assert ledger.drains()[0].deadline is None
+    ledger.remove_drain("pc7")
+    assert ledger.drains() == ()
+
+
+def test_the_newest_events_are_told_oldest_first(ledger):
+    for number in range(6):
+        ledger.record(event(number, f"pc{number % 2}"))
+    assert [e.data["number"] for e in ledger.events(newest=2)] == [4, 5]
+    assert [e.data["number"] for e in ledger.events("pc0", newest=2)] == [2, 4]
+
+
+def test_events_can_be_followed(ledger):
+    for number in range(3):
+        ledger.record(event(number))
+    first, *rest = ledger.events_after(0)
+    assert [e for _, e in ledger.events_after(first[0])] == [e for _, e in rest]
+    assert ledger.events_after(rest[-1][0]) == ()
+
+
+def test_the_history_is_bounded():
+    ledger = Ledger(":memory:", max_events=10)
+    for number in range(100):
+        ledger.record(event(number))
+    kept = ledger.events(newest=1000)
+    assert len(kept) <= 20
+    assert kept[-1] == event(99)
+    ledger.close()
+
+
+def test_data_that_is_not_json_is_written_as_text(ledger):
+    ledger.record(Event(NOON, "add", "", "x", {"when": NOON}))
+    assert ledger.events()[0].data["when"] == str(NOON)
+
+
+def test_hostile_text_comes_back_as_it_was(ledger):
+    text = "a'; DROP TABLE intents; -- \x00 \n é"
+    ledger.put_drain(AdminDrain("pc7", text, text, NOON))
+    assert ledger.drains()[0].reason == text
+
+
+@pytest.mark.parametrize("place", ["file", ":memory:"])
+def test_many_threads_may_write_at_once(place, path):
+    ledger = Ledger(path if place == "file" else place)
+
+    def write(number):
+        for turn in range(10):
+            ledger.add_intents([replace(ADD, client_id=f"node-{number}-{turn}")])
+            ledger.record(event(turn))
+
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(ledger.intents()) == 40
+    assert len(ledger.events(newest=100)) == 40
+    ledger.close()
+
+
+@pytest.mark.parametrize("damage", ["no database", "torn page"])
+def test_a_damaged_file_is_moved_aside_and_a_new_one_begun(path, damage):
+    ledger = Ledger(path)
+    for number in range(500):
+        ledger.record(event(number, "pc" * 50))
+    ledger.close()
+    content = path.read_bytes()
+    torn = content[:8192] + b"\xff" * (len(content) - 8192)
+    path.write_bytes(b"not a database at all" * 50 if damage == "no database" else torn)
+
+    again = Ledger(path)
+
+    assert again.intents() == ()
+    assert len(list(path.parent.glob("ledger.db.corrupt-*"))) == 1
+    again.add_intents([ADD])
+    again.close()
+
+
+def test_a_file_of_a_newer_agent_is_left_alone(path, ledger):
+    ledger.close()
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(LedgerError, match="newer"):
+        Ledger(path)
+    assert not list(path.parent.glob("*.corrupt-*"))
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LedgerError, match=str(tmp_path / "file" / "ledger.db")):
+        Ledger(tmp_path / "file" / "ledger.db")
+    with pytest.raises(LedgerError, match="cannot be opened"):
+        Ledger(Path(tmp_path))
+
+
+def test_a_fault_while_writing_leaves_nothing_half_done(ledger, path):
+    with pytest.raises(LedgerError, match=str(path)):
+        ledger.add_intents([ADD, replace(ADD, client_id=object())])
+    assert ledger.intents() == ()
+    ledger.add_intents([ADD])
+    assert ledger.intents() == (ADD,)
+
+
+def test_an_event_that_cannot_be_written_is_not_the_callers_trouble():
+    ledger = Ledger(":memory:")
+    ledger.close()
+    ledger.record(event(1))
+    with pytest.raises(LedgerError):
+        ledger.intents()
