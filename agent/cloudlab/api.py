@@ -1,0 +1,369 @@
+"""The remote methods of the SA and of a CM (API 2.0), one method each, with typed results.
+
+Sources: Emulab's GeniSA.pm and GeniCMV2.pm. Every method raises a subclass of ``CloudlabError``.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+from agent.cloudlab.credentials import Credential, parse_credential
+from agent.cloudlab.rspec import escape_add_nodes, parse_advertisement, parse_manifest
+from agent.cloudlab.times import format_time, parse_time
+from agent.cloudlab.transport import MAX_REPLY, Remote, Transport
+from agent.cloudlab.urn import check_client_id, same_urn
+from agent.core.errors import BadArgumentsError, MalformedReplyError
+from agent.core.model import AdvertisedNode, NodeStatus, Sliver, SliverStatus
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class SliceRecord:
+    """What the SA's Resolve knows about a slice; the end is not in it."""
+
+    urn: str
+    creator_urn: str
+    component_managers: tuple[str, ...]
+    """URNs of the CMs that have told the SA of a sliver; they do so up to a minute late."""
+
+
+@dataclass(frozen=True)
+class UserKeys:
+    """The SSH public keys of one account on the machines."""
+
+    urn: str
+    login: str
+    keys: tuple[str, ...]
+
+
+class SliceAuthority:
+    """The SA."""
+
+    def __init__(self, transport: Transport, remote: Remote) -> None:
+        self._transport = transport
+        self._remote = remote
+
+    def get_version(self) -> str:
+        """Return the version of the SA's API."""
+        return str(self._call("GetVersion"))
+
+    def get_credential(self) -> Credential:
+        """Fetch our self credential: it may end in a second, for the SA keeps it until its end."""
+        return self._credential("GetCredential", {})
+
+    def get_slice_credential(self, own: Credential, slice_urn: str) -> Credential:
+        """Fetch the credential of a slice of ours; it ends when the slice does.
+
+        Raises:
+            NotFoundError: no such slice.
+        """
+        arguments = {"credential": own.text, "urn": slice_urn, "type": "Slice"}
+        return self._slice_credential("GetCredential", arguments, slice_urn)
+
+    def resolve(self, own: Credential, slice_urn: str) -> SliceRecord:
+        """Look a slice up.
+
+        Raises:
+            NotFoundError: no such slice.
+        """
+        arguments = {"credential": own.text, "urn": slice_urn, "type": "Slice"}
+        value = _struct(self._call("Resolve", arguments), "Resolve", self._remote)
+        managers = value.get("component_managers")
+        return SliceRecord(
+            urn=str(value.get("urn", slice_urn)),
+            creator_urn=str(value.get("creator_urn", "")),
+            component_managers=tuple(map(str, managers)) if isinstance(managers, list) else (),
+        )
+
+    def register(self, own: Credential, slice_urn: str, expires: datetime) -> Credential:
+        """Make a slice; return its credential.
+
+        Raises:
+            AlreadyExistsError: the name is taken, maybe by another project.
+        """
+        arguments = {
+            "credential": own.text,
+            "urn": slice_urn,
+            "type": "Slice",
+            "expiration": format_time(expires),
+        }
+        return self._slice_credential("Register", arguments, slice_urn)
+
+    def renew_slice(self, credential: Credential, expires: datetime) -> Credential:
+        """Extend a slice; return its new credential, which CMs want to see before they extend."""
+        arguments = {"credential": credential.text, "expiration": format_time(expires)}
+        return self._slice_credential("RenewSlice", arguments, credential.target_urn)
+
+    def get_keys(self, own: Credential) -> tuple[UserKeys, ...]:
+        """Fetch the SSH keys that we keep at Cloudlab."""
+        value = self._call("GetKeys", {"credential": own.text, "version": 2})
+        if not isinstance(value, list):
+            raise _malformed("the keys are not a list", "GetKeys", self._remote)
+        return tuple(_user_keys(item) for item in value if isinstance(item, dict))
+
+    def _call(self, method: str, arguments: Mapping[str, object] | None = None) -> object:
+        return self._transport.call(self._remote, method, arguments)
+
+    def _credential(self, method: str, arguments: Mapping[str, object]) -> Credential:
+        value = self._call(method, arguments)
+        return _document(lambda: parse_credential(value), method, self._remote)
+
+    def _slice_credential(self, method: str, arguments: Mapping[str, object], slice_urn: str) -> Credential:
+        credential = self._credential(method, arguments)
+        if not same_urn(credential.target_urn, slice_urn):
+            raise _malformed(
+                f"asked for {slice_urn}, got a credential for {credential.target_urn}", method, self._remote
+            )
+        return credential
+
+
+class ComponentManager:
+    """A CM. The credential of its methods is the slice's unless said otherwise."""
+
+    def __init__(self, transport: Transport, remote: Remote) -> None:
+        self._transport = transport
+        self._remote = remote
+
+    @property
+    def urn(self) -> str:
+        """URN of the CM."""
+        return self._remote.authority
+
+    def get_version(self) -> str:
+        """Return the version of the CM's API, such as "2"."""
+        value = _struct(self._call("GetVersion"), "GetVersion", self._remote)
+        return str(value.get("api", ""))
+
+    def discover_resources(self, own: Credential, *, available: bool) -> tuple[AdvertisedNode, ...]:
+        """List machines that can be borrowed whole; the self credential is enough.
+
+        The CM runs one generator at a time and gives its document to all who ask meanwhile, whatever they
+        asked for: so the reply is checked here, and a list of all may lack machines that are not free.
+        """
+        arguments = {
+            "credentials": [own.text],
+            "available": int(available),
+            "compress": 1,
+            "rspec_version": "3",
+        }
+        value = self._call("DiscoverResources", arguments)
+        nodes = self._document(
+            "DiscoverResources", lambda: parse_advertisement(_unpack(value), self._remote.authority)
+        )
+        return tuple(node for node in nodes if node.available or not available)
+
+    def create_sliver(
+        self, credential: Credential, rspec: str, keys: Sequence[UserKeys]
+    ) -> tuple[Credential, Sliver]:
+        """Ask for a first set of machines; return the sliver's credential and the sliver.
+
+        Raises:
+            AlreadyExistsError: this CM holds a sliver for the slice.
+            InsufficientNodesError: the machines cannot be placed.
+        """
+        arguments: dict[str, object] = {**_slice(credential), "rspec": rspec}
+        if accounts := [_account(k) for k in keys if k.keys]:
+            arguments["keys"] = accounts
+        match self._call("CreateSliver", arguments):
+            case [text, str(manifest)]:
+                sliver = self._document("CreateSliver", lambda: parse_credential(text))
+                return sliver, self._sliver("CreateSliver", manifest, sliver.target_urn)
+        raise _malformed("expected a credential and a manifest", "CreateSliver", self._remote)
+
+    def resolve(self, credential: Credential) -> Sliver | None:
+        """Read the manifest without taking a lock; None when the slice has no sliver here.
+
+        Raises:
+            NotFoundError: the CM does not know the slice.
+        """
+        arguments = {"credentials": [credential.text], "urn": credential.target_urn}
+        value = _struct(self._call("Resolve", arguments), "Resolve", self._remote)
+        urn, manifest = value.get("sliver_urn"), value.get("manifest")
+        if not urn:
+            return None
+        if not isinstance(manifest, str):
+            raise _malformed("a sliver without a manifest", "Resolve", self._remote)
+        return self._sliver("Resolve", manifest, str(urn))
+
+    def sliver_status(self, credential: Credential) -> SliverStatus:
+        """Return the state of each machine.
+
+        It takes the slice's lock, and pollers ask again anyhow: a busy CM is not waited for.
+
+        Raises:
+            NotFoundError: no sliver here.
+            BusyError: a change is on its way.
+        """
+        reply = self._transport.call(self._remote, "SliverStatus", _slice(credential), wait_while_busy=False)
+        value = _struct(reply, "SliverStatus", self._remote)
+        details = value.get("details")
+        return SliverStatus(
+            cm=self._remote.authority,
+            state=str(value.get("state", "")),
+            status=str(value.get("status", "")),
+            error=str(value.get("error", "")),
+            nodes=_statuses(details) if isinstance(details, dict) else (),
+        )
+
+    def renew_slice(self, credential: Credential, expires: datetime) -> datetime:
+        """Extend the sliver, at most to the credential's end; return the granted time.
+
+        Raises:
+            RefusedError: a rule of the site, such as a machine that is promised to others (it is named).
+        """
+        arguments = {**_slice(credential), "valid_until": format_time(expires)}
+        value = self._call("RenewSlice", arguments)
+        return self._document("RenewSlice", lambda: parse_time(str(value)))
+
+    def add_nodes(
+        self, credential: Credential, sliver_urn: str, nodes: Mapping[str, Mapping[str, object]]
+    ) -> Sliver:
+        """Add machines, all or none; see ``escape_add_nodes`` for the fields.
+
+        Raises:
+            BadArgumentsError: also for what the server would misread; then nothing was sent.
+            AlreadyExistsError: a client_id is in the sliver, maybe by an earlier call whose reply was lost.
+            InsufficientNodesError: they cannot be placed, or a machine asked for by name is taken.
+        """
+        try:
+            ready = escape_add_nodes(nodes)
+        except ValueError as error:
+            raise BadArgumentsError(str(error), method="AddNodes", authority=self.urn) from error
+        return self._change("AddNodes", credential, sliver_urn, ready)
+
+    def delete_nodes(self, credential: Credential, sliver_urn: str, client_ids: Sequence[str]) -> Sliver:
+        """Give machines back, all or none.
+
+        Raises:
+            NotFoundError: one is not in the sliver, maybe by an earlier call whose reply was lost.
+        """
+        try:
+            names = [check_client_id(name) for name in client_ids]
+        except ValueError as error:
+            raise BadArgumentsError(str(error), method="DeleteNodes", authority=self.urn) from error
+        return self._change("DeleteNodes", credential, sliver_urn, names)
+
+    def delete_slice(self, credential: Credential) -> None:
+        """Begin to give everything back; ``resolve`` tells when it is done.
+
+        Raises:
+            NotFoundError: the slice is not here.
+        """
+        self._call("DeleteSlice", _slice(credential))
+
+    def get_sliver(self, credential: Credential) -> Credential:
+        """Fetch the sliver's own credential, which lasts 24 h.
+
+        Raises:
+            NotFoundError: no sliver here.
+        """
+        value = self._call("GetSliver", _slice(credential))
+        return self._document("GetSliver", lambda: parse_credential(value))
+
+    def _call(self, method: str, arguments: Mapping[str, object] | None = None) -> object:
+        return self._transport.call(self._remote, method, arguments)
+
+    def _change(self, method: str, credential: Credential, sliver_urn: str, nodes: object) -> Sliver:
+        value = self._call(method, {**_slice(credential), "nodes": nodes})
+        if not isinstance(value, str):
+            raise _malformed("expected a manifest", method, self._remote)
+        return self._sliver(method, value, sliver_urn)
+
+    def _sliver(self, method: str, manifest: str, urn: str) -> Sliver:
+        read = self._document(method, lambda: parse_manifest(manifest, self._remote.authority))
+        return Sliver(self._remote.authority, urn, read.expires, read.nodes, manifest)
+
+    def _document(self, method: str, read: Callable[[], T]) -> T:
+        return _document(read, method, self._remote)
+
+
+def _slice(credential: Credential) -> dict[str, object]:
+    return {"slice_urn": credential.target_urn, "credentials": [credential.text]}
+
+
+def _malformed(message: str, method: str, remote: Remote) -> MalformedReplyError:
+    return MalformedReplyError(message, method=method, authority=remote.authority)
+
+
+def _document(read: Callable[[], T], method: str, remote: Remote) -> T:
+    try:
+        return read()
+    except ValueError as error:
+        raise _malformed(str(error), method, remote) from error
+
+
+def _struct(value: object, method: str, remote: Remote) -> dict[str, object]:
+    if not isinstance(value, dict):
+        raise _malformed(f"expected a struct, not {type(value).__name__}", method, remote)
+    return value
+
+
+def _unpack(value: object) -> str:
+    """Return the text of an advertisement: the CM may send it compressed or not, whatever was asked."""
+    if isinstance(value, bytes):
+        unpacker = zlib.decompressobj()
+        try:
+            data = unpacker.decompress(value, MAX_REPLY)
+        except zlib.error as error:
+            raise ValueError(f"the advertisement is not zlib data: {error}") from error
+        if not unpacker.eof:
+            raise ValueError(f"the advertisement is cut off, or longer than {MAX_REPLY} bytes")
+        return data.decode()
+    if isinstance(value, str):
+        return value
+    raise ValueError(f"an advertisement is text, not {type(value).__name__}")
+
+
+def _user_keys(item: Mapping[str, object]) -> UserKeys:
+    keys = item.get("keys")
+    entries = keys if isinstance(keys, list) else []
+    return UserKeys(
+        urn=str(item.get("urn", "")),
+        login=str(item.get("login", "")),
+        keys=tuple(_ascii(str(k["key"])) for k in entries if isinstance(k, dict) and "key" in k),
+    )
+
+
+def _ascii(key: str) -> str:
+    """Drop from a key's comment what cannot be sent."""
+    return "".join(c for c in key if c.isascii() and c.isprintable())
+
+
+def _account(keys: UserKeys) -> dict[str, object]:
+    entry: dict[str, object] = {"keys": [{"type": "ssh", "key": key} for key in keys.keys]}
+    return entry | {k: v for k, v in (("urn", keys.urn), ("login", keys.login)) if v}
+
+
+def _statuses(details: Mapping[object, object]) -> tuple[NodeStatus, ...]:
+    """Read the machines' entries; those of links have no event state."""
+    return tuple(
+        _status(str(urn), entry)
+        for urn, entry in details.items()
+        if isinstance(entry, dict) and {"rawstate", "nodestatus", "execute_state"} & entry.keys()
+    )
+
+
+def _status(sliver_urn: str, entry: Mapping[str, object]) -> NodeStatus:
+    ended = entry.get("execute_state") == "exited"
+    return NodeStatus(
+        client_id=str(entry.get("client_id", "")),
+        node_id=str(entry.get("component_urn", "")),
+        sliver_id=sliver_urn,
+        state=str(entry.get("state", "")),
+        status=str(entry.get("status", "")),
+        error=str(entry.get("error", "")),
+        rawstate=str(entry.get("rawstate", "")),
+        execute_status=_exit_status(entry.get("execute_status")) if ended else None,
+    )
+
+
+def _exit_status(value: object) -> int | None:
+    try:
+        return int(str(value))
+    except ValueError:
+        return None

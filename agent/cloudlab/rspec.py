@@ -1,0 +1,265 @@
+"""Manifests and advertisements in, and the ``nodes`` of AddNodes out.
+
+Elements are known by namespace URI, never by prefix: servers add elements under whatever prefix is in scope.
+Names from outside end here when they are not what a name may be; one bad machine never costs the others.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+from lxml import etree
+
+from agent.cloudlab.times import parse_time
+from agent.cloudlab.urn import Urn, check_client_id, check_node_id, same_urn
+from agent.core.model import AdvertisedNode, SliverNode
+
+log = structlog.get_logger()
+
+GENI_3 = "http://www.geni.net/resources/rspec/3"
+PROTOGENI_2 = "http://www.protogeni.net/resources/rspec/2"
+EMULAB = "http://www.protogeni.net/resources/rspec/ext/emulab/1"
+_RSPEC = (GENI_3, PROTOGENI_2)
+
+MAX_STARTUP = 255
+MAX_TARBALLS = 1024
+MAX_IMAGE = 256
+
+_PRINTABLE = re.compile(r"[\x20-\x7e]*")
+_IMAGE = re.compile(r"[\x21-\x7e]+")
+_TARBALL = re.compile(r"[-\w./+:~]+", re.ASCII)
+_HOSTNAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9](?:[-A-Za-z0-9.]*[A-Za-z0-9])?")
+_USERNAME = re.compile(r"[A-Za-z_][-A-Za-z0-9_.]{0,31}")
+_ESCAPES = {ord("&"): "&amp;", ord("<"): "&lt;", ord("'"): "&apos;"}
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a CM's manifest says about its own machines."""
+
+    expires: datetime | None
+    nodes: tuple[SliverNode, ...]
+
+
+def parse_manifest(text: str, cm: str) -> Manifest:
+    """Read a manifest.
+
+    Machines of another CM are left out, and so are those that are not allocated (neither component_id nor
+    sliver_id). A machine of ours without a usable node_id stays in with node_id "": it is held all the same.
+
+    Args:
+        text: the XML.
+        cm: URN of the CM that sent it.
+
+    Raises:
+        ValueError: not an RSpec.
+    """
+    root = _parse(text)
+    expires = None
+    if stamp := root.get("expires"):
+        try:
+            expires = parse_time(stamp)
+        except ValueError as error:
+            log.warning("manifest with a bad expiry", cm=cm, error=str(error))
+    nodes = (_manifest_node(node, cm) for node in _nodes(root) if _is_of(node, cm))
+    return Manifest(expires, tuple(n for n in nodes if n is not None))
+
+
+def parse_advertisement(text: str, cm: str) -> tuple[AdvertisedNode, ...]:
+    """Read which machines a CM has that can be borrowed whole: no switches, no hosts of virtual machines.
+
+    Args:
+        text: the XML, RSpec version 3 or 2.
+        cm: URN of the CM that sent it.
+
+    Raises:
+        ValueError: not an RSpec.
+    """
+    nodes = (_advertised(node, cm) for node in _nodes(_parse(text)) if _is_of(node, cm))
+    return tuple(n for n in nodes if n is not None)
+
+
+def escape_add_nodes(nodes: Mapping[str, Mapping[str, object]]) -> dict[str, dict[str, object]]:
+    """Make the ``nodes`` argument of AddNodes safe for a server that pastes values into XML unescaped.
+
+    Args:
+        nodes: client_id -> fields ``node``, ``diskimage``, ``startup``, ``tarballs``, ``lans``.
+
+    Raises:
+        ValueError: what the server would refuse, misread or ignore; it names the place.
+    """
+    ready: dict[str, dict[str, object]] = {}
+    seen: dict[str, str] = {}
+    for client_id, fields in nodes.items():
+        check_client_id(client_id)
+        if other := seen.get(client_id.lower()):
+            raise ValueError(f"nodes: {other!r} and {client_id!r} differ only in case")
+        seen[client_id.lower()] = client_id
+        ready[client_id] = {key: _field(client_id, key, value) for key, value in fields.items()}
+    return ready
+
+
+def _field(client_id: str, key: str, value: object) -> object:
+    where = f"nodes[{client_id!r}].{key}"
+    try:
+        match key, value:
+            case "node", str():
+                return check_node_id(value)
+            case "diskimage", str() if len(value) <= MAX_IMAGE and _IMAGE.fullmatch(value):
+                return value.translate(_ESCAPES)
+            case "startup", str() if len(value) <= MAX_STARTUP and _PRINTABLE.fullmatch(value):
+                return value.translate(_ESCAPES)
+            case "tarballs", list() | tuple():
+                return _tarballs(value)
+            case "lans", list() | tuple():
+                return [check_client_id(str(lan)) for lan in value]
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    expected = {
+        "node": "a node_id",
+        "diskimage": f"a URN or URL of at most {MAX_IMAGE} printable ASCII characters without blanks",
+        "startup": f"at most {MAX_STARTUP} printable ASCII characters in one line",
+        "tarballs": "a list of URLs",
+        "lans": "a list of client_ids of links",
+    }
+    if key not in expected:
+        raise ValueError(f"{where}: no such field; there are {', '.join(expected)}")
+    raise ValueError(f"{where}: expected {expected[key]}, not {str(value)[:300]!r}")
+
+
+def _tarballs(urls: Sequence[object]) -> list[str]:
+    for url in urls:
+        if not isinstance(url, str) or not _TARBALL.fullmatch(url):
+            raise ValueError(f"{url!r} has a character that a tarball's URL may not have (such as ? = % &)")
+    texts = [str(url) for url in urls]
+    # The server keeps them in one column, with something between two.
+    if (total := sum(len(text) + 1 for text in texts)) > MAX_TARBALLS:
+        raise ValueError(f"the URLs are {total} characters long together, at most {MAX_TARBALLS} fit")
+    return texts
+
+
+def _parse(text: str) -> etree._Element:
+    if "<!DOCTYPE" in text:
+        raise ValueError("an RSpec has no document type")
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
+    try:
+        root = etree.fromstring(text.encode(), parser)
+    except (etree.XMLSyntaxError, UnicodeEncodeError) as error:
+        raise ValueError(f"not XML: {error}") from error
+    if not _is(root, "rspec"):
+        raise ValueError(f"not an RSpec of version 3 or 2: the root is {root.tag}")
+    return root
+
+
+def _is(element: etree._Element, name: str, namespaces: Sequence[str] = _RSPEC) -> bool:
+    return isinstance(element.tag, str) and any(element.tag == f"{{{uri}}}{name}" for uri in namespaces)
+
+
+def _nodes(root: etree._Element) -> Iterator[etree._Element]:
+    return (child for child in root if _is(child, "node"))
+
+
+def _all(element: etree._Element, name: str) -> list[etree._Element]:
+    """Find children by name in the RSpec's or Emulab's namespace."""
+    return [child for child in element if _is(child, name, (*_RSPEC, EMULAB))]
+
+
+def _attribute(elements: Sequence[etree._Element], name: str) -> str:
+    """Return the first value that is not empty."""
+    return next((value for element in elements if (value := element.get(name))), "")
+
+
+def _first(element: etree._Element, name: str, attribute: str) -> str:
+    return _attribute(_all(element, name), attribute)
+
+
+def _is_of(node: etree._Element, cm: str) -> bool:
+    manager = node.get("component_manager_id")
+    return manager is None or same_urn(manager, cm)
+
+
+def _manifest_node(node: etree._Element, cm: str) -> SliverNode | None:
+    client_id, sliver_id = node.get("client_id", ""), node.get("sliver_id", "")
+    component = node.get("component_id", "")
+    if not sliver_id and not component:
+        return None
+    try:
+        check_client_id(client_id)
+    except ValueError as error:
+        log.warning("machine in the manifest left out", cm=cm, sliver_id=sliver_id, error=str(error))
+        return None
+    logins = [login for services in _all(node, "services") for login in _all(services, "login")]
+
+    def usable(what: str, value: str | None, right: Callable[[str], bool]) -> str:
+        if value and not right(value):
+            log.warning(
+                "bad value in the manifest left out", cm=cm, client_id=client_id, what=what, value=value
+            )
+            return ""
+        return value or ""
+
+    return SliverNode(
+        client_id=client_id,
+        node_id=usable("node_id", _component_name(component) or _first(node, "vnode", "name"), _is_node_id),
+        cm=cm,
+        sliver_id=sliver_id,
+        hardware_type=_first(node, "vnode", "hardware_type") or _first(node, "hardware_type", "name"),
+        address=usable("address", _first(node, "host", "ipv4"), _is_address),
+        hostname=usable("hostname", _attribute(logins, "hostname"), _is_hostname),
+        username=usable("username", _attribute(logins, "username"), _is_username),
+    )
+
+
+def _advertised(node: etree._Element, cm: str) -> AdvertisedNode | None:
+    whole = node.get("exclusive") == "true" and any(
+        t.get("name") == "raw-pc" for t in _all(node, "sliver_type")
+    )
+    node_id = _component_name(node.get("component_id", "")) or node.get("component_name", "")
+    if not whole:
+        return None
+    if not _is_node_id(node_id):
+        log.warning("machine in the advertisement left out", cm=cm, node_id=node_id)
+        return None
+    return AdvertisedNode(
+        node_id=node_id,
+        cm=cm,
+        hardware_types=tuple(name for t in _all(node, "hardware_type") if (name := t.get("name"))),
+        available=_first(node, "available", "now") == "true",
+    )
+
+
+def _component_name(component: str) -> str:
+    """Return the name in a component_id; "" where it is not a URN."""
+    try:
+        return Urn.parse(component).id
+    except ValueError:
+        return ""
+
+
+def _is_node_id(text: str) -> bool:
+    try:
+        check_node_id(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.IPv4Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_hostname(text: str) -> bool:
+    return _HOSTNAME.fullmatch(text) is not None
+
+
+def _is_username(text: str) -> bool:
+    return _USERNAME.fullmatch(text) is not None

@@ -1,0 +1,446 @@
+"""Our slice at Cloudlab: ``ProtoGeniServer`` is the framework's ``SliceServer`` over ProtoGENI."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import structlog
+from pydantic import Field, field_validator, model_validator
+
+from agent.cloudlab.api import ComponentManager, SliceAuthority, UserKeys
+from agent.cloudlab.credential_cache import CredentialCache
+from agent.cloudlab.credentials import Credential
+from agent.cloudlab.identity import Identity, load_identity
+from agent.cloudlab.transport import Limits, Observe, Remote, Transport
+from agent.cloudlab.urn import Urn, check_project, check_slice_name, check_urn
+from agent.core.errors import (
+    AlreadyExistsError,
+    BadArgumentsError,
+    CloudlabError,
+    ConfigError,
+    LostReplyError,
+    NotFoundError,
+)
+from agent.core.model import AdvertisedNode, Sliver, SliverStatus
+from agent.core.ports import Clock
+from agent.core.settings import Duration, Section
+
+log = structlog.get_logger()
+
+DELETE_TIMEOUT = 900.0
+DELETE_POLL = 5.0
+
+_HTTPS = re.compile(r"https://[A-Za-z0-9.\[\]:-]+(?:/[-A-Za-z0-9._~/]*)?")
+_PUBLIC_KEY = re.compile(r"(?:ssh|ecdsa|sk)-[-A-Za-z0-9@.]+ [A-Za-z0-9+/]+=*")
+
+
+def _https(url: str) -> str:
+    if not _HTTPS.fullmatch(url):
+        raise ValueError("expected a URL such as https://www.example.net:12369/protogeni/xmlrpc/cm/2.0")
+    return url
+
+
+class CmSettings(Section):
+    """A CM that machines may be borrowed from."""
+
+    urn: str = Field(description="the CM's URN, such as urn:publicid:IDN+utah.cloudlab.us+authority+cm")
+    url: str = Field(description="where its API 2.0 is called: https://HOST:12369/protogeni/xmlrpc/cm/2.0")
+
+    @field_validator("urn")
+    @classmethod
+    def _is_authority(cls, urn: str) -> str:
+        return check_urn(urn, "authority")
+
+    @field_validator("url")
+    @classmethod
+    def _is_https(cls, url: str) -> str:
+        return _https(url)
+
+
+class CloudlabSettings(Section):
+    """Who we are to Cloudlab, and where machines are borrowed."""
+
+    certificate: Path = Field(description="PEM file with the user's certificate, as Cloudlab hands it out")
+    key: Path | None = Field(
+        None,
+        description="PEM file with its private key, when it is not in the same file",
+        examples=["/etc/esagent/cloudlab.key"],
+    )
+    passphrase_file: Path | None = Field(
+        None,
+        description="file whose first line opens the key; else the variable ESAGENT_PASSPHRASE does",
+        examples=["/etc/esagent/passphrase"],
+    )
+    ca_bundle: Path = Field(description="PEM file with the CAs that the SA's and the CMs' servers chain to")
+    sa_url: str = Field("", description='where the SA is called; "" takes it from the certificate')
+    project: str = Field("", description='project that the slice is in; "" is none')
+    slice: str = Field(description="name of the slice: 2 to 19 letters, digits and inner hyphens")
+    cms: tuple[CmSettings, ...] = Field(
+        min_length=1, description="CMs to borrow from, the preferred one first"
+    )
+    check_hostname: bool = Field(True, description="whether a server's certificate must name its host")
+    tls_security_level: int = Field(
+        2, ge=0, le=5, description="OpenSSL's security level; old 1024-bit keys and SHA-1 need 1 or 0"
+    )
+    connect_timeout: Duration = Field(10.0, gt=0, le=300, description="time limit for a connection to stand")
+    read_timeout: Duration = Field(600.0, gt=0, le=3600, description="time limit for a whole reply")
+    retry_for: Duration = Field(
+        30.0, ge=0, le=3600, description="how long a call is repeated while a server is busy or unreachable"
+    )
+    ssh_keys: tuple[Path, ...] = Field(
+        (), description="SSH public keys to put on new machines besides those that Cloudlab keeps of the user"
+    )
+
+    @field_validator("slice")
+    @classmethod
+    def _is_slice_name(cls, name: str) -> str:
+        return check_slice_name(name)
+
+    @field_validator("project")
+    @classmethod
+    def _is_project(cls, name: str) -> str:
+        return check_project(name) if name else name
+
+    @field_validator("sa_url")
+    @classmethod
+    def _is_https(cls, url: str) -> str:
+        return _https(url) if url else url
+
+    @model_validator(mode="after")
+    def _each_cm_once(self) -> CloudlabSettings:
+        urns = [Urn.parse(cm.urn) for cm in self.cms]
+        if len(set(urns)) < len(urns):
+            raise ValueError("cms: a CM is there twice")
+        return self
+
+
+class ProtoGeniServer:
+    """Implements ``agent.core.ports.SliceServer``. Safe for many threads.
+
+    There is one writer per slice: calls that take the slice's lock at a CM wait for each other here, reads of
+    the manifest do not.
+    """
+
+    def __init__(
+        self,
+        *,
+        identity: Identity,
+        slice_urn: str,
+        sa: SliceAuthority,
+        cms: Sequence[ComponentManager],
+        transport: Transport,
+        clock: Clock,
+        extra_keys: Sequence[str] = (),
+        delete_timeout: float = DELETE_TIMEOUT,
+        delete_poll: float = DELETE_POLL,
+    ) -> None:
+        """Join the parts; ``connect`` makes them from settings.
+
+        Args:
+            identity: who we are.
+            slice_urn: URN of our slice.
+            sa: where the slice is registered.
+            cms: where machines are borrowed, the preferred one first.
+            transport: what ``sa`` and ``cms`` call with.
+            clock: time.
+            extra_keys: SSH public keys for new machines besides the user's at Cloudlab.
+            delete_timeout: seconds that ``delete_sliver`` waits for the CM to be done.
+            delete_poll: seconds between two looks in that wait.
+        """
+        self.identity = identity
+        self._sa = sa
+        self._cms = {cm.urn: cm for cm in cms}
+        self._locks = {urn: threading.RLock() for urn in self._cms}
+        self._sliver_urns: dict[str, str] = {}
+        self._transport = transport
+        self._clock = clock
+        self._credentials = CredentialCache(sa, slice_urn, clock)
+        self._extra_keys = tuple(extra_keys)
+        self._delete_timeout = delete_timeout
+        self._delete_poll = delete_poll
+
+    @property
+    def slice_urn(self) -> str:
+        """URN of the slice that the agent keeps."""
+        return self._credentials.slice_urn
+
+    @property
+    def cms(self) -> Sequence[str]:
+        """URNs of the CMs, in order of preference."""
+        return tuple(self._cms)
+
+    @property
+    def email(self) -> str:
+        """Mail address in the user's certificate; "" if it has none."""
+        return self.identity.email
+
+    def close(self) -> None:
+        """End every call and every wait at once; later calls raise ``UnreachableError``."""
+        self._transport.close()
+
+    def find_slice(self) -> datetime | None:
+        """Return until when the slice lasts at the SA, or None when there is no such slice."""
+        try:
+            return self._credentials.fetch_slice().expires
+        except NotFoundError:
+            return None
+
+    def create_slice(self, expires: datetime) -> datetime:
+        """Register the slice; return until when it lasts.
+
+        Raises:
+            AlreadyExistsError: the name is taken, and not by us.
+        """
+        try:
+            credential = self._credentials.with_self(
+                lambda own: self._sa.register(own, self._credentials.slice_urn, expires)
+            )
+        except (LostReplyError, AlreadyExistsError) as error:
+            # An earlier call may have done it: then the slice is ours and its credential tells.
+            log.info("slice looked up after Register", error=str(error))
+            if (found := self.find_slice()) is None:
+                raise
+            return found
+        self._credentials.keep_slice(credential)
+        return credential.expires
+
+    def renew_slice(self, expires: datetime) -> datetime:
+        """Extend the slice at the SA; return the granted time. Renew here before any CM."""
+        try:
+            renewed = self._credentials.with_slice(lambda c: self._sa.renew_slice(c, expires))
+        except LostReplyError as error:
+            log.info("slice looked up after RenewSlice", error=str(error))
+            found = self.find_slice()
+            if found is None or found < expires.replace(microsecond=0):
+                raise
+            return found
+        self._credentials.keep_slice(renewed)
+        return renewed.expires
+
+    def find_sliver(self, cm: str) -> Sliver | None:
+        """Read the manifest without taking a lock; None when this CM holds nothing for us.
+
+        Raises:
+            NotFoundError: the SA knows no such slice.
+        """
+        manager = self._manager(cm)
+
+        def look(credential: Credential) -> Sliver | None:
+            try:
+                return manager.resolve(credential)
+            except NotFoundError:
+                return None
+
+        sliver = self._credentials.with_slice(look)
+        self._remember(cm, sliver)
+        return sliver
+
+    def create_sliver(self, cm: str, rspec: str) -> Sliver:
+        """Ask for a first set of machines, with the user's SSH keys on them.
+
+        Raises:
+            AlreadyExistsError: this CM holds a sliver for us.
+            InsufficientNodesError: the machines cannot be placed.
+        """
+        manager = self._manager(cm)
+        keys = self._keys()
+        with self._locks[cm]:
+            try:
+                _, sliver = self._credentials.with_slice(lambda c: manager.create_sliver(c, rspec, keys))
+            except LostReplyError as error:
+                log.info("sliver looked up after CreateSliver", cm=cm, error=str(error))
+                if (found := self.find_sliver(cm)) is None:
+                    raise
+                return found
+        self._remember(cm, sliver)
+        return sliver
+
+    def renew_sliver(self, cm: str, expires: datetime) -> datetime:
+        """Extend the sliver, at most to the slice's end; return the granted time.
+
+        Raises:
+            NotFoundError: this CM holds nothing for us.
+            RefusedError: a rule of the site, such as a machine that is promised to others (it is named).
+        """
+        manager = self._manager(cm)
+
+        def renew(credential: Credential) -> datetime:
+            if credential.expires < expires:
+                # The slice may have been renewed by another hand since we fetched this one.
+                credential = self._credentials.fetch_slice()
+            wanted = min(expires, credential.expires)
+            try:
+                return manager.renew_slice(credential, wanted)
+            except LostReplyError as error:
+                log.info("renewing again: a repeat is harmless", cm=cm, error=str(error))
+                return manager.renew_slice(credential, wanted)
+
+        with self._locks[cm]:
+            return self._credentials.with_slice(renew)
+
+    def delete_sliver(self, cm: str) -> None:
+        """Give every machine of this CM back and wait until the CM holds nothing for us.
+
+        Raises:
+            BusyError: machines are starting; the CM deletes nothing before that ends.
+            CloudlabError: it held the sliver all the time that we waited.
+        """
+        manager = self._manager(cm)
+        with self._locks[cm]:
+            try:
+                self._credentials.with_slice(manager.delete_slice)
+            except NotFoundError as error:
+                log.info("nothing to delete", cm=cm, error=str(error))
+            except LostReplyError as error:
+                log.info("sliver looked up after DeleteSlice", cm=cm, error=str(error))
+            end = self._clock.monotonic() + self._delete_timeout
+            while self.find_sliver(cm) is not None:
+                if self._clock.monotonic() >= end:
+                    raise CloudlabError(
+                        f"the sliver is still there after {self._delete_timeout:g} s",
+                        method="DeleteSlice",
+                        authority=cm,
+                    )
+                self._transport.pause(self._delete_poll)
+
+    def sliver_status(self, cm: str) -> SliverStatus | None:
+        """Return the state of each machine; None when this CM holds nothing for us.
+
+        Raises:
+            BusyError: at once, while the CM works for the slice: ask again later.
+            CloudlabError: also with code 2 when a machine of the slice was taken: the manifest tells more.
+        """
+        manager = self._manager(cm)
+
+        def look(credential: Credential) -> SliverStatus | None:
+            try:
+                return manager.sliver_status(credential)
+            except NotFoundError:
+                return None
+
+        with self._locks[cm]:
+            return self._credentials.with_slice(look)
+
+    def add_nodes(self, cm: str, nodes: Mapping[str, Mapping[str, object]]) -> Sliver:
+        """Add machines: client_id -> fields of ``GeniCMV2 AddNodes``. All or nothing; not idempotent.
+
+        Raises:
+            LostReplyError: they may have been added: the manifest tells.
+            NotFoundError: this CM holds nothing for us; nothing was sent.
+        """
+        manager = self._manager(cm)
+        with self._locks[cm]:
+            urn = self._sliver_urn(cm, "AddNodes")
+            return self._credentials.with_slice(lambda c: manager.add_nodes(c, urn, nodes))
+
+    def delete_nodes(self, cm: str, client_ids: Sequence[str]) -> Sliver:
+        """Give machines back. All or nothing; not idempotent.
+
+        Raises:
+            LostReplyError: they may have been given back: the manifest tells.
+            NotFoundError: one is not in the manifest, or this CM holds nothing for us.
+        """
+        manager = self._manager(cm)
+        with self._locks[cm]:
+            urn = self._sliver_urn(cm, "DeleteNodes")
+            return self._credentials.with_slice(lambda c: manager.delete_nodes(c, urn, client_ids))
+
+    def discover(self, cm: str, *, available: bool) -> tuple[AdvertisedNode, ...]:
+        """List the CM's machines that can be borrowed whole: only the free ones, or all."""
+        manager = self._manager(cm)
+        return self._credentials.with_self(lambda own: manager.discover_resources(own, available=available))
+
+    def _manager(self, cm: str) -> ComponentManager:
+        if (manager := self._cms.get(cm)) is None:
+            raise BadArgumentsError("no such CM in [cloudlab] cms", authority=cm)
+        return manager
+
+    def _remember(self, cm: str, sliver: Sliver | None) -> None:
+        if sliver is None:
+            self._sliver_urns.pop(cm, None)
+        else:
+            self._sliver_urns[cm] = sliver.urn
+
+    def _sliver_urn(self, cm: str, method: str) -> str:
+        """Return the sliver's URN; look first where it is unknown, for these calls leave a lock behind."""
+        if cm not in self._sliver_urns and self.find_sliver(cm) is None:
+            raise NotFoundError("this CM holds no sliver for us", method=method, authority=cm)
+        return self._sliver_urns[cm]
+
+    def _keys(self) -> list[UserKeys]:
+        accounts = list(self._credentials.with_self(self._sa.get_keys))
+        if not self._extra_keys:
+            return accounts
+        urn = str(self.identity.urn)
+        mine = next((a for a in accounts if a.urn == urn), UserKeys(urn, self.identity.urn.id, ()))
+        known = (*mine.keys, *(k for k in self._extra_keys if k not in mine.keys))
+        return [*(a for a in accounts if a is not mine), UserKeys(mine.urn, mine.login, known)]
+
+
+def connect(settings: CloudlabSettings, *, clock: Clock, observe: Observe | None = None) -> ProtoGeniServer:
+    """Make the server from settings; nothing is called yet.
+
+    Args:
+        settings: the section [cloudlab].
+        clock: time.
+        observe: told of each call's end: method, authority, outcome in one word, seconds with all retries.
+
+    Raises:
+        ConfigError: names the file or the setting to mend.
+    """
+    identity = load_identity(
+        settings.certificate, now=clock.now(), key=settings.key, passphrase_file=settings.passphrase_file
+    )
+    context = identity.client_context(
+        settings.ca_bundle,
+        check_hostname=settings.check_hostname,
+        security_level=settings.tls_security_level,
+    )
+    limits = Limits(settings.connect_timeout, settings.read_timeout, settings.retry_for)
+    transport = Transport(context, limits, observe=observe)
+    domain = identity.urn.authority.split(":")[0]
+    authority = f"{domain}:{settings.project}" if settings.project else domain
+    sa = Remote(_sa_url(settings, identity), str(Urn(authority, "authority", "sa")))
+    return ProtoGeniServer(
+        identity=identity,
+        slice_urn=str(Urn(authority, "slice", settings.slice)),
+        sa=SliceAuthority(transport, sa),
+        cms=[ComponentManager(transport, Remote(cm.url, cm.urn)) for cm in settings.cms],
+        transport=transport,
+        clock=clock,
+        extra_keys=[_public_key(path) for path in settings.ssh_keys],
+    )
+
+
+def _sa_url(settings: CloudlabSettings, identity: Identity) -> str:
+    url = settings.sa_url or identity.sa_url
+    if not url:
+        raise ConfigError(f"{settings.certificate}: names no SA; set [cloudlab] sa_url")
+    try:
+        _https(url)
+    except ValueError as error:
+        raise ConfigError(f"{settings.certificate}: the SA's URL {url!r}: {error}; set sa_url") from error
+    if not settings.project or "/project/" in url:
+        return url
+    base, slash, module = url.rstrip("/").rpartition("/")
+    if not slash or module != "sa":
+        raise ConfigError(
+            f"[cloudlab] sa_url: {url!r} does not end in /sa, so the project has no place in it"
+        )
+    return f"{base}/project/{settings.project}/sa"
+
+
+def _public_key(path: Path) -> str:
+    """Return the type and the key of a public key file; the comment may hold what cannot be sent."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"[cloudlab] ssh_keys: {path}: cannot be read: {error}") from error
+    key = " ".join(text.split()[:2])
+    if not _PUBLIC_KEY.fullmatch(key):
+        raise ConfigError(f"[cloudlab] ssh_keys: {path}: expected one SSH public key, such as id_ed25519.pub")
+    return key
