@@ -1,0 +1,124 @@
+"""What administrators see and do: names resolved, wishes taken, the agent's knowledge shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Protocol
+
+from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet, NodeSetException
+
+from agent.core.errors import AgentError
+from agent.core.model import AdminDrain, Event, NodeView, SliverNode
+from agent.slurm.drain import is_ours
+from agent.slurm.manager import SlurmElasticSliceManager
+
+
+class EventHistory(Protocol):
+    """Where events can be read again."""
+
+    def events(self, subject: str = "", *, newest: int = 100) -> Sequence[Event]:
+        """Return the newest events about a subject ("" for all), oldest first."""
+
+
+class Administration:
+    """Turns requests of administrators into wishes of the manager. Every method answers from memory."""
+
+    def __init__(self, manager: SlurmElasticSliceManager, history: EventHistory) -> None:
+        self._manager = manager
+        self._history = history
+
+    def status(self) -> Mapping[str, object]:
+        """Tell what the agent holds, wants and does."""
+        view = self._manager.view()
+        states: dict[str, int] = {}
+        for node in view.nodes:
+            states[node.state] = states.get(node.state, 0) + 1
+        growth = self._manager.growth
+        return {
+            "slice": self._manager.server.slice_urn,
+            "slice_expires": _iso(view.slice_expires),
+            "sliver_expires": {cm: _iso(when) for cm, when in view.sliver_expires.items()},
+            "machines": len(view.nodes),
+            "states": states,
+            "wanted": view.wanted,
+            "reasons": list(growth.reasons) if growth else [],
+            "said": self._manager.said,
+        }
+
+    def nodes(self) -> list[Mapping[str, object]]:
+        """Tell one record a machine."""
+        return [_node_record(node) for node in self._manager.view().nodes]
+
+    def events(self, subject: str, newest: int) -> list[Mapping[str, object]]:
+        """Tell the newest events, oldest first."""
+        return [
+            {"time": _iso(e.time), "kind": e.kind, "subject": e.subject, "message": e.message, **e.data}
+            for e in self._history.events(subject, newest=newest)
+        ]
+
+    def drain(self, names: Iterable[str], reason: str, who: str, deadline: float | None) -> list[str]:
+        """Empty and keep machines.
+
+        Raises:
+            AgentError: a name is not a machine of ours, or somebody else has drained it; nothing was done.
+        """
+        found = self._resolve(names)
+        snapshot = self._manager.snapshot
+        for name in found:
+            node = snapshot.nodes.get(name) if snapshot else None
+            if node is not None and node.draining and not is_ours(node.reason):
+                raise AgentError(f"{name} is already drained: {node.reason or 'without a reason'}")
+        now = self._manager.clock.now()
+        due = now + timedelta(seconds=deadline) if deadline is not None else None
+        for machine in found.values():
+            self._manager.put_admin_drain(AdminDrain(machine.node_id, reason, who, now, due))
+        return sorted(found)
+
+    def resume(self, names: Iterable[str], who: str) -> list[str]:
+        """Give machines back to the scheduler.
+
+        Raises:
+            AgentError: a name is not a machine of ours, or no administrator drained it; nothing was done.
+        """
+        found = self._resolve(names)
+        for name, machine in found.items():
+            if self._manager.admin_drain(machine.node_id) is None:
+                raise AgentError(f"{name} was not drained with `esagent drain`")
+        for machine in found.values():
+            self._manager.remove_admin_drain(machine.node_id, who)
+        return sorted(found)
+
+    def _resolve(self, names: Iterable[str]) -> dict[str, SliverNode]:
+        """Turn node_ids, client_ids, node names and node sets of them into node name -> machine."""
+        machines = self._manager.machines()
+        known = {alias: name for name, m in machines.items() for alias in (m.client_id, m.node_id, name)}
+        found = {}
+        for word in names:
+            for alias in _expand(word):
+                if alias not in known:
+                    raise AgentError(f"{alias} is not one of our machines: {_list(machines)}")
+                found[known[alias]] = machines[known[alias]]
+        return found
+
+
+def _expand(word: str) -> Iterable[str]:
+    try:
+        expanded: Iterable[str] = NodeSet(word, resolver=RESOLVER_NOGROUP)
+    except NodeSetException as error:
+        raise AgentError(f"{word!r} is neither a name nor a node set: {error}") from None
+    return expanded
+
+
+def _list(machines: Mapping[str, Any]) -> str:
+    if not machines:
+        return "there are none"
+    return f"they are {NodeSet.fromlist(list(machines), resolver=RESOLVER_NOGROUP)}"
+
+
+def _node_record(node: NodeView) -> Mapping[str, object]:
+    return {**vars(node), "state": node.state.value, "due": _iso(node.due)}
+
+
+def _iso(when: Any) -> str | None:
+    return when.strftime("%Y-%m-%dT%H:%M:%SZ") if when is not None else None

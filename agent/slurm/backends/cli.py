@@ -1,0 +1,237 @@
+"""The way in through Slurm's own commands: squeue, scontrol, sinfo and scancel, on any release."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import Field
+
+from agent.core.errors import SlurmError, SlurmRefusedError
+from agent.core.ports import Clock
+from agent.core.settings import Duration, Section
+from agent.slurm import names, text
+from agent.slurm.command import Finished, clean_environment, printable, run
+from agent.slurm.model import MAX_WEIGHT, Job, Node, Snapshot
+
+_MAX_TEXT = 1000
+_REQUEUEABLE_STATES = frozenset({"RUNNING", "SUSPENDED", "CONFIGURING", "STOPPED", "SIGNALING", "RESIZING"})
+_UNKNOWN_NODE = "Invalid node name specified"
+_UNKNOWN_JOB = "Invalid job id specified"
+_NEITHER_DOWN_NOR_DRAINED = ("Invalid node state specified", "Invalid node state transition")
+_NOT_DELETED = re.compile(r"failed to delete nodes (\S+)")
+_JOBS_AT_ONCE = 500
+
+
+class SlurmSettings(Section):
+    """[slurm]: how to reach Slurm and whose jobs count."""
+
+    conf: Path | None = Field(
+        None, description="path of slurm.conf; unset: Slurm's own choice", examples=["/etc/slurm/slurm.conf"]
+    )
+    bin_dir: Path | None = Field(
+        None,
+        description="directory of squeue, scontrol, sinfo and scancel; unset: found in PATH",
+        examples=["/usr/bin"],
+    )
+    command_timeout: Duration = Field(
+        30.0, gt=0, description="how long one of Slurm's commands may take before it is ended"
+    )
+    partitions: tuple[str, ...] = Field(
+        (), description="partitions whose pending jobs count as demand; empty: all"
+    )
+
+
+class CliBackend:
+    """A ``SlurmBackend`` over Slurm's commands.
+
+    Reads are exact or raise ``SlurmError``. Args:
+        settings: [slurm].
+        clock: gives the time of a snapshot.
+        environment: what the commands inherit, such as PATH; variables that change their output are dropped.
+    """
+
+    def __init__(
+        self, settings: SlurmSettings, clock: Clock, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        ours = {} if settings.conf is None else {"SLURM_CONF": str(settings.conf)}
+        self._environment = clean_environment(os.environ if environment is None else environment, **ours)
+        self._confirmed: frozenset[str] = frozenset()
+
+    def snapshot(self) -> Snapshot:
+        """Read nodes, then jobs: a job that starts in between makes its node look used, never free.
+
+        Raises:
+            SlurmDownError: no controller answered.
+            SlurmError: what it answered is not whole, or it has no node.
+        """
+        taken = self._clock.now()
+        nodes = self._read_nodes()
+        return Snapshot(taken, nodes, self._read_jobs())
+
+    def requeueable(self, job_ids: Iterable[str]) -> Mapping[str, bool]:
+        """Tell for each job that is not over whether it may be requeued (``squeue -O Requeue``)."""
+        ids = [names.check_job(job_id) for job_id in job_ids]
+        found: dict[str, bool] = {}
+        for start in range(0, len(ids), _JOBS_AT_ONCE):
+            listed = ",".join(ids[start : start + _JOBS_AT_ONCE])
+            found.update(text.parse_requeue(self._squeue("-j", listed, "-O", "JobArrayID:|,Requeue:|")))
+        return {job_id: found[job_id] for job_id in ids if job_id in found}
+
+    def drain(self, nodes: Iterable[str], reason: str) -> None:
+        """Let no new job start there (``State=DRAIN``). The reason replaces an earlier one."""
+        self._update_nodes(nodes, "State=DRAIN", f"Reason={_one_line(reason)}")
+
+    def undrain(self, nodes: Iterable[str]) -> None:
+        """Lift a drain (``State=UNDRAIN``, which leaves DOWN alone)."""
+        self._update_nodes(nodes, "State=UNDRAIN")
+
+    def set_down(self, nodes: Iterable[str], reason: str) -> None:
+        """Declare machines gone (``State=DOWN``)."""
+        self._update_nodes(nodes, "State=DOWN", f"Reason={_one_line(reason)}")
+
+    def resume(self, nodes: Iterable[str]) -> None:
+        """Lift DRAIN and DOWN alike (``State=RESUME``); harmless where there is neither."""
+        self._update_nodes(nodes, "State=RESUME", harmless=_NEITHER_DOWN_NOR_DRAINED)
+
+    def set_weight(self, nodes: Iterable[str], weight: int) -> None:
+        """Set the weight, 0 to ``MAX_WEIGHT``."""
+        if not 0 <= weight <= MAX_WEIGHT:
+            raise SlurmRefusedError(f"weight {weight}: expected 0 to {MAX_WEIGHT}")
+        self._update_nodes(nodes, f"Weight={weight}")
+
+    def delete_nodes(self, nodes: Iterable[str]) -> None:
+        """Remove dynamic node records. Slurm removes what it can of a list."""
+        for part, folded in names.fold(nodes):
+            deleted = self._run("scontrol", "delete", f"NodeName={folded}")
+            if deleted.status == 0:
+                continue
+            refused = _NOT_DELETED.search(deleted.complaint)
+            left = part & names.expand(refused[1]) if refused else part
+            self._each(left, self._delete_node)
+
+    def requeue(self, job_id: str) -> None:
+        """Put a running job back into the queue; one that is back there already is left alone.
+
+        Slurm would also run a *finished* job again, so its state is read just before. Of a heterogeneous job
+        all components are requeued.
+        """
+        leader = _leader(job_id)
+        states = self._states(leader)
+        if not states:
+            raise SlurmRefusedError(f"requeue of job {leader}: it is over")
+        if states == {"PENDING"}:
+            return
+        if not states <= _REQUEUEABLE_STATES:
+            raise SlurmRefusedError(f"requeue of job {leader}: expected it to run, it is {', '.join(states)}")
+        self._run("scontrol", "requeue", leader).check()
+
+    def signal(self, job_id: str, signal: str) -> None:
+        """Send a signal to the batch script and the steps (``scancel --full``)."""
+        self._run("scancel", "--full", f"--signal={names.check_signal(signal)}", _leader(job_id)).check()
+
+    def cancel(self, job_id: str) -> None:
+        """End a job; one that is over is no error."""
+        self._run("scancel", _leader(job_id)).check()
+
+    def comment(self, job_id: str, text: str) -> None:
+        """Set the AdminComment."""
+        job = names.check_job(job_id)
+        self._run("scontrol", "update", f"JobId={job}", f"AdminComment={_one_line(text)}").check()
+
+    def _read_nodes(self) -> dict[str, Node]:
+        """Read all nodes: scontrol's text, or JSON where free text makes that inexact."""
+        output = self._run("scontrol", "-o", "--local", "show", "nodes").check()
+        try:
+            nodes = text.parse_nodes(output)
+            self._confirm(frozenset(nodes))
+        except text.InexactTextError:
+            argv = ("sinfo", "--json") if self._release < (23, 2) else ("scontrol", "show", "nodes", "--json")
+            nodes = text.parse_nodes_json(self._run(*argv).check())
+        if not nodes:
+            raise SlurmError("scontrol show nodes: expected at least one node, got none")
+        return nodes
+
+    def _confirm(self, seen: frozenset[str]) -> None:
+        """Ask Slurm for the names not seen in the last read: no text can fake its exit status."""
+        new = seen - self._confirmed
+        self._confirmed = frozenset()
+        for _, folded in names.fold(new):
+            if self._run("scontrol", "-o", "--local", "show", "node", folded).status != 0:
+                raise text.InexactTextError(f"not all of {folded} are nodes")
+        self._confirmed = seen
+
+    def _read_jobs(self) -> tuple[Job, ...]:
+        mark = f"<{secrets.token_hex(6)}>"
+        # From 26.05 on OverSubscribe is NO for every job that shares nothing, exclusive or not.
+        tells = self._release < (26, 5)
+        jobs = self._squeue("-o", text.job_format(mark))
+        return text.parse_jobs(jobs, mark, oversubscribe_tells=tells)
+
+    @cached_property
+    def _release(self) -> tuple[int, int]:
+        return text.parse_release(self._run("squeue", "--version").check())
+
+    def _squeue(self, *arguments: str) -> str:
+        """List jobs that are not over; a single job that Slurm does not know is no job."""
+        listed = self._run("squeue", "-h", "-a", "--local", "--noconvert", *arguments)
+        if listed.status != 0 and "-j" in arguments and _UNKNOWN_JOB in listed.complaint:
+            return ""
+        return listed.check()
+
+    def _states(self, leader: str) -> set[str]:
+        return {line.strip() for line in self._squeue("-j", leader, "-o", "%T").splitlines()}
+
+    def _update_nodes(self, nodes: Iterable[str], *changes: str, harmless: Sequence[str] = ()) -> None:
+        """Change nodes in one request for all; a name that Slurm does not know costs the others nothing."""
+        unknown: set[str] = set()
+        for part, folded in names.fold(nodes):
+            done = self._run("scontrol", "update", f"NodeName={folded}", *changes)
+            if _UNKNOWN_NODE in done.complaint:
+                known = part & self._read_nodes().keys()
+                unknown |= part - known
+                for _, again in names.fold(known):
+                    done = self._run("scontrol", "update", f"NodeName={again}", *changes)
+            if _UNKNOWN_NODE not in done.complaint and not any(h in done.complaint for h in harmless):
+                done.check()
+        if unknown:
+            raise SlurmRefusedError(f"{changes[0]}: {', '.join(sorted(unknown))}: {_UNKNOWN_NODE}")
+
+    def _delete_node(self, name: str) -> None:
+        deleted = self._run("scontrol", "delete", f"NodeName={name}")
+        if _UNKNOWN_NODE not in deleted.complaint:
+            deleted.check()
+
+    def _each(self, nodes: Iterable[str], act: Callable[[str], None]) -> None:
+        """Act on each node; a refusal for one is raised after all had their turn."""
+        refusals: list[SlurmRefusedError] = []
+        for name in sorted(nodes):
+            try:
+                act(name)
+            except SlurmRefusedError as error:
+                refusals.append(error)
+        if refusals:
+            raise SlurmRefusedError("; ".join(map(str, refusals)))
+
+    def _run(self, command: str, *arguments: str) -> Finished:
+        directory = self._settings.bin_dir
+        program = command if directory is None else str(directory / command)
+        return run(
+            (program, *arguments), environment=self._environment, timeout=self._settings.command_timeout
+        )
+
+
+def _leader(job_id: str) -> str:
+    """Return the id that acts on a job: scontrol and scancel take a heterogeneous job only as a whole."""
+    return names.check_job(job_id).partition("+")[0]
+
+
+def _one_line(reason: str) -> str:
+    """Make text fit for ``Key=text``: scontrol(1) drops a quote that it begins with."""
+    return printable(reason, _MAX_TEXT).strip().lstrip("\"'")

@@ -1,0 +1,139 @@
+"""Run one of Slurm's commands: no shell, bounded in time and size, in an environment of our making."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from agent.core.errors import SlurmDownError, SlurmError, SlurmRefusedError
+
+MAX_OUTPUT = 256 * 1024 * 1024
+"""Bytes of standard output; `sinfo --json` of 100,000 nodes is half of it."""
+_MAX_COMPLAINT = 64 * 1024
+_CHUNK = 64 * 1024
+_KEPT = frozenset({"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT"})
+_CHANGES_OUTPUT = ("SLURM_", "SQUEUE_", "SINFO_", "SCONTROL_", "SCANCEL_", "LC_")
+_NO_ANSWER = (
+    "Unable to contact slurm controller",
+    "Socket timed out",
+    "Zero Bytes were transmitted or received",
+    "Connection refused",
+    "Connection timed out",
+    "Transport endpoint is not connected",
+    "Unable to establish controller machine",
+    "standby mode",
+    "Munge encode failed",
+    "Protocol authentication error",
+)
+"""Slurm's words for «no controller answered»."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A command that ended by itself."""
+
+    argv: tuple[str, ...]
+    status: int
+    output: str
+    complaint: str
+    """What it wrote to standard error."""
+
+    def check(self) -> str:
+        """Return the output of a command that succeeded.
+
+        Raises:
+            SlurmDownError: no controller answered.
+            SlurmRefusedError: any other status than 0, with Slurm's own words.
+        """
+        if self.status == 0:
+            return self.output
+        said = printable(self.complaint.strip() or self.output.strip() or "no message")
+        message = f"{short(self.argv)}: {said} (status {self.status})"
+        if any(words in self.complaint for words in _NO_ANSWER):
+            raise SlurmDownError(message)
+        raise SlurmRefusedError(message)
+
+
+def printable(text: str, limit: int = 500) -> str:
+    """Make foreign text fit for one line of a log."""
+    return "".join(c if c.isprintable() else " " for c in text[:limit])
+
+
+def short(argv: Sequence[str]) -> str:
+    """Name a command in a message."""
+    return printable(" ".join((os.path.basename(argv[0]), *argv[1:])), 160)  # noqa: PTH119
+
+
+def clean_environment(inherited: Mapping[str, str], **changes: str) -> dict[str, str]:
+    """Drop the variables that change what Slurm's commands print (squeue(1), scontrol(1)), then set ours."""
+    kept = {k: v for k, v in inherited.items() if k in _KEPT or not k.startswith(_CHANGES_OUTPUT)}
+    return kept | {"LC_ALL": "C", "TZ": "UTC", "SLURM_TIME_FORMAT": "%s", "SLURM_BITSTR_LEN": "0"} | changes
+
+
+def run(argv: Sequence[str], *, environment: Mapping[str, str], timeout: float) -> Finished:
+    """Run a command to its end.
+
+    Raises:
+        SlurmDownError: it did not end within ``timeout`` seconds; it and its children are killed.
+        SlurmError: it cannot be started, was killed, or its output is larger than ``MAX_OUTPUT``.
+    """
+    try:
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=dict(environment),
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise SlurmError(f"{short(argv)}: cannot be started: {error}") from error
+    with process:
+        try:
+            output, complaint = _drain(process, argv, timeout)
+        except BaseException:
+            _kill_group(process)
+            raise
+    if process.returncode < 0:
+        raise SlurmError(f"{short(argv)}: killed by signal {-process.returncode}")
+    return Finished(tuple(argv), process.returncode, output, complaint)
+
+
+def _drain(process: subprocess.Popen[bytes], argv: Sequence[str], timeout: float) -> tuple[str, str]:
+    """Read both streams to their end and wait for the process."""
+    deadline = time.monotonic() + timeout
+    late = SlurmDownError(f"{short(argv)}: no answer within {timeout:g} s")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    output, complaint = bytearray(), bytearray()
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ, output)
+        selector.register(process.stderr, selectors.EVENT_READ, complaint)
+        while selector.get_map():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise late
+            for key, _ in selector.select(left):
+                chunk = os.read(key.fd, _CHUNK)
+                if not chunk:
+                    selector.unregister(key.fileobj)
+                elif key.data is output or len(complaint) < _MAX_COMPLAINT:
+                    key.data.extend(chunk)
+            if len(output) > MAX_OUTPUT:
+                raise SlurmError(f"{short(argv)}: more than {MAX_OUTPUT} bytes of output")
+    try:
+        process.wait(max(deadline - time.monotonic(), 0.01))
+    except subprocess.TimeoutExpired:
+        raise late from None
+    return output.decode(errors="replace"), complaint.decode(errors="replace")
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    """End the command and whatever it started; its group lives as long as the process is not waited for."""
+    if process.returncode is None:
+        os.killpg(process.pid, signal.SIGKILL)

@@ -1,0 +1,206 @@
+"""A ready machine -> a Slurm node that runs jobs: what to do now, purely decided, and with which commands."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from string import Formatter
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from agent.core.errors import ConfigError
+from agent.core.model import SliverNode
+from agent.core.settings import Duration, Section, format_duration
+from agent.slurm.model import UNUSABLE_FLAGS, Node, Snapshot
+
+PLACEHOLDERS = ("node_name", "node_id", "client_id", "address", "hostname", "hardware_type", "username")
+_SAFE = re.compile(r"[A-Za-z0-9._:-]*")
+_ALIVE = frozenset({"IDLE", "MIXED", "ALLOCATED"})
+_AWAY = UNUSABLE_FLAGS - {"DRAIN", "MAINTENANCE"}
+"""Flags of a node whose slurmd is not at work; a drain or a maintenance reservation does not tell that."""
+
+_STOP = (
+    "pkill -x slurmd || true",
+    "for i in 1 2 3 4 5 6 7 8 9 10; do pgrep -x slurmd > /dev/null || break; sleep 0.5; done",
+)
+
+
+class JoinSettings(Section):
+    """[join]: how a machine becomes a Slurm node, and how it stops being one."""
+
+    node_name: Literal["node_id", "client_id"] = Field(
+        "node_id", description="what a machine is called in Slurm: its node_id or its client_id"
+    )
+    commands: tuple[str, ...] = Field(
+        (*_STOP, 'slurmd -Z -N {node_name} --conf "Feature={node_id}"'),
+        description="shell commands that join a machine, run there in order over SSH, and more than once;"
+        f" placeholders: {', '.join(f'{{{p}}}' for p in PLACEHOLDERS)}; a brace of the shell is doubled",
+    )
+    leave_commands: tuple[str, ...] = Field(
+        _STOP,
+        description="shell commands that clean a machine up before its release, with the same placeholders",
+    )
+    timeout: Duration = Field(
+        300, gt=0, description="how long joining a ready machine may take before the machine counts as failed"
+    )
+    retry_interval: Duration = Field(
+        30, gt=0, description="how long the join commands have to take effect before they are run again"
+    )
+    attempts: int = Field(5, ge=1, description="how often the join commands of one machine are run at most")
+
+    @field_validator("commands", "leave_commands")
+    @classmethod
+    def _known_placeholders(cls, commands: tuple[str, ...]) -> tuple[str, ...]:
+        for command in commands:
+            _check_template(command)
+        return commands
+
+
+@dataclass(frozen=True)
+class JoinRecord:
+    """What has been tried to join one machine. The caller drops it once the machine has joined."""
+
+    first: datetime
+    """When its join was first started."""
+    last: datetime
+    """When its join commands last started or, once they are over, when they ended."""
+    attempts: int
+    running: bool
+    """The commands run at this moment."""
+    error: str = ""
+    """Why the last commands failed; "" if they did not."""
+
+
+@dataclass(frozen=True)
+class JoinStep:
+    """One machine, and what was decided for it."""
+
+    node: SliverNode
+    name: str
+    """Its node name."""
+    reason: str
+
+
+@dataclass(frozen=True)
+class JoinPlan:
+    """What to do about the machines that are ready."""
+
+    start: tuple[JoinStep, ...] = ()
+    """Run the join commands there now."""
+    joined: tuple[JoinStep, ...] = ()
+    """They are Slurm nodes at work."""
+    failed: tuple[JoinStep, ...] = ()
+    """Give them up."""
+    watch: tuple[JoinStep, ...] = ()
+    """Slurm has them, and not at work at this moment: remember when that was first seen."""
+
+
+def _check_template(command: str) -> None:
+    try:
+        fields = [(name, spec, conversion) for _, name, spec, conversion in Formatter().parse(command)]
+    except ValueError as error:
+        raise ValueError(f"{command!r}: {error}; a brace of the shell is written twice") from None
+    for name, spec, conversion in fields:
+        if name is not None and (name not in PLACEHOLDERS or spec or conversion):
+            raise ValueError(
+                f"{command!r}: unknown placeholder {{{name}}}; expected one of {', '.join(PLACEHOLDERS)};"
+                " a brace of the shell is written twice"
+            )
+
+
+def node_name(node: SliverNode, settings: JoinSettings) -> str:
+    """Return what the machine is called in Slurm."""
+    return node.node_id if settings.node_name == "node_id" else node.client_id
+
+
+def join_commands(node: SliverNode, settings: JoinSettings) -> tuple[str, ...]:
+    """Return the shell commands that join this machine.
+
+    Raises:
+        ConfigError: a value of the manifest is not fit for a shell command.
+    """
+    return _fill(settings.commands, node, settings)
+
+
+def leave_commands(node: SliverNode, settings: JoinSettings) -> tuple[str, ...]:
+    """Return the shell commands that clean this machine up before it is released.
+
+    Raises:
+        ConfigError: a value of the manifest is not fit for a shell command.
+    """
+    return _fill(settings.leave_commands, node, settings)
+
+
+def _fill(commands: Sequence[str], node: SliverNode, settings: JoinSettings) -> tuple[str, ...]:
+    values = {name: getattr(node, name, "") for name in PLACEHOLDERS} | {
+        "node_name": node_name(node, settings)
+    }
+    for name, value in values.items():
+        # Quoting alone is no guard: the site's template may stand in quotes of its own.
+        if _SAFE.fullmatch(value) is None:
+            raise ConfigError(f"machine {node.client_id!r}: {name} {value!r} is not fit for a shell command")
+    quoted = {name: shlex.quote(value) for name, value in values.items()}
+    return tuple(command.format_map(quoted) for command in commands)
+
+
+def plan_joins(
+    ready: Sequence[SliverNode],
+    snapshot: Snapshot,
+    history: Mapping[str, JoinRecord],
+    settings: JoinSettings,
+    now: datetime,
+) -> JoinPlan:
+    """Decide for each machine that is ready at its CM whether it has joined, has to be joined, or has failed.
+
+    A machine is joined when Slurm says that its slurmd is at work, also when somebody drained it since. One
+    that holds jobs but does not answer is left alone. ``history`` is by sliver_id, so a machine that comes
+    again starts anew.
+
+    A node that Slurm has is not joined anew at the first sight of its slurmd being away: one that was just
+    resumed, or that missed a ping, reads so for a moment (``scontrol update State=UNDRAIN``).
+    """
+    start, joined, failed, watch = [], [], [], []
+    for node in ready:
+        name = node_name(node, settings)
+        seen = snapshot.nodes.get(name)
+        record = history.get(node.sliver_id)
+        if seen is not None and _at_work(seen):
+            joined.append(JoinStep(node, name, f"Slurm says {_words(seen)}"))
+        elif snapshot.jobs_on({name}):
+            continue
+        elif record is None and seen is not None:
+            watch.append(JoinStep(node, name, f"Slurm says {_words(seen)}"))
+        elif record is None:
+            start.append(JoinStep(node, name, f"ready, and Slurm says {_words(seen)}"))
+        elif fault := _fault(record, settings, now):
+            failed.append(JoinStep(node, name, f"{fault}; Slurm says {_words(seen)}{_last_error(record)}"))
+        elif not record.running and now - record.last >= timedelta(seconds=settings.retry_interval):
+            why = f"attempt {record.attempts + 1} of {settings.attempts}: Slurm says {_words(seen)}"
+            start.append(JoinStep(node, name, f"{why}{_last_error(record)}"))
+    return JoinPlan(tuple(start), tuple(joined), tuple(failed), tuple(watch))
+
+
+def _at_work(node: Node) -> bool:
+    return node.state in _ALIVE and not node.flags & _AWAY
+
+
+def _fault(record: JoinRecord, settings: JoinSettings, now: datetime) -> str:
+    """Say why a machine is given up; "" while there is hope."""
+    if now - record.first >= timedelta(seconds=settings.timeout):
+        return f"not joined within {format_duration(settings.timeout)}"
+    waited = now - record.last >= timedelta(seconds=settings.retry_interval)
+    if not record.running and record.attempts >= settings.attempts and waited:
+        return f"not joined after {record.attempts} attempts"
+    return ""
+
+
+def _words(node: Node | None) -> str:
+    return "nothing of it" if node is None else "+".join((node.state, *sorted(node.flags)))
+
+
+def _last_error(record: JoinRecord) -> str:
+    return f"; last error: {record.error}" if record.error else ""

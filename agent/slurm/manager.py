@@ -1,0 +1,492 @@
+"""The elastic-slice manager of a Slurm cluster: the framework's seams, filled with Slurm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from agent.core.errors import AgentError, SlurmRefusedError, SshError
+from agent.core.manager import CycleSettings, ManagerConfig, SimpleElasticSliceManager
+from agent.core.model import AdminDrain, AgentView, NodeStatus, Revocation, SliverNode
+from agent.core.ports import Host, HostResult, RemoteShell, SliceServer
+from agent.core.settings import Duration
+from agent.slurm.demand import DemandSettings, GrowthPlan, plan_growth, plan_surplus
+from agent.slurm.drain import (
+    REASON_PREFIX,
+    Drain,
+    DrainCause,
+    DrainSettings,
+    DrainStore,
+    LeaveNode,
+    most_urgent,
+    parse_reason,
+)
+from agent.slurm.drainer import Drainer, Wishes
+from agent.slurm.join import JoinSettings, leave_commands, node_name
+from agent.slurm.joiner import Joiner
+from agent.slurm.model import SlurmBackend, Snapshot
+from agent.slurm.view import node_views
+from agent.slurm.weights import WeightSettings, plan_weights
+
+
+@dataclass(frozen=True)
+class SlurmPolicy:
+    """The settings that the decisions about Slurm obey; replaced as a whole on a reload."""
+
+    demand: DemandSettings
+    weights: WeightSettings
+    drain: DrainSettings
+    join: JoinSettings
+    partitions: tuple[str, ...] = ()
+    """Whose jobs count; empty for all."""
+    ssh_user: str = ""
+    """Login on the machines; empty for the one that the manifest names."""
+
+
+class SlurmCycleSettings(CycleSettings):
+    """How often each step is done, those of Slurm included."""
+
+    join_nodes: Duration = Field(default=15.0, gt=0, description="look whether ready machines have joined")
+    remove_nodes: Duration = Field(
+        default=30.0, gt=0, description="drop the Slurm records of machines that are gone"
+    )
+
+    def intervals(self) -> dict[str, float]:
+        """Return step -> seconds, as ``manage_intervals`` takes it."""
+        return {**super().intervals(), "join_nodes": self.join_nodes, "remove_nodes": self.remove_nodes}
+
+
+class SlurmElasticSliceManager(SimpleElasticSliceManager):
+    """Grows, steers and empties a Slurm cluster on top of the elastic-slice framework.
+
+    ``get_system_state`` reads nodes and jobs and decides how many machines are wanted; ``set_system_state``
+    pushes resource values as weights; ``join_nodes`` turns ready machines into Slurm nodes; ``remove_nodes``
+    drops the records of machines that are gone. Emptying runs in a thread of its own (``Drainer``).
+
+    Args:
+        server: the SA and the CMs.
+        config: what every manager is given.
+        backend: the way in to Slurm.
+        shell: runs commands on machines.
+        policy: the settings of the decisions about Slurm.
+        drains: where administrators' drains survive a restart.
+        **arguments: further arguments of ``SimpleElasticSliceManager``.
+    """
+
+    DEF_ORDER: ClassVar[list[str]] = [
+        "ensure_slice",
+        "update_all",
+        "update_available",
+        "update_sliver_status",
+        "get_system_state",
+        "ensure_sliver",
+        "renew",
+        "add_nodes",
+        "join_nodes",
+        "delete_nodes",
+        "remove_nodes",
+        "set_system_state",
+    ]
+
+    def __init__(
+        self,
+        server: SliceServer,
+        config: ManagerConfig,
+        *,
+        backend: SlurmBackend,
+        shell: RemoteShell,
+        policy: SlurmPolicy,
+        drains: DrainStore,
+        **arguments: Any,
+    ) -> None:
+        super().__init__(server, config, manage_order=self.DEF_ORDER, enable_delete=True, **arguments)
+        self.policy = policy
+        self.snapshot: Snapshot | None = None
+        self.growth: GrowthPlan | None = None
+        self._backend = backend
+        self._shell = shell
+        self._drains = drains
+        self._admin = {drain.node_id: drain for drain in drains.drains()}
+        self._surplus: set[str] = set()
+        """Names of the nodes that are emptied to be given back."""
+        self._emptied: set[str] = set()
+        """Those of them that nothing is left on."""
+        self._gone: dict[str, SliverNode] = {}
+        """Node name -> machine that is not ours any more and whose record may still be in Slurm."""
+        self._idle_since: dict[str, datetime] = {}
+        self._adopted = False
+        self.drainer = Drainer(
+            backend,
+            self._wishes,
+            self._leave,
+            self._left,
+            settings=lambda: self.policy.drain,
+            clock=config.clock,
+            events=config.events,
+        )
+        self.joiner = Joiner(
+            self._run_on,
+            settings=lambda: self.policy.join,
+            clock=config.clock,
+            events=config.events,
+            done=lambda: self.wake("get_system_state", "join_nodes", "set_system_state"),
+        )
+
+    def start(self) -> None:
+        """Begin to manage and to empty."""
+        super().start()
+        self.drainer.start()
+
+    def stop(self) -> None:
+        """End both."""
+        self.drainer.stop(timeout=1)
+        super().stop()
+
+    # --- names
+
+    def machines(self) -> dict[str, SliverNode]:
+        """Return node name -> machine, for every machine that a manifest says is ours."""
+        return {node_name(node, self.policy.join): node for node in self.held()}
+
+    def joined(self) -> frozenset[str]:
+        """Return the names of our machines that Slurm has."""
+        snapshot = self.snapshot
+        return frozenset(self.machines()) & frozenset(snapshot.nodes) if snapshot else frozenset()
+
+    # --- reading Slurm
+
+    def get_system_state(self) -> None:
+        """Read nodes and jobs; decide how many machines the queue wants and which are surplus."""
+        snapshot = self._backend.snapshot()
+        now = self.clock.now()
+        self.snapshot = snapshot
+        self._adopt_drains(snapshot, now)
+        idle = {n.name for n in snapshot.nodes.values() if n.empty and n.usable}
+        self._idle_since = {name: self._idle_since.get(name, now) for name in idle}
+        self.growth = growth = self._queue_growth(snapshot)
+        self.note(f"{growth.count} more machines are wanted")
+        if growth.count:
+            self._keep_surplus(growth)
+            self.wake("ensure_sliver", "add_nodes")
+        else:
+            self._mark_surplus(snapshot, growth, now)
+
+    def _adopt_drains(self, snapshot: Snapshot, now: datetime) -> None:
+        """Take over once what an earlier run wrote as reasons, where nothing else remembers it."""
+        machines = self.machines()
+        if self._adopted or not machines:
+            return
+        self._adopted = True
+        for name, machine in machines.items():
+            node = snapshot.nodes.get(name)
+            drain = parse_reason(name, node.reason) if node and node.draining else None
+            match drain:
+                case Drain(cause=DrainCause.REVOKED, deadline=datetime() as deadline):
+                    revocation = Revocation(machine.node_id, machine.client_id, deadline, now, now)
+                    with self.rlock:
+                        self.revocations.setdefault(machine.node_id, revocation)
+                case Drain(cause=DrainCause.ADMIN) if machine.node_id not in self._admin:
+                    self._admin[machine.node_id] = AdminDrain(
+                        machine.node_id, drain.why, drain.who, now, drain.deadline
+                    )
+                case Drain(cause=DrainCause.SURPLUS):
+                    self._surplus.add(name)
+                case _:
+                    continue
+            self.tell("adopt", machine.node_id, f"found as an earlier run left it: {drain.reason}")
+        self.drainer.wake()
+
+    # --- growing
+
+    def _queue_growth(self, snapshot: Snapshot) -> GrowthPlan:
+        joined = self.joined()
+        return plan_growth(
+            snapshot,
+            ours=joined,
+            coming=self.in_use() - len(joined),
+            settings=self.policy.demand,
+            partitions=self.policy.partitions,
+        )
+
+    def _wanted_at(self, cm: str) -> int:
+        """Return how many machines the queue wants from this CM: what the preferred ones cannot spare."""
+        if self.snapshot is None:
+            return 0
+        wanted = self._queue_growth(self.snapshot).count
+        for each in self.cmlist:
+            share = self.share(each)
+            spare = max(share.spare(self.percent_available_minimum), 0) if share else 0
+            if each == cm:
+                return min(wanted, spare)
+            wanted = max(wanted - spare, 0)
+        return 0
+
+    def should_create_sliver(self, cm: str) -> bool:
+        """Make a sliver only when the queue wants a machine: an empty cluster holds nothing."""
+        return self._wanted_at(cm) > 0
+
+    def should_add_nodes(self, count: int = 0, cm: str | None = None) -> int | None:
+        """Add what the queue wants and this CM can spare; nothing without a reading of Slurm."""
+        wanted = sum(self._wanted_at(each) for each in ([cm] if cm else self.cmlist))
+        if count:
+            return count if wanted >= count else None
+        return wanted or None
+
+    # --- giving back
+
+    def _mark_surplus(self, snapshot: Snapshot, growth: GrowthPlan, now: datetime) -> None:
+        """Begin to empty the machines that the queue has no use for."""
+        names = self.machines()
+        with self.rlock:
+            values = {
+                name: self.resource_values[node.node_id].value
+                for name, node in names.items()
+                if node.node_id in self.resource_values
+            }
+        surplus = plan_surplus(
+            snapshot,
+            ours=self.joined() - self._wishes().drains.keys(),
+            idle_since=self._idle_since,
+            values=values,
+            growth=growth,
+            settings=self.policy.demand,
+            now=now,
+        )
+        for node in surplus:
+            with self.rlock:
+                self._surplus.add(node.name)
+            self.tell("surplus", names[node.name].node_id, f"to be given back: {node.reason}")
+        if surplus:
+            self.drainer.wake()
+
+    def _keep_surplus(self, growth: GrowthPlan) -> None:
+        """Return draining surplus to service before a new machine is asked for."""
+        with self.rlock:
+            kept = sorted(self._surplus - self._emptied)[: growth.count]
+            self._surplus.difference_update(kept)
+        for name in kept:
+            self.tell("keep", name, "the queue wants it again")
+        if kept:
+            self.drainer.wake()
+
+    def should_delete_nodes(self, cm: str | None = None) -> list[str] | None:
+        """Give back the surplus machines of this CM that are empty."""
+        with self.rlock:
+            ready = self._surplus & self._emptied
+        names = self.machines()
+        return [names[n].client_id for n in sorted(ready) if n in names and cm in {None, names[n].cm}]
+
+    def handle_deleted_node(self, node: Mapping[str, Any]) -> None:
+        """Forget a machine that the manifest has no more; its record in Slurm goes at ``remove_nodes``."""
+        super().handle_deleted_node(node)
+        machine = SliverNode(**node)
+        name = node_name(machine, self.policy.join)
+        with self.rlock:
+            self._gone[name] = machine
+            self._surplus.discard(name)
+            self._emptied.discard(name)
+            self._admin.pop(machine.node_id, None)
+        self.joiner.forget(machine)
+        self.wake("remove_nodes")
+        self._drains.remove_drain(machine.node_id)
+        try:
+            self._shell.forget(self._host(machine))
+        except SshError as error:
+            self.tell("ssh", machine.node_id, f"its host key stays known: {error}")
+
+    def remove_nodes(self) -> None:
+        """Drop the Slurm records of machines that are gone; jobs that still run there are requeued first."""
+        with self.rlock:
+            gone = dict(self._gone)
+        if not gone:
+            return
+        snapshot = self._backend.snapshot()
+        for name, machine in gone.items():
+            if name not in self.machines() and name in snapshot.nodes:
+                self._remove_record(name, machine, snapshot)
+            else:
+                self._gone.pop(name)
+
+    def _remove_record(self, name: str, machine: SliverNode, snapshot: Snapshot) -> None:
+        if snapshot.jobs_on([name]):
+            # Slurm would wait for SlurmdTimeout before it lets the jobs run elsewhere.
+            self._backend.set_down([name], f"{REASON_PREFIX}taken by Cloudlab")
+            self.tell("down", machine.node_id, f"{name} is gone with jobs on it: Slurm was told")
+        else:
+            try:
+                self._backend.delete_nodes([name])
+            except SlurmRefusedError as error:
+                self.note(f"{name} stays in Slurm for now: {error}")
+            else:
+                self._gone.pop(name)
+                self.tell("remove", machine.node_id, f"{name} is gone from Slurm")
+
+    # --- joining
+
+    def join_nodes(self) -> None:
+        """Start joining the ready machines that Slurm does not have at work."""
+        if self.snapshot is None:
+            return
+        leaving = self._wishes().drains.keys()
+        ready = [m for m in self.ready() if node_name(m, self.policy.join) not in leaving]
+        for machine, why in self.joiner.step(ready, self.snapshot):
+            self.give_up(machine, why)
+
+    def handle_added_node(self, node: Mapping[str, Any], status: str) -> None:
+        """Join a machine as soon as it is ready."""
+        super().handle_added_node(node, status)
+        self.wake("get_system_state", "join_nodes")
+
+    # --- weights
+
+    def set_system_state(self) -> None:
+        """Push Cloudlab's resource values to Slurm as node weights."""
+        if self.snapshot is None:
+            return
+        names = {node.node_id: name for name, node in self.machines().items()}
+        with self.rlock:
+            values = dict(self.resource_values)
+        refused: list[AgentError] = []
+        for change in plan_weights(self.snapshot, names, values, self.policy.weights, self.clock.now()):
+            try:
+                self._backend.set_weight(change.nodes, change.weight)
+            except SlurmRefusedError as error:
+                refused.append(error)
+                continue
+            for name in sorted(change.nodes):
+                self.tell("weight", name, f"weight {change.weight}: {change.reason}")
+        if refused:
+            raise refused[0]
+
+    # --- emptying
+
+    def start_delete(self, nodelist: Sequence[Mapping[str, Any]]) -> None:
+        """Begin to empty revoked machines; Cloudlab's call returns at once."""
+        with self.rlock:
+            due = {
+                n.node_id: self.revocations[n.node_id] for n in self.held() if n.node_id in self.revocations
+            }
+        for item in nodelist:
+            if revocation := due.get(item["node_id"]):
+                self.tell(
+                    "revoke", revocation.node_id, f"Cloudlab takes it at {revocation.deadline:%H:%M:%S} UTC"
+                )
+        self.drainer.wake()
+
+    def notified(self, what: str) -> None:
+        """Look at the drains at once when a countdown moved."""
+        super().notified(what)
+        if what == "NotifyDeletePending":
+            self.drainer.wake()
+
+    def put_admin_drain(self, drain: AdminDrain) -> None:
+        """Take an administrator's wish.
+
+        Raises:
+            LedgerError: it cannot be written down.
+        """
+        self._drains.put_drain(drain)
+        with self.rlock:
+            self._admin[drain.node_id] = drain
+        self.tell("admin", drain.node_id, f"{drain.who} drains it: {drain.reason}")
+        self.drainer.wake()
+
+    def admin_drain(self, node_id: str) -> AdminDrain | None:
+        """Return the administrator's wish for a machine."""
+        with self.rlock:
+            return self._admin.get(node_id)
+
+    def remove_admin_drain(self, node_id: str, who: str) -> None:
+        """Strike an administrator's wish."""
+        self._drains.remove_drain(node_id)
+        with self.rlock:
+            self._admin.pop(node_id, None)
+        self.tell("admin", node_id, f"{who} resumes it")
+        self.drainer.wake()
+
+    def _wishes(self) -> Wishes:
+        machines = self.machines()
+        return Wishes(most_urgent(self._all_wishes(machines)), frozenset(machines))
+
+    def _all_wishes(self, machines: Mapping[str, SliverNode]) -> Iterator[Drain]:
+        with self.rlock:
+            revocations, admin, surplus = dict(self.revocations), dict(self._admin), set(self._surplus)
+        for name, machine in machines.items():
+            revocation = revocations.get(machine.node_id)
+            if revocation is not None and revocation.client_id in {"", machine.client_id}:
+                yield Drain(name, DrainCause.REVOKED, revocation.deadline)
+            wish = admin.get(machine.node_id)
+            if wish is not None:
+                yield Drain(name, DrainCause.ADMIN, wish.deadline, wish.who, wish.reason)
+            if name in surplus:
+                yield Drain(name, DrainCause.SURPLUS)
+
+    def _leave(self, name: str, timeout: float) -> HostResult:
+        machine = self.machines().get(name)
+        if machine is None:
+            return HostResult(Host(name, "", ""), "", "it is not ours any more")
+        try:
+            commands = self.get_delete_commands([vars(machine)])
+        except AgentError as error:
+            return HostResult(self._host(machine), "", str(error))
+        return self._run_on(machine, commands, timeout)
+
+    def get_delete_commands(self, nodelist: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Return the shell commands that are run on a machine, over SSH, when nothing is left on it."""
+        machine = SliverNode(**nodelist[0])
+        return [*leave_commands(machine, self.policy.join), *(super().get_delete_commands(nodelist) or ())]
+
+    def _left(self, action: LeaveNode) -> None:
+        machine = self.machines().get(action.node)
+        if machine is None:
+            return
+        if action.cause is DrainCause.SURPLUS:
+            with self.rlock:
+                self._emptied.add(action.node)
+            self.wake("delete_nodes")
+            return
+        self.end_delete([machine.node_id])
+        margin = (action.deadline - self.clock.now()).total_seconds() if action.deadline else 0.0
+        self.tell(
+            "release",
+            machine.node_id,
+            f"Cloudlab may take it, {margin:.0f} s before its deadline",
+            margin_seconds=round(margin, 1),
+        )
+
+    def _host(self, machine: SliverNode) -> Host:
+        user = self.policy.ssh_user or machine.username
+        return Host(machine.node_id, machine.address or machine.hostname, user)
+
+    def _run_on(self, machine: SliverNode, commands: Sequence[str], timeout: float) -> HostResult:
+        host = self._host(machine)
+        return self._shell.run({host: commands}, timeout=timeout)[host]
+
+    # --- showing
+
+    def view(self) -> AgentView:
+        """Show what the agent knows, from memory."""
+        statuses: dict[str, NodeStatus] = {
+            node.sliver_id: node for status in self.statuses.values() for node in status.nodes
+        }
+        with self.rlock:
+            nodes = node_views(
+                self.machines(),
+                statuses,
+                self.snapshot,
+                self._wishes().drains,
+                dict(self.resource_values),
+                dict(self.revocations),
+                frozenset(self._emptied),
+            )
+        return AgentView(
+            nodes=nodes,
+            wanted=self.growth.count if self.growth else 0,
+            slice_expires=self.slice_expires,
+            sliver_expires=self.sliver_expires,
+            last_success=dict(self.last_success),
+        )

@@ -1,0 +1,159 @@
+"""What Slurm says at one moment. Plain values, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+UNUSABLE_FLAGS = frozenset(
+    {
+        "DRAIN", "NOT_RESPONDING", "POWERED_DOWN", "POWERING_DOWN", "POWER_DOWN", "POWERING_UP", "FAIL",
+        "MAINTENANCE", "REBOOT_REQUESTED", "REBOOT_ISSUED", "INVALID_REG",
+    }
+)  # fmt: skip
+"""Node flags under which Slurm starts no new job there."""
+
+MAX_WEIGHT = 4294967280
+"""scontrol(1): the largest Weight."""
+
+BUSY_STATES = frozenset({"ALLOCATED", "MIXED"})
+
+
+@dataclass(frozen=True)
+class Node:
+    """One Slurm node. States and flags are upper-case words without marks (``scontrol show node``)."""
+
+    name: str
+    state: str
+    """Base state: IDLE, MIXED, ALLOCATED, DOWN, UNKNOWN, ..."""
+    flags: frozenset[str] = frozenset()
+    address: str = ""
+    weight: int = 1
+    features: frozenset[str] = frozenset()
+    cpus: int = 0
+    allocated_cpus: int = 0
+    """CPUs that jobs hold."""
+    memory: int = 0
+    """RealMemory in MB."""
+    reason: str = ""
+    partitions: tuple[str, ...] = ()
+
+    @property
+    def draining(self) -> bool:
+        """No new job starts here, because somebody drained it."""
+        return "DRAIN" in self.flags
+
+    @property
+    def empty(self) -> bool:
+        """No job is on it and none is completing."""
+        return self.state not in BUSY_STATES and "COMPLETING" not in self.flags
+
+    @property
+    def drained(self) -> bool:
+        """Drained and empty; a state word that we do not know counts as not."""
+        return self.draining and self.state in {"IDLE", "DOWN"} and "COMPLETING" not in self.flags
+
+    @property
+    def usable(self) -> bool:
+        """Slurm could start a job here."""
+        return self.state in {"IDLE", "MIXED", "ALLOCATED"} and not self.flags & UNUSABLE_FLAGS
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job, or one running array task, or the tasks of an array that have not been split off."""
+
+    id: str
+    """What scontrol takes: ``12``, ``12_3`` (array task), ``12+1`` (component of a heterogeneous job)."""
+    state: str
+    """PENDING, RUNNING, COMPLETING, SUSPENDED, ... (``squeue %T``)."""
+    user: str = ""
+    reason: str = ""
+    """Why it is pending, as one word (``squeue %r`` up to the first comma)."""
+    partitions: tuple[str, ...] = ()
+    nodes: frozenset[str] = frozenset()
+    """Names of the nodes it holds; empty when pending."""
+    node_count: int = 1
+    cpus: int = 1
+    features: str = ""
+    """Constraint expression; "" for none."""
+    exclusive: bool = False
+    """Wants its nodes for itself (``squeue %h``)."""
+    task_count: int = 1
+    """How many tasks of an array this record stands for."""
+    task_limit: int | None = None
+    """How many tasks of its array may run at once (``--array=0-99%2``); None without a limit."""
+    begins: datetime | None = None
+    """When it may start at the earliest, where its reason is BeginTime (``--begin``, or after a requeue)."""
+    requested_nodes: frozenset[str] = frozenset()
+    submitted: datetime | None = None
+    started: datetime | None = None
+    ends: datetime | None = None
+    """When its own time limit ends it; None without a limit or when pending."""
+    requeueable: bool | None = None
+    """None where the read did not ask."""
+
+    @property
+    def holds_nodes(self) -> bool:
+        """It is on its nodes now, also while it cleans up."""
+        return bool(self.nodes) and self.state != "PENDING"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All nodes and all jobs that are not over, read within one moment."""
+
+    taken: datetime
+    nodes: Mapping[str, Node]
+    jobs: tuple[Job, ...]
+
+    def jobs_on(self, names: Iterable[str]) -> tuple[Job, ...]:
+        """Return the jobs that hold at least one of these nodes."""
+        wanted = frozenset(names)
+        return tuple(j for j in self.jobs if j.holds_nodes and j.nodes & wanted)
+
+
+class SlurmBackend(Protocol):
+    """A way in to Slurm. Each method raises ``SlurmDownError`` or ``SlurmRefusedError``.
+
+    A failed change may have been applied in part: read again, never assume (``scontrol update`` of a list
+    with one unknown name changes the names before it).
+    """
+
+    def snapshot(self) -> Snapshot:
+        """Read nodes and jobs. Raises rather than return less than everything."""
+
+    def requeueable(self, job_ids: Iterable[str]) -> Mapping[str, bool]:
+        """Tell for each job whether it may be requeued (``scontrol show job``, Requeue=)."""
+
+    def drain(self, nodes: Iterable[str], reason: str) -> None:
+        """Let no new job start there; one request for all."""
+
+    def undrain(self, nodes: Iterable[str]) -> None:
+        """Lift a drain; harmless on a node that has none."""
+
+    def set_down(self, nodes: Iterable[str], reason: str) -> None:
+        """Declare machines gone: their jobs are requeued or end with NODE_FAIL."""
+
+    def resume(self, nodes: Iterable[str]) -> None:
+        """Lift DRAIN and DOWN alike."""
+
+    def set_weight(self, nodes: Iterable[str], weight: int) -> None:
+        """Set the weight of all of them; one request."""
+
+    def delete_nodes(self, nodes: Iterable[str]) -> None:
+        """Remove dynamic node records; a node that is not there is no error."""
+
+    def requeue(self, job_id: str) -> None:
+        """Put a running job back into the queue."""
+
+    def signal(self, job_id: str, signal: str) -> None:
+        """Send a signal such as ``USR1`` to the batch script and the steps of a job."""
+
+    def cancel(self, job_id: str) -> None:
+        """End a job."""
+
+    def comment(self, job_id: str, text: str) -> None:
+        """Set the AdminComment, which the job's user can read."""

@@ -1,0 +1,78 @@
+"""Names that go to Slurm's command lines, checked and folded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+
+from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet, NodeSetException
+
+from agent.core.errors import SlurmError, SlurmRefusedError
+
+MAX_NAMES = 1000
+"""Nodes in one request: an update of 10,000 was seen to hold the controller up past its message time-out."""
+_NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_NODE_LIST = re.compile(r"[A-Za-z0-9._,\[\]-]+")
+_JOB = re.compile(r"[1-9]\d{0,9}(?:_\d{1,9}|_\[[0-9,:-]+\]|\+\d{1,4})?")
+_SIGNAL = re.compile(r"[A-Z][A-Z0-9+-]{1,15}|[1-9]\d?")
+
+
+def fold(names: Iterable[str]) -> Iterator[tuple[frozenset[str], str]]:
+    """Yield node names in sets of at most ``MAX_NAMES``, each with its hostlist: ``pc[100-104]``.
+
+    Raises:
+        SlurmRefusedError: something among them is no node name; nothing is yielded then.
+    """
+    unique = sorted(set(names))
+    for name in unique:
+        if _NODE.fullmatch(name) is None:
+            raise SlurmRefusedError(f"{name!r} is not a node name")
+    for start in range(0, len(unique), MAX_NAMES):
+        part = unique[start : start + MAX_NAMES]
+        folded = NodeSet(resolver=RESOLVER_NOGROUP)
+        # One bracket in a name is what every release and every tool of a site reads.
+        folded.fold_axis = (-1,)
+        folded.updaten(part)
+        yield frozenset(part), str(folded)
+
+
+@lru_cache(maxsize=8192)
+def expand(hostlist: str) -> frozenset[str]:
+    """Take Slurm's hostlist apart; empty for none.
+
+    Raises:
+        SlurmError: it is not a hostlist.
+    """
+    if hostlist in {"", "(null)"}:
+        return frozenset()
+    if _NODE_LIST.fullmatch(hostlist) is None:
+        raise SlurmError(f"expected a list of nodes from Slurm, got {hostlist[:80]!r}")
+    if "[" not in hostlist:
+        return frozenset(hostlist.split(","))
+    try:
+        return frozenset(NodeSet(hostlist, resolver=RESOLVER_NOGROUP))
+    except NodeSetException as error:
+        raise SlurmError(f"expected a list of nodes from Slurm, got {hostlist[:80]!r}: {error}") from error
+
+
+def check_job(job_id: str) -> str:
+    """Return the id of a job as scontrol takes it.
+
+    Raises:
+        SlurmRefusedError: it is not one.
+    """
+    if _JOB.fullmatch(job_id) is None:
+        raise SlurmRefusedError(f"{job_id!r} is not a job id such as 12, 12_3 or 12+1")
+    return job_id
+
+
+def check_signal(signal: str) -> str:
+    """Return a signal as scancel takes it: ``USR1`` or a number.
+
+    Raises:
+        SlurmRefusedError: it is not one.
+    """
+    if _SIGNAL.fullmatch(signal) is None:
+        raise SlurmRefusedError(f"{signal!r} is not a signal such as USR1")
+    return signal

@@ -1,0 +1,108 @@
+"""Resource values -> node weights: a pure decision."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from agent.core.model import ResourceValue
+from agent.core.settings import Duration, Section, format_duration
+from agent.slurm.model import MAX_WEIGHT, Snapshot
+
+
+class WeightSettings(Section):
+    """[weights]: how resource values become node weights."""
+
+    weight_min: int = Field(
+        10, ge=0, le=MAX_WEIGHT, description="weight of the machines that jobs shall use first"
+    )
+    weight_max: int = Field(
+        1000, ge=0, le=MAX_WEIGHT, description="weight of the machines that jobs shall use last"
+    )
+    levels: int = Field(
+        10, ge=2, le=1000, description="number of steps between weight_min and weight_max, both included"
+    )
+    high_value: Literal["wanted", "spare"] = Field(
+        "wanted",
+        description="what a high resource value means: Cloudlab wants the machine soon, or can spare it",
+    )
+    value_ttl: Duration = Field(
+        3600, gt=0, description="how long a resource value holds after it was received"
+    )
+    default_value: float = Field(
+        0.5, ge=0, le=1, description="resource value of a machine for which none holds"
+    )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.weight_min > self.weight_max:
+            raise ValueError(f"weight_min {self.weight_min} is above weight_max {self.weight_max}")
+        return self
+
+
+@dataclass(frozen=True)
+class SetWeight:
+    """Give these nodes one weight."""
+
+    nodes: tuple[str, ...]
+    """Node names, sorted."""
+    weight: int
+    reason: str
+
+
+def weight_of(value: float, settings: WeightSettings) -> int:
+    """Map a resource value, 0 to 1, to the weight of its level."""
+    wanted = value if settings.high_value == "wanted" else 1 - value
+    level = round(wanted * (settings.levels - 1))
+    span = settings.weight_max - settings.weight_min
+    return settings.weight_min + round(level * span / (settings.levels - 1))
+
+
+def plan_weights(
+    snapshot: Snapshot,
+    node_names: Mapping[str, str],
+    values: Mapping[str, ResourceValue],
+    settings: WeightSettings,
+    now: datetime,
+) -> tuple[SetWeight, ...]:
+    """Decide which weights have to change, as differences against those seen in Slurm.
+
+    Args:
+        snapshot: what Slurm says; a reconfigure or a restart may have reset its weights.
+        node_names: node_id -> node name of the machines that we hold; no other node is ever touched.
+        values: node_id -> the last resource value received.
+        settings: [weights].
+        now: the time of the decision.
+
+    Returns:
+        One action a weight, lowest weight first.
+    """
+    groups: dict[int, dict[str, str]] = {}
+    for node_id, name in node_names.items():
+        node = snapshot.nodes.get(name)
+        if node is None:
+            continue
+        value, why = _value_now(values.get(node_id), settings, now)
+        weight = weight_of(value, settings)
+        if node.weight != weight:
+            groups.setdefault(weight, {})[name] = why
+    return tuple(
+        SetWeight(tuple(sorted(group)), weight, ", ".join(sorted(set(group.values()))))
+        for weight, group in sorted(groups.items())
+    )
+
+
+def _value_now(received: ResourceValue | None, settings: WeightSettings, now: datetime) -> tuple[float, str]:
+    """Return the value that holds now, and why in words."""
+    default = f"default value {settings.default_value:.2f}"
+    if received is None:
+        return settings.default_value, f"{default}: none was received"
+    if now - received.received > timedelta(seconds=settings.value_ttl):
+        return settings.default_value, f"{default}: none within {format_duration(settings.value_ttl)}"
+    if not 0 <= received.value <= 1:
+        return settings.default_value, f"{default}: {received.value} is not from 0 to 1"
+    return received.value, f"resource value {received.value:.2f}"

@@ -1,0 +1,283 @@
+"""Emptying nodes before a deadline, decided by example and by property."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.slurm.drain import (
+    CancelJob,
+    Drain,
+    DrainCause,
+    DrainNodes,
+    DrainSettings,
+    LeaveNode,
+    RequeueJob,
+    SignalJob,
+    UndrainNodes,
+    most_urgent,
+    parse_reason,
+    plan_drain,
+)
+from agent.slurm.model import Job, Node, Snapshot
+
+NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
+SETTINGS = DrainSettings(
+    checkpoint_signal="USR1", checkpoint_lead=600, requeue_lead=120, kill_lead=60, cleanup_lead=30
+)
+
+
+def at(seconds: float) -> datetime:
+    return NOW + timedelta(seconds=seconds)
+
+
+def revoked(node: str, seconds: float) -> Drain:
+    return Drain(node, DrainCause.REVOKED, at(seconds))
+
+
+def drained(name: str, drain: Drain, state: str = "MIXED") -> Node:
+    return Node(name, state, frozenset({"DRAIN"}), reason=drain.reason)
+
+
+def running(job_id: str, *nodes: str, ends: float | None = None) -> Job:
+    return Job(job_id, "RUNNING", nodes=frozenset(nodes), ends=None if ends is None else at(ends))
+
+
+def plan(nodes, jobs, wanted, *, requeueable=None, signalled=(), ours=None, now=NOW, settings=SETTINGS):
+    snapshot = Snapshot(now, {n.name: n for n in nodes}, tuple(jobs))
+    drains = {d.node: d for d in wanted}
+    return plan_drain(
+        snapshot,
+        drains,
+        ours=set(drains) if ours is None else ours,
+        signalled=signalled,
+        requeueable=requeueable if requeueable is not None else {j.id: True for j in jobs},
+        settings=settings,
+        now=now,
+    )
+
+
+def test_all_nodes_of_one_notice_are_drained_in_one_request_with_the_deadline_in_the_reason() -> None:
+    actions = plan(
+        [Node("pc1", "IDLE"), Node("pc2", "MIXED")], [], [revoked("pc1", 900), revoked("pc2", 900)]
+    )
+    assert actions == [DrainNodes(("pc1", "pc2"), "esagent: revoked by Cloudlab, due 2026-11-22T12:15:00Z")]
+
+
+def test_a_job_that_its_own_limit_ends_in_time_is_left_alone_to_the_last_second() -> None:
+    drain = revoked("pc1", 100)
+    assert plan([drained("pc1", drain)], [running("7", "pc1", ends=70)], [drain]) == []
+
+
+def test_a_job_that_would_end_while_the_machine_is_cleaned_up_does_not_fit() -> None:
+    drain = revoked("pc1", 100)
+    (action,) = plan([drained("pc1", drain)], [running("7", "pc1", ends=71)], [drain])
+    assert isinstance(action, RequeueJob)
+
+
+def test_a_long_job_runs_on_until_the_requeue_lead() -> None:
+    drain = revoked("pc1", 121)
+    actions = plan([drained("pc1", drain)], [running("7", "pc1")], [drain], signalled={"7"})
+    assert actions == []
+    (action,) = plan([drained("pc1", drain)], [running("7", "pc1")], [drain], now=at(1))
+    assert isinstance(action, RequeueJob)
+    assert "2026-11-22T12:02:01Z" in action.reason
+
+
+def test_a_job_is_told_to_save_its_work_once() -> None:
+    drain = revoked("pc1", 600)
+    job = running("7", "pc1")
+    (action,) = plan([drained("pc1", drain)], [job], [drain])
+    assert isinstance(action, SignalJob)
+    assert action.signal == "USR1"
+    assert plan([drained("pc1", drain)], [job], [drain], signalled={"7"}) == []
+
+
+def test_without_a_configured_signal_none_is_sent() -> None:
+    drain = revoked("pc1", 600)
+    settings = SETTINGS.model_copy(update={"checkpoint_signal": ""})
+    assert plan([drained("pc1", drain)], [running("7", "pc1")], [drain], settings=settings) == []
+
+
+def test_a_job_that_may_not_be_requeued_is_cancelled_only_at_the_very_end() -> None:
+    drain = revoked("pc1", 61)
+    node, job = drained("pc1", drain), running("7", "pc1")
+    assert plan([node], [job], [drain], requeueable={"7": False}, signalled={"7"}) == []
+    (action,) = plan([node], [job], [drain], requeueable={"7": False}, now=at(1))
+    assert isinstance(action, CancelJob)
+
+
+def test_a_job_of_which_slurm_did_not_tell_whether_it_may_be_requeued_is_not_touched() -> None:
+    drain = revoked("pc1", 10)
+    assert (
+        plan([drained("pc1", drain)], [running("7", "pc1")], [drain], requeueable={}, signalled={"7"}) == []
+    )
+
+
+def test_a_job_over_several_revoked_nodes_is_handled_once_by_the_earliest_deadline() -> None:
+    early, late = revoked("pc1", 100), revoked("pc2", 1000)
+    actions = plan([drained("pc1", early), drained("pc2", late)], [running("7", "pc1", "pc2")], [early, late])
+    assert [type(a) for a in actions] == [RequeueJob]
+
+
+def test_a_deadline_that_has_passed_does_not_skip_saving_what_can_be_saved() -> None:
+    drain = revoked("pc1", -5)
+    (action,) = plan([drained("pc1", drain)], [running("7", "pc1")], [drain])
+    assert isinstance(action, RequeueJob)
+
+
+def test_a_completing_job_is_neither_requeued_nor_overtaken_by_the_clean_up() -> None:
+    drain = revoked("pc1", 50)
+    node = replace(drained("pc1", drain, "IDLE"), flags=frozenset({"DRAIN", "COMPLETING"}))
+    job = replace(running("7", "pc1"), state="COMPLETING")
+    assert plan([node], [job], [drain]) == []
+
+
+def test_an_empty_drained_node_is_left() -> None:
+    drain = revoked("pc1", 900)
+    (action,) = plan([drained("pc1", drain, "IDLE")], [], [drain])
+    assert action == LeaveNode("pc1", DrainCause.REVOKED, drain.deadline, "no job is left on it")
+
+
+def test_a_node_that_is_idle_but_not_drained_yet_is_not_left() -> None:
+    (action,) = plan([Node("pc1", "IDLE")], [], [revoked("pc1", 900)])
+    assert isinstance(action, DrainNodes)
+
+
+def test_a_machine_that_slurm_does_not_know_is_left_at_once() -> None:
+    (action,) = plan([Node("n1", "IDLE")], [], [revoked("pc1", 900)])
+    assert isinstance(action, LeaveNode)
+
+
+def test_a_machine_is_not_left_while_the_queue_says_that_a_job_is_on_it() -> None:
+    assert plan([Node("n1", "IDLE")], [running("7", "pc1", ends=10)], [revoked("pc1", 900)]) == []
+
+
+def test_an_unknown_state_word_keeps_a_node_from_being_left() -> None:
+    drain = revoked("pc1", 900)
+    assert plan([drained("pc1", drain, "PERFORMING")], [], [drain]) == []
+
+
+def test_an_administrators_drain_empties_and_keeps_the_machine() -> None:
+    drain = Drain("pc1", DrainCause.ADMIN, who="ada", why="disk")
+    assert plan([Node("pc1", "MIXED")], [running("7", "pc1")], [drain]) == [
+        DrainNodes(("pc1",), "esagent: drained by ada: disk")
+    ]
+    assert plan([drained("pc1", drain, "IDLE")], [], [drain]) == []
+
+
+def test_a_drain_without_a_deadline_never_touches_a_job() -> None:
+    for cause in (DrainCause.ADMIN, DrainCause.SURPLUS):
+        drain = Drain("pc1", cause, who="ada", why="x")
+        assert plan([drained("pc1", drain)], [running("7", "pc1")], [drain]) == []
+
+
+def test_our_drain_is_lifted_when_nobody_wants_it_and_a_foreign_one_never_is() -> None:
+    ours = drained("pc1", revoked("pc1", 900), "IDLE")
+    foreign = Node("pc2", "IDLE", frozenset({"DRAIN"}), reason="disk is dying")
+    actions = plan([ours, foreign], [], [], ours={"pc1", "pc2"})
+    assert actions == [UndrainNodes(("pc1",), "nobody wants it emptied any more")]
+
+
+def test_a_node_that_is_not_ours_is_never_touched() -> None:
+    wanted = [revoked("n1", 10)]
+    assert plan([Node("n1", "MIXED")], [running("7", "n1")], wanted, ours={"pc1"}) == []
+
+
+def test_another_administrators_reason_is_not_overwritten() -> None:
+    node = Node("pc1", "MIXED", frozenset({"DRAIN"}), reason="disk is dying")
+    assert plan([node], [], [revoked("pc1", 900)]) == []
+
+
+def test_a_deadline_that_moves_is_followed_in_the_reason_and_one_that_jitters_is_not() -> None:
+    old = drained("pc1", revoked("pc1", 900))
+    busy = [running("7", "pc1", ends=10)]
+    assert plan([old], busy, [revoked("pc1", 904)]) == []
+    (action,) = plan([old], busy, [revoked("pc1", 600)])
+    assert isinstance(action, DrainNodes)
+    assert action.reason.endswith("due 2026-11-22T12:10:00Z")
+
+
+def test_a_revocation_comes_before_an_administrators_wish_and_that_before_a_surplus() -> None:
+    admin = Drain("pc1", DrainCause.ADMIN, who="ada", why="x")
+    surplus = Drain("pc1", DrainCause.SURPLUS)
+    assert most_urgent([surplus, admin]) == {"pc1": admin}
+    assert most_urgent([admin, revoked("pc1", 9), surplus]) == {"pc1": revoked("pc1", 9)}
+
+
+@pytest.mark.parametrize(
+    "drain",
+    [
+        Drain("pc1", DrainCause.REVOKED, at(60)),
+        Drain("pc1", DrainCause.ADMIN, who="ada", why="disk: 3 bad blocks, due soon"),
+        Drain("pc1", DrainCause.ADMIN, at(60), who="ada", why="disk"),
+        Drain("pc1", DrainCause.SURPLUS),
+    ],
+)
+def test_a_reason_in_slurm_tells_a_restarted_agent_all_it_needs(drain: Drain) -> None:
+    assert parse_reason("pc1", drain.reason) == drain
+
+
+@given(st.text())
+def test_no_text_of_others_is_taken_for_our_reason(text: str) -> None:
+    parsed = parse_reason("pc1", text)
+    assert parsed is None or parsed.reason == text
+
+
+NAMES = ["n1", "pc1", "pc2", "pc3"]
+states = st.sampled_from(["IDLE", "MIXED", "ALLOCATED", "DOWN", "UNKNOWN", "PERFORMING"])
+flags = st.frozensets(st.sampled_from(["DRAIN", "COMPLETING", "NOT_RESPONDING"]))
+reasons = st.sampled_from(["", "disk", revoked("x", 50).reason, "esagent: nonsense"])
+seconds = st.integers(-1000, 5000)
+nodes_st = st.fixed_dictionaries(
+    {n: st.builds(Node, st.just(n), states, flags, reason=reasons) for n in NAMES}
+)
+jobs_st = st.lists(
+    st.builds(
+        Job,
+        id=st.integers(1, 99).map(str),
+        state=st.sampled_from(["RUNNING", "PENDING", "COMPLETING", "SUSPENDED"]),
+        nodes=st.frozensets(st.sampled_from(NAMES), min_size=1),
+        ends=st.none() | seconds.map(at),
+    ),
+    unique_by=lambda j: j.id,
+)
+causes = st.sampled_from(DrainCause)
+wanted_st = st.dictionaries(st.sampled_from(NAMES), st.tuples(causes, seconds)).map(
+    lambda chosen: {
+        n: Drain(n, c, at(s) if c is DrainCause.REVOKED else None, who="ada", why="x")
+        for n, (c, s) in chosen.items()
+    }
+)
+
+
+@given(nodes_st, jobs_st, wanted_st, st.frozensets(st.sampled_from(NAMES[1:])), st.booleans())
+def test_whatever_slurm_says_only_our_own_empty_nodes_are_left_and_only_jobs_at_risk_are_ended(
+    nodes, jobs, wanted, ours, may_requeue
+) -> None:
+    snapshot = Snapshot(NOW, nodes, tuple(jobs))
+    actions = plan_drain(
+        snapshot,
+        wanted,
+        ours=ours,
+        signalled=(),
+        requeueable={j.id: may_requeue for j in jobs},
+        settings=SETTINGS,
+        now=NOW,
+    )
+    handled = [a.job.id for a in actions if isinstance(a, SignalJob | RequeueJob | CancelJob)]
+    assert len(handled) == len(set(handled)), "a job is handled once"
+    for action in actions:
+        match action:
+            case DrainNodes(names, _) | UndrainNodes(names, _):
+                assert set(names) <= ours
+            case LeaveNode(name, _, _, _):
+                assert name in ours
+                assert not any(name in j.nodes and j.state != "PENDING" for j in jobs)
+                assert nodes[name].drained
+            case RequeueJob(job, _) | CancelJob(job, _) | SignalJob(job, _, _):
+                deadlines = [wanted[n].deadline for n in job.nodes & ours if n in wanted]
+                assert any(d is not None and (d - NOW).total_seconds() <= 600 for d in deadlines)
+                assert job.state in {"RUNNING", "SUSPENDED"}

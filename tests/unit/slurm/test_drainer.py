@@ -1,0 +1,244 @@
+"""The thread that empties nodes, against a Slurm in memory."""
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from agent.core.errors import SlurmDownError, SlurmRefusedError
+from agent.core.model import Event
+from agent.core.ports import Host, HostResult
+from agent.slurm.drain import Drain, DrainCause, DrainSettings, LeaveNode
+from agent.slurm.drainer import Drainer, Wishes
+from agent.slurm.model import Job, Node, Snapshot
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.time = NOW
+
+    def now(self) -> datetime:
+        return self.time
+
+    def monotonic(self) -> float:
+        return self.time.timestamp()
+
+
+class Slurm:
+    """Keeps nodes and jobs, and does what scontrol would."""
+
+    def __init__(self, nodes: Sequence[Node], jobs: Sequence[Job] = ()) -> None:
+        self.nodes = {n.name: n for n in nodes}
+        self.jobs = {j.id: j for j in jobs}
+        self.calls: list[tuple[str, object]] = []
+        self.down = False
+        self.refuse: set[str] = set()
+        self.may_requeue: dict[str, bool] = {}
+
+    def _called(self, what: str, about: object) -> None:
+        self.calls.append((what, about))
+        if self.down:
+            raise SlurmDownError("no controller answered")
+        if what in self.refuse:
+            raise SlurmRefusedError(f"{what}: Invalid node name specified")
+
+    def snapshot(self) -> Snapshot:
+        self._called("snapshot", None)
+        return Snapshot(NOW, dict(self.nodes), tuple(self.jobs.values()))
+
+    def requeueable(self, job_ids: Iterable[str]) -> Mapping[str, bool]:
+        return {j: self.may_requeue.get(j, True) for j in job_ids}
+
+    def drain(self, nodes: Iterable[str], reason: str) -> None:
+        self._called("drain", tuple(nodes))
+        for name in nodes:
+            node = self.nodes[name]
+            self.nodes[name] = replace(node, flags=node.flags | {"DRAIN"}, reason=reason)
+
+    def undrain(self, nodes: Iterable[str]) -> None:
+        self._called("undrain", tuple(nodes))
+        for name in nodes:
+            node = self.nodes[name]
+            self.nodes[name] = replace(node, flags=node.flags - {"DRAIN"}, reason="")
+
+    def requeue(self, job_id: str) -> None:
+        self._called("requeue", job_id)
+        for name in self.jobs[job_id].nodes:
+            self.nodes[name] = replace(self.nodes[name], state="IDLE")
+        self.jobs[job_id] = replace(self.jobs[job_id], state="PENDING", nodes=frozenset())
+
+    def signal(self, job_id: str, signal: str) -> None:
+        self._called("signal", (job_id, signal))
+
+    def cancel(self, job_id: str) -> None:
+        self._called("cancel", job_id)
+        del self.jobs[job_id]
+
+    def comment(self, job_id: str, text: str) -> None:
+        self._called("comment", (job_id, text))
+
+    def said(self, what: str) -> list[object]:
+        return [about for name, about in self.calls if name == what]
+
+
+class Bench:
+    """A drainer with its surroundings."""
+
+    def __init__(self, slurm: Slurm, *drains: Drain, result: str = "") -> None:
+        self.slurm = slurm
+        self.clock = Clock()
+        self.drains = {d.node: d for d in drains}
+        self.ours = set(slurm.nodes) | set(self.drains)
+        self.events: list[Event] = []
+        self.commands: list[tuple[str, float]] = []
+        self.left: list[LeaveNode] = []
+        self.all_left = threading.Event()
+        self.result = result
+        self.settings = DrainSettings(
+            checkpoint_signal="USR1", checkpoint_lead=600, requeue_lead=120, kill_lead=60, cleanup_lead=30
+        )
+        self.drainer = Drainer(
+            slurm,
+            lambda: Wishes(dict(self.drains), frozenset(self.ours)),
+            self._leave,
+            self._left,
+            settings=lambda: self.settings,
+            clock=self.clock,
+            events=self,
+        )
+
+    def record(self, event: Event) -> None:
+        self.events.append(event)
+
+    def _leave(self, name: str, timeout: float) -> HostResult:
+        self.commands.append((name, timeout))
+        return HostResult(Host(name, "10.0.0.1", "root"), "", self.result)
+
+    def _left(self, action: LeaveNode) -> None:
+        self.left.append(action)
+        self.all_left.set()
+
+    def after(self, seconds: float) -> "Bench":
+        self.clock.time = NOW + timedelta(seconds=seconds)
+        return self
+
+
+def revoked(node: str, seconds: float) -> Drain:
+    return Drain(node, DrainCause.REVOKED, NOW + timedelta(seconds=seconds))
+
+
+def busy(name: str, job: str) -> tuple[Node, Job]:
+    return Node(name, "MIXED"), Job(job, "RUNNING", nodes=frozenset({name}))
+
+
+def test_a_busy_node_is_drained_emptied_cleaned_and_left() -> None:
+    node, job = busy("pc1", "7")
+    bench = Bench(Slurm([node], [job]), revoked("pc1", 900))
+    bench.drainer.tick()
+    assert bench.slurm.said("drain") == [("pc1",)]
+    bench.after(300).drainer.tick()
+    bench.after(301).drainer.tick()
+    assert bench.slurm.said("signal") == [("7", "USR1")]
+    bench.after(780).drainer.tick()
+    assert bench.slurm.said("requeue") == ["7"]
+    bench.after(790).drainer.tick()
+    assert bench.all_left.wait(5)
+    assert bench.commands == [("pc1", 110.0)]
+    assert bench.left[0].node == "pc1"
+    assert [e.kind for e in bench.events] == ["drain", "signal", "requeue", "leave"]
+
+
+def test_a_node_is_left_once_however_often_slurm_is_looked_at() -> None:
+    drain = revoked("pc1", 900)
+    bench = Bench(Slurm([Node("pc1", "IDLE", frozenset({"DRAIN"}), reason=drain.reason)]), drain)
+    for _ in range(3):
+        bench.drainer.tick()
+        assert bench.all_left.wait(5)
+    assert len(bench.commands) == 1
+
+
+def test_a_node_that_is_revoked_again_after_a_withdrawal_is_left_again() -> None:
+    drain = revoked("pc1", 900)
+    bench = Bench(Slurm([Node("pc1", "IDLE", frozenset({"DRAIN"}), reason=drain.reason)]), drain)
+    bench.drainer.tick()
+    assert bench.all_left.wait(5)
+    bench.drains.clear()
+    bench.drainer.tick()
+    assert bench.slurm.said("undrain") == [("pc1",)]
+    bench.drains["pc1"] = drain
+    bench.drainer.tick()
+    bench.all_left.clear()
+    bench.drainer.tick()
+    assert bench.all_left.wait(5)
+    assert len(bench.commands) == 2
+
+
+def test_a_dead_machine_is_left_all_the_same_and_reported() -> None:
+    drain = revoked("pc1", 900)
+    slurm = Slurm([Node("pc1", "IDLE", frozenset({"DRAIN"}), reason=drain.reason)])
+    bench = Bench(slurm, drain, result="connect: no answer")
+    bench.drainer.tick()
+    assert bench.all_left.wait(5)
+    assert bench.left
+    assert "connect: no answer" in bench.events[-1].message
+
+
+def test_the_delete_commands_never_get_more_time_than_the_deadline_leaves() -> None:
+    drain = revoked("pc1", 40)
+    bench = Bench(Slurm([Node("pc1", "IDLE", frozenset({"DRAIN"}), reason=drain.reason)]), drain)
+    bench.drainer.tick()
+    assert bench.all_left.wait(5)
+    assert bench.commands == [("pc1", 40.0)]
+
+
+def test_while_no_manifest_has_been_read_slurm_is_not_touched() -> None:
+    node, job = busy("n1", "7")
+    bench = Bench(Slurm([node], [job]), revoked("n1", 10))
+    bench.ours.clear()
+    assert bench.drainer.tick()
+    assert bench.slurm.calls == []
+
+
+def test_one_refused_act_does_not_cost_the_others() -> None:
+    pc1, job1 = busy("pc1", "7")
+    pc2, job2 = busy("pc2", "8")
+    bench = Bench(Slurm([pc1, pc2], [job1, job2]), revoked("pc1", 100), revoked("pc2", 100))
+    bench.slurm.refuse = {"drain", "comment"}
+    bench.drainer.tick()
+    assert bench.slurm.said("requeue") == ["7", "8"]
+
+
+def test_a_slurm_that_does_not_answer_is_an_error_and_nothing_is_done() -> None:
+    node, job = busy("pc1", "7")
+    bench = Bench(Slurm([node], [job]), revoked("pc1", 10))
+    bench.slurm.down = True
+    with pytest.raises(SlurmDownError):
+        bench.drainer.tick()
+    assert bench.slurm.calls == [("snapshot", None)]
+
+
+def test_a_job_that_may_not_be_requeued_is_cancelled_with_a_word_to_its_user() -> None:
+    node, job = busy("pc1", "7")
+    bench = Bench(Slurm([node], [job]), revoked("pc1", 60))
+    bench.slurm.may_requeue = {"7": False}
+    bench.drainer.tick()
+    assert bench.slurm.said("cancel") == ["7"]
+    ((about, words),) = bench.slurm.said("comment")
+    assert about == "7"
+    assert "may not be requeued" in words
+
+
+def test_the_thread_looks_when_it_is_woken_and_ends_when_it_is_told() -> None:
+    drain = revoked("pc1", 900)
+    bench = Bench(Slurm([Node("pc1", "IDLE")]))
+    bench.ours.add("pc1")
+    bench.drainer.start()
+    bench.drains["pc1"] = drain
+    bench.drainer.wake()
+    assert bench.all_left.wait(20)
+    bench.drainer.stop(5)
+    assert not any(t.name == "drainer" for t in threading.enumerate())

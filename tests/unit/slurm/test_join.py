@@ -1,0 +1,163 @@
+"""From a ready machine to a Slurm node: the decision, and the commands."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from pydantic import ValidationError
+
+from agent.core.errors import ConfigError
+from agent.core.model import SliverNode
+from agent.slurm.join import (
+    JoinPlan,
+    JoinRecord,
+    JoinSettings,
+    join_commands,
+    leave_commands,
+    node_name,
+    plan_joins,
+)
+from agent.slurm.model import Job, Node, Snapshot
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+MACHINE = SliverNode(
+    "node-1", "pc100", "urn:cm", "urn:sliver+1", "d430", "10.0.0.1", "pc100.site.net", "esagent"
+)
+SETTINGS = JoinSettings(timeout=300, retry_interval=30, attempts=3)
+
+
+def ago(seconds: float) -> datetime:
+    return NOW - timedelta(seconds=seconds)
+
+
+def plan(node: Node | None = None, record: JoinRecord | None = None, *jobs: Job) -> JoinPlan:
+    nodes = {} if node is None else {node.name: node}
+    history = {} if record is None else {MACHINE.sliver_id: record}
+    return plan_joins([MACHINE], Snapshot(NOW, nodes, jobs), history, SETTINGS, NOW)
+
+
+def words(made: JoinPlan) -> str:
+    return " ".join(
+        kind
+        for kind, steps in (
+            ("start", made.start),
+            ("joined", made.joined),
+            ("failed", made.failed),
+            ("watch", made.watch),
+        )
+        if steps
+    )
+
+
+def test_a_ready_machine_that_slurm_does_not_know_is_joined() -> None:
+    (step,) = plan().start
+    assert (step.node, step.name) == (MACHINE, "pc100")
+    assert "nothing of it" in step.reason
+
+
+@pytest.mark.parametrize(
+    ("state", "flags", "outcome"),
+    [
+        ("IDLE", {"DYNAMIC_NORM"}, "joined"),
+        ("MIXED", set(), "joined"),
+        ("ALLOCATED", set(), "joined"),
+        ("IDLE", {"DRAIN"}, "joined"),
+        ("IDLE", {"MAINTENANCE", "RESERVED"}, "joined"),
+        ("IDLE", {"A_FLAG_OF_TOMORROW"}, "joined"),
+        ("IDLE", {"NOT_RESPONDING"}, "watch"),
+        ("DOWN", {"DRAIN"}, "watch"),
+        ("UNKNOWN", set(), "watch"),
+        ("IDLE", {"CLOUD", "POWERED_DOWN"}, "watch"),
+    ],
+)
+def test_joined_is_what_slurm_says(state: str, flags: set[str], outcome: str) -> None:
+    assert words(plan(Node("pc100", state, frozenset(flags)))) == outcome
+
+
+@pytest.mark.parametrize(
+    ("record", "outcome"),
+    [
+        (JoinRecord(ago(10), ago(10), 1, running=True), ""),
+        (JoinRecord(ago(10), ago(10), 1, running=False), ""),
+        (JoinRecord(ago(40), ago(30), 1, running=False), "start"),
+        (JoinRecord(ago(100), ago(29), 3, running=False), ""),
+        (JoinRecord(ago(100), ago(30), 3, running=False), "failed"),
+        (JoinRecord(ago(100), ago(30), 3, running=True), ""),
+        (JoinRecord(ago(300), ago(1), 1, running=True), "failed"),
+    ],
+)
+def test_a_join_is_waited_for_repeated_and_given_up(record: JoinRecord, outcome: str) -> None:
+    assert words(plan(None, record)) == outcome
+
+
+def test_a_node_whose_slurmd_is_away_for_a_moment_is_watched_and_joined_anew_only_if_it_stays_away() -> None:
+    away = Node("pc100", "IDLE", frozenset({"NOT_RESPONDING"}))
+    assert words(plan(away)) == "watch"
+    assert words(plan(away, JoinRecord(ago(29), ago(29), 0, running=False))) == ""
+    assert words(plan(away, JoinRecord(ago(30), ago(30), 0, running=False))) == "start"
+    assert words(plan(Node("pc100", "IDLE"), JoinRecord(ago(29), ago(29), 0, running=False))) == "joined"
+
+
+def test_the_last_error_is_told() -> None:
+    record = JoinRecord(ago(40), ago(30), 1, running=False, error="'slurmd -Z': status 1")
+    (step,) = plan(None, record).start
+    assert step.reason == "attempt 2 of 3: Slurm says nothing of it; last error: 'slurmd -Z': status 1"
+    (step,) = plan(None, replace(record, attempts=3)).failed
+    assert "'slurmd -Z': status 1" in step.reason
+
+
+def test_a_node_that_holds_jobs_but_does_not_answer_is_left_alone() -> None:
+    silent = Node("pc100", "MIXED", frozenset({"NOT_RESPONDING"}))
+    old = JoinRecord(ago(9999), ago(9999), 9, running=False)
+    assert plan(silent, old, Job("1", "RUNNING", nodes=frozenset({"pc100"}))) == JoinPlan()
+
+
+def test_a_machine_that_came_again_starts_anew() -> None:
+    history = {"urn:sliver+0": JoinRecord(ago(9999), ago(9999), 9, running=False)}
+    assert words(plan_joins([MACHINE], Snapshot(NOW, {}, ()), history, SETTINGS, NOW)) == "start"
+
+
+def test_the_node_name_is_the_node_id_or_the_client_id() -> None:
+    assert node_name(MACHINE, SETTINGS) == "pc100"
+    assert node_name(MACHINE, JoinSettings(node_name="client_id")) == "node-1"
+
+
+def test_placeholders_are_filled() -> None:
+    settings = JoinSettings(
+        node_name="client_id",
+        commands=(
+            "a {node_name} {node_id} {client_id} {address} {hostname} {hardware_type} {username}",
+            "${{HOME}}",
+        ),
+        leave_commands=("umount /scratch/{node_id}",),
+    )
+    assert join_commands(MACHINE, settings) == (
+        "a node-1 pc100 node-1 10.0.0.1 pc100.site.net d430 esagent",
+        "${HOME}",
+    )
+    assert leave_commands(MACHINE, settings) == ("umount /scratch/pc100",)
+
+
+def test_a_missing_value_is_an_empty_word() -> None:
+    settings = JoinSettings(commands=("a {address} b",))
+    assert join_commands(replace(MACHINE, address=""), settings) == ("a '' b",)
+
+
+def test_the_defaults_can_be_filled() -> None:
+    assert join_commands(MACHINE, SETTINGS)[-1] == 'slurmd -Z -N pc100 --conf "Feature=pc100"'
+    assert leave_commands(MACHINE, SETTINGS)
+
+
+@pytest.mark.parametrize("value", ["$(reboot)", "a b", "a;b", "a'b", 'a"b', "a\nb", "`x`", "a\\b"])
+def test_a_value_that_a_shell_could_act_on_is_refused(value: str) -> None:
+    with pytest.raises(ConfigError, match="hostname"):
+        join_commands(replace(MACHINE, hostname=value), JoinSettings(commands=('echo "{hostname}"',)))
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["{nodename}", "{}", "{0}", "{node_id.x}", "{node_id!r}", "{node_id:>5}", "awk '{print}'", "{node_id"],
+)
+def test_a_wrong_template_is_an_error_when_it_is_loaded(template: str) -> None:
+    with pytest.raises(ValidationError, match="a brace of the shell is written twice"):
+        JoinSettings(commands=(template,))

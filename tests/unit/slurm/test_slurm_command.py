@@ -1,0 +1,154 @@
+"""Running a command, bounded in time and size; and the backend over commands that misbehave."""
+
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from agent.core.errors import SlurmDownError, SlurmError, SlurmRefusedError
+from agent.slurm.backends.cli import CliBackend, SlurmSettings
+from agent.slurm.command import clean_environment, run
+
+SAMPLES = Path(__file__).parents[2] / "data" / "slurm"
+ENVIRONMENT = {"PATH": os.environ["PATH"]}
+
+
+class FixedClock:
+    def now(self) -> datetime:
+        return datetime(2026, 11, 22, 14, 0, tzinfo=UTC)
+
+    def monotonic(self) -> float:
+        return 0.0
+
+
+def python(code: str, timeout: float = 30) -> str:
+    return run([sys.executable, "-c", code], environment=ENVIRONMENT, timeout=timeout).check()
+
+
+def test_output_larger_than_a_pipe_on_both_streams_is_read_whole() -> None:
+    code = "import sys; sys.stderr.write('e' * 300000); sys.stdout.write('o' * 3000000)"
+    assert len(python(code)) == 3_000_000
+
+
+def test_a_command_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None:
+    seen = tmp_path / "pid"
+    code = (
+        "import subprocess, pathlib; p = subprocess.Popen(['sleep', '600']);"
+        f"pathlib.Path({str(seen)!r}).write_text(str(p.pid)); p.wait()"
+    )
+    with pytest.raises(SlurmDownError, match="no answer within 2 s"):
+        python(code, timeout=2)
+    stat = Path(f"/proc/{seen.read_text()}/stat")
+    assert not stat.exists() or stat.read_text().rsplit(")", 1)[1].split()[0] == "Z"
+
+
+def test_a_command_reads_nothing_from_our_standard_input() -> None:
+    assert python("import sys; print(repr(sys.stdin.read()))") == "''\n"
+
+
+def test_a_command_that_is_not_there_is_named() -> None:
+    with pytest.raises(SlurmError, match=r"squeue.*cannot be started"):
+        run(["/nowhere/squeue"], environment=ENVIRONMENT, timeout=5)
+
+
+def test_a_command_that_was_killed_has_not_answered() -> None:
+    with pytest.raises(SlurmError, match="killed by signal 9"):
+        python("import os; os.kill(os.getpid(), 9)")
+
+
+def test_variables_that_change_the_output_are_dropped() -> None:
+    found = clean_environment(
+        {
+            "PATH": "/bin",
+            "SQUEUE_FORMAT": "x",
+            "SLURM_TIME_FORMAT": "y",
+            "SLURM_CONF": "/a",
+            "LC_ALL": "de_DE",
+        }
+    )
+    assert found == {
+        "PATH": "/bin", "SLURM_CONF": "/a", "LC_ALL": "C", "TZ": "UTC", "SLURM_TIME_FORMAT": "%s",
+        "SLURM_BITSTR_LEN": "0",
+    }  # fmt: skip
+
+
+def backend(directory: Path, *, scontrol: str = "", squeue: str = "", sinfo: str = "") -> CliBackend:
+    """Make a backend over shell scripts that stand for Slurm's commands."""
+    version = 'if [ "$1" = --version ]; then echo slurm-wlm 22.05.8; exit; fi\n'
+    for name, script in (("scontrol", scontrol), ("squeue", version + squeue), ("sinfo", sinfo)):
+        path = directory / name
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+    return CliBackend(SlurmSettings(bin_dir=directory, command_timeout=10), FixedClock(), ENVIRONMENT)
+
+
+def cat(name: str) -> str:
+    return f"cat {SAMPLES / '22.05' / name}"
+
+
+def test_a_cluster_without_jobs_is_a_whole_answer(tmp_path: Path) -> None:
+    snapshot = backend(tmp_path, scontrol=cat("nodes.txt")).snapshot()
+    assert sorted(snapshot.nodes) == ["n1", "n2", "n3", "n4"]
+    assert snapshot.jobs == ()
+    assert snapshot.taken == FixedClock().now()
+
+
+def test_a_cluster_without_nodes_is_no_answer(tmp_path: Path) -> None:
+    with pytest.raises(SlurmError, match="at least one node"):
+        backend(tmp_path).snapshot()
+
+
+def test_a_phantom_in_a_comment_is_found_out_by_asking_for_it(tmp_path: Path) -> None:
+    phantom = "sed 's/NodeName=n4 /NodeName=ghost /' " + str(SAMPLES / "22.05" / "nodes.txt")
+    script = f'case "$*" in *"show nodes"*) {phantom};; *) echo Node ghost not found; exit 1;; esac'
+    snapshot = backend(tmp_path, scontrol=script, sinfo=cat("nodes.json")).snapshot()
+    assert sorted(snapshot.nodes) == ["n1", "n2", "n3", "n4"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "slurm_load_nodes error: Unable to contact slurm controller (connect failure)",
+        "slurm_load_nodes error: Socket timed out on send/recv operation",
+    ],
+)
+def test_no_answer_of_the_controller_is_told_from_a_refusal(tmp_path: Path, said: str) -> None:
+    with pytest.raises(SlurmDownError, match="scontrol"):
+        backend(tmp_path, scontrol=f"echo '{said}' >&2; exit 1").snapshot()
+
+
+def test_a_failed_read_of_jobs_is_not_an_empty_queue(tmp_path: Path) -> None:
+    with pytest.raises(SlurmRefusedError, match="slurm_load_jobs"):
+        backend(
+            tmp_path, scontrol=cat("nodes.txt"), squeue="echo slurm_load_jobs error >&2; exit 1"
+        ).snapshot()
+
+
+def test_hidden_control_characters_in_slurms_words_do_not_reach_the_log(tmp_path: Path) -> None:
+    with pytest.raises(SlurmRefusedError) as caught:
+        backend(tmp_path, scontrol=r"printf 'bad \033[2J name\nnext' >&2; exit 1").drain(["n1"], "x")
+    assert "\x1b" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("state", ["COMPLETING", "COMPLETED", "NODE_FAIL", ""])
+def test_a_job_that_does_not_run_is_never_requeued(tmp_path: Path, state: str) -> None:
+    asked = tmp_path / "asked"
+    slurm = backend(tmp_path, scontrol=f"touch {asked}", squeue=f"echo '{state}'")
+    with pytest.raises(SlurmRefusedError, match="requeue of job 7"):
+        slurm.requeue("7")
+    assert not asked.exists()
+
+
+def test_a_job_that_is_back_in_the_queue_is_left_alone(tmp_path: Path) -> None:
+    asked = tmp_path / "asked"
+    backend(tmp_path, scontrol=f"touch {asked}", squeue="echo PENDING").requeue("7")
+    assert not asked.exists()
+
+
+@pytest.mark.parametrize("weight", [-1, 4294967281])
+def test_a_weight_out_of_range_is_refused_before_anything_is_sent(tmp_path: Path, weight: int) -> None:
+    with pytest.raises(SlurmRefusedError, match="expected 0 to 4294967280"):
+        backend(tmp_path).set_weight(["n1"], weight)

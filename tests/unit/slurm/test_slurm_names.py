@@ -1,0 +1,67 @@
+"""Names on their way to Slurm's command lines."""
+
+import re
+
+import pytest
+from ClusterShell.NodeSet import NodeSet
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.core.errors import SlurmError, SlurmRefusedError
+from agent.slurm.names import MAX_NAMES, check_job, check_signal, expand, fold
+
+NAMES = st.from_regex(re.compile(r"[a-z][a-z0-9-]{0,6}[0-9]{0,3}", re.ASCII), fullmatch=True)
+
+
+@given(st.sets(NAMES))
+def test_folding_keeps_every_name(names: set[str]) -> None:
+    found = set()
+    for part, folded in fold(names):
+        assert expand(folded) == part
+        assert set(NodeSet(folded)) == part
+        found |= part
+    assert found == names
+
+
+def test_one_request_holds_at_most_a_thousand_names() -> None:
+    parts = list(fold(f"pc{n}" for n in range(2 * MAX_NAMES + 1)))
+    assert [len(part) for part, _ in parts] == [MAX_NAMES, MAX_NAMES, 1]
+
+
+def test_neighbours_are_folded_in_their_last_number_only() -> None:
+    (_, folded) = next(fold(["rack0n1", "rack0n2", "rack1n1", "pc099", "pc100"]))
+    assert folded == "pc[099-100],rack0n[1-2],rack1n1"
+
+
+@pytest.mark.parametrize("name", ["", "a b", "n1,n2", "n[1-2]", "-n", "a\nb", "a;b", "@all", "n=1", "x" * 65])
+def test_what_is_no_node_name_is_refused_before_anything_is_sent(name: str) -> None:
+    with pytest.raises(SlurmRefusedError, match="not a node name"):
+        next(fold(["n1", name]))
+
+
+@pytest.mark.parametrize("hostlist", ["n[1-", "n1 n2", "@all", "n[2-1]", "a|b", "n1\n"])
+def test_what_is_no_hostlist_is_an_error(hostlist: str) -> None:
+    with pytest.raises(SlurmError):
+        expand(hostlist)
+
+
+@pytest.mark.parametrize("hostlist", ["", "(null)"])
+def test_no_nodes_are_no_nodes(hostlist: str) -> None:
+    assert expand(hostlist) == frozenset()
+
+
+@pytest.mark.parametrize("job", ["1", "12_3", "12_[3,6-9:2]", "12+1"])
+def test_ids_that_scontrol_takes_pass(job: str) -> None:
+    assert check_job(job) == job
+
+
+@pytest.mark.parametrize("job", ["", "0", "-1", "1 2", "1;x", "12_[1%2]", "all", "12_", "1\n", "--help"])
+def test_other_ids_are_refused(job: str) -> None:
+    with pytest.raises(SlurmRefusedError):
+        check_job(job)
+
+
+@pytest.mark.parametrize("signal", ["", "usr1", "USR1 9", "-9", "999", "KILL;x"])
+def test_what_is_no_signal_is_refused(signal: str) -> None:
+    with pytest.raises(SlurmRefusedError):
+        check_signal(signal)
