@@ -1,0 +1,194 @@
+"""agent.conf: TOML in, frozen settings out; each error names the file, the key and what was expected."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import textwrap
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from agent.admin import AdminSettings
+from agent.cloudlab.callback import CallbackSettings
+from agent.cloudlab.server import CloudlabSettings
+from agent.core.errors import ConfigError
+from agent.core.policy import LeaseSettings
+from agent.core.settings import Section, format_duration, parse_duration
+from agent.ledger import LedgerSettings
+from agent.log import LogSettings
+from agent.metrics import MetricsSettings
+from agent.slurm.backends.cli import SlurmSettings
+from agent.slurm.demand import DemandSettings
+from agent.slurm.drain import DrainSettings
+from agent.slurm.join import JoinSettings
+from agent.slurm.manager import SlurmCycleSettings
+from agent.slurm.weights import WeightSettings
+from agent.ssh import SshSettings
+
+
+class RequestSettings(Section):
+    """What is asked of Cloudlab when a machine is borrowed."""
+
+    nodetype: str = Field("", description="hardware type, such as m510; empty: any")
+    image: str = Field("", description="URN of the disk image; empty: the site's default")
+    percent_available_minimum: float = Field(
+        0.5, ge=0, le=1, description="fraction of a CM's machines that are left free"
+    )
+    tarballs: tuple[str, ...] = Field((), description="URLs of tarballs that are unpacked on a new machine")
+    startup_command: str = Field("", description="shell command that a new machine runs at its first boot")
+    node_prefix: str = Field(
+        "node", pattern=r"^[A-Za-z][-A-Za-z0-9]{0,20}$", description="first part of a client_id: node-1"
+    )
+
+
+class Settings(BaseModel):
+    """All of agent.conf."""
+
+    model_config = Section.model_config
+
+    cloudlab: CloudlabSettings = Field(description="The user, the slice, the SA and the CMs.")
+    callback: CallbackSettings = Field(description="The server that Cloudlab calls.")
+    ssh: SshSettings = Field(description="How machines are reached.")
+    request: RequestSettings = Field(RequestSettings(), description="What is borrowed.")
+    lease: LeaseSettings = Field(LeaseSettings(), description="How long machines are borrowed for.")
+    demand: DemandSettings = Field(DemandSettings(), description="How many machines the queue wants.")
+    slurm: SlurmSettings = Field(SlurmSettings(), description="The way in to Slurm.")
+    weights: WeightSettings = Field(WeightSettings(), description="Resource values as node weights.")
+    drain: DrainSettings = Field(DrainSettings(), description="Emptying machines before a deadline.")
+    join: JoinSettings = Field(
+        JoinSettings(), description="A machine becomes a Slurm node, and stops being one."
+    )
+    cycle: SlurmCycleSettings = Field(SlurmCycleSettings(), description="How often each step is done.")
+    admin: AdminSettings = Field(AdminSettings(), description="The local API that the esagent command uses.")
+    metrics: MetricsSettings = Field(MetricsSettings(), description="Figures for Prometheus.")
+    ledger: LedgerSettings = Field(LedgerSettings(), description="What survives a restart.")
+    log: LogSettings = Field(LogSettings(), description="The log on stderr.")
+
+
+def load(path: Path) -> Settings:
+    """Read and check agent.conf.
+
+    Raises:
+        ConfigError: every fault in the file, one a line, as ``FILE: [section] key: what was expected``.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    try:
+        return Settings.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from error
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{path}: {_explain(e)}" for e in error.errors())) from error
+
+
+def _explain(error: ErrorDetails) -> str:
+    *parents, last = error["loc"] or ("",)
+    table = ".".join(str(p) for p in parents if not isinstance(p, int))
+    key = f"[{table}] {last}" if table else f"[{last}]"
+    match error["type"]:
+        case "extra_forbidden":
+            near = difflib.get_close_matches(str(last), _known_keys(parents), n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            return f"{key}: no such setting{hint}"
+        case "missing":
+            return f"{key}: is required"
+        case _:
+            return f"{key}: {error['msg']}, not {error['input']!r}"
+
+
+def _known_keys(parents: list[int | str]) -> list[str]:
+    model: type[BaseModel] | None = Settings
+    for name in parents:
+        if isinstance(name, str) and model is not None:
+            info = model.model_fields.get(name)
+            model = _section_of(info.annotation) if info else None
+    return list(model.model_fields) if model else []
+
+
+def _section_of(annotation: Any) -> type[Section] | None:
+    """Find the section that a field holds, alone or as the items of a tuple."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    for part in get_args(annotation):
+        if found := _section_of(part):
+            return found
+    return None
+
+
+def example() -> str:
+    """Write agent.conf.example: every setting, with its meaning and default; the required ones left open."""
+    head = (
+        "# agent.conf: the settings of esagent, in TOML.\n"
+        "# A line that is commented out shows the default. Durations are seconds, or strings such as\n"
+        '# "30s", "10m", "6h", "5d". A setting marked REQUIRED has no default and is to be filled in.'
+    )
+    blocks = [head]
+    for name, info in Settings.model_fields.items():
+        section = _section_of(info.annotation)
+        assert section is not None
+        blocks.extend(_table(name, section, info.description or ""))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _table(name: str, section: type[Section], description: str, brackets: str = "[]") -> Iterator[str]:
+    opening, closing = brackets[: len(brackets) // 2], brackets[len(brackets) // 2 :]
+    lines = [f"# {line}" for line in (description, section.__doc__ or "") if line]
+    lines = [*lines[:1], f"{opening}{name}{closing}"]
+    nested = []
+    for key, info in section.model_fields.items():
+        if inner := _section_of(info.annotation):
+            nested.append((f"{name}.{key}", inner, info.description or ""))
+            continue
+        lines.extend(_setting(key, info))
+    yield "\n".join(lines)
+    for inner_name, inner, words in nested:
+        yield from _table(inner_name, inner, words, "[[]]")
+
+
+def _setting(key: str, info: FieldInfo) -> Iterator[str]:
+    words = info.description or ""
+    if choices := _choices(info.annotation):
+        words += f" ({' or '.join(json.dumps(c) for c in choices)})"
+    if info.is_required():
+        yield from _sentence(f"{words}. REQUIRED")
+        yield f"{key} = {_toml(_blank(info), info)}"
+    else:
+        yield from _sentence(f"{words}.")
+        default = info.get_default(call_default_factory=True)
+        shown = info.examples[0] if default is None and info.examples else default
+        yield f"# {key} = {_toml(shown, info)}"
+
+
+def _sentence(words: str) -> Iterator[str]:
+    yield from textwrap.wrap(words[0].upper() + words[1:], 110, initial_indent="# ", subsequent_indent="#   ")
+
+
+def _choices(annotation: Any) -> tuple[str, ...]:
+    return get_args(annotation) if get_origin(annotation) is Literal else ()
+
+
+def _blank(info: FieldInfo) -> object:
+    return [] if get_origin(info.annotation) is tuple else ""
+
+
+def _toml(value: object, info: FieldInfo) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    is_duration = any(isinstance(m, BeforeValidator) and m.func is parse_duration for m in info.metadata)
+    if isinstance(value, int | float) and is_duration:
+        return json.dumps(format_duration(value))
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(_toml(v, info) for v in value)}]"
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{k} = {_toml(v, info)}' for k, v in value.items())} }}"
+    return json.dumps(str(value))

@@ -1,0 +1,160 @@
+"""The local API and the command line that speaks to it, over a real unix socket."""
+
+import json
+import os
+import pwd
+import socket
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from agent.admin import AdminServer, AdminSettings
+from agent.cli import app, main
+from agent.client import call
+from agent.core.errors import AgentError, ConfigError
+
+
+class Recorder:
+    """Operations that write down what they are asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[object, ...]] = []
+
+    def status(self) -> Mapping[str, object]:
+        return {"slice": "urn:x", "machines_held": 2, "joined": {"a": 1}}
+
+    def nodes(self) -> list[Mapping[str, object]]:
+        return [
+            {"node": "pc100", "client_id": "node-1", "cm": "cm", "state": "joined", "value": 0.5, "weight": 7}
+        ]
+
+    def events(self, subject: str, newest: int) -> list[Mapping[str, object]]:
+        self.asked.append(("events", subject, newest))
+        return [{"time": "2026-11-22T12:00:00Z", "kind": "drain", "subject": subject, "message": "why"}]
+
+    def drain(self, names: Iterable[str], reason: str, who: str, deadline: float | None) -> list[str]:
+        self.asked.append(("drain", list(names), reason, who, deadline))
+        if "pc9" in names:
+            raise AgentError("pc9 is not one of our machines")
+        return list(names)
+
+    def resume(self, names: Iterable[str], who: str) -> list[str]:
+        self.asked.append(("resume", list(names), who))
+        return list(names)
+
+
+@pytest.fixture
+def operations() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def path(tmp_path: Path, operations: Recorder) -> Iterator[Path]:
+    server = AdminServer(AdminSettings(socket=tmp_path / "a.sock"), operations)
+    server.start()
+    yield tmp_path / "a.sock"
+    server.stop()
+
+
+def test_a_drain_reaches_the_agent_with_the_callers_name(path: Path, operations: Recorder) -> None:
+    answer = call(path, "POST", "/v1/drain", {"nodes": ["pc1"], "reason": "disk", "deadline": 90})
+    assert answer == {"nodes": ["pc1"]}
+    ((what, names, reason, who, deadline),) = operations.asked
+    assert (what, names, reason, deadline) == ("drain", ["pc1"], "disk", 90.0)
+    assert who == pwd.getpwuid(os.getuid()).pw_name
+
+
+def test_a_refusal_comes_back_in_the_agents_words(path: Path) -> None:
+    with pytest.raises(AgentError, match="pc9 is not one of our machines"):
+        call(path, "POST", "/v1/drain", {"nodes": ["pc9"], "reason": "x"})
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"nodes": [], "reason": "x"}, "nodes"),
+        ({"nodes": "pc1", "reason": "x"}, "nodes"),
+        ({"nodes": ["pc1"], "reason": "two\nlines"}, "reason"),
+        ({"nodes": ["pc1"], "reason": "x", "deadline": -1}, "deadline"),
+        ({"nodes": ["pc1"], "reason": "x", "hurry": True}, "hurry"),
+    ],
+)
+def test_bad_input_is_refused_by_name_and_reaches_nobody(path, operations, body, words) -> None:
+    with pytest.raises(AgentError, match=words):
+        call(path, "POST", "/v1/drain", body)
+    assert operations.asked == []
+
+
+def test_garbage_on_the_socket_costs_nobody_else(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as rude:
+        rude.connect(str(path))
+        rude.sendall(b"\x00\xff not http\r\n\r\n")
+        rude.recv(1000)
+    assert call(path, "GET", "/v1/status")["machines_held"] == 2
+
+
+def test_an_oversize_body_is_refused(path: Path, operations: Recorder) -> None:
+    with pytest.raises(AgentError):
+        call(path, "POST", "/v1/drain", {"nodes": ["pc1"], "reason": "x" * (2 << 20)})
+    assert operations.asked == []
+
+
+def test_an_unknown_call_is_refused(path: Path) -> None:
+    with pytest.raises(AgentError, match="no such call: GET /v1/secrets"):
+        call(path, "GET", "/v1/secrets")
+
+
+def test_an_unknown_operator_is_a_fault_of_the_settings(tmp_path: Path, operations: Recorder) -> None:
+    with pytest.raises(ConfigError, match="nobody-like-this"):
+        AdminServer(AdminSettings(socket=tmp_path / "b.sock", operators=("nobody-like-this",)), operations)
+
+
+def test_a_socket_that_cannot_be_made_is_named(tmp_path: Path, operations: Recorder) -> None:
+    (tmp_path / "file").touch()
+    server = AdminServer(AdminSettings(socket=tmp_path / "file" / "a.sock"), operations)
+    with pytest.raises(ConfigError, match="socket"):
+        server.start()
+
+
+def test_events_of_one_machine_can_be_asked_for(path: Path, operations: Recorder) -> None:
+    result = CliRunner().invoke(app, ["events", "pc1", "-n", "5", "--socket", str(path)])
+    assert result.exit_code == 0
+    assert result.output.split()[:3] == ["2026-11-22T12:00:00Z", "drain", "pc1"]
+    assert operations.asked == [("events", "pc1", 5)]
+
+
+def test_the_command_line_prints_tables_for_pipes_and_json_for_programs(path: Path) -> None:
+    plain = CliRunner().invoke(app, ["nodes", "--socket", str(path)])
+    assert plain.output.rstrip("\n").split("\t") == ["pc100", "node-1", "cm", "joined", "0.5", "7", "-"]
+    as_json = CliRunner().invoke(app, ["nodes", "--json", "--socket", str(path)])
+    assert json.loads(as_json.output)["nodes"][0]["node"] == "pc100"
+    assert "machines held:" in CliRunner().invoke(app, ["status", "--socket", str(path)]).output
+
+
+def test_draining_from_the_command_line_says_what_drains(path: Path, operations: Recorder) -> None:
+    result = CliRunner().invoke(
+        app, ["drain", "pc1", "pc2", "--deadline", "30m", "--socket", str(path), "-r", "disk"]
+    )
+    assert result.output == "draining: pc1 pc2\n"
+    assert operations.asked[0][1:3] == (["pc1", "pc2"], "disk")
+    assert operations.asked[0][4] == 1800.0
+
+
+def test_without_a_daemon_there_is_one_helpful_sentence(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr("sys.argv", ["esagent", "status", "--socket", str(tmp_path / "none.sock")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    words = capsys.readouterr().err
+    assert words.startswith("esagent: no daemon")
+    assert "none.sock" in words
+
+
+def test_a_socket_that_a_dead_daemon_left_is_told_from_a_living_one(tmp_path: Path) -> None:
+    path = tmp_path / "odd.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        with pytest.raises(AgentError, match="no daemon answers"):
+            call(path, "GET", "/v1/status")

@@ -1,0 +1,142 @@
+"""agent.conf: what is read, what is refused and in which words, and that the example tells the truth."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from agent.config import Settings, example, load
+from agent.core.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+REQUIRED = """
+[cloudlab]
+certificate = "/etc/esagent/cloudlab.pem"
+ca_bundle = "/etc/esagent/ca.pem"
+slice = "elastic"
+
+[[cloudlab.cms]]
+urn = "urn:publicid:IDN+cluster.example.net+authority+cm"
+url = "https://boss.cluster.example.net:12369/protogeni/xmlrpc/cm/2.0"
+
+[callback]
+certificate = "/etc/esagent/callback.pem"
+key = "/etc/esagent/callback.key"
+ca_bundle = "/etc/esagent/callers.pem"
+allowed_urns = ["urn:publicid:IDN+cluster.example.net+authority+cm"]
+
+[ssh]
+key = "/etc/esagent/id_ed25519"
+"""
+
+
+def settings_of(tmp_path: Path, text: str) -> Settings:
+    path = tmp_path / "agent.conf"
+    path.write_text(text)
+    return load(path)
+
+
+def fault_of(tmp_path: Path, text: str) -> str:
+    with pytest.raises(ConfigError) as error:
+        settings_of(tmp_path, text)
+    return str(error.value)
+
+
+def fill_in(text: str) -> str:
+    """Do what the example asks its reader to do."""
+    wanted = tomllib.loads(REQUIRED)
+    section: dict[str, object] = {}
+    lines = []
+    for line in text.splitlines():
+        if match := re.fullmatch(r"\[+([a-z.]+)\]+", line):
+            found: object = wanted
+            for part in match[1].split("."):
+                found = found.get(part, {}) if isinstance(found, dict) else {}
+            found = found[0] if isinstance(found, list) else found
+            section = found if isinstance(found, dict) else {}
+        key = line.partition(" = ")[0]
+        if key in section and not line.startswith("#"):
+            value = section[key]
+            lines.append(f"{key} = {value!r}".replace("'", '"'))
+        else:
+            lines.append(line)
+    return "\n".join(lines)
+
+
+def test_the_required_settings_are_enough(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, REQUIRED)
+    assert settings.cloudlab.slice == "elastic"
+    assert settings.drain.requeue_lead == 120
+
+
+def test_durations_are_numbers_of_seconds_or_have_a_unit(tmp_path: Path) -> None:
+    text = REQUIRED + '[drain]\nrequeue_lead = "3m"\nkill_lead = 45\n'
+    drain = settings_of(tmp_path, text).drain
+    assert (drain.requeue_lead, drain.kill_lead) == (180, 45)
+
+
+def test_an_unknown_key_is_named_with_its_place_and_the_nearest_known_one(tmp_path: Path) -> None:
+    fault = fault_of(tmp_path, REQUIRED + "[drain]\nrequeue_leed = 3\n")
+    assert str(tmp_path / "agent.conf") in fault
+    assert "[drain] requeue_leed: no such setting; did you mean 'requeue_lead'?" in fault
+
+
+def test_an_unknown_section_is_named_with_the_nearest_known_one(tmp_path: Path) -> None:
+    assert "[drian]: no such setting; did you mean 'drain'?" in fault_of(tmp_path, REQUIRED + "[drian]\n")
+
+
+def test_a_wrong_unit_says_what_is_expected(tmp_path: Path) -> None:
+    fault = fault_of(tmp_path, REQUIRED + '[drain]\ntick = "3 parsecs"\n')
+    assert "[drain] tick" in fault
+    assert "30s, 10m, 6h or 5d" in fault
+
+
+def test_every_fault_is_told_not_only_the_first(tmp_path: Path) -> None:
+    fault = fault_of(tmp_path, "[drain]\ntick = -1\n")
+    assert "[cloudlab]: is required" in fault
+    assert "[drain] tick" in fault
+
+
+def test_a_fault_inside_a_cm_names_its_table(tmp_path: Path) -> None:
+    fault = fault_of(tmp_path, REQUIRED.replace("https://boss", "http://boss"))
+    assert "[cloudlab.cms] url" in fault
+
+
+def test_text_that_is_not_toml_names_the_line(tmp_path: Path) -> None:
+    assert "line 2" in fault_of(tmp_path, "[cloudlab]\nslice = \n")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.conf"):
+        load(tmp_path / "nowhere.conf")
+
+
+def test_the_example_is_what_the_code_says() -> None:
+    assert (ROOT / "agent.conf.example").read_text() == example(), (
+        "write it anew: .venv/bin/esagent config example > agent.conf.example"
+    )
+
+
+def test_the_example_validates_once_the_required_settings_are_filled_in(tmp_path: Path) -> None:
+    assert settings_of(tmp_path, fill_in(example())) == settings_of(tmp_path, REQUIRED)
+
+
+def test_every_line_that_the_example_comments_out_shows_the_default(tmp_path: Path) -> None:
+    spoken = re.sub(r"(?m)^# ([a-z_]+ = )", r"\1", fill_in(example()))
+    unset = {"key", "passphrase_file", "conf", "bin_dir"}
+    shown = settings_of(tmp_path, spoken).model_dump()
+    expected = settings_of(tmp_path, REQUIRED).model_dump()
+    for name, section in expected.items():
+        for key, value in section.items():
+            if value is None:
+                assert key in unset, f"[{name}] {key} has no default to show"
+            else:
+                assert shown[name][key] == value, f"[{name}] {key}"
+
+
+def test_the_example_tells_every_setting_with_a_sentence() -> None:
+    lines = example().splitlines()
+    for number, line in enumerate(lines):
+        if re.match(r"(# )?[a-z_]+ = ", line):
+            assert re.match(r"# +\S", lines[number - 1]), f"no sentence above {line!r}"
