@@ -1,0 +1,202 @@
+"""The commands of ``python -m testbed``."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from testbed.bedfile import NAME as BED_NAME
+from testbed.bedfile import BedFile, write_bed_file
+from testbed.cloudlab.control import SteeringError, ask, is_running
+from testbed.cloudlab.journal import NAME as JOURNAL_NAME
+from testbed.cloudlab.journal import describe
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="A Cloudlab and a Slurm cluster on one machine, for demonstrations and tests.",
+)
+
+Directory = Annotated[
+    Path, typer.Option("--dir", help="Where the test bed keeps its files.", envvar="TESTBED_DIR")
+]
+Speed = Annotated[float, typer.Option(help="Simulated seconds of machine life per real second.")]
+_DEFAULT = Path("build/testbed")
+
+
+@app.command()
+def up(directory: Directory = _DEFAULT, speed: Speed = 60.0) -> None:
+    """Start machines, Slurm and the simulated Cloudlab; run until SIGTERM. Needs root."""
+    from testbed.up import run
+
+    run(directory, speed=speed)
+
+
+@app.command()
+def cloudlab(
+    directory: Directory = _DEFAULT,
+    speed: Speed = 60.0,
+    bind: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    callback_url: Annotated[
+        str, typer.Option(help="Where the agent takes callbacks; by default a free port of this machine.")
+    ] = "",
+) -> None:
+    """Start the simulated Cloudlab alone, with machines on paper; run until SIGTERM. Needs no root."""
+    from testbed.agentconf import write_agent_conf
+    from testbed.cloudlab import SimulatedCloudlab
+
+    log = directory.resolve() / "cloudlab.log"
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        simulator = SimulatedCloudlab(
+            directory,
+            speed=speed,
+            bind=bind,
+            callback_url=callback_url or f"https://127.0.0.1:{_free_port()}/",
+        )
+        simulator.start()
+    except (SteeringError, OSError) as error:
+        _fail(str(error))
+    logging.basicConfig(filename=log, level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    try:
+        bed = replace(simulator.bed_file(), log=log)
+        bed = replace(bed, agent_conf=write_agent_conf(bed))
+        write_bed_file(bed)
+        _explain(bed)
+        stop.wait()
+    finally:
+        (simulator.directory / BED_NAME).unlink(missing_ok=True)
+        simulator.stop()
+
+
+@app.command()
+def revoke(
+    nodes: Annotated[list[str], typer.Argument(help="Machines, such as pc100.")],
+    seconds: Annotated[float, typer.Option("--in", help="Real seconds until they are taken; 0 is at once.")],
+    directory: Directory = _DEFAULT,
+) -> None:
+    """Take machines back: announce it to the agent, count down, take them."""
+    _ask(directory, {"do": "revoke", "nodes": nodes, "seconds": seconds})
+    typer.echo(f"{' '.join(nodes)}: taken in {seconds:g} s")
+
+
+@app.command()
+def withdraw(node: Annotated[str, typer.Argument()], directory: Directory = _DEFAULT) -> None:
+    """Stop the countdown of a machine."""
+    _ask(directory, {"do": "withdraw", "node": node})
+    typer.echo(f"{node}: not taken")
+
+
+@app.command()
+def value(
+    node: Annotated[str, typer.Argument()],
+    wanted: Annotated[float, typer.Argument(metavar="VALUE", help="0 to 1: how much Cloudlab wants it.")],
+    directory: Directory = _DEFAULT,
+) -> None:
+    """Set the resource value of a machine and push it to the agent."""
+    _ask(directory, {"do": "value", "node": node, "value": wanted})
+    typer.echo(f"{node}: resource value {wanted:g}")
+
+
+@app.command()
+def machines(
+    directory: Directory = _DEFAULT,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+) -> None:
+    """List all machines as they are now."""
+    found = _ask(directory, {"do": "machines"})
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    table = Table("machine", "type", "state", "address", "client_id", "slice", "value", "taken at", box=None)
+    for machine in found:
+        columns = ("node_id", "type", "state", "address", "client_id", "slice_urn", "value", "deadline")
+        table.add_row(*(str(machine[name] if machine[name] is not None else "") for name in columns))
+    Console().print(table)
+
+
+@app.command()
+def journal(
+    directory: Directory = _DEFAULT,
+    as_json: Annotated[bool, typer.Option("--json", help="The entries as they are in the file.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on until the test bed ends.")] = False,
+) -> None:
+    """Print what happened, also of a test bed that has ended."""
+    path = directory / JOURNAL_NAME
+    if not path.exists():
+        _fail(f"{path} is missing: no test bed has been started in {directory}")
+    for line in _lines(path, directory if follow else None):
+        typer.echo(line.rstrip("\n") if as_json else describe(json.loads(line)))
+
+
+def _lines(path: Path, follow: Path | None) -> Iterator[str]:
+    with path.open(encoding="utf-8") as file:
+        part = ""
+        while True:
+            alive = follow is not None and is_running(follow)
+            while chunk := file.readline():
+                part += chunk
+                if part.endswith("\n"):
+                    yield part
+                    part = ""
+            if not alive:
+                return
+            time.sleep(0.2)
+
+
+def _ask(directory: Path, command: Mapping[str, Any]) -> Any:
+    try:
+        return ask(directory, command)
+    except SteeringError as error:
+        _fail(str(error))
+
+
+def _fail(words: str) -> NoReturn:
+    typer.echo(f"testbed: {words}", err=True)
+    raise typer.Exit(1)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def _explain(bed: BedFile) -> None:
+    cms = "\n".join(f"  CM        {cm.url}  ({cm.urn})" for cm in bed.cms)
+    here = Path.cwd()
+    near = bed.directory.is_relative_to(here)
+    option = f"--dir {bed.directory.relative_to(here) if near else bed.directory}"
+    typer.echo(
+        f"""The simulated Cloudlab runs, {bed.speed:g} simulated seconds a second; Ctrl-C ends it.
+
+  SA        {bed.sa_url}
+{cms}
+  CA        {bed.ca_bundle}
+  user      {bed.user_urn}
+            {bed.user_pem} (passphrase in {bed.passphrase_file})
+            {bed.user_cert} with {bed.user_key} (no passphrase)
+  agent     esagent run --config {bed.agent_conf}
+            takes callbacks at {bed.callback_url}
+  for programs: {bed.directory / BED_NAME}
+
+  python -m testbed machines {option}
+  python -m testbed value pc100 0.9 {option}
+  python -m testbed revoke pc100 --in 120 {option}
+  python -m testbed journal --follow {option}
+"""
+    )

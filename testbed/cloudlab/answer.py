@@ -1,0 +1,84 @@
+"""How a method ends: with a value, a refusal in the envelope, or a fault (protogeni.md §1.4, §1.5)."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Code(IntEnum):
+    """Response codes of GeniResponse.pm."""
+
+    SUCCESS = 0
+    BADARGS = 1
+    ERROR = 2
+    FORBIDDEN = 3
+    REFUSED = 7
+    UNAVAILABLE = 11
+    SEARCHFAILED = 12
+    UNSUPPORTED = 13
+    BUSY = 14
+    INSUFFICIENT_NODES = 26
+    NO_MAPPING = 28
+
+
+DEFAULT_TEXT = {
+    Code.SUCCESS: "",
+    Code.BADARGS: "Bad Arguments",
+    Code.ERROR: "Error",
+    Code.FORBIDDEN: "Operation Forbidden",
+    Code.REFUSED: "Operation Refused",
+    Code.UNAVAILABLE: "Unavailable",
+    Code.SEARCHFAILED: "Search Failed",
+    Code.UNSUPPORTED: "Operation Unsupported",
+    Code.BUSY: "Busy",
+    Code.INSUFFICIENT_NODES: "Insufficient Nodes",
+    Code.NO_MAPPING: "No Mapping Possible",
+}
+
+UNDECODABLE = -32700
+APPLICATION = -32500
+RAISED = -32600
+NO_SUCH_METHOD = -32497
+
+
+class RefusalError(Exception):
+    """A method's answer other than success: code, output, and a value where the mapper has one."""
+
+    def __init__(self, code: Code, output: str = "", value: object = 0) -> None:
+        super().__init__(output or DEFAULT_TEXT[code])
+        self.code = code
+        self.output = output or DEFAULT_TEXT[code]
+        self.value = value
+
+
+class FaultError(Exception):
+    """An XML-RPC fault."""
+
+    def __init__(self, number: int, text: str) -> None:
+        super().__init__(text)
+        self.number = number
+        self.text = text
+
+
+class RaisedError(Exception):
+    """The real method would have died here; the dispatcher answers with fault -32600."""
+
+
+def malformed(detail: str = "") -> RefusalError:
+    """Malformed arguments, code 1."""
+    return RefusalError(Code.BADARGS, f"Malformed arguments: {detail}" if detail else "Malformed arguments")
+
+
+def forbidden(text: str) -> RefusalError:
+    """Code 3."""
+    return RefusalError(Code.FORBIDDEN, text)
+
+
+def busy(what: str) -> RefusalError:
+    """Say that the lock is held: «X is busy; try again later», code 14."""
+    return RefusalError(Code.BUSY, f"{what} is busy; try again later")
+
+
+def starting() -> RefusalError:
+    """Say that the monitor runs, code 14 too."""
+    return RefusalError(Code.BUSY, "start/restart in progress; try again later")

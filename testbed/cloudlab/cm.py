@@ -1,0 +1,378 @@
+"""A component manager: its records, what its methods start with, and the methods that change no machine.
+
+protogeni.md §3.1, §3.2, §3.4 to §3.6, §3.10.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+import zlib
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from threading import Condition
+
+from testbed import pki
+from testbed.cloudlab import advertisement, dates, manifest, urn
+from testbed.cloudlab.answer import Code, RaisedError, RefusalError, forbidden, malformed
+from testbed.cloudlab.clock import Clock, Pace
+from testbed.cloudlab.credentials import Checker, Credential, Issuer, Subject, check_list
+from testbed.cloudlab.journal import Journal
+from testbed.cloudlab.life import Lives
+from testbed.cloudlab.method import Method, Request
+from testbed.cloudlab.room import MachineRoom
+from testbed.cloudlab.sites import Site
+from testbed.cloudlab.state import Aggregate, CmSlice, Machine, NodeSliver
+from testbed.cloudlab.status import FREE_EVENTS
+from testbed.cloudlab.wire import flag, truthy
+from testbed.cloudlab.workers import Workers
+
+SHORTEST = timedelta(minutes=5)
+CREDENTIAL_LIFE = timedelta(hours=24)
+READ = frozenset({"pi", "info"})
+RENEW = frozenset({"pi", "control"})
+_RSPEC_VERSIONS = ("0.1", "0.2", "2", "3", "PG 0.1", "PG 0.2", "PG 2")
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What all CMs of a simulator share."""
+
+    authority: pki.CertificateAuthority
+    clock: Clock
+    pace: Pace
+    room: MachineRoom
+    journal: Journal
+    workers: Workers
+    mutex: Condition
+    """Guards the records of the SA and of all CMs; notified when a slice goes."""
+
+
+class ComponentManager:
+    """One site's CM: its records and the methods in ``methods``, to which other parts add theirs."""
+
+    def __init__(self, site: Site, identity: pki.Identity, around: Surroundings) -> None:
+        self.site = site
+        self.urn = site.urn
+        self.around = around
+        self.slices: dict[str, CmSlice] = {}
+        self.lives = Lives(
+            site.timing, around.pace, around.room, around.journal, around.workers, around.mutex
+        )
+        events = itertools.cycle(sorted(FREE_EVENTS - {"ALWAYSUP"}))
+        self.machines = {
+            node_id: Machine(
+                node_id=node_id,
+                hardware_type=site.hardware_type,
+                node_class=site.node_class,
+                address=around.room.address(node_id),
+                event=next(events),
+                event_time=int(time.time()),
+            )
+            for node_id in site.machines
+        }
+        self._next_id = itertools.count(4001)
+        self.annotator = manifest.Annotator(site.domain, site.urn, lambda: next(self._next_id))
+        self._gid = identity.certificate_base64
+        self._issuer = Issuer(identity)
+        self._checker = Checker(around.authority, around.clock)
+        self.methods: dict[str, Method] = {
+            "GetVersion": self._get_version,
+            "DiscoverResources": self._discover,
+            "Resolve": self._resolve,
+            "SliverStatus": self._sliver_status,
+            "RenewSlice": self._renew_slice,
+            "GetSliver": self._get_sliver,
+        }
+
+    # --- what every method starts with
+
+    def check(self, request: Request, privileges: Collection[str] = ()) -> list[Credential]:
+        """Check the credentials of a call, and that the first one grants one of the privileges, if given."""
+        credentials = check_list(request.params, request.caller, self._checker)
+        if privileges:
+            credentials[0].require(privileges)
+        return credentials
+
+    def find_slice(
+        self, request: Request, privileges: Collection[str], missing: RefusalError, *, parse_urn: bool = True
+    ) -> tuple[CmSlice, Credential]:
+        """Go through the prologue of a slice method: arguments, URN, credentials, privilege, lookup, match.
+
+        The credential is the slice's or the sliver's. Returns the slice and the first credential.
+
+        Raises:
+            RefusalError: codes 1 and 3 as in protogeni.md §3, or ``missing``.
+        """
+        request.require("slice_urn", "credentials")
+        slice_urn = request.text("slice_urn")
+        if parse_urn and urn.parse(slice_urn) is None:
+            raise malformed("Bad characters in URN")
+        credential = self.check(request, privileges)[0]
+        record = self.lookup(credential)
+        if record is None:
+            raise missing
+        if record.urn != slice_urn:
+            raise forbidden("Credential does not match the URN")
+        return record, credential
+
+    def lookup(self, credential: Credential) -> CmSlice | None:
+        """Find the slice that a slice or sliver credential is for."""
+        record = self.slices.get(credential.target)
+        if record is not None and credential.target_uuid != record.uuid:
+            raise RefusalError(Code.BADARGS, "Duplicate slice URN already exists here")
+        if record is not None:
+            return record
+        holds = (s for s in self.slices.values() if s.aggregate and s.aggregate.urn == credential.target)
+        return next(holds, None)
+
+    def sliver_credential(self, record: CmSlice, aggregate: Aggregate, credential: Credential) -> str:
+        """Return the sliver credential: cached, and good for 24 hours whatever the slice's expiry."""
+        now = self.around.clock.now()
+        kept = aggregate.credentials.get(credential.owner)
+        if kept is None or kept[1] <= now:
+            ends = (now + CREDENTIAL_LIFE).replace(microsecond=0)
+            owner = Subject(credential.owner, credential.owner_gid)
+            # The sliver has no certificate of its own here: the slice's stands for it.
+            target = Subject(aggregate.urn, record.gid)
+            kept = self._issuer.issue(owner, target, ends), ends
+            aggregate.credentials[credential.owner] = kept
+        return kept[0]
+
+    def manifest_text(self, record: CmSlice, aggregate: Aggregate) -> str:
+        """Return the manifest, with the expiry of this moment."""
+        return manifest.text(aggregate.manifest, record.expires)
+
+    def drop_slice(self, record: CmSlice, cause: str) -> None:
+        """Take all machines out of a slice and forget it."""
+        if record.aggregate is not None:
+            for sliver in record.aggregate.nodes.values():
+                self.lives.release(sliver.machine, cause, taken=False)
+        self.slices.pop(record.urn, None)
+        self.around.mutex.notify_all()
+
+    def expire(self) -> None:
+        """Tear down what has expired, as far as no lock is in the way (expire_daemon)."""
+        with self.around.mutex:
+            now = self.around.clock.now()
+            for record in [s for s in self.slices.values() if s.expires <= now and not s.lock.held]:
+                self.drop_slice(record, "expired")
+
+    # --- methods
+
+    def _get_version(self, _request: Request) -> object:
+        return {
+            "api": 2,
+            "level": 1,
+            "input_rspec": list(_RSPEC_VERSIONS),
+            "output_rspec": 2,
+            "ad_rspec": list(_RSPEC_VERSIONS),
+        }
+
+    def _discover(self, request: Request) -> object:
+        request.require("credentials")
+        credentials = self.check(request)
+        version = request.text("rspec_version") or "2"
+        # The 0.x forms have other attribute names and no reader any more.
+        if version not in advertisement.VERSIONS:
+            raise malformed("Improper version request")
+        own = {
+            sliver.machine.node_id
+            for credential in credentials
+            if (record := self.lookup(credential)) and record.aggregate
+            for sliver in record.aggregate.nodes.values()
+        }
+        text = advertisement.write(
+            self.site,
+            list(self.machines.values()),
+            self.around.clock.now(),
+            version=version,
+            available=flag(request.params.get("available")),
+            own=own,
+        )
+        return zlib.compress(text.encode()) if flag(request.params.get("compress")) else text
+
+    def _resolve(self, request: Request) -> object:
+        request.require("credentials", "urn")
+        wanted = request.text("urn")
+        name = urn.parse(wanted)
+        if name is None:
+            raise malformed("Bad characters in URN")
+        if name.kind != "slice" and name.domain.lower() != self.site.domain:
+            raise RefusalError(Code.ERROR, "Authority mismatch")
+        credential = self.check(request)[0]
+        if name.kind == "slice":
+            return self._resolve_slice(wanted, credential)
+        if name.kind == "sliver":
+            return self._resolve_sliver(wanted, credential)
+        if name.kind != "node":
+            raise RefusalError(Code.UNSUPPORTED, "Unsupported resource type")
+        machine = self.machines.get(name.name)
+        if machine is None:
+            raise _nothing_here()
+        return self._node_record(wanted, machine)
+
+    def _resolve_slice(self, wanted: str, credential: Credential) -> object:
+        record = self.slices.get(wanted)
+        if record is None:
+            raise _nothing_here()
+        if self.lookup(credential) is not record:
+            raise forbidden(f"No permission to resolve {wanted}")
+        answer: dict[str, object] = {"urn": record.urn}
+        aggregate = record.aggregate
+        if aggregate is not None:
+            answer["sliver_urn"] = aggregate.urn
+            answer["manifest"] = self.manifest_text(record, aggregate)
+            if aggregate.accounts:
+                answer["users"] = _users(aggregate)
+        return answer
+
+    def _resolve_sliver(self, wanted: str, credential: Credential) -> object:
+        for record in self.slices.values():
+            aggregate = record.aggregate
+            if aggregate is None:
+                continue
+            slivers = {sliver.urn for sliver in aggregate.nodes.values()}
+            if wanted != aggregate.urn and wanted not in slivers:
+                continue
+            if self.lookup(credential) is not record:
+                raise forbidden(f"No permission to resolve {wanted}")
+            text = self.manifest_text(record, aggregate)
+            if wanted in slivers:
+                text = manifest.node_text(aggregate.manifest, wanted)
+            return {"urn": wanted, "manifest": text}
+        raise _nothing_here()
+
+    def _node_record(self, wanted: str, machine: Machine) -> object:
+        now = self.around.clock.now()
+        rspec = advertisement.write(self.site, [machine], now, version="2", available=False, own=())
+        return {
+            "hrn": f"{self.site.domain}.{machine.node_id}",
+            "uuid": "",
+            "role": "testnode",
+            "hostname": f"{machine.node_id}.{self.site.domain}",
+            "physctrl": machine.address,
+            "urn": wanted,
+            "rspec": rspec,
+            "url": f"https://www.{self.site.domain}/shownode.php3?node_id={machine.node_id}",
+            "gid": self._gid,
+        }
+
+    def _sliver_status(self, request: Request) -> object:
+        missing = RefusalError(Code.SEARCHFAILED, "No slice or aggregate here")
+        record, _ = self.find_slice(request, READ, missing)
+        aggregate = record.aggregate
+        if aggregate is None:
+            raise missing
+        with record.lock.during("resource"):
+            now = int(self.around.clock.now().timestamp())
+            details: dict[str, object] = {
+                sliver.urn: _node_entry(sliver, now) for sliver in aggregate.nodes.values()
+            }
+            for name, sliver_urn in aggregate.links.items():
+                details[sliver_urn] = {
+                    "component_urn": name,
+                    "client_id": name,
+                    "state": "started",
+                    "status": "ready",
+                    "error": "",
+                    "utc": now,
+                }
+            return {
+                "state": aggregate.state,
+                "status": aggregate.status,
+                "utc": now,
+                "error": aggregate.error,
+                "details": details,
+            }
+
+    def _renew_slice(self, request: Request) -> str:
+        record, credential = self.find_slice(request, RENEW, RefusalError(Code.BADARGS, "No such slice here"))
+        if credential.target != record.urn:
+            raise RefusalError(Code.ERROR, "No local slice found")
+        record.lock.take("slice")
+        if record.aggregate is None:
+            # No experiment behind the slice: the real method dies here and leaves the lock.
+            raise RaisedError("slice without experiment")
+        try:
+            return self._renew_locked(record, record.aggregate, credential, request)
+        finally:
+            record.lock.free()
+
+    def _renew_locked(
+        self, record: CmSlice, aggregate: Aggregate, credential: Credential, request: Request
+    ) -> str:
+        for sliver in aggregate.nodes.values():
+            if sliver.machine.promised_to:
+                raise RefusalError(Code.REFUSED, f"Refused cause {sliver.machine.node_id} is pre-reserved.")
+        text = request.text("valid_until") or request.text("expiration")
+        if not text:
+            raise RefusalError(Code.REFUSED, "such a short life for a sliver? More time please.")
+        try:
+            wanted = dates.read_date(text)
+        except dates.DateError as error:
+            raise RefusalError(Code.REFUSED, f"{error} at GeniCM.pm") from error
+        if wanted == record.expires:
+            return dates.gmt(record.expires)
+        alap = truthy(request.params.get("alap"))
+        record.expires = self.granted(wanted, credential.expires, alap=alap)
+        aggregate.credentials.clear()
+        return dates.gmt(record.expires)
+
+    def granted(self, wanted: datetime, limit: datetime, *, alap: bool) -> datetime:
+        """Check a new expiry against the floor, the credential's expiry and the site's maximum.
+
+        With ``alap`` it is cut to the maximum. Raises RefusalError with code 7.
+        """
+        now = self.around.clock.now()
+        longest = (now + self.site.max_sliver_lifetime).replace(microsecond=0)
+        if wanted < now + SHORTEST:
+            raise RefusalError(Code.REFUSED, "such a short life for a sliver? More time please.")
+        if wanted > limit:
+            raise RefusalError(Code.REFUSED, "expiration is greater then slice expiration")
+        if wanted > longest and not alap:
+            raise RefusalError(Code.REFUSED, f"expiration is greater then the maximum: {dates.zulu(longest)}")
+        return min(wanted, longest)
+
+    def _get_sliver(self, request: Request) -> str:
+        missing = RefusalError(Code.SEARCHFAILED, "No slice or aggregate here")
+        record, credential = self.find_slice(request, READ, missing)
+        if record.aggregate is None:
+            raise missing
+        with record.lock.during("resource"):
+            return self.sliver_credential(record, record.aggregate, credential)
+
+
+def _nothing_here() -> RefusalError:
+    return RefusalError(Code.SEARCHFAILED, "Nothing here by that name")
+
+
+def _users(aggregate: Aggregate) -> list[dict[str, object]]:
+    return [
+        {
+            "urn": account.urn,
+            "login": account.login,
+            "keys": [{"type": "ssh", "key": key} for key in account.keys],
+        }
+        for account in aggregate.accounts
+    ]
+
+
+def _node_entry(sliver: NodeSliver, now: int) -> dict[str, object]:
+    status = sliver.status
+    entry: dict[str, object] = {
+        "component_urn": sliver.machine.node_id,
+        "client_id": sliver.client_id,
+        # Internally «new»; shown as stopped.
+        "state": "stopped" if sliver.state == "new" else sliver.state,
+        "status": status,
+        "error": sliver.boot_log if status == "failed" else "",
+        "rawstate": sliver.machine.event,
+        "nodestatus": sliver.machine.event_time,
+        "utc": now,
+    }
+    if sliver.startup:
+        entry["execute_state"] = sliver.execute_state
+        entry["execute_status"] = sliver.execute_status
+    return entry

@@ -1,0 +1,120 @@
+"""DeleteSlice, and StartSliver, StopSliver, RestartSliver, ReloadSliver (protogeni.md §3.9, §3.11)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from functools import partial
+
+from testbed.cloudlab.answer import Code, RefusalError, malformed, starting
+from testbed.cloudlab.background import Background
+from testbed.cloudlab.cm import READ, ComponentManager
+from testbed.cloudlab.method import Request
+from testbed.cloudlab.state import Aggregate, CmSlice, NodeSliver
+from testbed.cloudlab.wire import truthy
+
+_ACTIONS = {
+    "start": (frozenset({"stopped", "new", "mixed"}), "Sliver is not stopped (yet)"),
+    "stop": (frozenset({"started", "mixed"}), "Sliver is not started (yet)"),
+    "restart": (frozenset({"started", "mixed"}), "Sliver is not started (yet)"),
+    "reload": (frozenset({"started", "stopped"}), "Sliver is not started or stopped (yet)"),
+}
+"""Action -> the states it is allowed in, and the refusal for others."""
+
+
+class ActionMethods:
+    """The methods that act on slivers as a whole."""
+
+    def __init__(self, cm: ComponentManager, background: Background) -> None:
+        self._cm = cm
+        self._background = background
+        cm.methods["DeleteSlice"] = self._delete_slice
+        for action in _ACTIONS:
+            cm.methods[f"{action.capitalize()}Sliver"] = partial(self._act, action)
+
+    def _delete_slice(self, request: Request) -> int:
+        record, _ = self._cm.find_slice(
+            request, frozenset({"pi", "control"}), RefusalError(Code.SEARCHFAILED, "No such slice here")
+        )
+        record.lock.take("resource")
+        if record.monitor and not truthy(request.params.get("cancel")):
+            record.lock.free()
+            raise starting()
+        self._background.tear_down(record)
+        if truthy(request.params.get("blocking")):
+            around = self._cm.around
+            around.mutex.wait_for(
+                lambda: self._cm.slices.get(record.urn) is not record or around.workers.stopping.is_set()
+            )
+        return 0
+
+    def _act(self, action: str, request: Request) -> int:
+        request.require("credentials")
+        names = request.params.get("sliver_urns", request.params.get("component_urns"))
+        whole = "slice_urn" in request.params
+        if whole:
+            record, _ = self._cm.find_slice(request, READ, _nothing())
+            chosen = None
+        elif isinstance(names, list):
+            credential = self._cm.check(request, READ)[0]
+            found = self._cm.lookup(credential)
+            if found is None:
+                raise _nothing()
+            record, chosen = found, [str(name) for name in names]
+        else:
+            raise malformed("Missing arguments")
+        if record.aggregate is None:
+            raise _nothing()
+        record.lock.take("resource")
+        if record.monitor:
+            record.lock.free()
+            raise starting()
+        try:
+            slivers = _choose(record.aggregate, chosen)
+            _gate(action, {record.aggregate.state} if whole else {sliver.state for sliver in slivers})
+        except RefusalError:
+            record.lock.free()
+            raise
+        self._carry_out(action, record, record.aggregate, slivers, whole=whole)
+        return 0
+
+    def _carry_out(
+        self,
+        action: str,
+        record: CmSlice,
+        aggregate: Aggregate,
+        slivers: Sequence[NodeSliver],
+        *,
+        whole: bool,
+    ) -> None:
+        if action == "start":
+            slivers = [sliver for sliver in slivers if sliver.state != "started"]
+        if action != "stop" and whole:
+            self._background.reboot(record, aggregate, slivers, reload=action == "reload")
+            return
+        for sliver in slivers:
+            if action == "stop":
+                sliver.state = "stopped"
+                self._cm.lives.stop(sliver)
+            else:
+                sliver.state = "started"
+                self._cm.lives.boot(sliver, aggregate.accounts, reload=action == "reload")
+        record.lock.free()
+
+
+def _nothing() -> RefusalError:
+    return RefusalError(Code.BADARGS, "No slice or aggregate here")
+
+
+def _choose(aggregate: Aggregate, sliver_urns: Sequence[str] | None) -> list[NodeSliver]:
+    slivers = {sliver.urn: sliver for sliver in aggregate.nodes.values()}
+    if sliver_urns is None:
+        return list(slivers.values())
+    if not set(sliver_urns) <= set(slivers):
+        raise RefusalError(Code.SEARCHFAILED, "Nothing here by that name")
+    return [slivers[name] for name in sliver_urns]
+
+
+def _gate(action: str, states: Collection[str]) -> None:
+    allowed, refusal = _ACTIONS[action]
+    if not allowed.issuperset(states):
+        raise RefusalError(Code.REFUSED, refusal)

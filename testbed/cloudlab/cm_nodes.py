@@ -1,0 +1,280 @@
+"""CreateSliver, AddNodes and DeleteNodes (protogeni.md §3.3, §3.7, §3.8)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+from lxml import etree
+
+from testbed.cloudlab import dates, manifest, urn
+from testbed.cloudlab.answer import Code, RaisedError, RefusalError, malformed
+from testbed.cloudlab.background import Background
+from testbed.cloudlab.cm import ComponentManager
+from testbed.cloudlab.credentials import Credential
+from testbed.cloudlab.documents import (
+    links_of,
+    nodes_of,
+    parse_request,
+    parse_xml,
+    read_nodes,
+)
+from testbed.cloudlab.mapper import place
+from testbed.cloudlab.method import Request
+from testbed.cloudlab.state import Account, Aggregate, CmSlice, NodeSliver
+
+CHANGE = frozenset({"pi", "bind"})
+_CREATE = frozenset({"pi", "instantiate", "bind"})
+_CAP = timedelta(days=90)
+_CAPPED = timedelta(hours=90)
+"""The real code mixes units: a slice that ends later than in 90 days gets 90 hours."""
+
+
+class NodeMethods:
+    """The methods that give machines to slices and take them away."""
+
+    def __init__(self, cm: ComponentManager, background: Background) -> None:
+        self._cm = cm
+        self._background = background
+        cm.methods["CreateSliver"] = self._create_sliver
+        cm.methods["AddNodes"] = self._add_nodes
+        cm.methods["DeleteNodes"] = self._delete_nodes
+
+    def delete_nodes(self, record: CmSlice, client_ids: Sequence[str], cause: str, *, taken: bool) -> str:
+        """Take machines out of a slice and return the new manifest; the server's own way as well.
+
+        Raises:
+            RefusalError: code 1 for a name that is not in the topology, 14 for a locked slice.
+            RaisedError: the slice holds nothing here.
+        """
+        aggregate = _aggregate(record)
+        for name in client_ids:
+            if name not in aggregate.nodes:
+                raise RefusalError(Code.BADARGS, f"No such node {name} in the topology!")
+        record.lock.take("slice")
+        if record.expires <= self._cm.around.clock.now():
+            record.lock.free()
+            raise RefusalError(Code.REFUSED, "Slice has expired")
+        aggregate.manifest = manifest.without_nodes(aggregate.manifest, client_ids, self._cm.urn)
+        for name in dict.fromkeys(client_ids):
+            self._cm.lives.release(aggregate.nodes.pop(name).machine, cause, taken=taken)
+        self._background.start(record, aggregate, self._cm.site.timing.resync)
+        return self._cm.manifest_text(record, aggregate)
+
+    # --- methods
+
+    def _create_sliver(self, request: Request) -> object:
+        request.require("slice_urn", "credentials", "rspec")
+        text = request.text("rspec")
+        slice_urn = urn.parse(request.text("slice_urn"))
+        if slice_urn is None:
+            raise malformed("Bad characters in URN")
+        credential = self._cm.check(request, _CREATE)[0]
+        if credential.target != request.text("slice_urn"):
+            raise RefusalError(Code.FORBIDDEN, "Credential does not match the URN")
+        record = self._cm.lookup(credential)
+        if record is not None and record.lock.held:
+            raise RefusalError(Code.BUSY, "slice is busy; try again later")
+        if record is not None and record.aggregate is not None:
+            raise RefusalError(Code.REFUSED, "Must delete existing slice first")
+        root = parse_request(text)
+        record = self._new_slice(slice_urn, credential)
+        self._apply_expires(record, root.get("expires"), credential)
+        if request.params.get("keys") == []:
+            # The real method dies on an empty list, with the slice made and locked.
+            record.lock.take("slice")
+            self._cm.slices[record.urn] = record
+            raise RaisedError("keys is an empty list")
+        accounts = _accounts(request)
+        aggregate = Aggregate(urn=self._cm.annotator.sliver_urn(), manifest=root, accounts=accounts)
+        self._fill(record, aggregate, root)
+        record.lock.take("slice")
+        record.aggregate = aggregate
+        self._cm.slices[record.urn] = record
+        self._background.start(record, aggregate, self._cm.site.timing.start)
+        return [
+            self._cm.sliver_credential(record, aggregate, credential),
+            self._cm.manifest_text(record, aggregate),
+        ]
+
+    def _add_nodes(self, request: Request) -> str:
+        request.require("slice_urn", "credentials", "nodes")
+        wanted = request.params["nodes"]
+        if not isinstance(wanted, dict):
+            raise malformed("nodes is not a hash")
+        record, _ = self._cm.find_slice(
+            request, CHANGE, RefusalError(Code.BADARGS, "No slice here"), parse_urn=False
+        )
+        aggregate = _aggregate(record)
+        for element in nodes_of(aggregate.manifest, self._cm.urn):
+            if element.get("client_id") in wanted:
+                raise RefusalError(Code.BADARGS, f"Already have {element.get('client_id')} in the topology!")
+        root = copy.deepcopy(aggregate.manifest)
+        for client_id, fields in wanted.items():
+            self._paste(root, client_id, fields)
+        record.lock.take("slice")
+        try:
+            self._fill(record, aggregate, root)
+        except RefusalError:
+            record.lock.free()
+            raise
+        self._background.start(record, aggregate, self._cm.site.timing.start)
+        return self._cm.manifest_text(record, aggregate)
+
+    def _delete_nodes(self, request: Request) -> str:
+        request.require("slice_urn", "credentials", "nodes")
+        names = request.params["nodes"]
+        if not isinstance(names, list):
+            raise malformed("nodes is not a list")
+        record, _ = self._cm.find_slice(
+            request, CHANGE, RefusalError(Code.BADARGS, "No slice here"), parse_urn=False
+        )
+        return self.delete_nodes(record, [str(name) for name in names], "DeleteNodes", taken=False)
+
+    # --- parts of methods
+
+    def _new_slice(self, name: urn.Urn, credential: Credential) -> CmSlice:
+        now = self._cm.around.clock.now()
+        expires = credential.expires
+        if expires > now + _CAP:
+            expires = (now + _CAPPED).replace(microsecond=0)
+        project = name.authority.partition(":")[2] or name.authority.partition(".")[0]
+        return CmSlice(
+            urn=credential.target,
+            uuid=credential.target_uuid,
+            name=name.name,
+            project=project,
+            expires=expires,
+            gid=credential.target_gid,
+            first_expires=expires,
+        )
+
+    def _apply_expires(self, record: CmSlice, text: str | None, credential: Credential) -> None:
+        if text is None:
+            return
+        try:
+            wanted = dates.read_strict_date(text)
+        except dates.DateError as error:
+            raise RefusalError(Code.ERROR, str(error)) from error
+        record.expires = record.first_expires = self._cm.granted(wanted, credential.expires, alap=False)
+
+    def _fill(self, record: CmSlice, aggregate: Aggregate, root: etree._Element) -> None:
+        """Give machines to all nodes of ``root`` that have none, and make it the manifest; all or nothing."""
+        cm = self._cm
+        site = cm.site
+        if record.expires <= cm.around.clock.now():
+            raise RefusalError(Code.REFUSED, "Slice has expired")
+        requests = read_nodes(
+            root, cm.urn, node_class=site.node_class, images=site.images, known=cm.machines.keys()
+        )
+        new = [request for request in requests if request.client_id not in aggregate.nodes]
+        placed = place(new, cm.machines.values())
+        for request in new:
+            machine = placed[request.client_id]
+            machine.holder = aggregate.nodes[request.client_id] = NodeSliver(
+                urn=cm.annotator.sliver_urn(),
+                slice_urn=record.urn,
+                client_id=request.client_id,
+                host_name=f"{request.client_id}.{record.name}.{record.project}.{site.domain}",
+                machine=machine,
+                startup=request.startup,
+            )
+            cm.around.journal.hold(machine.node_id, record.urn, request.client_id)
+        cm.annotator.annotate(root, aggregate.nodes, aggregate.links, aggregate.accounts)
+        aggregate.manifest = root
+
+    def _paste(self, root: etree._Element, client_id: str, fields: object) -> None:
+        """Put a node into the manifest as the server does: text in single quotes, nothing escaped."""
+        if not isinstance(fields, Mapping):
+            raise RaisedError(f"{client_id} is not a hash")
+        bound = self._bound(fields.get("node"))
+        lans = _list(fields, "lans", client_id)
+        links = {link.get("client_id"): link for link in links_of(root, self._cm.urn)}
+        if not set(lans) <= set(links):
+            raise RefusalError(Code.BADARGS, "No such LAN")
+        text = _pasted(
+            client_id, bound, fields, lans, _list(fields, "tarballs", client_id), root.nsmap.get(None)
+        )
+        try:
+            root.append(parse_xml(text)[0])
+        except etree.XMLSyntaxError as error:
+            raise RefusalError(Code.ERROR, f"Could not parse XML for {client_id}: {error}") from error
+        for lan in lans:
+            link = links[lan]
+            # Without a prefix, as the node itself: lost where the document's namespace has one.
+            default = root.nsmap.get(None)
+            tag = f"{{{default}}}interface_ref" if default else "interface_ref"
+            etree.SubElement(link, tag, client_id=f"{client_id}:{lan}")
+
+    def _bound(self, node_id: object) -> str:
+        """Check the physical node of an AddNodes field; return the attribute to paste."""
+        if node_id is None:
+            return ""
+        machine = self._cm.machines.get(str(node_id))
+        if machine is None:
+            raise RefusalError(Code.BADARGS, f"Physical node {node_id} does not exist")
+        if machine.reserved:
+            raise RefusalError(Code.BADARGS, f"Physical node {node_id} is not available")
+        return f" component_id='{urn.make(self._cm.site.domain, 'node', machine.node_id)}'"
+
+
+def _aggregate(record: CmSlice) -> Aggregate:
+    if record.aggregate is None:
+        raise RaisedError("the slice has no aggregate")
+    return record.aggregate
+
+
+def _list(fields: Mapping[str, object], key: str, client_id: str) -> list[str]:
+    value = fields.get(key, [])
+    if not isinstance(value, list):
+        raise RefusalError(Code.BADARGS, f"{key} for {client_id} is not a list")
+    return [str(item) for item in value]
+
+
+def _pasted(
+    client_id: str,
+    bound: str,
+    fields: Mapping[str, object],
+    lans: Sequence[str],
+    tarballs: Sequence[str],
+    default: str | None,
+) -> str:
+    image = f"<disk_image name='{fields['diskimage']}'/>" if "diskimage" in fields else ""
+    install = "".join(f"<install url='{url}' install_path='/'/>" for url in tarballs)
+    execute = f"<execute shell='/bin/bash' command='{fields['startup']}'/>" if "startup" in fields else ""
+    interfaces = "".join(f"<interface client_id='{client_id}:{lan}'/>" for lan in lans)
+    around = f" xmlns='{default}'" if default else ""
+    return (
+        f"<around{around}><node client_id='{client_id}' exclusive='true'{bound}>"
+        f"<sliver_type name='raw'>{image}</sliver_type>"
+        f"<services>{install}{execute}</services>{interfaces}</node></around>"
+    )
+
+
+def _accounts(request: Request) -> tuple[Account, ...]:
+    """Read ``keys``: plain keys are the caller's own; else each item is a user with keys."""
+    items = request.params.get("keys")
+    if items is None:
+        return ()
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise malformed("Malformed keys")
+    if all("type" in item for item in items):
+        caller = urn.parse(request.caller)
+        login = caller.name if caller else ""
+        return (Account(request.caller, login, tuple(_key(item) for item in items)),)
+    accounts = []
+    for item in items:
+        user = urn.parse(str(item.get("urn", "")))
+        login = str(item.get("login", "")) or (user.name if user else "")
+        keys = item.get("keys")
+        if not login or not isinstance(keys, list):
+            raise malformed("Malformed keys")
+        accounts.append(Account(str(item.get("urn", "")), login, tuple(_key(key) for key in keys)))
+    return tuple(accounts)
+
+
+def _key(item: object) -> str:
+    if not isinstance(item, dict) or not isinstance(item.get("key"), str) or item.get("type") != "ssh":
+        raise malformed("Malformed keys")
+    return " ".join(item["key"].split())

@@ -1,0 +1,66 @@
+"""The commands of the control socket: checked, then carried out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Protocol
+
+from testbed.cloudlab.control import SteeringError
+
+
+class Steered(Protocol):
+    """What commands steer: the simulator."""
+
+    def revoke(self, nodes: str | Sequence[str], seconds: float) -> None:
+        """Announce that machines are taken."""
+
+    def withdraw(self, node_id: str) -> None:
+        """Stop a countdown."""
+
+    def value(self, node_id: str, value: float) -> None:
+        """Set a resource value."""
+
+    def machines(self) -> Sequence[Any]:
+        """List the machines, as dataclasses."""
+
+
+def carry_out(cloudlab: Steered, command: Mapping[str, Any]) -> object:
+    """Carry out one command: ``{"do": NAME, ...}``.
+
+    Raises:
+        SteeringError: an unknown command, an argument of the wrong type, or the simulator refuses.
+    """
+    match command.get("do"):
+        case "ping":
+            return "running"
+        case "revoke":
+            nodes = command.get("nodes")
+            if not isinstance(nodes, list) or not nodes:
+                raise SteeringError("nodes must be a list of node_ids")
+            cloudlab.revoke([str(node) for node in nodes], _number(command, "seconds"))
+            return None
+        case "withdraw":
+            cloudlab.withdraw(_name(command))
+            return None
+        case "value":
+            cloudlab.value(_name(command), _number(command, "value"))
+            return None
+        case "machines":
+            return [asdict(machine) for machine in cloudlab.machines()]
+        case other:
+            raise SteeringError(f"unknown command {other!r}")
+
+
+def _name(command: Mapping[str, Any]) -> str:
+    node = command.get("node")
+    if not isinstance(node, str):
+        raise SteeringError(f"node must be a node_id such as pc100, not {node!r}")
+    return node
+
+
+def _number(command: Mapping[str, Any], key: str) -> float:
+    value = command.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise SteeringError(f"{key} must be a number, not {value!r}")
+    return float(value)

@@ -1,0 +1,152 @@
+"""From the body of a request to the body of its reply: caller, module, method, envelope, journal.
+
+This is what protogeni-wrapper.pl does (protogeni.md §1). ``Dispatcher.answer`` is the one place through
+which every call goes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import time
+from collections.abc import Callable, Collection, Mapping
+from threading import Condition
+
+from cryptography import x509
+
+from testbed import pki
+from testbed.cloudlab import urn
+from testbed.cloudlab.answer import (
+    APPLICATION,
+    NO_SUCH_METHOD,
+    RAISED,
+    Code,
+    FaultError,
+    RaisedError,
+    RefusalError,
+)
+from testbed.cloudlab.journal import Call, Journal
+from testbed.cloudlab.method import Method, Request
+from testbed.cloudlab.wire import Opaque, decode_call, encode_fault, encode_response
+
+_PATH = re.compile(
+    r"/protogeni/xmlrpc/(?:project/(?P<project>[^/]+)/)?(?P<module>[\w-]+)(?:/(?P<version>[\d.]+))?/?",
+    re.ASCII,
+)
+_CM_VERSIONS = frozenset({None, "2.0"})
+_LONGEST_SHOWN = 160
+_UNSHOWN = frozenset({"credential", "credentials", "keys", "certificate", "key"})
+
+
+class Dispatcher:
+    """Answers the calls to one authority, the SA or a CM."""
+
+    def __init__(
+        self,
+        *,
+        module: str,
+        authority: str,
+        methods: Mapping[str, Method],
+        projects: Collection[str],
+        known_user: Callable[[urn.Urn], bool],
+        mutex: Condition,
+        journal: Journal,
+    ) -> None:
+        """Take the methods of a module, ``sa`` or ``cm``; ``known_user`` tells who has an account."""
+        self._module = module
+        self._authority = authority
+        self._methods = methods
+        self._projects = projects
+        self._known_user = known_user
+        self._mutex = mutex
+        self._journal = journal
+        self._log_ids = itertools.count(1)
+
+    def answer(self, path: str, body: bytes, certificate: x509.Certificate) -> bytes | None:
+        """Answer one POST; None when there is nothing at this path."""
+        match = _PATH.fullmatch(path)
+        if match is None:
+            return None
+        began = time.monotonic()
+        caller = ""
+        method = ""
+        params: Mapping[str, object] = {}
+        try:
+            caller = self._caller(certificate)
+            project = self._project(match)
+            method, arguments = decode_call(body)
+            params = arguments[0] if arguments and isinstance(arguments[0], dict) else {}
+            value, code, output = self._call(method, caller, project, arguments)
+            reply = encode_response(self._envelope(code, value, output))
+        except FaultError as fault:
+            code, output = fault.number, fault.text
+            reply = encode_fault(fault)
+        self._journal.add(
+            Call(
+                time=time.time(),
+                seconds=time.monotonic() - began,
+                caller=caller,
+                authority=self._authority,
+                method=method,
+                code=int(code),
+                args={key: _shown(item) for key, item in params.items() if key not in _UNSHOWN},
+                output=output[:_LONGEST_SHOWN],
+            )
+        )
+        return reply
+
+    def _caller(self, certificate: x509.Certificate) -> str:
+        names = [name for name in pki.urns(certificate) if name.startswith("urn:publicid:")]
+        parsed = urn.parse(names[-1]) if names else None
+        if parsed is None:
+            raise FaultError(APPLICATION, "Invalid certificate; no URN")
+        if not self._known_user(parsed):
+            raise FaultError(APPLICATION, "Your account is no longer active!")
+        return names[-1]
+
+    def _project(self, match: re.Match[str]) -> str:
+        if match["module"] != self._module:
+            raise FaultError(APPLICATION, f"Invalid module: {match['module']}")
+        if self._module == "cm" and match["version"] not in _CM_VERSIONS:
+            raise FaultError(APPLICATION, f"Invalid version {match['version']}: missing definitions")
+        project = match["project"] or ""
+        if project and project not in self._projects:
+            raise FaultError(APPLICATION, "Could not resolve requested authority")
+        return project
+
+    def _call(self, name: str, caller: str, project: str, arguments: list[object]) -> tuple[object, int, str]:
+        method = self._methods.get(name)
+        if method is None:
+            raise FaultError(NO_SUCH_METHOD, f"no such method {name}")
+        params = arguments[0] if arguments else {}
+        if not isinstance(params, dict):
+            raise FaultError(RAISED, f"Internal Error executing {name}")
+        try:
+            with self._mutex:
+                value = method(Request(caller, params, project))
+        except RefusalError as refusal:
+            return refusal.value, refusal.code, refusal.output
+        except RaisedError as error:
+            raise FaultError(RAISED, f"Internal Error executing {name}") from error
+        return value, Code.SUCCESS, ""
+
+    def _envelope(self, code: int, value: object, output: str) -> dict[str, object]:
+        domain = self._authority.split("+")[1]
+        log_id = f"{next(self._log_ids):08x}log"
+        return {
+            "code": code,
+            "value": value,
+            "output": output,
+            "protogeni_error_log": urn.make(domain, "log", log_id),
+            "protogeni_error_url": f"https://www.{domain}/spewlogfile.php3?logfile={log_id}",
+        }
+
+
+def _shown(value: object) -> object:
+    """Cut an argument down to what the journal shows."""
+    if isinstance(value, dict):
+        return {key: _shown(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_shown(item) for item in value]
+    text = value.text if isinstance(value, Opaque) else str(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}... ({len(text)} characters)"

@@ -1,0 +1,198 @@
+"""Request RSpecs, and the checks that CreateSliver and AddNodes make on them (protogeni.md §3.3, §4.1)."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from lxml import etree
+
+from testbed.cloudlab import urn
+from testbed.cloudlab.answer import Code, RefusalError, malformed
+
+V3 = "http://www.geni.net/resources/rspec/3"
+V2 = "http://www.protogeni.net/resources/rspec/2"
+EMULAB = "http://www.protogeni.net/resources/rspec/ext/emulab/1"
+SITE_INFO = "http://www.protogeni.net/resources/rspec/ext/site-info/1"
+
+STARTUP_LIMIT = 256
+_CLIENT_ID = re.compile(r"[-A-Za-z0-9_]{1,32}", re.ASCII)
+_PRINTABLE = re.compile(r"[\t\n\r -~]*")
+_COMMAND = re.compile(r"[ -~\t]*")
+_TARBALL = re.compile(r"[-\w./+:~]+", re.ASCII)
+_SHELLS = frozenset({"sh", "csh", "/bin/sh", "/bin/csh"})
+_RAW = frozenset({"", "raw", "raw-pc"})
+
+
+@dataclass(frozen=True)
+class RequestNode:
+    """A machine that a request (or a manifest that is being extended) asks of this CM."""
+
+    client_id: str
+    element: etree._Element
+    node_id: str
+    """The machine it is bound to; "" if any will do."""
+    hardware_type: str
+    startup: str
+
+
+def prefixes(default: str, **others: str) -> dict[str, str]:
+    """Return namespace declarations for lxml: the default one, and prefixes."""
+    # lxml wants None for the default namespace; its stubs know strings only.
+    return cast("dict[str, str]", {None: default, **others})
+
+
+def parse_xml(text: str) -> etree._Element:
+    """Parse a document without entities or network.
+
+    Raises:
+        lxml.etree.XMLSyntaxError: it is not well formed.
+    """
+    return etree.fromstring(text.encode(), etree.XMLParser(resolve_entities=False, no_network=True))
+
+
+def parse_request(text: str) -> etree._Element:
+    """Parse a request RSpec, version 2 or 3.
+
+    Raises:
+        RefusalError: code 1 for other characters than printable ASCII or an unknown version; code 2 for XML
+            that is not well formed, with the parser's words as value.
+    """
+    if not _PRINTABLE.fullmatch(text):
+        raise malformed("Bad characters in rspec")
+    try:
+        root = parse_xml(text)
+    except etree.XMLSyntaxError as error:
+        raise RefusalError(Code.ERROR, "rspec is not well formed", str(error)) from error
+    if namespace(root) not in {V2, V3}:
+        raise malformed("Unknown RSpec Version")
+    return root
+
+
+def namespace(element: etree._Element) -> str:
+    """Return the namespace of an element, "" for none."""
+    return etree.QName(element).namespace or ""
+
+
+def children(element: etree._Element, tag: str, space: str) -> list[etree._Element]:
+    """Return the children of that tag and namespace."""
+    return element.findall(f"{{{space}}}{tag}")
+
+
+def nodes_of(root: etree._Element, cm_urn: str) -> list[etree._Element]:
+    """Return the node elements that are this CM's: those that name it, and those that name none."""
+    found = children(root, "node", namespace(root))
+    return [node for node in found if node.get("component_manager_id", cm_urn) == cm_urn]
+
+
+def links_of(root: etree._Element, cm_urn: str) -> list[etree._Element]:
+    """Return the link elements that concern this CM."""
+    space = namespace(root)
+    kept = []
+    for link in children(root, "link", space):
+        managers = [manager.get("name") for manager in children(link, "component_manager", space)]
+        if not managers or cm_urn in managers:
+            kept.append(link)
+    return kept
+
+
+def read_nodes(
+    root: etree._Element, cm_urn: str, *, node_class: str, images: Collection[str], known: Collection[str]
+) -> list[RequestNode]:
+    """Check all nodes and links of this CM and return the nodes, in document order.
+
+    ``images`` are the known PROJECT:OS, ``known`` the known node_ids.
+
+    Raises:
+        RefusalError: code 1, naming the first fault found.
+    """
+    elements = nodes_of(root, cm_urn)
+    names = Counter((element.get("client_id") or "").lower() for element in elements)
+    requests = []
+    for element in elements:
+        client_id = element.get("client_id") or ""
+        if not _CLIENT_ID.fullmatch(client_id):
+            raise malformed(f"Invalid client_id: {client_id}")
+        if names[client_id.lower()] > 1:
+            raise malformed(f"Duplicate node {client_id}")
+        requests.append(_read_node(element, client_id, node_class, images, known))
+    _check_links(elements, links_of(root, cm_urn))
+    return requests
+
+
+def _read_node(
+    element: etree._Element, client_id: str, node_class: str, images: Collection[str], known: Collection[str]
+) -> RequestNode:
+    space = namespace(element)
+    sliver_types = children(element, "sliver_type", space)
+    sliver_type = (sliver_types[0].get("name") or "") if sliver_types else ""
+    if sliver_type not in _RAW:
+        raise RefusalError(
+            Code.INSUFFICIENT_NODES,
+            f"*** {client_id}: no machine here carries slivers of type {sliver_type}",
+            f"Could not map to resources: no host for {sliver_type}",
+        )
+    for image in sliver_types and children(sliver_types[0], "disk_image", space):
+        _check_image(image.get("name") or image.get("url") or "", images)
+    node_id = ""
+    if element.get("component_id"):
+        bound = urn.parse(element.get("component_id", ""))
+        if bound is None or bound.kind != "node" or bound.name not in known:
+            raise malformed("Bad resource URN")
+        node_id = bound.name
+    hardware = children(element, "hardware_type", space)
+    return RequestNode(
+        client_id=client_id,
+        element=element,
+        node_id=node_id,
+        hardware_type=(hardware[0].get("name") or node_class) if hardware else node_class,
+        startup=_startup(children(element, "services", space), space),
+    )
+
+
+def _check_image(name: str, images: Collection[str]) -> None:
+    if name.startswith(("http://", "https://")):
+        return
+    image = urn.parse(name)
+    if image is None or image.kind != "image":
+        raise malformed(f"Malformed image URN: {name}")
+    project_and_os = ":".join(urn.normal_id(image.name).split(":")[:2])
+    if project_and_os not in images:
+        raise malformed(f"Unknown image URN: {name}")
+
+
+def _startup(services: Sequence[etree._Element], space: str) -> str:
+    executes = [execute for service in services for execute in children(service, "execute", space)]
+    for service in services:
+        for install in children(service, "install", space):
+            if not _TARBALL.fullmatch(install.get("url") or ""):
+                raise malformed(f"Invalid tarfiles: {install.get('url')}")
+    commands = [execute.get("command") or "" for execute in executes]
+    for command in commands:
+        if len(command) > STARTUP_LIMIT:
+            raise malformed("Invalid startup command: Too Long")
+        if not _COMMAND.fullmatch(command):
+            raise malformed("Invalid startup command: Illegal Characters")
+    if len(executes) > 1 and any(execute.get("shell", "sh") not in _SHELLS for execute in executes):
+        raise malformed("Invalid shell in execute")
+    return "\n".join(commands)
+
+
+def _check_links(nodes: Sequence[etree._Element], links: Sequence[etree._Element]) -> None:
+    interfaces = Counter(
+        interface.get("client_id") or ""
+        for node in nodes
+        for interface in children(node, "interface", namespace(node))
+    )
+    for name, count in interfaces.items():
+        if count > 1:
+            raise malformed(f"Duplicate interface {name}")
+    for link in links:
+        for reference in children(link, "interface_ref", namespace(link)):
+            if reference.get("client_id") not in interfaces:
+                raise malformed(
+                    f"Bad link {link.get('client_id')}: no interface {reference.get('client_id')}"
+                )

@@ -1,0 +1,181 @@
+"""The life of machines in scaled time (protogeni.md §3.5): boot, reboot, stop, release."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from threading import Condition, Event
+
+from testbed.cloudlab.clock import Pace
+from testbed.cloudlab.journal import Journal, MachineState
+from testbed.cloudlab.room import Boot, MachineRoom, RoomError
+from testbed.cloudlab.sites import RELOAD_EVENTS, Timing
+from testbed.cloudlab.state import Account, Machine, NodeSliver
+from testbed.cloudlab.workers import Workers
+
+STARTUP_LIMIT = 600.0
+"""Real seconds that a startup command may take."""
+TAKER = "another project"
+
+
+class Lives:
+    """Moves the machines of one CM from event to event, each in a thread of its own.
+
+    A machine has one part of life at a time: beginning another ends the one before.
+    """
+
+    def __init__(
+        self,
+        timing: Timing,
+        pace: Pace,
+        room: MachineRoom,
+        journal: Journal,
+        workers: Workers,
+        mutex: Condition,
+    ) -> None:
+        self._timing = timing
+        self._pace = pace
+        self._room = room
+        self._journal = journal
+        self._workers = workers
+        self._mutex = mutex
+
+    def boot(self, sliver: NodeSliver, accounts: Sequence[Account], *, reload: bool) -> None:
+        """Boot the machine of a sliver, with a fresh disk if it is to be reloaded."""
+        boot = Boot(
+            client_id=sliver.client_id,
+            host_name=sliver.host_name,
+            users=tuple(account.login for account in accounts),
+            authorized_keys=tuple(dict.fromkeys(key for account in accounts for key in account.keys)),
+            fresh=reload,
+        )
+        sliver.boot_log = ""
+        sliver.execute_state = sliver.execute_status = "n/a"
+        ended = self._begin(sliver.machine)
+        self._workers.start(f"boot {sliver.machine.node_id}", self._boot, sliver, boot, ended)
+
+    def stop(self, sliver: NodeSliver) -> None:
+        """Switch the machine of a sliver off."""
+        ended = self._begin(sliver.machine)
+        self._workers.start(f"stop {sliver.machine.node_id}", self._stop, sliver.machine, ended)
+
+    def release(self, machine: Machine, cause: str, *, taken: bool) -> None:
+        """Take the machine out of its slice: off, reload, then free or in another project's use."""
+        machine.holder = None
+        machine.reloading = True
+        machine.promised_to = ""
+        machine.used_by = TAKER if taken else ""
+        self._journal.unhold(machine.node_id, cause)
+        ended = self._begin(machine)
+        self._enter(machine, "SHUTDOWN", ended, note=f"released: {cause}")
+        self._workers.start(f"release {machine.node_id}", self._release, machine, ended, taken=taken)
+
+    def end_all(self, machines: Sequence[Machine]) -> None:
+        """End what is under way, when the simulator stops."""
+        for machine in machines:
+            machine.ended.set()
+
+    def _begin(self, machine: Machine) -> Event:
+        machine.ended.set()
+        machine.ended = Event()
+        return machine.ended
+
+    def _enter(self, machine: Machine, event: str, ended: Event, note: str = "") -> bool:
+        """Put the machine into another state; False when this part of its life is over."""
+        with self._mutex:
+            if ended.is_set():
+                return False
+            machine.event = event
+            machine.event_time = int(time.time())
+            holder = machine.holder
+            self._journal.add(
+                MachineState(
+                    time=time.time(),
+                    node_id=machine.node_id,
+                    event=event,
+                    slice_urn=holder.slice_urn if holder else "",
+                    client_id=holder.client_id if holder else "",
+                    note=note,
+                )
+            )
+        return True
+
+    def _boot(self, sliver: NodeSliver, boot: Boot, ended: Event) -> None:
+        machine = sliver.machine
+        if not self._switch_off(machine, ended):
+            return
+        for event, seconds in self._timing.boot if boot.fresh else self._timing.reboot:
+            if not self._enter(machine, event, ended):
+                return
+            began = time.monotonic()
+            if event == "BOOTING" and not self._switch_on(sliver, boot, ended):
+                return
+            if ended.wait(max(0.0, self._pace.real(seconds) - (time.monotonic() - began))):
+                return
+        if self._enter(machine, "ISUP", ended) and sliver.startup:
+            self._run_startup(sliver, ended)
+
+    def _switch_on(self, sliver: NodeSliver, boot: Boot, ended: Event) -> bool:
+        machine = sliver.machine
+        with machine.switch:
+            if ended.is_set():
+                return False
+            try:
+                self._room.power_on(machine.node_id, boot)
+            except RoomError as error:
+                sliver.boot_log = str(error)
+                self._enter(machine, "TBFAILED", ended, note=str(error))
+                return False
+        return True
+
+    def _switch_off(self, machine: Machine, ended: Event) -> bool:
+        with machine.switch:
+            if ended.is_set():
+                return False
+            try:
+                self._room.power_off(machine.node_id)
+            except RoomError as error:
+                self._journal.note(f"{machine.node_id} was not switched off: {error}")
+        return True
+
+    def _run_startup(self, sliver: NodeSliver, ended: Event) -> None:
+        node_id = sliver.machine.node_id
+        with self._mutex:
+            sliver.execute_state, sliver.execute_status = "running", "unknown"
+        try:
+            exit_status = self._room.run(node_id, sliver.startup, STARTUP_LIMIT)
+        except RoomError as error:
+            self._journal.note(f"the startup command on {node_id} was not run to its end: {error}")
+            exit_status = 255
+        with self._mutex:
+            if not ended.is_set():
+                sliver.execute_state, sliver.execute_status = "exited", exit_status
+                self._journal.note(f"the startup command on {node_id} ended with status {exit_status}")
+
+    def _stop(self, machine: Machine, ended: Event) -> None:
+        if self._enter(machine, "SHUTDOWN", ended) and self._switch_off(machine, ended):
+            self._enter(machine, "POWEROFF", ended)
+
+    def _release(self, machine: Machine, ended: Event, *, taken: bool) -> None:
+        if not self._switch_off(machine, ended):
+            return
+        loading = [event for event, _ in self._timing.boot if event in RELOAD_EVENTS] or ["RELOADDONE"]
+        for event in loading:
+            if not self._enter(machine, event, ended):
+                return
+            if self._pace.sleep(self._timing.reload / len(loading), ended):
+                return
+        with self._mutex:
+            if ended.is_set():
+                return
+            machine.reloading = False
+            if taken:
+                self._enter(machine, "ISUP", ended, note=f"in use by {TAKER}")
+            else:
+                self._enter(machine, "PXEWAIT", ended, note="free")
+        if taken:
+            if self._pace.sleep(self._timing.taken, ended):
+                return
+            with self._mutex:
+                machine.used_by = ""
+                self._enter(machine, "PXEWAIT", ended, note="free")

@@ -1,0 +1,148 @@
+"""Manifests: the request, annotated with what was given (protogeni.md §4.2)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+
+from lxml import etree
+
+from testbed.cloudlab import dates, urn
+from testbed.cloudlab.documents import EMULAB, SITE_INFO, children, links_of, namespace, nodes_of
+from testbed.cloudlab.state import Account, Machine, NodeSliver
+
+_DESCRIBED_HERE = {"rs": EMULAB}
+"""The server declares a prefix of its own where none is in scope."""
+
+
+class Annotator:
+    """Writes one CM's manifests."""
+
+    def __init__(self, domain: str, cm_urn: str, next_id: Callable[[], int]) -> None:
+        self._domain = domain
+        self._cm_urn = cm_urn
+        self._next_id = next_id
+
+    def sliver_urn(self) -> str:
+        """Make a new sliver URN: nodes, links, interfaces and aggregates share one counter."""
+        return urn.make(self._domain, "sliver", self._next_id())
+
+    def annotate(
+        self,
+        root: etree._Element,
+        slivers: Mapping[str, NodeSliver],
+        links: dict[str, str],
+        accounts: Sequence[Account],
+    ) -> None:
+        """Turn a request, or a manifest with new nodes in it, into a manifest.
+
+        Nodes and links that carry a sliver_id already are left alone; sliver URNs of new links are put into
+        ``links``.
+        """
+        root.set("type", "manifest")
+        for element in nodes_of(root, self._cm_urn):
+            if element.get("sliver_id") is None:
+                self._annotate_node(element, slivers[element.get("client_id", "")], accounts)
+        self._annotate_links(root, links)
+        if root.find(f"{{{SITE_INFO}}}site_info") is None:
+            info = etree.SubElement(root, f"{{{SITE_INFO}}}site_info", nsmap={"rs": SITE_INFO})
+            place = {"country": "US", "latitude": "40.0", "longitude": "-111.0"}
+            etree.SubElement(info, f"{{{SITE_INFO}}}location", place)
+
+    def _annotate_node(
+        self, element: etree._Element, sliver: NodeSliver, accounts: Sequence[Account]
+    ) -> None:
+        space = namespace(element)
+        machine = sliver.machine
+        element.set("component_id", urn.make(self._domain, "node", machine.node_id))
+        element.set("component_manager_id", self._cm_urn)
+        element.set("sliver_id", sliver.urn)
+        element.set("exclusive", "true")
+        sliver_types = children(element, "sliver_type", space)
+        sliver_type = (
+            sliver_types[0] if sliver_types else etree.SubElement(element, f"{{{space}}}sliver_type")
+        )
+        sliver_type.set("name", "raw-pc")
+        self._log_in(element, sliver, accounts)
+        for number, interface in enumerate(children(element, "interface", space)):
+            self._annotate_interface(interface, machine, number)
+        vnode = {"name": machine.node_id, "hardware_type": machine.hardware_type}
+        etree.SubElement(element, f"{{{EMULAB}}}vnode", vnode, nsmap=_DESCRIBED_HERE)
+        host = {"name": sliver.host_name, "ipv4": machine.address}
+        etree.SubElement(element, f"{{{space}}}host", host)
+
+    def _log_in(self, element: etree._Element, sliver: NodeSliver, accounts: Sequence[Account]) -> None:
+        space = namespace(element)
+        found = children(element, "services", space)
+        services = found[0] if found else etree.SubElement(element, f"{{{space}}}services")
+        for account in accounts:
+            login = {
+                "authentication": "ssh-keys",
+                "hostname": f"{sliver.machine.node_id}.{self._domain}",
+                "port": "22",
+                "username": account.login,
+            }
+            etree.SubElement(services, f"{{{space}}}login", login)
+        console = {"server": f"boss.{self._domain}"}
+        etree.SubElement(services, f"{{{EMULAB}}}console", console, nsmap=_DESCRIBED_HERE)
+
+    def _annotate_interface(self, interface: etree._Element, machine: Machine, number: int) -> None:
+        card = f"{machine.node_id}:eth{number + 1}"
+        interface.set("component_id", urn.make(self._domain, "interface", card))
+        interface.set("sliver_id", self.sliver_urn())
+        address = [int(part) for part in machine.address.split(".")[-2:]]
+        interface.set("mac_address", f"02{number + 1:02x}{address[0]:02x}{address[1]:02x}0000")
+
+    def _annotate_links(self, root: etree._Element, links: dict[str, str]) -> None:
+        space = namespace(root)
+        interfaces = {
+            interface.get("client_id"): interface
+            for node in nodes_of(root, self._cm_urn)
+            for interface in children(node, "interface", space)
+        }
+        for index, link in enumerate(links_of(root, self._cm_urn), start=1):
+            name = link.get("client_id", "")
+            if link.get("sliver_id") is None:
+                links[name] = self.sliver_urn()
+                link.set("sliver_id", links[name])
+                link.set("vlantag", str(300 + int(links[name].rpartition("+")[2]) % 700))
+            for position, reference in enumerate(children(link, "interface_ref", space), start=1):
+                interface = interfaces.get(reference.get("client_id"))
+                if interface is None:
+                    continue
+                for key in ("component_id", "sliver_id"):
+                    reference.set(key, interface.get(key, ""))
+                if not children(interface, "ip", space):
+                    address = {"address": f"10.10.{index}.{position}", "type": "ipv4"}
+                    etree.SubElement(interface, f"{{{space}}}ip", address)
+
+
+def without_nodes(root: etree._Element, client_ids: Sequence[str], cm_urn: str) -> etree._Element:
+    """Return a copy without these nodes; their interfaces leave every link, and the links stay."""
+    result = copy.deepcopy(root)
+    space = namespace(result)
+    gone: set[str | None] = set()
+    for element in nodes_of(result, cm_urn):
+        if element.get("client_id") in client_ids:
+            gone.update(interface.get("client_id") for interface in children(element, "interface", space))
+            result.remove(element)
+    for link in children(result, "link", space):
+        for reference in children(link, "interface_ref", space):
+            if reference.get("client_id") in gone:
+                link.remove(reference)
+    return result
+
+
+def text(root: etree._Element, expires: datetime) -> str:
+    """Write a manifest with its expiry of this moment."""
+    root.set("expires", dates.zulu(expires))
+    return etree.tostring(root, encoding="unicode")
+
+
+def node_text(root: etree._Element, sliver_urn: str) -> str:
+    """Write the element of one node sliver."""
+    for element in root:
+        if isinstance(element.tag, str) and element.get("sliver_id") == sliver_urn:
+            return etree.tostring(element, encoding="unicode", with_tail=False)
+    return ""

@@ -1,0 +1,76 @@
+"""What the simulated Cloudlab needs from real machines."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class RoomError(Exception):
+    """A machine did not do what was asked: shown as its boot log."""
+
+
+@dataclass(frozen=True)
+class Boot:
+    """How a machine is to come up."""
+
+    client_id: str
+    """The experimenter's name for the machine."""
+    host_name: str
+    """Its name inside the slice: client_id.slice.project.domain."""
+    users: tuple[str, ...]
+    """Login names, each with all of the keys."""
+    authorized_keys: tuple[str, ...]
+    """SSH public keys, one line each."""
+    fresh: bool
+    """The image was loaded again: the disk is new and so is the host key."""
+
+
+class MachineRoom(Protocol):
+    """Machines that can be switched on and off.
+
+    Calls for one machine never overlap; calls for different machines do. Every call is bounded in time by the
+    room and raises ``RoomError`` when the machine does not do it.
+    """
+
+    def address(self, node_id: str) -> str:
+        """Return the machine's control IPv4 address, also while it is off."""
+
+    def power_on(self, node_id: str, boot: Boot) -> None:
+        """Switch the machine on; return once it takes logins."""
+
+    def power_off(self, node_id: str) -> None:
+        """Switch the machine off, whatever runs there; nothing to do if it is off."""
+
+    def run(self, node_id: str, command: str, timeout: float) -> int:
+        """Run a shell command as root there, at most ``timeout`` real seconds; return its exit status."""
+
+    def close(self) -> None:
+        """Switch all machines off and free what they used. Ends calls that are under way."""
+
+
+class NoMachines:
+    """A room without machines: addresses from the documentation range, every command ends with status 0."""
+
+    def __init__(self, node_ids: Iterable[str]) -> None:
+        first = ipaddress.IPv4Address("192.0.2.1")
+        self._addresses = {node_id: str(first + index) for index, node_id in enumerate(node_ids)}
+
+    def address(self, node_id: str) -> str:
+        """Return the machine's control IPv4 address."""
+        return self._addresses[node_id]
+
+    def power_on(self, node_id: str, boot: Boot) -> None:
+        """Nothing to switch on."""
+
+    def power_off(self, node_id: str) -> None:
+        """Nothing to switch off."""
+
+    def run(self, node_id: str, command: str, timeout: float) -> int:  # noqa: ARG002
+        """Nothing to run on."""
+        return 0
+
+    def close(self) -> None:
+        """Nothing to free."""

@@ -1,0 +1,95 @@
+"""What a simulated Cloudlab consists of: sites, machines, users, and how long things take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+DEFAULT_BOOT = (
+    ("SHUTDOWN", 20.0),
+    ("PXEBOOTING", 40.0),
+    ("RELOADSETUP", 15.0),
+    ("RELOADING", 110.0),
+    ("RELOADDONE", 5.0),
+    ("SHUTDOWN", 10.0),
+    ("PXEBOOTING", 40.0),
+    ("BOOTING", 45.0),
+    ("TBSETUP", 15.0),
+)
+"""The way of a raw PC from any state to ISUP with an image load: events and simulated seconds."""
+
+RELOAD_EVENTS = frozenset({"RELOADSETUP", "RELOADING", "RELOADDONE"})
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long things take, in simulated seconds."""
+
+    boot: tuple[tuple[str, float], ...] = DEFAULT_BOOT
+    """Events of a boot with an image load. A reboot without one leaves the first pass up to it out."""
+    start: float = 20.0
+    """Background work after CreateSliver and AddNodes, before the reboots; the slice is locked."""
+    resync: float = 10.0
+    """Background work after DeleteNodes; the slice is locked."""
+    teardown: float = 30.0
+    """From the reply of DeleteSlice until the slice is gone."""
+    reload: float = 180.0
+    """From a machine's release until it is free again."""
+    taken: float = 1800.0
+    """How long another project uses a machine that was taken by revocation, after its reload."""
+
+    @property
+    def reboot(self) -> tuple[tuple[str, float], ...]:
+        """Events of a boot that loads no image."""
+        last = max((i for i, (event, _) in enumerate(self.boot) if event in RELOAD_EVENTS), default=-1)
+        return self.boot[last + 1 :]
+
+
+@dataclass(frozen=True)
+class Site:
+    """One CM with its machines."""
+
+    domain: str
+    machines: tuple[str, ...]
+    """node_ids; unique over all sites."""
+    hardware_type: str
+    node_class: str = "pc"
+    timing: Timing = field(default_factory=Timing)
+    max_sliver_lifetime: timedelta = timedelta(days=90)
+    images: tuple[str, ...] = (
+        "emulab-ops:DEBIAN12-64-STD",
+        "emulab-ops:UBUNTU16-64-STD",
+        "emulab-ops:UBUNTU22-64-STD",
+        "emulab-ops:UBUNTU24-64-STD",
+        "labproj:worker-os",
+    )
+    """Known images as PROJECT:OS; the first is the default."""
+
+    @property
+    def urn(self) -> str:
+        """URN of the CM."""
+        return f"urn:publicid:IDN+{self.domain}+authority+cm"
+
+
+@dataclass(frozen=True)
+class User:
+    """A user of the SA."""
+
+    uid: str
+    email: str
+    name: str
+
+
+DEFAULT_SITES = (
+    Site(
+        domain="cluster.example.net",
+        machines=tuple(f"pc{number}" for number in range(100, 108)),
+        hardware_type="m510",
+    ),
+    Site(
+        domain="east.example.net",
+        machines=tuple(f"pc{number}" for number in range(200, 204)),
+        hardware_type="d430",
+    ),
+)
+DEFAULT_USERS = (User("ada", "ada@example.net", "Ada Example"),)

@@ -1,0 +1,282 @@
+"""Machines: each a set of namespaces with its own host name, address, processes and sshd.
+
+A machine shares the host's file system, but for ``/run``, ``/var/spool``, the accounts and the name service.
+It has no cgroup tree, so that nothing that a slurmd does reaches the host's. It sees the bridge's network and
+nothing else. Everything that it runs ends with it.
+"""
+
+from __future__ import annotations
+
+import pwd
+import shutil
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from testbed.cloudlab.room import Boot, RoomError
+from testbed.links import delete_link, ip
+from testbed.registry import BedError, Instance
+from testbed.tree import OWN_PROCESSES, PATH, ProcessTree
+from testbed.waiting import NotInTimeError, wait_for
+
+_BOOT_TIMEOUT = 30.0
+_KEYGEN_TIMEOUT = 20.0
+_FIRST_NUMBER = 2
+_LAST_NUMBER = 254
+_FAREWELL = Path("spool/slurmd/farewell")
+
+# Process 1 of a machine. It has to reap what daemons leave, which `wait` does. An empty resolv.conf and a
+# full hosts file: slurmd would wait ten seconds for a name server out of reach. The tmpfs over the cgroup
+# tree keeps slurmd from the host's, and from the host's systemd.
+_INIT = """
+set -e
+hostname "$1"
+mount --bind "$2/passwd" /etc/passwd
+mount --bind "$2/shadow" /etc/shadow
+mount --bind "$3/hosts" /etc/hosts
+if [ -e /etc/resolv.conf ]; then mount --bind "$3/resolv.conf" /etc/resolv.conf; fi
+mount --bind "$2/spool" /var/spool
+for place in /run /sys/fs/cgroup; do mount -t tmpfs -o mode=755 "$1" "$place"; done
+mkdir /run/sshd
+/usr/sbin/sshd -D -e -f "$2/sshd_config" &
+wait
+"""
+
+_SSHD_CONFIG = """\
+HostKey {directory}/ssh_host_ed25519_key
+AuthorizedKeysFile {directory}/authorized_keys
+PermitRootLogin prohibit-password
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+UsePAM no
+UseDNS no
+StrictModes no
+PidFile none
+Subsystem sftp internal-sftp
+"""
+
+
+@contextmanager
+def _as_room_error(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (BedError, NotInTimeError, OSError, subprocess.SubprocessError) as error:
+        raise RoomError(f"{what}: {error}") from error
+
+
+class Machine:
+    """One machine, on or off. Its methods may be called from several threads and raise ``RoomError``."""
+
+    def __init__(
+        self, name: str, number: int, instance: Instance, room: Path, closing: threading.Event
+    ) -> None:
+        """Describe a machine; it is off.
+
+        Args:
+            name: its node_id, and its host name.
+            number: 2 to 254; its address and its cable derive from it.
+            instance: the test bed that it belongs to.
+            room: the directory of all machines; it keeps its own files in one below.
+            closing: set when no machine is to come up any more.
+        """
+        self.name = name
+        self.address = instance.address_of(number)
+        self._instance = instance
+        self._link = instance.link_of(number)
+        # The same hardware address at every boot: the host and the other machines remember it.
+        self._mac = "02:e5:" + ":".join(f"{int(part):02x}" for part in self.address.split("."))
+        self._room = room
+        self._closing = closing
+        self._directory = room / name
+        self._log = room / f"{name}.log"
+        self._tree: ProcessTree | None = None
+        self._lock = threading.Lock()
+
+    def power_on(self, boot: Boot) -> None:
+        """Boot it, from a clean start if it was on; return when its sshd answers."""
+        with self._lock, _as_room_error(f"power on {self.name}"):
+            self._end()
+            self._write_files(boot)
+            tree = self._tree = ProcessTree(
+                f"machine {self.name}",
+                ["sh", "-c", _INIT, "init", self.name, str(self._directory), str(self._room)],
+                instance=self._instance,
+                log=self._log,
+                namespaces=[*OWN_PROCESSES, "--net", "--uts", "--ipc"],
+            )
+            self._connect(tree.pid)
+            wait_for(f"sshd at {self.address}", lambda: self._greets(tree), timeout=_BOOT_TIMEOUT)
+
+    def power_off(self) -> None:
+        """End everything in it at once, and unplug it; nothing when it is off."""
+        with self._lock, _as_room_error(f"power off {self.name}"):
+            self._end()
+
+    def is_on(self) -> bool:
+        """Tell whether it runs."""
+        tree = self._tree
+        return tree is not None and tree.is_alive()
+
+    def run(self, command: str, timeout: float) -> int:
+        """Run a shell command in it as root; its output goes to the machine's log.
+
+        Returns:
+            Its exit status; 124 when ``timeout`` (seconds) passed and it was killed.
+        """
+        tree = self._tree
+        if tree is None or not tree.is_alive():
+            raise RoomError(f"{self.name} is off: it cannot run {command!r}")
+        inside = ["timeout", "--kill-after=2", f"{timeout:g}", "sh", "-c", command]
+        with _as_room_error(f"run on {self.name}"), self._log.open("ab") as log:
+            return subprocess.run(
+                ["nsenter", "--target", str(tree.pid), "--all", "--", *inside],
+                env={"PATH": PATH, "LANG": "C.UTF-8", "HOME": str(self._directory / "home")},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                check=False,
+                timeout=timeout + 10,
+            ).returncode
+
+    def _end(self) -> None:
+        if self._tree is None:
+            return
+        self._tree.close()
+        self._tree = None
+        delete_link(self._link)
+        # Else the host would send to the old hardware address for a while, instead of finding nobody there.
+        ip("neighbour", "flush", "to", self.address, "dev", self._instance.bridge)
+
+    def _connect(self, pid: int) -> None:
+        ip(
+            batch=[
+                f"link add name {self._link} type veth peer name eth0 address {self._mac} netns {pid}",
+                f"link set dev {self._link} master {self._instance.bridge} up",
+            ]
+        )
+        ip(
+            namespace_of=pid,
+            batch=[f"address add {self.address}/24 dev eth0", "link set dev lo up", "link set dev eth0 up"],
+        )
+
+    def _greets(self, tree: ProcessTree) -> bool:
+        if self._closing.is_set():
+            raise BedError("the room is closing")
+        if not tree.is_alive():
+            raise BedError(f"{tree.name} ended while it booted; {tree.last_words()}")
+        try:
+            with socket.create_connection((self.address, 22), timeout=2) as connection:
+                return connection.recv(4) == b"SSH-"
+        except OSError:
+            return False
+
+    def _write_files(self, boot: Boot) -> None:
+        if boot.fresh:
+            shutil.rmtree(self._directory, ignore_errors=True)
+        home = self._directory / "home"
+        for place in (home, self._directory / _FAREWELL.parent):
+            place.mkdir(parents=True, exist_ok=True)
+        key = self._directory / "ssh_host_ed25519_key"
+        if not key.exists():
+            subprocess.run(
+                ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", self.name, "-f", str(key)],
+                check=True,
+                timeout=_KEYGEN_TIMEOUT,
+                stdin=subprocess.DEVNULL,
+            )
+        (self._directory / "authorized_keys").write_text(
+            "".join(f"{line}\n" for line in boot.authorized_keys)
+        )
+        (self._directory / "sshd_config").write_text(_SSHD_CONFIG.format(directory=self._directory))
+        passwd, shadow = accounts(pwd.getpwall(), boot.users, home)
+        (self._directory / "passwd").write_text(passwd)
+        (self._directory / "shadow").touch(mode=0o600)
+        (self._directory / "shadow").write_text(shadow)
+
+
+def accounts(host: Sequence[pwd.struct_passwd], users: Sequence[str], home: Path) -> tuple[str, str]:
+    """Make a machine's passwd(5) and shadow(5): the host's accounts, and the given ones with root's rights.
+
+    Nobody has a password. Users of Cloudlab may become root with sudo, which the host may lack: here they are
+    root by another name.
+    """
+    root = ["root", *(user for user in users if user != "root")]
+    lines = [f"{name}:x:0:0::{home}:/bin/bash" for name in root]
+    lines += [
+        f"{entry.pw_name}:x:{entry.pw_uid}:{entry.pw_gid}:{entry.pw_gecos}:{entry.pw_dir}:{entry.pw_shell}"
+        for entry in host
+        if entry.pw_name not in root
+    ]
+    passwd = "".join(f"{line}\n" for line in lines)
+    return passwd, "".join(f"{line.split(':')[0]}:*:19000:0:99999:7:::\n" for line in lines)
+
+
+class Machines:
+    """All machines of a test bed: the ``MachineRoom`` of the simulated Cloudlab."""
+
+    def __init__(self, instance: Instance, directory: Path) -> None:
+        """Prepare the room; what an earlier run left in ``directory`` is removed."""
+        self._instance = instance
+        self._directory = directory
+        self._machines: dict[str, Machine] = {}
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
+        (directory / "resolv.conf").touch()
+        (directory / "hosts").write_text(f"127.0.0.1 localhost\n{instance.address} {socket.gethostname()}\n")
+
+    def machine(self, node_id: str) -> Machine:
+        """Find a machine by name; a new name is a new machine, switched off.
+
+        Raises:
+            RoomError: the subnet is full.
+        """
+        with self._lock:
+            machine = self._machines.get(node_id)
+            if machine is None:
+                number = _FIRST_NUMBER + len(self._machines)
+                if number > _LAST_NUMBER:
+                    raise RoomError(f"no address left for {node_id} in {self._instance.subnet}")
+                machine = self._machines[node_id] = Machine(
+                    node_id, number, self._instance, self._directory, self._closing
+                )
+                # Appended in place: machines that run have this very file mounted.
+                with (self._directory / "hosts").open("a") as hosts:
+                    hosts.write(f"{machine.address} {node_id}\n")
+            return machine
+
+    def address(self, node_id: str) -> str:
+        """Return the machine's IPv4 address, the same whenever it is on."""
+        return self.machine(node_id).address
+
+    def power_on(self, node_id: str, boot: Boot) -> None:
+        """Boot a machine; return when its sshd answers."""
+        self.machine(node_id).power_on(boot)
+
+    def power_off(self, node_id: str) -> None:
+        """End everything in a machine at once."""
+        self.machine(node_id).power_off()
+
+    def run(self, node_id: str, command: str, timeout: float) -> int:
+        """Run a shell command in a machine as root; return its exit status."""
+        return self.machine(node_id).run(command, timeout)
+
+    def last_words(self, node_id: str) -> str:
+        """Return what is in its ``/var/spool/slurmd/farewell``, also while it is off; "" if nothing."""
+        try:
+            return (self._directory / node_id / _FAREWELL).read_text()
+        except FileNotFoundError:
+            return ""
+
+    def close(self) -> None:
+        """Switch every machine off for good; calls that are under way end."""
+        self._closing.set()
+        with self._lock:
+            machines = list(self._machines.values())
+        for machine in machines:
+            machine.power_off()

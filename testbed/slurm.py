@@ -1,0 +1,353 @@
+"""A real Slurm of its own: munged, slurmctld, slurmrestd and one permanent node, in a private directory.
+
+It shares nothing with another Slurm on the machine: configuration, munge key and socket, state, logs and
+ports are its own, and every command is told so by ``SLURM_CONF``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from testbed.cloudlab.room import Boot
+from testbed.machines import Machines
+from testbed.registry import BedError, Instance
+from testbed.tree import OWN_PROCESSES, PATH, ProcessTree
+from testbed.waiting import wait_for
+
+PERMANENT_NODE = "n1"
+_COMMAND_TIMEOUT = 30.0
+_START_TIMEOUT = 30.0
+_STOP_TIMEOUT = 60.0
+_MAX_NODES = 254
+
+# Unlike Slurm's defaults for the sake of speed: bf_interval, sched_min_interval, KillWait, SlurmdTimeout, and
+# cred_expire, which holds a requeued job back for its length plus one second.
+_SLURM_CONF = """\
+ClusterName=testbed
+SlurmctldHost={host}({address})
+SlurmctldPort={slurmctld_port}
+SlurmdPort={slurmd_port}
+AuthType=auth/munge
+CredType=cred/munge
+AuthInfo=socket={directory}/munge.socket,cred_expire=15
+StateSaveLocation={directory}/state
+SlurmctldPidFile={directory}/slurmctld.pid
+SlurmctldLogFile={directory}/slurmctld.log
+SlurmdPidFile=/run/slurmd.pid
+SlurmdSpoolDir=/var/spool/slurmd
+SlurmdLogFile={directory}/slurmd-%n.log
+SlurmdParameters=config_overrides
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+MailProg=/bin/true
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+SchedulerParameters=bf_interval=5,bf_continue,sched_min_interval=0
+ReturnToService=2
+SlurmdTimeout=30
+KillWait=5
+MinJobAge=300
+MaxNodeCount={max_nodes}
+TreeWidth=65533
+NodeName={node} NodeAddr={node_address} CPUs=2 Weight=0
+PartitionName=main Nodes=ALL Default=YES
+"""
+
+
+class SlurmCluster:
+    """The cluster; off until ``start``.
+
+    Attributes:
+        conf: path of slurm.conf.
+        environment: what a Slurm command needs to find this cluster, and no other.
+        rest_socket: path of slurmrestd's unix socket; it acts as root for root.
+    """
+
+    def __init__(
+        self, directory: Path, instance: Instance, machines: Machines, ports: tuple[int, int]
+    ) -> None:
+        """Describe a cluster.
+
+        Args:
+            directory: for all its files; ``start`` empties it.
+            instance: the test bed that it belongs to.
+            machines: where the permanent node is.
+            ports: TCP ports for slurmctld, and for slurmd on every machine.
+        """
+        self.directory = directory
+        self.conf = directory / "slurm.conf"
+        self.rest_socket = directory / "slurmrestd.socket"
+        self.environment: Mapping[str, str] = {"SLURM_CONF": str(self.conf)}
+        self._instance = instance
+        self._machines = machines
+        self._ports = ports
+        self._munged: ProcessTree | None = None
+        self._slurmctld: ProcessTree | None = None
+        self._slurmrestd: ProcessTree | None = None
+
+    def start(self) -> None:
+        """Start everything; return when the permanent node is idle and slurmrestd listens.
+
+        Raises:
+            BedError: a program is missing or ends.
+            NotInTimeError: a part does not come up in time.
+            RoomError: the permanent node does not boot.
+        """
+        require_programs()
+        self._write_files()
+        self._munged = self._daemon(
+            "munged",
+            "--foreground",
+            # The directory may be below one that others cannot enter, which munged takes for a mistake.
+            "--force",
+            f"--key-file={self.directory}/munge.key",
+            f"--socket={self.directory}/munge.socket",
+            f"--pid-file={self.directory}/munged.pid",
+            f"--seed-file={self.directory}/munged.seed",
+        )
+        self._await("munged", (self.directory / "munge.socket").exists)
+        self.start_slurmctld()
+        self._slurmrestd = self._daemon(
+            "slurmrestd",
+            *("-a", "rest_auth/local"),
+            # Without it, slurmrestd wants a slurmdbd.
+            *("-s", "openapi/v0.0.38"),
+            f"unix:{self.rest_socket}",
+            # SlurmUser is root here, and slurmrestd would rather not run as SlurmUser.
+            environment={"SLURMRESTD_SECURITY": "disable_user_check"},
+            # It turns clients away whose process it cannot see; it starts no processes of its own.
+            namespaces=(),
+        )
+        self.start_permanent_node()
+        self._await("slurmrestd", self._rest_answers)
+
+    def stop(self) -> None:
+        """End everything at once; the directory stays, with the logs. Doing so again is harmless."""
+        self._machines.power_off(PERMANENT_NODE)
+        for tree in (self._slurmrestd, self._slurmctld, self._munged):
+            if tree is not None:
+                tree.close()
+        self._slurmrestd = self._slurmctld = self._munged = None
+
+    def start_slurmctld(self) -> None:
+        """Start slurmctld with the state that it saved; return when it answers."""
+        tree = self._slurmctld = self._daemon("slurmctld", "-D")
+        self._await("slurmctld", lambda: self._answers(tree))
+
+    def stop_slurmctld(self) -> None:
+        """End slurmctld in an orderly way: it saves its state. Nothing when it is off.
+
+        Raises:
+            NotInTimeError: it does not end.
+        """
+        if self._slurmctld is not None:
+            self._slurmctld.send(signal.SIGCONT)
+            self._slurmctld.send(signal.SIGTERM)
+            self._slurmctld.wait(_STOP_TIMEOUT)
+            self._slurmctld.close()
+            self._slurmctld = None
+
+    def restart_slurmctld(self) -> None:
+        """Stop slurmctld in an orderly way and start it again; return when it answers."""
+        self.stop_slurmctld()
+        self.start_slurmctld()
+
+    def hang_slurmctld(self) -> None:
+        """Stop slurmctld in its tracks (SIGSTOP): it accepts connections and never answers."""
+        if self._slurmctld is not None:
+            self._slurmctld.send(signal.SIGSTOP)
+
+    def resume_slurmctld(self) -> None:
+        """Let a slurmctld that was made to hang go on (SIGCONT)."""
+        if self._slurmctld is not None:
+            self._slurmctld.send(signal.SIGCONT)
+
+    def start_permanent_node(self) -> None:
+        """Boot the permanent node afresh, with its slurmd; return when it is idle."""
+        boot = Boot(
+            client_id=PERMANENT_NODE, host_name=PERMANENT_NODE, users=(), authorized_keys=(), fresh=False
+        )
+        self._machines.power_on(PERMANENT_NODE, boot)
+        status = self._machines.run(
+            PERMANENT_NODE, f"SLURM_CONF={self.conf} slurmd -N {PERMANENT_NODE}", timeout=_COMMAND_TIMEOUT
+        )
+        if status != 0:
+            raise BedError(f"slurmd on {PERMANENT_NODE} ended with status {status}; see {self.directory}")
+        wait_for(
+            f"node {PERMANENT_NODE} idle",
+            lambda: self.node_state(PERMANENT_NODE) == frozenset({"IDLE"}),
+            timeout=_START_TIMEOUT,
+        )
+
+    def run(self, *command: str, timeout: float = _COMMAND_TIMEOUT) -> str:
+        """Run a Slurm command against this cluster and return what it prints.
+
+        Raises:
+            BedError: it failed; its own words are in the message.
+            subprocess.TimeoutExpired: it did not end in ``timeout`` seconds.
+        """
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            check=False,
+            cwd=self.directory,
+            env={"PATH": PATH, "LANG": "C.UTF-8", **self.environment},
+            stdin=subprocess.DEVNULL,
+            text=True,
+            timeout=timeout,
+        )
+        if done.returncode != 0:
+            words = (done.stderr or done.stdout).strip()
+            raise BedError(f"{' '.join(command)}: status {done.returncode}: {words}")
+        return done.stdout
+
+    def submit(self, script: str, *options: str) -> int:
+        """Submit a batch job and return its id.
+
+        Args:
+            script: shell commands; the job's output goes to ``job-ID.out`` in the cluster's directory.
+            options: of sbatch(1), such as ``--time=5``.
+        """
+        output = f"--output={self.directory}/job-%j.out"
+        return int(self.run("sbatch", "--parsable", output, *options, f"--wrap={script}"))
+
+    def job_state(self, job: int) -> str:
+        """Return a job's state as scontrol(1) shows it, such as ``RUNNING``."""
+        return _field(self.run("scontrol", "-o", "show", "job", str(job)), "JobState")
+
+    def job_nodes(self, job: int) -> str:
+        """Return the node list of a job, such as ``n1``; "(null)" before it has started."""
+        return _field(self.run("scontrol", "-o", "show", "job", str(job)), "NodeList")
+
+    def wait_for_job(self, job: int, *states: str, timeout: float = 60.0) -> str:
+        """Wait until a job is in one of the states, and return it.
+
+        Raises:
+            NotInTimeError: it is in none of them by then.
+        """
+
+        def look() -> str:
+            state = self.job_state(job)
+            return state if state in states else ""
+
+        return wait_for(f"job {job} {' or '.join(states)}", look, timeout=timeout)
+
+    def wait_until_idle(self, timeout: float = 60.0) -> None:
+        """Wait until no job is pending, running or completing."""
+        wait_for("an empty queue", lambda: not self.run("squeue", "-h").strip(), timeout=timeout)
+
+    def nodes(self) -> dict[str, frozenset[str]]:
+        """Return every node's state as scontrol(1) shows it: ``{"n1": {"IDLE", "DRAIN"}}``."""
+        listing = self.run("scontrol", "-o", "show", "nodes").splitlines()
+        nodes = [line for line in listing if line.startswith("NodeName=")]
+        return {_field(line, "NodeName"): frozenset(_field(line, "State").split("+")) for line in nodes}
+
+    def node_state(self, name: str) -> frozenset[str]:
+        """Return a node's state and flags; empty when there is no such node."""
+        return self.nodes().get(name, frozenset())
+
+    def wait_for_node(self, name: str, *states: str, timeout: float = 60.0) -> frozenset[str]:
+        """Wait until a node's state holds all of the given words, and return it."""
+
+        def look() -> frozenset[str]:
+            state = self.node_state(name)
+            return state if state.issuperset(states) else frozenset()
+
+        return wait_for(f"node {name} {' '.join(states)}", look, timeout=timeout)
+
+    def _daemon(
+        self,
+        program: str,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        namespaces: Sequence[str] = OWN_PROCESSES,
+    ) -> ProcessTree:
+        return ProcessTree(
+            program,
+            [program, *arguments],
+            instance=self._instance,
+            log=self.directory / f"{program}.out",
+            environment={**self.environment, **(environment or {})},
+            namespaces=namespaces,
+        )
+
+    def _await(self, what: str, check: Callable[[], bool]) -> None:
+        wait_for(f"{what} to answer; see {self.directory}", check, timeout=_START_TIMEOUT)
+
+    def _answers(self, slurmctld: ProcessTree) -> bool:
+        if not slurmctld.is_alive():
+            raise BedError(f"slurmctld ended; {slurmctld.last_words()}")
+        try:
+            return " is UP" in self.run("scontrol", "ping")
+        except (BedError, subprocess.TimeoutExpired):
+            return False
+
+    def _rest_answers(self) -> bool:
+        if self._slurmrestd is None or not self._slurmrestd.is_alive():
+            raise BedError(f"slurmrestd ended; see {self.directory}/slurmrestd.out")
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(2)
+            return connection.connect_ex(str(self.rest_socket)) == 0
+
+    def _write_files(self) -> None:
+        shutil.rmtree(self.directory, ignore_errors=True)
+        (self.directory / "state").mkdir(parents=True)
+        key = self.directory / "munge.key"
+        key.touch(mode=0o600)
+        key.write_bytes(secrets.token_bytes(64))
+        self.conf.write_text(
+            _SLURM_CONF.format(
+                host=socket.gethostname().partition(".")[0],
+                address=self._instance.address,
+                slurmctld_port=self._ports[0],
+                slurmd_port=self._ports[1],
+                directory=self.directory,
+                max_nodes=_MAX_NODES,
+                node=PERMANENT_NODE,
+                node_address=self._machines.address(PERMANENT_NODE),
+            )
+        )
+        # The machines have no cgroup tree, and nothing here uses one; slurmd looks for one all the same.
+        (self.directory / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
+
+
+def require_programs() -> None:
+    """Check that Slurm and all that the test bed needs is installed.
+
+    Raises:
+        BedError: names what is missing, and the packages of Debian that hold it.
+    """
+    wanted = {
+        "munged": "munge",
+        "slurmctld": "slurmctld",
+        "slurmd": "slurmd",
+        "slurmrestd": "slurmrestd",
+        "scontrol": "slurm-client",
+        "sshd": "openssh-server",
+        "ssh-keygen": "openssh-client",
+        "ip": "iproute2",
+        "unshare": "util-linux",
+    }
+    path = os.pathsep.join([os.environ.get("PATH", ""), PATH])
+    missing = {
+        program: package for program, package in wanted.items() if shutil.which(program, path=path) is None
+    }
+    if missing:
+        packages = " ".join(missing.values())
+        raise BedError(f"the test bed needs {', '.join(missing)}; on Debian: apt-get install {packages}")
+
+
+def _field(record: str, name: str) -> str:
+    """Find a field in a line of ``scontrol -o``."""
+    found = re.search(rf"(?:^|\s){name}=(\S+)", record)
+    if found is None:
+        raise BedError(f"scontrol shows no {name}: {record[:200]!r}")
+    return found[1]

@@ -1,0 +1,150 @@
+"""One test bed for all system tests: real namespaces, sshd and Slurm, and a simulated Cloudlab."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from testbed.up import TestBed
+from testbed.waiting import wait_for
+
+ESAGENT = Path(sys.executable).with_name("esagent")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _root() -> None:
+    if os.geteuid() != 0:
+        pytest.exit("tests/system makes network namespaces and starts daemons: run it as root", returncode=4)
+
+
+@pytest.fixture(scope="session")
+def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestBed]:
+    """A running test bed; tests leave it as they found it: no job, no borrowed machine, only n1 in Slurm."""
+    with TestBed(tmp_path_factory.mktemp("bed"), speed=120) as bed:
+        yield bed
+
+
+class Agent:
+    """An `esagent run` of the test's own, with files of its own."""
+
+    def __init__(self, bed: TestBed, directory: Path) -> None:
+        assert bed.bedfile.agent_conf is not None
+        self.bed = bed
+        self.log = directory / "agent.log"
+        self.conf = directory / "agent.conf"
+        self.socket = directory / "admin.sock"
+        self.ledger = directory / "ledger.db"
+        text = bed.bedfile.agent_conf.read_text()
+        self.conf.write_text(text.replace(str(bed.bedfile.agent_conf.parent), str(directory)))
+        self.change("[metrics]\nport = 0", f"[metrics]\nport = {_free_port()}")
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def change(self, old: str, new: str) -> None:
+        """Edit agent.conf."""
+        text = self.conf.read_text()
+        assert old in text, f"{old!r} is not in agent.conf"
+        self.conf.write_text(text.replace(old, new))
+
+    @property
+    def metrics_port(self) -> int:
+        match = re.search(r"\[metrics\]\nport = (\d+)", self.conf.read_text())
+        assert match is not None
+        return int(match[1])
+
+    def start(self, **environment: str) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [ESAGENT, "run", "--config", self.conf],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **environment},
+            )
+        wait_for("the daemon answers", lambda: self.ask("status").returncode == 0, timeout=30)
+
+    def ask(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run an administrator's command."""
+        return subprocess.run(
+            [ESAGENT, *arguments],
+            env={**os.environ, "ESAGENT_SOCKET": str(self.socket)},
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+
+    def nodes(self) -> dict[str, dict[str, object]]:
+        """Return node name -> record of `esagent nodes`; empty when the daemon does not answer."""
+        done = self.ask("nodes", "--json")
+        return {n["node"]: n for n in json.loads(done.stdout)["nodes"]} if done.returncode == 0 else {}
+
+    def borrow(self, script: str = "sleep 600", *options: str) -> tuple[str, int]:
+        """Fill n1, and wait until a job runs on a borrowed machine; return node name and job id."""
+        blocker = self.bed.slurm.submit("sleep 600", "--cpus-per-task=2", "--nodelist=n1")
+        self.bed.slurm.wait_for_job(blocker, "RUNNING")
+        job = self.bed.slurm.submit(script, *(options or ("--cpus-per-task=2", "--time=30")))
+        self.bed.slurm.wait_for_job(job, "RUNNING", timeout=60)
+        return self.bed.slurm.job_nodes(job), job
+
+    def send(self, number: int) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def stop(self, number: int = signal.SIGTERM, timeout: float = 5.0) -> int:
+        """End the daemon; it has to do so within ``timeout`` seconds."""
+        assert self.process is not None
+        self.send(number)
+        return self.process.wait(timeout)
+
+    def wait_for_log(self, pattern: str, timeout: float = 20.0) -> None:
+        """Wait until the daemon has logged something."""
+        wait_for(
+            f"the log says {pattern!r}",
+            lambda: re.search(pattern, self.log.read_text(errors="replace")),
+            timeout=timeout,
+        )
+
+
+@pytest.fixture
+def agent(bed: TestBed, tmp_path: Path) -> Iterator[Agent]:
+    """An agent that is not started yet; afterwards nothing of its work is left on the test bed."""
+    agent = Agent(bed, tmp_path)
+    yield agent
+    if agent.process is not None and agent.process.poll() is None:
+        agent.process.kill()
+        agent.process.wait()
+    give_everything_back(bed)
+
+
+def give_everything_back(bed: TestBed) -> None:
+    """Leave no job, no borrowed machine and no node but n1."""
+    bed.slurm.resume_slurmctld()
+    for job in bed.slurm.run("squeue", "-h", "-o", "%A").split():
+        bed.slurm.run("scancel", job)
+    if machines := held(bed):
+        bed.cloudlab.revoke(machines, 0)
+    wait_for("no machine is held", lambda: not held(bed), timeout=60)
+    for name in set(bed.slurm.nodes()) - {"n1"}:
+        bed.slurm.run("scontrol", "update", f"NodeName={name}", "State=DOWN", "Reason=test")
+        wait_for(f"{name} is empty", lambda n=name: not bed.slurm.run("squeue", "-h", "-w", n), timeout=60)
+        bed.slurm.run("scontrol", "delete", f"NodeName={name}")
+
+
+def held(bed: TestBed) -> list[str]:
+    """List the machines that Cloudlab says some slice holds."""
+    return sorted(m.node_id for m in bed.cloudlab.machines() if m.slice_urn)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,235 @@
+"""The daemon as an init system, a monitoring system and a stranger meet it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import urllib.parse
+import urllib.request
+import xmlrpc.client
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from testbed.up import TestBed
+from testbed.waiting import wait_for
+
+
+def test_sigterm_ends_an_idle_daemon_cleanly(agent) -> None:
+    agent.start()
+    assert agent.stop(signal.SIGTERM) == 0
+    assert not agent.socket.exists()
+
+
+def test_sigterm_ends_a_daemon_whose_slurm_hangs(agent, bed: TestBed) -> None:
+    agent.start()
+    bed.slurm.hang_slurmctld()
+    agent.wait_for_log("get_system_state failed|could not be read", timeout=60)
+    assert agent.stop(signal.SIGTERM) == 0
+
+
+def test_sigterm_ends_a_daemon_while_machines_boot(agent, bed: TestBed) -> None:
+    agent.start()
+    bed.slurm.submit("sleep 60", "--cpus-per-task=2")
+    bed.slurm.submit("sleep 60", "--cpus-per-task=2")
+    wait_for("a machine is asked for", lambda: bed.cloudlab.journal.calls(method="CreateSliver"), timeout=30)
+    assert agent.stop(signal.SIGTERM) == 0
+
+
+def test_the_init_system_is_told_when_the_daemon_is_up_well_and_ending(agent, tmp_path: Path) -> None:
+    path = tmp_path / "notify.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(path))
+        listener.settimeout(20)
+        agent.start(NOTIFY_SOCKET=str(path), WATCHDOG_USEC="3000000")
+        assert listener.recv(100) == b"READY=1"
+        assert listener.recv(100) == b"WATCHDOG=1"
+        agent.stop()
+        said = {b"WATCHDOG=1"}
+        while b"STOPPING=1" not in said:
+            said.add(listener.recv(100))
+
+
+def test_sighup_takes_good_settings_and_keeps_the_old_ones_when_the_new_have_faults(agent) -> None:
+    agent.start()
+    agent.change("max_nodes = 3", "max_nodes = 0")
+    agent.send(signal.SIGHUP)
+    agent.wait_for_log(r"settings were read again.*changed=\['demand'\]")
+    agent.change("max_nodes = 0", "max_nodes = -1")
+    agent.send(signal.SIGHUP)
+    agent.wait_for_log(r"the new settings have faults.*max_nodes")
+    assert agent.ask("status").returncode == 0
+
+
+def test_settings_with_faults_end_it_at_once_with_each_fault_in_one_line(agent) -> None:
+    agent.change("max_nodes = 3", "max_nods = 3")
+    done = agent.ask("run", "--config", str(agent.conf))
+    assert done.returncode == 1
+    assert "[demand] max_nods: no such setting; did you mean 'max_nodes'?" in done.stderr
+
+
+def test_a_real_prometheus_scrapes_the_figures(agent, bed: TestBed, tmp_path: Path) -> None:
+    agent.start()
+    node, _ = agent.borrow()
+    target = f"127.0.0.1:{agent.metrics_port}"
+    conf = tmp_path / "prometheus.yml"
+    conf.write_text(
+        "global: {scrape_interval: 1s}\n"
+        f"scrape_configs: [{{job_name: esagent, static_configs: [{{targets: ['{target}']}}]}}]\n"
+    )
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with (tmp_path / "prometheus.log").open("wb") as log:
+        prometheus = subprocess.Popen(
+            [
+                *(shutil.which("prometheus"), f"--config.file={conf}"),
+                *(f"--storage.tsdb.path={tmp_path}/tsdb", f"--web.listen-address=127.0.0.1:{port}"),
+            ],
+            stdout=log,
+            stderr=log,
+        )
+
+    def ask(query: str) -> list[dict[str, object]]:
+        url = f"http://127.0.0.1:{port}/api/v1/query?" + urllib.parse.urlencode({"query": query})
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                found: list[dict[str, object]] = json.load(answer)["data"]["result"]
+                return found
+        except OSError:
+            return []
+
+    try:
+        wait_for("a scrape", lambda: ask("esagent_build_info"), timeout=30)
+        names = {
+            "esagent_nodes",
+            "esagent_nodes_wanted",
+            "esagent_node_resource_value",
+            "esagent_node_weight",
+            "esagent_slice_expiry_timestamp_seconds",
+            "esagent_sliver_expiry_timestamp_seconds",
+            "esagent_certificate_expiry_timestamp_seconds",
+            "esagent_last_success_timestamp_seconds",
+            "esagent_events_total",
+            "esagent_callbacks_total",
+            "esagent_provider_request_duration_seconds_count",
+        }
+        for name in sorted(names):
+            wait_for(f"a series of {name}", lambda n=name: ask(n), timeout=30)
+        joined = wait_for("a joined node", lambda: ask('esagent_nodes{state="joined"} > 0'), timeout=30)
+        assert joined[0]["value"][1] == "1"  # type: ignore[index]
+        assert ask(f'esagent_node_weight{{node="{node}"}}')
+        assert [up["value"][1] for up in ask("up")] == ["1"]  # type: ignore[index]
+    finally:
+        prometheus.terminate()
+        prometheus.wait(20)
+
+
+def caller(bed: TestBed, name: str) -> xmlrpc.client.ServerProxy:
+    """Speak to the agent's callback server with a certificate of the test bed's CA."""
+    pki = bed.directory / "pki"
+    context = ssl.create_default_context(cafile=str(bed.bedfile.callback.ca))
+    context.load_cert_chain(pki / f"{name}.pem", pki / f"{name}.key")
+    assert bed.bedfile.callback_url is not None
+    return xmlrpc.client.ServerProxy(bed.bedfile.callback_url, context=context)
+
+
+def pending(*node_ids: str, wait: int = 0) -> dict[str, object]:
+    return {"nodelist": [{"node_id": n, "client_id": n, "max_wait_time": wait} for n in node_ids]}
+
+
+def test_a_strangers_call_is_refused_and_does_nothing(agent, bed: TestBed) -> None:
+    agent.start()
+    node, job = agent.borrow()
+    with caller(bed, "ada") as stranger, pytest.raises(xmlrpc.client.ProtocolError) as refused:
+        stranger.NotifyDeletePending(pending(node))
+    assert refused.value.errcode == 403
+    agent.wait_for_log("refused|not allowed|stranger")
+    assert bed.slurm.job_state(job) == "RUNNING"
+    assert "DRAIN" not in bed.slurm.node_state(node)
+
+
+def test_a_call_that_names_a_permanent_node_touches_nothing(agent, bed: TestBed) -> None:
+    agent.start()
+    node, job = agent.borrow()
+    with caller(bed, "cm-cluster.example.net") as cloudlab:
+        for method in (cloudlab.NotifyDeletePending, cloudlab.NotifyDeleteComplete):
+            reply = method(pending("n1", "no such; node", "pc107"))
+            assert reply["code"] == 0
+        # The reply comes from memory: what it set off is over when the value that follows is a weight.
+        cloudlab.SetResourceValues({"nodelist": [{"node_id": node, "value": 0.7}]})
+    agent.wait_for_log("resource value 0.70")
+    assert bed.slurm.node_state("n1") & {"DRAIN", "DOWN"} == set()
+    assert bed.slurm.job_state(job) == "RUNNING"
+    assert len(bed.slurm.run("squeue", "-h", "-t", "RUNNING").splitlines()) == 2
+
+
+def test_bad_items_of_a_call_cost_the_good_ones_nothing(agent, bed: TestBed) -> None:
+    agent.start()
+    node, _ = agent.borrow()
+    with caller(bed, "cm-cluster.example.net") as cloudlab:
+        items = [{"node_id": "x;y", "value": 0.1}, {"node_id": node, "value": 0.9}, {"value": 2}, "rubbish"]
+        assert cloudlab.SetResourceValues({"nodelist": items})["code"] == 0
+    agent.wait_for_log("resource value 0.90")
+
+
+def drained_by_revocation(bed: TestBed, node: str) -> Callable[[], bool]:
+    return lambda: "revoked by Cloudlab" in bed.slurm.run("sinfo", "-h", "-n", node, "-o", "%E")
+
+
+def test_a_killed_agent_without_its_ledger_goes_on_with_the_original_deadline(agent, bed: TestBed) -> None:
+    agent.start()
+    node, job = agent.borrow()
+    bed.cloudlab.revoke(node, 60)
+    wait_for("the drain", drained_by_revocation(bed, node), timeout=20)
+    reason = bed.slurm.run("sinfo", "-h", "-n", node, "-o", "%E")
+    bed.cloudlab.withdraw(node)  # from now on, only Slurm's reason tells the deadline
+    agent.stop(signal.SIGKILL)
+    for part in agent.ledger.parent.glob("ledger.db*"):
+        part.unlink()
+    agent.start()
+    agent.wait_for_log("found as an earlier run left it")
+    assert bed.slurm.run("sinfo", "-h", "-n", node, "-o", "%E") == reason
+    bed.slurm.wait_for_job(job, "PENDING", timeout=60)  # requeued ahead of that deadline
+
+
+def test_a_revocation_that_is_not_carried_out_gives_the_machine_back_to_slurm(agent, bed: TestBed) -> None:
+    agent.change('withdrawn_grace = "30s"', 'withdrawn_grace = "2s"')
+    agent.start()
+    node, job = agent.borrow("sleep 600", "--cpus-per-task=2", "--time=1")
+    bed.cloudlab.revoke(node, 15)
+    wait_for("the drain", drained_by_revocation(bed, node), timeout=20)
+    bed.cloudlab.withdraw(node)
+    bed.slurm.wait_for_job(job, "PENDING", timeout=30)
+    agent.wait_for_log("the revocation of .* is over", timeout=40)
+    wait_for("it is back", lambda: "DRAIN" not in bed.slurm.node_state(node), timeout=20)
+    bed.slurm.wait_for_job(job, "RUNNING", timeout=60)
+
+
+def test_the_administrator_is_told_what_a_drain_cannot_do(agent, bed: TestBed) -> None:
+    agent.start()
+    node, _ = agent.borrow()
+    assert "n1 is not one of our machines" in agent.ask("drain", "n1").stderr
+    assert f"{node} was not drained with `esagent drain`" in agent.ask("resume", node).stderr
+    bed.slurm.run("scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=mine")
+    wait_for("it is seen", lambda: agent.nodes()[node]["state"] == "draining", timeout=20)
+    done = agent.ask("drain", node)
+    assert done.returncode == 1
+    assert f"{node} is already drained: mine" in done.stderr
+
+
+def test_an_administrators_drain_survives_a_restart(agent, bed: TestBed) -> None:
+    agent.start()
+    node, _ = agent.borrow()
+    assert agent.ask("drain", node, "--reason", "look at the disk").stdout == f"draining: {node}\n"
+    wait_for("the drain", lambda: "DRAIN" in bed.slurm.node_state(node), timeout=20)
+    agent.stop(signal.SIGKILL)
+    agent.start()
+    wait_for("it is known", lambda: agent.nodes().get(node, {}).get("state") == "draining", timeout=30)
+    assert agent.ask("resume", node).stdout == f"resumed: {node}\n"
+    wait_for("it is back", lambda: "DRAIN" not in bed.slurm.node_state(node), timeout=20)
