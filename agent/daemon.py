@@ -126,6 +126,8 @@ class Daemon:
         self._on_stop(ledger.close)
         events = _Recorder(ledger, metrics)
         server = connect(settings.cloudlab, clock=clock, observe=metrics.request)
+        for warning in server.identity.warnings:
+            logger.warning(warning)
         manager = SlurmElasticSliceManager(
             server,
             ManagerConfig(

@@ -271,6 +271,9 @@ class Demo:
         cleaned = (self.bed.machines.last_words(node) if released else "").strip()
         self.claim("the delete commands ran on it over SSH", "the machine's disk", cleaned, "left" in cleaned)
         self.wait("Cloudlab says complete", lambda: journal.callbacks(method="NotifyDeleteComplete"), 30)
+        taken = [c for c in journal.callbacks(method="NotifyDeleteComplete") if c.code == 0]
+        told = "NotifyDeleteComplete, answered with code 0" if taken else "nothing"
+        self.claim("Cloudlab took it and said so", "Cloudlab's journal", told, taken)
         self.wait("the record goes", lambda: node not in self.slurm_nodes(), 30)
         self.claim(
             "the node is gone from Slurm",

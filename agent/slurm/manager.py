@@ -150,7 +150,8 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
 
     def machines(self) -> dict[str, SliverNode]:
         """Return node name -> machine, for every machine that a manifest says is ours."""
-        return {node_name(node, self.policy.join): node for node in self.held()}
+        named = ((node_name(node, self.policy.join), node) for node in self.held())
+        return {name: node for name, node in named if name}
 
     def joined(self) -> frozenset[str]:
         """Return the names of our machines that Slurm has."""

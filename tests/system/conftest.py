@@ -104,13 +104,13 @@ class Agent:
         self.send(number)
         return self.process.wait(timeout)
 
+    def said(self, pattern: str) -> bool:
+        """Tell whether the daemon has logged something."""
+        return re.search(pattern, self.log.read_text(errors="replace")) is not None
+
     def wait_for_log(self, pattern: str, timeout: float = 20.0) -> None:
         """Wait until the daemon has logged something."""
-        wait_for(
-            f"the log says {pattern!r}",
-            lambda: re.search(pattern, self.log.read_text(errors="replace")),
-            timeout=timeout,
-        )
+        wait_for(f"the log says {pattern!r}", lambda: self.said(pattern), timeout=timeout)
 
 
 @pytest.fixture

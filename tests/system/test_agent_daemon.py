@@ -161,9 +161,13 @@ def test_a_call_that_names_a_permanent_node_touches_nothing(agent, bed: TestBed)
         for method in (cloudlab.NotifyDeletePending, cloudlab.NotifyDeleteComplete):
             reply = method(pending("n1", "no such; node", "pc107"))
             assert reply["code"] == 0
-        # The reply comes from memory: what it set off is over when the value that follows is a weight.
-        cloudlab.SetResourceValues({"nodelist": [{"node_id": node, "value": 0.7}]})
-    agent.wait_for_log("resource value 0.70")
+
+        def say_another() -> bool:
+            # The reply comes from memory: what it set off is over when a value that follows is a weight.
+            cloudlab.SetResourceValues({"nodelist": [{"node_id": node, "value": 0.7}]})
+            return agent.said("resource value 0.70")
+
+        wait_for("the next value is a weight", say_another, timeout=20, interval=0.5)
     assert bed.slurm.node_state("n1") & {"DRAIN", "DOWN"} == set()
     assert bed.slurm.job_state(job) == "RUNNING"
     assert len(bed.slurm.run("squeue", "-h", "-t", "RUNNING").splitlines()) == 2
@@ -172,10 +176,15 @@ def test_a_call_that_names_a_permanent_node_touches_nothing(agent, bed: TestBed)
 def test_bad_items_of_a_call_cost_the_good_ones_nothing(agent, bed: TestBed) -> None:
     agent.start()
     node, _ = agent.borrow()
+    items = [{"node_id": "x;y", "value": 0.1}, {"node_id": node, "value": 0.9}, {"value": 2}, "rubbish"]
     with caller(bed, "cm-cluster.example.net") as cloudlab:
-        items = [{"node_id": "x;y", "value": 0.1}, {"node_id": node, "value": 0.9}, {"value": 2}, "rubbish"]
-        assert cloudlab.SetResourceValues({"nodelist": items})["code"] == 0
-    agent.wait_for_log("resource value 0.90")
+
+        def say_it() -> bool:
+            # Cloudlab itself pushes another value now and then.
+            assert cloudlab.SetResourceValues({"nodelist": items})["code"] == 0
+            return agent.said("resource value 0.90")
+
+        wait_for("the good value arrives", say_it, timeout=20, interval=0.5)
 
 
 def drained_by_revocation(bed: TestBed, node: str) -> Callable[[], bool]:
