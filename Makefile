@@ -19,6 +19,8 @@ demo: system setup ## the main job, end to end, on real parts (root, Debian)
 	@$(BIN)/python -m testbed.demo --out build/demo
 
 test: system check ## every test, on real parts too (root, Debian)
+	@echo "test: the simulated Cloudlab, as foreign clients and ours see it"
+	@$(BIN)/pytest -q -n 4 tests/testbed
 	@echo "test: the system tests, on a real Slurm, sshd and Prometheus"
 	@$(BIN)/pytest -q tests/system
 

@@ -52,11 +52,14 @@ class Lives:
         sliver.boot_log = ""
         sliver.execute_state = sliver.execute_status = "n/a"
         ended = self._begin(sliver.machine)
+        # At once: what the machine was before its reboot must not be taken for the end of it.
+        self._enter(sliver.machine, "SHUTDOWN", ended)
         self._workers.start(f"boot {sliver.machine.node_id}", self._boot, sliver, boot, ended)
 
     def stop(self, sliver: NodeSliver) -> None:
         """Switch the machine of a sliver off."""
         ended = self._begin(sliver.machine)
+        self._enter(sliver.machine, "SHUTDOWN", ended)
         self._workers.start(f"stop {sliver.machine.node_id}", self._stop, sliver.machine, ended)
 
     def release(self, machine: Machine, cause: str, *, taken: bool) -> None:
@@ -104,8 +107,8 @@ class Lives:
         machine = sliver.machine
         if not self._switch_off(machine, ended):
             return
-        for event, seconds in self._timing.boot if boot.fresh else self._timing.reboot:
-            if not self._enter(machine, event, ended):
+        for step, (event, seconds) in enumerate(self._timing.boot if boot.fresh else self._timing.reboot):
+            if step > 0 and not self._enter(machine, event, ended):
                 return
             began = time.monotonic()
             if event == "BOOTING" and not self._switch_on(sliver, boot, ended):
@@ -153,7 +156,7 @@ class Lives:
                 self._journal.note(f"the startup command on {node_id} ended with status {exit_status}")
 
     def _stop(self, machine: Machine, ended: Event) -> None:
-        if self._enter(machine, "SHUTDOWN", ended) and self._switch_off(machine, ended):
+        if self._switch_off(machine, ended):
             self._enter(machine, "POWEROFF", ended)
 
     def _release(self, machine: Machine, ended: Event, *, taken: bool) -> None:

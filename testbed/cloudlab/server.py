@@ -109,7 +109,6 @@ class HttpsServer(ThreadingTCPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    wbufsize = -1
     server: HttpsServer
     connection: ssl.SSLSocket
 
@@ -139,7 +138,6 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(body)
-        self.wfile.flush()
 
     def _drain(self) -> None:
         """Read on until the client has closed: closing first could cost it the reply."""

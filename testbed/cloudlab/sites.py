@@ -26,7 +26,10 @@ class Timing:
     """How long things take, in simulated seconds."""
 
     boot: tuple[tuple[str, float], ...] = DEFAULT_BOOT
-    """Events of a boot with an image load. A reboot without one leaves the first pass up to it out."""
+    """Events of a boot with an image load: the first is SHUTDOWN; at BOOTING the machine is switched on.
+
+    A reboot leaves out what is before the last image event.
+    """
     start: float = 20.0
     """Background work after CreateSliver and AddNodes, before the reboots; the slice is locked."""
     resync: float = 10.0
