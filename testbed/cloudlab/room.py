@@ -31,8 +31,9 @@ class Boot:
 class MachineRoom(Protocol):
     """Machines that can be switched on and off.
 
-    Calls for one machine never overlap; calls for different machines do. Every call is bounded in time by the
-    room and raises ``RoomError`` when the machine does not do it.
+    For one machine ``power_on`` and ``power_off`` never overlap, but either may come while ``run`` is under
+    way, which ends then; calls for different machines overlap. Every call is bounded in time by the room and
+    raises ``RoomError`` when the machine does not do it.
     """
 
     def address(self, node_id: str) -> str:
