@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,9 @@ TICK = 60.0
 """Simulated seconds between two notices of a countdown, and until a call that failed is made again."""
 PUSH_EVERY = 600.0
 """Simulated seconds between two pushes of unchanged values."""
-_LARGEST_REPLY = 4 * 1024 * 1024
+_PIECE = 64 * 1024
+_MOST_PIECES = 64
+"""A reply is at most so many pieces of so many bytes; the rest is not read."""
 _LONGEST_ERROR = 500
 
 NodeItem = Mapping[str, object]
@@ -72,7 +75,7 @@ class Endpoint:
             with session.post(
                 self._url, data=body, headers=headers, cert=cert, verify=ca, timeout=LIMIT, stream=True
             ) as response:
-                content = response.raw.read(_LARGEST_REPLY, decode_content=True)
+                content = b"".join(itertools.islice(response.iter_content(_PIECE), _MOST_PIECES))
                 if response.status_code != requests.codes.ok:
                     raise ReplyError(f"HTTP {response.status_code} {response.reason}")
         reply = decode_reply(content)
