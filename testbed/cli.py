@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -53,6 +54,9 @@ def cloudlab(
     callback_url: Annotated[
         str, typer.Option(help="Where the agent takes callbacks; by default a free port of this machine.")
     ] = "",
+    certificate_days: Annotated[
+        float, typer.Option(help="How long user certificates last; 0 or less: they have expired.")
+    ] = 365.0,
 ) -> None:
     """Start the simulated Cloudlab alone, with machines on paper; run until SIGTERM. Needs no root."""
     from testbed.agentconf import write_agent_conf
@@ -68,6 +72,7 @@ def cloudlab(
             speed=speed,
             bind=bind,
             callback_url=callback_url or f"https://127.0.0.1:{_free_port()}/",
+            certificate_life=timedelta(days=certificate_days),
         )
         simulator.start()
     except (SteeringError, OSError) as error:
@@ -111,6 +116,62 @@ def value(
     """Set the resource value of a machine and push it to the agent."""
     _ask(directory, {"do": "value", "node": node, "value": wanted})
     typer.echo(f"{node}: resource value {wanted:g}")
+
+
+@app.command()
+def promise(
+    node: Annotated[str, typer.Argument()],
+    project: Annotated[str, typer.Option(help='The project; "" ends it.')] = "other",
+    directory: Directory = _DEFAULT,
+) -> None:
+    """Reserve a machine for another project in advance: leases with it cannot be renewed."""
+    _ask(directory, {"do": "promise", "node": node, "project": project})
+    typer.echo(f"{node}: reserved in advance for {project or 'nobody'}")
+
+
+@app.command()
+def fault(
+    place: Annotated[
+        str, typer.Argument(help="A method; or a machine, or the domain of a CM; or * for all.")
+    ],
+    kind: Annotated[str, typer.Argument(help="What goes wrong, such as busy; a wrong word lists them all.")],
+    times: Annotated[int, typer.Option(help="How often it strikes.")] = 1,
+    at: Annotated[str, typer.Option(help="Only there: sa, or the domain of a CM.")] = "",
+    seconds: Annotated[float, typer.Option(help="Real seconds that a slow reply takes.")] = 5.0,
+    directory: Directory = _DEFAULT,
+) -> None:
+    """Let something go wrong, so many times."""
+    command = {"do": "fault", "place": place, "kind": kind, "times": times, "at": at, "seconds": seconds}
+    _ask(directory, command)
+    typer.echo(f"{place}: {kind}, {times} to come")
+
+
+@app.command()
+def faults(
+    directory: Directory = _DEFAULT,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+) -> None:
+    """List the faults that will still strike."""
+    found = _ask(directory, {"do": "faults"})
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    for each in found:
+        where = f" at {each['at']}" if each["at"] else ""
+        typer.echo(f"{each['place']}: {each['kind']}, {each['left']} to come{where}")
+
+
+@app.command("clear-faults")
+def clear_faults(directory: Directory = _DEFAULT) -> None:
+    """Switch all faults off; locks that were left held stay so."""
+    typer.echo(f"faults cleared: {_ask(directory, {'do': 'clear-faults'})}")
+
+
+@app.command()
+def unlock(directory: Directory = _DEFAULT) -> None:
+    """Free the slice locks that a fault left held."""
+    freed = _ask(directory, {"do": "unlock"})
+    typer.echo("\n".join(f"freed {name}" for name in freed) or "no lock was left held")
 
 
 @app.command()
@@ -197,6 +258,7 @@ def _explain(bed: BedFile) -> None:
   python -m testbed machines {option}
   python -m testbed value pc100 0.9 {option}
   python -m testbed revoke pc100 --in 120 {option}
+  python -m testbed fault AddNodes busy --times 3 {option}
   python -m testbed journal --follow {option}
 """
     )

@@ -52,7 +52,7 @@ class Background:
         if self._pace.sleep(seconds, self._workers.stopping):
             return
         with self._cm.around.mutex:
-            waiting = [sliver for sliver in aggregate.nodes.values() if sliver.state in {"new", "stopped"}]
+            waiting = [s for s in aggregate.nodes.values() if s.reserved and s.state in {"new", "stopped"}]
             self._boot(record, aggregate, waiting, reload=True)
             record.lock.free()
 
@@ -72,7 +72,7 @@ class Background:
         interval = max(self._pace.real(_LOOK_EVERY), _LOOK_AT_MOST_EVERY)
         while not self._workers.stopping.wait(interval):
             with self._cm.around.mutex:
-                held = [s for s in slivers if s.machine.holder is s]
+                held = [s for s in slivers if s.reserved]
                 failed = [s for s in held if s.machine.event in FAILED_EVENTS]
                 booting = [s for s in held if s.machine.event != "ISUP" and s not in failed]
                 late = time.monotonic() > deadline

@@ -18,8 +18,10 @@ from testbed.cloudlab import advertisement, dates, manifest, urn
 from testbed.cloudlab.answer import Code, RaisedError, RefusalError, forbidden, malformed
 from testbed.cloudlab.clock import Clock, Pace
 from testbed.cloudlab.credentials import Checker, Credential, Issuer, Subject, check_list
+from testbed.cloudlab.faults import Faults, Kind
 from testbed.cloudlab.journal import Journal
 from testbed.cloudlab.life import Lives
+from testbed.cloudlab.locks import SliceLock
 from testbed.cloudlab.method import Method, Request
 from testbed.cloudlab.room import MachineRoom
 from testbed.cloudlab.sites import Site
@@ -32,6 +34,7 @@ SHORTEST = timedelta(minutes=5)
 CREDENTIAL_LIFE = timedelta(hours=24)
 READ = frozenset({"pi", "info"})
 RENEW = frozenset({"pi", "control"})
+SHUT_DOWN = "Slice has been shutdown"
 _RSPEC_VERSIONS = ("0.1", "0.2", "2", "3", "PG 0.1", "PG 0.2", "PG 2")
 
 
@@ -44,6 +47,7 @@ class Surroundings:
     pace: Pace
     room: MachineRoom
     journal: Journal
+    faults: Faults
     workers: Workers
     mutex: Condition
     """Guards the records of the SA and of all CMs; notified when a slice goes."""
@@ -58,7 +62,14 @@ class ComponentManager:
         self.around = around
         self.slices: dict[str, CmSlice] = {}
         self.lives = Lives(
-            site.timing, around.pace, around.room, around.journal, around.workers, around.mutex
+            site.urn,
+            site.timing,
+            around.pace,
+            around.room,
+            around.journal,
+            around.faults,
+            around.workers,
+            around.mutex,
         )
         events = itertools.cycle(sorted(FREE_EVENTS - {"ALWAYSUP"}))
         self.machines = {
@@ -117,6 +128,11 @@ class ComponentManager:
             raise forbidden("Credential does not match the URN")
         return record, credential
 
+    def lock_of(self, request: Request) -> SliceLock | None:
+        """Return the lock of the slice that a call names; None when it names none that is here."""
+        record = self.slices.get(str(request.params.get("slice_urn")))
+        return record.lock if record else None
+
     def lookup(self, credential: Credential) -> CmSlice | None:
         """Find the slice that a slice or sliver credential is for."""
         record = self.slices.get(credential.target)
@@ -148,7 +164,8 @@ class ComponentManager:
         """Take all machines out of a slice and forget it."""
         if record.aggregate is not None:
             for sliver in record.aggregate.nodes.values():
-                self.lives.release(sliver.machine, cause, taken=False)
+                if sliver.reserved:
+                    self.lives.release(sliver.machine, cause, taken=False)
         self.slices.pop(record.urn, None)
         self.around.mutex.notify_all()
 
@@ -183,12 +200,16 @@ class ComponentManager:
             if (record := self.lookup(credential)) and record.aggregate
             for sliver in record.aggregate.nodes.values()
         }
+        available = flag(request.params.get("available"))
+        if self.around.faults.strike(self.urn, "DiscoverResources", {Kind.OTHER_ADVERTISEMENT}):
+            # The file of a call that was running already, with parameters of its own.
+            version, available, own = "2" if version == "3" else "3", not available, set()
         text = advertisement.write(
             self.site,
             list(self.machines.values()),
             self.around.clock.now(),
             version=version,
-            available=flag(request.params.get("available")),
+            available=available,
             own=own,
         )
         return zlib.compress(text.encode()) if flag(request.params.get("compress")) else text
@@ -266,6 +287,9 @@ class ComponentManager:
         if aggregate is None:
             raise missing
         with record.lock.during("resource"):
+            if not all(sliver.reserved for sliver in aggregate.nodes.values()):
+                # The status of a machine that nobody has reserved cannot be computed.
+                raise RefusalError(Code.ERROR)
             now = int(self.around.clock.now().timestamp())
             details: dict[str, object] = {
                 sliver.urn: _node_entry(sliver, now) for sliver in aggregate.nodes.values()
@@ -293,9 +317,12 @@ class ComponentManager:
             raise RefusalError(Code.ERROR, "No local slice found")
         record.lock.take("slice")
         if record.aggregate is None:
-            # No experiment behind the slice: the real method dies here and leaves the lock.
+            # No experiment behind the slice: the real method dies here.
+            record.lock.leave()
             raise RaisedError("slice without experiment")
         try:
+            if record.shut_down:
+                raise RefusalError(Code.ERROR, SHUT_DOWN)
             return self._renew_locked(record, record.aggregate, credential, request)
         finally:
             record.lock.free()

@@ -1,17 +1,18 @@
-"""DeleteSlice, and StartSliver, StopSliver, RestartSliver, ReloadSliver (protogeni.md §3.9, §3.11)."""
+"""DeleteSlice, Shutdown, and Start-, Stop-, Restart-, ReloadSliver (protogeni.md §3.9, §3.11, §3.12)."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from functools import partial
 
-from testbed.cloudlab.answer import Code, RefusalError, malformed, starting
+from testbed.cloudlab.answer import Code, RefusalError, forbidden, malformed, starting
 from testbed.cloudlab.background import Background
-from testbed.cloudlab.cm import READ, ComponentManager
+from testbed.cloudlab.cm import READ, SHUT_DOWN, ComponentManager
 from testbed.cloudlab.method import Request
 from testbed.cloudlab.state import Aggregate, CmSlice, NodeSliver
 from testbed.cloudlab.wire import truthy
 
+_STOP = frozenset({"pi", "instantiate", "control"})
 _ACTIONS = {
     "start": (frozenset({"stopped", "new", "mixed"}), "Sliver is not stopped (yet)"),
     "stop": (frozenset({"started", "mixed"}), "Sliver is not started (yet)"),
@@ -28,6 +29,7 @@ class ActionMethods:
         self._cm = cm
         self._background = background
         cm.methods["DeleteSlice"] = self._delete_slice
+        cm.methods["Shutdown"] = self._shut_down
         for action in _ACTIONS:
             cm.methods[f"{action.capitalize()}Sliver"] = partial(self._act, action)
 
@@ -47,6 +49,24 @@ class ActionMethods:
             )
         return 0
 
+    def _shut_down(self, request: Request) -> int:
+        request.require("slice_urn", "credentials")
+        if request.text("slice_urn") not in self._cm.slices:
+            self._cm.check(request, _STOP)
+            return 0
+        record, _ = self._cm.find_slice(request, _STOP, _nothing())
+        if truthy(request.params.get("clear")):
+            record.shut_down = False
+            return 0
+        record.shut_down = True
+        # Only now, so that a busy slice is closed all the same.
+        with record.lock.during("slice"):
+            for sliver in record.aggregate.nodes.values() if record.aggregate else ():
+                sliver.state = "stopped"
+                if sliver.reserved:
+                    self._cm.lives.stop(sliver)
+        return 0
+
     def _act(self, action: str, request: Request) -> int:
         request.require("credentials")
         names = request.params.get("sliver_urns", request.params.get("component_urns"))
@@ -64,6 +84,8 @@ class ActionMethods:
             raise malformed("Missing arguments")
         if record.aggregate is None:
             raise _nothing()
+        if record.shut_down:
+            raise forbidden(SHUT_DOWN)
         record.lock.take("resource")
         if record.monitor:
             record.lock.free()
@@ -71,6 +93,7 @@ class ActionMethods:
         try:
             slivers = _choose(record.aggregate, chosen)
             _gate(action, {record.aggregate.state} if whole else {sliver.state for sliver in slivers})
+            _check_reserved(action, slivers)
         except RefusalError:
             record.lock.free()
             raise
@@ -112,6 +135,11 @@ def _choose(aggregate: Aggregate, sliver_urns: Sequence[str] | None) -> list[Nod
     if not set(sliver_urns) <= set(slivers):
         raise RefusalError(Code.SEARCHFAILED, "Nothing here by that name")
     return [slivers[name] for name in sliver_urns]
+
+
+def _check_reserved(action: str, slivers: Sequence[NodeSliver]) -> None:
+    if not all(sliver.reserved for sliver in slivers):
+        raise RefusalError(Code.ERROR, value=f"Could not {action} sliver")
 
 
 def _gate(action: str, states: Collection[str]) -> None:

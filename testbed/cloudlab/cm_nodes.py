@@ -1,4 +1,4 @@
-"""CreateSliver, AddNodes and DeleteNodes (protogeni.md §3.3, §3.7, §3.8)."""
+"""CreateSliver, AddNodes, DeleteNodes and BindToSlice (protogeni.md §3.3, §3.7, §3.8, §3.12)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from datetime import timedelta
 from lxml import etree
 
 from testbed.cloudlab import dates, manifest, urn
-from testbed.cloudlab.answer import Code, RaisedError, RefusalError, malformed
+from testbed.cloudlab.answer import Code, RaisedError, RefusalError, forbidden, malformed
 from testbed.cloudlab.background import Background
-from testbed.cloudlab.cm import ComponentManager
+from testbed.cloudlab.cm import SHUT_DOWN, ComponentManager
 from testbed.cloudlab.credentials import Credential
 from testbed.cloudlab.documents import (
     links_of,
@@ -20,6 +20,7 @@ from testbed.cloudlab.documents import (
     parse_xml,
     read_nodes,
 )
+from testbed.cloudlab.faults import Kind
 from testbed.cloudlab.mapper import place
 from testbed.cloudlab.method import Request
 from testbed.cloudlab.state import Account, Aggregate, CmSlice, NodeSliver
@@ -40,6 +41,7 @@ class NodeMethods:
         cm.methods["CreateSliver"] = self._create_sliver
         cm.methods["AddNodes"] = self._add_nodes
         cm.methods["DeleteNodes"] = self._delete_nodes
+        cm.methods["BindToSlice"] = self._bind_to_slice
 
     def delete_nodes(self, record: CmSlice, client_ids: Sequence[str], cause: str, *, taken: bool) -> str:
         """Take machines out of a slice and return the new manifest; the server's own way as well.
@@ -53,12 +55,16 @@ class NodeMethods:
             if name not in aggregate.nodes:
                 raise RefusalError(Code.BADARGS, f"No such node {name} in the topology!")
         record.lock.take("slice")
-        if record.expires <= self._cm.around.clock.now():
+        try:
+            self._check_open(record)
+        except RefusalError:
             record.lock.free()
-            raise RefusalError(Code.REFUSED, "Slice has expired")
+            raise
         aggregate.manifest = manifest.without_nodes(aggregate.manifest, client_ids, self._cm.urn)
         for name in dict.fromkeys(client_ids):
-            self._cm.lives.release(aggregate.nodes.pop(name).machine, cause, taken=taken)
+            sliver = aggregate.nodes.pop(name)
+            if sliver.reserved:
+                self._cm.lives.release(sliver.machine, cause, taken=taken)
         self._background.start(record, aggregate, self._cm.site.timing.resync)
         return self._cm.manifest_text(record, aggregate)
 
@@ -76,14 +82,17 @@ class NodeMethods:
         record = self._cm.lookup(credential)
         if record is not None and record.lock.held:
             raise RefusalError(Code.BUSY, "slice is busy; try again later")
+        if record is not None and record.shut_down:
+            raise forbidden(SHUT_DOWN)
         if record is not None and record.aggregate is not None:
             raise RefusalError(Code.REFUSED, "Must delete existing slice first")
         root = parse_request(text)
         record = self._new_slice(slice_urn, credential)
         self._apply_expires(record, root.get("expires"), credential)
-        if request.params.get("keys") == []:
+        dies = self._cm.around.faults.strike(self._cm.urn, "CreateSliver", {Kind.SERVER_ERROR_LOCKED})
+        if dies or request.params.get("keys") == []:
             # The real method dies on an empty list, with the slice made and locked.
-            record.lock.take("slice")
+            record.lock.leave()
             self._cm.slices[record.urn] = record
             raise RaisedError("keys is an empty list")
         accounts = _accounts(request)
@@ -119,6 +128,10 @@ class NodeMethods:
         except RefusalError:
             record.lock.free()
             raise
+        if self._cm.around.faults.strike(self._cm.urn, "AddNodes", {Kind.ERROR_ALTHOUGH_ADDED}):
+            # The lock was not to be had again: nothing starts the machines, and nothing takes them back.
+            record.lock.free()
+            raise RefusalError(Code.ERROR, "Internal Error")
         self._background.start(record, aggregate, self._cm.site.timing.start)
         return self._cm.manifest_text(record, aggregate)
 
@@ -132,7 +145,26 @@ class NodeMethods:
         )
         return self.delete_nodes(record, [str(name) for name in names], "DeleteNodes", taken=False)
 
+    def _bind_to_slice(self, request: Request) -> int:
+        request.require("slice_urn", "credentials", "keys")
+        missing = RefusalError(Code.SEARCHFAILED, "No slice or aggregate here")
+        record, _ = self._cm.find_slice(request, (), missing, parse_urn=False)
+        aggregate = record.aggregate
+        if aggregate is None:
+            raise missing
+        accounts = {account.login: account for account in (*aggregate.accounts, *_accounts(request))}
+        with record.lock.during("slice"):
+            aggregate.accounts = tuple(accounts.values())
+            self._cm.annotator.log_in_again(aggregate.manifest, aggregate.nodes, aggregate.accounts)
+        return 0
+
     # --- parts of methods
+
+    def _check_open(self, record: CmSlice) -> None:
+        if record.shut_down:
+            raise forbidden(SHUT_DOWN)
+        if record.expires <= self._cm.around.clock.now():
+            raise RefusalError(Code.REFUSED, "Slice has expired")
 
     def _new_slice(self, name: urn.Urn, credential: Credential) -> CmSlice:
         now = self._cm.around.clock.now()
@@ -163,13 +195,17 @@ class NodeMethods:
         """Give machines to all nodes of ``root`` that have none, and make it the manifest; all or nothing."""
         cm = self._cm
         site = cm.site
-        if record.expires <= cm.around.clock.now():
-            raise RefusalError(Code.REFUSED, "Slice has expired")
+        self._check_open(record)
         requests = read_nodes(
             root, cm.urn, node_class=site.node_class, images=site.images, known=cm.machines.keys()
         )
         new = [request for request in requests if request.client_id not in aggregate.nodes]
         placed = place(new, cm.machines.values())
+        for sliver in aggregate.nodes.values():
+            if not sliver.reserved:
+                name = sliver.machine.node_id
+                node_urn = urn.make(site.domain, "node", name)
+                raise RefusalError(Code.ERROR, f"{node_urn} ({name}) is not available")
         for request in new:
             machine = placed[request.client_id]
             machine.holder = aggregate.nodes[request.client_id] = NodeSliver(

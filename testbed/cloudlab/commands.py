@@ -21,6 +21,21 @@ class Steered(Protocol):
     def value(self, node_id: str, value: float) -> None:
         """Set a resource value."""
 
+    def promise(self, node_id: str, project: str) -> None:
+        """Reserve a machine for another project in advance."""
+
+    def fault(self, place: str, kind: str, times: int = 1, *, at: str = "", seconds: float = 5.0) -> None:
+        """Switch a fault on."""
+
+    def faults(self) -> Sequence[Any]:
+        """List the faults, as dataclasses."""
+
+    def clear_faults(self) -> int:
+        """Switch all faults off."""
+
+    def unlock(self) -> list[str]:
+        """Free the locks that were left held."""
+
     def machines(self) -> Sequence[Any]:
         """List the machines, as dataclasses."""
 
@@ -46,10 +61,42 @@ def carry_out(cloudlab: Steered, command: Mapping[str, Any]) -> object:
         case "value":
             cloudlab.value(_name(command), _number(command, "value"))
             return None
+        case "promise":
+            cloudlab.promise(_name(command), _text(command, "project"))
+            return None
+        case "fault":
+            cloudlab.fault(
+                _text(command, "place"),
+                _text(command, "kind"),
+                _whole(command, "times"),
+                at=_text(command, "at"),
+                seconds=_number(command, "seconds"),
+            )
+            return None
+        case "faults":
+            return [asdict(fault) for fault in cloudlab.faults()]
+        case "clear-faults":
+            return cloudlab.clear_faults()
+        case "unlock":
+            return cloudlab.unlock()
         case "machines":
             return [asdict(machine) for machine in cloudlab.machines()]
         case other:
             raise SteeringError(f"unknown command {other!r}")
+
+
+def _text(command: Mapping[str, Any], key: str) -> str:
+    value = command.get(key)
+    if not isinstance(value, str):
+        raise SteeringError(f"{key} must be a text, not {value!r}")
+    return value
+
+
+def _whole(command: Mapping[str, Any], key: str) -> int:
+    value = command.get(key)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise SteeringError(f"{key} must be a whole number, not {value!r}")
+    return value
 
 
 def _name(command: Mapping[str, Any]) -> str:

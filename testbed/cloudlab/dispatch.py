@@ -10,7 +10,7 @@ import itertools
 import re
 import time
 from collections.abc import Callable, Collection, Mapping
-from threading import Condition
+from threading import Condition, Event
 
 from cryptography import x509
 
@@ -25,8 +25,21 @@ from testbed.cloudlab.answer import (
     RaisedError,
     RefusalError,
 )
-from testbed.cloudlab.journal import Call, Journal
+from testbed.cloudlab.clock import Clock
+from testbed.cloudlab.faults import (
+    CALL_KINDS,
+    UNDONE,
+    Fault,
+    Faults,
+    Kind,
+    error_of,
+    instead_of_reply,
+    instead_of_work,
+)
+from testbed.cloudlab.journal import NOT_CARRIED_OUT, Call, Journal
+from testbed.cloudlab.locks import SliceLock
 from testbed.cloudlab.method import Method, Request
+from testbed.cloudlab.server import Reply
 from testbed.cloudlab.wire import Opaque, decode_call, encode_fault, encode_response
 
 _PATH = re.compile(
@@ -49,38 +62,56 @@ class Dispatcher:
         methods: Mapping[str, Method],
         projects: Collection[str],
         known_user: Callable[[urn.Urn], bool],
+        lock_of: Callable[[Request], SliceLock | None],
         mutex: Condition,
+        clock: Clock,
+        faults: Faults,
+        stopping: Event,
         journal: Journal,
     ) -> None:
-        """Take the methods of a module, ``sa`` or ``cm``; ``known_user`` tells who has an account."""
+        """Take the methods of a module, ``sa`` or ``cm``.
+
+        ``known_user`` tells who has an account, ``lock_of`` the lock of the slice that a call is for;
+        ``stopping`` ends replies that are slow.
+        """
         self._module = module
         self._authority = authority
         self._methods = methods
         self._projects = projects
         self._known_user = known_user
+        self._lock_of = lock_of
         self._mutex = mutex
+        self._clock = clock
+        self._faults = faults
+        self._stopping = stopping
         self._journal = journal
         self._log_ids = itertools.count(1)
 
-    def answer(self, path: str, body: bytes, certificate: x509.Certificate) -> bytes | None:
-        """Answer one POST; None when there is nothing at this path."""
+    def answer(self, path: str, body: bytes, certificate: x509.Certificate) -> Reply | None:
+        """Answer one POST; None to close the connection without a reply."""
         match = _PATH.fullmatch(path)
         if match is None:
-            return None
+            return Reply(b"not found\n", status=404)
         began = time.monotonic()
         caller = ""
         method = ""
         params: Mapping[str, object] = {}
+        fault: Fault | None = None
         try:
             caller = self._caller(certificate)
             project = self._project(match)
             method, arguments = decode_call(body)
             params = arguments[0] if arguments and isinstance(arguments[0], dict) else {}
-            value, code, output = self._call(method, caller, project, arguments)
-            reply = encode_response(self._envelope(code, value, output))
-        except FaultError as fault:
-            code, output = fault.number, fault.text
-            reply = encode_fault(fault)
+            fault = self._strike(method, Request(caller, params, project))
+            if fault is not None and fault.kind in UNDONE:
+                code, output = NOT_CARRIED_OUT, f"not carried out: {fault.kind}"
+                reply = instead_of_work(fault.kind)
+            else:
+                value, code, output = self._call(method, caller, project, arguments, fault)
+                reply = Reply(encode_response(self._envelope(code, value, output)))
+        except FaultError as error:
+            code, output = error.number, error.text
+            reply = Reply(encode_fault(error))
         self._journal.add(
             Call(
                 time=time.time(),
@@ -93,7 +124,9 @@ class Dispatcher:
                 output=output[:_LONGEST_SHOWN],
             )
         )
-        return reply
+        if fault is not None and fault.kind is Kind.SLOW:
+            self._stopping.wait(fault.seconds)
+        return reply if fault is None else instead_of_reply(fault.kind, reply)
 
     def _caller(self, certificate: x509.Certificate) -> str:
         names = [name for name in pki.urns(certificate) if name.startswith("urn:publicid:")]
@@ -114,20 +147,35 @@ class Dispatcher:
             raise FaultError(APPLICATION, "Could not resolve requested authority")
         return project
 
-    def _call(self, name: str, caller: str, project: str, arguments: list[object]) -> tuple[object, int, str]:
+    def _strike(self, method: str, request: Request) -> Fault | None:
+        with self._mutex:
+            lock = self._lock_of(request)
+            free = lock is not None and not lock.held
+            kinds = CALL_KINDS if free else CALL_KINDS - {Kind.SERVER_ERROR_LOCKED}
+            fault = self._faults.strike(self._authority, method, kinds)
+            if lock is not None and fault is not None and fault.kind is Kind.SERVER_ERROR_LOCKED:
+                lock.leave()
+        return fault
+
+    def _call(
+        self, name: str, caller: str, project: str, arguments: list[object], fault: Fault | None
+    ) -> tuple[object, int, str]:
         method = self._methods.get(name)
         if method is None:
             raise FaultError(NO_SUCH_METHOD, f"no such method {name}")
         params = arguments[0] if arguments else {}
         if not isinstance(params, dict):
             raise FaultError(RAISED, f"Internal Error executing {name}")
+        error = error_of(fault, self._module, name, self._clock.now()) if fault else None
         try:
+            if error is not None:
+                raise error
             with self._mutex:
                 value = method(Request(caller, params, project))
         except RefusalError as refusal:
             return refusal.value, refusal.code, refusal.output
-        except RaisedError as error:
-            raise FaultError(RAISED, f"Internal Error executing {name}") from error
+        except RaisedError as death:
+            raise FaultError(RAISED, f"Internal Error executing {name}") from death
         return value, Code.SUCCESS, ""
 
     def _envelope(self, code: int, value: object, output: str) -> dict[str, object]:

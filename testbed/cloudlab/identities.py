@@ -6,6 +6,7 @@ import socket
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -64,8 +65,12 @@ def make_identities(
     bind: str,
     sa_url: str,
     callback_url: str | None,
+    user_ends: datetime | None = None,
 ) -> Identities:
-    """Issue all certificates into ``directory``; keys that are there already are used again."""
+    """Issue all certificates into ``directory``; keys that are there already are used again.
+
+    ``user_ends`` is when the users' certificates expire; None for a year from now.
+    """
     authority = pki.CertificateAuthority(directory)
     here = ("localhost", "127.0.0.1", socket.gethostname())
     hosts = tuple(dict.fromkeys([*here, bind]))
@@ -80,6 +85,7 @@ def make_identities(
                 emails=(user.email,),
                 sa_url=sa_url,
             ),
+            not_after=user_ends,
         )
         for user in users
     }

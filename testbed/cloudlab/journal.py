@@ -13,6 +13,8 @@ from typing import Any, ClassVar, TypeVar
 
 NAME = "journal.jsonl"
 
+NOT_CARRIED_OUT = -1
+
 _T = TypeVar("_T")
 
 
@@ -31,7 +33,7 @@ class Call:
     """URN of the SA or CM that was called."""
     method: str
     code: int
-    """Response code, or the (negative) number of a fault."""
+    """Response code, or the number of a fault; ``NOT_CARRIED_OUT`` where a fault kept it from its work."""
     args: Mapping[str, object]
     """The arguments, cut short and without credentials."""
     output: str
@@ -83,6 +85,22 @@ class Held:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FaultStruck:
+    """A fault that was switched on struck; the entry of the call that it struck comes after it."""
+
+    kind: ClassVar[str] = "fault"
+    time: float
+    authority: str
+    """URN of the SA or CM where it struck."""
+    place: str
+    """The method or the node_id."""
+    fault: str
+    """Kind of the fault."""
+    left: int
+    """How often it will strike again."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Note:
     """Something else worth knowing, such as a steering command."""
 
@@ -91,7 +109,7 @@ class Note:
     text: str
 
 
-Entry = Call | Callback | MachineState | Held | Note
+Entry = Call | Callback | MachineState | Held | FaultStruck | Note
 
 
 class Journal:
@@ -172,6 +190,16 @@ class Journal:
             if isinstance(entry, Callback) and method in (None, entry.method) and code in (None, entry.code)
         ]
 
+    def faults(self, place: str | None = None, *, fault: str | None = None) -> list[FaultStruck]:
+        """Return the strikes of faults, oldest first, that match all that is given."""
+        return [
+            entry
+            for entry in self.entries()
+            if isinstance(entry, FaultStruck)
+            and place in (None, entry.place)
+            and fault in (None, entry.fault)
+        ]
+
     def states(self, node_id: str) -> list[MachineState]:
         """Return the states that a machine came into, oldest first."""
         return [e for e in self.entries() if isinstance(e, MachineState) and e.node_id == node_id]
@@ -236,6 +264,9 @@ def _words(entry: Mapping[str, Any]) -> str:
         case "machine":
             holder = f" {entry['client_id']} of {entry['slice_urn']}" if entry["slice_urn"] else " free"
             return f"{entry['node_id']} {entry['event']}{holder} {entry['note']}".rstrip()
+        case "fault":
+            where = _authority(entry["authority"])
+            return f"{entry['fault']} strikes {entry['place']} at {where}, {entry['left']} to come"
         case "held":
             return (
                 f"{entry['node_id']} held by {entry['slice_urn']} for {entry['end'] - entry['start']:.1f} s, "

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from threading import Condition, Event
 
 from testbed.cloudlab.clock import Pace
+from testbed.cloudlab.faults import FAILED_EVENTS, STRIKES_AT, Faults, Kind
 from testbed.cloudlab.journal import Journal, MachineState
 from testbed.cloudlab.room import Boot, MachineRoom, RoomError
 from testbed.cloudlab.sites import RELOAD_EVENTS, Timing
@@ -26,17 +27,21 @@ class Lives:
 
     def __init__(
         self,
+        authority: str,
         timing: Timing,
         pace: Pace,
         room: MachineRoom,
         journal: Journal,
+        faults: Faults,
         workers: Workers,
         mutex: Condition,
     ) -> None:
+        self._authority = authority
         self._timing = timing
         self._pace = pace
         self._room = room
         self._journal = journal
+        self._faults = faults
         self._workers = workers
         self._mutex = mutex
 
@@ -54,7 +59,11 @@ class Lives:
         ended = self._begin(sliver.machine)
         # At once: what the machine was before its reboot must not be taken for the end of it.
         self._enter(sliver.machine, "SHUTDOWN", ended)
-        self._workers.start(f"boot {sliver.machine.node_id}", self._boot, sliver, boot, ended)
+        events = {event for event, _ in self._events(boot)}
+        kinds = {kind for kind, event in STRIKES_AT.items() if event in events}
+        fault = self._faults.strike(self._authority, sliver.machine.node_id, kinds)
+        kind = fault.kind if fault else None
+        self._workers.start(f"boot {sliver.machine.node_id}", self._boot, sliver, boot, kind, ended)
 
     def stop(self, sliver: NodeSliver) -> None:
         """Switch the machine of a sliver off."""
@@ -103,12 +112,18 @@ class Lives:
             )
         return True
 
-    def _boot(self, sliver: NodeSliver, boot: Boot, ended: Event) -> None:
+    def _events(self, boot: Boot) -> tuple[tuple[str, float], ...]:
+        return self._timing.boot if boot.fresh else self._timing.reboot
+
+    def _boot(self, sliver: NodeSliver, boot: Boot, fault: Kind | None, ended: Event) -> None:
         machine = sliver.machine
         if not self._switch_off(machine, ended):
             return
-        for step, (event, seconds) in enumerate(self._timing.boot if boot.fresh else self._timing.reboot):
+        for step, (event, seconds) in enumerate(self._events(boot)):
             if step > 0 and not self._enter(machine, event, ended):
+                return
+            if fault is not None and event == STRIKES_AT[fault]:
+                self._fail(sliver, fault, ended)
                 return
             began = time.monotonic()
             if event == "BOOTING" and not self._switch_on(sliver, boot, ended):
@@ -117,6 +132,14 @@ class Lives:
                 return
         if self._enter(machine, "ISUP", ended) and sliver.startup:
             self._run_startup(sliver, ended)
+
+    def _fail(self, sliver: NodeSliver, fault: Kind, ended: Event) -> None:
+        """End a boot as the fault wants it; one that never ends stays where it is."""
+        if fault in FAILED_EVENTS:
+            sliver.boot_log = (
+                f"{sliver.machine.node_id}: {FAILED_EVENTS[fault]} by a fault that is switched on"
+            )
+            self._enter(sliver.machine, FAILED_EVENTS[fault], ended, note=sliver.boot_log)
 
     def _switch_on(self, sliver: NodeSliver, boot: Boot, ended: Event) -> bool:
         machine = sliver.machine

@@ -13,6 +13,8 @@ class SliceLock:
 
     def __init__(self) -> None:
         self.held = False
+        self.left = False
+        """Whoever held it died: it stays held until an operator acts."""
 
     def take(self, what: str) -> None:
         """Take the lock.
@@ -24,9 +26,13 @@ class SliceLock:
             raise busy(what)
         self.held = True
 
+    def leave(self) -> None:
+        """Hold the lock for good, as a method does that dies with it (protogeni.md §1.5)."""
+        self.held = self.left = True
+
     def free(self) -> None:
         """Give the lock back."""
-        self.held = False
+        self.held = self.left = False
 
     @contextmanager
     def during(self, what: str) -> Iterator[None]:

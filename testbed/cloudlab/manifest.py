@@ -50,6 +50,17 @@ class Annotator:
             place = {"country": "US", "latitude": "40.0", "longitude": "-111.0"}
             etree.SubElement(info, f"{{{SITE_INFO}}}location", place)
 
+    def log_in_again(
+        self, root: etree._Element, slivers: Mapping[str, NodeSliver], accounts: Sequence[Account]
+    ) -> None:
+        """Write the logins of all nodes anew, for other accounts."""
+        for element in nodes_of(root, self._cm_urn):
+            space = namespace(element)
+            for services in children(element, "services", space):
+                for login in children(services, "login", space):
+                    services.remove(login)
+                self._logins(services, slivers[element.get("client_id", "")], accounts)
+
     def _annotate_node(
         self, element: etree._Element, sliver: NodeSliver, accounts: Sequence[Account]
     ) -> None:
@@ -76,6 +87,11 @@ class Annotator:
         space = namespace(element)
         found = children(element, "services", space)
         services = found[0] if found else etree.SubElement(element, f"{{{space}}}services")
+        self._logins(services, sliver, accounts)
+        console = {"server": f"boss.{self._domain}"}
+        etree.SubElement(services, f"{{{EMULAB}}}console", console, nsmap=_DESCRIBED_HERE)
+
+    def _logins(self, services: etree._Element, sliver: NodeSliver, accounts: Sequence[Account]) -> None:
         for account in accounts:
             login = {
                 "authentication": "ssh-keys",
@@ -83,9 +99,7 @@ class Annotator:
                 "port": "22",
                 "username": account.login,
             }
-            etree.SubElement(services, f"{{{space}}}login", login)
-        console = {"server": f"boss.{self._domain}"}
-        etree.SubElement(services, f"{{{EMULAB}}}console", console, nsmap=_DESCRIBED_HERE)
+            etree.SubElement(services, f"{{{namespace(services)}}}login", login)
 
     def _annotate_interface(self, interface: etree._Element, machine: Machine, number: int) -> None:
         card = f"{machine.node_id}:eth{number + 1}"

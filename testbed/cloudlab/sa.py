@@ -100,6 +100,16 @@ class SliceAuthority:
             for record in [s for s in self.slices.values() if s.expires <= now and not s.lock.held]:
                 self._forget(record)
 
+    def lock_of(self, request: Request) -> SliceLock | None:
+        """Return the lock of the slice that a call is for, by its urn or its credential; None without one."""
+        record = self.slices.get(str(request.params.get("urn")))
+        if record is None:
+            try:
+                record = self.slices.get(self._credentials(request)[0].target)
+            except RefusalError:
+                return None
+        return record.lock if record else None
+
     def note_manager(self, slice_urn: str, cm_urn: str) -> None:
         """Take down that a CM has the slice (expire_daemon RegisterSlices)."""
         with self._mutex:

@@ -7,6 +7,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import ThreadingTCPServer
@@ -15,8 +16,18 @@ from typing import Any
 
 from cryptography import x509
 
-Application = Callable[[str, bytes, x509.Certificate], bytes | None]
-"""Path, body, client certificate -> body of the reply; None for a path that is not served."""
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer over HTTP."""
+
+    body: bytes
+    status: int = 200
+    content_type: str = "text/xml"
+
+
+Application = Callable[[str, bytes, x509.Certificate], Reply | None]
+"""Path, body, client certificate -> reply; None to close the connection without one."""
 
 _HANDSHAKE_LIMIT = 10.0
 _IDLE_LIMIT = 120.0
@@ -118,7 +129,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not length.isdecimal() or int(length) > _LARGEST_BODY:
             # Chunked bodies are not read; the real servers answer an unreadable one with nothing.
             self.close_connection = True
-            self._send(200, b"")
+            self._send(Reply(b""))
             self._drain()
             return
         body = self.rfile.read(int(length))
@@ -126,13 +137,14 @@ class _Handler(BaseHTTPRequestHandler):
         assert certificate is not None
         reply = self.server.application(self.path, body, x509.load_der_x509_certificate(certificate))
         if reply is None:
-            self._send(404, b"not found\n")
+            self.close_connection = True
         else:
-            self._send(200, reply)
+            self._send(reply)
 
-    def _send(self, status: int, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", "text/xml")
+    def _send(self, reply: Reply) -> None:
+        body = reply.body
+        self.send_response(reply.status)
+        self.send_header("Content-Type", reply.content_type)
         self.send_header("Content-Length", str(len(body)))
         if self.close_connection:
             self.send_header("Connection", "close")

@@ -8,46 +8,39 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from threading import Condition
 from typing import Self
 
 from testbed.bedfile import BedFile, CallbackFiles, CmEntry
-from testbed.cloudlab.background import Background
-from testbed.cloudlab.callbacks import TICK, Endpoint, ValuePush
+from testbed.cloudlab.assembly import SiteParts, dispatcher_for, make_sa, make_site
+from testbed.cloudlab.callbacks import TICK
 from testbed.cloudlab.clock import Clock, Pace, SystemClock
 from testbed.cloudlab.cm import ComponentManager, Surroundings
-from testbed.cloudlab.cm_actions import ActionMethods
-from testbed.cloudlab.cm_nodes import NodeMethods
 from testbed.cloudlab.commands import carry_out
 from testbed.cloudlab.control import ControlServer, SteeringError, is_running
-from testbed.cloudlab.credentials import Subject
-from testbed.cloudlab.dispatch import Dispatcher
+from testbed.cloudlab.faults import Fault, Faults, Known, checked
 from testbed.cloudlab.identities import (
     PASSPHRASE,
     PROJECT,
-    SA_DOMAIN,
     Identities,
     make_identities,
-    ssh_public_key,
     user_urn,
-    user_uuid,
 )
 from testbed.cloudlab.journal import NAME as JOURNAL_NAME
 from testbed.cloudlab.journal import Journal
-from testbed.cloudlab.method import Method
-from testbed.cloudlab.revocations import Revocations
 from testbed.cloudlab.room import MachineRoom, NoMachines
-from testbed.cloudlab.sa import Member, SliceAuthority
+from testbed.cloudlab.sa import SliceAuthority
 from testbed.cloudlab.server import HttpsServer, server_context
 from testbed.cloudlab.sites import DEFAULT_SITES, DEFAULT_USERS, Site, User
-from testbed.cloudlab.urn import Urn
+from testbed.cloudlab.vanishing import vanish
 from testbed.cloudlab.workers import Workers
 
 _STOP_LIMIT = 5.0
 _LONGEST_NOTICE = 365 * 86400.0
+_CERTIFICATE_LIFE = timedelta(days=365)
 
 
 @dataclass(frozen=True)
@@ -68,13 +61,6 @@ class MachineInfo:
     value: float
     deadline: datetime | None
     """When it will be taken; None without a revocation."""
-
-
-@dataclass(frozen=True)
-class _SiteParts:
-    cm: ComponentManager
-    revocations: Revocations
-    values: ValuePush | None
 
 
 class SimulatedCloudlab:
@@ -105,6 +91,7 @@ class SimulatedCloudlab:
         callback_url: str | None = None,
         ssh_key: Path | None = None,
         clock: Clock | None = None,
+        certificate_life: timedelta = _CERTIFICATE_LIFE,
     ) -> None:
         """Describe a simulator; nothing is started or written before ``start``.
 
@@ -119,6 +106,7 @@ class SimulatedCloudlab:
             callback_url: where the agent listens; None for no callbacks.
             ssh_key: the first user's private key file; made if missing. None: ``DIR/id_ed25519``.
             clock: what expiries are measured by; None for this computer's own.
+            certificate_life: how long the users' certificates last from ``start`` on; not positive: expired.
 
         Raises:
             SteeringError: speed or ports make no sense.
@@ -137,10 +125,12 @@ class SimulatedCloudlab:
         self._bind = bind
         self._ports = tuple(ports) or (0,) * (len(sites) + 1)
         self._clock = clock or SystemClock()
+        self._certificate_life = certificate_life
+        self._faults: Faults
         self._mutex = Condition()
         self._workers = Workers()
         self._urls: tuple[str, ...] = ()
-        self._parts: dict[str, _SiteParts] = {}
+        self._parts: dict[str, SiteParts] = {}
         self._running = ExitStack()
 
     def __enter__(self) -> Self:
@@ -277,6 +267,69 @@ class SimulatedCloudlab:
             if parts.values is not None:
                 parts.values.changed()
 
+    def fault(self, place: str, kind: str, times: int = 1, *, at: str = "", seconds: float = 5.0) -> None:
+        """Switch a fault on, which strikes so many times and is journalled each time it does.
+
+        Args:
+            place: for faults of calls a method, or ``*`` for all; for faults of machines a node_id, or domain
+                or URN of a CM for its next ones, or ``*``. A machine that is held vanishes within a minute of
+                simulated time.
+            kind: one of ``testbed.cloudlab.faults.Kind``.
+            times: how often.
+            at: ``sa``, or domain or URN of a CM, where alone it strikes; "" for everywhere.
+            seconds: real seconds that a slow reply takes.
+
+        Raises:
+            SteeringError: no such kind, place or authority, no kind for this place, or numbers out of range.
+        """
+        fault = checked(place, kind, times, at=at, seconds=seconds, known=self._known())
+        with self._mutex:
+            self.journal.note(f"fault {place} {kind}, {times} to come")
+            self._faults.add(fault)
+            self._vanish()
+
+    def faults(self) -> tuple[Fault, ...]:
+        """Return the faults that will still strike, oldest first."""
+        return self._faults.all()
+
+    def clear_faults(self) -> int:
+        """Switch all faults off; return how many there were. Locks and machines stay as they are."""
+        count = self._faults.clear()
+        self.journal.note(f"faults cleared: {count}")
+        return count
+
+    def unlock(self) -> list[str]:
+        """Free the slice locks that were left held, as an operator does.
+
+        Returns ``URN of the authority: URN of the slice`` of each.
+        """
+        with self._mutex:
+            locks = [(self.sa.urn, record.urn, record.lock) for record in self.sa.slices.values()]
+            for parts in self._parts.values():
+                locks += [(parts.cm.urn, record.urn, record.lock) for record in parts.cm.slices.values()]
+            freed = []
+            for authority, slice_urn, lock in locks:
+                if lock.left:
+                    lock.free()
+                    freed.append(f"{authority}: {slice_urn}")
+            self.journal.note(f"unlock {' '.join(freed)}".rstrip())
+            return freed
+
+    def _known(self) -> Known:
+        cms = [parts.cm for parts in self._parts.values()]
+        names = {"sa": self.sa.urn, self.sa.urn: self.sa.urn}
+        for cm in cms:
+            names |= {cm.site.domain: cm.urn, cm.urn: cm.urn}
+        return Known(
+            methods=self.sa.methods.keys() | {method for cm in cms for method in cm.methods},
+            node_ids=[node_id for cm in cms for node_id in cm.machines],
+            authorities=names,
+        )
+
+    def _vanish(self) -> None:
+        for parts in self._parts.values():
+            vanish(parts.cm, parts.nodes)
+
     def promise(self, node_id: str, project: str) -> None:
         """Reserve a machine for another project in advance ("" ends that): leases with it cannot be renewed.
 
@@ -285,8 +338,9 @@ class SimulatedCloudlab:
         """
         with self._mutex:
             self._parts_of(node_id).cm.machines[node_id].promised_to = project
+            self.journal.note(f"{node_id} is reserved in advance for {project or 'nobody'}")
 
-    def _parts_of(self, node_id: str) -> _SiteParts:
+    def _parts_of(self, node_id: str) -> SiteParts:
         for parts in self._parts.values():
             if node_id in parts.cm.machines:
                 return parts
@@ -347,85 +401,33 @@ class SimulatedCloudlab:
             bind=self._bind,
             sa_url=self.sa_url,
             callback_url=self.callback_url,
+            user_ends=datetime.now(UTC) + self._certificate_life,
         )
-        self.sa = self._make_sa()
+        self._faults = Faults(self.journal)
         around = Surroundings(
             authority=self.identities.authority,
             clock=self._clock,
             pace=Pace(self.speed),
             room=self._room,
             journal=self.journal,
+            faults=self._faults,
             workers=self._workers,
             mutex=self._mutex,
         )
+        self.sa = make_sa(self._users, self.ssh_key, self.sa_url, self.identities, around)
         for site in self.sites:
-            self._parts[site.urn] = self._make_site(site, around)
+            self._parts[site.urn] = make_site(site, self.callback_url, self.identities, around)
         server = self.identities.server
         context = server_context(server.cert_path, server.key_path, self.identities.authority.bundle)
-        sa = self._dispatcher("sa", self.sa.urn, self.sa.methods)
-        servers[0].begin(context, sa.answer)
-        for https, parts in zip(servers[1:], self._parts.values(), strict=True):
-            https.begin(context, self._dispatcher("cm", parts.cm.urn, parts.cm.methods).answer)
+        authorities: list[SliceAuthority | ComponentManager] = [self.sa]
+        authorities += [parts.cm for parts in self._parts.values()]
+        for https, authority in zip(servers, authorities, strict=True):
+            https.begin(context, dispatcher_for(authority, self.sa, around).answer)
         for parts in self._parts.values():
             parts.revocations.start()
             if parts.values is not None:
                 self._workers.start(f"values {parts.cm.urn}", parts.values.run)
         self._workers.start("daemons", self._run_daemons)
-
-    def _make_sa(self) -> SliceAuthority:
-        first_key = ssh_public_key(self.ssh_key)
-        members = [
-            Member(
-                user=user,
-                urn=user_urn(user),
-                uuid=user_uuid(user),
-                subject=Subject(user_urn(user), self.identities.users[user.uid].certificate_base64),
-                ssh_keys=(first_key,) if index == 0 else (),
-            )
-            for index, user in enumerate(self._users)
-        ]
-        return SliceAuthority(
-            domain=SA_DOMAIN,
-            projects={PROJECT: frozenset(user.uid for user in self._users)},
-            members=members,
-            identity=self.identities.sa,
-            authority=self.identities.authority,
-            clock=self._clock,
-            mutex=self._mutex,
-            url=self.sa_url,
-        )
-
-    def _make_site(self, site: Site, around: Surroundings) -> _SiteParts:
-        identity = self.identities.cms[site.urn]
-        cm = ComponentManager(site, identity, around)
-        background = Background(cm)
-        nodes = NodeMethods(cm, background)
-        ActionMethods(cm, background)
-        if self.callback_url is None:
-            return _SiteParts(cm, Revocations(cm, nodes, None), None)
-        endpoint = Endpoint(
-            self.callback_url,
-            site.urn,
-            identity.cert_path,
-            identity.key_path,
-            self.identities.authority.bundle,
-            self.journal,
-        )
-        return _SiteParts(cm, Revocations(cm, nodes, endpoint), ValuePush(cm, endpoint))
-
-    def _dispatcher(self, module: str, authority: str, methods: dict[str, Method]) -> Dispatcher:
-        return Dispatcher(
-            module=module,
-            authority=authority,
-            methods=methods,
-            projects=self.sa.projects if module == "sa" else (),
-            known_user=self._known_user,
-            mutex=self._mutex,
-            journal=self.journal,
-        )
-
-    def _known_user(self, name: Urn) -> bool:
-        return name.kind != "user" or name.domain != SA_DOMAIN or str(name) in self.sa.members
 
     def _run_daemons(self) -> None:
         """Expire what has expired, and tell the SA which CMs have which slices."""
@@ -435,6 +437,7 @@ class SimulatedCloudlab:
             for parts in self._parts.values():
                 parts.cm.expire()
                 with self._mutex:
+                    vanish(parts.cm, parts.nodes)
                     for slice_urn in parts.cm.slices:
                         self.sa.note_manager(slice_urn, parts.cm.urn)
 

@@ -76,6 +76,11 @@ class NodeSliver:
     execute_status: int | str = "n/a"
 
     @property
+    def reserved(self) -> bool:
+        """Whether the slice has the machine still."""
+        return self.machine.holder is self
+
+    @property
     def status(self) -> str:
         """Derived anew at every look."""
         return status.node_status(self.state, self.machine.event)
@@ -123,6 +128,8 @@ class CmSlice:
     """Certificate as base64."""
     first_expires: datetime
     lock: SliceLock = field(default_factory=SliceLock)
+    shut_down: bool = False
+    """Stopped in an emergency: nothing may be changed any more."""
     monitor: bool = False
     """Boots are being watched."""
     aggregate: Aggregate | None = None

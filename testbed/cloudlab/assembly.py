@@ -1,0 +1,110 @@
+"""Puts the parts of the SA, of the CMs and of their dispatchers together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from testbed.cloudlab.background import Background
+from testbed.cloudlab.callbacks import Endpoint, ValuePush
+from testbed.cloudlab.cm import ComponentManager, Surroundings
+from testbed.cloudlab.cm_actions import ActionMethods
+from testbed.cloudlab.cm_nodes import NodeMethods
+from testbed.cloudlab.credentials import Subject
+from testbed.cloudlab.dispatch import Dispatcher
+from testbed.cloudlab.identities import (
+    PROJECT,
+    SA_DOMAIN,
+    Identities,
+    ssh_public_key,
+    user_urn,
+    user_uuid,
+)
+from testbed.cloudlab.revocations import Revocations
+from testbed.cloudlab.sa import Member, SliceAuthority
+from testbed.cloudlab.sites import Site, User
+from testbed.cloudlab.urn import Urn
+
+
+@dataclass(frozen=True)
+class SiteParts:
+    """What belongs to one CM."""
+
+    cm: ComponentManager
+    nodes: NodeMethods
+    revocations: Revocations
+    values: ValuePush | None
+
+
+def make_sa(
+    users: Sequence[User], ssh_key: Path, url: str, identities: Identities, around: Surroundings
+) -> SliceAuthority:
+    """Make the SA: all users are in the project; the first one has the SSH key."""
+    first_key = ssh_public_key(ssh_key)
+    members = [
+        Member(
+            user=user,
+            urn=user_urn(user),
+            uuid=user_uuid(user),
+            subject=Subject(user_urn(user), identities.users[user.uid].certificate_base64),
+            ssh_keys=(first_key,) if index == 0 else (),
+        )
+        for index, user in enumerate(users)
+    ]
+    return SliceAuthority(
+        domain=SA_DOMAIN,
+        projects={PROJECT: frozenset(user.uid for user in users)},
+        members=members,
+        identity=identities.sa,
+        authority=identities.authority,
+        clock=around.clock,
+        mutex=around.mutex,
+        url=url,
+    )
+
+
+def make_site(
+    site: Site, callback_url: str | None, identities: Identities, around: Surroundings
+) -> SiteParts:
+    """Make a CM with all its methods, and what calls the agent in its name."""
+    identity = identities.cms[site.urn]
+    cm = ComponentManager(site, identity, around)
+    background = Background(cm)
+    nodes = NodeMethods(cm, background)
+    ActionMethods(cm, background)
+    if callback_url is None:
+        return SiteParts(cm, nodes, Revocations(cm, nodes, None), None)
+    endpoint = Endpoint(
+        callback_url,
+        site.urn,
+        identity.cert_path,
+        identity.key_path,
+        identities.authority.bundle,
+        around.journal,
+    )
+    return SiteParts(cm, nodes, Revocations(cm, nodes, endpoint), ValuePush(cm, endpoint))
+
+
+def dispatcher_for(
+    part: SliceAuthority | ComponentManager, sa: SliceAuthority, around: Surroundings
+) -> Dispatcher:
+    """Make the dispatcher of the SA or of a CM; the SA knows who has an account."""
+
+    def known_user(name: Urn) -> bool:
+        return name.kind != "user" or name.domain != SA_DOMAIN or str(name) in sa.members
+
+    is_sa = part is sa
+    return Dispatcher(
+        module="sa" if is_sa else "cm",
+        authority=part.urn,
+        methods=part.methods,
+        projects=sa.projects if is_sa else (),
+        known_user=known_user,
+        lock_of=part.lock_of,
+        mutex=around.mutex,
+        clock=around.clock,
+        faults=around.faults,
+        stopping=around.workers.stopping,
+        journal=around.journal,
+    )

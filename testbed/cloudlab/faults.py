@@ -1,0 +1,260 @@
+"""Faults that are switched on by hand: what goes wrong, where, and how often.
+
+The rest of the simulator asks ``Faults.strike`` at the places where something can go wrong; each strike is
+journalled. What a fault looks like to the client is told in protogeni.md §1.4 to §1.6, §3.5 and §3.7.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from threading import Lock
+
+from testbed.cloudlab import dates
+from testbed.cloudlab.answer import Code, FaultError, RaisedError, RefusalError, busy, malformed
+from testbed.cloudlab.control import SteeringError
+from testbed.cloudlab.journal import FaultStruck, Journal
+from testbed.cloudlab.server import Reply
+
+ANYWHERE = "*"
+"""As a place: every method, or every machine."""
+MOST_TIMES = 1_000_000
+LONGEST = 3600.0
+"""Real seconds that a slow reply may take."""
+_OVERLOADED = 503
+_OVERLOADED_TEXTS = (
+    "Server is WAY too busy; please try again later",
+    "CM temporarily offline; please try again later",
+)
+_UNAVAILABLE_PAGE = b"<html><head><title>503 Service Unavailable</title></head><body></body></html>\n"
+_PAGE = b"<html><body><h1>Down for maintenance</h1></body></html>\n"
+_GARBAGE = b"Can't locate object method \xff\x00 via package GeniSlice at GeniCM.pm line 1.\n"
+
+
+class Kind(StrEnum):
+    """What goes wrong."""
+
+    BUSY = "busy"
+    """Code 14, nothing done (§1.6)."""
+    FAULT_503 = "fault503"
+    """XML-RPC fault 503, nothing done; the two texts take turns (§1.5)."""
+    HTTP_503 = "http503"
+    """HTTP status 503, nothing done (§1.5)."""
+    DROP_BEFORE = "drop-before"
+    """The connection is closed without a reply, nothing done."""
+    DROP_AFTER = "drop-after"
+    """The connection is closed without a reply, after the work was done (§3.13)."""
+    SLOW = "slow"
+    """The work is done; the reply comes some real seconds later."""
+    GARBAGE = "garbage"
+    """The work is done; the reply is not XML."""
+    HTML = "html"
+    """HTTP status 200 with a page, nothing done."""
+    EXPIRED_CREDENTIAL = "expired-credential"
+    """Code 1, «expired at», nothing done (§2)."""
+    SERVER_ERROR_LOCKED = "server-error-locked"
+    """Fault -32600, nothing done, and the slice lock is left held until ``unlock`` (§1.5).
+
+    Strikes calls for a slice that is there and whose lock is free.
+    """
+    INSUFFICIENT = "insufficient"
+    """Code 26 with the mapper's words in value, nothing done (§3.3)."""
+    ERROR_ALTHOUGH_ADDED = "addnodes-error-although-added"
+    """Code 2 although the machines are in the manifest; they are not started (§3.7, check 13)."""
+    OTHER_ADVERTISEMENT = "other-advertisement"
+    """The document of a call with the other version and the other filter (§3.2)."""
+    BOOT_NEVER_ENDS = "boot-never-ends"
+    """A machine hangs in BOOTING: it reads changing for ever (§3.5)."""
+    BOOT_FAILS = "boot-fails"
+    """A machine ends in TBFAILED, with a boot log (§3.5)."""
+    RELOAD_FAILS = "reload-fails"
+    """A machine ends in RELOADFAILED, with a boot log (§3.5). Strikes boots that load an image."""
+    VANISHES = "vanishes"
+    """A held machine leaves the manifest without a word to the agent (§6.4)."""
+    UNRESERVED = "unreserved"
+    """A held machine loses its reservation and stays in the manifest.
+
+    SliverStatus and AddNodes answer with code 2 until it is deleted (§3.5, §3.7).
+    """
+
+
+FAILED_EVENTS = {Kind.BOOT_FAILS: "TBFAILED", Kind.RELOAD_FAILS: "RELOADFAILED"}
+STRIKES_AT = {Kind.BOOT_NEVER_ENDS: "BOOTING", Kind.BOOT_FAILS: "BOOTING", Kind.RELOAD_FAILS: "RELOADING"}
+"""Faults of a boot, and the event at which they come out."""
+VANISHING = frozenset({Kind.VANISHES, Kind.UNRESERVED})
+MACHINE_KINDS = VANISHING | STRIKES_AT.keys()
+INSIDE_METHODS = frozenset({Kind.ERROR_ALTHOUGH_ADDED, Kind.OTHER_ADVERTISEMENT})
+"""Those for which the method itself asks."""
+CALL_KINDS = frozenset(Kind) - MACHINE_KINDS - INSIDE_METHODS
+"""Those for which the dispatcher asks, whatever the method."""
+UNDONE = frozenset({Kind.HTTP_503, Kind.HTML, Kind.DROP_BEFORE})
+"""Those that end a call before it comes to the method."""
+_ONLY = {
+    Kind.INSUFFICIENT: frozenset({"CreateSliver", "AddNodes"}),
+    Kind.ERROR_ALTHOUGH_ADDED: frozenset({"AddNodes"}),
+    Kind.OTHER_ADVERTISEMENT: frozenset({"DiscoverResources"}),
+}
+_WITHOUT_LOCK = frozenset({"GetVersion", "DiscoverResources", "GetKeys", "Register"})
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault that is switched on."""
+
+    place: str
+    """What it strikes: a method, or a node_id, or all machines of the CM of this URN; ``*`` for all."""
+    kind: Kind
+    left: int
+    """How often it will still strike."""
+    at: str = ""
+    """URN of the only SA or CM where it strikes; "" for everywhere."""
+    seconds: float = 5.0
+    """Real seconds that a slow reply takes."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What faults can be switched on for."""
+
+    methods: Collection[str]
+    node_ids: Collection[str]
+    authorities: Mapping[str, str]
+    """``sa``, domains of CMs and URNs -> URN."""
+
+
+def checked(place: str, kind: str, times: int, *, at: str, seconds: float, known: Known) -> Fault:
+    """Check what somebody typed; return the fault.
+
+    Raises:
+        SteeringError: no such kind, place or authority, no kind for this place, or numbers out of range.
+    """
+    try:
+        sort = Kind(kind)
+    except ValueError as error:
+        raise SteeringError(f"unknown fault {kind!r}; there are {', '.join(Kind)}") from error
+    if isinstance(times, bool) or not 1 <= times <= MOST_TIMES:
+        raise SteeringError(f"times must be from 1 to {MOST_TIMES}, not {times}")
+    if not (math.isfinite(seconds) and 0 <= seconds <= LONGEST):
+        raise SteeringError(f"seconds must be a number from 0 to {LONGEST:g}, not {seconds}")
+    if at and at not in known.authorities:
+        raise SteeringError(f"there is no authority {at!r}; there are {', '.join(known.authorities)}")
+    if sort in MACHINE_KINDS:
+        place = known.authorities.get(place, place)
+        if place not in {ANYWHERE, *known.node_ids, *known.authorities.values()}:
+            raise SteeringError(f"{kind} strikes machines: {place!r} is neither a node_id nor a CM")
+    else:
+        _check_method(place, sort, known.methods)
+    return Fault(place, sort, times, at=known.authorities[at] if at else "", seconds=seconds)
+
+
+def _check_method(place: str, kind: Kind, methods: Collection[str]) -> None:
+    if place != ANYWHERE and place not in methods:
+        raise SteeringError(f"there is no method {place!r}; there are {', '.join(sorted(methods))}")
+    if kind in _ONLY and place not in _ONLY[kind]:
+        raise SteeringError(f"{kind} is a fault of {' and '.join(sorted(_ONLY[kind]))}, not of {place}")
+    if kind is Kind.SERVER_ERROR_LOCKED and place in _WITHOUT_LOCK:
+        raise SteeringError(f"{place} takes no lock that could be left held")
+
+
+class Faults:
+    """The faults that are switched on. Safe for many threads."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._lock = Lock()
+        self._on: list[Fault] = []
+
+    def add(self, fault: Fault) -> None:
+        """Switch a fault on; those of the same place strike in the order they were added."""
+        with self._lock:
+            self._on.append(fault)
+
+    def clear(self) -> int:
+        """Switch all faults off; return how many there were."""
+        with self._lock:
+            count = len(self._on)
+            self._on.clear()
+        return count
+
+    def all(self) -> tuple[Fault, ...]:
+        """Return the faults that will still strike, oldest first."""
+        with self._lock:
+            return tuple(self._on)
+
+    def strike(self, authority: str, place: str, kinds: Collection[Kind]) -> Fault | None:
+        """Return the oldest fault of these kinds for a place of an authority, and use up one of its times.
+
+        ``left`` of what is returned is the number before this strike. None when nothing goes wrong.
+        """
+        with self._lock:
+            index = next(
+                (
+                    number
+                    for number, fault in enumerate(self._on)
+                    if fault.kind in kinds
+                    and fault.place in {place, authority, ANYWHERE}
+                    and fault.at in {"", authority}
+                ),
+                None,
+            )
+            if index is None:
+                return None
+            fault = self._on[index]
+            left = fault.left - 1
+            if left:
+                self._on[index] = dataclasses.replace(fault, left=left)
+            else:
+                del self._on[index]
+        self._journal.add(
+            FaultStruck(time=time.time(), authority=authority, place=place, fault=str(fault.kind), left=left)
+        )
+        return fault
+
+
+def error_of(fault: Fault, module: str, method: str, now: datetime) -> Exception | None:
+    """Return what a method of ``sa`` or ``cm`` raises in place of its work; None where it does its work."""
+    match fault.kind:
+        case Kind.BUSY:
+            return busy("slice" if module == "sa" or method in _SAY_SLICE else "resource")
+        case Kind.FAULT_503:
+            return FaultError(_OVERLOADED, _OVERLOADED_TEXTS[fault.left % 2])
+        case Kind.EXPIRED_CREDENTIAL:
+            return malformed(f"invalid credential (expired at {dates.zulu(now - timedelta(minutes=1))})")
+        case Kind.SERVER_ERROR_LOCKED:
+            return RaisedError(f"{method} died with the slice lock held")
+        case Kind.INSUFFICIENT:
+            reason = "1 nodes of type pc requested, but only 0 available nodes of type pc found"
+            log = f"mapper: starting\n*** {reason}\nmapper: Not enough nodes\n"
+            return RefusalError(Code.INSUFFICIENT_NODES, log, f"Could not map to resources: {reason}")
+        case _:
+            return None
+
+
+_SAY_SLICE = frozenset({"CreateSliver", "AddNodes", "DeleteNodes", "RenewSlice"})
+
+
+def instead_of_work(kind: Kind) -> Reply | None:
+    """Return the reply of a fault in ``UNDONE``; None to close the connection."""
+    match kind:
+        case Kind.HTTP_503:
+            return Reply(_UNAVAILABLE_PAGE, status=503, content_type="text/html")
+        case Kind.HTML:
+            return Reply(_PAGE, content_type="text/html")
+        case _:
+            return None
+
+
+def instead_of_reply(kind: Kind, reply: Reply | None) -> Reply | None:
+    """Return what is sent in place of the reply to work that was done; None to close the connection."""
+    match kind:
+        case Kind.GARBAGE:
+            return Reply(_GARBAGE)
+        case Kind.DROP_AFTER:
+            return None
+        case _:
+            return reply

@@ -1,0 +1,141 @@
+"""Faults of machines: boots that fail or never end, machines that vanish (protogeni.md §3.5, §3.7, §6.4)."""
+
+from __future__ import annotations
+
+import pytest
+
+from testbed.cloudlab import DEFAULT_SITES
+
+DOMAIN = "cluster.example.net"
+
+
+def entries(status):
+    return {entry["client_id"]: entry for entry in status["details"].values()}
+
+
+def resolved(client):
+    answer = client.cm("Resolve", {"credentials": [client.credential], "urn": client.slice_urn})
+    return answer["value"]["manifest"]
+
+
+def status_when(client, wanted):
+    """Read SliverStatus until ``wanted`` holds for its value."""
+    found = []
+
+    def looked():
+        found.append(client.unlocked("SliverStatus")["value"])
+        return wanted(found[-1])
+
+    client.cloudlab.journal.wait_for(looked, timeout=10)
+    return found[-1]
+
+
+def settled(status):
+    return all(entry["status"] in {"ready", "failed"} for entry in status["details"].values())
+
+
+@pytest.mark.parametrize(("kind", "event"), [("boot-fails", "TBFAILED"), ("reload-fails", "RELOADFAILED")])
+def test_so_many_boots_of_a_cm_fail_and_the_next_works(cloudlab, ada, rspec, kind, event):
+    """§3.5: failed, with the boot log in error; the aggregate is failed."""
+    cloudlab.fault(DOMAIN, kind, times=2)
+    ada.register().create(rspec("a", "b", "c"))
+    status = status_when(ada, settled)
+    nodes = entries(status)
+    assert [nodes[name]["rawstate"] for name in "abc"] == [event, event, "ISUP"]
+    assert event in nodes["a"]["error"]
+    assert (nodes["c"]["error"], status["status"]) == ("", "failed")
+    assert [(s.place, s.left) for s in cloudlab.journal.faults(fault=kind)] == [("pc100", 1), ("pc101", 0)]
+    cloudlab.journal.wait_for(lambda: ada.unlocked("RestartSliver")["code"] == 0, timeout=10)
+    ada.ready()
+
+
+def test_a_failed_reload_waits_for_a_boot_that_loads_an_image(cloudlab, ada):
+    """§3.5, §3.11: a restart loads none."""
+    ada.register().create()
+    ada.ready()
+    cloudlab.fault("pc100", "reload-fails")
+    cloudlab.journal.wait_for(lambda: ada.unlocked("RestartSliver")["code"] == 0, timeout=10)
+    ada.ready()
+    assert len(cloudlab.faults()) == 1
+    cloudlab.journal.wait_for(lambda: ada.unlocked("ReloadSliver")["code"] == 0, timeout=10)
+    status_when(ada, lambda status: status["status"] == "failed")
+    assert cloudlab.faults() == ()
+
+
+def test_a_boot_that_never_ends_reads_changing_until_the_machine_is_deleted(cloudlab, ada, rspec):
+    """§3.5, §3.8: it is not failed; deleting does not need it to be booted."""
+    cloudlab.fault("pc101", "boot-never-ends")
+    ada.register().create(rspec("a", "b"))
+
+    def hangs(status):
+        nodes = entries(status)
+        return (nodes["a"]["status"], nodes["b"]["rawstate"]) == ("ready", "BOOTING")
+
+    status = status_when(ada, hangs)
+    assert (entries(status)["b"]["status"], status["status"], status["state"]) == (
+        "changing",
+        "mixed",
+        "started",
+    )
+    assert ada.call("RestartSliver")["output"] == "start/restart in progress; try again later"
+    ada.ok("DeleteNodes", nodes=["b"])
+    ada.ready()
+    (struck,) = cloudlab.journal.faults("pc101")
+    assert (struck.fault, struck.left) == ("boot-never-ends", 0)
+
+
+def test_a_machine_vanishes_from_the_manifest_without_a_word(start, foreign, rspec):
+    """§6.4: no callback; the manifest is the authority."""
+    bed = start(sites=DEFAULT_SITES[:1], callback_url="https://127.0.0.1:9/")
+    ada = foreign(bed).register()
+    ada.create(rspec("a", "b"))
+    ada.ready()
+    bed.fault("pc100", "vanishes")
+    bed.journal.wait_for(lambda: 'client_id="a"' not in resolved(ada), timeout=10)
+    assert [entry.cause for entry in bed.journal.held("pc100")] == ["vanishes"]
+    assert list(entries(ada.unlocked("SliverStatus")["value"])) == ["b"]
+    assert ada.unlocked("DeleteNodes", nodes=["a"])["output"] == "No such node a in the topology!"
+    assert not bed.journal.callbacks("NotifyDeletePending") + bed.journal.callbacks("NotifyDeleteComplete")
+    assert not bed.machines()[0].available
+
+
+def test_a_vanishing_waits_for_a_machine_that_is_held(cloudlab, ada, rspec):
+    cloudlab.fault(DOMAIN, "vanishes", times=2)
+    assert len(cloudlab.faults()) == 1
+    ada.register().create(rspec("a", "b", "c"))
+    cloudlab.journal.wait_for(lambda: cloudlab.faults() == (), timeout=10)
+    assert [m.client_id for m in cloudlab.machines() if m.slice_urn] == ["c"]
+    assert [s.left for s in cloudlab.journal.faults(fault="vanishes")] == [1, 0]
+
+
+def test_a_machine_that_is_not_reserved_any_more_spoils_the_slice_until_it_is_deleted(cloudlab, ada, rspec):
+    """§3.5, §3.7, §3.11: SliverStatus, AddNodes and actions answer with 2; §3.8: DeleteNodes heals it."""
+    ada.register().create(rspec("a", "b"))
+    ada.ready()
+    ada.unlocked("GetSliver")
+    cloudlab.fault("pc100", "unreserved")
+    cloudlab.journal.wait_for(lambda: cloudlab.faults() == (), timeout=10)
+    assert 'client_id="a"' in resolved(ada)
+    answer = ada.unlocked("SliverStatus")
+    assert (answer["code"], answer["output"]) == (2, "Error")
+    answer = ada.unlocked("AddNodes", nodes={"c": {}})
+    assert (answer["code"], "node+pc100 (pc100) is not available" in answer["output"]) == (2, True)
+    assert 'client_id="c"' not in resolved(ada)
+    answer = ada.unlocked("RestartSliver")
+    assert (answer["code"], answer["value"], answer["output"]) == (2, "Could not restart sliver", "Error")
+    manifest = ada.unlocked("DeleteNodes", nodes=["a"])["value"]
+    assert 'client_id="a"' not in manifest
+    assert [entry.cause for entry in cloudlab.journal.held("pc100")] == ["unreserved"]
+    assert ada.unlocked("AddNodes", nodes={"c": {}})["code"] == 0
+    assert set(entries(ada.ready())) == {"b", "c"}
+
+
+def test_the_whole_slice_can_be_deleted_with_a_machine_that_is_not_reserved(cloudlab, ada, rspec):
+    """§3.9: whoever has the machine now keeps it."""
+    ada.register().create(rspec("a", "b"))
+    ada.ready()
+    cloudlab.fault("pc100", "unreserved")
+    assert ada.unlocked("DeleteSlice", cancel=1)["code"] == 0
+    cloudlab.journal.wait_for(lambda: not [m for m in cloudlab.machines() if m.slice_urn], timeout=10)
+    causes = {entry.node_id: entry.cause for entry in cloudlab.journal.held()}
+    assert causes == {"pc100": "unreserved", "pc101": "DeleteSlice"}
