@@ -131,7 +131,12 @@ class Daemon:
         manager = SlurmElasticSliceManager(
             server,
             ManagerConfig(
-                clock=clock, intents=ledger, events=events, lease=settings.lease, cycle=settings.cycle
+                clock=clock,
+                intents=ledger,
+                revocations=ledger,
+                events=events,
+                lease=settings.lease,
+                cycle=settings.cycle,
             ),
             backend=CliBackend(settings.slurm, clock),
             shell=SshShell(settings.ssh),

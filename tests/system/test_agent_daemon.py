@@ -191,13 +191,15 @@ def drained_by_revocation(bed: TestBed, node: str) -> Callable[[], bool]:
     return lambda: "revoked by Cloudlab" in bed.slurm.run("sinfo", "-h", "-n", node, "-o", "%E")
 
 
-def test_a_killed_agent_without_its_ledger_goes_on_with_the_original_deadline(agent, bed: TestBed) -> None:
+def test_a_killed_agent_without_its_ledger_goes_on_with_the_deadline_in_slurms_reason(
+    agent, bed: TestBed
+) -> None:
     agent.start()
     node, job = agent.borrow()
-    bed.cloudlab.revoke(node, 60)
+    bed.cloudlab.revoke(node, 45)
     wait_for("the drain", drained_by_revocation(bed, node), timeout=20)
     reason = bed.slurm.run("sinfo", "-h", "-n", node, "-o", "%E")
-    bed.cloudlab.withdraw(node)  # from now on, only Slurm's reason tells the deadline
+    bed.cloudlab.withdraw(node)  # from now on Cloudlab says nothing more of it
     agent.stop(signal.SIGKILL)
     for part in agent.ledger.parent.glob("ledger.db*"):
         part.unlink()
@@ -205,6 +207,18 @@ def test_a_killed_agent_without_its_ledger_goes_on_with_the_original_deadline(ag
     agent.wait_for_log("found as an earlier run left it")
     assert bed.slurm.run("sinfo", "-h", "-n", node, "-o", "%E") == reason
     bed.slurm.wait_for_job(job, "PENDING", timeout=60)  # requeued ahead of that deadline
+
+
+def test_a_killed_agent_goes_on_with_the_deadline_in_its_ledger(agent, bed: TestBed) -> None:
+    agent.start()
+    node, job = agent.borrow()
+    bed.cloudlab.revoke(node, 45)
+    wait_for("the drain", drained_by_revocation(bed, node), timeout=20)
+    bed.cloudlab.withdraw(node)
+    agent.stop(signal.SIGKILL)
+    bed.slurm.run("scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=mine")
+    agent.start()
+    bed.slurm.wait_for_job(job, "PENDING", timeout=60)
 
 
 def test_a_revocation_that_is_not_carried_out_gives_the_machine_back_to_slurm(agent, bed: TestBed) -> None:
