@@ -53,6 +53,16 @@ class ResumeRequest(BaseModel):
     nodes: list[str] = Field(min_length=1, max_length=10_000)
 
 
+class TeardownRequest(BaseModel):
+    """Body of ``POST /v1/teardown``."""
+
+    model_config = ConfigDict(extra="forbid")
+    slice: str = Field(min_length=1, max_length=200)
+    """Name of the slice that is meant: nobody tears another one down by a wrong socket."""
+    deadline: Duration | None = Field(None, ge=0, le=30 * 86400)
+    """Seconds from now until what still runs is requeued; None lets every job run to its end."""
+
+
 class Operations(Protocol):
     """What administrators can see and do; each method answers from memory or a local file."""
 
@@ -70,6 +80,15 @@ class Operations(Protocol):
 
     def resume(self, names: Iterable[str], who: str) -> list[str]:
         """Give machines back to the scheduler; return the node names. Raises ``AgentError``, nothing done."""
+
+    def pause(self, who: str) -> str:
+        """Ask for no machine from now on; return what is in force, in words."""
+
+    def unpause(self, who: str) -> str:
+        """Allow growth again. Raises ``AgentError`` where nothing holds it up."""
+
+    def teardown(self, slice_name: str, who: str, deadline: float | None) -> str:
+        """Stop growth, empty every machine and give it back. Raises ``AgentError``, nothing done."""
 
 
 class _Refusal(Exception):  # noqa: N818 - an HTTP status, not an error of ours
@@ -157,6 +176,14 @@ class AdminServer:
                 who = self._operator(environ)
                 names = ResumeRequest.model_validate_json(_body(environ)).nodes
                 return {"nodes": self._operations.resume(names, who)}
+            case ("POST", "/v1/pause"):
+                return {"growth": self._operations.pause(self._operator(environ))}
+            case ("POST", "/v1/unpause"):
+                return {"growth": self._operations.unpause(self._operator(environ))}
+            case ("POST", "/v1/teardown"):
+                who = self._operator(environ)
+                order = TeardownRequest.model_validate_json(_body(environ))
+                return {"growth": self._operations.teardown(order.slice, who, order.deadline)}
             case _:
                 raise _Refusal("404 Not Found", f"no such call: {route[0]} {route[1]}")
 

@@ -104,15 +104,7 @@ def drain(
     socket: Socket = DEFAULT_SOCKET,
 ) -> None:
     """Empty machines and keep them: running jobs end, no new ones start."""
-    seconds: object = None
-    if deadline:
-        from agent.core.settings import parse_duration
-
-        try:
-            seconds = parse_duration(deadline)
-        except ValueError as error:
-            raise AgentError(f"--deadline: {error}") from None
-    body = {"nodes": nodes, "reason": reason, "deadline": seconds}
+    body = {"nodes": nodes, "reason": reason, "deadline": _seconds(deadline)}
     print(f"draining: {' '.join(call(socket, 'POST', '/v1/drain', body)['nodes'])}")
 
 
@@ -120,6 +112,40 @@ def drain(
 def resume(nodes: Nodes, socket: Socket = DEFAULT_SOCKET) -> None:
     """Give machines back to the scheduler that `esagent drain` took from it."""
     print(f"resumed: {' '.join(call(socket, 'POST', '/v1/resume', {'nodes': nodes})['nodes'])}")
+
+
+@app.command()
+def pause(socket: Socket = DEFAULT_SOCKET) -> None:
+    """Ask Cloudlab for no machine until `esagent unpause`, also over a restart; all else goes on."""
+    print(call(socket, "POST", "/v1/pause")["growth"])
+
+
+@app.command()
+def unpause(socket: Socket = DEFAULT_SOCKET) -> None:
+    """Allow growth again after `esagent pause`, `esagent teardown` or a stop by the protective brake."""
+    print(call(socket, "POST", "/v1/unpause")["growth"])
+
+
+@app.command()
+def teardown(
+    deadline: Annotated[
+        str, typer.Option("--deadline", help="Requeue what still runs after this time; else jobs run on.")
+    ] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    socket: Socket = DEFAULT_SOCKET,
+) -> None:
+    """Empty every machine and give it back to Cloudlab; the agent stays up and asks for none.
+
+    Growth stays stopped, also over a restart, until `esagent unpause`.
+    """
+    seconds = _seconds(deadline)
+    status = call(socket, "GET", "/v1/status")
+    name = str(status["slice"]).rpartition("+")[2]
+    if not yes:
+        print(f"This empties all {status['machines']} machines of {status['slice']} and gives them back.")
+        if typer.prompt("Type the slice's name to go on") != name:
+            raise AgentError("that is not its name; nothing was done")
+    print(call(socket, "POST", "/v1/teardown", {"slice": name, "deadline": seconds})["growth"])
 
 
 @app.command()
@@ -153,6 +179,17 @@ def config_example() -> None:
     from agent.config import example
 
     print(example(), end="")
+
+
+def _seconds(deadline: str) -> object:
+    if not deadline:
+        return None
+    from agent.core.settings import parse_duration
+
+    try:
+        return parse_duration(deadline)
+    except ValueError as error:
+        raise AgentError(f"--deadline: {error}") from None
 
 
 def _print_json(answer: object) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
@@ -19,9 +19,10 @@ from agent.cloudlab.callback import CallbackSettings
 from agent.cloudlab.server import CloudlabSettings
 from agent.core.errors import ConfigError
 from agent.core.policy import LeaseSettings
-from agent.core.settings import Section, format_duration, parse_duration
+from agent.core.settings import Duration, Section, format_duration, parse_duration
 from agent.ledger import LedgerSettings
 from agent.log import LogSettings
+from agent.mail import MailSettings
 from agent.metrics import MetricsSettings
 from agent.slurm.backends.cli import SlurmSettings
 from agent.slurm.demand import DemandSettings
@@ -45,6 +46,26 @@ class RequestSettings(Section):
     node_prefix: str = Field(
         "node", pattern=r"^[A-Za-z][-A-Za-z0-9]{0,20}$", description="first part of a client_id: node-1"
     )
+    rspec_file: str = Field(
+        "", description="file with a request RSpec that takes the place of the built-in request; empty: none"
+    )
+    profile_script: str = Field(
+        "", description="profile script (geni-lib) that prints such a request when it is run; empty: none"
+    )
+    profile_python: str = Field(
+        "python3", min_length=1, description="Python interpreter that runs profile_script, with its libraries"
+    )
+    profile_timeout: Duration = Field(
+        60.0, gt=0, le=3600, description="how long profile_script may run when the daemon starts"
+    )
+
+    @model_validator(mode="after")
+    def _one_request(self) -> RequestSettings:
+        if self.rspec_file and self.profile_script:
+            raise ValueError("rspec_file and profile_script: only one of them is expected")
+        if (self.rspec_file or self.profile_script) and (self.image or self.tarballs or self.startup_command):
+            raise ValueError("image, tarballs and startup_command come from rspec_file or profile_script")
+        return self
 
 
 class Settings(BaseModel):
@@ -66,6 +87,7 @@ class Settings(BaseModel):
     )
     cycle: SlurmCycleSettings = Field(SlurmCycleSettings(), description="How often each step is done.")
     admin: AdminSettings = Field(AdminSettings(), description="The local API that the esagent command uses.")
+    mail: MailSettings = Field(MailSettings(), description="Mail to a person when something notable happens.")
     metrics: MetricsSettings = Field(MetricsSettings(), description="Figures for Prometheus.")
     ledger: LedgerSettings = Field(LedgerSettings(), description="What survives a restart.")
     log: LogSettings = Field(LogSettings(), description="The log on stderr.")

@@ -20,11 +20,14 @@ from agent.cloudlab.callback import CallbackServer
 from agent.cloudlab.server import connect
 from agent.config import Settings
 from agent.core.errors import ConfigError
+from agent.core.expiry import ExpiryWarning
 from agent.core.helper import SimpleElasticSliceHelper
 from agent.core.manager import ManagerConfig
 from agent.core.model import Event
-from agent.core.ports import SystemClock
+from agent.core.ports import SliceServer, SystemClock
+from agent.core.profile import DocumentHelper, read_rspec, run_profile
 from agent.ledger import Ledger
+from agent.mail import Mailer
 from agent.metrics import Metrics
 from agent.slurm.administration import Administration
 from agent.slurm.backends.cli import CliBackend
@@ -63,6 +66,7 @@ class Daemon:
         self._wake = threading.Event()
         self._stopping = False
         self._reloading = False
+        self._expiry: ExpiryWarning
 
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT; return the exit status.
@@ -113,6 +117,8 @@ class Daemon:
             if manager.fatal:
                 logger.error("the agent ends", reason=manager.fatal)
                 return 1
+            if warning := self._expiry.look(manager.clock.now()):
+                manager.tell("certificate", "", warning)
             if manager.drainer.seconds_since_look() < STUCK_AFTER:
                 notifier.notify("WATCHDOG=1")
         logger.info("the agent ends: it was asked to")
@@ -128,6 +134,8 @@ class Daemon:
         server = connect(settings.cloudlab, clock=clock, observe=metrics.request)
         for warning in server.identity.warnings:
             logger.warning(warning)
+        self._expiry = ExpiryWarning(server.identity.expires)
+        helper = helper_of(settings, server)
         manager = SlurmElasticSliceManager(
             server,
             ManagerConfig(
@@ -135,6 +143,7 @@ class Daemon:
                 intents=ledger,
                 revocations=ledger,
                 events=events,
+                mail=self._start_mailer(server.email),
                 lease=settings.lease,
                 cycle=settings.cycle,
             ),
@@ -145,18 +154,9 @@ class Daemon:
             manage_intervals=settings.cycle.intervals(),
             retry_interval=settings.cycle.retry_interval,
             percent_available_minimum=settings.request.percent_available_minimum,
-            nodetype=settings.request.nodetype or None,
+            nodetype=settings.request.nodetype or helper.request_type,
         )
-        manager.set_helper(
-            SimpleElasticSliceHelper(
-                server=server,
-                image_urn=settings.request.image or None,
-                nodetype=settings.request.nodetype or None,
-                tarballs=list(settings.request.tarballs),
-                startup_command=settings.request.startup_command or None,
-                node_prefix=settings.request.node_prefix,
-            )
-        )
+        manager.set_helper(helper)
         metrics.watch(manager.view, server.identity.expires)
         admin = AdminServer(settings.admin, Administration(manager, ledger))
         callback = CallbackServer(manager, settings.callback, observe=metrics.callback)
@@ -171,6 +171,19 @@ class Daemon:
         self._on_stop(manager.stop)
         self._on_stop(server.close)
         return manager
+
+    def _start_mailer(self, address: str) -> Mailer | None:
+        """Begin to send mail, where a mail server is named; ``address`` is the one in the certificate."""
+        settings = self._settings.mail
+        if not settings.host:
+            return None
+        recipient = settings.recipient or address
+        if not recipient:
+            raise ConfigError("[mail] recipient: an address is expected: the user's certificate has none")
+        mailer = Mailer(settings, recipient)
+        mailer.start()
+        self._on_stop(lambda: mailer.stop(STOP_TIME / 2))
+        return mailer
 
     def _on_stop(self, call: Callable[[], object]) -> None:
         self._parts.callback(call)
@@ -191,6 +204,31 @@ class Daemon:
             changed=sorted(changed & RELOADABLE),
             need_a_restart=sorted(changed - RELOADABLE),
         )
+
+
+def helper_of(settings: Settings, server: SliceServer) -> SimpleElasticSliceHelper:
+    """Make the helper that the section [request] describes.
+
+    Raises:
+        ConfigError: the request's file or script, or a value of the section, is not fit for it.
+    """
+    request = settings.request
+    if request.profile_script:
+        python, limit = request.profile_python, request.profile_timeout
+        script = Path(request.profile_script)
+        text = run_profile(script, python=python, timeout=limit)
+        return DocumentHelper(text, str(script), server, node_prefix=request.node_prefix)
+    if request.rspec_file:
+        file = Path(request.rspec_file)
+        return DocumentHelper(read_rspec(file), str(file), server, node_prefix=request.node_prefix)
+    return SimpleElasticSliceHelper(
+        server=server,
+        image_urn=request.image or None,
+        nodetype=request.nodetype or None,
+        tarballs=list(request.tarballs),
+        startup_command=request.startup_command or None,
+        node_prefix=request.node_prefix,
+    )
 
 
 def policy_of(settings: Settings) -> SlurmPolicy:

@@ -50,6 +50,11 @@ class _ViewCollector(Collector):
         yield GaugeMetricFamily(
             "esagent_nodes_wanted", "Machines that the queue wants and we do not hold yet.", view.wanted
         )
+        yield GaugeMetricFamily(
+            "esagent_growth_stopped",
+            "1 while no machines are asked for, since new ones failed one after the other.",
+            int(bool(view.growth_stopped)),
+        )
         value = GaugeMetricFamily(
             "esagent_node_resource_value", "How much Cloudlab wants a machine, 0 to 1.", labels=["node"]
         )

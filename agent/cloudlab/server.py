@@ -20,6 +20,7 @@ from agent.cloudlab.urn import Urn, check_project, check_slice_name, check_urn
 from agent.core.errors import (
     AlreadyExistsError,
     BadArgumentsError,
+    BusyError,
     CloudlabError,
     ConfigError,
     LostReplyError,
@@ -291,14 +292,11 @@ class ProtoGeniServer:
         """
         manager = self._manager(cm)
         with self._locks[cm]:
-            try:
-                self._credentials.with_slice(manager.delete_slice)
-            except NotFoundError as error:
-                log.info("nothing to delete", cm=cm, error=str(error))
-            except LostReplyError as error:
-                log.info("sliver looked up after DeleteSlice", cm=cm, error=str(error))
+            begun = self._begin_delete(manager, asked_before=False)
             end = self._clock.monotonic() + self._delete_timeout
             while self.find_sliver(cm) is not None:
+                if not begun:
+                    begun = self._begin_delete(manager, asked_before=True)
                 if self._clock.monotonic() >= end:
                     raise CloudlabError(
                         f"the sliver is still there after {self._delete_timeout:g} s",
@@ -306,6 +304,24 @@ class ProtoGeniServer:
                         authority=cm,
                     )
                 self._transport.pause(self._delete_poll)
+
+    def _begin_delete(self, manager: ComponentManager, *, asked_before: bool) -> bool:
+        """Ask for the end of a sliver; False where it is not known whether that began.
+
+        A repeat is harmless: it finds nothing, or is told busy while the first one works.
+        """
+        try:
+            self._credentials.with_slice(manager.delete_slice)
+        except NotFoundError as error:
+            log.info("nothing to delete", cm=manager.urn, error=str(error))
+        except LostReplyError as error:
+            log.info("sliver looked up after DeleteSlice", cm=manager.urn, error=str(error))
+            return False
+        except BusyError:
+            if not asked_before:
+                raise
+            return False
+        return True
 
     def sliver_status(self, cm: str) -> SliverStatus | None:
         """Return the state of each machine; None when this CM holds nothing for us.

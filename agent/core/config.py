@@ -78,6 +78,20 @@ class CycleSettings(Section):
     type_backoff_limit: Duration = Field(
         default=14400.0, gt=0, description="the longest that a type is left alone"
     )
+    growth_stop_after: int = Field(
+        default=3,
+        ge=1,
+        le=1000,
+        description="new machines in a row that fail to boot or join before no more are asked for",
+    )
+    growth_probe_after: Duration = Field(
+        default=600.0,
+        gt=0,
+        description="how long growth is stopped before one machine is asked for as a probe; doubles",
+    )
+    growth_probe_limit: Duration = Field(
+        default=14400.0, gt=0, description="the longest wait for the next probe"
+    )
     delete_commands_timeout: Duration = Field(
         default=300.0, gt=0, description="time limit of the commands that clean a revoked machine up"
     )
@@ -147,6 +161,18 @@ class LoggedEvents:
         log.info(event.message, kind=event.kind, subject=event.subject)
 
 
+class AllEvents:
+    """Hands each event to several sinks."""
+
+    def __init__(self, *sinks: EventSink) -> None:
+        self._sinks = sinks
+
+    def record(self, event: Event) -> None:
+        """Hand one event on."""
+        for sink in self._sinks:
+            sink.record(event)
+
+
 @dataclass(frozen=True)
 class ManagerConfig:
     """Everything that a manager is given; the defaults make one that remembers nothing over a restart."""
@@ -155,5 +181,7 @@ class ManagerConfig:
     intents: IntentStore = field(default_factory=MemoryIntents)
     revocations: RevocationStore = field(default_factory=MemoryRevocations)
     events: EventSink = field(default_factory=LoggedEvents)
+    mail: EventSink | None = None
+    """Told of every event by a manager with ``email``; it picks what is notable. None sends no mail."""
     lease: LeaseSettings = field(default_factory=LeaseSettings)
     cycle: CycleSettings = field(default_factory=CycleSettings)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Any, Protocol
 
+from agent.core.brake import GrowthBrake
 from agent.core.errors import AlreadyExistsError, BadArgumentsError, ConfigError, InsufficientNodesError
 from agent.core.helper import ADDED_CLIENT_ID, AddArgs
 from agent.core.model import AdvertisedNode, IntentKind, ResourceValue
@@ -50,10 +52,13 @@ class Growth:
     other's intents, and the thresholds hold.
     """
 
-    def __init__(self, asker: Asker, slivers: Slivers, placement: Placement, clock: Clock) -> None:
+    def __init__(
+        self, asker: Asker, slivers: Slivers, placement: Placement, brake: GrowthBrake, clock: Clock
+    ) -> None:
         self._asker = asker
         self._slivers = slivers
         self._placement = placement
+        self._brake = brake
         self._clock = clock
         self._deciding = threading.Lock()
 
@@ -68,7 +73,8 @@ class Growth:
             if self._slivers.intents.in_flight(IntentKind.ADD, cm):
                 self._asker.note(f"no new sliver at {cm}: an earlier request may still take effect")
                 return
-            if self._is_paused(cm) or not wanted(cm):
+            if self._is_paused(cm) or self._brake.allowance() == 0 or not wanted(cm):
+                self._note_brake()
                 return
             self._reserve_names()
             rspec = self._asker.create_rspec()
@@ -76,6 +82,8 @@ class Growth:
             if not names:
                 raise ConfigError(f"the helper's request asks for no machine at {cm}")
             asked = self._slivers.intents.declare(IntentKind.ADD, cm, names)
+            # No request is smaller than the helper's: with a stopped growth all of it is the probe.
+            self._brake.asked(len(names))
         self._asker.tell("create", cm, f"asks for a sliver with {', '.join(names)}")
         try:
             self._slivers.create(cm, rspec, asked)
@@ -95,10 +103,15 @@ class Growth:
         if self._is_paused(cm):
             return
         with self._deciding:
-            args = self._arguments(cm, self._asker.should_add_nodes(count, cm))
+            most = self._brake.allowance()
+            if most is not None and most < max(count, 1):
+                self._note_brake()
+                return
+            args = self._arguments(cm, self._asker.should_add_nodes(count, cm), most)
             if not args:
                 return
             asked = self._slivers.intents.declare(IntentKind.ADD, cm, args)
+            self._brake.asked(len(args))
         self._asker.tell("add", cm, f"asks for {len(args)} more: {', '.join(args)}")
         try:
             self._slivers.add(cm, args, asked)
@@ -111,16 +124,16 @@ class Growth:
         else:
             self._placement.worked(cm, "")
 
-    def _arguments(self, cm: str, wanted: int | AddArgs | None) -> AddArgs:
+    def _arguments(self, cm: str, wanted: int | AddArgs | None, most: int | None) -> AddArgs:
         if not wanted:
             return {}
         self._reserve_names()
         if isinstance(wanted, Mapping):
-            args = dict(wanted)
+            args = dict(islice(wanted.items(), most))
         elif wanted < 0:
             raise ConfigError(f"should_add_nodes: 0 or more is expected, not {wanted}")
         else:
-            args = self._asker.get_add_args(int(wanted))
+            args = self._asker.get_add_args(int(wanted) if most is None else min(int(wanted), most))
         in_use = {name.lower() for name in self._slivers.names(cm)}
         for name in args:
             if not ADDED_CLIENT_ID.fullmatch(name):
@@ -142,6 +155,10 @@ class Growth:
             return False
         self._asker.note(f"nothing is asked of {cm} until {pause.until:%H:%M:%SZ}: {pause.reason}")
         return True
+
+    def _note_brake(self) -> None:
+        if words := self._brake.words():
+            self._asker.note(words)
 
     def _pause(self, cm: str, reason: str) -> None:
         pause = self._placement.pause(cm, "", self._clock.now(), reason)

@@ -6,8 +6,15 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from agent.core.errors import AgentError, AlreadyExistsError, LostReplyError, MalformedReplyError
-from agent.core.policy import LeaseSettings, renewal_target, seconds_to_renewal
+from agent.core.errors import (
+    AgentError,
+    AlreadyExistsError,
+    LostReplyError,
+    MalformedReplyError,
+    RefusedError,
+)
+from agent.core.model import SliverNode
+from agent.core.policy import LeaseSettings, blocking_machine, renewal_target, seconds_to_renewal
 from agent.core.ports import Clock, SliceServer
 from agent.core.slivers import Slivers
 
@@ -15,14 +22,17 @@ LOCK_WAIT = 5.0
 """Seconds that renewal waits for another call at a CM before it turns to the next CM."""
 
 
-class Teller(Protocol):
-    """Where decisions are told."""
+class Owner(Protocol):
+    """What the manager gives: where decisions are told, and who gives a machine back."""
 
     def tell(self, kind: str, subject: str, message: str, **data: object) -> None:
         """Record an event."""
 
     def note(self, text: str) -> None:
         """Add to what this step decided."""
+
+    def handle_blocking_node(self, node: SliverNode) -> None:
+        """Have a machine emptied and given back, since the lease is not renewed while we hold it."""
 
 
 class Lease:
@@ -33,10 +43,11 @@ class Lease:
         clock: time.
         slivers: what the CMs hold.
         settings: asked each time, so that a reload takes effect.
-        teller: where decisions are told.
+        owner: the manager.
 
     Attributes:
         slice_expires: until when the slice lasts at the SA; None while unknown.
+        blocked: CM -> node_id of the machine that its last refused renewal named.
     """
 
     def __init__(
@@ -45,14 +56,15 @@ class Lease:
         clock: Clock,
         slivers: Slivers,
         settings: Callable[[], LeaseSettings],
-        teller: Teller,
+        owner: Owner,
     ) -> None:
         self._server = server
         self._clock = clock
         self._slivers = slivers
         self._settings = settings
-        self._teller = teller
+        self._owner = owner
         self.slice_expires: datetime | None = None
+        self.blocked: dict[str, str] = {}
 
     def ensure_slice(self) -> None:
         """Read until when the slice lasts; create it where there is none."""
@@ -73,47 +85,64 @@ class Lease:
                 raise
             expires = seen
         self.slice_expires = expires
-        self._teller.tell("slice", self._server.slice_urn, f"the slice lasts until {_when(expires)}")
+        self._owner.tell("slice", self._server.slice_urn, f"the slice lasts until {_when(expires)}")
 
-    def renew(self) -> float:
+    def renew(self) -> None:
         """Renew what has too little left, a CM up to what the SA granted.
-
-        Returns:
-            Seconds until the next renewal.
 
         Raises:
             AgentError: the first fault; everything else was tried all the same.
         """
         if self.slice_expires is None:
-            self._teller.note("no renewal: until when the slice lasts is not known")
-            return self._settings().renew_when_left
+            self._owner.note("no renewal: until when the slice lasts is not known")
+            return
         errors: list[AgentError] = []
         try:
             self._renew_slice(self.slice_expires)
         except AgentError as error:
-            self._teller.tell("lease", self._server.slice_urn, f"the slice was not renewed: {error}")
+            self._owner.tell("lease", self._server.slice_urn, f"the slice was not renewed: {error}")
             errors.append(error)
         for cm in self._slivers.held_at():
             try:
                 with self._slivers.at(cm, LOCK_WAIT):
                     self._renew_sliver(cm, self.slice_expires)
             except AgentError as error:
-                self._teller.tell("lease", cm, f"the sliver was not renewed: {error}")
+                self._sliver_refused(cm, error)
                 errors.append(error)
         if errors:
             raise errors[0]
-        return seconds_to_renewal(
-            [self.slice_expires, *self._slivers.expires.values()], self._clock.now(), self._settings()
-        )
+
+    def next_try(self) -> float:
+        """Return the seconds until the next renewal, by what is left; never more than the lease may have."""
+        expiries = [e for e in (self.slice_expires, *self._slivers.expires.values()) if e is not None]
+        wait = seconds_to_renewal(expiries, self._clock.now(), self._settings())
+        return min(wait, self._settings().renew_when_left)
+
+    def _sliver_refused(self, cm: str, error: AgentError) -> None:
+        node_id = blocking_machine(str(error)) if isinstance(error, RefusedError) else None
+        if node_id is None:
+            self._owner.tell("lease", cm, f"the sliver was not renewed: {error}")
+            return
+        known, self.blocked[cm] = self.blocked.get(cm), node_id
+        node = self._slivers.find(cm, node_id)
+        drop = self._settings().drop_blocking and node is not None
+        follows = "it is emptied and given back" if drop else "give it back to renew the others"
+        message = f"the sliver is not renewed, since {node_id} is promised to others; {follows}: {error}"
+        if known == node_id:
+            self._owner.note(message)
+        else:
+            self._owner.tell("blocked", node_id, message, cm=cm)
+        if drop and node is not None:
+            self._owner.handle_blocking_node(node)
 
     def _renew_slice(self, expires: datetime) -> None:
         until = renewal_target(expires, self._clock.now(), self._settings())
         if until is None:
-            self._teller.note(f"the slice lasts until {_when(expires)}, which is enough")
+            self._owner.note(f"the slice lasts until {_when(expires)}, which is enough")
             return
         granted = self._server.renew_slice(until)
         self.slice_expires = granted
-        self._teller.tell("renew", self._server.slice_urn, f"the slice lasts until {_when(granted)}")
+        self._owner.tell("renew", self._server.slice_urn, f"the slice lasts until {_when(granted)}")
 
     def _renew_sliver(self, cm: str, slice_expires: datetime) -> None:
         expires = self._slivers.expires.get(cm)
@@ -123,11 +152,12 @@ class Lease:
         # A CM refuses what is later than the slice's own end.
         until = min(until, slice_expires)
         if expires is not None and until <= expires:
-            self._teller.note(f"the sliver at {cm} lasts as long as the slice")
+            self._owner.note(f"the sliver at {cm} lasts as long as the slice")
             return
         granted = self._server.renew_sliver(cm, until)
+        self.blocked.pop(cm, None)
         self._slivers.expires[cm] = granted
-        self._teller.tell("renew", cm, f"the sliver lasts until {_when(granted)}")
+        self._owner.tell("renew", cm, f"the sliver lasts until {_when(granted)}")
 
 
 def _when(time: datetime) -> str:

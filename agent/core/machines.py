@@ -20,6 +20,8 @@ class Machine:
     fate: str = ""
     """``ready`` or ``failed`` once that is settled; it is settled once."""
     reason: str = ""
+    proven: bool = False
+    """It was of use once: a later fault of it says nothing about new machines."""
     missing: int = 0
     """Manifests in a row that lacked it."""
 
@@ -116,6 +118,14 @@ class MachineBook:
                 return machine
         return None
 
+    def prove(self, node: SliverNode) -> bool:
+        """Mark a machine as of use; False where it was before, or is unknown."""
+        machine = self._machines.get(node.cm, {}).get(_key(node))
+        if machine is None or machine.proven:
+            return False
+        machine.proven = True
+        return True
+
     def held(self, cm: str | None = None) -> tuple[SliverNode, ...]:
         """Return the machines in the last manifests, of one CM or of all."""
         slivers = self.slivers.values() if cm is None else [self.slivers.get(cm)]
@@ -125,6 +135,12 @@ class MachineBook:
         """Return the machines of this fate ("" for those that are still starting)."""
         books = self._machines.values() if cm is None else [self._machines.get(cm, {})]
         return tuple(m.node for book in books for m in book.values() if m.fate == fate and not m.missing)
+
+    def has_unproven(self) -> bool:
+        """Tell whether a machine is there that is neither of use yet nor failed."""
+        return any(
+            not m.proven and m.fate != "failed" for book in self._machines.values() for m in book.values()
+        )
 
     def has_missing(self, cm: str) -> bool:
         """Tell whether the last manifest of a CM lacked a machine that is not gone yet."""

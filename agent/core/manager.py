@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 import structlog
 
 from agent.core.abstract import ElasticSliceManager
-from agent.core.config import CycleSettings, ManagerConfig
+from agent.core.brake import GrowthBrake
+from agent.core.config import AllEvents, CycleSettings, ManagerConfig
 from agent.core.cycle import Cycle, Outcome
 from agent.core.endpoint import Item, SimpleElasticSliceClientEndpoint
 from agent.core.errors import AgentError, BusyError, ConfigError, FatalError, LedgerError
@@ -74,12 +75,14 @@ class SimpleElasticSliceManager(
         nodetype: hardware type of every machine; None for any.
         cmlist: URNs of the CMs in use; None for all that the server knows.
         enable_delete: give surplus machines back; failed ones are given back in any case.
-        email: mail on notable events, to ``get_email()``.
+        email: mail on notable events, where ``config`` has a way to send it.
 
     Attributes:
         available: CM -> free machines; no key while unknown.
         all_nodes: CM -> all machines; no key while unknown.
         last_success: step -> when it last went well.
+        events: where decisions and acts are told, by mail too where that is on.
+        brake: stops growth when new machines fail one after the other.
         said: the newest decision, in words.
         fatal: why the thread of ``start`` ended by itself; "" otherwise.
         lease: replaced as a whole on a reload.
@@ -162,14 +165,17 @@ class SimpleElasticSliceManager(
         self.last_success: dict[str, datetime] = {}
         self.said = ""
         self.fatal = ""
-        self._events = parts.events
+        self.events = AllEvents(parts.events, parts.mail) if email and parts.mail else parts.events
         self._notes = threading.local()
         self._fetched_all: dict[str, datetime] = {}
         self._fetched_status: dict[str, datetime] = {}
+        self._dropped: set[str] = set()
+        """sliver_ids of machines that block the renewal and go at the next ``delete_nodes``."""
         self._thread: threading.Thread | None = None
         self._slivers = Slivers(server, parts, self.cmlist, self)
         self._placement = Placement(parts.cycle, nodetype)
-        self._growth = Growth(self, self._slivers, self._placement, self.clock)
+        self.brake = GrowthBrake(parts.cycle, self.clock, self)
+        self._growth = Growth(self, self._slivers, self._placement, self.brake, self.clock)
         self._lease = Lease(server, self.clock, self._slivers, lambda: self.lease, self)
         self._memory = RevocationMemory(parts.revocations)
         self.revocations.update(self._memory.stored)
@@ -282,8 +288,19 @@ class SimpleElasticSliceManager(
 
     def renew(self) -> None:
         """Renew what has too little left: the SA first, then each CM up to what the SA granted."""
-        wait = self._lease.renew()
-        self._cycle.no_later("renew", max(wait, self.retry_interval))
+        try:
+            self._lease.renew()
+        finally:
+            self._cycle.no_later("renew", max(self._lease.next_try(), self.retry_interval))
+
+    def handle_blocking_node(self, node: SliverNode) -> None:
+        """Give a machine back that is promised to others, so that the lease can be renewed.
+
+        Called with ``[lease] drop_blocking``, again at each refusal. Override it where a machine has to be
+        emptied first.
+        """
+        self._dropped.add(node.sliver_id)
+        self.wake("delete_nodes")
 
     # --- the slivers
 
@@ -351,9 +368,13 @@ class SimpleElasticSliceManager(
             if not self._slivers.holds(each):
                 return
             names = {node.client_id for node in self.failed(each)}
+            names.update(n.client_id for n in self.held(each) if n.sliver_id in self._dropped)
             if self.enable_delete:
                 names.update(self.should_delete_nodes(each) or ())
             given = self._slivers.delete(each, names) if names else ()
+            self._dropped.difference_update(n.sliver_id for n in given)
+            if self._lease.blocked.get(each) in {n.node_id for n in given}:
+                self.wake("renew")
             if given:
                 self.tell(
                     "delete", each, f"gave back {', '.join(f'{n.node_id} ({n.client_id})' for n in given)}"
@@ -391,10 +412,37 @@ class SimpleElasticSliceManager(
         node = machine.node
         if machine.fate == "ready":
             self._placement.worked(node.cm, node.hardware_type)
+            self.machine_booted(node)
             return
+        if not machine.proven:
+            self.brake.failed(node.node_id, machine.reason)
         if node.hardware_type:
             self._placement.pause(node.cm, node.hardware_type, self.clock.now(), machine.reason)
         self._cycle.wake(["delete_nodes"], node.cm)
+
+    def machine_booted(self, node: SliverNode) -> None:
+        """Take note that a new machine is ready, which proves it; override it where it has to join first."""
+        self.prove(node)
+
+    def prove(self, node: SliverNode) -> None:
+        """Take note that a machine is of use: growth goes on where the brake held it up."""
+        with self.rlock:
+            new = self._slivers.book.prove(node)
+        if new:
+            self.brake.worked(node.node_id)
+
+    def proving(self) -> bool:
+        """Tell whether a new machine has yet to prove itself."""
+        with self.rlock:
+            return bool(self.requested()) or self._slivers.book.has_unproven()
+
+    def resume_growth(self, who: str) -> bool:
+        """Let growth go on that the brake stopped; False where it was not stopped.
+
+        Args:
+            who: who wants it, for the event.
+        """
+        return self.brake.resume(who)
 
     def _plan_growth(self, cm: str, count: int = 0) -> GrowthPlan:
         return plan_growth(
@@ -515,7 +563,7 @@ class SimpleElasticSliceManager(
 
     def tell(self, kind: str, subject: str, message: str, **data: object) -> None:
         """Record an event, and add it to what this step decided."""
-        self._events.record(Event(self.clock.now(), kind, subject, message, data))
+        self.events.record(Event(self.clock.now(), kind, subject, message, data))
         self.note(message)
 
     def note(self, text: str) -> None:

@@ -199,3 +199,7 @@ class AgentView:
     """CM URN -> until when it lasts there."""
     last_success: Mapping[str, datetime]
     """Step -> when it last went well."""
+    growth_stopped: str = ""
+    """Why the protective brake holds growth up, and when it is probed; "" while growth goes on."""
+    paused: bool = False
+    """An administrator holds growth up."""

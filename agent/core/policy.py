@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -34,6 +35,10 @@ class LeaseSettings(Section):
         default=18 * 3600.0,
         ge=300,
         description="renew once the lease has less than this left; the rest is time to mend what hinders it",
+    )
+    drop_blocking: bool = Field(
+        default=False,
+        description="empty and give back a machine that is promised to others, when it blocks the renewal",
     )
 
 
@@ -291,6 +296,18 @@ def seconds_to_renewal(expiries: Iterable[datetime], now: datetime, lease: Lease
     """
     waits = (_wait((e - now).total_seconds(), _lead(lease)) for e in expiries)
     return min(waits, default=math.inf)
+
+
+_BLOCKING = re.compile(r"Refused cause ([A-Za-z0-9][-A-Za-z0-9._]{0,62}) is (?:pre|sched)-reserved")
+
+
+def blocking_machine(refusal: str) -> str | None:
+    """Find the node_id that a refused renewal names as promised to others; None where it names none.
+
+    The words are those of ``GeniCM RenewSliverAux``: «Refused cause pc5 is pre-reserved.», with code 7.
+    """
+    match = _BLOCKING.search(refusal)
+    return match[1] if match else None
 
 
 def _wait(left: float, lead: float) -> float:

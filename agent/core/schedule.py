@@ -106,8 +106,9 @@ class Schedule:
         timer.failures += 1
         times = min(2.0 ** min(timer.failures - 1, 30), BACKOFF_LIMIT) if grow else 1
         delay = self._retry * times
-        timer.due = now + delay
-        return delay
+        # What has to be done by a certain time does not wait for the longest back-off.
+        timer.due = min(now + delay, max(timer.latest, now + self._retry))
+        return timer.due - now
 
     def _end(self, key: Key) -> _Timer:
         timer = self._timers[key]

@@ -103,6 +103,11 @@ class Slivers:
         with self._owner.rlock:
             return [cm for cm, sliver in self.book.slivers.items() if sliver is not None]
 
+    def find(self, cm: str, node_id: str) -> SliverNode | None:
+        """Find a machine in the last manifest of a CM."""
+        with self._owner.rlock:
+            return next((n for n in self.book.held(cm) if n.node_id == node_id), None)
+
     def waits_for_another_look(self, cm: str) -> bool:
         """Tell whether a machine was missing from the last manifest, and the next decides."""
         with self._owner.rlock:

@@ -11,7 +11,7 @@ from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet, NodeSetException
 from agent.core.errors import AgentError
 from agent.core.model import AdminDrain, Event, NodeView, SliverNode
 from agent.slurm.drain import is_ours
-from agent.slurm.manager import SlurmElasticSliceManager
+from agent.slurm.manager import TEARDOWN, SlurmElasticSliceManager
 
 
 class EventHistory(Protocol):
@@ -42,6 +42,8 @@ class Administration:
             "machines": len(view.nodes),
             "states": states,
             "wanted": view.wanted,
+            "paused": _hold_words(self._manager.hold),
+            "growth_stopped": view.growth_stopped,
             "reasons": list(growth.reasons) if growth else [],
             "said": self._manager.said,
         }
@@ -89,6 +91,38 @@ class Administration:
             self._manager.remove_admin_drain(machine.node_id, who)
         return sorted(found)
 
+    def pause(self, who: str) -> str:
+        """Ask for no machine from now on; tell in words what is in force."""
+        return _hold_words(self._manager.pause(who))
+
+    def unpause(self, who: str) -> str:
+        """Allow growth again, whether somebody or the protective brake stopped it; tell in words.
+
+        Raises:
+            AgentError: nothing holds growth up.
+        """
+        if not self._manager.unpause(who):
+            raise AgentError("growth is neither paused nor stopped")
+        return f"growth is allowed again by {who}"
+
+    def teardown(self, slice_name: str, who: str, deadline: float | None) -> str:
+        """Stop growth, empty every machine and give it back; tell in words.
+
+        Args:
+            slice_name: name of the slice that is meant.
+            who: the administrator's user name.
+            deadline: seconds until what still runs is requeued; None lets every job run to its end.
+
+        Raises:
+            AgentError: the agent keeps another slice; nothing was done.
+        """
+        urn = self._manager.server.slice_urn
+        if slice_name != urn.rpartition("+")[2]:
+            raise AgentError(f"this agent keeps {urn}, not a slice called {slice_name!r}")
+        due = self._manager.clock.now() + timedelta(seconds=deadline) if deadline is not None else None
+        hold = self._manager.tear_down(who, due)
+        return f"{_hold_words(hold)}; {len(self._manager.held())} machines are held"
+
     def _resolve(self, names: Iterable[str]) -> dict[str, SliverNode]:
         """Turn node_ids, client_ids, node names and node sets of them into node name -> machine."""
         machines = self._manager.machines()
@@ -114,6 +148,14 @@ def _list(machines: Mapping[str, Any]) -> str:
     if not machines:
         return "there are none"
     return f"they are {NodeSet.fromlist(list(machines), resolver=RESOLVER_NOGROUP)}"
+
+
+def _hold_words(hold: AdminDrain | None) -> str:
+    if hold is None:
+        return ""
+    due = f", due {_iso(hold.deadline)}" if hold.deadline else ""
+    what = "everything is given back" if hold.reason == TEARDOWN else "growth is paused"
+    return f"{what} by {hold.who} since {_iso(hold.since)}{due}"
 
 
 def _node_record(node: NodeView) -> Mapping[str, object]:

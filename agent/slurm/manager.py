@@ -32,6 +32,13 @@ from agent.slurm.model import SlurmBackend, Snapshot
 from agent.slurm.view import node_views
 from agent.slurm.weights import WeightSettings, plan_weights
 
+WHOLE_SLICE = ""
+"""Stands where a wish has its node_id: an administrator's wish that concerns every machine."""
+PAUSE = "pause"
+"""Reason of such a wish: no machine is asked for."""
+TEARDOWN = "teardown"
+"""Reason of such a wish: no machine is asked for, and all that are held are emptied and given back."""
+
 
 @dataclass(frozen=True)
 class SlurmPolicy:
@@ -66,6 +73,9 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
     ``get_system_state`` reads nodes and jobs and decides how many machines are wanted; ``set_system_state``
     pushes resource values as weights; ``join_nodes`` turns ready machines into Slurm nodes; ``remove_nodes``
     drops the records of machines that are gone. Emptying runs in a thread of its own (``Drainer``).
+
+    An administrator may hold growth up (``pause``), and have everything given back (``tear_down``); both last
+    until ``unpause``, also over a restart.
 
     Args:
         server: the SA and the CMs.
@@ -111,10 +121,14 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         self._shell = shell
         self._drains = drains
         self._admin = {drain.node_id: drain for drain in drains.drains()}
+        self._hold = self._admin.pop(WHOLE_SLICE, None)
+        self._bare_told = False
         self._surplus: set[str] = set()
         """Names of the nodes that are emptied to be given back."""
         self._emptied: set[str] = set()
         """Those of them that nothing is left on."""
+        self._blocking: set[str] = set()
+        """Those of them that go however much the queue wants them: they block the renewal of the lease."""
         self._gone: dict[str, SliverNode] = {}
         """Node name -> machine that is not ours any more and whose record may still be in Slurm."""
         self._idle_since: dict[str, datetime] = {}
@@ -126,13 +140,13 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
             self._left,
             settings=lambda: self.policy.drain,
             clock=config.clock,
-            events=config.events,
+            events=self.events,
         )
         self.joiner = Joiner(
             self._run_on,
             settings=lambda: self.policy.join,
             clock=config.clock,
-            events=config.events,
+            events=self.events,
             done=lambda: self.wake("get_system_state", "join_nodes", "set_system_state"),
         )
 
@@ -190,6 +204,9 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
                     revocation = Revocation(machine.node_id, machine.client_id, deadline, now, now)
                     with self.rlock:
                         self.revocations.setdefault(machine.node_id, revocation)
+                case Drain(cause=DrainCause.ADMIN, why=why) if why == TEARDOWN:
+                    if self._hold is None:
+                        self._put_hold(TEARDOWN, drain.who, drain.deadline)
                 case Drain(cause=DrainCause.ADMIN) if machine.node_id not in self._admin:
                     self._admin[machine.node_id] = AdminDrain(
                         machine.node_id, drain.why, drain.who, now, drain.deadline
@@ -228,16 +245,128 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
 
     def should_create_sliver(self, cm: str) -> bool:
         """Make a sliver only when the queue wants a machine: an empty cluster holds nothing."""
-        return self._wanted_at(cm) > 0
+        return not self._is_held_up() and self._wanted_at(cm) > 0
 
     def should_add_nodes(self, count: int = 0, cm: str | None = None) -> int | None:
         """Add what the queue wants and this CM can spare; nothing without a reading of Slurm."""
+        if self._is_held_up():
+            return None
         wanted = sum(self._wanted_at(each) for each in ([cm] if cm else self.cmlist))
         if count:
             return count if wanted >= count else None
         return wanted or None
 
+    # --- holding growth up
+
+    @property
+    def hold(self) -> AdminDrain | None:
+        """The wish that holds growth up, with reason ``PAUSE`` or ``TEARDOWN``; None for none."""
+        with self.rlock:
+            return self._hold
+
+    @property
+    def tearing_down(self) -> bool:
+        """Everything is being given back, or was."""
+        hold = self.hold
+        return hold is not None and hold.reason == TEARDOWN
+
+    def pause(self, who: str) -> AdminDrain:
+        """Ask for no machine from now on; return the wish in force, which may be an earlier one.
+
+        Raises:
+            LedgerError: it cannot be written down.
+        """
+        return self.hold or self._put_hold(PAUSE, who, None)
+
+    def tear_down(self, who: str, deadline: datetime | None) -> AdminDrain:
+        """Ask for no machine from now on, empty all that are held, and give them back.
+
+        Args:
+            who: the administrator's user name.
+            deadline: when what still runs is requeued; None lets every job run to its end.
+
+        Raises:
+            LedgerError: it cannot be written down.
+        """
+        hold = self._put_hold(TEARDOWN, who, deadline)
+        self.wake("delete_nodes")
+        return hold
+
+    def unpause(self, who: str) -> bool:
+        """Allow growth again, also where the brake stopped it; False where nothing held it up.
+
+        What a teardown has not emptied yet goes on working.
+
+        Raises:
+            LedgerError: the wish cannot be struck.
+        """
+        braked = self.resume_growth(who)
+        if self.hold is None:
+            return braked
+        self._drains.remove_drain(WHOLE_SLICE)
+        with self.rlock:
+            self._hold = None
+            # The delete commands ran there: such a machine is of no more use.
+            self._surplus |= self._emptied
+        self.tell("admin", "", f"{who} allows growth again")
+        self.drainer.wake()
+        self.wake("get_system_state", "ensure_sliver", "add_nodes")
+        return True
+
+    def _put_hold(self, reason: str, who: str, deadline: datetime | None) -> AdminDrain:
+        hold = AdminDrain(WHOLE_SLICE, reason, who, self.clock.now(), deadline)
+        self._drains.put_drain(hold)
+        with self.rlock:
+            self._hold = hold
+            self._bare_told = False
+        what = "stops growth" if reason == PAUSE else "stops growth and has every machine given back"
+        self.tell("admin", "", f"{who} {what}")
+        self.drainer.wake()
+        return hold
+
+    def _is_held_up(self) -> bool:
+        hold = self.hold
+        if hold is not None:
+            self.note(f"no machine is asked for: {hold.reason} by {hold.who} since {hold.since:%H:%M:%SZ}")
+        return hold is not None
+
     # --- giving back
+
+    def delete_nodes(self, cm: str | None = None) -> None:
+        """Give back what failed, what is surplus, and in a teardown everything; never what Slurm may use."""
+        with self.rlock:
+            emptied = bool(self._emptied)
+        if emptied or super().failed(cm):
+            # A job may have come since the last reading: somebody may have resumed a node that we drained.
+            self.snapshot = self._backend.snapshot()
+        super().delete_nodes(cm)
+        if self.tearing_down:
+            self._at_each(cm, self._delete_empty_sliver)
+
+    def failed(self, cm: str | None = None) -> list[SliverNode]:
+        """List the machines that failed and may be given back: Slurm has nothing on them."""
+        return [m for m in super().failed(cm) if self._is_idle(node_name(m, self.policy.join))]
+
+    def _is_idle(self, name: str) -> bool:
+        """Tell whether no job is on a node and none can start there; False while Slurm was never read."""
+        snapshot = self.snapshot
+        if snapshot is None or snapshot.jobs_on([name]):
+            return False
+        node = snapshot.nodes.get(name)
+        return node is None or not node.usable
+
+    def _delete_empty_sliver(self, cm: str) -> None:
+        sliver = self._slivers.read(cm)
+        if sliver is not None and not sliver.nodes and not self.requested(cm):
+            self.server.delete_sliver(cm)
+            self._slivers.read(cm)
+            self.tell("delete", cm, "gave the sliver back, which had no machine left")
+        slivers = self.slivers
+        bare = slivers.keys() >= set(self.cmlist) and not any(slivers.values()) and not self.requested()
+        with self.rlock:
+            first, self._bare_told = bare and not self._bare_told, bare
+        if first:
+            self.tell("admin", "", "the teardown is complete: nothing is held")
 
     def _mark_surplus(self, snapshot: Snapshot, growth: GrowthPlan, now: datetime) -> None:
         """Begin to empty the machines that the queue has no use for."""
@@ -267,17 +396,29 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
     def _keep_surplus(self, growth: GrowthPlan) -> None:
         """Return draining surplus to service before a new machine is asked for."""
         with self.rlock:
-            kept = sorted(self._surplus - self._emptied)[: growth.count]
+            kept = sorted(self._surplus - self._emptied - self._blocking)[: growth.count]
             self._surplus.difference_update(kept)
         for name in kept:
             self.tell("keep", name, "the queue wants it again")
         if kept:
             self.drainer.wake()
 
-    def should_delete_nodes(self, cm: str | None = None) -> list[str] | None:
-        """Give back the surplus machines of this CM that are empty."""
+    def handle_blocking_node(self, node: SliverNode) -> None:
+        """Empty a machine that blocks the renewal; it is given back when nothing is left on it."""
+        name = node_name(node, self.policy.join)
         with self.rlock:
-            ready = self._surplus & self._emptied
+            known = name in self._blocking
+            self._blocking.add(name)
+            self._surplus.add(name)
+        if not known:
+            self.tell("surplus", node.node_id, "to be given back: the lease is not renewed with it")
+        self.drainer.wake()
+
+    def should_delete_nodes(self, cm: str | None = None) -> list[str] | None:
+        """Give back the surplus machines of this CM that are empty; in a teardown all that are."""
+        with self.rlock:
+            ready = set(self._emptied) if self.tearing_down else self._surplus & self._emptied
+        ready = {name for name in ready if self._is_idle(name)}
         names = self.machines()
         return [names[n].client_id for n in sorted(ready) if n in names and cm in {None, names[n].cm}]
 
@@ -290,6 +431,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
             self._gone[name] = machine
             self._surplus.discard(name)
             self._emptied.discard(name)
+            self._blocking.discard(name)
             self._admin.pop(machine.node_id, None)
         self.joiner.forget(machine)
         self.wake("remove_nodes")
@@ -336,6 +478,14 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         ready = [m for m in self.ready() if node_name(m, self.policy.join) not in leaving]
         for machine, why in self.joiner.step(ready, self.snapshot):
             self.give_up(machine, why)
+        joined = self.snapshot.nodes
+        for machine in ready:
+            node = joined.get(node_name(machine, self.policy.join))
+            if node is not None and node.usable:
+                self.prove(machine)
+
+    def machine_booted(self, node: SliverNode) -> None:
+        """Wait until it has joined: only then a new machine is of use."""
 
     def handle_added_node(self, node: Mapping[str, Any], status: str) -> None:
         """Join a machine as soon as it is ready."""
@@ -416,15 +566,29 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
     def _all_wishes(self, machines: Mapping[str, SliverNode]) -> Iterator[Drain]:
         with self.rlock:
             revocations, admin, surplus = dict(self.revocations), dict(self._admin), set(self._surplus)
+            hold = self._hold
+        known = self.snapshot.nodes if self.snapshot else {}
+        failed = {node_name(m, self.policy.join) for m in super().failed()} & known.keys()
         for name, machine in machines.items():
             revocation = revocations.get(machine.node_id)
             if revocation is not None and revocation.client_id in {"", machine.client_id}:
                 yield Drain(name, DrainCause.REVOKED, revocation.deadline)
             wish = admin.get(machine.node_id)
+            if hold is not None and hold.reason == TEARDOWN:
+                yield self._teardown_drain(name, hold)
+                continue
             if wish is not None:
                 yield Drain(name, DrainCause.ADMIN, wish.deadline, wish.who, wish.reason)
-            if name in surplus:
+            if name in surplus or name in failed:
                 yield Drain(name, DrainCause.SURPLUS)
+
+    def _teardown_drain(self, name: str, hold: AdminDrain) -> Drain:
+        """Empty a node as an administrator would, with the deadline; once it is empty it is surplus."""
+        snapshot = self.snapshot
+        node = snapshot.nodes.get(name) if snapshot else None
+        if snapshot is None or snapshot.jobs_on([name]) or (node is not None and not node.drained):
+            return Drain(name, DrainCause.ADMIN, hold.deadline, hold.who, TEARDOWN)
+        return Drain(name, DrainCause.SURPLUS)
 
     def _leave(self, name: str, timeout: float) -> HostResult:
         machine = self.machines().get(name)
@@ -490,4 +654,6 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
             slice_expires=self.slice_expires,
             sliver_expires=self.sliver_expires,
             last_success=dict(self.last_success),
+            growth_stopped=self.brake.words(),
+            paused=self.hold is not None,
         )

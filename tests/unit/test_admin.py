@@ -23,7 +23,7 @@ class Recorder:
         self.asked: list[tuple[object, ...]] = []
 
     def status(self) -> Mapping[str, object]:
-        return {"slice": "urn:x", "machines_held": 2, "joined": {"a": 1}}
+        return {"slice": "urn:x+slice+demo", "machines": 2, "machines_held": 2, "joined": {"a": 1}}
 
     def nodes(self) -> list[Mapping[str, object]]:
         return [
@@ -43,6 +43,20 @@ class Recorder:
     def resume(self, names: Iterable[str], who: str) -> list[str]:
         self.asked.append(("resume", list(names), who))
         return list(names)
+
+    def pause(self, who: str) -> str:
+        self.asked.append(("pause", who))
+        return f"growth is paused by {who}"
+
+    def unpause(self, who: str) -> str:
+        self.asked.append(("unpause", who))
+        if len(self.asked) > 1:
+            raise AgentError("growth is neither paused nor stopped")
+        return f"growth is allowed again by {who}"
+
+    def teardown(self, slice_name: str, who: str, deadline: float | None) -> str:
+        self.asked.append(("teardown", slice_name, who, deadline))
+        return f"everything is given back by {who}"
 
 
 @pytest.fixture
@@ -140,6 +154,79 @@ def test_draining_from_the_command_line_says_what_drains(path: Path, operations:
     assert result.output == "draining: pc1 pc2\n"
     assert operations.asked[0][1:3] == (["pc1", "pc2"], "disk")
     assert operations.asked[0][4] == 1800.0
+
+
+ME = pwd.getpwuid(os.getuid()).pw_name
+
+
+def test_pausing_and_unpausing_reach_the_agent_with_the_callers_name(
+    path: Path, operations: Recorder
+) -> None:
+    assert CliRunner().invoke(app, ["unpause", "--socket", str(path)]).output == (
+        f"growth is allowed again by {ME}\n"
+    )
+    assert CliRunner().invoke(app, ["pause", "--socket", str(path)]).output == f"growth is paused by {ME}\n"
+    assert operations.asked == [("unpause", ME), ("pause", ME)]
+    with pytest.raises(AgentError, match="neither paused nor stopped"):
+        call(path, "POST", "/v1/unpause")
+
+
+def test_a_teardown_goes_on_when_the_slices_name_is_typed(path: Path, operations: Recorder) -> None:
+    arguments = ["teardown", "--deadline", "10m", "--socket", str(path)]
+    result = CliRunner().invoke(app, arguments, input="demo\n")
+    assert result.exit_code == 0
+    assert "empties all 2 machines of urn:x+slice+demo" in result.output
+    assert result.output.endswith(f"everything is given back by {ME}\n")
+    assert operations.asked == [("teardown", "demo", ME, 600.0)]
+
+
+@pytest.mark.parametrize("typed", ["other\n", "Demo\n", "yes\n", ""])
+def test_any_other_word_or_none_tears_nothing_down(path: Path, operations: Recorder, typed: str) -> None:
+    result = CliRunner().invoke(app, ["teardown", "--socket", str(path)], input=typed)
+    assert result.exit_code != 0
+    assert operations.asked == []
+
+
+def test_a_script_tears_down_without_being_asked(path: Path, operations: Recorder) -> None:
+    result = CliRunner().invoke(app, ["teardown", "--yes", "--socket", str(path)])
+    assert result.exit_code == 0
+    assert operations.asked == [("teardown", "demo", ME, None)]
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"slice": ""}, {"slice": "demo", "deadline": -1}, {"slice": "demo", "x": 1}]
+)
+def test_a_teardown_without_a_slice_or_with_nonsense_reaches_nobody(path, operations, body) -> None:
+    with pytest.raises(AgentError):
+        call(path, "POST", "/v1/teardown", body)
+    assert operations.asked == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs to become another user")
+@pytest.mark.parametrize("route", ["pause", "unpause", "teardown"])
+def test_a_user_who_is_no_operator_may_read_but_changes_nothing(
+    path: Path, operations: Recorder, route: str
+) -> None:
+    path.parent.chmod(0o755)
+    child = os.fork()
+    if child == 0:
+        os._exit(_as_nobody(path, route))
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert operations.asked == []
+
+
+def _as_nobody(path: Path, route: str) -> int:
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    os.setuid(pwd.getpwnam("nobody").pw_uid)
+    near = Path(f"/proc/self/fd/{directory}") / path.name
+    if call(near, "GET", "/v1/status")["machines_held"] != 2:
+        return 1
+    try:
+        call(near, "POST", f"/v1/{route}", {"slice": "demo"})
+    except AgentError as error:
+        return 0 if "not an operator" in str(error) else 2
+    return 3
 
 
 def test_without_a_daemon_there_is_one_helpful_sentence(tmp_path, monkeypatch, capsys) -> None:

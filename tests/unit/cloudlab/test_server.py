@@ -401,14 +401,16 @@ def test_bad_names_and_fields_are_told_before_anything_is_sent(
     assert set(cloudlab.calls()) == {"GetCredential", "Resolve"}
 
 
-def test_deleting_waits_until_the_cm_holds_nothing(server: ProtoGeniServer, cloudlab: Cloudlab) -> None:
+def test_deleting_asks_again_after_a_lost_reply_and_waits_until_the_cm_holds_nothing(
+    server: ProtoGeniServer, cloudlab: Cloudlab
+) -> None:
     held = cloudlab.script["Resolve"][0]
     gone = cloudlab.scripted.error(12, "Nothing here by that name")
     cloudlab.script["Resolve"] = [held, held, gone]
-    cloudlab.script["DeleteSlice"] = [cloudlab.scripted.drop]
+    cloudlab.script["DeleteSlice"] = [cloudlab.scripted.drop, cloudlab.scripted.value(0)]
     server.delete_sliver(CM)
     assert cloudlab.slept == [5, 5]
-    assert len(cloudlab.arguments("DeleteSlice")) == 1
+    assert len(cloudlab.arguments("DeleteSlice")) == 2
 
 
 def test_deleting_what_is_not_there_is_done(server: ProtoGeniServer, cloudlab: Cloudlab) -> None:

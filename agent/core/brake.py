@@ -1,0 +1,180 @@
+"""The protective brake: growth stops when new machines fail one after the other, and resumes by a probe.
+
+Only asking for machines is held up: drains, renewals and deletes that are due go on.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from agent.core.config import CycleSettings
+from agent.core.policy import Backoff, lengthen
+from agent.core.ports import Clock
+
+
+@dataclass(frozen=True)
+class Brake:
+    """What is remembered of new machines. Pure: each method returns the brake that follows."""
+
+    in_a_row: int = 0
+    """New machines that failed since the last one that was of use."""
+    stopped: Backoff | None = None
+    """Why growth stopped, and until when not even a probe is asked for; None while it goes on."""
+    since: datetime | None = None
+    """When it stopped."""
+    probing: bool = False
+    """The probe of this pause was asked for."""
+
+    def failed(self, now: datetime, reason: str, *, most: int, first: float, limit: float) -> Brake:
+        """Count a new machine that failed to boot or to join.
+
+        One that was asked for before growth stopped, and fails in the pause, does not lengthen the pause.
+
+        Args:
+            now: time.
+            reason: why it failed.
+            most: failures in a row that stop growth.
+            first: seconds of the first pause before a probe; each further one is twice as long.
+            limit: seconds of the longest pause.
+        """
+        count = self.in_a_row + 1
+        if count < most and self.stopped is None:
+            return replace(self, in_a_row=count)
+        if self.stopped is not None and not self.probing and now < self.stopped.until:
+            return replace(self, in_a_row=count)
+        pause = lengthen(self.stopped, now, reason, first=first, limit=limit)
+        return Brake(count, pause, self.since or now)
+
+    def worked(self) -> Brake:
+        """Count a new machine that is of use: growth goes on."""
+        return Brake()
+
+    def asked(self, now: datetime) -> Brake:
+        """Note that machines were asked for: while growth is stopped, that is the probe of this pause."""
+        if self.stopped is None:
+            return self
+        # A probe that comes to nothing, such as one that no CM had a machine for, may be repeated by then.
+        pause = replace(self.stopped, until=now + timedelta(seconds=self.stopped.delay))
+        return replace(self, stopped=pause, probing=True)
+
+    def allowance(self, now: datetime, *, coming: bool) -> int | None:
+        """Return how many machines may be asked for; None sets no limit.
+
+        Args:
+            now: time.
+            coming: a machine is asked for or starting, or has yet to prove itself.
+        """
+        if self.stopped is None:
+            return None
+        return int(now >= self.stopped.until and not coming)
+
+
+class Owner(Protocol):
+    """What the manager gives."""
+
+    def tell(self, kind: str, subject: str, message: str, **data: object) -> None:
+        """Record an event."""
+
+    def wake(self, *steps: str) -> None:
+        """Make steps due now."""
+
+    def proving(self) -> bool:
+        """Tell whether a new machine has yet to prove itself."""
+
+
+class GrowthBrake:
+    """Keeps the brake and says what it does. Thread-safe.
+
+    Args:
+        settings: how many failures, and how long the pauses are.
+        clock: time.
+        owner: the manager.
+    """
+
+    def __init__(self, settings: CycleSettings, clock: Clock, owner: Owner) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._owner = owner
+        self._lock = threading.Lock()
+        self._brake = Brake()
+
+    def failed(self, subject: str, reason: str) -> None:
+        """Take note that a new machine failed.
+
+        Args:
+            subject: its node_id.
+            reason: why.
+        """
+        now = self._clock.now()
+        with self._lock:
+            before = self._brake
+            self._brake = after = before.failed(
+                now,
+                f"{subject}: {reason}",
+                most=self._settings.growth_stop_after,
+                first=self._settings.growth_probe_after,
+                limit=self._settings.growth_probe_limit,
+            )
+        if after.stopped is None or after.stopped == before.stopped:
+            return
+        if before.stopped is None:
+            what = f"growth stops: {after.in_a_row} new machines in a row failed, the last one"
+            self._owner.tell("growth_stopped", "", f"{what} {self._words(after)}", failures=after.in_a_row)
+        else:
+            self._owner.tell("probe_failed", subject, f"growth stays stopped: {self._words(after)}")
+
+    def worked(self, subject: str) -> None:
+        """Take note that a new machine is of use.
+
+        Args:
+            subject: its node_id.
+        """
+        self._resume(subject, f"growth goes on: {subject} booted and is of use")
+
+    def resume(self, who: str) -> bool:
+        """Let growth go on by hand; False where it was not stopped.
+
+        Args:
+            who: who wants it, for the event.
+        """
+        return self._resume("", f"growth goes on: {who} wants it")
+
+    def _resume(self, subject: str, message: str) -> bool:
+        with self._lock:
+            before = self._brake
+            self._brake = before.worked()
+        if before.stopped is None:
+            return False
+        self._owner.tell("growth_resumed", subject, message)
+        self._owner.wake("ensure_sliver", "add_nodes")
+        return True
+
+    def allowance(self) -> int | None:
+        """Return how many machines may be asked for now; None sets no limit."""
+        if self._brake.stopped is None:
+            return None
+        coming = self._owner.proving()
+        with self._lock:
+            return self._brake.allowance(self._clock.now(), coming=coming)
+
+    def asked(self, count: int) -> None:
+        """Take note that so many machines are asked for: while growth is stopped, they are the probe."""
+        with self._lock:
+            self._brake = after = self._brake.asked(self._clock.now())
+        if after.stopped is not None:
+            self._owner.tell("probe", "", f"asks for {count} as a probe, while growth is stopped")
+
+    def words(self) -> str:
+        """Tell why growth is stopped and when it is probed; "" while it goes on."""
+        brake = self._brake
+        if brake.since is None:
+            return ""
+        return f"growth is stopped since {brake.since:%Y-%m-%dT%H:%M:%SZ}: {self._words(brake)}"
+
+    def _words(self, brake: Brake) -> str:
+        assert brake.stopped is not None
+        when = "a probe is under way" if brake.probing else f"a probe after {brake.stopped.until:%H:%M:%SZ}"
+        return f"{brake.stopped.reason}; {when}"

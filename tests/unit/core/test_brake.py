@@ -1,0 +1,247 @@
+"""Growth stops when new machines fail one after the other; nothing else does."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import generate_latest
+
+from agent.core.brake import Brake
+from agent.core.config import CycleSettings
+from agent.core.manager import SimpleElasticSliceManager
+from agent.core.model import AgentView
+from agent.metrics import Metrics
+
+START = datetime(2026, 11, 22, 12, tzinfo=UTC)
+RULES = {"most": 3, "first": 600.0, "limit": 3000.0}
+
+
+def at(seconds):
+    return START + timedelta(seconds=seconds)
+
+
+def stopped():
+    brake = Brake()
+    for n in range(3):
+        brake = brake.failed(at(n), "it did not boot", **RULES)
+    return brake
+
+
+# --- the decision
+
+
+def test_failures_in_a_row_stop_growth():
+    brake = Brake()
+    for n in range(2):
+        brake = brake.failed(at(n), "it did not boot", **RULES)
+        assert brake.allowance(at(n), coming=False) is None
+    brake = brake.failed(at(2), "it did not boot", **RULES)
+    assert brake.allowance(at(2), coming=False) == 0
+    assert (brake.in_a_row, brake.since) == (3, at(2))
+
+
+def test_a_machine_that_works_ends_the_row():
+    brake = Brake()
+    for n in range(20):
+        brake = brake.failed(at(n), "it did not boot", **RULES)
+        if n % 2:
+            brake = brake.worked()
+        assert brake.stopped is None
+
+
+def test_one_machine_is_asked_for_after_the_pause_and_only_one():
+    brake = stopped()
+    assert brake.allowance(at(601), coming=False) == 0
+    assert brake.allowance(at(602), coming=False) == 1
+    assert brake.allowance(at(602), coming=True) == 0
+    asked = brake.asked(at(700))
+    assert asked.allowance(at(701), coming=False) == 0
+    assert asked.allowance(at(1300), coming=False) == 1, "a probe that came to nothing is repeated"
+    assert asked.worked().allowance(at(701), coming=False) is None
+
+
+def test_a_probe_that_fails_lengthens_the_pause_up_to_its_limit():
+    brake, now, pauses = stopped(), 2.0, []
+    for _ in range(5):
+        now += brake.stopped.delay
+        assert brake.allowance(at(now), coming=False) == 1
+        brake = brake.asked(at(now)).failed(at(now), "it did not boot", **RULES)
+        pauses.append(brake.stopped.delay)
+    assert pauses == [1200, 2400, 3000, 3000, 3000]
+    assert brake.since == at(2), "it has been stopped all the time"
+
+
+def test_machines_that_were_asked_for_before_do_not_lengthen_the_pause():
+    brake = stopped()
+    late = brake.failed(at(100), "it did not boot", **RULES)
+    assert late.stopped == brake.stopped
+    assert late.in_a_row == 4
+
+
+def test_asking_while_growth_goes_on_changes_nothing():
+    assert Brake().asked(START) == Brake()
+
+
+ACTS = st.lists(
+    st.tuples(st.sampled_from(["failed", "worked", "ask"]), st.floats(0, 5000), st.booleans()), max_size=60
+)
+
+
+@given(acts=ACTS, most=st.integers(1, 5))
+def test_while_growth_is_stopped_there_is_one_probe_a_pause_and_pauses_never_shrink(acts, most):
+    rules = {**RULES, "most": most}
+    brake, now, row, last_ask = Brake(), 0.0, 0, None
+    for act, seconds, coming in acts:
+        now += seconds
+        before = brake
+        if act == "failed":
+            row += 1
+            brake = brake.failed(at(now), "it did not boot", **rules)
+        elif act == "worked":
+            row = 0
+            brake = brake.worked()
+        else:
+            allowed = brake.allowance(at(now), coming=coming)
+            assert allowed in (None, 0, 1)
+            if allowed == 1:
+                assert not coming
+                assert last_ask is None or now - last_ask >= RULES["first"] - 1e-3
+                brake, last_ask = brake.asked(at(now)), now
+        assert brake.in_a_row == row
+        assert (brake.stopped is not None) == (row >= most)
+        if brake.stopped is None:
+            last_ask = None
+        elif before.stopped is not None:
+            assert before.stopped.delay <= brake.stopped.delay <= RULES["limit"]
+
+
+# --- the manager
+
+
+@pytest.fixture
+def braked(make_bench):
+    """Growth of a manager whose machines fail, but for the first, of a type of which one always works."""
+    bench = make_bench(
+        server={"pool": 40, "types": ("a", "b", "c", "d", "e", "f")},
+        config={"cycle": CycleSettings(boot_timeout="10m", growth_probe_after="20m", growth_stop_after=3)},
+        minthreshold=6,
+        maxthreshold=6,
+        enable_delete=True,
+    )
+    bench.server.boots.extend(["well"] + ["fails"] * 5)
+    bench.cycles(10)
+    return bench
+
+
+def test_growth_stops_and_says_so_everywhere(braked):
+    [event] = braked.events.of("growth_stopped")
+    assert "3 new machines in a row failed" in event.message
+    assert "its status is failed" in event.message
+    assert braked.manager.brake.words().startswith("growth is stopped since 2026-11-22T12:")
+    braked.manager.wake("add_nodes")
+    assert "growth is stopped" in braked.manager.manage_once()
+    assert "growth is stopped" in braked.manager.said
+    asked = braked.server.count("add_nodes")
+    braked.cycles(10)
+    assert braked.server.count("add_nodes") == asked
+    assert len(braked.manager.held()) == 1
+
+
+def test_failed_machines_go_back_and_the_lease_is_renewed_while_growth_is_stopped(braked):
+    assert len(braked.server.returned) == 5
+    before = braked.server.slice_expires
+    braked.server.faults["add_nodes", None].extend(["insufficient"] * 100)
+    braked.cycles(10, seconds=3600)
+    assert braked.manager.brake.words()
+    assert braked.server.slice_expires > before
+    assert braked.manager.slice_expires > braked.clock.now()
+
+
+def test_a_probe_that_works_lets_growth_go_on(braked):
+    braked.cycles(40)
+    assert braked.events.kinds()["probe"] == 1
+    assert "booted and is of use" in braked.events.of("growth_resumed")[0].message
+    assert braked.manager.brake.words() == ""
+    assert len(braked.server.machines()) == 6
+
+
+def test_a_probe_that_fails_is_repeated_after_a_longer_pause(braked):
+    braked.server.boots.extend(["fails", "fails"])
+    asked = []
+    real = braked.server.add_nodes
+
+    def watched(cm, nodes):
+        asked.append((braked.clock.now(), len(nodes)))
+        return real(cm, nodes)
+
+    braked.server.add_nodes = watched
+    braked.cycles(300)
+    assert [count for _, count in asked[:3]] == [1, 1, 1]
+    first, second, third = (when for when, _ in asked[:3])
+    assert (third - second) > (second - first) >= timedelta(minutes=40)
+    assert braked.events.kinds()["probe_failed"] == 2
+    assert braked.manager.brake.words() == ""
+
+
+def test_growth_is_resumed_by_hand(braked):
+    assert braked.manager.resume_growth("ada")
+    assert not braked.manager.resume_growth("ada")
+    assert "ada wants it" in braked.events.of("growth_resumed")[0].message
+    braked.cycles(3)
+    assert braked.server.machines()[1:], "it asks at once"
+
+
+def test_exactly_count_machines_are_none_while_one_is_probed(braked):
+    braked.clock.advance(1800)
+    asked = braked.server.count("add_nodes")
+    braked.manager.add_nodes(count=2)
+    assert braked.server.count("add_nodes") == asked
+    braked.manager.add_nodes(count=1)
+    assert braked.server.count("add_nodes") == asked + 1
+
+
+def test_of_a_dict_the_first_is_the_probe(make_bench):
+    class Exact(SimpleElasticSliceManager):
+        def should_add_nodes(self, count=0, cm=None):
+            return {f"w{n}": {} for n in range(3)}
+
+    bench = make_bench(manager_class=Exact, manage_order=["ensure_slice", "update_sliver_status"])
+    bench.manager.create_sliver()
+    bench.cycles(4)
+    for n in range(3):
+        bench.manager.brake.failed(f"pc{n}", "it did not join")
+    bench.clock.advance(600)
+    bench.manager.add_nodes()
+    assert [m.client_id for m in bench.server.machines()] == ["node-1", "w0"]
+
+
+def test_a_machine_that_was_of_use_and_fails_later_says_nothing_about_new_ones(make_bench):
+    bench = make_bench(helper={"num_pcs": 4}, minthreshold=0, maxthreshold=4)
+    bench.cycles(5)
+    for node in bench.manager.held():
+        bench.manager.give_up(node, "its disk died")
+    assert bench.events.of("growth_stopped") == []
+
+
+def test_a_manager_may_ask_more_of_a_machine_than_to_boot(make_bench):
+    class Joining(SimpleElasticSliceManager):
+        def machine_booted(self, node):
+            pass
+
+    bench = make_bench(manager_class=Joining, helper={"num_pcs": 4}, minthreshold=0, maxthreshold=4)
+    bench.cycles(5)
+    assert bench.manager.proving()
+    for node in bench.manager.held()[:3]:
+        bench.manager.give_up(node, "it did not join")
+    assert bench.events.kinds()["growth_stopped"] == 1
+    bench.manager.prove(bench.manager.held()[3])
+    assert bench.events.kinds()["growth_resumed"] == 1
+
+
+@pytest.mark.parametrize(("words", "figure"), [("", "0.0"), ("growth is stopped since ...", "1.0")])
+def test_a_stopped_growth_is_a_figure(words, figure):
+    metrics = Metrics()
+    view = AgentView((), 0, None, {}, {}, growth_stopped=words)
+    metrics.watch(lambda: view, START)
+    assert f"esagent_growth_stopped {figure}" in generate_latest(metrics.registry).decode()

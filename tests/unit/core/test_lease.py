@@ -1,0 +1,112 @@
+"""Renewals that are refused, and when they are tried again."""
+
+from datetime import timedelta
+
+import pytest
+
+from agent.core.errors import RefusedError
+from agent.core.policy import LeaseSettings, blocking_machine
+
+UTAH = "urn:publicid:IDN+utah.example.net+authority+cm"
+
+
+@pytest.mark.parametrize(
+    ("refusal", "machine"),
+    [
+        ("Refused cause pc100 is pre-reserved.", "pc100"),
+        ("RenewSlice at urn:cm: Refused cause ms-1.2 is sched-reserved. (code 7)", "ms-1.2"),
+        ("such a short life for a sliver?", None),
+        ("Refused cause $(reboot) is pre-reserved.", None),
+        ("", None),
+    ],
+)
+def test_the_machine_that_blocks_is_read_from_the_refusal(refusal, machine):
+    assert blocking_machine(refusal) == machine
+
+
+def promise(bench, node_id):
+    """Make the CM refuse to renew while we hold this machine."""
+    real = bench.server.renew_sliver
+
+    def refuse(cm, expires):
+        if any(m.node_id == node_id for m in bench.server.machines(cm)):
+            bench.server.calls.append(("refused", cm, expires))
+            raise RefusedError(
+                f"Refused cause {node_id} is pre-reserved.", code=7, method="RenewSlice", authority=cm
+            )
+        return real(cm, expires)
+
+    bench.server.renew_sliver = refuse
+
+
+def late(make_bench, **lease):
+    bench = make_bench(
+        helper={"num_pcs": 3},
+        minthreshold=2,
+        maxthreshold=2,
+        config={"lease": LeaseSettings(duration="24h", renew_when_left="18h", **lease)},
+    )
+    bench.cycles(5)
+    promise(bench, "pc101")
+    bench.clock.advance(7 * 3600)
+    return bench
+
+
+def test_a_machine_that_blocks_is_named_once_and_kept(make_bench):
+    bench = late(make_bench)
+    bench.cycles(60)
+    [event] = bench.events.of("blocked")
+    assert event.subject == "pc101"
+    assert "promised to others; give it back to renew the others" in event.message
+    assert event.data == {"cm": UTAH}
+    assert bench.server.returned == []
+    assert bench.manager.sliver_expires[UTAH] < bench.server.slice_expires
+
+
+def test_a_machine_that_blocks_is_given_back_when_allowed_and_the_rest_renewed_at_once(make_bench):
+    bench = late(make_bench, drop_blocking=True)
+    bench.cycles(4)
+    assert [m.node_id for m in bench.server.returned] == ["pc101"]
+    assert bench.manager.sliver_expires[UTAH] == bench.server.slice_expires
+    assert bench.server.count("refused") == 1
+    assert bench.manager.slice_expires == bench.server.slice_expires
+
+
+def test_a_machine_that_is_not_ours_cannot_be_given_back(make_bench):
+    bench = late(make_bench, drop_blocking=True)
+
+    def refuse(cm, expires):
+        raise RefusedError("Refused cause pc199 is sched-reserved.", code=7)
+
+    bench.server.renew_sliver = refuse
+    bench.cycles(10)
+    assert bench.events.of("blocked")[0].subject == "pc199"
+    assert bench.server.returned == []
+
+
+def test_a_refusal_that_names_no_machine_is_told_as_it_is(make_bench):
+    bench = late(make_bench)
+
+    def refuse(cm, expires):
+        raise RefusedError("idle for too long", code=7)
+
+    bench.server.renew_sliver = refuse
+    bench.cycles(2)
+    assert "idle for too long" in bench.events.of("lease")[0].message
+    assert bench.events.of("blocked") == []
+
+
+def test_a_renewal_that_fails_is_tried_again_in_time_for_what_is_left(make_bench):
+    """The longest back-off is 16 minutes here: more than the sliver has left at the end."""
+    bench = late(make_bench)
+    ends = bench.server.sites[UTAH].expires
+    bench.clock.advance((ends - bench.clock.now()).total_seconds() - 3600)
+    tries = []
+    while bench.clock.now() < ends:
+        before = bench.server.count("refused")
+        bench.manager.manage_once()
+        if bench.server.count("refused") > before:
+            tries.append((ends - bench.clock.now()).total_seconds())
+        bench.clock.advance(10)
+    assert min(tries) <= 60
+    assert bench.manager.slice_expires - bench.clock.now() > timedelta(hours=12)
