@@ -2,10 +2,10 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 
-.PHONY: help setup system demo test check unit lint types format lock clean
+.PHONY: help setup system demo test test-long check unit lint types format lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-9s %s\n", $$1, $$2}'
 
 setup: .venv/.ready ## make .venv, and nothing else
 
@@ -21,8 +21,14 @@ demo: system setup ## the main job, end to end, on real parts (root, Debian)
 test: system check ## every test, on real parts too (root, Debian)
 	@echo "test: the simulated Cloudlab, as foreign clients and ours see it"
 	@$(BIN)/pytest -q -n 4 tests/testbed
+	@echo "test: the agent killed and cheated at every step"
+	@$(BIN)/pytest -q -n 2 tests/faults
 	@echo "test: the system tests, on a real Slurm, sshd and Prometheus"
 	@$(BIN)/pytest -q tests/system
+
+test-long: setup ## faults and kills, exhaustively: no root, no daemons, many minutes
+	@echo "test-long: every kill point, many fault schedules"
+	@ESAGENT_LONG_TESTS=1 $(BIN)/pytest -q -n auto --timeout 600 tests/faults
 
 check: lint types unit ## lint, types and unit tests: no root, no daemons
 

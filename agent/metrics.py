@@ -55,6 +55,9 @@ class _ViewCollector(Collector):
             "1 while no machines are asked for, since new ones failed one after the other.",
             int(bool(view.growth_stopped)),
         )
+        yield GaugeMetricFamily(
+            "esagent_paused", "1 while an administrator holds growth up.", int(view.paused)
+        )
         value = GaugeMetricFamily(
             "esagent_node_resource_value", "How much Cloudlab wants a machine, 0 to 1.", labels=["node"]
         )

@@ -283,6 +283,10 @@ class SimpleElasticSliceClientEndpoint(ElasticSliceClientEndpoint):
         for notice in notices:
             node_id = notice.node_id
             old = self.revocations.get(node_id)
+            if old is not None and _is_of_another(old, notice):
+                # The machine was given back and came again: what was done for the older one says nothing.
+                self.drop_revocation(node_id)
+                old = None
             if old is None and len(self.revocations) >= MAX_NODES:
                 self.rejected["NotifyDeletePending"] += 1
                 continue
@@ -335,6 +339,11 @@ class SimpleElasticSliceClientEndpoint(ElasticSliceClientEndpoint):
                     self.delete_helper.handle_deleted_node(item)
             except Exception:  # a helper's fault over one machine must not cost the others
                 log.exception("handle_deleted_node failed", node=item["node_id"])
+
+
+def _is_of_another(old: Revocation, notice: Notice) -> bool:
+    """Tell whether a notice is about another machine of ours than an older one with the same node_id."""
+    return bool(old.client_id and notice.client_id) and old.client_id != notice.client_id
 
 
 def _trace(method: str, params: object) -> None:

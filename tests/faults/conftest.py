@@ -1,0 +1,334 @@
+"""A simulated Cloudlab in very fast time, and agents in processes of their own against it."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from testbed.bedfile import write_bed_file
+from testbed.cloudlab.control import SteeringError
+from testbed.cloudlab.journal import Call, Callback, Entry, Held
+from testbed.cloudlab.simulator import SimulatedCloudlab
+from testbed.cloudlab.sites import DEFAULT_BOOT, DEFAULT_SITES, Timing
+from testbed.waiting import wait_for
+
+PROGRAM = Path(__file__).with_name("agent_process.py")
+SPEED = 600.0
+"""A notice of a countdown each 0.1 s."""
+TIMING = Timing(
+    boot=tuple((event, seconds / 5) for event, seconds in DEFAULT_BOOT),
+    start=5,
+    resync=3,
+    teardown=6,
+    reload=12,
+    taken=60,
+)
+SITES = tuple(replace(site, timing=TIMING) for site in DEFAULT_SITES)
+LIMIT = 60.0
+ANY = "*"
+"""Any call to or from Cloudlab."""
+_SLICES = itertools.count(1)
+
+
+class AgentProcess:
+    """The program that runs agents, one after the other, each in a process that can be killed."""
+
+    def __init__(self) -> None:
+        self._starter = subprocess.Popen(
+            [sys.executable, PROGRAM],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            text=True,
+            bufsize=1,
+        )
+        self.pid: int | None = None
+        self.exit_status: int | None = None
+
+    def start(self, order: dict[str, Any]) -> None:
+        assert self.pid is None
+        assert self._starter.stdin is not None
+        self._starter.stdin.write(json.dumps(order) + "\n")
+        self._starter.stdin.flush()
+        self.pid = int(self._line(LIMIT))
+
+    def alive(self) -> bool:
+        if self.pid is not None and (line := self._line(0)):
+            self.pid, self.exit_status = None, int(line)
+        return self.pid is not None
+
+    def kill(self) -> None:
+        """Send SIGKILL; may be called from any thread, and does not wait."""
+        if (pid := self.pid) is not None:
+            os.kill(pid, signal.SIGKILL)
+
+    def wait(self) -> None:
+        while self.pid is not None:
+            if line := self._line(LIMIT):
+                self.pid, self.exit_status = None, int(line)
+            else:
+                raise TimeoutError("the agent's process does not end")
+
+    def close(self) -> None:
+        self.kill()
+        self.wait()
+        assert self._starter.stdin is not None
+        assert self._starter.stdout is not None
+        self._starter.stdin.close()
+        self._starter.stdout.close()
+        self._starter.wait(LIMIT)
+
+    def _line(self, timeout: float) -> str:
+        assert self._starter.stdout is not None
+        readable, _, _ = select.select([self._starter.stdout], [], [], timeout)
+        return self._starter.stdout.readline() if readable else ""
+
+
+@dataclass(frozen=True)
+class Kill:
+    """SIGKILL for the agent, at the n-th such call of a run.
+
+    Before or after a call of its own (a method of its server or its ledger), or (``reply``) when the work of
+    a call to Cloudlab, or of one from Cloudlab, is done and the agent has not read or sent on the reply.
+    """
+
+    call: str
+    when: str
+    nth: int = 1
+
+
+class World:
+    """One slice of its own at a shared Cloudlab, kept by an agent that is started again when it dies."""
+
+    def __init__(self, cloudlab: SimulatedCloudlab, process: AgentProcess, home: Path) -> None:
+        self.cloudlab = cloudlab
+        self.process = process
+        self.home = home
+        self.slice_name = f"k{next(_SLICES)}"
+        self.keep_ledger = True
+        self.kills: list[Kill] = []
+        """What is still to come, one a run."""
+        self._entries = 0
+        self.threads = False
+        self.runs = 0
+        self.deaths = 0
+        self.most = 0
+        """The most machines that were wanted so far."""
+        self.began = time.time()
+        self._plan = {"wanted": 0, "lease": 600}
+
+    # --- the agent
+
+    def start(self) -> None:
+        self.runs += 1
+        self._entries = 0
+        kill = self.kills[0] if self.kills and self.kills[0].when != "reply" else None
+        (self.home / "plan.json").write_text(json.dumps(self._plan))
+        self.process.start(
+            {
+                "run": self.runs,
+                "bed": str(self.cloudlab.directory),
+                "home": str(self.home),
+                "slice": self.slice_name,
+                "kill": asdict(kill) if kill else None,
+                "threads": self.threads,
+            }
+        )
+
+    def kill_at(self, call: str, when: str, nth: int = 1) -> None:
+        """Have a run killed there (see ``Kill``): the first, the next, and so on."""
+        self.kills.append(Kill(call, when, nth))
+
+    def kill_at_entry(self, nth: int) -> None:
+        """Have a run killed at the n-th call to or from Cloudlab, whichever that is."""
+        self.kills.append(Kill(ANY, "reply", nth))
+
+    def saw(self, entry: Entry) -> None:
+        """Kill the agent if this entry of the journal is what its next death waits for."""
+        kill = self.kills[0] if self.kills else None
+        if kill is None or kill.when != "reply" or not isinstance(entry, Call | Callback):
+            return
+        if kill.call in {entry.method, ANY} and (kill.call == ANY or entry.code == 0):
+            self._entries += 1
+            if self._entries == kill.nth:
+                self.process.kill()
+
+    def restart_if_dead(self) -> None:
+        if self.process.alive():
+            return
+        assert self.process.exit_status == -signal.SIGKILL, (self.home / "agent.log").read_text()[-3000:]
+        self.deaths += 1
+        self.kills.pop(0)
+        if not self.keep_ledger:
+            for part in self.home.glob("ledger.db*"):
+                part.unlink()
+        self.start()
+
+    def plan(self, **changes: float) -> None:
+        self._plan.update(changes)
+        self.most = max(self.most, self._plan["wanted"])
+        fresh = self.home / "plan.new"
+        fresh.write_text(json.dumps(self._plan))
+        fresh.replace(self.home / "plan.json")
+
+    def status(self) -> dict[str, Any]:
+        """Return what the present run told last; an empty dict before it told anything."""
+        try:
+            told: dict[str, Any] = json.loads((self.home / "status.json").read_text())
+        except FileNotFoundError:
+            return {}
+        return told if told["run"] == self.runs else {}
+
+    def until(self, what: str, condition: Callable[[dict[str, Any]], object]) -> None:
+        """Wait for something that the agent tells of itself; one that died is started again."""
+
+        def check() -> object:
+            self.restart_if_dead()
+            status = self.status()
+            assert not status.get("fatal"), status
+            return status and condition(status)
+
+        try:
+            wait_for(what, check, timeout=LIMIT, interval=0.01)
+        except Exception as error:
+            log = (self.home / "agent.log").read_text()[-4000:]
+            raise AssertionError(
+                f"{error}\nplan {self._plan}, {self.status()}\nheld {self.held()}\n{log}"
+            ) from error
+
+    def reach(self, wanted: int) -> None:
+        """Want so many machines, and wait until all is quiet with so many."""
+        self.plan(wanted=wanted)
+        self.until(f"{wanted} machines and quiet", lambda s: s["wanted"] == wanted and self._quiet(s))
+        self.check_counts()
+
+    def _quiet(self, status: dict[str, Any]) -> bool:
+        held = self.held()
+        return (
+            status["held"] == status["ready"] == held
+            and len(held) == status["wanted"]
+            and not status["in_flight"]
+            and status["cms_read"] == len(self.cloudlab.cms)
+        )
+
+    # --- Cloudlab
+
+    def held(self, cm: str | None = None) -> list[str]:
+        """List the machines that Cloudlab says our slice holds, at one CM or at all."""
+        machines = self.cloudlab.machines()
+        return sorted(m.node_id for m in machines if self._ours(m.slice_urn) and cm in {None, m.cm})
+
+    def revoke_now(self, node_id: str, seconds: float) -> None:
+        """Revoke a machine, unless it was given back in the meantime."""
+        with suppress(SteeringError):
+            self.cloudlab.revoke(node_id, seconds)
+
+    def _ours(self, slice_urn: str) -> bool:
+        return slice_urn.rpartition("+")[2] == self.slice_name
+
+    def spans(self) -> list[Held]:
+        """Return over which times our slice held which machines."""
+        return [h for h in self.cloudlab.journal.held() if self._ours(h.slice_urn)]
+
+    def given_up(self, node_id: str) -> list[str]:
+        """Tell why our slice does not hold a machine any more, for each time that it held it."""
+        return [h.cause for h in self.spans() if h.node_id == node_id and h.cause]
+
+    def calls(self, method: str) -> list[Call]:
+        return [
+            c
+            for c in self.cloudlab.journal.calls(method, code=0)
+            if self._ours(str(c.args.get("slice_urn", "")))
+        ]
+
+    def check_counts(self) -> None:
+        """Machines asked = held + given back + taken."""
+        self.check_never_too_many()
+        if any(strike.time >= self.began for strike in self.cloudlab.journal.faults()):
+            return  # a call that was refused may have been carried out
+        spans = self.spans()
+        asked = sum(len(c.args["nodes"]) for c in self.calls("AddNodes"))  # type: ignore[arg-type]
+        asked += len(self.calls("CreateSliver"))
+        assert len(spans) == asked, "each machine that was asked for was held once"
+
+    def check_never_too_many(self) -> None:
+        """There never were more machines than were wanted at most, and no name was there twice."""
+        spans = self.spans()
+        for span in spans:
+            together = [h for h in spans if h.start <= span.start and (span.start < h.end or h is span)]
+            assert len(together) <= self.most, f"more machines than wanted at once: {together}"
+            names = [h.client_id for h in together]
+            assert len(set(names)) == len(names), f"a name was given twice: {together}"
+
+    def check_nothing_is_held(self) -> None:
+        """No CM has a machine for us; a sliver whose last machine Cloudlab took may be there, empty."""
+        assert self.held() == []
+        for cm in self.cloudlab.cms:
+            for urn, record in self.cloudlab.cm(cm.urn).slices.items():
+                if self._ours(urn) and record.aggregate is not None:
+                    assert not record.aggregate.nodes, "a machine that nobody reserved is in the manifest"
+
+    def check_nothing_is_left(self) -> None:
+        """The agent gave back all machines itself, and the slivers with them."""
+        assert self.held() == []
+        for cm in self.cloudlab.cms:
+            left = [s for s in self.cloudlab.cm(cm.urn).slices if self._ours(s)]
+            assert left == [], "the CM was told to forget the slice"
+
+
+@pytest.fixture(scope="module")
+def cloudlab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedCloudlab]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with SimulatedCloudlab(
+        tmp_path_factory.mktemp("cloudlab"),
+        speed=SPEED,
+        sites=SITES,
+        callback_url=f"https://127.0.0.1:{port}/RPC2",
+    ) as cloudlab:
+        write_bed_file(cloudlab.bed_file())
+        yield cloudlab
+    gc.collect()  # what killed agents left open is told here, not in another module's test
+
+
+@pytest.fixture(scope="module")
+def process() -> Iterator[AgentProcess]:
+    process = AgentProcess()
+    yield process
+    process.close()
+
+
+@pytest.fixture
+def world(cloudlab: SimulatedCloudlab, process: AgentProcess, tmp_path: Path) -> Iterator[World]:
+    world = World(cloudlab, process, tmp_path)
+    add = cloudlab.journal.add
+
+    def watched(entry: Entry) -> None:
+        add(entry)
+        world.saw(entry)
+
+    cloudlab.journal.add = watched  # type: ignore[method-assign]
+    yield world
+    cloudlab.journal.add = add  # type: ignore[method-assign]
+    process.kill()
+    process.wait()
+    cloudlab.clear_faults()
+    cloudlab.unlock()
+    if held := world.held():
+        cloudlab.revoke(held, 0)
