@@ -209,11 +209,14 @@ class Demo:
         """Step 4."""
         self.chapter(4, "The lease is renewed: at the SA first, then at the CM")
         journal = self.bed.cloudlab.journal
+        keeper = self.submit("sleep 300", "--cpus-per-task=2", "--time=10", "--job-name=keeper")
+        self.say("user", f"job {keeper} keeps a machine in use until then")
 
         def renewals() -> list[str]:
             return [c.authority.rsplit("+", 1)[-1] for c in journal.calls(method="RenewSlice") if c.code == 0]
 
         self.wait("both are renewed", lambda: {"sa", "cm"} <= set(renewals()), 60)
+        self.slurm("scancel", keeper)
         self.claim(
             "SA before CM",
             "Cloudlab's journal",
