@@ -21,8 +21,6 @@ demo: system setup ## the main job, end to end, on real parts (root, Debian)
 test: system check ## every test, on real parts too (root, Debian)
 	@echo "test: the simulated Cloudlab, as foreign clients and ours see it"
 	@$(BIN)/pytest -q -n 4 tests/testbed
-	@echo "test: the agent killed and cheated at every step"
-	@$(BIN)/pytest -q -n 2 tests/faults
 	@echo "test: the system tests, on a real Slurm, sshd and Prometheus"
 	@$(BIN)/pytest -q tests/system
 
