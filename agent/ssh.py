@@ -38,6 +38,8 @@ _KEEPALIVE = 15
 """Seconds between signs of life: firewalls cut connections that are silent."""
 _POLL = 0.2
 """Seconds of silence after which it is asked whether a command has ended."""
+_BACKSTOP = 60.0
+"""Seconds that paramiko's own limits lie beyond ours: two clocks for one wait would tell two stories."""
 _GRACE = 2.0
 """Seconds beyond the whole time limit for threads to tell what cut them off."""
 _FAULTS = (OSError, EOFError, paramiko.SSHException, ValueError, LookupError, TypeError, struct.error)
@@ -269,10 +271,10 @@ class SshShell:
                 username=user,
                 pkey=self._key,
                 sock=sock,
-                timeout=seconds,
-                banner_timeout=seconds,
-                auth_timeout=seconds,
-                channel_timeout=seconds,
+                timeout=seconds + _BACKSTOP,
+                banner_timeout=seconds + _BACKSTOP,
+                auth_timeout=seconds + _BACKSTOP,
+                channel_timeout=seconds + _BACKSTOP,
                 allow_agent=False,
                 look_for_keys=False,
             )
@@ -304,7 +306,7 @@ class SshShell:
         assert transport is not None
         try:
             with _limit(sock, seconds, f"{what}: not over within {max(seconds, 0):g} s"):
-                channel = transport.open_session(timeout=seconds)
+                channel = transport.open_session(timeout=seconds + _BACKSTOP)
                 channel.set_combine_stderr(True)
                 channel.exec_command(command)
                 channel.shutdown_write()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Protocol
 
 UNUSABLE_FLAGS = frozenset(
@@ -38,7 +39,15 @@ class Node:
     memory: int = 0
     """RealMemory in MB."""
     reason: str = ""
+    reason_user: str = ""
+    """Who set the reason; "" where there is none."""
     partitions: tuple[str, ...] = ()
+    booted: datetime | None = None
+    """When its machine booted, as its slurmd says."""
+    allocated_memory: int = 0
+    """MB that jobs hold."""
+    gres: str = ""
+    """Generic resources that it offers (``gpu:2``); "" for none."""
 
     @property
     def draining(self) -> bool:
@@ -68,7 +77,7 @@ class Job:
     id: str
     """What scontrol takes: ``12``, ``12_3`` (array task), ``12+1`` (component of a heterogeneous job)."""
     state: str
-    """PENDING, RUNNING, COMPLETING, SUSPENDED, ... (``squeue %T``)."""
+    """PENDING, RUNNING, SUSPENDED, ...; COMPLETING for as long as it cleans up, however it ended."""
     user: str = ""
     reason: str = ""
     """Why it is pending, as one word (``squeue %r`` up to the first comma)."""
@@ -88,17 +97,58 @@ class Job:
     begins: datetime | None = None
     """When it may start at the earliest, where its reason is BeginTime (``--begin``, or after a requeue)."""
     requested_nodes: frozenset[str] = frozenset()
+    excluded_nodes: frozenset[str] = frozenset()
+    qos: str = ""
+    reservation: str = ""
+    """Name of the reservation that it asks for; "" for none."""
+    memory: int = 0
+    """MB that it asks for on each node, or on each CPU where ``memory_per_cpu``; 0 for all or for none."""
+    memory_per_cpu: bool = False
+    gres: str = ""
+    """Generic resources that it asks for on each node (``gpu:1``); "" for none."""
     submitted: datetime | None = None
     started: datetime | None = None
     ends: datetime | None = None
     """When its own time limit ends it; None without a limit or when pending."""
+    time_limit: timedelta | None = None
+    """None without a limit, or where the partition's holds."""
     requeueable: bool | None = None
     """None where the read did not ask."""
+    restarts: int | None = None
+    """How often it was requeued; None where the read did not ask."""
+
+    @property
+    def array(self) -> str:
+        """The id of its array; "" where it is in none."""
+        head, underscore, _ = self.id.partition("_")
+        return head if underscore else ""
 
     @property
     def holds_nodes(self) -> bool:
         """It is on its nodes now, also while it cleans up."""
         return bool(self.nodes) and self.state != "PENDING"
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """Nodes that Slurm keeps for some users, or for nobody, for a while (``scontrol show reservation``)."""
+
+    name: str
+    nodes: frozenset[str]
+    starts: datetime
+    ends: datetime
+    flags: frozenset[str] = frozenset()
+
+
+class SignalTarget(StrEnum):
+    """Which processes of a job a signal goes to (scancel(1))."""
+
+    BATCH = "batch"
+    """The batch script alone (``--batch``)."""
+    STEPS = "steps"
+    """The steps and not the batch script."""
+    ALL = "all"
+    """The batch script, its children and the steps (``--full``)."""
 
 
 @dataclass(frozen=True)
@@ -146,11 +196,32 @@ class SlurmBackend(Protocol):
     def delete_nodes(self, nodes: Iterable[str]) -> None:
         """Remove dynamic node records; a node that is not there is no error."""
 
-    def requeue(self, job_id: str) -> None:
-        """Put a running job back into the queue."""
+    def set_address(self, node: str, address: str, hostname: str) -> None:
+        """Tell where the machine behind a predeclared node is (``NodeAddr``, ``NodeHostname``)."""
 
-    def signal(self, job_id: str, signal: str) -> None:
-        """Send a signal such as ``USR1`` to the batch script and the steps of a job."""
+    def power_up(self, nodes: Iterable[str]) -> None:
+        """Bring ``State=CLOUD`` nodes to where their slurmd may register (``State=POWER_UP``)."""
+
+    def power_down(self, nodes: Iterable[str]) -> None:
+        """Send ``State=CLOUD`` nodes back to sleep at once (``State=POWER_DOWN_FORCE``)."""
+
+    def reservations(self) -> tuple[Reservation, ...]:
+        """Read all reservations."""
+
+    def reserve(self, reservation: Reservation) -> None:
+        """Make a reservation for root alone, or move the one of that name, whatever runs there now."""
+
+    def remove_reservation(self, name: str) -> None:
+        """Remove a reservation; one that is not there is no error."""
+
+    def requeue(self, job_id: str, *, hold: bool = False) -> None:
+        """Put a running job back into the queue; held there until somebody releases it, with ``hold``."""
+
+    def signal(self, job_id: str, signal: str, target: SignalTarget = SignalTarget.ALL) -> None:
+        """Send a signal such as ``USR1`` to a job."""
+
+    def notify(self, job_id: str, text: str) -> None:
+        """Write a line to the output of a running job (``scontrol notify``)."""
 
     def cancel(self, job_id: str) -> None:
         """End a job."""

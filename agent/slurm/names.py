@@ -14,6 +14,8 @@ MAX_NAMES = 1000
 """Nodes in one request: an update of 10,000 was seen to hold the controller up past its message time-out."""
 _NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _NODE_LIST = re.compile(r"[A-Za-z0-9._,\[\]-]+")
+_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:-]{0,252}")
+_RESERVATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _JOB = re.compile(r"[1-9]\d{0,9}(?:_\d{1,9}|_\[[0-9,:-]+\]|\+\d{1,4})?")
 _SIGNAL = re.compile(r"[A-Z][A-Z0-9+-]{1,15}|[1-9]\d?")
 
@@ -76,3 +78,25 @@ def check_signal(signal: str) -> str:
     if _SIGNAL.fullmatch(signal) is None:
         raise SlurmRefusedError(f"{signal!r} is not a signal such as USR1")
     return signal
+
+
+def check_host(host: str) -> str:
+    """Return a host name or an address as scontrol takes it.
+
+    Raises:
+        SlurmRefusedError: it is neither.
+    """
+    if _HOST.fullmatch(host) is None:
+        raise SlurmRefusedError(f"{host!r} is not a host name or an address")
+    return host
+
+
+def check_reservation(name: str) -> str:
+    """Return the name of a reservation as scontrol takes it.
+
+    Raises:
+        SlurmRefusedError: it is not one.
+    """
+    if _RESERVATION.fullmatch(name) is None:
+        raise SlurmRefusedError(f"{name!r} is not the name of a reservation")
+    return name

@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Any
 
 from agent.core.errors import SlurmError
-from agent.slurm.model import Job, Node
+from agent.slurm.model import Job, Node, Reservation
 from agent.slurm.names import expand
 
 _WORD = r"[A-Z_]+"
@@ -144,6 +144,33 @@ def _node_from_json(record: dict[str, Any]) -> Node:
 
 def _number(value: Any) -> int:
     return int(value["number"] if isinstance(value, dict) else value)
+
+
+_RESERVATION = re.compile(
+    r"ReservationName=(?P<name>\S+) StartTime=(?P<starts>\d+) EndTime=(?P<ends>\d+) Duration=\S+ "
+    r"+Nodes=(?P<nodes>\S+) NodeCnt=\d+ .*? Flags=(?P<flags>\S*) .*",
+    re.ASCII,
+)
+_NO_RESERVATIONS = "No reservations in the system"
+
+
+def parse_reservations(text: str) -> tuple[Reservation, ...]:
+    """Read ``scontrol -o show reservations``, times in seconds (``SLURM_TIME_FORMAT=%s``).
+
+    Raises:
+        SlurmError: a line is no reservation.
+    """
+    found = []
+    for line in filter(None, text.splitlines()):
+        if line == _NO_RESERVATIONS:
+            continue
+        match = _RESERVATION.fullmatch(line)
+        if match is None:
+            raise SlurmError(f"expected a reservation of scontrol, got {line[:160]!r}")
+        starts, ends = _timestamp(int(match["starts"])), _timestamp(int(match["ends"]))
+        flags = frozenset(filter(None, match["flags"].split(",")))
+        found.append(Reservation(match["name"], expand(match["nodes"]), starts, ends, flags))
+    return tuple(found)
 
 
 _JOB_FIELDS = "%i|%T|%N|%D|%C|%l|%V|%S|%e|%P|%h|%n"

@@ -16,11 +16,12 @@ from agent.core.ports import Clock
 from agent.core.settings import Duration, Section
 from agent.slurm import names, text
 from agent.slurm.command import Finished, clean_environment, printable, run
-from agent.slurm.model import MAX_WEIGHT, Job, Node, Snapshot
+from agent.slurm.model import MAX_WEIGHT, Job, Node, Reservation, SignalTarget, Snapshot
 
 _MAX_TEXT = 1000
 _REQUEUEABLE_STATES = frozenset({"RUNNING", "SUSPENDED", "CONFIGURING", "STOPPED", "SIGNALING", "RESIZING"})
 _UNKNOWN_NODE = "Invalid node name specified"
+_UNKNOWN_RESERVATION = "Requested reservation is invalid"
 _UNKNOWN_JOB = "Invalid job id specified"
 _NEITHER_DOWN_NOR_DRAINED = ("Invalid node state specified", "Invalid node state transition")
 _NOT_DELETED = re.compile(r"failed to delete nodes (\S+)")
@@ -116,7 +117,7 @@ class CliBackend:
             left = part & names.expand(refused[1]) if refused else part
             self._each(left, self._delete_node)
 
-    def requeue(self, job_id: str) -> None:
+    def requeue(self, job_id: str, *, hold: bool = False) -> None:
         """Put a running job back into the queue; one that is back there already is left alone.
 
         Slurm would also run a *finished* job again, so its state is read just before. Of a heterogeneous job
@@ -130,11 +131,16 @@ class CliBackend:
             return
         if not states <= _REQUEUEABLE_STATES:
             raise SlurmRefusedError(f"requeue of job {leader}: expected it to run, it is {', '.join(states)}")
-        self._run("scontrol", "requeue", leader).check()
+        self._run("scontrol", "requeuehold" if hold else "requeue", leader).check()
 
-    def signal(self, job_id: str, signal: str) -> None:
-        """Send a signal to the batch script and the steps (``scancel --full``)."""
-        self._run("scancel", "--full", f"--signal={names.check_signal(signal)}", _leader(job_id)).check()
+    def signal(self, job_id: str, signal: str, target: SignalTarget = SignalTarget.ALL) -> None:
+        """Send a signal (scancel(1): without an option it goes to the steps alone)."""
+        to = {SignalTarget.BATCH: ["--batch"], SignalTarget.ALL: ["--full"], SignalTarget.STEPS: []}[target]
+        self._run("scancel", *to, f"--signal={names.check_signal(signal)}", _leader(job_id)).check()
+
+    def notify(self, job_id: str, text: str) -> None:
+        """Write a line to the output of a running job."""
+        self._run("scontrol", "notify", _leader(job_id), _one_line(text)).check()
 
     def cancel(self, job_id: str) -> None:
         """End a job; one that is over is no error."""
@@ -144,6 +150,48 @@ class CliBackend:
         """Set the AdminComment."""
         job = names.check_job(job_id)
         self._run("scontrol", "update", f"JobId={job}", f"AdminComment={_one_line(text)}").check()
+
+    def set_address(self, node: str, address: str, hostname: str) -> None:
+        """Tell where the machine behind a predeclared node is."""
+        places = (names.check_host(address), names.check_host(hostname))
+        self._update_nodes([node], f"NodeAddr={places[0]}", f"NodeHostname={places[1]}")
+
+    def power_up(self, nodes: Iterable[str]) -> None:
+        """Bring cloud nodes to where their slurmd may register (``State=POWER_UP``)."""
+        self._update_nodes(nodes, "State=POWER_UP")
+
+    def power_down(self, nodes: Iterable[str]) -> None:
+        """Send cloud nodes back to sleep at once (``State=POWER_DOWN_FORCE``)."""
+        self._update_nodes(nodes, "State=POWER_DOWN_FORCE")
+
+    def reservations(self) -> tuple[Reservation, ...]:
+        """Read all reservations (``scontrol -o show reservations``)."""
+        return text.parse_reservations(self._run("scontrol", "-o", "show", "reservations").check())
+
+    def reserve(self, reservation: Reservation) -> None:
+        """Make a reservation for root alone, or move the one of that name.
+
+        ``ignore_jobs`` is asked for at its making: what runs there now goes on.
+        """
+        nodes = ",".join(folded for _, folded in names.fold(reservation.nodes))
+        name = f"ReservationName={names.check_reservation(reservation.name)}"
+        span = [
+            f"{key}={at.astimezone():%Y-%m-%dT%H:%M:%S}"
+            for key, at in (("StartTime", reservation.starts), ("EndTime", reservation.ends))
+        ]
+        changed = self._run("scontrol", "update", name, f"Nodes={nodes}", *span)
+        if _UNKNOWN_RESERVATION in changed.complaint:
+            flags = ",".join(sorted({"MAINT", "IGNORE_JOBS", *reservation.flags}))
+            changed = self._run(
+                "scontrol", "create", name, f"Nodes={nodes}", *span, "Users=root", f"Flags={flags}"
+            )
+        changed.check()
+
+    def remove_reservation(self, name: str) -> None:
+        """Remove a reservation."""
+        removed = self._run("scontrol", "delete", f"ReservationName={names.check_reservation(name)}")
+        if _UNKNOWN_RESERVATION not in removed.complaint:
+            removed.check()
 
     def _read_nodes(self) -> dict[str, Node]:
         """Read all nodes: scontrol's text, or JSON where free text makes that inexact."""
