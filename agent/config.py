@@ -24,11 +24,11 @@ from agent.ledger import LedgerSettings
 from agent.log import LogSettings
 from agent.mail import MailSettings
 from agent.metrics import MetricsSettings
-from agent.slurm.backends.cli import SlurmSettings
 from agent.slurm.demand import DemandSettings
 from agent.slurm.drain import DrainSettings
 from agent.slurm.join import JoinSettings
 from agent.slurm.manager import SlurmCycleSettings
+from agent.slurm.settings import SlurmSettings
 from agent.slurm.weights import WeightSettings
 from agent.ssh import SshSettings
 

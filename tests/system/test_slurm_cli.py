@@ -9,8 +9,9 @@ import pytest
 
 from agent.core.errors import SlurmDownError, SlurmError, SlurmRefusedError
 from agent.core.ports import SystemClock
-from agent.slurm.backends.cli import CliBackend, SlurmSettings
+from agent.slurm.backends.cli import CliBackend
 from agent.slurm.model import Job
+from agent.slurm.settings import SlurmSettings
 from testbed.cloudlab.room import Boot
 from testbed.up import TestBed
 from testbed.waiting import wait_for

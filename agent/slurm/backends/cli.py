@@ -7,16 +7,13 @@ import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
-
-from pydantic import Field
 
 from agent.core.errors import SlurmError, SlurmRefusedError
 from agent.core.ports import Clock
-from agent.core.settings import Duration, Section
 from agent.slurm import names, text
 from agent.slurm.command import Finished, clean_environment, printable, run
 from agent.slurm.model import MAX_WEIGHT, Job, Node, Reservation, SignalTarget, Snapshot
+from agent.slurm.settings import SlurmSettings
 
 _MAX_TEXT = 1000
 _REQUEUEABLE_STATES = frozenset({"RUNNING", "SUSPENDED", "CONFIGURING", "STOPPED", "SIGNALING", "RESIZING"})
@@ -26,25 +23,6 @@ _UNKNOWN_JOB = "Invalid job id specified"
 _NEITHER_DOWN_NOR_DRAINED = ("Invalid node state specified", "Invalid node state transition")
 _NOT_DELETED = re.compile(r"failed to delete nodes (\S+)")
 _JOBS_AT_ONCE = 500
-
-
-class SlurmSettings(Section):
-    """[slurm]: how to reach Slurm and whose jobs count."""
-
-    conf: Path | None = Field(
-        None, description="path of slurm.conf; unset: Slurm's own choice", examples=["/etc/slurm/slurm.conf"]
-    )
-    bin_dir: Path | None = Field(
-        None,
-        description="directory of squeue, scontrol, sinfo and scancel; unset: found in PATH",
-        examples=["/usr/bin"],
-    )
-    command_timeout: Duration = Field(
-        30.0, gt=0, description="how long one of Slurm's commands may take before it is ended"
-    )
-    partitions: tuple[str, ...] = Field(
-        (), description="partitions whose pending jobs count as demand; empty: all"
-    )
 
 
 class CliBackend:

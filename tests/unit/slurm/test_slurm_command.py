@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from agent.core.errors import SlurmDownError, SlurmError, SlurmRefusedError
-from agent.slurm.backends.cli import CliBackend, SlurmSettings
+from agent.slurm.backends.cli import CliBackend
 from agent.slurm.command import clean_environment, run
+from agent.slurm.settings import SlurmSettings
 
 SAMPLES = Path(__file__).parents[2] / "data" / "slurm"
 ENVIRONMENT = {"PATH": os.environ["PATH"]}
