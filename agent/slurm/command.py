@@ -54,9 +54,14 @@ class Finished:
             return self.output
         said = printable(self.complaint.strip() or self.output.strip() or "no message")
         message = f"{short(self.argv)}: {said} (status {self.status})"
-        if any(words in self.complaint for words in _NO_ANSWER):
+        if means_no_answer(self.complaint):
             raise SlurmDownError(message)
         raise SlurmRefusedError(message)
+
+
+def means_no_answer(words: str) -> bool:
+    """Tell whether Slurm's words mean that no controller answered."""
+    return any(known in words for known in _NO_ANSWER)
 
 
 def printable(text: str, limit: int = 500) -> str:

@@ -21,6 +21,9 @@ MAX_WEIGHT = 4294967280
 
 BUSY_STATES = frozenset({"ALLOCATED", "MIXED"})
 
+REQUEUEABLE_STATES = frozenset({"RUNNING", "SUSPENDED", "CONFIGURING", "STOPPED", "SIGNALING", "RESIZING"})
+"""States in which a requeue puts a job back; Slurm would also run a finished one again."""
+
 
 @dataclass(frozen=True)
 class Node:

@@ -12,11 +12,10 @@ from agent.core.errors import SlurmError, SlurmRefusedError
 from agent.core.ports import Clock
 from agent.slurm import names, text
 from agent.slurm.command import Finished, clean_environment, printable, run
-from agent.slurm.model import MAX_WEIGHT, Job, Node, Reservation, SignalTarget, Snapshot
+from agent.slurm.model import MAX_WEIGHT, REQUEUEABLE_STATES, Job, Node, Reservation, SignalTarget, Snapshot
 from agent.slurm.settings import SlurmSettings
 
 _MAX_TEXT = 1000
-_REQUEUEABLE_STATES = frozenset({"RUNNING", "SUSPENDED", "CONFIGURING", "STOPPED", "SIGNALING", "RESIZING"})
 _UNKNOWN_NODE = "Invalid node name specified"
 _UNKNOWN_RESERVATION = "Requested reservation is invalid"
 _UNKNOWN_JOB = "Invalid job id specified"
@@ -107,7 +106,7 @@ class CliBackend:
             raise SlurmRefusedError(f"requeue of job {leader}: it is over")
         if states == {"PENDING"}:
             return
-        if not states <= _REQUEUEABLE_STATES:
+        if not states <= REQUEUEABLE_STATES:
             raise SlurmRefusedError(f"requeue of job {leader}: expected it to run, it is {', '.join(states)}")
         self._run("scontrol", "requeuehold" if hold else "requeue", leader).check()
 
