@@ -30,7 +30,7 @@ from agent.ledger import Ledger
 from agent.mail import Mailer
 from agent.metrics import Metrics
 from agent.slurm.administration import Administration
-from agent.slurm.backends.cli import CliBackend
+from agent.slurm.backends.choice import choose
 from agent.slurm.manager import SlurmElasticSliceManager, SlurmPolicy
 from agent.ssh import SshShell
 
@@ -136,6 +136,11 @@ class Daemon:
             logger.warning(warning)
         self._expiry = ExpiryWarning(server.identity.expires)
         helper = helper_of(settings, server)
+        way_in = choose(settings.slurm, clock)
+        self._on_stop(way_in.close)
+        logger.info("the way in to Slurm is chosen", backend=way_in.name)
+        for remark in way_in.remarks:
+            logger.info("way in to Slurm", backend=way_in.name, remark=remark)
         manager = SlurmElasticSliceManager(
             server,
             ManagerConfig(
@@ -147,7 +152,7 @@ class Daemon:
                 lease=settings.lease,
                 cycle=settings.cycle,
             ),
-            backend=CliBackend(settings.slurm, clock),
+            backend=way_in.backend,
             shell=SshShell(settings.ssh),
             policy=policy_of(settings),
             drains=ledger,

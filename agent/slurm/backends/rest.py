@@ -317,7 +317,7 @@ class RestBackend:
         else:
             reply = None
         value = None if reply is None else parse(reply.document)
-        if reply is None or value is None or not value:
+        if reply is None or not value:
             # An empty list may also mean that nothing is new: only a read of everything tells.
             reply = self._call("GET", path)
             value = parse(reply.document)

@@ -143,7 +143,7 @@ def _records(document: Mapping[str, Any], key: str) -> list[Any]:
 def _read(record: Any, kind: str, key: str, parse: Callable[[Any], _Value]) -> _Value:
     try:
         return parse(record)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, OSError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError, OSError) as error:
         name = record.get(key) if isinstance(record, dict) else record
         raise SlurmError(
             f"slurmrestd: {kind} {str(name)[:80]!r} has a shape that is not known here: {error!r}"
