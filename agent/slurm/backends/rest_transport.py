@@ -117,11 +117,11 @@ class RestTransport:
             return {}
         try:
             with path.open(encoding="ascii") as file:
-                text = file.read(_MAX_TOKEN).strip()
+                text = file.read(_MAX_TOKEN + 1).strip()
         except (OSError, UnicodeDecodeError) as error:
             raise SlurmRefusedError(f"[slurm] rest_token: {path}: cannot be read: {error}") from error
         match = _TOKEN.fullmatch(text)
-        if match is None:
+        if match is None or len(text) > _MAX_TOKEN:
             raise SlurmRefusedError(f"[slurm] rest_token: {path}: expected a token of scontrol token in it")
         return {"X-SLURM-USER-NAME": self._settings.rest_user, "X-SLURM-USER-TOKEN": match[1]}
 
