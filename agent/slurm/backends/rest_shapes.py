@@ -209,7 +209,7 @@ def _job(record: Mapping[str, Any]) -> Job | None:
         reservation=_text(record["resv_name"]),
         memory=per_cpu or per_node or 0,
         memory_per_cpu=bool(per_cpu),
-        gres=_requested_gres(_text(record["tres_per_node"])),
+        gres=_requested_gres(*(_text(record[f"tres_per_{of}"]) for of in ("node", "job", "task"))),
         submitted=_time(_number(record["submit_time"])),
         started=None if pending else started,
         ends=None if pending or limit is None else _time(_number(record["end_time"])),
@@ -228,11 +228,10 @@ def _identity(record: Mapping[str, Any]) -> tuple[str, int, int | None]:
         return f"{leader}+{_count(record['het_job_offset'])}", 1, None
     if not array:
         return str(number), 1, None
-    at_once = _number(record["array_max_tasks"]) or None
     if task is not None:
-        return f"{array}_{task}", 1, at_once
+        return f"{array}_{task}", 1, None
     if not tasks:
-        return str(number), 1, at_once
+        return str(number), 1, None
     return _unsplit(array, tasks)
 
 
@@ -263,9 +262,10 @@ def _reservation(record: Mapping[str, Any]) -> Reservation:
     )
 
 
-def _requested_gres(text: str) -> str:
-    """Write ``gres:gpu:1`` and ``gres/gpu=1`` as ``gpu:1``."""
-    return ",".join(_GRES.sub("", part).replace("=", ":") for part in text.split(",")) if text else ""
+def _requested_gres(*fields: str) -> str:
+    """Join generic resources alone: ``gres:gpu:1`` and ``gres/gpu=1`` are ``gpu:1``, ``cpu:2`` is none."""
+    parts = (part for field in fields for part in field.split(","))
+    return ",".join(_GRES.sub("", part).replace("=", ":") for part in parts if _GRES.match(part))
 
 
 def _state_word(value: Any) -> str:

@@ -21,7 +21,7 @@ from agent.slurm.backends.rest_shapes import (
     parse_nodes,
     parse_reservations,
 )
-from agent.slurm.model import Job
+from agent.slurm.model import Job, Reservation
 from agent.slurm.text import parse_nodes as parse_text
 
 SAMPLES = Path(__file__).parents[2] / "data" / "slurm"
@@ -41,7 +41,9 @@ def reply(release: str, version: int, what: str) -> dict[str, Any]:
 
 def at(text: str) -> datetime | None:
     """Read a time of scontrol; the samples were taken in UTC."""
-    return None if text in {"Unknown", "N/A", "None"} else datetime.fromisoformat(text).replace(tzinfo=UTC)
+    if text in {"Unknown", "N/A", "None"}:
+        return None
+    return datetime.fromtimestamp(int(text), UTC) if text.isdecimal() else datetime.fromisoformat(f"{text}Z")
 
 
 def field(line: str, key: str) -> str:
@@ -115,7 +117,8 @@ def check_job(job: Job, line: str, version: int) -> None:
 def test_an_array_is_its_running_tasks_and_the_rest(release: str, version: int) -> None:
     listed = parse_jobs(reply(release, version, "jobs"))
     jobs = {job.id: job for job in listed.jobs}
-    assert (jobs["3_0"].task_count, jobs["3_0"].array, listed.numbers["3_0"]) == (1, "3", 4)
+    first = jobs["3_0"]
+    assert (first.task_count, first.task_limit, first.array, listed.numbers["3_0"]) == (1, None, "3", 4)
     rest = jobs["3_[3,6,9]"]
     assert (rest.task_count, rest.task_limit, rest.state, rest.reason) == (3, 2, "PENDING", "Resources")
     assert listed.numbers["3_[3,6,9]"] == 3
@@ -128,14 +131,23 @@ def test_a_job_that_cleans_up_is_completing_however_it_ended(release: str, versi
     assert jobs["9"].holds_nodes
 
 
-@pytest.mark.parametrize(("release", "version"), [("22.05", 38), ("24.11", 42), ("25.11", 44), ("26.05", 45)])
-def test_reservations_are_those_of_the_text(release: str, version: int) -> None:
-    text = (SAMPLES / release / "reservations.txt").read_text()
-    (fence,) = parse_reservations(reply(release, version, "reservations"))
-    assert (fence.name, fence.nodes) == ("fence1", {"n4"})
-    assert fence.starts == at(field(text, "StartTime"))
-    assert fence.ends == at(field(text, "EndTime"))
-    assert fence.flags == set(field(text, "Flags").split(","))
+FENCES = [
+    ("22.05", 38, "14:46:43"), ("24.11", 42, "15:03:48"), ("25.11", 44, "14:48:09"), ("26.05", 45, "14:47:40"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("release", "version", "start"), FENCES)
+def test_a_reservation_is_the_one_that_was_made(release: str, version: int, start: str) -> None:
+    starts = datetime.fromisoformat(f"2026-11-22T{start}Z")
+    assert parse_reservations(reply(release, version, "reservations")) == (
+        Reservation(
+            name="fence1",
+            nodes=frozenset({"n4"}),
+            starts=starts,
+            ends=starts + timedelta(hours=1),
+            flags=frozenset({"MAINT", "IGNORE_JOBS", "SPEC_NODES"}),
+        ),
+    )
 
 
 def changed(
@@ -196,12 +208,13 @@ def test_memory_gres_and_limits_of_both_shapes() -> None:
     new = changed(
         "jobs", 0,
         memory_per_node={**number, "number": 4000}, tres_per_node="gres/gpu=1,gres/shard:2",
+        tres_per_task="cpu:2,gres/nic:1",
         time_limit={"set": False, "infinite": True, "number": 0},
     )  # fmt: skip
     first, second = parse_jobs(old).jobs[0], parse_jobs(new).jobs[0]
     assert (first.memory, first.memory_per_cpu, first.gres) == (500, True, "gpu:a100:2")
     assert (first.time_limit, first.ends, first.reservation, first.qos) == (None, None, "r1", "high")
-    assert (second.memory, second.memory_per_cpu, second.gres) == (4000, False, "gpu:1,shard:2")
+    assert (second.memory, second.memory_per_cpu, second.gres) == (4000, False, "gpu:1,shard:2,nic:1")
     assert (second.time_limit, second.ends) == (None, None)
 
 
