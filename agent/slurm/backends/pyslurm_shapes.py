@@ -192,9 +192,9 @@ def _list(value: Any, what: str) -> Iterable[str]:
         return ()
     if isinstance(value, str):
         return filter(None, value.split(","))
-    if not isinstance(value, list):
-        raise SlurmError(f"expected a list as {what} from pyslurm, got {value!r:.80}")
-    return [word for word in value if word]
+    if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+        raise SlurmError(f"expected a list of words as {what} from pyslurm, got {value!r:.80}")
+    return filter(None, value)
 
 
 def _count(value: Any, what: str) -> int:
