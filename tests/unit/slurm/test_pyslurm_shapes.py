@@ -15,7 +15,8 @@ from agent.slurm.model import Job, Node
 NODE: dict[str, Any] = {
     "name": "n2", "state": "MIXED+DRAIN", "address": "127.0.0.1", "weight": 1, "active_features": ["small"],
     "total_cpus": 2, "allocated_cpus": 1, "real_memory": 1000, "allocated_memory": 0,
-    "reason": "update kernel", "reason_user": "root", "partitions": ["main"], "boot_time": 1795345278, "configured_gres": {},
+    "reason": "update kernel", "reason_user": "root", "partitions": ["main"], "boot_time": 1795345278,
+    "configured_gres": {},
 }  # fmt: skip
 JOB: dict[str, Any] = dict.fromkeys(shapes.JOB_FIELDS) | {
     "id": 1, "state": "RUNNING", "user_id": "alice", "state_reason": "None", "partition": "main",
