@@ -59,6 +59,11 @@ class CycleSettings(Section):
         gt=0,
         description="a machine that is not ready this long after it was asked for counts as failed",
     )
+    settled_status: Duration = Field(
+        default=300.0,
+        gt=0,
+        description="least time between two readings of machines' states while none starts",
+    )
     lost_call_patience: Duration = Field(
         default=900.0,
         gt=0,

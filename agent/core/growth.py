@@ -100,6 +100,9 @@ class Growth:
         if not self._slivers.holds(cm):
             self._asker.note(f"no machine is added at {cm}: there is no sliver, or it was not read yet")
             return
+        if self._slivers.has_lost(cm):
+            self._asker.note(f"no machine is added at {cm} before one that is not ours any more is deleted")
+            return
         if self._is_paused(cm):
             return
         with self._deciding:

@@ -36,6 +36,7 @@ FIRST_CM_MOST = 2
 """Machines at the first CM; what is wanted beyond that is asked of the second one."""
 CYCLE = CycleSettings(
     boot_timeout=6,
+    settled_status=0.5,
     lost_call_patience=1,
     type_backoff=0.2,
     type_backoff_limit=0.5,

@@ -45,7 +45,7 @@ def switch_faults_on(world, chance: random.Random) -> None:
         world.cloudlab.fault(chance.choice(cms), chance.choice(BOOTS))
     if world.held():
         if chance.random() < 0.4:
-            world.cloudlab.fault(chance.choice(world.held()), "vanishes")
+            world.cloudlab.fault(chance.choice(world.held()), chance.choice(["vanishes", "unreserved"]))
         elif chance.random() < 0.3:
             world.revoke_now(chance.choice(world.held()), chance.choice([0, 3]))
 
@@ -71,6 +71,22 @@ def test_machines_asked_are_held_and_known_or_given_back(world, seed) -> None:
     world.reach(3)
     world.reach(0)
     world.check_nothing_is_held()
+
+
+def test_a_machine_that_is_not_reserved_to_us_any_more_is_given_up_and_replaced(world) -> None:
+    world.threads = True
+    world.start()
+    world.reach(3)
+    first = world.cloudlab.cms[0].urn
+    lost = world.held(first)[0]
+    world.cloudlab.fault(lost, "unreserved")
+    world.until("it is not ours any more", lambda s: lost not in world.held())
+    world.reach(3)
+    assert world.given_up(lost) == ["unreserved"]
+    assert [c for c in world.calls("DeleteNodes") if c.args["nodes"]], "and the sliver works again"
+    world.reach(4)
+    world.reach(0)
+    world.check_nothing_is_left()
 
 
 def test_a_dead_cm_holds_up_nothing_at_the_other(world) -> None:
