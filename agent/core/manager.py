@@ -244,9 +244,10 @@ class SimpleElasticSliceManager(
         return list(self._slivers.intents.in_flight(IntentKind.ADD, cm))
 
     def in_use(self) -> int:
-        """Count the machines held or asked for, over all CMs in use."""
+        """Count the machines held or asked for, over all CMs in use; a silent CM's are those it last held."""
         held = {(n.cm, n.client_id) for n in self.held()}
-        return len(held | {(i.cm, i.client_id) for i in self.requested()})
+        asked = {(i.cm, i.client_id) for i in self.requested()}
+        return len(held | asked | self._slivers.holdings.presumed())
 
     def share(self, cm: str) -> Share | None:
         """Count the free machines of our type at a CM; None while unknown."""

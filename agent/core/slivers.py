@@ -15,6 +15,7 @@ from agent.core.calls import Intents, carry_out
 from agent.core.config import ManagerConfig
 from agent.core.errors import BusyError, CloudlabError, ConfigError, UnreachableError
 from agent.core.helper import AddArgs
+from agent.core.holdings import Holdings
 from agent.core.hooks import HookQueue
 from agent.core.machines import Changes, Machine, MachineBook
 from agent.core.model import Intent, IntentKind, ResourceValue, Revocation, Sliver, SliverNode
@@ -66,6 +67,7 @@ class Slivers:
     Attributes:
         book: the machines; to be read under the owner's ``rlock``.
         intents: what is asked and not settled.
+        holdings: what CMs held when they were last heard.
         expires: CM -> until when its sliver lasts.
     """
 
@@ -78,6 +80,7 @@ class Slivers:
         self._locks = {cm: threading.RLock() for cm in cms}
         self.book = MachineBook()
         self.intents = Intents(config.intents, config.clock)
+        self.holdings = Holdings(config.holdings, cms, config.clock, config.cycle.first_reading_patience)
         self.expires: dict[str, datetime] = {}
         self._untold = dict.fromkeys(cms, 0)
         """CM -> statuses in a row that it could not tell."""
@@ -131,11 +134,12 @@ class Slivers:
             return bool(self.book.lost(cm))
 
     def names(self, cm: str | None = None) -> set[str]:
-        """Collect the client_ids in manifests and in flight, at one CM or all."""
+        """Collect the client_ids in manifests and in flight, at one CM or all; of a silent CM, what it held."""
         with self._owner.rlock:
             slivers = self.book.slivers.values() if cm is None else [self.book.slivers.get(cm)]
             held = {node.client_id for sliver in slivers if sliver for node in sliver.nodes}
-        return held | {intent.client_id for intent in self.intents.in_flight(cm=cm)}
+        silent = {name for where, name in self.holdings.presumed() if cm in {None, where}}
+        return held | silent | {intent.client_id for intent in self.intents.in_flight(cm=cm)}
 
     # --- reading; the caller holds the CM
 
@@ -282,6 +286,9 @@ class Slivers:
         leaving = {i.client_id for i in in_flight if i.kind is IntentKind.DELETE}
         owner = self._owner
         nodes = sliver.nodes if sliver else ()
+        # Before an intent is struck: after a kill in between, the machine is counted by one or the other.
+        if self.holdings.heard(cm, sliver):
+            owner.wake("ensure_sliver", "add_nodes")
         with owner.rlock:
             changes = self.book.observe(
                 cm,

@@ -168,7 +168,7 @@ def _live(order: dict[str, Any], home: Path) -> None:
     ledger = Tripwire(Ledger(home / "ledger.db"), order["kill"], counts)
     manager = Wanting(
         Tripwire(connect_fast(bed, order["slice"]), order["kill"], counts),
-        ManagerConfig(intents=ledger, revocations=ledger, cycle=CYCLE),
+        ManagerConfig(intents=ledger, revocations=ledger, holdings=ledger, cycle=CYCLE),
         manage_order=ORDER,
         manage_intervals=INTERVALS,
         method_reset_triggers={},

@@ -158,6 +158,11 @@ class World:
         """Have a run killed at the n-th call to or from Cloudlab, whichever that is."""
         self.kills.append(Kill(ANY, "reply", nth))
 
+    def kill_now(self) -> None:
+        """Kill the run at whatever it does."""
+        self.kills.insert(0, Kill(ANY, "now"))
+        self.process.kill()
+
     def saw(self, entry: Entry) -> None:
         """Kill the agent if this entry of the journal is what its next death waits for."""
         kill = self.kills[0] if self.kills else None

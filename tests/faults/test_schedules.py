@@ -102,6 +102,27 @@ def test_a_dead_cm_holds_up_nothing_at_the_other(world) -> None:
     world.check_nothing_is_left()
 
 
+@pytest.mark.parametrize("keep", [True, False], ids=["ledger kept", "ledger lost"])
+def test_a_cm_that_is_dead_at_a_restart_makes_nobody_pass_the_most(world, keep) -> None:
+    world.threads = True
+    world.keep_ledger = keep
+    world.start()
+    world.reach(3)
+    first, second = (cm.urn for cm in world.cloudlab.cms)
+    world.cloudlab.fault("*", "drop-before", 1_000_000, at=first)
+    world.kill_now()
+    world.plan(wanted=4)
+    if keep:
+        world.until("what is missing comes from the living CM", lambda s: len(world.held(second)) == 2)
+    world.until("it went on for a while", lambda s: s["counts"].get("find_sliver", 0) >= 12)
+    world.check_never_too_many()
+    assert len(world.held(second)) == (2 if keep else 1)
+    world.cloudlab.clear_faults()
+    world.reach(4)
+    world.reach(0)
+    world.check_nothing_is_left()
+
+
 def test_a_lock_that_is_left_held_stops_changes_there_until_an_operator_acts(world) -> None:
     world.threads = True
     world.start()
