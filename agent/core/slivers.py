@@ -134,7 +134,7 @@ class Slivers:
             return bool(self.book.lost(cm))
 
     def names(self, cm: str | None = None) -> set[str]:
-        """Collect the client_ids in manifests and in flight, at one CM or all; of a silent CM, what it held."""
+        """Collect the client_ids in manifests and in flight, at one CM or all; a silent CM's too."""
         with self._owner.rlock:
             slivers = self.book.slivers.values() if cm is None else [self.book.slivers.get(cm)]
             held = {node.client_id for sliver in slivers if sliver for node in sliver.nodes}
