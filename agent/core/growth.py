@@ -69,8 +69,6 @@ class Growth:
             cm: the CM; its manifest was just read and there is none.
             wanted: asked once everything that could hinder it is out of the way.
         """
-        if self._waits_for_others():
-            return
         with self._deciding:
             if self._slivers.intents.in_flight(IntentKind.ADD, cm):
                 self._asker.note(f"no new sliver at {cm}: an earlier request may still take effect")
@@ -105,7 +103,7 @@ class Growth:
         if self._slivers.has_lost(cm):
             self._asker.note(f"no machine is added at {cm} before one that is not ours any more is deleted")
             return
-        if self._waits_for_others() or self._is_paused(cm):
+        if self.waits_for_others() or self._is_paused(cm):
             return
         with self._deciding:
             most = self._brake.allowance()
@@ -154,7 +152,7 @@ class Growth:
     def _reserve_names(self) -> None:
         self._asker.reserve_names(self._slivers.names())
 
-    def _waits_for_others(self) -> bool:
+    def waits_for_others(self) -> bool:
         """Tell whether a CM may hold machines that nobody counts: then the most could be passed."""
         unknown = self._slivers.holdings.unknown()
         if unknown:

@@ -50,6 +50,8 @@ class MachineBook:
         self.slivers: dict[str, Sliver | None] = {}
         self.statuses: dict[str, SliverStatus] = {}
         self._machines: dict[str, dict[str, Machine]] = {}
+        self._empty: dict[str, int] = {}
+        """CM -> manifests in a row of a sliver without any machine."""
         self._lost: dict[str, dict[str, SliverNode]] = {}
         """In the manifest, and not ours any more: gone for everybody, and to be deleted."""
 
@@ -100,6 +102,7 @@ class MachineBook:
             else:
                 known[key] = Machine(node, asked.get(node.client_id, now))
                 new.append(node)
+        self._empty[cm] = self._empty.get(cm, 0) + 1 if sliver is not None and not listed else 0
         return Changes(tuple(new), tuple(gone), tuple(missing))
 
     def judge(self, status: SliverStatus, now: datetime, boot_timeout: float) -> tuple[Machine, ...]:
@@ -154,6 +157,10 @@ class MachineBook:
     def lost(self, cm: str) -> tuple[SliverNode, ...]:
         """Return the machines that the last manifest of a CM has and that are not ours any more."""
         return tuple(self._lost.get(cm, {}).values())
+
+    def is_bare(self, cm: str, sightings: int) -> bool:
+        """Tell whether a CM showed an empty sliver so many times in a row, and no machine is in doubt."""
+        return self._empty.get(cm, 0) >= sightings and not self._machines.get(cm)
 
     def prove(self, node: SliverNode) -> bool:
         """Mark a machine as of use; False where it was before, or is unknown."""

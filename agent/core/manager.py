@@ -308,7 +308,7 @@ class SimpleElasticSliceManager(
         """Read the manifest; create the sliver where there is none and ``should_create_sliver`` agrees."""
 
         def ensure(each: str) -> None:
-            if self._slivers.read(each) is None:
+            if self._slivers.read(each) is None and not self._growth.waits_for_others():
                 self._growth.create(each, self.should_create_sliver)
 
         self._at_each(cm, ensure)
@@ -381,6 +381,8 @@ class SimpleElasticSliceManager(
                 self.tell(
                     "delete", each, f"gave back {', '.join(f'{n.node_id} ({n.client_id})' for n in given)}"
                 )
+            elif not self.should_add_nodes(cm=each) and self._slivers.delete_bare(each):
+                self.tell("delete", each, "gave the sliver back, which had no machine left")
 
         self._at_each(cm, delete)
 

@@ -270,6 +270,28 @@ class Slivers:
         self._carry_out(cm, self.intents.declare(IntentKind.DELETE, cm, names), give_back)
         return targets
 
+    def delete_bare(self, cm: str) -> bool:
+        """Give a sliver back that has no machine left, and that none may still come to.
+
+        The whole sliver goes, and with it what it might hold all the same. So several manifests must have
+        shown it empty, one that is read now, and the status.
+
+        Returns:
+            Whether it was given back.
+        """
+        with self._owner.rlock:
+            bare = self.book.is_bare(cm, self._limits.gone_sightings)
+        if not bare or self.intents.in_flight(cm=cm):
+            return False
+        sliver = self.read(cm)
+        status = self._server.sliver_status(cm)
+        if sliver is None or sliver.nodes or status is None or status.nodes:
+            return False
+        began = self._clock.now()
+        self._server.delete_sliver(cm)
+        self._learn(cm, began, None)
+        return True
+
     def _carry_out(self, cm: str, asked: Sequence[Intent], call: Callable[[], Sliver | None]) -> None:
         learn = partial(self._learn, cm, self._clock.now())
         try:

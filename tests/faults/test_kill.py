@@ -79,8 +79,7 @@ def live(world) -> None:
     revoke(world)
     world.reach(3)
     world.reach(2)
-    world.reach(0)
-    world.check_nothing_is_left()
+    world.give_everything_back()
     # A run that was killed before it could strike the revocation leaves it until its deadline.
     world.until("no revocation is remembered", lambda s: not s["revoked"])
 
@@ -146,8 +145,7 @@ def test_kills_at_random_while_the_cms_are_worked_at_side_by_side(world, seed, k
             world.revoke_now(chance.choice(world.held()), chance.choice([0, 1, 5]))
     assert world.deaths == kills
     world.reach(3)
-    world.reach(0)
-    world.check_nothing_is_held()
+    world.give_everything_back()
 
 
 @pytest.mark.parametrize(("call", "nth", "when", "keep"), EACH_STEP if LONG else [])

@@ -69,8 +69,7 @@ def test_machines_asked_are_held_and_known_or_given_back(world, seed) -> None:
     world.cloudlab.clear_faults()
     world.cloudlab.unlock()
     world.reach(3)
-    world.reach(0)
-    world.check_nothing_is_held()
+    world.give_everything_back()
 
 
 def test_a_machine_that_is_not_reserved_to_us_any_more_is_given_up_and_replaced(world) -> None:
@@ -85,8 +84,7 @@ def test_a_machine_that_is_not_reserved_to_us_any_more_is_given_up_and_replaced(
     assert world.given_up(lost) == ["unreserved"]
     assert [c for c in world.calls("DeleteNodes") if c.args["nodes"]], "and the sliver works again"
     world.reach(4)
-    world.reach(0)
-    world.check_nothing_is_left()
+    world.give_everything_back()
 
 
 def test_a_dead_cm_holds_up_nothing_at_the_other(world) -> None:
@@ -98,8 +96,7 @@ def test_a_dead_cm_holds_up_nothing_at_the_other(world) -> None:
     world.plan(wanted=4)
     world.until("the machine comes from the living CM", lambda s: len(world.held(second)) == 2)
     world.cloudlab.clear_faults()
-    world.reach(0)
-    world.check_nothing_is_left()
+    world.give_everything_back()
 
 
 @pytest.mark.parametrize("keep", [True, False], ids=["ledger kept", "ledger lost"])
@@ -119,8 +116,7 @@ def test_a_cm_that_is_dead_at_a_restart_makes_nobody_pass_the_most(world, keep) 
     assert len(world.held(second)) == (2 if keep else 1)
     world.cloudlab.clear_faults()
     world.reach(4)
-    world.reach(0)
-    world.check_nothing_is_left()
+    world.give_everything_back()
 
 
 def test_a_lock_that_is_left_held_stops_changes_there_until_an_operator_acts(world) -> None:
@@ -137,8 +133,7 @@ def test_a_lock_that_is_left_held_stops_changes_there_until_an_operator_acts(wor
     world.until("the agent goes on reading", lambda s: s["counts"]["find_sliver"] > read + 4)
     assert len(world.held(first)) == 2
     assert world.cloudlab.unlock()
-    world.reach(0)
-    world.check_nothing_is_left()
+    world.give_everything_back()
 
 
 @pytest.mark.parametrize("kind", ["drop-before", "drop-after", "garbage"])
@@ -146,5 +141,4 @@ def test_giving_the_last_machine_back_is_asked_again_when_the_reply_is_lost(worl
     world.start()
     world.reach(1)
     world.cloudlab.fault("DeleteSlice", kind)
-    world.reach(0)
-    world.check_nothing_is_left()
+    world.give_everything_back()
