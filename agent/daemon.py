@@ -147,6 +147,7 @@ class Daemon:
                 clock=clock,
                 intents=ledger,
                 revocations=ledger,
+                holdings=ledger,
                 events=events,
                 mail=self._start_mailer(server.email),
                 lease=settings.lease,

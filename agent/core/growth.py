@@ -100,7 +100,10 @@ class Growth:
         if not self._slivers.holds(cm):
             self._asker.note(f"no machine is added at {cm}: there is no sliver, or it was not read yet")
             return
-        if self._is_paused(cm):
+        if self._slivers.has_lost(cm):
+            self._asker.note(f"no machine is added at {cm} before one that is not ours any more is deleted")
+            return
+        if self.waits_for_others() or self._is_paused(cm):
             return
         with self._deciding:
             most = self._brake.allowance()
@@ -148,6 +151,13 @@ class Growth:
 
     def _reserve_names(self) -> None:
         self._asker.reserve_names(self._slivers.names())
+
+    def waits_for_others(self) -> bool:
+        """Tell whether a CM may hold machines that nobody counts: then the most could be passed."""
+        unknown = self._slivers.holdings.unknown()
+        if unknown:
+            self._asker.note(f"no machine is asked for: what {', '.join(unknown)} holds is not known yet")
+        return bool(unknown)
 
     def _is_paused(self, cm: str) -> bool:
         pause = self._placement.paused(cm, self._clock.now())

@@ -70,6 +70,8 @@ class Lease:
         """Read until when the slice lasts; create it where there is none."""
         expires = self._server.find_slice()
         if expires is None or expires <= self._clock.now():
+            # No sliver outlives its slice (GeniCMV2 RenewSlice).
+            self._slivers.holdings.none_can_be()
             self.create_slice()
         else:
             self.slice_expires = expires

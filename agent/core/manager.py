@@ -43,8 +43,6 @@ log = structlog.get_logger()
 
 STOP_TIME = 3.0
 """Seconds that ``stop`` waits for a step under way; one that waits for Cloudlab is left behind."""
-SETTLED_POLL = 300.0
-"""Seconds between two ``SliverStatus`` while no machine is starting: the call takes the slice lock."""
 _WAKES = {
     "SetResourceValues": ("set_system_state",),
     "NotifyDeletePending": ("get_system_state", "set_system_state"),
@@ -151,6 +149,7 @@ class SimpleElasticSliceManager(
         parts = config if isinstance(config, ManagerConfig) else ManagerConfig()
         self.clock = parts.clock
         self.delete_timeout = parts.cycle.delete_commands_timeout
+        self._settled_status = parts.cycle.settled_status
         self.minthreshold = minthreshold
         self.maxthreshold = maxthreshold
         self.percent_available_minimum = percent_available_minimum
@@ -245,9 +244,10 @@ class SimpleElasticSliceManager(
         return list(self._slivers.intents.in_flight(IntentKind.ADD, cm))
 
     def in_use(self) -> int:
-        """Count the machines held or asked for, over all CMs in use."""
+        """Count the machines held or asked for, over all CMs in use; a silent CM's are those it last held."""
         held = {(n.cm, n.client_id) for n in self.held()}
-        return len(held | {(i.cm, i.client_id) for i in self.requested()})
+        asked = {(i.cm, i.client_id) for i in self.requested()}
+        return len(held | asked | self._slivers.holdings.presumed())
 
     def share(self, cm: str) -> Share | None:
         """Count the free machines of our type at a CM; None while unknown."""
@@ -308,7 +308,7 @@ class SimpleElasticSliceManager(
         """Read the manifest; create the sliver where there is none and ``should_create_sliver`` agrees."""
 
         def ensure(each: str) -> None:
-            if self._slivers.read(each) is None:
+            if self._slivers.read(each) is None and not self._growth.waits_for_others():
                 self._growth.create(each, self.should_create_sliver)
 
         self._at_each(cm, ensure)
@@ -333,17 +333,19 @@ class SimpleElasticSliceManager(
 
         def update(each: str) -> None:
             sliver = self._slivers.read(each)
-            if self._slivers.waits_for_another_look(each):
-                self._cycle.no_later("update_sliver_status", self.retry_interval)
-            if sliver is not None and (force or self.starting(each) or self._status_is_old(each)):
-                self._slivers.read_status(each)
-                self._fetched_status[each] = self.clock.now()
+            try:
+                if sliver is not None and (force or self.starting(each) or self._status_is_old(each)):
+                    self._slivers.read_status(each)
+                    self._fetched_status[each] = self.clock.now()
+            finally:
+                if self._slivers.waits_for_another_look(each):
+                    self._cycle.no_later("update_sliver_status", self.retry_interval)
 
         self._at_each(cm, update)
 
     def _status_is_old(self, cm: str) -> bool:
         last = self._fetched_status.get(cm)
-        return last is None or (self.clock.now() - last).total_seconds() >= SETTLED_POLL
+        return last is None or (self.clock.now() - last).total_seconds() >= self._settled_status
 
     def add_nodes(self, count: int = 0, cm: str | None = None) -> None:
         """Add as many machines as ``should_add_nodes`` says.
@@ -371,7 +373,7 @@ class SimpleElasticSliceManager(
             names.update(n.client_id for n in self.held(each) if n.sliver_id in self._dropped)
             if self.enable_delete:
                 names.update(self.should_delete_nodes(each) or ())
-            given = self._slivers.delete(each, names) if names else ()
+            given = self._slivers.delete(each, names) if names or self._slivers.has_lost(each) else ()
             self._dropped.difference_update(n.sliver_id for n in given)
             if self._lease.blocked.get(each) in {n.node_id for n in given}:
                 self.wake("renew")
@@ -379,6 +381,8 @@ class SimpleElasticSliceManager(
                 self.tell(
                     "delete", each, f"gave back {', '.join(f'{n.node_id} ({n.client_id})' for n in given)}"
                 )
+            elif not self.should_add_nodes(cm=each) and self._slivers.delete_bare(each):
+                self.tell("delete", each, "gave the sliver back, which had no machine left")
 
         self._at_each(cm, delete)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
-from agent.core.model import AdvertisedNode, Event, Intent, Revocation, Sliver, SliverStatus
+from agent.core.model import AdvertisedNode, Event, Holding, Intent, Revocation, Sliver, SliverStatus
 
 
 class Clock(Protocol):
@@ -109,6 +109,16 @@ class RevocationStore(Protocol):
 
     def revocations(self) -> Sequence[Revocation]:
         """Return what is stored, earliest deadline first."""
+
+
+class HoldingStore(Protocol):
+    """Where it survives a restart which machines each CM was seen to hold."""
+
+    def put_holding(self, holding: Holding) -> None:
+        """Store one; a repeat of the same CM replaces the older one."""
+
+    def holdings(self) -> Sequence[Holding]:
+        """Return what is stored, of any CM."""
 
 
 class EventSink(Protocol):

@@ -36,6 +36,7 @@ FIRST_CM_MOST = 2
 """Machines at the first CM; what is wanted beyond that is asked of the second one."""
 CYCLE = CycleSettings(
     boot_timeout=6,
+    settled_status=0.5,
     lost_call_patience=1,
     type_backoff=0.2,
     type_backoff_limit=0.5,
@@ -167,7 +168,7 @@ def _live(order: dict[str, Any], home: Path) -> None:
     ledger = Tripwire(Ledger(home / "ledger.db"), order["kill"], counts)
     manager = Wanting(
         Tripwire(connect_fast(bed, order["slice"]), order["kill"], counts),
-        ManagerConfig(intents=ledger, revocations=ledger, cycle=CYCLE),
+        ManagerConfig(intents=ledger, revocations=ledger, holdings=ledger, cycle=CYCLE),
         manage_order=ORDER,
         manage_intervals=INTERVALS,
         method_reset_triggers={},
