@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 
@@ -17,7 +18,7 @@ import structlog
 from agent import config, log
 from agent.admin import AdminServer
 from agent.cloudlab.callback import CallbackServer
-from agent.cloudlab.server import connect
+from agent.cloudlab.server import ProtoGeniServer, connect
 from agent.config import Settings
 from agent.core.errors import ConfigError
 from agent.core.expiry import ExpiryWarning
@@ -66,7 +67,13 @@ class Daemon:
         self._wake = threading.Event()
         self._stopping = False
         self._reloading = False
-        self._expiry: ExpiryWarning
+        self._server: ProtoGeniServer
+        self._certificate = ExpiryWarning(
+            "the user's certificate", "Cloudlab does not answer without a new one from its portal"
+        )
+        self._credential = ExpiryWarning(
+            "the slice's credential", "the slice and its machines end with it unless the lease is renewed"
+        )
 
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT; return the exit status.
@@ -117,12 +124,22 @@ class Daemon:
             if manager.fatal:
                 logger.error("the agent ends", reason=manager.fatal)
                 return 1
-            if warning := self._expiry.look(manager.clock.now()):
-                manager.tell("certificate", "", warning)
+            self._warn_of_ends(manager)
             if manager.drainer.seconds_since_look() < STUCK_AFTER:
                 notifier.notify("WATCHDOG=1")
         logger.info("the agent ends: it was asked to")
         return 0
+
+    def _warn_of_ends(self, manager: SlurmElasticSliceManager) -> None:
+        """Tell early of a certificate or a lease that nothing renews."""
+        now = manager.clock.now()
+        if warning := self._certificate.look(self._server.identity.expires, now):
+            manager.tell("certificate", "", warning)
+        expires = self._server.credential_expiries().get("slice")
+        # A renewal is tried from ``renew_when_left`` on: at half of that it has failed for long.
+        before = timedelta(seconds=self._settings.lease.renew_when_left / 2)
+        if expires and (warning := self._credential.look(expires, now, before)):
+            manager.tell("credential", self._server.slice_urn, warning)
 
     def _build(self) -> SlurmElasticSliceManager:
         settings = self._settings
@@ -134,7 +151,7 @@ class Daemon:
         server = connect(settings.cloudlab, clock=clock, observe=metrics.request)
         for warning in server.identity.warnings:
             logger.warning(warning)
-        self._expiry = ExpiryWarning(server.identity.expires)
+        self._server = server
         helper = helper_of(settings, server)
         manager = SlurmElasticSliceManager(
             server,
@@ -157,7 +174,7 @@ class Daemon:
             nodetype=settings.request.nodetype or helper.request_type,
         )
         manager.set_helper(helper)
-        metrics.watch(manager.view, server.identity.expires)
+        metrics.watch(manager.view, server.identity.expires, server.credential_expiries)
         admin = AdminServer(settings.admin, Administration(manager, ledger))
         callback = CallbackServer(manager, settings.callback, observe=metrics.callback)
         port, stop_metrics = metrics.serve(settings.metrics)

@@ -18,7 +18,17 @@ from agent.core.settings import Duration, Section
 log = structlog.get_logger()
 
 NOTABLE = frozenset(
-    {"blocked", "certificate", "down", "failed", "fatal", "growth_resumed", "growth_stopped", "lease"}
+    {
+        "blocked",
+        "certificate",
+        "credential",
+        "down",
+        "failed",
+        "fatal",
+        "growth_resumed",
+        "growth_stopped",
+        "lease",
+    }
 )
 """Kinds of events that a person may have to act on."""
 MOST_EVENTS = 200
