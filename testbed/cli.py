@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -185,10 +185,16 @@ def machines(
         typer.echo(json.dumps(found, indent=2))
         return
     table = Table("machine", "type", "state", "address", "client_id", "slice", "value", "taken at", box=None)
+    columns = ("node_id", "type", "state", "address", "client_id", "slice_urn", "value")
     for machine in found:
-        columns = ("node_id", "type", "state", "address", "client_id", "slice_urn", "value", "deadline")
-        table.add_row(*(str(machine[name] if machine[name] is not None else "") for name in columns))
-    Console().print(table)
+        deadline = machine["deadline"]
+        taken_at = f"{datetime.fromisoformat(deadline):%Y-%m-%dT%H:%M:%SZ}" if deadline else ""
+        table.add_row(*(str(machine[name]) for name in columns), taken_at)
+    console = Console()
+    if not console.is_terminal:
+        # Without a terminal there is no width to fit in, and a program wants whole words.
+        console.width = console.measure(table, options=console.options.update(max_width=10_000)).maximum
+    console.print(table)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Advertisements: all machines of a CM, with switches and shared hosts between them (protogeni.md §4.3)."""
+"""Advertisements: a CM's machines, with switches and shared hosts between them (protogeni.md §3.2, §4.3)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,14 @@ from testbed.cloudlab.documents import EMULAB, V2, V3, prefixes
 from testbed.cloudlab.sites import Site
 from testbed.cloudlab.state import Machine
 
-VERSIONS = {"2": V2, "PG 2": V2, "3": V3}
-"""Values of rspec_version that are written here, and their namespaces."""
+V0 = "http://www.protogeni.net/resources/rspec/0."
+VERSIONS = {
+    **dict.fromkeys(("0.1", "PG 0.1"), f"{V0}1"),
+    **dict.fromkeys(("0.2", "PG 0.2"), f"{V0}2"),
+    **dict.fromkeys(("2", "PG 2"), V2),
+    "3": V3,
+}
+"""Values of rspec_version, and their namespaces."""
 
 
 def write(
@@ -32,17 +38,54 @@ def write(
     """
     space = VERSIONS[version]
     stamp = dates.zulu(now)
+    listed = [m for m in machines if not available or not m.reserved or m.node_id in own]
+    if space.startswith(V0):
+        return _write_old(space, site, listed, stamp)
     attributes = {"type": "advertisement", "generated": stamp, "expires": stamp}
     root = etree.Element(f"{{{space}}}rspec", attributes, nsmap=prefixes(space, emulab=EMULAB))
-    for machine in machines:
-        listed = not machine.reserved or machine.node_id in own
-        if not available or listed:
-            _machine(root, space, site, machine)
+    for machine in listed:
+        _machine(root, space, site, machine)
     _other(root, space, site, "switch1", ("switch",), exclusive=True, slots="1", sliver_type="")
-    shared = (site.node_class, site.hardware_type, f"{site.node_class}vm", f"{site.hardware_type}-vm")
     _other(
-        root, space, site, "pcshared1", shared, exclusive=False, slots="unlimited", sliver_type="emulab-xen"
+        root,
+        space,
+        site,
+        "pcshared1",
+        _shared_kinds(site),
+        exclusive=False,
+        slots="unlimited",
+        sliver_type="emulab-xen",
     )
+    return etree.tostring(root, encoding="unicode")
+
+
+def _shared_kinds(site: Site) -> tuple[str, ...]:
+    return site.node_class, site.hardware_type, f"{site.node_class}vm", f"{site.hardware_type}-vm"
+
+
+def _write_old(space: str, site: Site, machines: Sequence[Machine], stamp: str) -> str:
+    """Write the forms 0.1 and 0.2: other names of attributes, and flags as the text of elements."""
+    attributes = {"type": "advertisement", "generated": stamp, "valid_until": stamp}
+    root = etree.Element(f"{{{space}}}rspec", attributes, nsmap=prefixes(space))
+
+    def add(name: str, kinds: Sequence[str], slots: str, *, available: bool, exclusive: bool) -> None:
+        node = etree.SubElement(
+            root,
+            f"{{{space}}}node",
+            component_manager_uuid=site.urn,
+            component_name=name,
+            component_uuid=urn.make(site.domain, "node", name),
+        )
+        for kind in kinds:
+            etree.SubElement(node, f"{{{space}}}node_type", type_name=kind, type_slots=slots)
+        etree.SubElement(node, f"{{{space}}}available").text = str(available).lower()
+        etree.SubElement(node, f"{{{space}}}exclusive").text = str(exclusive).lower()
+
+    for machine in machines:
+        kinds = (machine.node_class, machine.hardware_type)
+        add(machine.node_id, kinds, "1", available=machine.available, exclusive=True)
+    add("switch1", ("switch",), "1", available=True, exclusive=True)
+    add("pcshared1", _shared_kinds(site), "unlimited", available=True, exclusive=False)
     return etree.tostring(root, encoding="unicode")
 
 
