@@ -166,3 +166,21 @@ class RemoteShell(Protocol):
 
     def forget(self, host: Host) -> None:
         """Drop the machine's known host key: it was given back, and comes again with another."""
+
+
+@dataclass(frozen=True)
+class CommandResult:
+    """A command on another machine that ended by itself."""
+
+    status: int
+    output: bytes
+    """All that it wrote to standard output."""
+    complaint: bytes
+    """What it wrote to standard error, cut to a bounded size."""
+
+
+class RemoteCommand(Protocol):
+    """Runs one command on another machine whose whole output is wanted."""
+
+    def execute(self, host: Host, command: str, *, timeout: float, max_output: int) -> CommandResult:
+        """Run a line of shell. Raises ``SshError``: no login, cut off, or more than ``max_output`` bytes."""

@@ -11,11 +11,12 @@ from agent.core.errors import SlurmError, SlurmRefusedError
 from agent.core.ports import Clock
 from agent.slurm import names
 from agent.slurm.backends import pyslurm_shapes as shapes
-from agent.slurm.backends.cli import CliBackend, SlurmSettings
+from agent.slurm.backends.cli import CliBackend
 from agent.slurm.backends.pyslurm_child import OVER_STATES
 from agent.slurm.backends.pyslurm_process import PyslurmProcess, PyslurmRefusedError
 from agent.slurm.command import clean_environment, printable
 from agent.slurm.model import MAX_WEIGHT, Job, Node, Reservation, SignalTarget, Snapshot
+from agent.slurm.settings import SlurmSettings
 
 _MAX_TEXT = 1000
 _PENDING = "PENDING"

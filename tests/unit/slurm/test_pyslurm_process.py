@@ -15,10 +15,10 @@ import pytest
 
 from agent.core.errors import SlurmDownError, SlurmError, SlurmRefusedError
 from agent.core.ports import SystemClock
-from agent.slurm.backends.cli import SlurmSettings
 from agent.slurm.backends.pyslurm import PyslurmBackend
 from agent.slurm.backends.pyslurm_process import PyslurmProcess
 from agent.slurm.model import Reservation, SignalTarget
+from agent.slurm.settings import SlurmSettings
 from testbed.waiting import wait_for
 
 DATA = Path(__file__).parents[2] / "data"

@@ -132,8 +132,11 @@ def test_a_job_that_cleans_up_is_completing_however_it_ended(release: str, versi
 
 
 FENCES = [
-    ("22.05", 38, "14:46:43"), ("24.11", 42, "15:03:48"), ("25.11", 44, "14:48:09"), ("26.05", 45, "14:47:40"),
-]  # fmt: skip
+    ("22.05", 38, "14:46:43"),
+    ("24.11", 42, "15:03:48"),
+    ("25.11", 44, "14:48:09"),
+    ("26.05", 45, "14:47:40"),
+]
 
 
 @pytest.mark.parametrize(("release", "version", "start"), FENCES)
