@@ -2,10 +2,10 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 
-.PHONY: help setup system demo test test-long check unit lint types format lock clean
+.PHONY: help setup system demo test test-releases test-long check unit lint types format lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-13s %s\n", $$1, $$2}'
 
 setup: .venv/.ready ## make .venv, and nothing else
 
@@ -23,6 +23,9 @@ test: system check ## every test, on real parts too (root, Debian)
 	@$(BIN)/pytest -q -n 4 tests/testbed
 	@echo "test: the system tests, on a real Slurm, sshd and Prometheus"
 	@$(BIN)/pytest -q tests/system
+
+test-releases: system setup ## the Slurm tests on 24.11, 26.05 and 25.11 (SLURM_PREFIX); RELEASES=... (root, Debian)
+	@$(BIN)/python -m testbed.releases $(RELEASES)
 
 test-long: setup ## faults and kills, exhaustively: no root, no daemons, many minutes
 	@echo "test-long: every kill point, many fault schedules"

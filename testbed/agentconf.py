@@ -108,7 +108,7 @@ def write_agent_conf(bed: BedFile) -> Path:
         callback_urns=json.dumps(list(bed.callback.urns)),
         ssh_key=_toml(bed.ssh_key),
         known_hosts=_toml(home / "known_hosts"),
-        slurm=f"[slurm]\nconf = {_toml(bed.slurm_conf)}" if bed.slurm_conf else "",
+        slurm=_slurm(bed),
         join=_join(bed.slurm_conf),
         intervals="\n".join(f"{step} = {seconds}" for step, seconds in _INTERVALS.items()),
         socket=_toml(home / "admin.sock"),
@@ -117,6 +117,12 @@ def write_agent_conf(bed: BedFile) -> Path:
     path = home / "agent.conf"
     write_file(path, text.encode(), secret=True)
     return path
+
+
+def _slurm(bed: BedFile) -> str:
+    places = {"conf": bed.slurm_conf, "bin_dir": bed.slurm_bin_dir}
+    lines = [f"{key} = {_toml(place)}" for key, place in places.items() if place]
+    return "\n".join(["[slurm]", *lines]) if lines else ""
 
 
 def _join(slurm_conf: Path | None) -> str:

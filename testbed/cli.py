@@ -23,6 +23,7 @@ from testbed.bedfile import BedFile, write_bed_file
 from testbed.cloudlab.control import SteeringError, ask, is_running
 from testbed.cloudlab.journal import NAME as JOURNAL_NAME
 from testbed.cloudlab.journal import describe
+from testbed.release import VARIABLE as SLURM_VARIABLE
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -39,11 +40,21 @@ _DEFAULT = Path("build/testbed")
 
 
 @app.command()
-def up(directory: Directory = _DEFAULT, speed: Speed = 60.0) -> None:
+def up(
+    directory: Directory = _DEFAULT,
+    speed: Speed = 60.0,
+    slurm: Annotated[
+        Path | None,
+        typer.Option(
+            help="Another release of Slurm: a tree made by tools/setup-release, or a prefix.",
+            envvar=SLURM_VARIABLE,
+        ),
+    ] = None,
+) -> None:
     """Start machines, Slurm and the simulated Cloudlab; run until SIGTERM. Needs root."""
     from testbed.up import run
 
-    run(directory, speed=speed)
+    run(directory, speed=speed, slurm=slurm)
 
 
 @app.command()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from testbed import release
 from testbed.up import TestBed
 from testbed.waiting import wait_for
 
@@ -29,7 +30,14 @@ def _root() -> None:
 @pytest.fixture(scope="session")
 def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestBed]:
     """A running test bed; tests leave it as they found it: no job, no borrowed machine, only n1 in Slurm."""
-    with TestBed(tmp_path_factory.mktemp("bed"), speed=120) as bed:
+    directory = tmp_path_factory.mktemp("bed")
+    with (
+        TestBed(directory, speed=120, slurm=release.wanted()) as bed,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        if bed.slurm.bin_dir is not None:
+            # What tests start finds the commands of the test bed's Slurm, whatever its release.
+            patch.setenv("PATH", str(bed.slurm.bin_dir), prepend=os.pathsep)
         yield bed
 
 
