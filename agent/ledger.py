@@ -28,7 +28,7 @@ BUSY_TIMEOUT = 5.0
 """Seconds to wait for another process that writes, such as a backup."""
 PRUNE_EVERY = 256
 """Events between two looks at how many there are."""
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE intents (
     kind TEXT NOT NULL, cm TEXT NOT NULL, client_id TEXT NOT NULL, asked TEXT NOT NULL,
@@ -39,7 +39,8 @@ CREATE TABLE revocations (
     last_notice TEXT NOT NULL, releasable INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE drains (
-    node_id TEXT PRIMARY KEY, reason TEXT NOT NULL, who TEXT NOT NULL, since TEXT NOT NULL, deadline TEXT
+    node_id TEXT PRIMARY KEY, reason TEXT NOT NULL, who TEXT NOT NULL, since TEXT NOT NULL, deadline TEXT,
+    give_back INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE TABLE events (
     id INTEGER PRIMARY KEY AUTOINCREMENT, time TEXT NOT NULL, kind TEXT NOT NULL, subject TEXT NOT NULL,
@@ -47,6 +48,7 @@ CREATE TABLE events (
 );
 CREATE INDEX events_by_subject ON events (subject, id);
 """
+_UPGRADE_1 = "ALTER TABLE drains ADD COLUMN give_back INTEGER NOT NULL DEFAULT 0;"
 _EVENT_COLUMNS = "id, time, kind, subject, message, data"
 T = TypeVar("T")
 
@@ -139,9 +141,9 @@ class Ledger:
     def put_drain(self, drain: AdminDrain) -> None:
         """Store or replace one."""
         due = _text(drain.deadline) if drain.deadline else None
-        row = (drain.node_id, drain.reason, drain.who, _text(drain.since), due)
+        row = (drain.node_id, drain.reason, drain.who, _text(drain.since), due, drain.give_back)
         with self._writing() as connection:
-            connection.execute("INSERT OR REPLACE INTO drains VALUES (?, ?, ?, ?, ?)", row)
+            connection.execute("INSERT OR REPLACE INTO drains VALUES (?, ?, ?, ?, ?, ?)", row)
 
     def remove_drain(self, node_id: str) -> None:
         """Forget one; no error where there is none."""
@@ -151,8 +153,8 @@ class Ledger:
     def drains(self) -> tuple[AdminDrain, ...]:
         """Return what is stored, oldest first."""
         return self._read(
-            "SELECT node_id, reason, who, since, deadline FROM drains ORDER BY since, node_id",
-            lambda r: AdminDrain(r[0], r[1], r[2], _time(r[3]), _time(r[4]) if r[4] else None),
+            "SELECT node_id, reason, who, since, deadline, give_back FROM drains ORDER BY since, node_id",
+            lambda r: AdminDrain(r[0], r[1], r[2], _time(r[3]), _time(r[4]) if r[4] else None, bool(r[5])),
         )
 
     # --- history
@@ -237,8 +239,9 @@ class Ledger:
         (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
             raise sqlite3.DatabaseError(verdict)
-        if version == 0:
-            connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+        if version < SCHEMA_VERSION:
+            change = _SCHEMA if version == 0 else _UPGRADE_1
+            connection.executescript(f"BEGIN; {change} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
 
     def _move_aside(self) -> Path:
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
