@@ -139,7 +139,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         self._adopted = False
         self.drainer = Drainer(
             backend,
-            self._wishes,
+            self.wishes,
             self._leave,
             self._left,
             settings=lambda: self.policy.drain,
@@ -383,7 +383,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
             }
         surplus = plan_surplus(
             snapshot,
-            ours=self.joined() - self._wishes().drains.keys(),
+            ours=self.joined() - self.wishes().drains.keys(),
             idle_since=self._idle_since,
             values=values,
             growth=growth,
@@ -488,7 +488,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         """Start joining the ready machines that Slurm does not have at work."""
         if self.snapshot is None:
             return
-        leaving = self._wishes().drains.keys()
+        leaving = self.wishes().drains.keys()
         ready = [m for m in self.ready() if node_name(m, self.policy.join) not in leaving]
         for machine, why in self.joiner.step(ready, self.snapshot):
             self.give_up(machine, why)
@@ -582,7 +582,8 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         self.tell("admin", node_id, f"{who} resumes it")
         self.drainer.wake()
 
-    def _wishes(self) -> Wishes:
+    def wishes(self) -> Wishes:
+        """Tell what is to be emptied now, and what is ours to touch."""
         machines = self.machines()
         return Wishes(most_urgent(self._all_wishes(machines)), frozenset(machines))
 
@@ -680,7 +681,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
                 self.machines(),
                 statuses,
                 self.snapshot,
-                self._wishes().drains,
+                self.wishes().drains,
                 dict(self.resource_values),
                 dict(self.revocations),
                 frozenset(self._emptied),
