@@ -44,6 +44,10 @@ class DrainRequest(BaseModel):
     reason: str = Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")
     deadline: Duration | None = Field(None, ge=0, le=30 * 86400)
     """Seconds from now until the nodes have to be empty; None lets every job run to its end."""
+    force: bool = False
+    """Take over a node that somebody else drained."""
+    release: bool = False
+    """Give the machines back to Cloudlab once they are empty."""
 
 
 class ResumeRequest(BaseModel):
@@ -75,8 +79,26 @@ class Operations(Protocol):
     def events(self, subject: str, newest: int) -> list[Mapping[str, object]]:
         """Tell the newest events, oldest first; ``subject`` "" for all."""
 
-    def drain(self, names: Iterable[str], reason: str, who: str, deadline: float | None) -> list[str]:
-        """Empty and keep these machines; return the node names. Raises ``AgentError``, nothing done."""
+    def drains(self) -> list[Mapping[str, object]]:
+        """Tell one record a node that is emptied: its jobs, what will happen to them, and the margin."""
+
+    def poke(self) -> None:
+        """Look at the drains at once: something changed in Slurm."""
+
+    def drain(
+        self,
+        names: Iterable[str],
+        reason: str,
+        who: str,
+        deadline: float | None,
+        *,
+        force: bool,
+        release: bool,
+    ) -> list[str]:
+        """Empty these machines, to keep or to release them; return the node names.
+
+        Raises ``AgentError``, nothing done.
+        """
 
     def resume(self, names: Iterable[str], who: str) -> list[str]:
         """Give machines back to the scheduler; return the node names. Raises ``AgentError``, nothing done."""
@@ -171,7 +193,16 @@ class AdminServer:
             case ("POST", "/v1/drain"):
                 who = self._operator(environ)
                 ask = DrainRequest.model_validate_json(_body(environ))
-                return {"nodes": self._operations.drain(ask.nodes, ask.reason, who, ask.deadline)}
+                drained = self._operations.drain(
+                    ask.nodes, ask.reason, who, ask.deadline, force=ask.force, release=ask.release
+                )
+                return {"nodes": drained}
+            case ("GET", "/v1/drains"):
+                return {"drains": self._operations.drains()}
+            case ("POST", "/v1/poke"):
+                # Slurm's epilog runs as a user of its own: anybody may, since a look is all that it sets off.
+                self._operations.poke()
+                return {}
             case ("POST", "/v1/resume"):
                 who = self._operator(environ)
                 names = ResumeRequest.model_validate_json(_body(environ)).nodes

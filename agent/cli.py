@@ -101,11 +101,42 @@ def drain(
     deadline: Annotated[
         str, typer.Option("--deadline", help="Requeue what still runs after this time, such as 30m.")
     ] = "",
+    force: Annotated[bool, typer.Option("--force", help="Also nodes that somebody else drained.")] = False,
+    release: Annotated[
+        bool, typer.Option("--release", help="Give the machines back to Cloudlab once they are empty.")
+    ] = False,
     socket: Socket = DEFAULT_SOCKET,
 ) -> None:
-    """Empty machines and keep them: running jobs end, no new ones start."""
-    body = {"nodes": nodes, "reason": reason, "deadline": _seconds(deadline)}
+    """Empty machines, to keep or to release them: running jobs end, no new ones start."""
+    body = {
+        "nodes": nodes,
+        "reason": reason,
+        "deadline": _seconds(deadline),
+        "force": force,
+        "release": release,
+    }
     print(f"draining: {' '.join(call(socket, 'POST', '/v1/drain', body)['nodes'])}")
+
+
+@app.command()
+def drains(socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
+    """List what is being emptied: whose jobs hold it, what will happen to them and when, and the margin."""
+    records = call(socket, "GET", "/v1/drains")["drains"]
+    if as_json:
+        _print_json(records)
+        return
+    rows = [
+        {**record, **job, "margin": _margin(record["margin_seconds"])}
+        for record in records
+        for job in record["jobs"] or [{"job": "", "user": "", "fate": "empty", "at": None}]
+    ]
+    _print_table(("node", "cause", "due", "job", "user", "fate", "at", "margin"), rows)
+
+
+@app.command()
+def poke(socket: Socket = DEFAULT_SOCKET) -> None:
+    """Have the draining nodes looked at now: for Slurm's epilog and triggers."""
+    call(socket, "POST", "/v1/poke")
 
 
 @app.command()
@@ -179,6 +210,10 @@ def config_example() -> None:
     from agent.config import example
 
     print(example(), end="")
+
+
+def _margin(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds:.0f} s"
 
 
 def _seconds(deadline: str) -> object:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import textwrap
 import tomllib
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ from agent.log import LogSettings
 from agent.mail import MailSettings
 from agent.metrics import MetricsSettings
 from agent.slurm.demand import DemandSettings
-from agent.slurm.drain import DrainSettings
+from agent.slurm.drain_settings import DrainSettings
 from agent.slurm.join import JoinSettings
 from agent.slurm.manager import SlurmCycleSettings
 from agent.slurm.settings import SlurmSettings
@@ -167,12 +168,19 @@ def _table(name: str, section: type[Section], description: str, brackets: str = 
     nested = []
     for key, info in section.model_fields.items():
         if inner := _section_of(info.annotation):
-            nested.append((f"{name}.{key}", inner, info.description or ""))
+            nested.append((f"{name}.{key}", inner, info))
             continue
         lines.extend(_setting(key, info))
     yield "\n".join(lines)
-    for inner_name, inner, words in nested:
-        yield from _table(inner_name, inner, words, "[[]]")
+    for inner_name, inner, info in nested:
+        for block in _table(inner_name, inner, info.description or "", "[[]]"):
+            yield block if info.is_required() else _not_there(block)
+
+
+def _not_there(block: str) -> str:
+    """Comment a table out that is not there by default."""
+    block = re.sub(r"(?m)^(?:# )?(?=[a-z_]+ = )", "#   ", block)
+    return re.sub(r"(?m)^(?=\[)", "# ", block)
 
 
 def _setting(key: str, info: FieldInfo) -> Iterator[str]:

@@ -49,6 +49,7 @@ CREATE TABLE events (
 CREATE INDEX events_by_subject ON events (subject, id);
 """
 _SINCE_VERSION_2 = """
+ALTER TABLE drains ADD COLUMN give_back INTEGER NOT NULL DEFAULT 0;
 CREATE TABLE holdings (cm TEXT PRIMARY KEY, client_ids TEXT NOT NULL, expires TEXT) WITHOUT ROWID;
 """
 _EVENT_COLUMNS = "id, time, kind, subject, message, data"
@@ -159,9 +160,9 @@ class Ledger:
     def put_drain(self, drain: AdminDrain) -> None:
         """Store or replace one."""
         due = _text(drain.deadline) if drain.deadline else None
-        row = (drain.node_id, drain.reason, drain.who, _text(drain.since), due)
+        row = (drain.node_id, drain.reason, drain.who, _text(drain.since), due, drain.give_back)
         with self._writing() as connection:
-            connection.execute("INSERT OR REPLACE INTO drains VALUES (?, ?, ?, ?, ?)", row)
+            connection.execute("INSERT OR REPLACE INTO drains VALUES (?, ?, ?, ?, ?, ?)", row)
 
     def remove_drain(self, node_id: str) -> None:
         """Forget one; no error where there is none."""
@@ -171,8 +172,8 @@ class Ledger:
     def drains(self) -> tuple[AdminDrain, ...]:
         """Return what is stored, oldest first."""
         return self._read(
-            "SELECT node_id, reason, who, since, deadline FROM drains ORDER BY since, node_id",
-            lambda r: AdminDrain(r[0], r[1], r[2], _time(r[3]), _time(r[4]) if r[4] else None),
+            "SELECT node_id, reason, who, since, deadline, give_back FROM drains ORDER BY since, node_id",
+            lambda r: AdminDrain(r[0], r[1], r[2], _time(r[3]), _time(r[4]) if r[4] else None, bool(r[5])),
         )
 
     # --- history

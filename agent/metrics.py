@@ -145,6 +145,24 @@ class Metrics:
             registry=self.registry,
             buckets=(0, 10, 30, 60, 120, 300, 600, 1800),
         )
+        self._drain_time = Histogram(
+            "esagent_drain_duration_seconds",
+            "Time from the first notice of a revocation to the machine's release.",
+            registry=self.registry,
+            buckets=(10, 30, 60, 120, 300, 600, 1800, 3600, 14400),
+        )
+        self._drained_jobs = Counter(
+            "esagent_drained_jobs",
+            "Jobs on draining nodes: finish, warn, signal, requeue, cancel, or lost with their machine.",
+            ["outcome", "cause"],
+            registry=self.registry,
+        )
+        self._lost_work = Counter(
+            "esagent_lost_work_cpu_seconds",
+            "Run time thrown away by ending jobs on draining nodes, times their CPUs.",
+            ["cause"],
+            registry=self.registry,
+        )
 
     def watch(
         self,
@@ -156,11 +174,20 @@ class Metrics:
         self.registry.register(_ViewCollector(view, certificate_expires, credential_expiries))
 
     def event(self, event: Event) -> None:
-        """Count a decision or act; a release before a deadline also counts its margin."""
+        """Count a decision or act; what draining cost is counted besides."""
         self._events.labels(event.kind).inc()
         margin = event.data.get("margin_seconds")
         if isinstance(margin, int | float):
             self._margin.observe(margin)
+        duration = event.data.get("drain_seconds")
+        if isinstance(duration, int | float):
+            self._drain_time.observe(duration)
+        cause = event.data.get("drain_cause")
+        if isinstance(cause, str):
+            self._drained_jobs.labels(event.kind, cause).inc()
+            lost = event.data.get("lost_cpu_seconds")
+            if isinstance(lost, int | float):
+                self._lost_work.labels(cause).inc(lost)
 
     def request(self, method: str, _authority: str, outcome: str, seconds: float) -> None:
         """Count a call to Cloudlab."""

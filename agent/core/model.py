@@ -136,6 +136,8 @@ class AdminDrain:
     since: datetime
     deadline: datetime | None = None
     """None lets every job run to its end."""
+    give_back: bool = False
+    """Once it is empty, it goes back to Cloudlab."""
 
 
 class IntentKind(StrEnum):

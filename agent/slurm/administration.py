@@ -11,6 +11,7 @@ from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet, NodeSetException
 from agent.core.errors import AgentError
 from agent.core.model import AdminDrain, Event, NodeView, SliverNode
 from agent.slurm.drain import is_ours
+from agent.slurm.drain_figures import Forecast, foresee
 from agent.slurm.manager import TEARDOWN, SlurmElasticSliceManager
 
 
@@ -59,22 +60,44 @@ class Administration:
             for e in self._history.events(subject, newest=newest)
         ]
 
-    def drain(self, names: Iterable[str], reason: str, who: str, deadline: float | None) -> list[str]:
-        """Empty and keep machines.
+    def drains(self) -> list[Mapping[str, object]]:
+        """Tell one record a node that is emptied, the earliest deadline first."""
+        now = self._manager.clock.now()
+        forecasts = foresee(self._manager.wishes().drains, self._manager.drainer.outlooks, now)
+        return [_drain_record(forecast) for forecast in forecasts]
+
+    def poke(self) -> None:
+        """Look at the drains at once."""
+        self._manager.drainer.wake()
+
+    def drain(
+        self,
+        names: Iterable[str],
+        reason: str,
+        who: str,
+        deadline: float | None,
+        *,
+        force: bool = False,
+        release: bool = False,
+    ) -> list[str]:
+        """Empty machines, to keep them or, with ``release``, to give them back.
 
         Raises:
-            AgentError: a name is not a machine of ours, or somebody else has drained it; nothing was done.
+            AgentError: a name is not a machine of ours, or without ``force`` somebody else has drained it;
+                nothing was done.
         """
         found = self._resolve(names)
         snapshot = self._manager.snapshot
         for name in found:
             node = snapshot.nodes.get(name) if snapshot else None
-            if node is not None and node.draining and not is_ours(node.reason):
-                raise AgentError(f"{name} is already drained: {node.reason or 'without a reason'}")
+            if node is not None and node.draining and not is_ours(node.reason) and not force:
+                words = node.reason or "without a reason"
+                raise AgentError(f"{name} is already drained: {words} (--force takes it over)")
         now = self._manager.clock.now()
         due = now + timedelta(seconds=deadline) if deadline is not None else None
         for machine in found.values():
-            self._manager.put_admin_drain(AdminDrain(machine.node_id, reason, who, now, due))
+            wish = AdminDrain(machine.node_id, reason, who, now, due, release)
+            self._manager.put_admin_drain(wish, take_over=force)
         return sorted(found)
 
     def resume(self, names: Iterable[str], who: str) -> list[str]:
@@ -160,6 +183,23 @@ def _hold_words(hold: AdminDrain | None) -> str:
 
 def _node_record(node: NodeView) -> Mapping[str, object]:
     return {**vars(node), "state": node.state.value, "due": _iso(node.due)}
+
+
+def _drain_record(forecast: Forecast) -> Mapping[str, object]:
+    drain, margin = forecast.drain, forecast.margin
+    return {
+        "node": drain.node,
+        "cause": drain.cause.value,
+        "who": drain.who,
+        "why": drain.why,
+        "due": _iso(drain.deadline),
+        "jobs": [
+            {"job": o.job.id, "user": o.job.user, "fate": o.fate.value, "at": _iso(o.at)}
+            for o in forecast.outlooks
+        ],
+        "empty_at": _iso(forecast.empty),
+        "margin_seconds": round(margin.total_seconds()) if margin is not None else None,
+    }
 
 
 def _iso(when: Any) -> str | None:

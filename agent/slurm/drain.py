@@ -13,50 +13,30 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
-from pydantic import Field
-
 from agent.core.model import AdminDrain
-from agent.core.settings import Duration, Section
 from agent.slurm.model import Job, Node, Snapshot
 
 REASON_PREFIX = "esagent: "
 _DUE = "%Y-%m-%dT%H:%M:%SZ"
 _REVOKED = re.compile(r"revoked by Cloudlab, due (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)")
 _ADMIN = re.compile(
-    r"drained by (?P<who>[^:,]+)(?:, due (?P<due>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ))?: (?P<why>.*)"
+    r"drained by (?P<who>[^:,]+)(?P<back>, to be given back)?"
+    r"(?:, due (?P<due>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ))?: (?P<why>.*)"
 )
 _SURPLUS = "surplus, to be given back"
+_GIVE_BACK = ", to be given back"
+_TAKEN = "taken by Cloudlab"
+_SLURMS_OWN = " : Not responding"
+"""What Slurm adds to a reason when slurmd does not answer."""
 _MOVED = timedelta(seconds=5)
 """A countdown comes in whole seconds and with some delay: a smaller move is the same deadline."""
-
-
-class DrainSettings(Section):
-    """How nodes are emptied before a deadline."""
-
-    tick: Duration = Field(5, gt=0, description="how often draining nodes are looked at")
-    checkpoint_signal: str = Field(
-        "",
-        pattern=r"^[A-Z0-9]*$",
-        description="signal that tells a job to save its work, ahead of a requeue, such as USR1; empty: none",
-    )
-    checkpoint_lead: Duration = Field(600, ge=0, description="how long before the deadline it is sent")
-    requeue_lead: Duration = Field(
-        120, ge=0, description="how long before the deadline a job that will not end in time is requeued"
-    )
-    kill_lead: Duration = Field(
-        60, ge=0, description="how long before the deadline a job that may not be requeued is cancelled"
-    )
-    cleanup_lead: Duration = Field(
-        30, ge=0, description="what is kept free before the deadline for the delete commands"
-    )
-    cleanup_limit: Duration = Field(
-        300, gt=0, description="time limit of the delete commands where no deadline is nearer"
-    )
 
 
 class DrainCause(StrEnum):
     """Why a node is emptied; the order is the order of precedence on one node."""
 
+    TAKEN = "taken"
+    """Cloudlab says that it took the machine; the manifest does not tell yet."""
     REVOKED = "revoked"
     ADMIN = "admin"
     SURPLUS = "surplus"
@@ -74,6 +54,21 @@ class Drain:
     """The administrator's user name."""
     why: str = ""
     """The administrator's words."""
+    give_back: bool = False
+    """Once empty, a machine that an administrator drained goes back to Cloudlab."""
+    takes_over: bool = False
+    """It replaces a drain with somebody else's reason."""
+    since: datetime | None = None
+    """Not before this time: a fence keeps long jobs off until then. None for at once."""
+
+    @property
+    def leaves(self) -> bool:
+        """The delete commands run once the node is empty."""
+        return self.cause in {DrainCause.REVOKED, DrainCause.SURPLUS} or self.give_back
+
+    def is_later_than(self, now: datetime) -> bool:
+        """Tell whether its time has not come yet."""
+        return self.since is not None and self.since > now
 
     @property
     def reason(self) -> str:
@@ -83,7 +78,10 @@ class Drain:
             case DrainCause.REVOKED:
                 return f"{REASON_PREFIX}revoked by Cloudlab{due}"
             case DrainCause.ADMIN:
-                return f"{REASON_PREFIX}drained by {self.who}{due}: {self.why}"
+                after = _GIVE_BACK if self.give_back else ""
+                return f"{REASON_PREFIX}drained by {self.who}{after}{due}: {self.why}"
+            case DrainCause.TAKEN:
+                return f"{REASON_PREFIX}{_TAKEN}"
             case DrainCause.SURPLUS:
                 return f"{REASON_PREFIX}{_SURPLUS}"
 
@@ -110,14 +108,16 @@ def parse_reason(node: str, reason: str) -> Drain | None:
     """Read back a reason that the agent wrote; None for anybody else's words."""
     if not is_ours(reason):
         return None
-    text = reason.removeprefix(REASON_PREFIX)
+    text = reason.removeprefix(REASON_PREFIX).removesuffix(_SLURMS_OWN)
     if match := _REVOKED.fullmatch(text):
         return Drain(node, DrainCause.REVOKED, _parse_due(match[1]))
     if match := _ADMIN.fullmatch(text):
         due = _parse_due(match["due"]) if match["due"] else None
-        return Drain(node, DrainCause.ADMIN, due, match["who"], match["why"])
+        return Drain(node, DrainCause.ADMIN, due, match["who"], match["why"], bool(match["back"]))
     if text == _SURPLUS:
         return Drain(node, DrainCause.SURPLUS)
+    if text == _TAKEN:
+        return Drain(node, DrainCause.TAKEN)
     return None
 
 
@@ -135,35 +135,21 @@ class DrainNodes:
 
 @dataclass(frozen=True)
 class UndrainNodes:
-    """Give these nodes back to the scheduler."""
+    """Give these nodes back to the scheduler: nobody wants them emptied any more."""
+
+    nodes: tuple[str, ...]
+    down: bool
+    """They are DOWN, as we told Slurm."""
+
+
+@dataclass(frozen=True)
+class DownNodes:
+    """Tell Slurm that machines are gone: their jobs are requeued at once rather than hang."""
 
     nodes: tuple[str, ...]
     reason: str
-
-
-@dataclass(frozen=True)
-class SignalJob:
-    """Tell a job to save its work."""
-
-    job: Job
-    signal: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class RequeueJob:
-    """Put a job back into the queue, from the head node, while its machine still stands."""
-
-    job: Job
-    reason: str
-
-
-@dataclass(frozen=True)
-class CancelJob:
-    """End a job that may not be requeued."""
-
-    job: Job
-    reason: str
+    lost: tuple[Job, ...]
+    """The jobs that were on them."""
 
 
 @dataclass(frozen=True)
@@ -176,11 +162,11 @@ class LeaveNode:
     reason: str
 
 
-DrainAction = DrainNodes | UndrainNodes | SignalJob | RequeueJob | CancelJob | LeaveNode
+NodeAction = DrainNodes | UndrainNodes | DownNodes | LeaveNode
 
 
 def most_urgent(drains: Iterable[Drain]) -> dict[str, Drain]:
-    """Choose one drain a node: a revocation before an administrator's wish before a surplus."""
+    """Choose one drain a node: a machine that is gone comes first, a revocation next, a surplus last."""
     rank = {cause: number for number, cause in enumerate(DrainCause)}
     chosen: dict[str, Drain] = {}
     for drain in drains:
@@ -190,25 +176,15 @@ def most_urgent(drains: Iterable[Drain]) -> dict[str, Drain]:
     return chosen
 
 
-def plan_drain(
-    snapshot: Snapshot,
-    wanted: Mapping[str, Drain],
-    *,
-    ours: Collection[str],
-    signalled: Collection[str],
-    requeueable: Mapping[str, bool],
-    settings: DrainSettings,
-    now: datetime,
-) -> list[DrainAction]:
-    """Decide what to do now so that every wanted node is empty before its deadline.
+def plan_nodes(
+    snapshot: Snapshot, wanted: Mapping[str, Drain], *, ours: Collection[str], now: datetime
+) -> list[NodeAction]:
+    """Decide what to do to nodes now.
 
     Args:
         snapshot: what Slurm says.
         wanted: node name -> its drain.
         ours: names of all nodes that are Cloudlab machines of ours; no other node is ever touched.
-        signalled: ids of the jobs that have had their checkpoint signal.
-        requeueable: job id -> may be requeued; a job that is missing is not requeued or cancelled yet.
-        settings: the leads.
         now: the time of the decision.
 
     Returns:
@@ -217,33 +193,23 @@ def plan_drain(
     """
     mine = {name: drain for name, drain in wanted.items() if name in ours}
     return [
-        *_drains(snapshot, mine),
-        *_undrains(snapshot, mine, ours),
-        *_jobs(snapshot, mine, signalled, requeueable, settings, now),
+        *_drains(snapshot, {name: drain for name, drain in mine.items() if not drain.is_later_than(now)}),
+        *_undrains(snapshot, mine, ours, now),
+        *_downs(snapshot, mine),
         *_leaves(snapshot, mine),
     ]
 
 
-def jobs_at_risk(
-    snapshot: Snapshot, wanted: Mapping[str, Drain], settings: DrainSettings
-) -> list[tuple[Job, datetime]]:
-    """List the jobs that a deadline will overtake, each with the earliest deadline of its nodes."""
-    found = []
-    for job in snapshot.jobs_on(name for name, drain in wanted.items() if drain.deadline):
-        if job.state == "COMPLETING":
-            continue
-        deadlines = (wanted[n].deadline for n in job.nodes if n in wanted)
-        deadline = min(d for d in deadlines if d is not None)
-        if not _ends_in_time(job, deadline, settings):
-            found.append((job, deadline))
-    return sorted(found, key=lambda item: (item[1], item[0].id))
+def job_deadlines(wanted: Mapping[str, Drain], ours: Collection[str]) -> dict[str, datetime | None]:
+    """Return the deadline of each node whose jobs are to be seen to; a machine that is gone has none left."""
+    return {
+        name: drain.deadline
+        for name, drain in wanted.items()
+        if name in ours and drain.cause is not DrainCause.TAKEN
+    }
 
 
-def _ends_in_time(job: Job, deadline: datetime, settings: DrainSettings) -> bool:
-    return job.ends is not None and job.ends + timedelta(seconds=settings.cleanup_lead) <= deadline
-
-
-def _drains(snapshot: Snapshot, wanted: Mapping[str, Drain]) -> list[DrainAction]:
+def _drains(snapshot: Snapshot, wanted: Mapping[str, Drain]) -> list[NodeAction]:
     by_reason: dict[str, list[str]] = {}
     for name, drain in wanted.items():
         node = snapshot.nodes.get(name)
@@ -257,7 +223,9 @@ def _stands(node: Node, drain: Drain) -> bool:
         return False
     said = parse_reason(node.name, node.reason)
     if said is None:  # another administrator's words stay: the drain is there, which is what counts
-        return not is_ours(node.reason)
+        return not is_ours(node.reason) and not drain.takes_over
+    if said.give_back is not drain.give_back:
+        return False
     if said.cause is not drain.cause or (said.deadline is None) != (drain.deadline is None):
         return False
     if said.deadline is not None and drain.deadline is not None:
@@ -265,46 +233,44 @@ def _stands(node: Node, drain: Drain) -> bool:
     return True
 
 
-def _undrains(snapshot: Snapshot, wanted: Mapping[str, Drain], ours: Collection[str]) -> list[DrainAction]:
-    lifted = tuple(
-        sorted(
-            node.name
-            for node in snapshot.nodes.values()
-            if node.name in ours and node.name not in wanted and node.draining and is_ours(node.reason)
-        )
-    )
-    return [UndrainNodes(lifted, "nobody wants it emptied any more")] if lifted else []
+def _undrains(
+    snapshot: Snapshot, wanted: Mapping[str, Drain], ours: Collection[str], now: datetime
+) -> list[NodeAction]:
+    """Give back what nobody wants emptied (any more, or yet)."""
+    lifted = [
+        node
+        for node in snapshot.nodes.values()
+        if node.name in ours
+        and is_ours(node.reason)
+        and (node.draining or node.state == "DOWN")
+        and (node.name not in wanted or wanted[node.name].is_later_than(now))
+    ]
+    return [
+        UndrainNodes(tuple(sorted(n.name for n in lifted if (n.state == "DOWN") is down)), down)
+        for down in (False, True)
+        if any((n.state == "DOWN") is down for n in lifted)
+    ]
 
 
-def _jobs(
-    snapshot: Snapshot,
-    wanted: Mapping[str, Drain],
-    signalled: Collection[str],
-    requeueable: Mapping[str, bool],
-    settings: DrainSettings,
-    now: datetime,
-) -> list[DrainAction]:
-    actions: list[DrainAction] = []
-    for job, deadline in jobs_at_risk(snapshot, wanted, settings):
-        left = (deadline - now).total_seconds()
-        due = f"its machine goes back to Cloudlab at {deadline.strftime(_DUE)}"
-        may_requeue = requeueable.get(job.id)
-        if left <= settings.requeue_lead and may_requeue:
-            actions.append(RequeueJob(job, f"{due} and it would not end before"))
-        elif left <= settings.kill_lead and may_requeue is False:
-            actions.append(CancelJob(job, f"{due}, it would not end before, and it may not be requeued"))
-        elif left <= settings.checkpoint_lead and settings.checkpoint_signal and job.id not in signalled:
-            actions.append(SignalJob(job, settings.checkpoint_signal, due))
-    return actions
+def _downs(snapshot: Snapshot, wanted: Mapping[str, Drain]) -> list[NodeAction]:
+    taken = [
+        node.name
+        for name, drain in wanted.items()
+        if drain.cause is DrainCause.TAKEN and (node := snapshot.nodes.get(name)) and node.state != "DOWN"
+    ]
+    lost = tuple(j for j in snapshot.jobs_on(taken) if j.state != "COMPLETING")
+    held = {name for job in snapshot.jobs_on(taken) for name in job.nodes}
+    gone = tuple(sorted(held.intersection(taken)))
+    return [DownNodes(gone, f"{REASON_PREFIX}{_TAKEN}", lost)] if gone else []
 
 
-def _leaves(snapshot: Snapshot, wanted: Mapping[str, Drain]) -> list[DrainAction]:
+def _leaves(snapshot: Snapshot, wanted: Mapping[str, Drain]) -> list[NodeAction]:
     busy = {name for job in snapshot.jobs if job.holds_nodes for name in job.nodes}
-    actions: list[DrainAction] = []
+    actions: list[NodeAction] = []
     for name, drain in sorted(wanted.items()):
         node = snapshot.nodes.get(name)
         empty = name not in busy and (node is None or node.drained)
-        if empty and drain.cause is not DrainCause.ADMIN:
+        if empty and drain.leaves:
             why = "no job is left on it" if node else "Slurm does not know it"
             actions.append(LeaveNode(name, drain.cause, drain.deadline, why))
     return actions

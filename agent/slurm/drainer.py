@@ -1,4 +1,4 @@
-"""The thread that empties nodes: reads Slurm, asks ``plan_drain`` what to do, and does it.
+"""The thread that empties nodes: reads Slurm, asks ``plan_nodes`` and ``plan_jobs`` what to do, and does it.
 
 It runs beside the management cycle, because a call to Cloudlab may take ten minutes and a deadline does not
 wait.
@@ -9,31 +9,46 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 
 import structlog
 
-from agent.core.errors import SlurmError, SlurmRefusedError
+from agent.core.errors import SlurmDownError, SlurmError
 from agent.core.model import Event
 from agent.core.ports import Clock, EventSink, HostResult
+from agent.slurm.cleaner import Cleaner
 from agent.slurm.drain import (
-    CancelJob,
+    DownNodes,
     Drain,
-    DrainAction,
     DrainNodes,
-    DrainSettings,
     LeaveNode,
+    NodeAction,
+    UndrainNodes,
+    job_deadlines,
+    plan_nodes,
+)
+from agent.slurm.drain_figures import JobFigures, lost_cpu_seconds
+from agent.slurm.drain_jobs import (
+    CancelJob,
+    JobAction,
+    Outlook,
     RequeueJob,
     SignalJob,
-    UndrainNodes,
-    jobs_at_risk,
-    plan_drain,
+    WarnJob,
+    leader,
+    look_ahead,
+    plan_jobs,
 )
+from agent.slurm.drain_settings import DrainSettings
 from agent.slurm.model import Job, SlurmBackend, Snapshot
 
 log = structlog.get_logger()
 
 IDLE_TICK = 60.0
 """Seconds between two looks when nothing is being emptied: what a crash left behind is mended then."""
+SHORTEST_TICK = 0.5
+"""Seconds between two looks at least, however often it is woken: each costs Slurm a few requests."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +87,6 @@ class Drainer:
     ) -> None:
         self._backend = backend
         self._wishes = wishes
-        self._leave = leave
         self._left = left
         self._settings = settings
         self._clock = clock
@@ -80,11 +94,17 @@ class Drainer:
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
-        self._leaving: set[str] = set()
-        self._gone_from: set[str] = set()
-        self._signalled: set[str] = set()
+        self._cleaner = Cleaner(leave, self._cleaned, settings=settings, clock=clock)
+        self._signalled: dict[str, datetime] = {}
+        self._warned: set[str] = set()
+        self._figures = JobFigures()
         self._looked = clock.monotonic()
+        self._outlooks: tuple[Outlook, ...] = ()
+
+    @property
+    def outlooks(self) -> tuple[Outlook, ...]:
+        """What will happen to the jobs on draining nodes, as of the last look."""
+        return self._outlooks
 
     def start(self) -> None:
         """Begin."""
@@ -118,6 +138,7 @@ class Drainer:
                 log.exception("a look at the drains failed; draining goes on at the next tick")
                 busy = True
             self._looked = self._clock.monotonic()
+            self._stop.wait(SHORTEST_TICK)
             self._wake.wait(self._settings().tick if busy else IDLE_TICK)
 
     def tick(self) -> bool:
@@ -131,93 +152,109 @@ class Drainer:
         """
         settings = self._settings()
         wishes = self._wishes()
-        with self._lock:
-            self._gone_from &= set(wishes.drains)
+        self._cleaner.forget_all_but(set(wishes.drains))
         if not wishes.ours:
             return bool(wishes.drains)
         snapshot = self._backend.snapshot()
-        actions = plan_drain(
-            snapshot,
-            wishes.drains,
-            ours=wishes.ours,
-            signalled=self._signalled,
-            requeueable=self._requeueable(snapshot, wishes, settings),
-            settings=settings,
-            now=self._clock.now(),
-        )
-        for action in actions:
-            try:
-                self._act(action, settings)
-            except SlurmError as error:
-                log.warning("an act on Slurm failed and is tried again", act=action, error=str(error))
-        self._signalled &= {job.id for job in snapshot.jobs}
+        now = self._clock.now()
+        try:
+            for action in plan_nodes(snapshot, wishes.drains, ours=wishes.ours, now=now):
+                self._try(partial(self._act_on_node, action))
+            self._see_to_jobs(snapshot, wishes, settings)
+        except SlurmDownError as error:
+            log.warning("Slurm stopped to answer; draining goes on at the next tick", error=str(error))
         return bool(wishes.drains)
 
-    def _requeueable(self, snapshot: Snapshot, wishes: Wishes, settings: DrainSettings) -> Mapping[str, bool]:
-        soon = max(settings.requeue_lead, settings.kill_lead)
+    def _see_to_jobs(self, snapshot: Snapshot, wishes: Wishes, settings: DrainSettings) -> None:
+        deadlines = job_deadlines(wishes.drains, wishes.ours)
+        known = self._requeueable(snapshot, deadlines)
         now = self._clock.now()
-        asked = [
-            job.id
-            for job, deadline in jobs_at_risk(snapshot, wishes.drains, settings)
-            if (deadline - now).total_seconds() <= soon
-        ]
-        try:
-            return self._backend.requeueable(asked) if asked else {}
-        except SlurmRefusedError as error:
-            log.warning("whether jobs may be requeued is not known yet", error=str(error))
-            return {}
+        outlooks = self._outlooks = look_ahead(snapshot, deadlines, known, settings, now)
+        for job, cause in self._figures.finished(snapshot, outlooks, wishes.drains):
+            self._tell_job("finish", job, f"job {job.id} ended by itself", cause)
+        present = {leader(job) for job in snapshot.jobs if job.holds_nodes}
+        self._signalled = {job: at for job, at in self._signalled.items() if job in present}
+        self._warned &= present
+        for action in plan_jobs(outlooks, self._signalled, self._warned, settings, now):
+            self._try(partial(self._act_on_job, action))
 
-    def _act(self, action: DrainAction, settings: DrainSettings) -> None:
+    def _requeueable(
+        self, snapshot: Snapshot, deadlines: Mapping[str, datetime | None]
+    ) -> Mapping[str, bool]:
+        """Tell which jobs on nodes with a deadline may be requeued: one request for those not known yet."""
+        jobs = snapshot.jobs_on(name for name, deadline in deadlines.items() if deadline)
+        known = {job.id: job.requeueable for job in jobs if job.requeueable is not None}
+        unknown = [job.id for job in jobs if job.requeueable is None and job.state != "COMPLETING"]
+        if unknown:
+            try:
+                known.update(self._backend.requeueable(unknown))
+            except SlurmDownError:
+                raise
+            except SlurmError as error:
+                log.warning("whether jobs may be requeued is not known yet", error=str(error))
+        return known
+
+    def _try(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except SlurmDownError:
+            raise
+        except SlurmError as error:
+            log.warning("an act on Slurm failed and is tried again", error=str(error))
+
+    def _act_on_node(self, action: NodeAction) -> None:
         match action:
             case DrainNodes(nodes, reason):
                 self._backend.drain(nodes, reason)
                 for node in nodes:
                     self._tell("drain", node, f"drained in Slurm: {reason}")
-            case UndrainNodes(nodes, reason):
-                self._backend.undrain(nodes)
+            case UndrainNodes(nodes, down):
+                (self._backend.resume if down else self._backend.undrain)(nodes)
                 for node in nodes:
-                    self._tell("resume", node, f"back in service: {reason}")
-            case SignalJob(job, signal, reason):
-                self._backend.signal(job.id, signal)
-                self._signalled.add(job.id)
-                self._tell_job("signal", job, f"{signal} to job {job.id}: {reason}")
-            case RequeueJob(job, reason):
-                self._comment(job.id, f"requeued by esagent: {reason}")
-                self._backend.requeue(job.id)
-                self._tell_job("requeue", job, f"job {job.id} requeued: {reason}")
-            case CancelJob(job, reason):
-                self._comment(job.id, f"cancelled by esagent: {reason}")
-                self._backend.cancel(job.id)
-                self._tell_job("cancel", job, f"job {job.id} cancelled: {reason}")
+                    self._tell("resume", node, "back in service: nobody wants it emptied any more")
+            case DownNodes(nodes, reason, lost):
+                self._backend.set_down(nodes, reason)
+                self._tell("down", ",".join(nodes), f"gone with jobs on it: Slurm was told: {reason}")
+                for job in lost:
+                    self._figures.ended(job)
+                    self._tell_lost("lost", job, f"job {job.id} lost its machine", "taken")
             case LeaveNode():
-                self._begin_leaving(action, settings)
+                self._cleaner.put(action)
 
-    def _comment(self, job_id: str, text: str) -> None:
+    def _act_on_job(self, action: JobAction) -> None:
+        job = action.job
+        cause = self._figures.cause(job)
+        match action:
+            case WarnJob(job, reason):
+                self._comment(job, f"esagent: {reason}")
+                self._warned.add(leader(job))
+                self._backend.notify(job.id, f"esagent: {reason}")
+                self._tell_job("warn", job, f"the user of job {job.id} was told: {reason}", cause)
+            case SignalJob(job, signal, target, reason):
+                self._backend.signal(job.id, signal, target)
+                self._signalled[leader(job)] = self._clock.now()
+                self._tell_job("signal", job, f"{signal} to job {job.id} ({target}): {reason}", cause)
+            case RequeueJob(job, reason, hold):
+                self._comment(job, f"requeued by esagent: {reason}")
+                self._backend.requeue(job.id, hold=hold)
+                self._figures.ended(job)
+                held = " and held" if hold else ""
+                self._tell_lost("requeue", job, f"job {job.id} requeued{held}: {reason}", cause)
+            case CancelJob(job, reason):
+                self._comment(job, f"cancelled by esagent: {reason}")
+                self._backend.cancel(job.id)
+                self._figures.ended(job)
+                self._tell_lost("cancel", job, f"job {job.id} cancelled: {reason}", cause)
+
+    def _comment(self, job: Job, text: str) -> None:
         try:
-            self._backend.comment(job_id, text)
+            self._backend.comment(job.id, text)
+        except SlurmDownError:
+            raise
         except SlurmError as error:
-            log.warning("the job's user will not read why", job=job_id, error=str(error))
+            log.warning("the job's user will not read why", job=job.id, error=str(error))
 
-    def _begin_leaving(self, action: LeaveNode, settings: DrainSettings) -> None:
-        with self._lock:
-            if action.node in self._leaving or action.node in self._gone_from:
-                return
-            self._leaving.add(action.node)
-        limit = settings.cleanup_limit
-        if action.deadline is not None:
-            limit = min(limit, max(1.0, (action.deadline - self._clock.now()).total_seconds()))
-        threading.Thread(
-            target=self._do_leave, args=(action, limit), name=f"leave-{action.node}", daemon=True
-        ).start()
-
-    def _do_leave(self, action: LeaveNode, limit: float) -> None:
-        try:
-            result = self._leave(action.node, limit)
-            with self._lock:
-                self._gone_from.add(action.node)
-        finally:
-            with self._lock:
-                self._leaving.discard(action.node)
+    def _cleaned(self, action: LeaveNode, result: HostResult) -> None:
         said = "the delete commands ran" if result.ok else f"the delete commands failed: {result.error}"
         self._tell("leave", action.node, f"{action.reason}; {said}")
         self._left(action)
@@ -225,6 +262,13 @@ class Drainer:
     def _tell(self, kind: str, subject: str, message: str) -> None:
         self._events.record(Event(self._clock.now(), kind, subject, message))
 
-    def _tell_job(self, kind: str, job: Job, message: str) -> None:
+    def _tell_lost(self, kind: str, job: Job, message: str, cause: str) -> None:
+        lost = lost_cpu_seconds(job, self._clock.now())
+        self._tell_job(kind, job, f"{message} ({lost:.0f} CPU-seconds lost)", cause, lost_cpu_seconds=lost)
+
+    def _tell_job(self, kind: str, job: Job, message: str, cause: str, **data: object) -> None:
         subject = ",".join(sorted(job.nodes))
-        self._events.record(Event(self._clock.now(), kind, subject, message, {"job": job.id}))
+        event = Event(
+            self._clock.now(), kind, subject, message, {"job": job.id, "drain_cause": cause, **data}
+        )
+        self._events.record(event)

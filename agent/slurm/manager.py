@@ -19,12 +19,12 @@ from agent.slurm.drain import (
     REASON_PREFIX,
     Drain,
     DrainCause,
-    DrainSettings,
     DrainStore,
     LeaveNode,
     most_urgent,
     parse_reason,
 )
+from agent.slurm.drain_settings import DrainSettings
 from agent.slurm.drainer import Drainer, Wishes
 from agent.slurm.join import JoinSettings, leave_commands, node_name
 from agent.slurm.joiner import Joiner
@@ -132,10 +132,14 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         self._gone: dict[str, SliverNode] = {}
         """Node name -> machine that is not ours any more and whose record may still be in Slurm."""
         self._idle_since: dict[str, datetime] = {}
+        self._taken_as: dict[str, str] = {}
+        """node_id -> client_id under which Cloudlab said that it took the machine."""
+        self._take_over: set[str] = set()
+        """node_ids of machines whose drain by somebody else an administrator wants replaced."""
         self._adopted = False
         self.drainer = Drainer(
             backend,
-            self._wishes,
+            self.wishes,
             self._leave,
             self._left,
             settings=lambda: self.policy.drain,
@@ -209,7 +213,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
                         self._put_hold(TEARDOWN, drain.who, drain.deadline)
                 case Drain(cause=DrainCause.ADMIN) if machine.node_id not in self._admin:
                     self._admin[machine.node_id] = AdminDrain(
-                        machine.node_id, drain.why, drain.who, now, drain.deadline
+                        machine.node_id, drain.why, drain.who, now, drain.deadline, drain.give_back
                     )
                 case Drain(cause=DrainCause.SURPLUS):
                     self._surplus.add(name)
@@ -336,7 +340,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         """Give back what failed, what is surplus, and in a teardown everything; never what Slurm may use."""
         with self.rlock:
             emptied = bool(self._emptied)
-        if emptied or super().failed(cm):
+        if emptied or self._released() or super().failed(cm):
             # A job may have come since the last reading: somebody may have resumed a node that we drained.
             self.snapshot = self._backend.snapshot()
         super().delete_nodes(cm)
@@ -379,7 +383,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
             }
         surplus = plan_surplus(
             snapshot,
-            ours=self.joined() - self._wishes().drains.keys(),
+            ours=self.joined() - self.wishes().drains.keys(),
             idle_since=self._idle_since,
             values=values,
             growth=growth,
@@ -418,9 +422,17 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         """Give back the surplus machines of this CM that are empty; in a teardown all that are."""
         with self.rlock:
             ready = set(self._emptied) if self.tearing_down else self._surplus & self._emptied
-        ready = {name for name in ready if self._is_idle(name)}
+        ready = {name for name in ready | self._released() if self._is_idle(name)}
         names = self.machines()
         return [names[n].client_id for n in sorted(ready) if n in names and cm in {None, names[n].cm}]
+
+    def _released(self) -> set[str]:
+        """Return the names of the revoked machines that are empty, where we give them back ourselves."""
+        if self.policy.drain.release != "delete":
+            return set()
+        with self.rlock:
+            free = {r.node_id: r.client_id for r in self.revocations.values() if r.releasable}
+        return {n for n, m in self.machines().items() if free.get(m.node_id) in {"", m.client_id}}
 
     def handle_deleted_node(self, node: Mapping[str, Any]) -> None:
         """Forget a machine that the manifest has no more; its record in Slurm goes at ``remove_nodes``."""
@@ -433,6 +445,8 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
             self._emptied.discard(name)
             self._blocking.discard(name)
             self._admin.pop(machine.node_id, None)
+            self._taken_as.pop(machine.node_id, None)
+            self._take_over.discard(machine.node_id)
         self.joiner.forget(machine)
         self.wake("remove_nodes")
         self._drains.remove_drain(machine.node_id)
@@ -474,7 +488,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         """Start joining the ready machines that Slurm does not have at work."""
         if self.snapshot is None:
             return
-        leaving = self._wishes().drains.keys()
+        leaving = self.wishes().drains.keys()
         ready = [m for m in self.ready() if node_name(m, self.policy.join) not in leaving]
         for machine, why in self.joiner.step(ready, self.snapshot):
             self.give_up(machine, why)
@@ -529,13 +543,19 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         self.drainer.wake()
 
     def notified(self, what: str) -> None:
-        """Look at the drains at once when a countdown moved."""
+        """Look at the drains at once when a countdown moved or a machine is gone."""
         super().notified(what)
-        if what == "NotifyDeletePending":
+        if what in {"NotifyDeletePending", "NotifyDeleteComplete"}:
             self.drainer.wake()
 
-    def put_admin_drain(self, drain: AdminDrain) -> None:
-        """Take an administrator's wish.
+    def nodes_taken(self, nodelist: Sequence[Mapping[str, Any]]) -> None:
+        """Keep the scheduler off machines that are gone, before the manifest says so."""
+        with self.rlock:
+            self._taken_as.update((item["node_id"], item["client_id"]) for item in nodelist)
+        super().nodes_taken(nodelist)
+
+    def put_admin_drain(self, drain: AdminDrain, *, take_over: bool = False) -> None:
+        """Take an administrator's wish, with ``take_over`` in place of a drain by somebody else.
 
         Raises:
             LedgerError: it cannot be written down.
@@ -543,6 +563,8 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         self._drains.put_drain(drain)
         with self.rlock:
             self._admin[drain.node_id] = drain
+            if take_over:
+                self._take_over.add(drain.node_id)
         self.tell("admin", drain.node_id, f"{drain.who} drains it: {drain.reason}")
         self.drainer.wake()
 
@@ -556,20 +578,25 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         self._drains.remove_drain(node_id)
         with self.rlock:
             self._admin.pop(node_id, None)
+            self._take_over.discard(node_id)
         self.tell("admin", node_id, f"{who} resumes it")
         self.drainer.wake()
 
-    def _wishes(self) -> Wishes:
+    def wishes(self) -> Wishes:
+        """Tell what is to be emptied now, and what is ours to touch."""
         machines = self.machines()
         return Wishes(most_urgent(self._all_wishes(machines)), frozenset(machines))
 
     def _all_wishes(self, machines: Mapping[str, SliverNode]) -> Iterator[Drain]:
         with self.rlock:
             revocations, admin, surplus = dict(self.revocations), dict(self._admin), set(self._surplus)
-            hold = self._hold
+            hold, take_over = self._hold, set(self._take_over)
+            taken = {node_id: self._taken_as.get(node_id, "") for node_id in self.taken}
         known = self.snapshot.nodes if self.snapshot else {}
         failed = {node_name(m, self.policy.join) for m in super().failed()} & known.keys()
         for name, machine in machines.items():
+            if taken.get(machine.node_id) in {"", machine.client_id}:
+                yield Drain(name, DrainCause.TAKEN)
             revocation = revocations.get(machine.node_id)
             if revocation is not None and revocation.client_id in {"", machine.client_id}:
                 yield Drain(name, DrainCause.REVOKED, revocation.deadline)
@@ -578,7 +605,10 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
                 yield self._teardown_drain(name, hold)
                 continue
             if wish is not None:
-                yield Drain(name, DrainCause.ADMIN, wish.deadline, wish.who, wish.reason)
+                yield Drain(
+                    *(name, DrainCause.ADMIN, wish.deadline, wish.who, wish.reason, wish.give_back),
+                    takes_over=machine.node_id in take_over,
+                )
             if name in surplus or name in failed:
                 yield Drain(name, DrainCause.SURPLUS)
 
@@ -609,18 +639,26 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         machine = self.machines().get(action.node)
         if machine is None:
             return
-        if action.cause is DrainCause.SURPLUS:
+        if action.cause is not DrainCause.REVOKED:
             with self.rlock:
                 self._emptied.add(action.node)
+                if action.cause is DrainCause.ADMIN:
+                    self._surplus.add(action.node)
             self.wake("delete_nodes")
             return
         self.end_delete([machine.node_id])
-        margin = (action.deadline - self.clock.now()).total_seconds() if action.deadline else 0.0
+        if self.policy.drain.release == "delete":
+            self.wake("delete_nodes")
+        now = self.clock.now()
+        margin = (action.deadline - now).total_seconds() if action.deadline else 0.0
+        with self.rlock:
+            revocation = self.revocations.get(machine.node_id)
         self.tell(
             "release",
             machine.node_id,
             f"Cloudlab may take it, {margin:.0f} s before its deadline",
             margin_seconds=round(margin, 1),
+            drain_seconds=round((now - revocation.noticed).total_seconds(), 1) if revocation else None,
         )
 
     def _host(self, machine: SliverNode) -> Host:
@@ -643,7 +681,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
                 self.machines(),
                 statuses,
                 self.snapshot,
-                self._wishes().drains,
+                self.wishes().drains,
                 dict(self.resource_values),
                 dict(self.revocations),
                 frozenset(self._emptied),

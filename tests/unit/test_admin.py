@@ -34,8 +34,29 @@ class Recorder:
         self.asked.append(("events", subject, newest))
         return [{"time": "2026-11-22T12:00:00Z", "kind": "drain", "subject": subject, "message": "why"}]
 
-    def drain(self, names: Iterable[str], reason: str, who: str, deadline: float | None) -> list[str]:
-        self.asked.append(("drain", list(names), reason, who, deadline))
+    def drains(self) -> list[Mapping[str, object]]:
+        job = {"job": "7", "user": "ada", "fate": "is requeued", "at": "2026-11-22T12:13:00Z"}
+        due = "2026-11-22T12:15:00Z"
+        return [
+            {"node": "pc1", "cause": "revoked", "due": due, "jobs": [job], "margin_seconds": 120},
+            {"node": "pc2", "cause": "admin", "due": None, "jobs": [], "margin_seconds": None},
+        ]
+
+    def poke(self) -> None:
+        self.asked.append(("poke",))
+
+    def drain(
+        self,
+        names: Iterable[str],
+        reason: str,
+        who: str,
+        deadline: float | None,
+        *,
+        force: bool,
+        release: bool,
+    ) -> list[str]:
+        wishes = [word for word, wished in (("force", force), ("release", release)) if wished]
+        self.asked.append(("drain", list(names), reason, who, deadline, *wishes))
         if "pc9" in names:
             raise AgentError("pc9 is not one of our machines")
         return list(names)
@@ -245,3 +266,24 @@ def test_a_socket_that_a_dead_daemon_left_is_told_from_a_living_one(tmp_path: Pa
         listener.bind(str(path))
         with pytest.raises(AgentError, match="no daemon answers"):
             call(path, "GET", "/v1/status")
+
+
+def test_a_drain_may_take_over_and_give_back(path: Path, operations: Recorder) -> None:
+    arguments = ["drain", "pc1", "--deadline", "30m", "--force", "--release", "--socket", str(path)]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    ((what, names, reason, _, deadline, *wishes),) = operations.asked
+    assert (what, names, reason, deadline) == ("drain", ["pc1"], "administrator", 1800.0)
+    assert wishes == ["force", "release"]
+
+
+def test_the_list_of_drains_tells_whose_jobs_hold_a_node_what_will_happen_and_the_margin(path: Path) -> None:
+    shown = CliRunner().invoke(app, ["drains", "--socket", str(path)]).stdout
+    lines = [line.split() for line in shown.splitlines()]
+    assert lines[0][:5] == ["pc1", "revoked", "2026-11-22T12:15:00Z", "7", "ada"]
+    assert lines[0][5:] == ["is", "requeued", "2026-11-22T12:13:00Z", "120", "s"]
+    assert "empty" in lines[1]
+
+
+def test_the_epilog_may_poke_the_agent(path: Path, operations: Recorder) -> None:
+    assert CliRunner().invoke(app, ["poke", "--socket", str(path)]).exit_code == 0
+    assert operations.asked == [("poke",)]

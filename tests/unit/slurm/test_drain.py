@@ -8,19 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.slurm.drain import (
-    CancelJob,
+    DownNodes,
     Drain,
     DrainCause,
     DrainNodes,
-    DrainSettings,
     LeaveNode,
-    RequeueJob,
-    SignalJob,
     UndrainNodes,
+    job_deadlines,
     most_urgent,
     parse_reason,
-    plan_drain,
+    plan_nodes,
 )
+from agent.slurm.drain_jobs import CancelJob, RequeueJob, SignalJob, WarnJob, leader, look_ahead, plan_jobs
+from agent.slurm.drain_settings import DrainPolicy, DrainSettings
 from agent.slurm.model import Job, Node, Snapshot
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
@@ -45,18 +45,30 @@ def running(job_id: str, *nodes: str, ends: float | None = None) -> Job:
     return Job(job_id, "RUNNING", nodes=frozenset(nodes), ends=None if ends is None else at(ends))
 
 
-def plan(nodes, jobs, wanted, *, requeueable=None, signalled=(), ours=None, now=NOW, settings=SETTINGS):
+def plan(
+    nodes,
+    jobs,
+    wanted,
+    *,
+    requeueable=None,
+    signalled=None,
+    warned=None,
+    ours=None,
+    now=NOW,
+    settings=SETTINGS,
+):
+    """Decide about nodes and then about jobs, as one look at Slurm does."""
     snapshot = Snapshot(now, {n.name: n for n in nodes}, tuple(jobs))
     drains = {d.node: d for d in wanted}
-    return plan_drain(
-        snapshot,
-        drains,
-        ours=set(drains) if ours is None else ours,
-        signalled=signalled,
-        requeueable=requeueable if requeueable is not None else {j.id: True for j in jobs},
-        settings=settings,
-        now=now,
-    )
+    ours = set(drains) if ours is None else ours
+    known = requeueable if requeueable is not None else {j.id: True for j in jobs}
+    told = dict.fromkeys((leader(j) for j in jobs), at(-9999)) if signalled is None else signalled
+    outlooks = look_ahead(snapshot, job_deadlines(drains, ours), known, settings, now)
+    warned = {j.id for j in jobs} if warned is None else warned
+    return [
+        *plan_nodes(snapshot, drains, ours=ours, now=now),
+        *plan_jobs(outlooks, told, warned, settings, now),
+    ]
 
 
 def test_all_nodes_of_one_notice_are_drained_in_one_request_with_the_deadline_in_the_reason() -> None:
@@ -79,7 +91,7 @@ def test_a_job_that_would_end_while_the_machine_is_cleaned_up_does_not_fit() -> 
 
 def test_a_long_job_runs_on_until_the_requeue_lead() -> None:
     drain = revoked("pc1", 121)
-    actions = plan([drained("pc1", drain)], [running("7", "pc1")], [drain], signalled={"7"})
+    actions = plan([drained("pc1", drain)], [running("7", "pc1")], [drain])
     assert actions == []
     (action,) = plan([drained("pc1", drain)], [running("7", "pc1")], [drain], now=at(1))
     assert isinstance(action, RequeueJob)
@@ -89,31 +101,31 @@ def test_a_long_job_runs_on_until_the_requeue_lead() -> None:
 def test_a_job_is_told_to_save_its_work_once() -> None:
     drain = revoked("pc1", 600)
     job = running("7", "pc1")
-    (action,) = plan([drained("pc1", drain)], [job], [drain])
+    (action,) = plan([drained("pc1", drain)], [job], [drain], signalled={})
     assert isinstance(action, SignalJob)
     assert action.signal == "USR1"
-    assert plan([drained("pc1", drain)], [job], [drain], signalled={"7"}) == []
+    assert plan([drained("pc1", drain)], [job], [drain]) == []
 
 
 def test_without_a_configured_signal_none_is_sent() -> None:
     drain = revoked("pc1", 600)
     settings = SETTINGS.model_copy(update={"checkpoint_signal": ""})
-    assert plan([drained("pc1", drain)], [running("7", "pc1")], [drain], settings=settings) == []
+    assert (
+        plan([drained("pc1", drain)], [running("7", "pc1")], [drain], settings=settings, signalled={}) == []
+    )
 
 
 def test_a_job_that_may_not_be_requeued_is_cancelled_only_at_the_very_end() -> None:
     drain = revoked("pc1", 61)
     node, job = drained("pc1", drain), running("7", "pc1")
-    assert plan([node], [job], [drain], requeueable={"7": False}, signalled={"7"}) == []
+    assert plan([node], [job], [drain], requeueable={"7": False}) == []
     (action,) = plan([node], [job], [drain], requeueable={"7": False}, now=at(1))
     assert isinstance(action, CancelJob)
 
 
 def test_a_job_of_which_slurm_did_not_tell_whether_it_may_be_requeued_is_not_touched() -> None:
     drain = revoked("pc1", 10)
-    assert (
-        plan([drained("pc1", drain)], [running("7", "pc1")], [drain], requeueable={}, signalled={"7"}) == []
-    )
+    assert plan([drained("pc1", drain)], [running("7", "pc1")], [drain], requeueable={}) == []
 
 
 def test_a_job_over_several_revoked_nodes_is_handled_once_by_the_earliest_deadline() -> None:
@@ -178,7 +190,7 @@ def test_our_drain_is_lifted_when_nobody_wants_it_and_a_foreign_one_never_is() -
     ours = drained("pc1", revoked("pc1", 900), "IDLE")
     foreign = Node("pc2", "IDLE", frozenset({"DRAIN"}), reason="disk is dying")
     actions = plan([ours, foreign], [], [], ours={"pc1", "pc2"})
-    assert actions == [UndrainNodes(("pc1",), "nobody wants it emptied any more")]
+    assert actions == [UndrainNodes(("pc1",), down=False)]
 
 
 def test_a_node_that_is_not_ours_is_never_touched() -> None:
@@ -257,27 +269,134 @@ wanted_st = st.dictionaries(st.sampled_from(NAMES), st.tuples(causes, seconds)).
 def test_whatever_slurm_says_only_our_own_empty_nodes_are_left_and_only_jobs_at_risk_are_ended(
     nodes, jobs, wanted, ours, may_requeue
 ) -> None:
-    snapshot = Snapshot(NOW, nodes, tuple(jobs))
-    actions = plan_drain(
-        snapshot,
-        wanted,
+    actions = plan(
+        nodes.values(),
+        jobs,
+        wanted.values(),
         ours=ours,
-        signalled=(),
         requeueable={j.id: may_requeue for j in jobs},
-        settings=SETTINGS,
-        now=NOW,
+        signalled={},
+        warned=(),
     )
-    handled = [a.job.id for a in actions if isinstance(a, SignalJob | RequeueJob | CancelJob)]
-    assert len(handled) == len(set(handled)), "a job is handled once"
+    ended = [a.job.id for a in actions if isinstance(a, RequeueJob | CancelJob)]
+    assert len(ended) == len(set(ended)), "a job is ended once"
     for action in actions:
         match action:
-            case DrainNodes(names, _) | UndrainNodes(names, _):
+            case DrainNodes(names, _) | UndrainNodes(names, _) | DownNodes(names, _, _):
                 assert set(names) <= ours
             case LeaveNode(name, _, _, _):
                 assert name in ours
                 assert not any(name in j.nodes and j.state != "PENDING" for j in jobs)
                 assert nodes[name].drained
-            case RequeueJob(job, _) | CancelJob(job, _) | SignalJob(job, _, _):
+            case WarnJob(job, _):
+                assert not may_requeue
+            case RequeueJob(job, _) | CancelJob(job, _) | SignalJob(job, _, _, _):
                 deadlines = [wanted[n].deadline for n in job.nodes & ours if n in wanted]
                 assert any(d is not None and (d - NOW).total_seconds() <= 600 for d in deadlines)
                 assert job.state in {"RUNNING", "SUSPENDED"}
+
+
+def heterogeneous(job_id: str, node: str, ends: float | None = None) -> Job:
+    return running(job_id, node, ends=ends)
+
+
+def test_a_heterogeneous_job_is_handled_once_as_a_whole_by_its_earliest_deadline() -> None:
+    early, late = revoked("pc1", 100), revoked("pc2", 110)
+    parts = [heterogeneous("7+0", "pc2"), heterogeneous("7+1", "pc1")]
+    actions = plan([drained("pc1", early), drained("pc2", late)], parts, [early, late])
+    assert [type(a) for a in actions] == [RequeueJob]
+    assert "12:01:40Z" in actions[0].reason
+
+
+def test_a_heterogeneous_job_fits_only_if_every_part_of_it_ends_in_time() -> None:
+    drain = revoked("pc1", 100)
+    parts = [heterogeneous("7+0", "pc1", ends=10), heterogeneous("7+1", "n1", ends=10)]
+    assert plan([drained("pc1", drain)], parts, [drain]) == []
+
+
+@pytest.mark.parametrize(("left", "kinds"), [(110, [SignalJob]), (60, [SignalJob, RequeueJob])])
+def test_on_short_notice_a_job_is_told_to_save_first_and_requeued_before_the_very_end(left, kinds) -> None:
+    drain = revoked("pc1", left)
+    actions = plan([drained("pc1", drain)], [running("7", "pc1")], [drain], signalled={})
+    assert [type(a) for a in actions] == kinds
+
+
+def test_a_job_that_was_told_late_is_requeued_when_its_time_to_save_is_over_or_the_end_is_near() -> None:
+    drain, settings = revoked("pc1", 100), SETTINGS.model_copy(update={"checkpoint_lead": 140.0})
+    node, job = drained("pc1", drain), running("7", "pc1")
+    told = {"7": NOW}
+    assert plan([node], [job], [drain], signalled=told, settings=settings, now=at(19)) == []
+    (action,) = plan([node], [job], [drain], signalled=told, settings=settings, now=at(20))
+    assert isinstance(action, RequeueJob)
+    (action,) = plan([node], [job], [drain], signalled=told, now=at(40))
+    assert isinstance(action, RequeueJob)
+
+
+def test_the_user_of_a_job_that_cannot_be_saved_is_told_at_the_notice_and_once() -> None:
+    drain = revoked("pc1", 900)
+    node, job = drained("pc1", drain), running("7", "pc1")
+    (action,) = plan([node], [job], [drain], requeueable={"7": False}, warned=())
+    assert isinstance(action, WarnJob)
+    assert "12:14:00" in action.reason
+    assert plan([node], [job], [drain], requeueable={"7": False}, warned={"7"}) == []
+
+
+POLICIES = SETTINGS.model_copy(
+    update={
+        "policies": (
+            DrainPolicy(qos=("urgent",), method="finish"),
+            DrainPolicy(partitions=("short", "tiny"), method="requeue-now", requeue_hold=True),
+        )
+    }
+)
+
+
+def test_jobs_of_a_policy_are_requeued_at_the_notice_and_held_where_it_says_so() -> None:
+    drain = revoked("pc1", 900)
+    job = replace(running("7", "pc1", ends=10), partitions=("tiny",))
+    (action,) = plan([drained("pc1", drain)], [job], [drain], settings=POLICIES, signalled={})
+    assert isinstance(action, RequeueJob)
+    assert action.hold
+
+
+def test_jobs_that_are_only_to_finish_are_never_ended_by_us() -> None:
+    drain = revoked("pc1", -5)
+    job = replace(running("7", "pc1"), partitions=("tiny",), qos="urgent")
+    actions = plan([drained("pc1", drain)], [job], [drain], settings=POLICIES, warned=())
+    assert [type(a) for a in actions] == [WarnJob]
+
+
+def test_a_machine_that_is_gone_is_told_to_slurm_at_once_if_jobs_are_on_it() -> None:
+    gone, empty = Drain("pc1", DrainCause.TAKEN), Drain("pc2", DrainCause.TAKEN)
+    job = running("7", "pc1")
+    actions = plan([Node("pc1", "MIXED"), Node("pc2", "IDLE")], [job], [gone, empty])
+    reason = "esagent: taken by Cloudlab"
+    assert actions == [DrainNodes(("pc1", "pc2"), reason), DownNodes(("pc1",), reason, (job,))]
+    down = Node("pc1", "DOWN", frozenset({"DRAIN"}), reason=reason)
+    assert plan([down], [], [gone]) == []
+
+
+def test_a_machine_that_is_ours_after_all_comes_back_from_down() -> None:
+    down = Node("pc1", "DOWN", frozenset({"DRAIN"}), reason=Drain("pc1", DrainCause.TAKEN).reason)
+    assert plan([down], [], [], ours={"pc1"}) == [UndrainNodes(("pc1",), down=True)]
+
+
+def test_an_administrator_may_take_a_drain_over_and_have_the_machine_given_back() -> None:
+    drain = Drain("pc1", DrainCause.ADMIN, who="ada", why="x", give_back=True, takes_over=True)
+    foreign = Node("pc1", "IDLE", frozenset({"DRAIN"}), reason="disk is dying")
+    first, second = plan([foreign], [], [drain])
+    assert first == DrainNodes(("pc1",), "esagent: drained by ada, to be given back: x")
+    assert isinstance(second, LeaveNode)
+    assert parse_reason("pc1", drain.reason) == replace(drain, takes_over=False)
+
+
+def test_what_slurm_adds_to_a_reason_does_not_hide_the_deadline() -> None:
+    drain = revoked("pc1", 900)
+    assert parse_reason("pc1", f"{drain.reason} : Not responding") == drain
+
+
+def test_a_drain_whose_time_has_not_come_leaves_the_node_to_the_scheduler() -> None:
+    drain = replace(revoked("pc1", 900), since=at(100))
+    assert plan([Node("pc1", "IDLE")], [], [drain]) == []
+    (action,) = plan([Node("pc1", "IDLE")], [], [drain], now=at(100))
+    assert isinstance(action, DrainNodes)

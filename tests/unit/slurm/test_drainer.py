@@ -10,9 +10,10 @@ import pytest
 from agent.core.errors import SlurmDownError, SlurmRefusedError
 from agent.core.model import Event
 from agent.core.ports import Host, HostResult
-from agent.slurm.drain import Drain, DrainCause, DrainSettings, LeaveNode
+from agent.slurm.drain import Drain, DrainCause, LeaveNode
+from agent.slurm.drain_settings import DrainSettings
 from agent.slurm.drainer import Drainer, Wishes
-from agent.slurm.model import Job, Node, Snapshot
+from agent.slurm.model import Job, Node, SignalTarget, Snapshot
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
@@ -36,12 +37,13 @@ class Slurm:
         self.jobs = {j.id: j for j in jobs}
         self.calls: list[tuple[str, object]] = []
         self.down = False
+        self.hang_at = ""
         self.refuse: set[str] = set()
         self.may_requeue: dict[str, bool] = {}
 
     def _called(self, what: str, about: object) -> None:
         self.calls.append((what, about))
-        if self.down:
+        if self.down or what == self.hang_at:
             raise SlurmDownError("no controller answered")
         if what in self.refuse:
             raise SlurmRefusedError(f"{what}: Invalid node name specified")
@@ -65,13 +67,24 @@ class Slurm:
             node = self.nodes[name]
             self.nodes[name] = replace(node, flags=node.flags - {"DRAIN"}, reason="")
 
-    def requeue(self, job_id: str) -> None:
+    def set_down(self, nodes: Iterable[str], reason: str) -> None:
+        self._called("set_down", tuple(nodes))
+        for name in nodes:
+            self.nodes[name] = replace(self.nodes[name], state="DOWN", reason=reason)
+
+    def resume(self, nodes: Iterable[str]) -> None:
+        self._called("resume", tuple(nodes))
+
+    def notify(self, job_id: str, text: str) -> None:
+        self._called("notify", (job_id, text))
+
+    def requeue(self, job_id: str, *, hold: bool = False) -> None:
         self._called("requeue", job_id)
         for name in self.jobs[job_id].nodes:
             self.nodes[name] = replace(self.nodes[name], state="IDLE")
         self.jobs[job_id] = replace(self.jobs[job_id], state="PENDING", nodes=frozenset())
 
-    def signal(self, job_id: str, signal: str) -> None:
+    def signal(self, job_id: str, signal: str, target: SignalTarget = SignalTarget.ALL) -> None:
         self._called("signal", (job_id, signal))
 
     def cancel(self, job_id: str) -> None:
@@ -99,7 +112,12 @@ class Bench:
         self.all_left = threading.Event()
         self.result = result
         self.settings = DrainSettings(
-            checkpoint_signal="USR1", checkpoint_lead=600, requeue_lead=120, kill_lead=60, cleanup_lead=30
+            checkpoint_signal="USR1",
+            checkpoint_to=SignalTarget.BATCH,
+            checkpoint_lead=600,
+            requeue_lead=120,
+            kill_lead=60,
+            cleanup_lead=30,
         )
         self.drainer = Drainer(
             slurm,
@@ -207,7 +225,8 @@ def test_one_refused_act_does_not_cost_the_others() -> None:
     pc1, job1 = busy("pc1", "7")
     pc2, job2 = busy("pc2", "8")
     bench = Bench(Slurm([pc1, pc2], [job1, job2]), revoked("pc1", 100), revoked("pc2", 100))
-    bench.slurm.refuse = {"drain", "comment"}
+    bench.slurm.refuse = {"drain", "comment", "signal"}
+    bench.settings = DrainSettings(kill_lead=60)
     bench.drainer.tick()
     assert bench.slurm.said("requeue") == ["7", "8"]
 
@@ -227,9 +246,42 @@ def test_a_job_that_may_not_be_requeued_is_cancelled_with_a_word_to_its_user() -
     bench.slurm.may_requeue = {"7": False}
     bench.drainer.tick()
     assert bench.slurm.said("cancel") == ["7"]
-    ((about, words),) = bench.slurm.said("comment")
+    (_, early), (about, words) = bench.slurm.said("comment")
+    assert bench.slurm.said("notify") == [("7", early)]
+    assert "is cancelled at" in early
     assert about == "7"
     assert "may not be requeued" in words
+
+
+def test_the_cost_of_draining_is_told_with_its_cause() -> None:
+    bench = Bench(Slurm([Node("pc1", "MIXED")]), revoked("pc1", 100))
+    for job in ("7", "8"):
+        bench.slurm.jobs[job] = Job(
+            job, "RUNNING", nodes=frozenset({"pc1"}), cpus=2, started=NOW - timedelta(seconds=50)
+        )
+    bench.settings = DrainSettings(requeue_lead=90)
+    bench.drainer.tick()
+    del bench.slurm.jobs["8"]
+    bench.after(10).drainer.tick()
+    told = {e.kind: e.data for e in bench.events if "job" in e.data}
+    assert told["finish"] == {"job": "8", "drain_cause": "revoked"}
+    assert told["requeue"] == {"job": "7", "drain_cause": "revoked", "lost_cpu_seconds": 120.0}
+
+
+def test_when_slurm_stops_to_answer_in_the_middle_the_rest_waits_for_the_next_look() -> None:
+    node, job = busy("pc1", "7")
+    bench = Bench(Slurm([node], [job]), revoked("pc1", 10))
+    bench.slurm.hang_at = "drain"
+    assert bench.drainer.tick()
+    assert [what for what, _ in bench.slurm.calls] == ["snapshot", "drain"]
+
+
+def test_a_gone_machine_is_told_to_slurm_and_its_jobs_count_as_lost() -> None:
+    node, job = busy("pc1", "7")
+    bench = Bench(Slurm([node], [job]), Drain("pc1", DrainCause.TAKEN))
+    bench.drainer.tick()
+    assert bench.slurm.said("set_down") == [("pc1",)]
+    assert [e.kind for e in bench.events] == ["drain", "down", "lost"]
 
 
 def test_the_thread_looks_when_it_is_woken_and_ends_when_it_is_told() -> None:
