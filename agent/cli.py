@@ -195,6 +195,32 @@ def events(
         print(f"{event['time']}  {event['kind']:<10} {event['subject'] or '-':<12} {event['message']}")
 
 
+@app.command()
+def check(
+    config: Config = DEFAULT_CONFIG,
+    offline: Annotated[bool, typer.Option("--offline", help="Ask neither Cloudlab nor Slurm.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Look at everything that the agent needs; status 1 where something keeps it from its work."""
+    from dataclasses import asdict
+
+    from agent.check.everything import check_everything
+    from agent.check.finding import Grade
+    from agent.core.ports import SystemClock
+
+    findings = []
+    for finding in check_everything(config, SystemClock(), offline=offline):
+        findings.append(finding)
+        if not as_json:
+            print(f"{finding.grade:8} {finding.subject}: {finding.seen}")
+            if finding.mend:
+                print(f"{'':8} -> {finding.mend}")
+    if as_json:
+        _print_json({"version": 1, "findings": [asdict(f) for f in findings]})
+    if any(f.grade is Grade.FAULT for f in findings):
+        raise typer.Exit(1)
+
+
 @config_app.command("check")
 def config_check(config: Config = DEFAULT_CONFIG) -> None:
     """Read agent.conf and tell every fault in it."""

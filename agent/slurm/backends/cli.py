@@ -203,6 +203,10 @@ class CliBackend:
         if _UNKNOWN_RESERVATION not in removed.complaint:
             removed.check()
 
+    def config(self) -> str:
+        """Return the settings that slurmctld runs with (``scontrol show config``)."""
+        return self._run("scontrol", "show", "config").check()
+
     def _read_nodes(self) -> dict[str, Node]:
         """Read all nodes: scontrol's text, or JSON where free text makes that inexact."""
         output = self._run("scontrol", "-o", "--local", "show", "nodes").check()
