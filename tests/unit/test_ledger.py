@@ -168,7 +168,9 @@ def test_a_file_of_an_older_agent_gains_what_is_new_and_keeps_the_rest(path, led
     ledger.add_intents([ADD])
     ledger.close()
     connection = sqlite3.connect(path)
-    connection.executescript("DROP TABLE holdings; PRAGMA user_version = 1;")
+    connection.executescript(
+        "DROP TABLE holdings; ALTER TABLE drains DROP COLUMN give_back; PRAGMA user_version = 1;"
+    )
     connection.close()
     again = Ledger(path)
     assert again.intents() == (ADD,)

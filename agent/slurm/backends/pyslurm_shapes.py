@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from agent.core.errors import SlurmError
-from agent.slurm import text
+from agent.slurm.joblist import split_tasks
 from agent.slurm.model import Job, Node, Reservation
 from agent.slurm.names import expand
 
@@ -157,7 +157,7 @@ def _job_id(number: Any, array: Any, task: Any, waiting: Any, het: Any, offset: 
     if not array:
         return str(_count(number, "id")), 1
     if waiting:
-        job_id, tasks, _ = text.split_tasks(f"{_count(array, 'array_id')}_[{waiting}]")
+        job_id, tasks, _ = split_tasks(f"{_count(array, 'array_id')}_[{waiting}]")
         return job_id, tasks
     return f"{_count(array, 'array_id')}_{_count(task, 'array_task_id')}", 1
 
