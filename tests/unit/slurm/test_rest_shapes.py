@@ -132,8 +132,11 @@ def test_a_job_that_cleans_up_is_completing_however_it_ended(release: str, versi
 
 
 FENCES = [
-    ("22.05", 38, "14:46:43"), ("24.11", 42, "15:03:48"), ("25.11", 44, "14:48:09"), ("26.05", 45, "14:47:40"),
-]  # fmt: skip
+    ("22.05", 38, "14:46:43"),
+    ("24.11", 42, "15:03:48"),
+    ("25.11", 44, "14:48:09"),
+    ("26.05", 45, "14:47:40"),
+]
 
 
 @pytest.mark.parametrize(("release", "version", "start"), FENCES)
@@ -197,6 +200,11 @@ def test_components_of_a_heterogeneous_job_carry_its_id() -> None:
     number = {"set": True, "infinite": False}
     document = changed("jobs", 0, het_job_id={**number, "number": 7}, het_job_offset={**number, "number": 2})
     assert parse_jobs(document).jobs[0].id == "7+2"
+
+
+def test_generic_resources_of_a_node_are_told_without_their_sockets() -> None:
+    nodes = parse_nodes(changed("nodes", 0, gres="gpu:a100:2(S:0-1),shard:4(S:0)"))
+    assert nodes["n1"].gres == "gpu:a100:2,shard:4"
 
 
 def test_memory_gres_and_limits_of_both_shapes() -> None:
