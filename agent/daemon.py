@@ -31,6 +31,7 @@ from agent.mail import Mailer
 from agent.metrics import Metrics
 from agent.slurm.administration import Administration
 from agent.slurm.backends.choice import choose
+from agent.slurm.backends.cli import CliBackend
 from agent.slurm.manager import SlurmElasticSliceManager, SlurmPolicy
 from agent.ssh import SshShell
 
@@ -136,7 +137,7 @@ class Daemon:
             logger.warning(warning)
         self._expiry = ExpiryWarning(server.identity.expires)
         helper = helper_of(settings, server)
-        way_in = choose(settings.slurm, clock)
+        way_in = choose(settings.slurm, clock, CliBackend(settings.slurm, clock))
         self._on_stop(way_in.close)
         logger.info("the way in to Slurm is chosen", backend=way_in.name)
         for remark in way_in.remarks:
