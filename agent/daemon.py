@@ -32,6 +32,7 @@ from agent.mail import Mailer, make_post
 from agent.metrics import Metrics
 from agent.slurm.administration import Administration
 from agent.slurm.backends.choice import choose
+from agent.slurm.backends.cli import CliBackend
 from agent.slurm.manager import SlurmElasticSliceManager, SlurmPolicy
 from agent.ssh import SshShell
 
@@ -154,7 +155,7 @@ class Daemon:
             logger.warning(warning)
         self._server = server
         helper = helper_of(settings, server)
-        way_in = choose(settings.slurm, clock)
+        way_in = choose(settings.slurm, clock, CliBackend(settings.slurm, clock))
         self._on_stop(way_in.close)
         logger.info("the way in to Slurm is chosen", backend=way_in.name)
         for remark in way_in.remarks:

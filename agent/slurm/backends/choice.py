@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from agent.core.errors import ConfigError, SlurmDownError, SlurmError
 from agent.core.ports import Clock
-from agent.slurm.backends.cli import CliBackend
 from agent.slurm.backends.rest import RestBackend
 from agent.slurm.model import SlurmBackend
 from agent.slurm.settings import SlurmSettings
@@ -31,47 +30,52 @@ class Choice:
     """Ends what the way in has running."""
 
 
-def choose(settings: SlurmSettings, clock: Clock) -> Choice:
+def choose(settings: SlurmSettings, clock: Clock, commands: SlurmBackend) -> Choice:
     """Build the way in that [slurm] asks for; ``auto`` takes the first that works: pyslurm, rest, cli.
 
     A controller that is down while this is asked does not end the agent: only pyslurm has to prove itself.
+
+    Args:
+        settings: [slurm].
+        clock: gives the time of a snapshot.
+        commands: the way in through Slurm's commands.
 
     Raises:
         ConfigError: the one that is asked for by name cannot work here.
     """
     match settings.backend:
         case "cli":
-            return Choice("cli", CliBackend(settings, clock))
+            return Choice("cli", commands)
         case "rest":
             if not settings.rest_url:
                 raise ConfigError(
                     "[slurm] rest_url: backend is rest, so an address of slurmrestd is expected"
                 )
-            return _rest(settings, clock)
+            return _rest(settings, clock, commands)
         case "pyslurm":
             try:
                 return _pyslurm(settings, clock)
             except SlurmError as error:
                 raise ConfigError(f"[slurm] backend: pyslurm does not work here: {error}") from error
         case "auto":
-            return _first_that_works(settings, clock)
+            return _first_that_works(settings, clock, commands)
 
 
-def _first_that_works(settings: SlurmSettings, clock: Clock) -> Choice:
+def _first_that_works(settings: SlurmSettings, clock: Clock, commands: SlurmBackend) -> Choice:
     remarks: list[str] = []
     try:
         return _pyslurm(settings, clock)
     except SlurmError as error:
         remarks.append(f"not pyslurm: {error}")
     if settings.rest_url:
-        rest = _rest(settings, clock)
+        rest = _rest(settings, clock, commands)
         try:
             rest.backend.reservations()
         except SlurmError as error:
             remarks.append(f"not rest: {error}")
         else:
             return Choice("rest", rest.backend, (*remarks, *rest.remarks))
-    return Choice("cli", CliBackend(settings, clock), tuple(remarks))
+    return Choice("cli", commands, tuple(remarks))
 
 
 def _pyslurm(settings: SlurmSettings, clock: Clock) -> Choice:
@@ -90,8 +94,7 @@ def _pyslurm(settings: SlurmSettings, clock: Clock) -> Choice:
     return Choice("pyslurm", backend, close=backend.close)
 
 
-def _rest(settings: SlurmSettings, clock: Clock) -> Choice:
-    commands = CliBackend(settings, clock)
+def _rest(settings: SlurmSettings, clock: Clock, commands: SlurmBackend) -> Choice:
     reason = why_unusable(commands)
     backend = RestBackend(
         settings, clock, None if reason else commands, no_aside=f"Slurm's commands do not work here: {reason}"

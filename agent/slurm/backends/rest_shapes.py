@@ -31,6 +31,7 @@ _OVER = frozenset(
     }
 )  # fmt: skip
 _CUT = "..."
+_SOCKETS = re.compile(r"\(S:[^)]*\)")
 _GRES = re.compile(r"^gres[:/]")
 
 _Value = TypeVar("_Value")
@@ -171,7 +172,7 @@ def _node(record: Mapping[str, Any]) -> Node:
         partitions=tuple(map(_text, record["partitions"])),
         booted=_time(booted),
         allocated_memory=_count(record["alloc_memory"]),
-        gres=_text(record["gres"]),
+        gres=_SOCKETS.sub("", _text(record["gres"])),
     )
 
 

@@ -202,6 +202,11 @@ def test_components_of_a_heterogeneous_job_carry_its_id() -> None:
     assert parse_jobs(document).jobs[0].id == "7+2"
 
 
+def test_generic_resources_of_a_node_are_told_without_their_sockets() -> None:
+    nodes = parse_nodes(changed("nodes", 0, gres="gpu:a100:2(S:0-1),shard:4(S:0)"))
+    assert nodes["n1"].gres == "gpu:a100:2,shard:4"
+
+
 def test_memory_gres_and_limits_of_both_shapes() -> None:
     old = changed(
         "jobs", 0, 38, "22.05",
