@@ -51,6 +51,9 @@ class PyslurmBackend:
         self, settings: SlurmSettings, clock: Clock, environment: Mapping[str, str] | None = None
     ) -> None:
         inherited = os.environ if environment is None else environment
+        if settings.conf is not None and not settings.conf.is_file():
+            # libslurm itself would look for it again and again, for a minute.
+            raise SlurmError(f"pyslurm cannot be used: [slurm] conf: {settings.conf} is not a file")
         ours = {} if settings.conf is None else {"SLURM_CONF": str(settings.conf)}
         self._clock = clock
         self._commands = CliBackend(settings, clock, inherited)

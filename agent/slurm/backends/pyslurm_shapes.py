@@ -1,7 +1,7 @@
 """What pyslurm 25.11 says of nodes, jobs and reservations, as values: pure, and exact or an error.
 
 A record is the list of the attributes named here, in this order, as JSON carries them. pyslurm gives None for
-a number that is 0 as well as for one that is not set, and for text that is empty or the word None.
+a number that is 0 as well as for one that is not set, and for empty text.
 """
 
 from __future__ import annotations

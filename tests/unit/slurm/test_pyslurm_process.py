@@ -38,6 +38,7 @@ Start = Callable[..., PyslurmBackend]
 @pytest.fixture
 def standin(tmp_path: Path) -> Path:
     shutil.copy(DATA / "pyslurm-standin" / "pyslurm.py", tmp_path)
+    (tmp_path / "slurm.conf").touch()
     return tmp_path
 
 
@@ -51,7 +52,7 @@ def start(standin: Path) -> Iterator[Start]:
         (standin / "scenario.json").write_text(json.dumps(scenario))
         # A name that is in no PATH: nothing may fall back to Slurm's commands unseen.
         settings = SlurmSettings(
-            command_timeout=timeout, conf=Path("/nowhere/slurm.conf"), bin_dir=Path("/nowhere")
+            command_timeout=timeout, conf=standin / "slurm.conf", bin_dir=Path("/nowhere")
         )
         started.append(PyslurmBackend(settings, SystemClock(), {"PYTHONPATH": str(standin)}))
         return started[-1]
@@ -138,6 +139,11 @@ def test_what_is_wrong_at_import_is_said_in_one_sentence(
     with pytest.raises(SlurmError, match=said) as caught:
         start(faults={"import": fault})
     assert "\n" not in str(caught.value)
+
+
+def test_a_configuration_that_is_missing_is_said_at_once(tmp_path: Path) -> None:
+    with pytest.raises(SlurmError, match=r"\[slurm\] conf: .*/slurm\.conf is not a file"):
+        PyslurmBackend(SlurmSettings(conf=tmp_path / "slurm.conf"), SystemClock(), {})
 
 
 def test_a_pyslurm_that_is_not_installed_is_said_so(standin: Path, start: Start) -> None:
