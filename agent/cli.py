@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -221,6 +221,20 @@ def check(
         raise typer.Exit(1)
 
 
+@app.command()
+def state(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
+    """Tell what Slurm says now of its nodes and jobs, also while no daemon runs."""
+    from agent import state as shown
+    from agent.config import load
+
+    snapshot = shown.read_slurm(load(config))
+    if as_json:
+        _print_json(shown.as_json(snapshot))
+        return
+    _print_table(shown.NODE_COLUMNS, shown.node_rows(snapshot))
+    _print_table(shown.JOB_COLUMNS, shown.job_rows(snapshot))
+
+
 @config_app.command("check")
 def config_check(config: Config = DEFAULT_CONFIG) -> None:
     """Read agent.conf and tell every fault in it."""
@@ -260,18 +274,21 @@ def _print_json(answer: object) -> None:
 def _plain(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{k} {v}" for k, v in value.items()) or "-"
-    return "-" if value in (None, "", []) else str(value)
+    text = "-" if value in (None, "", []) else str(value)
+    # Slurm's free text may hold what a terminal obeys.
+    return "".join(c if c.isprintable() else " " for c in text)
 
 
-def _print_table(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
+def _print_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
     if not sys.stdout.isatty():
         for row in rows:
             print("\t".join(_plain(row.get(c)) for c in columns))
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(*columns, box=None)
     for row in rows:
-        table.add_row(*(_plain(row.get(c)) for c in columns))
+        table.add_row(*(escape(_plain(row.get(c))) for c in columns))
     Console(width=int(os.environ.get("COLUMNS", "0")) or None).print(table)

@@ -31,9 +31,8 @@ from agent.ledger import Ledger
 from agent.mail import Mailer, make_post
 from agent.metrics import Metrics
 from agent.slurm.administration import Administration
-from agent.slurm.backends.choice import choose
-from agent.slurm.backends.cli import CliBackend
 from agent.slurm.manager import SlurmElasticSliceManager, SlurmPolicy
+from agent.slurm_access import open_slurm
 from agent.ssh import SshShell
 
 logger = structlog.get_logger()
@@ -155,7 +154,8 @@ class Daemon:
             logger.warning(warning)
         self._server = server
         helper = helper_of(settings, server)
-        way_in = choose(settings.slurm, clock, CliBackend(settings.slurm, clock))
+        shell = SshShell(settings.ssh)
+        way_in = open_slurm(settings, clock, shell)
         self._on_stop(way_in.close)
         logger.info("the way in to Slurm is chosen", backend=way_in.name)
         for remark in way_in.remarks:
@@ -173,7 +173,7 @@ class Daemon:
                 cycle=settings.cycle,
             ),
             backend=way_in.backend,
-            shell=SshShell(settings.ssh),
+            shell=shell,
             policy=policy_of(settings),
             drains=ledger,
             manage_intervals=settings.cycle.intervals(),

@@ -13,7 +13,8 @@ from agent.cloudlab.server import connect
 from agent.config import Settings, load
 from agent.core.errors import ConfigError, SlurmError
 from agent.core.ports import Clock
-from agent.slurm.backends.cli import CliBackend
+from agent.slurm_access import open_slurm, slurm_commands
+from agent.ssh import SshShell
 
 
 def check_everything(path: Path, clock: Clock, *, offline: bool) -> Iterator[Finding]:
@@ -41,7 +42,7 @@ def check_everything(path: Path, clock: Clock, *, offline: bool) -> Iterator[Fin
         return
     yield from check_callback_port(settings.callback, settings.cloudlab.connect_timeout)
     yield from look("Cloudlab", lambda: _cloudlab(settings, clock), "see [cloudlab]")
-    yield from _slurm(settings, clock)
+    yield from look("Slurm", lambda: _slurm(settings, clock), "see [slurm]")
 
 
 def _cloudlab(settings: Settings, clock: Clock) -> Iterator[Finding]:
@@ -56,11 +57,21 @@ def _cloudlab(settings: Settings, clock: Clock) -> Iterator[Finding]:
 
 
 def _slurm(settings: Settings, clock: Clock) -> Iterator[Finding]:
-    backend = CliBackend(settings.slurm, clock)
-    yield from check_slurm(backend, backend.config, join=settings.join, max_nodes=settings.demand.max_nodes)
+    shell = SshShell(settings.ssh)
+    way_in = open_slurm(settings, clock, shell)
     try:
-        config = parse_config(backend.config())
+        commands = slurm_commands(settings, clock, shell)
+        yield from check_slurm(
+            way_in.backend,
+            commands.config,
+            join=settings.join,
+            max_nodes=settings.demand.max_nodes,
+            shortcomings=way_in.remarks,
+        )
+        config = parse_config(commands.config())
     except SlurmError:
         return
+    finally:
+        way_in.close()
     conf = settings.slurm.conf or Path(config.get("SLURM_CONF", "/etc/slurm/slurm.conf"))
     yield from check_pieces(config, conf.parent)

@@ -16,9 +16,10 @@ import pytest
 
 from agent.core.errors import SlurmDownError, SlurmError, SlurmRefusedError
 from agent.core.ports import SystemClock
-from agent.slurm.backends.cli import CliBackend, SlurmSettings
+from agent.slurm.backends.cli import CliBackend
 from agent.slurm.backends.pyslurm import PyslurmBackend
 from agent.slurm.model import Job, Reservation, SignalTarget, Snapshot
+from agent.slurm.settings import SlurmSettings
 from testbed.cloudlab.room import Boot
 from testbed.up import TestBed
 from testbed.waiting import wait_for

@@ -156,14 +156,14 @@ def test_the_release_is_read(said: str, release: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("release", RELEASES)
 def test_a_reservation_of_every_release_is_read(release: str) -> None:
-    (fence,) = parse_reservations(read(release, "reservations.txt"))
+    (fence,) = parse_reservations(read(release, "reservations-oneline.txt"))
     assert (fence.name, fence.nodes) == ("fence1", {"n4"})
     assert fence.flags == {"MAINT", "IGNORE_JOBS", "SPEC_NODES"}
     assert (fence.ends - fence.starts).total_seconds() == 3600
 
 
 def test_reservations_with_odd_names_are_read() -> None:
-    odd, plain = parse_reservations(read("22.05-hostile", "reservations.txt"))
+    odd, plain = parse_reservations(read("22.05-hostile", "reservations-oneline.txt"))
     assert (odd.name, odd.nodes, odd.flags) == ("we ird|x=y Flags=FOO", {"n3"}, {"SPEC_NODES"})
     assert odd.starts == datetime.fromtimestamp(1795370801, UTC)
     assert (plain.name, plain.nodes) == ("r2", {"n2", "pc1", "pc2", "pc3"})
@@ -185,12 +185,12 @@ def test_no_reservations_are_no_reservations(text: str) -> None:
 )
 def test_a_reservation_whose_fields_cannot_be_told_apart_is_an_error(old: str, new: str) -> None:
     with pytest.raises(SlurmError, match="reservation"):
-        parse_reservations(read("22.05-hostile", "reservations.txt").replace(old, new))
+        parse_reservations(read("22.05-hostile", "reservations-oneline.txt").replace(old, new))
 
 
 @given(st.data())
 def test_a_cut_list_of_reservations_is_never_read_as_a_shorter_one(data: st.DataObject) -> None:
-    text = read("22.05-hostile", "reservations.txt")
+    text = read("22.05-hostile", "reservations-oneline.txt")
     ends = {m.end() for m in re.finditer("\n", text)} | {0}
     cut = data.draw(st.integers(1, len(text) - 1).filter(lambda n: n not in ends))
     with pytest.raises(SlurmError):
