@@ -22,7 +22,7 @@ test: system check ## every test, on real parts too (root, Debian)
 	@echo "test: the simulated Cloudlab, as foreign clients and ours see it"
 	@$(BIN)/pytest -q -n 4 tests/testbed
 	@echo "test: the system tests, on a real Slurm, sshd and Prometheus"
-	@$(BIN)/pytest -q tests/system
+	@$(BIN)/pytest -q -n 2 --dist worksteal tests/system
 
 test-releases: system setup ## the Slurm tests on 24.11, 26.05 and 25.11 (SLURM_PREFIX); RELEASES=... (root, Debian)
 	@$(BIN)/python -m testbed.releases $(RELEASES)

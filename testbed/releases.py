@@ -95,7 +95,7 @@ def run_tests(release: str, directory: Path, out: Path) -> Outcome:
     tests = sorted({path for pattern in TESTS for path in (_ROOT / "tests/system").glob(pattern)})
     subprocess.run(
         [
-            *(sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile"),
+            *(sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "worksteal"),
             *(f"--junitxml={report}", *map(str, tests)),
         ],
         env={**os.environ, VARIABLE: str(directory.resolve())},

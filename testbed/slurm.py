@@ -129,7 +129,7 @@ class SlurmCluster:
             *("-a", "rest_auth/local"),
             *_rest_plugins(self.release),
             f"unix:{self.rest_socket}",
-            environment={"SLURMRESTD_SECURITY": _rest_security(self.release)},
+            environment=self._rest_environment(),
             # It turns clients away whose process it cannot see; it starts no processes of its own.
             namespaces=("--mount",),
         )
@@ -301,6 +301,14 @@ class SlurmCluster:
         except (BedError, subprocess.TimeoutExpired):
             return False
 
+    def _rest_environment(self) -> dict[str, str]:
+        """Let slurmrestd(8) run as root, who is SlurmUser here: from 25.11 on it never runs as SlurmUser."""
+        if self.release.number < (25, 11):
+            return {"SLURMRESTD_SECURITY": "disable_user_check"}
+        conf = self.directory / "slurmrestd.conf"
+        conf.write_text(self.conf.read_text() + "SlurmUser=nobody\n")
+        return {"SLURMRESTD_SECURITY": "become_user", "SLURM_CONF": str(conf)}
+
     def _rest_answers(self) -> bool:
         if self._slurmrestd is None or not self._slurmrestd.is_alive():
             raise BedError(f"slurmrestd ended; see {self.directory}/slurmrestd.out")
@@ -338,11 +346,6 @@ def _rest_plugins(release: Release) -> tuple[str, ...]:
     if release.number < (23, 11):
         return ("-s", "openapi/v0.0.38")
     return ("-s", "openapi/slurmctld") if release.number < (25, 11) else ()
-
-
-def _rest_security(release: Release) -> str:
-    """Let slurmrestd(8) run as SlurmUser, who is root here: newer ones want to hear it in another way."""
-    return "disable_user_check" if release.number < (25, 11) else "become_user"
 
 
 def _field(record: str, name: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -11,9 +10,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from agent.client import call
+from agent.core.errors import AgentError
 from testbed import release
 from testbed.up import TestBed
 from testbed.waiting import wait_for
@@ -76,7 +78,7 @@ class Agent:
                 stderr=log,
                 env={**os.environ, **environment},
             )
-        wait_for("the daemon answers", lambda: self.ask("status").returncode == 0, timeout=30)
+        wait_for("the daemon answers", lambda: self.look("/v1/status"), timeout=60)
 
     def ask(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run an administrator's command."""
@@ -89,10 +91,17 @@ class Agent:
             check=False,
         )
 
+    def look(self, route: str) -> dict[str, Any]:
+        """Read from the daemon, without the cost of a command; empty when it does not answer."""
+        try:
+            answer: dict[str, Any] = call(self.socket, "GET", route)
+        except AgentError:
+            return {}
+        return answer
+
     def nodes(self) -> dict[str, dict[str, object]]:
         """Return node name -> record of `esagent nodes`; empty when the daemon does not answer."""
-        done = self.ask("nodes", "--json")
-        return {n["node"]: n for n in json.loads(done.stdout)["nodes"]} if done.returncode == 0 else {}
+        return {node["node"]: node for node in self.look("/v1/nodes").get("nodes", [])}
 
     def borrow(self, script: str = "sleep 600", *options: str) -> tuple[str, int]:
         """Fill n1, and wait until a job runs on a borrowed machine; return node name and job id."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import json
 import signal
 
 from testbed.up import TestBed
@@ -17,16 +16,15 @@ def held(bed: TestBed) -> list[str]:
 
 
 def said(agent, words: str) -> bool:
-    return words in agent.ask("events", "-n", "500").stdout
+    return any(words in event["message"] for event in agent.look("/v1/events?subject=&newest=500")["events"])
 
 
 def paused(agent) -> str:
-    return str(status(agent)["paused"])
+    return str(agent.look("/v1/status")["paused"])
 
 
-def status(agent) -> dict[str, object]:
-    told: dict[str, object] = json.loads(agent.ask("status", "--json").stdout)
-    return told
+def wants_one(agent) -> bool:
+    return agent.look("/v1/status").get("wanted") == 1
 
 
 def let_it_look_again(bed: TestBed) -> None:
@@ -43,7 +41,7 @@ def test_no_machine_is_asked_for_while_growth_is_paused_not_even_after_a_kill(ag
     job = bed.slurm.submit("sleep 600", "--cpus-per-task=2")
     agent.stop(signal.SIGKILL)
     agent.start()
-    wait_for("it wants a machine", lambda: status(agent)["wanted"] == 1, timeout=30)
+    wait_for("it wants a machine", lambda: wants_one(agent), timeout=30)
     let_it_look_again(bed)
     assert f"growth is paused by {ME}" in paused(agent)
     assert held(bed) == []
@@ -71,7 +69,7 @@ def test_a_teardown_requeues_what_runs_at_its_deadline_and_gives_all_back_until_
     assert said(agent, "the delete commands ran")
     assert "everything is given back" in paused(agent)
     wait_for("the record is gone", lambda: node not in bed.slurm.nodes(), timeout=60)
-    wait_for("the requeued job wants a machine", lambda: status(agent)["wanted"] == 1, timeout=30)
+    wait_for("the requeued job wants a machine", lambda: wants_one(agent), timeout=30)
     let_it_look_again(bed)
     assert held(bed) == [], "and none is asked for"
     agent.ask("unpause")
