@@ -28,7 +28,7 @@ from agent.core.model import Event
 from agent.core.ports import SliceServer, SystemClock
 from agent.core.profile import DocumentHelper, read_rspec, run_profile
 from agent.ledger import Ledger
-from agent.mail import Mailer
+from agent.mail import Mailer, make_post
 from agent.metrics import Metrics
 from agent.slurm.administration import Administration
 from agent.slurm.backends.cli import CliBackend
@@ -41,7 +41,7 @@ STOP_TIME = 4.0
 """Seconds for the parts to end by themselves."""
 STUCK_AFTER = 150.0
 """Seconds without a look at the drains after which the watchdog is not told that all is well."""
-RELOADABLE = frozenset({"lease", "demand", "weights", "drain", "join", "log"})
+RELOADABLE = frozenset({"lease", "demand", "weights", "drain", "join", "log", "mail"})
 
 
 class _Recorder:
@@ -68,6 +68,7 @@ class Daemon:
         self._stopping = False
         self._reloading = False
         self._server: ProtoGeniServer
+        self._mailer: Mailer
         self._certificate = ExpiryWarning(
             "the user's certificate", "Cloudlab does not answer without a new one from its portal"
         )
@@ -189,15 +190,9 @@ class Daemon:
         self._on_stop(server.close)
         return manager
 
-    def _start_mailer(self, address: str) -> Mailer | None:
-        """Begin to send mail, where a mail server is named; ``address`` is the one in the certificate."""
-        settings = self._settings.mail
-        if not settings.host:
-            return None
-        recipient = settings.recipient or address
-        if not recipient:
-            raise ConfigError("[mail] recipient: an address is expected: the user's certificate has none")
-        mailer = Mailer(settings, recipient)
+    def _start_mailer(self, address: str) -> Mailer:
+        """Begin to send mail where a mail server is named; ``address`` is the one in the certificate."""
+        self._mailer = mailer = Mailer(make_post(self._settings.mail, address))
         mailer.start()
         self._on_stop(lambda: mailer.stop(STOP_TIME / 2))
         return mailer
@@ -208,19 +203,24 @@ class Daemon:
     def _reload(self, manager: SlurmElasticSliceManager) -> None:
         try:
             fresh = config.load(self._path)
+            post = make_post(fresh.mail, self._server.email)
         except ConfigError as error:
             logger.warning("the new settings have faults; the old ones stay in force", error=str(error))
             return
         changed = {n for n in Settings.model_fields if getattr(fresh, n) != getattr(self._settings, n)}
-        self._settings = fresh
+        left = changed - RELOADABLE
+        # What is not taken up stays as it is, and is told again at the next reload.
+        self._settings = fresh = fresh.model_copy(update={n: getattr(self._settings, n) for n in left})
         log.configure(fresh.log)
+        self._mailer.use(post)
         manager.policy = policy_of(fresh)
         manager.lease = fresh.lease
-        logger.info(
-            "the settings were read again",
-            changed=sorted(changed & RELOADABLE),
-            need_a_restart=sorted(changed - RELOADABLE),
-        )
+        logger.info("the settings were read again", changed=sorted(changed & RELOADABLE))
+        if left:
+            logger.warning(
+                "some changes need a restart of the daemon; until then the old settings hold",
+                sections=", ".join(f"[{name}]" for name in sorted(left)),
+            )
 
 
 def helper_of(settings: Settings, server: SliceServer) -> SimpleElasticSliceHelper:
