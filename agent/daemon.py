@@ -137,8 +137,9 @@ class Daemon:
         if warning := self._certificate.look(self._server.identity.expires, now):
             manager.tell("certificate", "", warning)
         expires = self._server.credential_expiries().get("slice")
+        lease = self._settings.lease
         # A renewal is tried from ``renew_when_left`` on: at half of that it has failed for long.
-        before = timedelta(seconds=self._settings.lease.renew_when_left / 2)
+        before = timedelta(seconds=min(lease.renew_when_left, lease.duration) / 2)
         if expires and (warning := self._credential.look(expires, now, before)):
             manager.tell("credential", self._server.slice_urn, warning)
 

@@ -48,17 +48,11 @@ class MailSettings(Section):
     starttls: bool = Field(
         False, description="encrypt the connection, and check the server's certificate and name"
     )
-    ca_file: Path | None = Field(
-        None,
-        examples=["/etc/esagent/mail-ca.pem"],
-        description="PEM file with the CAs that the mail server must chain to; left out: the system's",
+    ca_file: str = Field(
+        "", description="PEM file with the CAs that the mail server must chain to; empty: the system's"
     )
     user: str = Field("", description="name to log in with; empty: no login")
-    password_file: Path | None = Field(
-        None,
-        examples=["/etc/esagent/mail-password"],
-        description="file whose first line is the password of user",
-    )
+    password_file: str = Field("", description="file whose first line is the password of user")
     sender: str = Field(
         "esagent@localhost", pattern=r"^[^\s@]+@[^\s@]+$", description="address of the sender"
     )
@@ -166,11 +160,11 @@ def make_post(settings: MailSettings, address: str) -> Post | None:
     return Post(settings, recipient, _password(settings.password_file), _tls(settings))
 
 
-def _password(path: Path | None) -> str:
-    if path is None:
+def _password(path: str) -> str:
+    if not path:
         return ""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"[mail] password_file: {path}: cannot be read: {error}") from error
     if not lines or not lines[0]:
@@ -182,7 +176,7 @@ def _tls(settings: MailSettings) -> ssl.SSLContext | None:
     if not settings.starttls:
         return None
     try:
-        return ssl.create_default_context(cafile=settings.ca_file)
+        return ssl.create_default_context(cafile=settings.ca_file or None)
     except OSError as error:
         raise ConfigError(
             f"[mail] ca_file: {settings.ca_file}: expected PEM certificates of CAs: {error}"

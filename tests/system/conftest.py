@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,27 @@ class Agent:
             return {}
         return answer
 
+    def status(self) -> dict[str, object]:
+        """Return what `esagent status` says."""
+        return self.look("/v1/status")
+
+    def told(self, words: str) -> bool:
+        """Tell whether `esagent events` says something."""
+        return any(words in e["message"] for e in self.look("/v1/events?subject=&newest=500")["events"])
+
+    def figure(self, name: str) -> str:
+        """Return the value of a metric without labels."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=10) as answer:
+            match = re.search(rf"(?m)^{name} (\S+)$", answer.read().decode())
+        assert match is not None, f"there is no {name}"
+        return match[1]
+
+    def let_it_look_again(self) -> None:
+        """Wait until it has read its manifests a few times: it had every chance to ask for a machine."""
+        journal = self.bed.cloudlab.journal
+        before = len(journal.calls("Resolve"))
+        wait_for("a few looks", lambda: len(journal.calls("Resolve")) >= before + 10, timeout=40)
+
     def nodes(self) -> dict[str, dict[str, object]]:
         """Return node name -> record of `esagent nodes`; empty when the daemon does not answer."""
         return {node["node"]: node for node in self.look("/v1/nodes").get("nodes", [])}
@@ -143,6 +165,7 @@ def agent(bed: TestBed, tmp_path: Path) -> Iterator[Agent]:
 
 def give_everything_back(bed: TestBed) -> None:
     """Leave no job, no borrowed machine and no node but n1."""
+    bed.cloudlab.clear_faults()
     bed.slurm.resume_slurmctld()
     for job in bed.slurm.run("squeue", "-h", "-o", "%A").split():
         bed.slurm.run("scancel", job)

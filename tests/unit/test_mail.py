@@ -7,6 +7,7 @@ import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email import policy
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -48,7 +49,7 @@ def safe(authority, mail_server):
 def password_file(tmp_path):
     path = tmp_path / "password"
     path.write_text("open sesame\n")
-    return path
+    return str(path)
 
 
 @contextmanager
@@ -111,7 +112,7 @@ def test_a_mail_server_that_refuses_or_is_gone_costs_the_mail_only(smtp):
 
 def test_mail_leaves_encrypted_and_after_a_login(safe, authority, password_file):
     with mailer(
-        safe.port, starttls=True, ca_file=authority.bundle, user="agent", password_file=password_file
+        safe.port, starttls=True, ca_file=str(authority.bundle), user="agent", password_file=password_file
     ) as sender:
         sender.record(event())
         safe.wait_for(1)
@@ -130,8 +131,8 @@ def test_a_mail_server_whose_certificate_is_not_good_gets_neither_password_nor_m
 
 
 def test_a_login_that_is_refused_costs_the_mail_only(safe, authority, password_file):
-    password_file.write_text("wrong\n")
-    settings = {"starttls": True, "ca_file": authority.bundle, "user": "agent"}
+    Path(password_file).write_text("wrong\n")
+    settings = {"starttls": True, "ca_file": str(authority.bundle), "user": "agent"}
     with capture_logs() as logs, mailer(safe.port, password_file=password_file, **settings) as sender:
         sender.record(event())
     assert safe.mails == []
@@ -166,13 +167,13 @@ def test_files_and_addresses_that_will_not_do_are_named(tmp_path):
     empty = tmp_path / "empty"
     empty.write_text("")
     for settings, words in [
-        ({"user": "a", "password_file": tmp_path / "none"}, r"password_file: .*none: cannot be read"),
+        ({"user": "a", "password_file": str(tmp_path / "none")}, r"password_file: .*none: cannot be read"),
         (
-            {"user": "a", "password_file": empty},
+            {"user": "a", "password_file": str(empty)},
             r"password_file: .*empty: expected the password in the first",
         ),
-        ({"ca_file": tmp_path / "none"}, r"ca_file: .*none: expected PEM"),
-        ({"ca_file": empty}, r"ca_file: .*empty: expected PEM"),
+        ({"ca_file": str(tmp_path / "none")}, r"ca_file: .*none: expected PEM"),
+        ({"ca_file": str(empty)}, r"ca_file: .*empty: expected PEM"),
     ]:
         with pytest.raises(ConfigError, match=r"^\[mail\] " + words):
             make_post(MailSettings(host="mail", starttls=True, **settings), "ada@example.net")
