@@ -136,6 +136,7 @@ class Daemon:
             logger.warning(warning)
         self._expiry = ExpiryWarning(server.identity.expires)
         helper = helper_of(settings, server)
+        backend = CliBackend(settings.slurm, clock)
         manager = SlurmElasticSliceManager(
             server,
             ManagerConfig(
@@ -147,10 +148,11 @@ class Daemon:
                 lease=settings.lease,
                 cycle=settings.cycle,
             ),
-            backend=CliBackend(settings.slurm, clock),
+            backend=backend,
             shell=SshShell(settings.ssh),
             policy=policy_of(settings),
             drains=ledger,
+            limited=backend.limited_partitions,
             manage_intervals=settings.cycle.intervals(),
             retry_interval=settings.cycle.retry_interval,
             percent_available_minimum=settings.request.percent_available_minimum,

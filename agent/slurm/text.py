@@ -186,6 +186,7 @@ _JOB = re.compile(
 _RESOURCES = "Resources"
 _RESOURCES_IN_WORDS = "Nodes required for job are DOWN"
 _NO_TIME = frozenset({"N/A", "NONE", "Unknown", "None", ""})
+_NO_LIMIT = frozenset({"infinite", "UNLIMITED", "n/a", "NONE"})
 _TASKS = re.compile(r"(\d+)(?:-(\d+)(?::([1-9]\d*))?)?", re.ASCII)
 
 
@@ -285,6 +286,20 @@ def _timestamp(seconds: int) -> datetime:
         return datetime.fromtimestamp(seconds, UTC)
     except (ValueError, OverflowError, OSError) as error:
         raise SlurmError(f"expected a time in seconds from squeue, got {seconds}") from error
+
+
+def parse_limited(text: str) -> Iterator[str]:
+    """Read ``sinfo -o '%R|%l|%L'``: yield the partitions with a MaxTime or a DefaultTime.
+
+    Raises:
+        SlurmError: a line is not that.
+    """
+    for line in text.splitlines():
+        name, *times = line.rsplit("|", 2)
+        if len(times) != 2:
+            raise SlurmError(f"expected a partition and two times from sinfo, got {line[:80]!r}")
+        if not all(time.strip() in _NO_LIMIT for time in times):
+            yield name
 
 
 def parse_requeue(text: str) -> Iterator[tuple[str, bool]]:

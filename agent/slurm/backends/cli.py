@@ -193,6 +193,11 @@ class CliBackend:
         if _UNKNOWN_RESERVATION not in removed.complaint:
             removed.check()
 
+    def limited_partitions(self) -> frozenset[str]:
+        """Tell which partitions give every job a time limit, by MaxTime or by DefaultTime."""
+        listed = self._run("sinfo", "-h", "-a", "-o", "%R|%l|%L").check()
+        return frozenset(text.parse_limited(listed))
+
     def _read_nodes(self) -> dict[str, Node]:
         """Read all nodes: scontrol's text, or JSON where free text makes that inexact."""
         output = self._run("scontrol", "-o", "--local", "show", "nodes").check()
