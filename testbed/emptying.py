@@ -30,18 +30,21 @@ def add_nodes(machines: Machines, slurm: SlurmCluster, names: Sequence[str], *, 
         NotInTimeError: a node does not come up.
         RoomError: a machine does not boot.
     """
-
-    def boot(name: str) -> None:
-        machines.power_on(
-            name, Boot(client_id=name, host_name=name, users=(), authorized_keys=(), fresh=True)
-        )
-        command = f"SLURM_CONF={slurm.conf} slurmd -Z -N {name} --conf 'CPUs={cpus} RealMemory=1000'"
-        machines.run(name, command, timeout=30)
-
     with ThreadPoolExecutor(_BOOTS_AT_ONCE) as pool:
-        list(pool.map(boot, names))
+        list(pool.map(lambda name: boot_node(machines, slurm, name, cpus=cpus), names))
     for name in names:
         slurm.wait_for_node(name, "IDLE")
+
+
+def boot_node(machines: Machines, slurm: SlurmCluster, name: str, *, cpus: int) -> None:
+    """Boot a machine, and let its slurmd make itself known.
+
+    Raises:
+        RoomError: it does not boot.
+    """
+    machines.power_on(name, Boot(client_id=name, host_name=name, users=(), authorized_keys=(), fresh=True))
+    command = f"SLURM_CONF={slurm.conf} slurmd -Z -N {name} --conf 'CPUs={cpus} RealMemory=1000'"
+    machines.run(name, command, timeout=30)
 
 
 def remove_nodes(machines: Machines, slurm: SlurmCluster, names: Sequence[str]) -> None:
@@ -62,6 +65,7 @@ class Emptying:
         settings: of the drainer.
         leave: runs the delete commands on a node; None for none.
         clock: time.
+        bin_dir: where Slurm's commands are; None to find them.
 
     Attributes:
         left: node name -> when it was left.
@@ -76,6 +80,7 @@ class Emptying:
         *,
         leave: Callable[[str, float], None] | None = None,
         clock: Clock | None = None,
+        bin_dir: Path | None = None,
     ) -> None:
         self.clock = clock or SystemClock()
         self.left: dict[str, datetime] = {}
@@ -84,7 +89,7 @@ class Emptying:
         self._leave = leave
         self._lock = threading.Lock()
         self._drains: dict[str, Drain] = {}
-        self.backend = CliBackend(SlurmSettings(conf=conf), self.clock)
+        self.backend = CliBackend(SlurmSettings(conf=conf, bin_dir=bin_dir), self.clock)
         self.drainer = Drainer(
             self.backend,
             self._wishes,
