@@ -32,7 +32,7 @@ from agent.mail import Mailer, make_post
 from agent.metrics import Metrics
 from agent.slurm.administration import Administration
 from agent.slurm.manager import SlurmElasticSliceManager, SlurmPolicy
-from agent.slurm_access import open_slurm
+from agent.slurm_access import open_slurm, slurm_commands
 from agent.ssh import SshShell
 
 logger = structlog.get_logger()
@@ -177,6 +177,7 @@ class Daemon:
             shell=shell,
             policy=policy_of(settings),
             drains=ledger,
+            limited=slurm_commands(settings, clock, shell).limited_partitions,
             manage_intervals=settings.cycle.intervals(),
             retry_interval=settings.cycle.retry_interval,
             percent_available_minimum=settings.request.percent_available_minimum,

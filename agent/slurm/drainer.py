@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 
@@ -41,6 +41,7 @@ from agent.slurm.drain_jobs import (
     plan_jobs,
 )
 from agent.slurm.drain_settings import DrainSettings
+from agent.slurm.fence import Fencer
 from agent.slurm.model import Job, SlurmBackend, Snapshot
 
 log = structlog.get_logger()
@@ -59,6 +60,8 @@ class Wishes:
     """Node name -> drain."""
     ours: Collection[str]
     """Names of the nodes that are Cloudlab machines of ours; empty before the first manifest is read."""
+    fences: Mapping[str, datetime] = field(default_factory=dict)
+    """Node name -> from when on no job may run there."""
 
 
 class Drainer:
@@ -98,6 +101,7 @@ class Drainer:
         self._signalled: dict[str, datetime] = {}
         self._warned: set[str] = set()
         self._figures = JobFigures()
+        self._fencer = Fencer(backend)
         self._looked = clock.monotonic()
         self._outlooks: tuple[Outlook, ...] = ()
 
@@ -161,9 +165,16 @@ class Drainer:
             for action in plan_nodes(snapshot, wishes.drains, ours=wishes.ours, now=now):
                 self._try(partial(self._act_on_node, action))
             self._see_to_jobs(snapshot, wishes, settings)
+            self._try(partial(self._fence, wishes.fences))
         except SlurmDownError as error:
             log.warning("Slurm stopped to answer; draining goes on at the next tick", error=str(error))
         return bool(wishes.drains)
+
+    def _fence(self, wanted: Mapping[str, datetime]) -> None:
+        plan = self._fencer.step(wanted, self._clock.now())
+        for fence in plan.reserve if plan else ():
+            for node in sorted(fence.nodes):
+                self._tell("fence", node, f"no job that would run beyond {fence.starts:%Y-%m-%dT%H:%M:%SZ}")
 
     def _see_to_jobs(self, snapshot: Snapshot, wishes: Wishes, settings: DrainSettings) -> None:
         deadlines = job_deadlines(wishes.drains, wishes.ours)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
@@ -26,6 +26,7 @@ from agent.slurm.drain import (
 )
 from agent.slurm.drain_settings import DrainSettings
 from agent.slurm.drainer import Drainer, Wishes
+from agent.slurm.fence import can_be_fenced, with_fences
 from agent.slurm.join import JoinSettings, leave_commands, node_name
 from agent.slurm.joiner import Joiner
 from agent.slurm.model import SlurmBackend, Snapshot
@@ -84,6 +85,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         shell: runs commands on machines.
         policy: the settings of the decisions about Slurm.
         drains: where administrators' drains survive a restart.
+        limited: reads the names of the partitions that give every job a time limit, where nodes are fenced.
         **arguments: further arguments of ``SimpleElasticSliceManager``.
     """
 
@@ -111,6 +113,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         shell: RemoteShell,
         policy: SlurmPolicy,
         drains: DrainStore,
+        limited: Callable[[], frozenset[str]] = frozenset,
         **arguments: Any,
     ) -> None:
         super().__init__(server, config, manage_order=self.DEF_ORDER, enable_delete=True, **arguments)
@@ -134,6 +137,8 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         self._idle_since: dict[str, datetime] = {}
         self._taken_as: dict[str, str] = {}
         """node_id -> client_id under which Cloudlab said that it took the machine."""
+        self._read_limited = limited
+        self._limited: frozenset[str] = frozenset()
         self._take_over: set[str] = set()
         """node_ids of machines whose drain by somebody else an administrator wants replaced."""
         self._adopted = False
@@ -182,6 +187,8 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         """Read nodes and jobs; decide how many machines the queue wants and which are surplus."""
         snapshot = self._backend.snapshot()
         now = self.clock.now()
+        if self.policy.drain.fence:
+            self._limited = self._read_limited()
         self.snapshot = snapshot
         self._adopt_drains(snapshot, now)
         idle = {n.name for n in snapshot.nodes.values() if n.empty and n.usable}
@@ -585,7 +592,16 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
     def wishes(self) -> Wishes:
         """Tell what is to be emptied now, and what is ours to touch."""
         machines = self.machines()
-        return Wishes(most_urgent(self._all_wishes(machines)), frozenset(machines))
+        drains = most_urgent(self._all_wishes(machines))
+        settings, snapshot = self.policy.drain, self.snapshot
+        if not settings.fence or snapshot is None:
+            return Wishes(drains, frozenset(machines))
+        known = [snapshot.nodes[name] for name in machines if name in snapshot.nodes]
+        fenced = {node.name for node in known if can_be_fenced(node, self._limited)}
+        expires = self.sliver_expires
+        leases = {name: expires[m.cm] for name, m in machines.items() if name in fenced and m.cm in expires}
+        drains, fences = with_fences(drains, fenced, leases, settings)
+        return Wishes(drains, frozenset(machines), fences)
 
     def _all_wishes(self, machines: Mapping[str, SliverNode]) -> Iterator[Drain]:
         with self.rlock:

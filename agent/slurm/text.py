@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
@@ -171,6 +172,7 @@ _RESERVATION_HEAD = re.compile(
 _RESERVATION_FLAGS = re.compile(
     r" Flags=(?P<flags>[A-Z0-9_,:+-]*) (?:NodeName=\S* CoreIDs=\S* )*TRES=", re.ASCII
 )
+_NO_LIMIT = frozenset({"infinite", "UNLIMITED", "n/a", "NONE"})
 _NO_RESERVATIONS = "No reservations in the system"
 
 
@@ -209,6 +211,20 @@ def _timestamp(seconds: int) -> datetime:
         return datetime.fromtimestamp(seconds, UTC)
     except (ValueError, OverflowError, OSError) as error:
         raise SlurmError(f"expected a time in seconds from Slurm, got {seconds}") from error
+
+
+def parse_limited(text: str) -> Iterator[str]:
+    """Read ``sinfo -o '%R|%l|%L'``: yield the partitions with a MaxTime or a DefaultTime.
+
+    Raises:
+        SlurmError: a line is not that.
+    """
+    for line in text.splitlines():
+        name, *times = line.rsplit("|", 2)
+        if len(times) != 2:
+            raise SlurmError(f"expected a partition and two times from sinfo, got {line[:80]!r}")
+        if not all(time.strip() in _NO_LIMIT for time in times):
+            yield name
 
 
 def parse_release(text: str) -> tuple[int, int]:

@@ -207,6 +207,11 @@ class CliBackend:
         """Return the settings that slurmctld runs with (``scontrol show config``)."""
         return self._run("scontrol", "show", "config").check()
 
+    def limited_partitions(self) -> frozenset[str]:
+        """Tell which partitions give every job a time limit, by MaxTime or by DefaultTime."""
+        listed = self._run("sinfo", "-h", "-a", "-o", "%R|%l|%L").check()
+        return frozenset(text.parse_limited(listed))
+
     def _read_nodes(self) -> dict[str, Node]:
         """Read all nodes: scontrol's text, or JSON where free text makes that inexact."""
         output = self._run("scontrol", "-o", "--local", "show", "nodes").check()

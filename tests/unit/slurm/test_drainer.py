@@ -13,7 +13,7 @@ from agent.core.ports import Host, HostResult
 from agent.slurm.drain import Drain, DrainCause, LeaveNode
 from agent.slurm.drain_settings import DrainSettings
 from agent.slurm.drainer import Drainer, Wishes
-from agent.slurm.model import Job, Node, SignalTarget, Snapshot
+from agent.slurm.model import Job, Node, Reservation, SignalTarget, Snapshot
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
@@ -90,6 +90,10 @@ class Slurm:
     def cancel(self, job_id: str) -> None:
         self._called("cancel", job_id)
         del self.jobs[job_id]
+
+    def reservations(self) -> tuple[Reservation, ...]:
+        self._called("reservations", None)
+        return ()
 
     def comment(self, job_id: str, text: str) -> None:
         self._called("comment", (job_id, text))

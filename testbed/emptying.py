@@ -1,0 +1,156 @@
+"""The agent's emptying of nodes by itself, on a real Slurm: no Cloudlab, deadlines of our own choosing."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Self
+
+from agent.core.model import Event
+from agent.core.ports import Clock, Host, HostResult, SystemClock
+from agent.slurm.backends.cli import CliBackend, SlurmSettings
+from agent.slurm.drain import Drain, DrainCause, LeaveNode
+from agent.slurm.drain_settings import DrainSettings
+from agent.slurm.drainer import Drainer, Wishes
+from testbed.cloudlab import Boot
+from testbed.machines import Machines
+from testbed.slurm import SlurmCluster
+from testbed.waiting import wait_for
+
+_BOOTS_AT_ONCE = 4
+
+
+def add_nodes(machines: Machines, slurm: SlurmCluster, names: Sequence[str], *, cpus: int = 2) -> None:
+    """Boot machines and register them in Slurm as dynamic nodes; return when Slurm could use them.
+
+    Raises:
+        NotInTimeError: a node does not come up.
+        RoomError: a machine does not boot.
+    """
+    with ThreadPoolExecutor(_BOOTS_AT_ONCE) as pool:
+        list(pool.map(lambda name: boot_node(machines, slurm, name, cpus=cpus), names))
+    for name in names:
+        slurm.wait_for_node(name, "IDLE")
+
+
+def boot_node(machines: Machines, slurm: SlurmCluster, name: str, *, cpus: int) -> None:
+    """Boot a machine, and let its slurmd make itself known.
+
+    Raises:
+        RoomError: it does not boot.
+    """
+    machines.power_on(name, Boot(client_id=name, host_name=name, users=(), authorized_keys=(), fresh=True))
+    command = f"SLURM_CONF={slurm.conf} slurmd -Z -N {name} --conf 'CPUs={cpus} RealMemory=1000'"
+    machines.run(name, command, timeout=30)
+
+
+def remove_nodes(machines: Machines, slurm: SlurmCluster, names: Sequence[str]) -> None:
+    """Take nodes out of Slurm and switch their machines off; jobs must be gone from them."""
+    for name in names:
+        machines.power_off(name)
+    known = sorted(set(names) & slurm.nodes().keys())
+    if known:
+        slurm.run("scontrol", "delete", f"NodeName={','.join(known)}")
+
+
+class Emptying:
+    """A ``Drainer`` over the commands of a real Slurm. Use it as a context manager: it runs meanwhile.
+
+    Args:
+        conf: slurm.conf.
+        nodes: names of the nodes that may be emptied.
+        settings: of the drainer.
+        leave: runs the delete commands on a node; None for none.
+        clock: time.
+        bin_dir: where Slurm's commands are; None to find them.
+
+    Attributes:
+        left: node name -> when it was left.
+        events: what the drainer told.
+    """
+
+    def __init__(
+        self,
+        conf: Path,
+        nodes: Iterable[str],
+        settings: DrainSettings,
+        *,
+        leave: Callable[[str, float], None] | None = None,
+        clock: Clock | None = None,
+        bin_dir: Path | None = None,
+    ) -> None:
+        self.clock = clock or SystemClock()
+        self.left: dict[str, datetime] = {}
+        self.events: list[Event] = []
+        self._nodes = frozenset(nodes)
+        self._leave = leave
+        self._lock = threading.Lock()
+        self._drains: dict[str, Drain] = {}
+        self.backend = CliBackend(SlurmSettings(conf=conf, bin_dir=bin_dir), self.clock)
+        self.drainer = Drainer(
+            self.backend,
+            self._wishes,
+            self._run_delete_commands,
+            self._note_left,
+            settings=lambda: settings,
+            clock=self.clock,
+            events=self,
+        )
+
+    def __enter__(self) -> Self:
+        self.drainer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.drainer.stop(60)
+
+    def revoke(self, names: Iterable[str], seconds: float) -> datetime:
+        """Begin or move a countdown; return the deadline."""
+        deadline = self.clock.now() + timedelta(seconds=seconds)
+        with self._lock:
+            self._drains.update({n: Drain(n, DrainCause.REVOKED, deadline) for n in names})
+        self.drainer.wake()
+        return deadline
+
+    def withdraw(self, names: Iterable[str]) -> None:
+        """End a countdown: the machines stay."""
+        with self._lock:
+            for name in names:
+                self._drains.pop(name, None)
+                self.left.pop(name, None)
+        self.drainer.wake()
+
+    def take(self, names: Iterable[str]) -> None:
+        """Say that Cloudlab took machines."""
+        with self._lock:
+            self._drains.update({n: Drain(n, DrainCause.TAKEN) for n in names})
+        self.drainer.wake()
+
+    def wait_until_left(self, names: Iterable[str], timeout: float) -> None:
+        """Wait until nodes are empty and left."""
+        wanted = set(names)
+        wait_for(f"{len(wanted)} nodes to be left", lambda: self.left.keys() >= wanted, timeout=timeout)
+
+    def record(self, event: Event) -> None:
+        """Keep what the drainer tells."""
+        self.events.append(event)
+
+    def told(self, kind: str) -> list[str]:
+        """List the job ids of events of a kind."""
+        return [str(e.data["job"]) for e in self.events if e.kind == kind]
+
+    def _wishes(self) -> Wishes:
+        with self._lock:
+            return Wishes(dict(self._drains), self._nodes)
+
+    def _run_delete_commands(self, name: str, timeout: float) -> HostResult:
+        if self._leave is not None:
+            self._leave(name, timeout)
+        return HostResult(Host(name, "", ""), "")
+
+    def _note_left(self, action: LeaveNode) -> None:
+        with self._lock:
+            self.left[action.node] = self.clock.now()

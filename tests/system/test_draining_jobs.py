@@ -1,0 +1,206 @@
+"""What becomes of jobs of every kind on a real Slurm when their nodes are emptied."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from agent.slurm.drain_settings import DrainPolicy, DrainSettings
+from agent.slurm.model import SignalTarget
+from testbed.emptying import Emptying, add_nodes, remove_nodes
+from testbed.up import TestBed
+from testbed.waiting import wait_for
+
+NODES = ("pc910", "pc911", "pc912", "pc913")
+REVOKED, SPARE = NODES[:2], NODES[2:]
+SETTINGS = DrainSettings(tick=1, requeue_lead=600, kill_lead=600, cleanup_lead=5)
+"""Whatever does not end in time is ended at the first look."""
+ON = f"--nodelist={REVOKED[0]}"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _four_nodes(bed: TestBed) -> Iterator[None]:
+    add_nodes(bed.machines, bed.slurm, NODES, cpus=8)
+    bed.slurm.run("scontrol", "update", "NodeName=n1", "State=DRAIN", "Reason=test")
+    yield
+    bed.slurm.run("scontrol", "update", "NodeName=n1", "State=UNDRAIN")
+    remove_nodes(bed.machines, bed.slurm, NODES)
+    bed.slurm.wait_for_node("n1", "IDLE")
+
+
+@pytest.fixture(autouse=True)
+def _left_as_found(bed: TestBed) -> Iterator[None]:
+    yield
+    bed.slurm.run("scancel", "-u", "root")
+    bed.slurm.wait_until_idle()
+    bed.slurm.run("scontrol", "update", f"NodeName={','.join(NODES)}", "State=UNDRAIN")
+    wait_for("all nodes idle", lambda: all("IDLE" in bed.slurm.node_state(n) for n in NODES), timeout=60)
+
+
+def emptying(bed: TestBed, settings: DrainSettings = SETTINGS) -> Emptying:
+    return Emptying(bed.slurm.conf, NODES, settings)
+
+
+def field(bed: TestBed, job: int | str, name: str) -> str:
+    record = bed.slurm.run("scontrol", "-o", "show", "job", str(job))
+    found = re.search(rf"\s{name}=(.*?)(?= \w+=|$)", record)
+    return found[1] if found else ""
+
+
+def reason(bed: TestBed, node: str) -> str:
+    return bed.slurm.run("sinfo", "-h", "-n", node, "-o", "%E")
+
+
+def started(bed: TestBed, *jobs: int) -> None:
+    for job in jobs:
+        bed.slurm.wait_for_job(job, "RUNNING")
+
+
+def test_requeued_jobs_of_every_kind_really_run_again(bed: TestBed) -> None:
+    slurm = bed.slurm
+    first, other = REVOKED
+    script = 'test "$SLURM_RESTART_COUNT" && exit 0; sleep 600'
+    only(bed, other)
+    exclusive = slurm.submit(script, "--exclusive")
+    started(bed, exclusive)
+    only(bed, first)
+    array = slurm.submit(script, "--array=1-2", "--cpus-per-task=1", "--time=30")
+    single = slurm.submit(script, "--cpus-per-task=1", "--time=30")
+    dependent = slurm.submit("true", f"--dependency=afterok:{single}")
+    started(bed, array, single)
+    only(bed, first, SPARE[0])
+    output = f"--output={slurm.directory}/het-%j.out"
+    # The parts of a heterogeneous job share no node.
+    parts = ("--ntasks=1", ":", "--ntasks=1")
+    hetero = int(slurm.run("sbatch", "--parsable", output, *parts, f"--wrap={script}"))
+    wide = slurm.submit(script, "--nodes=2-2", "--ntasks=2")
+    started(bed, hetero, wide)
+    only(bed, *NODES)
+    with emptying(bed) as empty:
+        empty.revoke(REVOKED, 300)
+        empty.wait_until_left(REVOKED, timeout=60)
+        assert len(empty.told("requeue")) == 6, "each once: two array tasks, and the whole of each other"
+        for job in (exclusive, single, hetero, wide, dependent):
+            slurm.wait_for_job(job, "COMPLETED", timeout=120)
+        wait_for("the array", lambda: array_states(bed, array) == {"COMPLETED"}, timeout=120)
+    for job in (exclusive, single, wide):
+        assert field(bed, job, "Restarts") == "1"
+        assert "requeued by esagent: its machine goes back to Cloudlab" in field(bed, job, "AdminComment")
+        assert not set(REVOKED) & set(bed.slurm.job_nodes(job).split(","))
+
+
+def only(bed: TestBed, *names: str) -> None:
+    """Let new jobs start on these nodes alone."""
+    bed.slurm.run("scontrol", "update", f"NodeName={','.join(NODES)}", "State=DRAIN", "Reason=test")
+    bed.slurm.run("scontrol", "update", f"NodeName={','.join(names)}", "State=UNDRAIN")
+
+
+def array_states(bed: TestBed, array: int) -> set[str]:
+    listing = bed.slurm.run("scontrol", "-o", "show", "job", str(array))
+    return set(re.findall(r"JobState=(\w+)", listing))
+
+
+def test_a_job_that_may_not_be_requeued_is_warned_signalled_and_ended_last(bed: TestBed) -> None:
+    script = 'trap "echo saved" USR1; echo up; for i in $(seq 600); do sleep 1; done'
+    job = bed.slurm.submit(script, "--no-requeue", ON)
+    short = bed.slurm.submit("sleep 2", "--time=1", ON)
+    started(bed, job, short)
+    output = bed.slurm.directory / f"job-{job}.out"
+    wait_for("the script runs", lambda: output.exists() and "up" in output.read_text(), timeout=30)
+    settings = DrainSettings(
+        tick=1,
+        requeue_lead=600,
+        kill_lead=100,
+        cleanup_lead=5,
+        checkpoint_lead=1000,
+        checkpoint_signal="USR1",
+        checkpoint_to=SignalTarget.BATCH,
+    )
+    with emptying(bed, settings) as empty:
+        empty.revoke(REVOKED[:1], 2000)
+        wait_for("the warning", lambda: "goes back to Cloudlab" in output.read_text(), timeout=30)
+        empty.revoke(REVOKED[:1], 900)
+        wait_for("the signal", lambda: "saved" in output.read_text(), timeout=30)
+        assert bed.slurm.job_state(job) == "RUNNING"
+        empty.revoke(REVOKED[:1], 90)
+        bed.slurm.wait_for_job(job, "CANCELLED", timeout=60)
+        empty.wait_until_left(REVOKED[:1], timeout=60)
+        kinds = [e.kind for e in empty.events if e.data.get("job") == str(job)]
+        assert kinds == ["warn", "signal", "cancel"]
+        assert empty.told("finish") == [str(short)]
+    assert "it may not be requeued" in field(bed, job, "AdminComment")
+    assert bed.slurm.job_state(short) == "COMPLETED"
+
+
+def test_jobs_on_other_nodes_and_jobs_that_end_in_time_are_never_touched(bed: TestBed) -> None:
+    other = bed.slurm.submit("sleep 600", f"--nodelist={SPARE[0]}")
+    fits = bed.slurm.submit("sleep 3", "--time=1", ON)
+    started(bed, other, fits)
+    with emptying(bed) as empty:
+        empty.revoke(REVOKED[:1], 300)
+        bed.slurm.wait_for_job(fits, "COMPLETED")
+        empty.wait_until_left(REVOKED[:1], timeout=60)
+        assert not empty.told("requeue")
+    assert bed.slurm.job_state(other) == "RUNNING"
+    assert field(bed, other, "AdminComment") == ""
+
+
+def test_policies_requeue_at_once_and_hold_or_only_let_end(bed: TestBed) -> None:
+    job = bed.slurm.submit("sleep 600", "--time=1", ON)
+    started(bed, job)
+    now = DrainPolicy(partitions=("main",), method="requeue-now", requeue_hold=True)
+    with emptying(bed, DrainSettings(tick=1, policies=(now,))) as empty:
+        empty.revoke(REVOKED[:1], 3000)
+        bed.slurm.wait_for_job(job, "PENDING", "REQUEUE_HOLD")
+        empty.wait_until_left(REVOKED[:1], timeout=60)
+    assert field(bed, job, "Priority") == "0"
+
+
+def test_a_deadline_that_moves_is_followed_and_a_withdrawal_ends_it(bed: TestBed) -> None:
+    job = bed.slurm.submit("sleep 600", ON)
+    started(bed, job)
+    with emptying(bed, DrainSettings(tick=1, requeue_lead=60)) as empty:
+        for seconds in (1000, 500):
+            due = f"due {empty.revoke(REVOKED[:1], seconds):%Y-%m-%dT%H:%M:%SZ}"
+            wait_for(
+                due, lambda d=due: d in bed.slurm.run("sinfo", "-hn", REVOKED[0], "-o", "%E"), timeout=20
+            )
+        empty.withdraw(REVOKED[:1])
+        wait_for("it is back", lambda: "DRAIN" not in bed.slurm.node_state(REVOKED[0]), timeout=20)
+        assert bed.slurm.job_state(job) == "RUNNING"
+        empty.revoke(REVOKED[:1], 30)
+        bed.slurm.wait_for_job(job, "PENDING")
+
+
+def test_a_machine_that_is_taken_early_does_not_hold_its_jobs(bed: TestBed) -> None:
+    job = bed.slurm.submit("sleep 600", ON)
+    started(bed, job)
+    with emptying(bed) as empty:
+        empty.take(REVOKED[:1])
+        bed.slurm.wait_for_job(job, "PENDING", timeout=30)
+        assert empty.told("lost") == [str(job)]
+        assert "DRAIN" in bed.slurm.node_state(REVOKED[0])
+
+
+def test_random_revocations_of_a_random_queue_lose_no_job(bed: TestBed) -> None:
+    chance = random.Random(7)
+    jobs = []
+    for _ in range(24):
+        length = chance.choice([0.2, 1, 3, 8])
+        options = [f"--cpus-per-task={chance.choice([1, 2, 4])}", f"--nodes={chance.choice([1, 1, 2])}"]
+        options += chance.choice([[], ["--time=1"], ["--time=10"], ["--exclusive"]])
+        jobs.append(bed.slurm.submit(f"sleep {length}", *options))
+    settings = DrainSettings(tick=1, requeue_lead=4, kill_lead=2, cleanup_lead=1)
+    with emptying(bed, settings) as empty:
+        for _ in range(4):
+            chosen = chance.sample(NODES, chance.choice([1, 2]))
+            deadline = empty.revoke(chosen, chance.uniform(3, 9))
+            empty.wait_until_left(chosen, timeout=60)
+            assert all(empty.left[name] for name in chosen), deadline
+            empty.withdraw(chosen)
+        bed.slurm.wait_until_idle(timeout=120)
+    states = {job: bed.slurm.job_state(job) for job in jobs}
+    assert set(states.values()) == {"COMPLETED"}, states
