@@ -25,10 +25,10 @@ from agent.log import LogSettings
 from agent.mail import MailSettings
 from agent.metrics import MetricsSettings
 from agent.slurm.backends.cli import SlurmSettings
-from agent.slurm.demand import DemandSettings
 from agent.slurm.drain import DrainSettings
 from agent.slurm.join import JoinSettings
-from agent.slurm.manager import SlurmCycleSettings
+from agent.slurm.policy import SlurmCycleSettings
+from agent.slurm.supply import DemandSettings
 from agent.slurm.weights import WeightSettings
 from agent.ssh import SshSettings
 
@@ -150,7 +150,8 @@ def example() -> str:
     head = (
         "# agent.conf: the settings of esagent, in TOML.\n"
         "# A line that is commented out shows the default. Durations are seconds, or strings such as\n"
-        '# "30s", "10m", "6h", "5d". A setting marked REQUIRED has no default and is to be filled in.'
+        '# "30s", "10m", "6h", "5d". A setting marked REQUIRED has no default and is to be filled in.\n'
+        "# A table marked ## may be left out, or stand more than once."
     )
     blocks = [head]
     for name, info in Settings.model_fields.items():
@@ -167,12 +168,21 @@ def _table(name: str, section: type[Section], description: str, brackets: str = 
     nested = []
     for key, info in section.model_fields.items():
         if inner := _section_of(info.annotation):
-            nested.append((f"{name}.{key}", inner, info.description or ""))
+            nested.append((f"{name}.{key}", inner, info))
             continue
         lines.extend(_setting(key, info))
     yield "\n".join(lines)
-    for inner_name, inner, words in nested:
-        yield from _table(inner_name, inner, words, "[[]]")
+    for inner_name, inner, info in nested:
+        for block in _table(inner_name, inner, info.description or "", "[[]]"):
+            yield block if info.is_required() else _commented_out(block)
+
+
+def _commented_out(block: str) -> str:
+    """Mark a table that may be left out, and may stand more than once: its settings have two signs."""
+    return "\n".join(
+        f"## {line.removeprefix('# ')}" if " = " in line or line.startswith("[") else line
+        for line in block.splitlines()
+    )
 
 
 def _setting(key: str, info: FieldInfo) -> Iterator[str]:

@@ -31,7 +31,8 @@ from agent.mail import Mailer
 from agent.metrics import Metrics
 from agent.slurm.administration import Administration
 from agent.slurm.backends.cli import CliBackend
-from agent.slurm.manager import SlurmElasticSliceManager, SlurmPolicy
+from agent.slurm.manager import SlurmElasticSliceManager
+from agent.slurm.policy import SlurmPolicy
 from agent.ssh import SshShell
 
 logger = structlog.get_logger()

@@ -11,7 +11,8 @@ from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet, NodeSetException
 from agent.core.errors import AgentError
 from agent.core.model import AdminDrain, Event, NodeView, SliverNode
 from agent.slurm.drain import is_ours
-from agent.slurm.manager import TEARDOWN, SlurmElasticSliceManager
+from agent.slurm.hold import TEARDOWN
+from agent.slurm.manager import SlurmElasticSliceManager
 
 
 class EventHistory(Protocol):
