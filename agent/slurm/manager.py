@@ -23,6 +23,7 @@ from agent.slurm.joiner import Joiner
 from agent.slurm.model import SlurmBackend, Snapshot
 from agent.slurm.picture import Picture, count_supply, share_of
 from agent.slurm.policy import SlurmPolicy
+from agent.slurm.preview import Preview, draw_preview
 from agent.slurm.records import Records
 from agent.slurm.supply import Supply, divide
 from agent.slurm.surplus import NodeVerdict, names_in_use
@@ -597,6 +598,28 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         return self._shell.run({host: commands}, timeout=timeout)[host]
 
     # --- showing
+
+    def preview(self) -> Preview | None:
+        """Tell what the next cycle would do, by what is known now; None before Slurm was read once.
+
+        The cycle looks again before it acts: reservations, and what has changed since, may keep a node.
+        """
+        if self.snapshot is None:
+            return None
+        picture = self.picture(self.snapshot)
+        growth = self._grower.growth(picture.snapshot, self.supply(picture))
+        hold = self.hold
+        return draw_preview(
+            growth=growth,
+            shares=self.growth_shares(growth),
+            held_up=f"{hold.reason} by {hold.who}" if hold else self.brake.words(),
+            verdicts=self.surplus(picture, growth),
+            drains=most_urgent(self._all_wishes(picture.machines)),
+            machines=list(picture.machines),
+            deletable=[*(m.client_id for m in self.failed()), *(self.should_delete_nodes() or ())],
+            joins=self.joiner.preview(self._joinable(picture), picture.snapshot),
+            weights=self.weights(picture),
+        )
 
     def view(self) -> AgentView:
         """Show what the agent knows, from memory."""
