@@ -16,6 +16,7 @@ from pydantic import Field, field_validator, model_validator
 from agent.core.errors import ConfigError
 from agent.core.model import SliverNode
 from agent.core.settings import Duration, Section, format_duration
+from agent.slurm.drain import is_ours
 from agent.slurm.model import UNUSABLE_FLAGS, Node, Snapshot
 
 PLACEHOLDERS = ("node_name", "node_id", "client_id", "address", "hostname", "hardware_type", "username")
@@ -237,7 +238,7 @@ def plan_joins(
                 probe.append(step)
         elif snapshot.jobs_on({name}):
             continue
-        elif record is None and seen is not None:
+        elif record is None and seen is not None and not _rests(seen, settings):
             watch.append(JoinStep(node, name, f"Slurm says {_words(seen)}"))
         elif record is None:
             start.append(JoinStep(node, name, f"ready, and Slurm says {_words(seen)}"))
@@ -252,6 +253,12 @@ def plan_joins(
 def at_work(node: Node) -> bool:
     """Tell whether its slurmd is at work, also when somebody drained it."""
     return node.state in _ALIVE and not node.flags & _AWAY
+
+
+def _rests(node: Node, settings: JoinSettings) -> bool:
+    """Tell whether a node is known to have no machine behind it: there is nothing to wait for."""
+    asleep = settings.mode == "cloud" and "POWERED_DOWN" in node.flags
+    return asleep or (node.state == "DOWN" and is_ours(node.reason))
 
 
 def _fault(record: JoinRecord, settings: JoinSettings, now: datetime) -> str:
