@@ -95,6 +95,29 @@ def nodes(socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
 
 
 @app.command()
+def plan(socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
+    """Tell what the next cycle would do, why each pending job counts or not, and each node stays or goes."""
+    answer = call(socket, "GET", "/v1/plan")
+    if as_json:
+        _print_json(answer)
+        return
+    if answer["growth"]:
+        print(f"growth is held up: {answer['growth']}")
+    for step in answer["steps"]:
+        print(f"{step['kind']} {step['subject']}: {step['why']}")
+    if not answer["steps"]:
+        print("nothing is to be done")
+    jobs = [{**job, "counts": _yes(job["counts"])} for job in answer["jobs"]]
+    _print_table(("job", "counts", "machines", "why"), jobs)
+    nodes = [{"node": n["name"], "goes": _yes(n["goes"]), "why": n["why"]} for n in answer["nodes"]]
+    _print_table(("node", "goes", "why"), nodes)
+
+
+def _yes(answer: object) -> str:
+    return "yes" if answer else "no"
+
+
+@app.command()
 def drain(
     nodes: Nodes,
     reason: Annotated[str, typer.Option("--reason", "-r", help="Why, for all to read.")] = "administrator",

@@ -31,7 +31,8 @@ from agent.ledger import Ledger
 from agent.mail import Mailer, make_post
 from agent.metrics import Metrics
 from agent.slurm.administration import Administration
-from agent.slurm.manager import SlurmElasticSliceManager, SlurmPolicy
+from agent.slurm.manager import SlurmElasticSliceManager
+from agent.slurm.policy import SlurmPolicy
 from agent.slurm_access import open_slurm, slurm_commands
 from agent.ssh import SshShell
 

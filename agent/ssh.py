@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import queue
+import shlex
 import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import paramiko
@@ -24,7 +25,7 @@ from agent.core.errors import (
     SshTimeoutError,
     SshUnreachableError,
 )
-from agent.core.ports import CommandResult, Host, HostResult
+from agent.core.ports import CommandResult, Host, HostResult, Series, Upload
 from agent.core.settings import Duration, Section
 from agent.known_hosts import KnownHosts
 
@@ -123,13 +124,13 @@ class SshShell:
                 f"[ssh] key {settings.key}: expected a private key without a passphrase: {error}"
             ) from error
 
-    def run(self, commands: Mapping[Host, Sequence[str]], *, timeout: float) -> Mapping[Host, HostResult]:
+    def run(self, commands: Mapping[Host, Series], *, timeout: float) -> Mapping[Host, HostResult]:
         """Run each machine's commands in order, at most ``fan_out`` machines side by side over all calls.
 
         A fault ends that machine's series and stands in its result. ``timeout`` bounds the whole in seconds.
         """
         deadline = time.monotonic() + timeout
-        todo: queue.SimpleQueue[tuple[Host, Sequence[str]]] = queue.SimpleQueue()
+        todo: queue.SimpleQueue[tuple[Host, Series]] = queue.SimpleQueue()
         done: queue.SimpleQueue[HostResult] = queue.SimpleQueue()
         for item in commands.items():
             todo.put(item)
@@ -196,12 +197,15 @@ class SshShell:
         except OSError as error:
             raise SshError(f"known_hosts {self._settings.known_hosts}: {error}") from error
 
-    def _run_host(self, host: Host, series: Sequence[str], deadline: float) -> HostResult:
+    def _run_host(self, host: Host, series: Series, deadline: float) -> HostResult:
         output = _Output()
         try:
             with self._connection(host, deadline) as (client, sock):
                 for command in series:
-                    self._execute(client, sock, command, output, deadline)
+                    if isinstance(command, Upload):
+                        self._execute(client, sock, _writing(command), output, deadline, command.content)
+                    else:
+                        self._execute(client, sock, command, output, deadline)
         except SshError as error:
             return HostResult(host, output.text(), str(error))
         return HostResult(host, output.text())
@@ -275,6 +279,7 @@ class SshShell:
         command: str,
         output: _Output,
         deadline: float,
+        given: bytes = b"",
     ) -> None:
         seconds = min(self._settings.command_timeout, deadline - time.monotonic())
         what = _shown(command)
@@ -285,6 +290,7 @@ class SshShell:
                 channel = transport.open_session(timeout=seconds + _BACKSTOP)
                 channel.set_combine_stderr(True)
                 channel.exec_command(command)
+                channel.sendall(given)
                 channel.shutdown_write()
                 _read(channel, output)
                 status = channel.recv_exit_status()
@@ -295,6 +301,21 @@ class SshShell:
             raise SshUnreachableError(f"{what}: connection lost, or the command was killed")
         if status != 0:
             raise SshCommandError(f"{what}: status {status}")
+
+
+def _writing(file: Upload) -> str:
+    """Return the shell command that writes a file from its input; a cut input leaves the old one in place."""
+    path, part = shlex.quote(file.path), shlex.quote(f"{file.path}.esagent")
+    steps = [
+        "umask 077",
+        f"mkdir -p {shlex.quote(str(PurePosixPath(file.path).parent))}",
+        f"cat > {part}",
+        f'test "$(wc -c < {part})" -eq {len(file.content)}',
+        f"chmod {file.mode:04o} {part}",
+        *([f"chown {shlex.quote(file.owner)} {part}"] if file.owner else []),
+        f"mv -f {part} {path}",
+    ]
+    return " && ".join(steps)
 
 
 def _read(channel: paramiko.Channel, output: _Output) -> None:

@@ -42,7 +42,9 @@ renew_when_left = "9m"
 [demand]
 node_cpus = 2
 max_nodes = 3
+grow_after = "1s"
 idle_timeout = "25s"
+min_hold = "25s"
 
 {slurm}
 

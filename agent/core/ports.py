@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -155,10 +155,26 @@ class HostResult:
         return not self.error
 
 
+@dataclass(frozen=True)
+class Upload:
+    """A file that is written on a machine, whole or not at all; it stands among the commands there."""
+
+    path: str
+    """Absolute path on the machine; its directory is made where it is missing."""
+    content: bytes = field(repr=False)
+    mode: int
+    owner: str = ""
+    """As chown(1) takes it; "" for the login."""
+
+
+Series = Sequence[str | Upload]
+"""What is done on one machine, in order: shell commands, and files to write."""
+
+
 class RemoteShell(Protocol):
     """Runs commands on many machines at once, with time limits."""
 
-    def run(self, commands: Mapping[Host, Sequence[str]], *, timeout: float) -> Mapping[Host, HostResult]:
+    def run(self, commands: Mapping[Host, Series], *, timeout: float) -> Mapping[Host, HostResult]:
         """Run each machine's commands in order, all machines side by side; a fault ends that machine's.
 
         ``timeout`` bounds the whole in seconds. Never raises for a machine: each gets its result.

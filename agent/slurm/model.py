@@ -68,6 +68,11 @@ class Node:
         return self.draining and self.state in {"IDLE", "DOWN"} and "COMPLETING" not in self.flags
 
     @property
+    def words(self) -> str:
+        """State and flags as Slurm writes them (``IDLE+DRAIN``)."""
+        return "+".join((self.state, *sorted(self.flags)))
+
+    @property
     def usable(self) -> bool:
         """Slurm could start a job here."""
         return self.state in {"IDLE", "MIXED", "ALLOCATED"} and not self.flags & UNUSABLE_FLAGS
