@@ -45,6 +45,10 @@ class PyslurmRefusedError(SlurmRefusedError):
         self.errno = errno
 
 
+class _ChildEndedError(SlurmDownError):
+    """The child ended before its answer."""
+
+
 def is_no_answer(errno: int | None, text: str) -> bool:
     """Tell whether an error of libslurm says that no controller answered (slurm_errno.h).
 
@@ -71,7 +75,8 @@ class PyslurmProcess:
 
     Args:
         environment: of the child, with SLURM_CONF.
-        timeout: how long a request may take, in seconds, the start of a child included.
+        timeout: how long a request may take, in seconds, the start of a child included; waiting for its turn
+            may take as long again.
         max_resident: bytes that an idle child may hold.
     """
 
@@ -103,9 +108,9 @@ class PyslurmProcess:
             PyslurmRefusedError: Slurm or pyslurm refused.
             SlurmError: pyslurm cannot be used here.
         """
-        deadline = time.monotonic() + self._timeout
         if not self._turn.acquire(timeout=self._timeout):
             raise SlurmDownError(f"pyslurm: {do}: other requests took the whole {self._timeout:g} s")
+        deadline = time.monotonic() + self._timeout
         try:
             child = self._child or self._start(deadline)
             self._send(child, json.dumps({"do": do, **arguments}).encode() + b"\n", do)
@@ -144,7 +149,7 @@ class PyslurmProcess:
         child = self._child = _Child(process)
         try:
             imported = self._next(child, deadline, "import")
-        except SlurmDownError as error:
+        except _ChildEndedError as error:
             raise SlurmError(f"pyslurm cannot be used: {error}") from error
         if imported != {"done": "imported"}:
             raise SlurmError(f"pyslurm cannot be used: {_why_not_imported(imported)}")
@@ -192,7 +197,7 @@ class PyslurmProcess:
                     elif chunk:
                         child.pending += chunk
                     else:
-                        raise SlurmDownError(f"pyslurm: {do}: its process ended: {_last_words(child)}")
+                        raise _ChildEndedError(f"pyslurm: {do}: its process ended: {_last_words(child)}")
         line = bytes(child.pending[:end])
         del child.pending[: end + 1]
         child.searched = 0
