@@ -10,8 +10,8 @@ from agent.core.errors import AgentError, SlurmRefusedError, SshError
 from agent.core.helper import AddArgs, SimpleElasticSliceHelper
 from agent.core.manager import ManagerConfig, SimpleElasticSliceManager
 from agent.core.model import AdminDrain, AgentView, NodeStatus, Revocation, SliverNode
-from agent.core.policy import choose_machines
 from agent.core.ports import Host, HostResult, RemoteShell, Series, SliceServer
+from agent.slurm.borrowing import Borrowing
 from agent.slurm.demand import GrowthPlan
 from agent.slurm.drain import Drain, DrainCause, DrainStore, LeaveNode, most_urgent, parse_reason
 from agent.slurm.drainer import Drainer, Wishes
@@ -22,12 +22,12 @@ from agent.slurm.hold import PAUSE, TEARDOWN, WHOLE_SLICE, GrowthHold
 from agent.slurm.join import leave_commands, node_name
 from agent.slurm.joiner import Joiner
 from agent.slurm.model import SlurmBackend, Snapshot
-from agent.slurm.picture import Picture, count_supply, share_of
+from agent.slurm.picture import Picture
 from agent.slurm.policy import SlurmPolicy
 from agent.slurm.preview import Preview, draw_preview
 from agent.slurm.records import Records
-from agent.slurm.supply import Supply, divide
-from agent.slurm.surplus import NodeVerdict, names_in_use
+from agent.slurm.returning import Returning
+from agent.slurm.supply import Supply
 from agent.slurm.view import node_views
 from agent.slurm.weights import SetWeight, plan_weights, push_weights
 
@@ -92,8 +92,8 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         self._giveback = GiveBack()
         self._grower = Grower(lambda: self.policy)
         self._records = Records(backend, self.tell, self.note, cloud=lambda: self.policy.join.mode == "cloud")
-        self._asked_types: dict[str, str] = {}
-        """client_id -> the hardware type that was asked for, while more than one is borrowed."""
+        self._returning = Returning(backend, self._grower, self._giveback, self.tell)
+        self._borrowing = Borrowing(self, self._placement.avoided)
         self._first_type = ""
         """Hardware type of the first machine of the next sliver."""
         self._taken_as: dict[str, str] = {}
@@ -154,10 +154,12 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         self._adopt_drains(snapshot, self.clock.now())
         picture = self.picture(snapshot)
         self._grower.observe(snapshot, picture.joined)
-        self.growth = growth = self._grower.growth(snapshot, self.supply(picture))
+        self.growth = growth = self._grower.growth(snapshot, self._supply(picture))
         self.note(f"{growth.count} more machines are wanted")
-        self._keep_surplus(snapshot, growth)
-        self._mark_surplus(picture, growth)
+        kept = self._returning.keep(snapshot, growth)
+        values = self._values_by_name(picture)
+        if self._returning.mark(picture, growth, values, self.clock.now()) or kept:
+            self.drainer.wake()
         if growth.wanted:
             self.wake("ensure_sliver", "add_nodes")
 
@@ -191,42 +193,17 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
 
     # --- growing
 
-    def supply(self, picture: Picture) -> Supply:
-        """Count what we hold, and what the CMs can spare."""
-        return count_supply(
-            picture,
-            failed={m.sliver_id for m in super().failed()},
-            requested=self.requested(),
-            requested_types=self._asked_types,
-            returnable=self._giveback.returnable,
-            spare=self._spare(),
-            settings=self.policy.demand,
-        )
-
-    def growth_shares(self, growth: GrowthPlan) -> dict[tuple[str, str], int]:
-        """Share what the queue wants out among the CMs: (type, CM) -> machines."""
-        return divide(growth.wanted, self._spare(), self.cmlist)
-
-    def _spare(self) -> dict[tuple[str, str], int]:
-        """Count what each CM can spare of each type; no key where that is not known."""
-        now = self.clock.now()
-        found = {}
-        for cm in self.cmlist:
-            avoided = self._placement.avoided(cm, now)
-            for kind in self.policy.demand.types_at(cm):
-                share = (
-                    share_of(kind, self.all_nodes.get(cm), self.available.get(cm)) if kind else self.share(cm)
-                )
-                if share is not None and kind not in avoided:
-                    found[kind, cm] = share.spare(self.percent_available_minimum)
-        return found
+    def _supply(self, picture: Picture) -> Supply:
+        failed = {m.sliver_id for m in super().failed()}
+        return self._borrowing.supply(picture, failed, self._giveback.returnable, self.clock.now())
 
     def _wanted_at(self, cm: str) -> dict[str, int]:
         """Return type -> machines that the queue wants from this CM; nothing without a reading of Slurm."""
         if self.snapshot is None:
             return {}
-        growth = self._grower.growth(self.snapshot, self.supply(self.picture(self.snapshot)))
-        return {kind: n for (kind, at), n in self.growth_shares(growth).items() if at == cm}
+        growth = self._grower.growth(self.snapshot, self._supply(self.picture(self.snapshot)))
+        shares = self._borrowing.shares(growth, self.clock.now())
+        return {kind: n for (kind, at), n in shares.items() if at == cm}
 
     def should_create_sliver(self, cm: str) -> bool:
         """Make a sliver only when the queue wants a machine: an empty cluster holds nothing."""
@@ -249,26 +226,9 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         if count and total < count:
             return None
         if self.policy.demand.types and cm:
-            return self._name_machines(cm, wanted[0], count or total)
+            self.reserve_names(self._slivers.names())
+            return self._borrowing.name_machines(cm, wanted[0], count or total)
         return count or total or None
-
-    def _name_machines(self, cm: str, wanted: Mapping[str, int], most: int) -> AddArgs:
-        """Pick a free machine of its type for each that is wanted: ``AddNodes`` cannot name a type."""
-        self.reserve_names(self._slivers.names())
-        args: AddArgs = {}
-        for kind, count in wanted.items():
-            chosen = choose_machines(
-                self.available.get(cm, ()),
-                min(count, most - len(args)),
-                nodetype=kind,
-                avoid_types=(),
-                values=self.resource_values,
-            )
-            fields = self.get_add_args(len(chosen)).items() if chosen else ()
-            for (client_id, each), node_id in zip(fields, chosen, strict=True):
-                args[client_id] = {**each, "node": node_id}
-                self._asked_types[client_id] = kind
-        return args
 
     # --- holding growth up
 
@@ -367,42 +327,10 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         if self._hold.is_news(bare):
             self.tell("admin", "", "the teardown is complete: nothing is held")
 
-    def surplus(self, picture: Picture, growth: GrowthPlan) -> tuple[NodeVerdict, ...]:
-        """Decide which machines the queue has no use for; reservations are not looked at."""
-        values = self._values_by_name(picture)
-        return self._grower.surplus(picture, growth, values, self.clock.now())
-
     def _values_by_name(self, picture: Picture) -> dict[str, float]:
         with self.rlock:
             values = dict(self.resource_values)
         return {n: values[m.node_id].value for n, m in picture.machines.items() if m.node_id in values}
-
-    def _mark_surplus(self, picture: Picture, growth: GrowthPlan) -> None:
-        """Begin to empty the machines that the queue has no use for."""
-        if not any(verdict.goes for verdict in self.surplus(picture, growth)):
-            return
-        reservations = self._backend.reservations()
-        values = self._values_by_name(picture)
-        verdicts = self._grower.surplus(picture, growth, values, self.clock.now(), reservations)
-        for name, why in [(v.name, v.why) for v in verdicts if v.goes]:
-            self._giveback.choose(name)
-            self.tell("surplus", picture.machines[name].node_id, f"to be given back: {why}")
-        self.drainer.wake()
-
-    def _keep_surplus(self, snapshot: Snapshot, growth: GrowthPlan) -> None:
-        """Return draining surplus to service: to jobs that wait for room, or that name it meanwhile."""
-        resting = self._giveback.returnable
-        if not resting:
-            return
-        named = names_in_use(snapshot.jobs, self._backend.reservations(), snapshot.taken)
-        running = {name for name in resting if snapshot.jobs_on([name])}
-        kept = dict.fromkeys(growth.returned & resting, "the queue wants it again")
-        kept |= {name: named[name] for name in (resting & named.keys()) - running}
-        self._giveback.keep(kept)
-        for name, why in sorted(kept.items()):
-            self.tell("keep", name, why)
-        if kept:
-            self.drainer.wake()
 
     def handle_blocking_node(self, node: SliverNode) -> None:
         """Empty a machine that blocks the renewal; it is given back when nothing is left on it."""
@@ -434,11 +362,11 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         name = node_name(machine, self.policy.join)
         self._records.lose(name, machine.node_id)
         self._giveback.forget(name)
+        self._borrowing.forget(machine.client_id)
         with self.rlock:
             self._admin.pop(machine.node_id, None)
             self._taken_as.pop(machine.node_id, None)
             self._take_over.discard(machine.node_id)
-            self._asked_types.pop(machine.client_id, None)
         self.joiner.forget(machine)
         self.wake("remove_nodes")
         self._drains.remove_drain(machine.node_id)
@@ -662,13 +590,13 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         if self.snapshot is None:
             return None
         picture = self.picture(self.snapshot)
-        growth = self._grower.growth(picture.snapshot, self.supply(picture))
-        hold = self.hold
+        growth = self._grower.growth(picture.snapshot, self._supply(picture))
+        hold, now = self.hold, self.clock.now()
         return draw_preview(
             growth=growth,
-            shares=self.growth_shares(growth),
+            shares=self._borrowing.shares(growth, now),
             held_up=f"{hold.reason} by {hold.who}" if hold else self.brake.words(),
-            verdicts=self.surplus(picture, growth),
+            verdicts=self._grower.surplus(picture, growth, self._values_by_name(picture), now),
             drains=most_urgent(self._all_wishes(picture.machines)),
             machines=list(picture.machines),
             deletable=[*(m.client_id for m in self.failed()), *(self.should_delete_nodes() or ())],
