@@ -69,7 +69,7 @@ class Agent:
                 stderr=log,
                 env={**os.environ, **environment},
             )
-        wait_for("the daemon answers", lambda: self.ask("status").returncode == 0, timeout=30)
+        wait_for("the daemon answers", lambda: self.ask("status").returncode == 0, timeout=90)
 
     def ask(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run an administrator's command."""
@@ -78,7 +78,7 @@ class Agent:
             env={**os.environ, "ESAGENT_SOCKET": str(self.socket)},
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=60,
             check=False,
         )
 
