@@ -79,7 +79,7 @@ class Agent:
                 stderr=log,
                 env={**os.environ, **environment},
             )
-        wait_for("the daemon answers", lambda: self.look("/v1/status"), timeout=60)
+        wait_for("the daemon answers", lambda: self.look("/v1/status"), timeout=90)
 
     def ask(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run an administrator's command."""
@@ -88,7 +88,7 @@ class Agent:
             env={**os.environ, "ESAGENT_SOCKET": str(self.socket)},
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=60,
             check=False,
         )
 

@@ -117,6 +117,7 @@ def test_a_ticket_of_update_sliver_changes_the_sliver_once_it_is_redeemed(
 def test_a_ticket_that_is_released_gives_back_what_only_it_holds(
     cloudlab, sliver, by_sliver, rspec, unwatched
 ):
+    """As when it runs out (§3.9), only sooner."""
     ticket = by_sliver("UpdateSliver", rspec=rspec("node-1", "node-2"))["value"]
     assert sliver.unlocked("ReleaseTicket", ticket=ticket)["code"] == 0
     assert set(held(cloudlab)) == {"node-1"}
@@ -135,7 +136,7 @@ def test_an_update_that_cannot_be_placed_changes_nothing(cloudlab, sliver, by_sl
 def test_a_slice_with_a_ticket_has_to_be_deleted_before_a_new_sliver_is_made(
     cloudlab, sliver, by_sliver, rspec, unwatched
 ):
-    """No machine of a ticket leaks."""
+    """§3.3, «Must delete existing slice first»: no machine of a ticket leaks."""
     assert by_sliver("DeleteSliver")["code"] == 0
     assert sliver.call("CreateSliver", rspec=rspec("x"))["code"] == 7
     assert sliver.unlocked("DeleteSlice")["code"] == 0
