@@ -2,7 +2,7 @@
 
 import os
 import re
-import signal
+import secrets
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -18,6 +18,9 @@ from agent.slurm.backends.rest import RestBackend
 from agent.slurm.settings import SlurmSettings
 from testbed.up import TestBed
 from testbed.waiting import wait_for
+
+NO_TOKEN = "SLURM_JWT=eyJhbGciOiJIUzI1NiJ9.e30.bm9uZQ\n"
+JWT_PLUGIN = next(Path("/usr/lib").glob("*/slurm*/auth_jwt.so"), None)
 
 
 def way_in(bed: TestBed, **changes: object) -> Choice:
@@ -141,7 +144,7 @@ def test_a_controller_that_is_off_is_down_and_comes_back(bed: TestBed) -> None:
 
 @pytest.fixture
 def token_url(bed: TestBed) -> Iterator[str]:
-    """A slurmrestd over TCP that takes tokens; slurmctld knows none here, so each is refused there."""
+    """A slurmrestd over TCP that takes tokens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -162,7 +165,7 @@ def token_url(bed: TestBed) -> Iterator[str]:
         wait_for("slurmrestd listens", listens, timeout=30)
         yield f"http://127.0.0.1:{port}"
     finally:
-        process.send_signal(signal.SIGKILL)
+        process.kill()
         process.wait()
 
 
@@ -174,7 +177,36 @@ def test_without_a_token_nobody_is_let_in(bed: TestBed, token_url: str) -> None:
 
 def test_a_token_that_is_none_is_refused(bed: TestBed, token_url: str, tmp_path: Path) -> None:
     token = tmp_path / "slurm.jwt"
-    token.write_text("SLURM_JWT=eyJhbGciOiJIUzI1NiJ9.e30.bm9uZQ\n")
+    token.write_text(NO_TOKEN)
     slurm = way_in(bed, rest_url=token_url, rest_token=token).backend
     with pytest.raises(SlurmError, match=r"rest_token|authentication"):
         slurm.snapshot()
+
+
+@pytest.fixture
+def _takes_tokens(bed: TestBed) -> Iterator[None]:
+    """A slurmctld that knows the key of the tokens."""
+    key = bed.slurm.directory / "jwt.key"
+    key.touch(mode=0o600)
+    key.write_bytes(secrets.token_bytes(32))
+    before = bed.slurm.conf.read_text()
+    bed.slurm.conf.write_text(f"{before}AuthAltTypes=auth/jwt\nAuthAltParameters=jwt_key={key}\n")
+    bed.slurm.restart_slurmctld()
+    yield
+    bed.slurm.conf.write_text(before)
+    bed.slurm.restart_slurmctld()
+    wait_for("n1 is back", lambda: bed.slurm.node_state("n1") == {"IDLE"}, timeout=60)
+
+
+@pytest.mark.skipif(JWT_PLUGIN is None, reason="Slurm's auth/jwt is missing (Debian: slurm-wlm-jwt-plugin)")
+@pytest.mark.usefixtures("_takes_tokens")
+def test_a_token_lets_in_and_a_fresh_one_takes_its_place(
+    bed: TestBed, token_url: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "slurm.jwt"
+    file.write_text(NO_TOKEN)
+    slurm = way_in(bed, rest_url=token_url, rest_token=file).backend
+    with pytest.raises(SlurmRefusedError, match="is the token in rest_token valid"):
+        slurm.snapshot()
+    file.write_text(bed.slurm.run("scontrol", "token", "username=root", "lifespan=300"))
+    assert sorted(slurm.snapshot().nodes) == ["n1"]
