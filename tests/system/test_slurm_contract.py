@@ -137,9 +137,8 @@ def test_a_mixed_queue_is_told_alike(bed: TestBed, ways_in: dict[str, SlurmBacke
         timeout=60,
     )
     bed.slurm.run("scontrol", "update", f"JobId={held}", "AdminComment=" + "x " * 2000)
-    wait_for(
-        "a reason", lambda: bed.slurm.run("squeue", "-h", "-j", str(waits), "-o", "%r").strip() != "None"
-    )
+    asked = ("squeue", "-h", "-j", str(waits), "-o", "%r")
+    wait_for("a reason", lambda: "None" not in bed.slurm.run(*asked), timeout=60)
     jobs = same(ways_in)
     assert len(jobs) == 12
     assert jobs[str(endless)].exclusive
@@ -268,6 +267,7 @@ def test_names_that_are_none_are_refused_before_slurm_is_asked(slurm: SlurmBacke
         lambda: slurm.delete_nodes(["../n1"]),
         lambda: slurm.requeue("1; rm"),
         lambda: slurm.cancel("../1"),
+        lambda: slurm.comment("1/2", "x"),
         lambda: slurm.signal("1", "USR1 9"),
     ):
         with pytest.raises(SlurmRefusedError):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from agent.core.errors import ConfigError, SlurmDownError, SlurmError
 from agent.core.ports import Clock
+from agent.slurm.backends.pyslurm import PyslurmBackend
 from agent.slurm.backends.rest import RestBackend
 from agent.slurm.model import SlurmBackend
 from agent.slurm.settings import SlurmSettings
@@ -86,11 +86,7 @@ def _pyslurm(settings: SlurmSettings, clock: Clock) -> Choice:
     """
     if settings.host:
         raise SlurmError(f"[slurm] host: Slurm is on {settings.host}, and pyslurm works on this machine only")
-    try:
-        module = importlib.import_module("agent.slurm.backends.pyslurm")
-    except ImportError as error:
-        raise SlurmError(f"it cannot be loaded: {error}") from error
-    backend = module.PyslurmBackend(settings, clock)
+    backend = PyslurmBackend(settings, clock)
     return Choice("pyslurm", backend, close=backend.close)
 
 

@@ -13,7 +13,6 @@ from agent.core.ports import Clock
 from agent.slurm import names
 from agent.slurm.backends.rest_api import Api, Deed, parse_api
 from agent.slurm.backends.rest_shapes import (
-    JobList,
     complaints,
     controller_time,
     last_update,
@@ -26,6 +25,7 @@ from agent.slurm.command import printable
 from agent.slurm.model import (
     MAX_WEIGHT,
     REQUEUEABLE_STATES,
+    Job,
     Node,
     Reservation,
     SignalTarget,
@@ -87,7 +87,7 @@ class RestBackend:
         self._lock = threading.Lock()
         self._known_api: Api | None = None
         self._nodes: _Kept[dict[str, Node]] | None = None
-        self._jobs: _Kept[JobList] | None = None
+        self._jobs: _Kept[tuple[Job, ...]] | None = None
 
     def snapshot(self) -> Snapshot:
         """Read nodes, then jobs, each only where something changed.
@@ -107,7 +107,7 @@ class RestBackend:
                 raise SlurmError(f"slurmrestd {api.name} nodes: expected at least one node, got none")
             path = f"/slurm/v0.0.{api.jobs_version}/jobs"
             self._jobs = self._read(path, self._jobs, stamp, parse_jobs)
-            return Snapshot(taken, self._nodes.value, self._jobs.value.jobs)
+            return Snapshot(taken, self._nodes.value, self._jobs.value)
 
     def shortcomings(self) -> tuple[str, ...]:
         """Tell in words, a line each, what this slurmrestd cannot do, and what happens then.
@@ -213,31 +213,30 @@ class RestBackend:
         Slurm would also run a *finished* job again, so its state is read just before. Of a heterogeneous job
         all components are requeued.
         """
-        if other := self._other_for(Deed.REQUEUE_HELD if hold else Deed.REQUEUE):
+        if other := self._other_for_job(Deed.REQUEUE_HELD if hold else Deed.REQUEUE, job_id):
             return other.requeue(job_id, hold=hold)
-        leader = names.check_job(job_id).partition("+")[0]
-        jobs = self.snapshot().jobs
-        states = {j.state for j in jobs if j.id == job_id or j.id.partition("+")[0] == leader}
+        leader = _leader(job_id)
+        states = {j.state for j in self.snapshot().jobs if _leader(j.id) == leader}
         if not states:
             raise SlurmRefusedError(f"requeue of job {leader}: it is over")
         if states == {"PENDING"}:
             return None
         if not states <= REQUEUEABLE_STATES:
             raise SlurmRefusedError(f"requeue of job {leader}: expected it to run, it is {', '.join(states)}")
-        self._check_warnings(self._get(f"job/{self._number(job_id)}/requeue"))
+        self._check_warnings(self._get(f"job/{_leader(job_id)}/requeue"))
         return None
 
     def signal(self, job_id: str, signal: str, target: SignalTarget = SignalTarget.ALL) -> None:
         """Send a signal such as ``USR1`` to a job."""
         word = names.check_signal(signal)
         deed = Deed.SIGNAL if target is SignalTarget.ALL else Deed.SIGNAL_PART
-        if (other := self._other_for(deed)) or (other := self._other_for_array(job_id)):
+        if other := self._other_for_job(deed, job_id):
             return other.signal(job_id, signal, target)
         query = {"signal": word if word.isdecimal() else f"SIG{word.removeprefix('SIG')}"}
         flag = {SignalTarget.ALL: "FULL_JOB", SignalTarget.BATCH: "BATCH_JOB", SignalTarget.STEPS: ""}[target]
         if flag in self._api().signal_flags:
             query["flags"] = flag
-        return self._change("DELETE", f"job/{self._number(job_id)}", query=query)
+        return self._change("DELETE", f"job/{_leader(job_id)}", query=query)
 
     def notify(self, job_id: str, text: str) -> None:
         """Write a line to the output of a running job."""
@@ -245,10 +244,10 @@ class RestBackend:
 
     def cancel(self, job_id: str) -> None:
         """End a job; one that is over is no error."""
-        if (other := self._other_for(Deed.CANCEL)) or (other := self._other_for_array(job_id)):
+        if other := self._other_for_job(Deed.CANCEL, job_id):
             return other.cancel(job_id)
         try:
-            return self._change("DELETE", f"job/{self._number(job_id)}")
+            return self._change("DELETE", f"job/{_leader(job_id)}")
         except SlurmRefusedError as error:
             if not any(words in str(error) for words in _JOB_IS_OVER):
                 raise
@@ -256,9 +255,9 @@ class RestBackend:
 
     def comment(self, job_id: str, text: str) -> None:
         """Set the AdminComment."""
-        if other := self._other_for(Deed.COMMENT):
+        if other := self._other_for_job(Deed.COMMENT, job_id):
             return other.comment(job_id, text)
-        return self._change("POST", f"job/{self._number(job_id)}", body={"admin_comment": _one_line(text)})
+        return self._change("POST", f"job/{_leader(job_id)}", body={"admin_comment": _one_line(text)})
 
     def _api(self) -> Api:
         """Ask slurmrestd what it can do, once."""
@@ -270,30 +269,15 @@ class RestBackend:
         """Return the way in that has to do it, or None where slurmrestd can."""
         return None if self._api().can(deed) else self._elsewhere(deed)
 
-    def _elsewhere(self, deed: str) -> SlurmBackend:
+    def _other_for_job(self, deed: Deed, job_id: str) -> SlurmBackend | None:
+        """Return the way in that has to do it to this job, or None where slurmrestd can."""
+        in_array = "_" in names.check_job(job_id)
+        return self._elsewhere(Deed.ARRAY_TASK) if in_array else self._other_for(deed)
+
+    def _elsewhere(self, deed: Deed) -> SlurmBackend:
         if self._aside is None:
             raise SlurmRefusedError(f"slurmrestd cannot {deed}, and nothing else can: {self._no_aside}")
         return self._aside
-
-    def _other_for_array(self, job_id: str) -> SlurmBackend | None:
-        """Return the other way in for tasks whose number is that of their whole array."""
-        array, underscore, _ = names.check_job(job_id).partition("_")
-        if not underscore or self._number(job_id) != int(array):
-            return None
-        return self._elsewhere(f"act on job {job_id} without the rest of its array")
-
-    def _number(self, job_id: str) -> int:
-        """Return the number under which slurmrestd knows a job; of a heterogeneous job, that of the whole."""
-        leader, plus, _ = names.check_job(job_id).partition("+")
-        if plus or leader.isdecimal():
-            return int(leader)
-        kept = self._jobs
-        if kept is None or job_id not in kept.value.numbers:
-            self.snapshot()
-            kept = self._jobs
-        if kept is None or job_id not in kept.value.numbers:
-            raise SlurmRefusedError(f"job {job_id}: it is over")
-        return kept.value.numbers[job_id]
 
     def _controller_time(self) -> int | None:
         """Ask the controller for its time where replies do not tell it: ours may be another."""
@@ -389,6 +373,11 @@ class RestBackend:
         if self._api().changes_many:
             return self._change("POST", "nodes/", body={"name": [folded], **changes})
         return self._change("POST", f"node/{quote(folded, safe='')}", body=changes)
+
+
+def _leader(job_id: str) -> str:
+    """Return the id that acts on a job: a heterogeneous job is taken as a whole."""
+    return job_id.partition("+")[0]
 
 
 def _is_unchanged(reply: Reply) -> bool:

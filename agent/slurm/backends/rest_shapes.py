@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -37,18 +36,6 @@ _GRES = re.compile(r"^gres[:/]")
 _Value = TypeVar("_Value")
 
 
-@dataclass(frozen=True)
-class JobList:
-    """The jobs that are not over, and the number under which slurmrestd knows each of them."""
-
-    jobs: tuple[Job, ...]
-    numbers: Mapping[str, int]
-    """Our id (``12_3``) -> ``job_id``; a task of an array has one of its own."""
-
-    def __len__(self) -> int:
-        return len(self.jobs)
-
-
 def parse_nodes(document: Mapping[str, Any]) -> dict[str, Node]:
     """Read the reply to ``GET nodes``.
 
@@ -64,22 +51,17 @@ def parse_nodes(document: Mapping[str, Any]) -> dict[str, Node]:
     return nodes
 
 
-def parse_jobs(document: Mapping[str, Any]) -> JobList:
+def parse_jobs(document: Mapping[str, Any]) -> tuple[Job, ...]:
     """Read the reply to ``GET jobs``, which on 22.05 holds finished jobs too.
 
     Raises:
         SlurmError: a record has another shape than those we know.
     """
-    jobs: list[Job] = []
-    numbers: dict[str, int] = {}
-    for record in _records(document, "jobs"):
-        job = _read(record, "job", "job_id", _job)
-        if job is not None:
-            jobs.append(job)
-            numbers[job.id] = record["job_id"]
-    if len(numbers) != len(jobs):
+    read = (_read(record, "job", "job_id", _job) for record in _records(document, "jobs"))
+    jobs = tuple(job for job in read if job is not None)
+    if len({job.id for job in jobs}) != len(jobs):
         raise SlurmError("slurmrestd lists a job twice")
-    return JobList(tuple(jobs), numbers)
+    return jobs
 
 
 def parse_reservations(document: Mapping[str, Any]) -> tuple[Reservation, ...]:
