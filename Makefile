@@ -2,7 +2,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 
-.PHONY: help setup system demo test test-long check unit lint types format lock clean
+.PHONY: help setup system demo test test-long bench check unit lint types format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-9s %s\n", $$1, $$2}'
@@ -27,6 +27,9 @@ test: system check ## every test, on real parts too (root, Debian)
 test-long: setup ## faults and kills, exhaustively: no root, no daemons, many minutes
 	@echo "test-long: every kill point, many fault schedules"
 	@ESAGENT_LONG_TESTS=1 $(BIN)/pytest -q -n auto --timeout 600 tests/faults
+
+bench: system setup ## what reading Slurm costs, beside raw reads and other systems (root, Debian, many minutes)
+	@$(BIN)/python -m bench.read_slurm
 
 check: lint types unit ## lint, types and unit tests: no root, no daemons
 
