@@ -196,6 +196,16 @@ def test_excluded_nodes_are_asked_for_once_where_the_list_of_jobs_cannot_tell_th
     assert sum("%x" in line for line in asked.read_text().splitlines()) == 2
 
 
+def test_a_job_that_changed_before_the_closer_look_is_looked_at_again(tmp_path: Path) -> None:
+    asked, jobs = tmp_path / "asked", tmp_path / "jobs"
+    jobs.write_text(f"5{SHAPE} Resources\n7{SHAPE} Resources\n")
+    slurm = backend(tmp_path, scontrol=cat("nodes.txt"), squeue=PRINTS_JOBS.format(asked=asked, jobs=jobs))
+    for _ in range(2):
+        slurm.snapshot()
+    closer = [line for line in asked.read_text().splitlines() if "%x" in line]
+    assert ["-j 5,7 " in closer[0], "-j 7 " in closer[1]] == [True, True]
+
+
 def test_excluded_nodes_are_in_the_list_of_jobs_of_newer_releases(tmp_path: Path) -> None:
     asked, jobs = tmp_path / "asked", tmp_path / "jobs"
     jobs.write_text(f"5{SHAPE} Priority\n")
