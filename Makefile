@@ -2,7 +2,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 
-.PHONY: help setup system demo test test-releases test-long check unit lint types format lock clean
+.PHONY: help setup system demo test test-releases test-long bench check unit lint types format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-13s %s\n", $$1, $$2}'
@@ -30,6 +30,9 @@ test-releases: system setup ## the Slurm tests on 24.11, 26.05 and 25.11 (SLURM_
 test-long: setup ## faults and kills, exhaustively: no root, no daemons, many minutes
 	@echo "test-long: every kill point, many fault schedules"
 	@ESAGENT_LONG_TESTS=1 $(BIN)/pytest -q -n auto --timeout 600 tests/faults
+
+bench: system setup ## what reading Slurm costs, beside raw reads and other systems (root, Debian, many minutes)
+	@$(BIN)/python -m bench.read_slurm
 
 check: lint types unit ## lint, types and unit tests: no root, no daemons
 

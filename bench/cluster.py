@@ -23,6 +23,7 @@ AuthInfo=socket={directory}/munge.socket
 StateSaveLocation={directory}/state
 SlurmctldPidFile={directory}/slurmctld.pid
 SlurmctldLogFile={directory}/slurmctld.log
+MessageTimeout=100
 SlurmctldTimeout=600
 SlurmdTimeout=0
 ProctrackType=proctrack/linuxproc

@@ -238,15 +238,15 @@ class CliBackend:
         form = joblist.JobFormat(self._release)
         known, self._jobs = self._jobs, {}
         jobs = joblist.parse_jobs(self._squeue("-O", form.argument), form, known)
-        if not form.tells_excluded_nodes:
-            self._look_closer(jobs, known)
-        self._jobs = jobs
+        missed: set[str] = set() if form.tells_excluded_nodes else self._look_closer(jobs, known)
+        self._jobs = {record: job for record, job in jobs.items() if record not in missed} if missed else jobs
         return tuple(jobs.values())
 
-    def _look_closer(self, jobs: dict[str, Job], known: Mapping[str, Job]) -> None:
+    def _look_closer(self, jobs: dict[str, Job], known: Mapping[str, Job]) -> set[str]:
         """Fill in which nodes the jobs exclude that may start, where the list of jobs does not tell.
 
-        A change of nothing else is noticed within ``_LOOK_LASTS`` seconds.
+        A change of nothing else is noticed within ``_LOOK_LASTS`` seconds. Returns the records of jobs that
+        changed before they were looked at.
         """
         now = self._clock.monotonic()
         if now - self._looked > _LOOK_LASTS:
@@ -257,13 +257,14 @@ class CliBackend:
             if job.state == "PENDING" and job.reason not in _NEVER_STARTS and record not in known
         }
         if not waiting:
-            return
+            return set()
         listed = ("-j", ",".join(sorted({_NUMBER.split(j.id, 1)[0] for j in waiting.values()})))
         some = listed if len(waiting) <= _JOBS_AT_ONCE else ()
         told = joblist.parse_excluded_nodes(self._squeue(*some, "-t", "PENDING", "-o", "%i|%x|"))
         for record, job in waiting.items():
             if excluded := told.get(job.id):
                 jobs[record] = replace(job, excluded_nodes=excluded)
+        return {record for record, job in waiting.items() if job.id not in told}
 
     @cached_property
     def _release(self) -> tuple[int, int]:
