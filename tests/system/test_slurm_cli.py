@@ -90,7 +90,7 @@ def test_a_snapshot_tells_nodes_and_jobs(bed: TestBed, slurm: CliBackend) -> Non
     assert first.started
     assert first.ends
     assert (first.ends - first.started).total_seconds() == 300
-    # Newer releases say that such a job has a limit of a year.
+    # 24.11 says that such a job has a limit of a year.
     assert second.ends is None or (second.ends - second.started).days == 365
     assert second.exclusive
     assert not first.exclusive
