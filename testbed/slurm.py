@@ -28,6 +28,10 @@ _START_TIMEOUT = 30.0
 _STOP_TIMEOUT = 60.0
 _MAX_NODES = 254
 
+# slurmrestd refuses to run as root, or as SlurmUser, who is root here. In this user namespace it takes itself
+# and its clients, root, for somebody else, and is root all the same for munge and so for slurmctld.
+_NOT_AS_ROOT = ("unshare", "--user", "--map-user=1", "--map-group=1")
+
 # Unlike Slurm's defaults for the sake of speed: bf_interval, sched_min_interval, KillWait, SlurmdTimeout, and
 # cred_expire, which holds a requeued job back for its length plus one second.
 _SLURM_CONF = """\
@@ -129,7 +133,7 @@ class SlurmCluster:
             *("-a", "rest_auth/local"),
             *_rest_plugins(self.release),
             f"unix:{self.rest_socket}",
-            environment=self._rest_environment(),
+            through=_NOT_AS_ROOT,
             # It turns clients away whose process it cannot see; it starts no processes of its own.
             namespaces=("--mount",),
         )
@@ -209,6 +213,7 @@ class SlurmCluster:
             env={"PATH": self._path, "LANG": "C.UTF-8", **self.environment},
             stdin=subprocess.DEVNULL,
             text=True,
+            errors="replace",
             timeout=timeout,
         )
         if done.returncode != 0:
@@ -278,15 +283,15 @@ class SlurmCluster:
         self,
         program: str,
         *arguments: str,
-        environment: Mapping[str, str] | None = None,
+        through: Sequence[str] = (),
         namespaces: Sequence[str] = OWN_PROCESSES,
     ) -> ProcessTree:
         return ProcessTree(
             program,
-            self.release.inside([program, *arguments]),
+            self.release.inside([*through, program, *arguments]),
             instance=self._instance,
             log=self.directory / f"{program}.out",
-            environment={**self.environment, **(environment or {})},
+            environment=self.environment,
             namespaces=namespaces,
         )
 
@@ -300,14 +305,6 @@ class SlurmCluster:
             return " is UP" in self.run("scontrol", "ping")
         except (BedError, subprocess.TimeoutExpired):
             return False
-
-    def _rest_environment(self) -> dict[str, str]:
-        """Let slurmrestd(8) run as root, who is SlurmUser here: from 25.11 on it never runs as SlurmUser."""
-        if self.release.number < (25, 11):
-            return {"SLURMRESTD_SECURITY": "disable_user_check"}
-        conf = self.directory / "slurmrestd.conf"
-        conf.write_text(self.conf.read_text() + "SlurmUser=nobody\n")
-        return {"SLURMRESTD_SECURITY": "become_user", "SLURM_CONF": str(conf)}
 
     def _rest_answers(self) -> bool:
         if self._slurmrestd is None or not self._slurmrestd.is_alive():
