@@ -24,9 +24,11 @@ test: system check ## every test, on real parts too (root, Debian)
 	@echo "test: the system tests, on a real Slurm, sshd and Prometheus"
 	@$(BIN)/pytest -q tests/system
 
-test-long: setup ## faults and kills, exhaustively: no root, no daemons, many minutes
+test-long: system setup ## faults, kills and random revocations, exhaustively: many minutes (root, Debian)
 	@echo "test-long: every kill point, many fault schedules"
 	@ESAGENT_LONG_TESTS=1 $(BIN)/pytest -q -n auto --timeout 600 tests/faults
+	@echo "test-long: random revocations of random queues, on a real Slurm"
+	@ESAGENT_LONG_TESTS=1 $(BIN)/pytest -q tests/system/test_draining_jobs.py
 
 check: lint types unit ## lint, types and unit tests: no root, no daemons
 
