@@ -68,7 +68,7 @@ class Agent:
                 stderr=log,
                 env={**os.environ, **environment},
             )
-        wait_for("the daemon answers", lambda: self.ask("status").returncode == 0, timeout=30)
+        wait_for("the daemon answers", lambda: self.ask("status").returncode == 0, timeout=90)
 
     def ask(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run an administrator's command."""
