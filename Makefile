@@ -27,9 +27,11 @@ test: system check ## every test, on real parts too (root, Debian)
 test-releases: system setup ## the Slurm tests on 24.11, 26.05 and 25.11 (SLURM_PREFIX); RELEASES=... (root, Debian)
 	@$(BIN)/python -m testbed.releases $(RELEASES)
 
-test-long: setup ## faults and kills, exhaustively: no root, no daemons, many minutes
+test-long: system setup ## faults, kills and random revocations, exhaustively: many minutes (root, Debian)
 	@echo "test-long: every kill point, many fault schedules"
 	@ESAGENT_LONG_TESTS=1 $(BIN)/pytest -q -n auto --timeout 600 tests/faults
+	@echo "test-long: random revocations of random queues, on a real Slurm"
+	@ESAGENT_LONG_TESTS=1 $(BIN)/pytest -q tests/system/test_draining_jobs.py
 
 bench: system setup ## what reading Slurm costs, beside raw reads and other systems (root, Debian, many minutes)
 	@$(BIN)/python -m bench.read_slurm

@@ -23,6 +23,7 @@ class JobFigures:
 
     def __init__(self) -> None:
         self._seen: dict[str, tuple[Job, str]] = {}
+        self._ended: set[str] = set()
 
     def finished(
         self, snapshot: Snapshot, outlooks: Iterable[Outlook], drains: Mapping[str, Drain]
@@ -32,7 +33,8 @@ class JobFigures:
         A job that waits in the queue again was requeued by somebody and has not ended.
         """
         present = {leader(job) for job in snapshot.jobs if job.state != "COMPLETING"}
-        gone = [seen for job_id, seen in self._seen.items() if job_id not in present]
+        gone = [seen for job_id, seen in self._seen.items() if job_id not in present | self._ended]
+        self._ended.clear()
         self._seen = {leader(o.job): (o.job, _cause(o, drains)) for o in outlooks}
         return iter(gone)
 
@@ -42,7 +44,7 @@ class JobFigures:
 
     def ended(self, job: Job) -> None:
         """Take note that we ended a job ourselves."""
-        self._seen.pop(leader(job), None)
+        self._ended.add(leader(job))
 
 
 def _cause(outlook: Outlook, drains: Mapping[str, Drain]) -> str:

@@ -181,10 +181,10 @@ def plan_jobs(
         if outlook.deadline is None or not outlook.at_risk:
             continue
         job, left = outlook.job, (outlook.deadline - now).total_seconds()
-        due = f"its machine goes back to Cloudlab at {outlook.deadline:%Y-%m-%dT%H:%M:%SZ}"
-        if outlook.warn and leader(job) not in told:
-            yield WarnJob(job, f"{due}; {_prospect(outlook)}")
+        due = f"its machine has to be empty at {outlook.deadline:%Y-%m-%dT%H:%M:%SZ}"
         is_due = outlook.at is not None and outlook.at <= now
+        if outlook.warn and not is_due and leader(job) not in told:
+            yield WarnJob(job, f"{due}; {_prospect(outlook)}")
         told_at = signalled.get(leader(job))
         signals = bool(settings.checkpoint_signal) and not outlook.at_once
         if signals and told_at is None and (left <= settings.checkpoint_lead or is_due):

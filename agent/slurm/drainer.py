@@ -186,7 +186,9 @@ class Drainer:
         present = {leader(job) for job in snapshot.jobs if job.holds_nodes}
         self._signalled = {job: at for job, at in self._signalled.items() if job in present}
         self._warned &= present
-        for action in plan_jobs(outlooks, self._signalled, self._warned, settings, now):
+        actions = plan_jobs(outlooks, self._signalled, self._warned, settings, now)
+        # What cannot wait comes first.
+        for action in sorted(actions, key=lambda action: isinstance(action, WarnJob)):
             self._try(partial(self._act_on_job, action))
 
     def _requeueable(

@@ -66,7 +66,7 @@ def main() -> None:
         "# What revocations cost\n\n"
         "The same random queue and the same random revocations on a real Slurm, with nobody who hears\n"
         "Cloudlab, with a script that only drains, and with esagent. One second stands for about a minute:\n"
-        "jobs of 2 to 36 s, notices of 10 to 25 s, SlurmdTimeout 30 s.\n\n"
+        "jobs of 2 to 48 s, notices of 8 to 16 s, SlurmdTimeout 30 s.\n\n"
         f"Seed {arguments.seed}, {arguments.jobs} jobs (a fifth with `--no-requeue`), "
         f"{arguments.revocations} revocations, {len(NODES)} nodes of 2 CPUs.\n\n"
         f"{table(results)}\n\n![CPU-seconds lost]({arguments.out.with_suffix('.svg').name})\n\n"

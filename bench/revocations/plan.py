@@ -46,14 +46,14 @@ def make_workload(seed: int, nodes: tuple[str, ...], jobs: int, revocations: int
     for _ in range(revocations):
         node = min(nodes, key=lambda n: (free_from[n], chance.random()))
         notice = free_from[node] + chance.uniform(0, 15)
-        wait, away = chance.uniform(10, 25), chance.uniform(5, 10)
+        wait, away = chance.uniform(8, 16), chance.uniform(5, 10)
         taken.append(RevocationPlan(node, round(notice, 1), round(wait, 1), round(away, 1)))
-        free_from[node] = notice + wait + away + 45
+        free_from[node] = notice + wait + away + 25
     return Workload(drawn, tuple(sorted(taken, key=lambda r: r.notice)))
 
 
 def _job(chance: random.Random) -> JobPlan:
-    length = round(chance.choice([2, 5, 10, 20, 30]) * chance.uniform(0.8, 1.2), 1)
+    length = round(chance.choice([2, 5, 10, 20, 40]) * chance.uniform(0.8, 1.2), 1)
     cpus = chance.choice([1, 1, 2])
     options = [f"--cpus-per-task={cpus}"]
     if chance.random() < 0.5:

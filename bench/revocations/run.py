@@ -157,9 +157,7 @@ class _Run:
         self._away: dict[str, float] = {}
 
     def result(self) -> Result:
-        jobs = {
-            self._slurm.submit(f"sleep {plan.length}", *plan.options): plan for plan in self._workload.jobs
-        }
+        jobs = [self._slurm.submit(f"sleep {plan.length}", *plan.options) for plan in self._workload.jobs]
         began = last = time.monotonic()
         while True:
             now = time.monotonic()
@@ -171,12 +169,22 @@ class _Run:
                 break
             time.sleep(LOOK_EVERY)
         self._result.took = time.monotonic() - began
-        for job, plan in jobs.items():
-            completed = self._slurm.job_state(job) == "COMPLETED"
-            useful = plan.length * plan.cpus if completed else 0.0
-            self._result.lost += not completed
-            self._result.cpu_seconds_lost += max(self._held[job] - useful, 0.0)
+        for job in jobs:
+            self._result.lost += self._slurm.job_state(job) != "COMPLETED"
+            self._result.cpu_seconds_lost += self._lost(job)
         return self._result
+
+    def _lost(self, job: int) -> float:
+        """Return what a job held in vain: all of it, less its last run where that one completed."""
+        record = self._slurm.run("scontrol", "-o", "show", "job", str(job))
+        fields = dict(re.findall(r"(JobState|Restarts|RunTime|NumCPUs)=(\S+)", record))
+        if fields["JobState"] != "COMPLETED":
+            return self._held[job]
+        if fields["Restarts"] == "0":
+            return 0.0
+        hours, minutes, seconds = map(int, fields["RunTime"].split(":"))
+        last_run = (hours * 60 + minutes) * 60 + seconds
+        return max(self._held[job] - last_run * int(fields["NumCPUs"]), 0.0)
 
     def _look(self, passed: float) -> int:
         """Add up the CPUs that jobs hold; return how many jobs are not over."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -88,7 +90,7 @@ def test_requeued_jobs_of_every_kind_really_run_again(bed: TestBed) -> None:
         wait_for("the array", lambda: array_states(bed, array) == {"COMPLETED"}, timeout=120)
     for job in (exclusive, single, wide):
         assert field(bed, job, "Restarts") == "1"
-        assert "requeued by esagent: its machine goes back to Cloudlab" in field(bed, job, "AdminComment")
+        assert "requeued by esagent: its machine has to be empty" in field(bed, job, "AdminComment")
         assert not set(REVOKED) & set(bed.slurm.job_nodes(job).split(","))
 
 
@@ -121,7 +123,7 @@ def test_a_job_that_may_not_be_requeued_is_warned_signalled_and_ended_last(bed: 
     )
     with emptying(bed, settings) as empty:
         empty.revoke(REVOKED[:1], 2000)
-        wait_for("the warning", lambda: "goes back to Cloudlab" in output.read_text(), timeout=30)
+        wait_for("the warning", lambda: "has to be empty" in output.read_text(), timeout=30)
         empty.revoke(REVOKED[:1], 900)
         wait_for("the signal", lambda: "saved" in output.read_text(), timeout=30)
         assert bed.slurm.job_state(job) == "RUNNING"
@@ -185,22 +187,48 @@ def test_a_machine_that_is_taken_early_does_not_hold_its_jobs(bed: TestBed) -> N
         assert "DRAIN" in bed.slurm.node_state(REVOKED[0])
 
 
-def test_random_revocations_of_a_random_queue_lose_no_job(bed: TestBed) -> None:
-    chance = random.Random(7)
-    jobs = []
-    for _ in range(24):
-        length = chance.choice([0.2, 1, 3, 8])
-        options = [f"--cpus-per-task={chance.choice([1, 2, 4])}", f"--nodes={chance.choice([1, 1, 2])}"]
-        options += chance.choice([[], ["--time=1"], ["--time=10"], ["--exclusive"]])
-        jobs.append(bed.slurm.submit(f"sleep {length}", *options))
+def submit_random(bed: TestBed, chance: random.Random) -> tuple[int, bool]:
+    """Submit a job of a random kind; return its id and whether it may be requeued."""
+    length = chance.choice([0.2, 1, 3, 8])
+    options = [f"--cpus-per-task={chance.choice([1, 2, 4])}", f"--nodes={chance.choice([1, 1, 2])}"]
+    options += chance.choice([[], ["--time=1"], ["--time=10"], ["--exclusive"], ["--array=1-3"]])
+    if keep := chance.random() < 0.2:
+        options.append("--no-requeue")
+    return bed.slurm.submit(f"sleep {length}", *options), not keep
+
+
+SEEDS = range(1, 13) if os.environ.get("ESAGENT_LONG_TESTS") else [7]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_random_revocations_of_a_random_queue_lose_no_job(bed: TestBed, seed: int) -> None:
+    chance = random.Random(seed)
+    jobs = dict(submit_random(bed, chance) for _ in range(24))
     settings = DrainSettings(tick=1, requeue_lead=4, kill_lead=2, cleanup_lead=1)
-    with emptying(bed, settings) as empty:
-        for _ in range(4):
+    with ExitStack() as parts:
+        empty = parts.enter_context(emptying(bed, settings))
+        for _ in range(4 if len(SEEDS) == 1 else 12):
             chosen = chance.sample(NODES, chance.choice([1, 2]))
-            deadline = empty.revoke(chosen, chance.uniform(3, 9))
-            empty.wait_until_left(chosen, timeout=60)
-            assert all(empty.left[name] for name in chosen), deadline
+            what = chance.choice(["carry out", "move", "withdraw", "crash"])
+            deadline = empty.revoke(chosen, chance.uniform(5, 12))
+            if what == "move":
+                deadline = empty.revoke(chosen, chance.uniform(1, 20))
+            if what == "withdraw":
+                empty.withdraw(chosen)
+                continue
+            if what == "crash":
+                # Another agent, which knows nothing but the deadline, goes on.
+                empty.drainer.stop(60)
+                empty = parts.enter_context(emptying(bed, settings))
+                empty.revoke(chosen, (deadline - empty.clock.now()).total_seconds())
+            empty.wait_until_left(chosen, timeout=90)
             empty.withdraw(chosen)
-        bed.slurm.wait_until_idle(timeout=120)
-    states = {job: bed.slurm.job_state(job) for job in jobs}
-    assert set(states.values()) == {"COMPLETED"}, states
+        bed.slurm.wait_until_idle(timeout=240)
+    for job, may_requeue in jobs.items():
+        states = array_states(bed, job)
+        if may_requeue:
+            assert states == {"COMPLETED"}, job
+        elif states != {"COMPLETED"}:
+            assert states <= {"COMPLETED", "CANCELLED"}, job
+            assert "may not be requeued" in field(bed, job, "AdminComment")

@@ -38,7 +38,7 @@ def event(number, subject=""):
 
 
 def test_everything_survives_a_restart(path, ledger):
-    drain = AdminDrain("pc7", "new disk", "ada", NOON, NOON + timedelta(hours=1))
+    drain = AdminDrain("pc7", "new disk", "ada", NOON, NOON + timedelta(hours=1), give_back=True)
     ledger.add_intents([ADD])
     ledger.put_revocation(REVOKED)
     ledger.put_drain(drain)
@@ -189,6 +189,20 @@ def test_a_file_of_a_newer_agent_is_left_alone(path, ledger):
     with pytest.raises(LedgerError, match="newer"):
         Ledger(path)
     assert not list(path.parent.glob("*.corrupt-*"))
+
+
+def test_a_file_of_an_older_agent_is_brought_up_to_date(path, ledger):
+    drain = AdminDrain("pc7", "new disk", "ada", NOON)
+    ledger.put_drain(drain)
+    ledger.close()
+    connection = sqlite3.connect(path)
+    connection.executescript("ALTER TABLE drains DROP COLUMN give_back; PRAGMA user_version = 1;")
+    connection.close()
+    again = Ledger(path)
+    assert again.drains() == (drain,)
+    again.put_drain(replace(drain, give_back=True))
+    assert again.drains() == (replace(drain, give_back=True),)
+    again.close()
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):

@@ -246,9 +246,11 @@ def test_a_slurm_that_does_not_answer_is_an_error_and_nothing_is_done() -> None:
 
 def test_a_job_that_may_not_be_requeued_is_cancelled_with_a_word_to_its_user() -> None:
     node, job = busy("pc1", "7")
-    bench = Bench(Slurm([node], [job]), revoked("pc1", 60))
+    bench = Bench(Slurm([node], [job]), revoked("pc1", 70))
     bench.slurm.may_requeue = {"7": False}
     bench.drainer.tick()
+    assert bench.slurm.said("cancel") == []
+    bench.after(10).drainer.tick()
     assert bench.slurm.said("cancel") == ["7"]
     (_, early), (about, words) = bench.slurm.said("comment")
     assert bench.slurm.said("notify") == [("7", early)]
