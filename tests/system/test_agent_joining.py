@@ -19,8 +19,8 @@ def test_a_machine_whose_probe_fails_is_kept_for_a_look_and_then_given_back(agen
     agent.start()
     blocker = bed.slurm.submit("sleep 600", "--cpus-per-task=2", "--nodelist=n1")
     bed.slurm.wait_for_job(blocker, "RUNNING")
-    # It wants a machine, and never runs: what Slurm gives to jobs at once is not what is tested here.
-    bed.slurm.submit("sleep 600", "--cpus-per-task=2", "--exclude=n1", "--nodes=2")
+    # It starts at once on what has just joined, and ends: only then the machine can go.
+    bed.slurm.submit("sleep 1", "--cpus-per-task=2")
     agent.wait_for_log("the join commands have run", timeout=60)
     agent.wait_for_log("given up: .*the probe does not pass.*status 1", timeout=60)
     assert agent.said("no scratch disk")
