@@ -37,8 +37,8 @@ def test_the_record_of_a_machine_that_is_taken_stays_while_a_pending_job_names_i
     bed.cloudlab.revoke(node, 0)
 
     def kept() -> bool:
-        listed = bed.slurm.run("sinfo", "-h", "-N", "-n", node, "-o", "%T|%E")
-        return "down" in listed and "esagent: no machine behind it" in listed
+        reason = bed.slurm.run("sinfo", "-h", "-n", node, "-o", "%E")
+        return "DOWN" in bed.slurm.node_state(node) and "esagent: no machine behind it" in reason
 
     wait_for("the record is down with our reason", kept, timeout=60)
     bed.slurm.run("scontrol", "reconfigure")
