@@ -214,9 +214,10 @@ def plan_joins(
     """Decide for each machine that is ready at its CM whether it has joined, has to be joined, or has failed.
 
     A machine is joined when Slurm says that its slurmd is at work, also when somebody drained it since. One
-    that holds jobs but does not answer is left alone. Where there is a probe, it has to have passed, unless
-    the machine runs jobs already (an earlier run of the agent joined it). ``history`` and ``proven``, those
-    that passed, are by sliver_id, so a machine that comes again starts anew.
+    that holds jobs but does not answer is left alone. Where there is a probe, it has to have passed, also
+    where Slurm was quick to start jobs there; but not on a machine that runs jobs since an earlier run of the
+    agent. ``history`` and ``proven``, those that passed, are by sliver_id: a machine that comes again starts
+    anew.
 
     A node that Slurm has is not joined anew at the first sight of its slurmd being away: one that was just
     resumed, or that missed a ping, reads so for a moment (``scontrol update State=UNDRAIN``).
@@ -228,7 +229,10 @@ def plan_joins(
         record = history.get(node.sliver_id)
         if seen is not None and at_work(seen):
             step = JoinStep(node, name, f"Slurm says {_words(seen)}")
-            if not settings.probe or node.sliver_id in proven or snapshot.jobs_on({name}):
+            if not settings.probe or node.sliver_id in proven:
+                joined.append(step)
+            elif record is None and snapshot.jobs_on({name}):
+                # An earlier run of the agent joined it: no record is older than this process.
                 joined.append(step)
             elif record is None or (record.probes == 0 and not record.running):
                 probe.append(step)

@@ -391,6 +391,9 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         outcome = self.joiner.step(self._joinable(picture), picture.snapshot)
         for machine, why in outcome.given_up:
             self.give_up(machine, why)
+        if outcome.given_up:
+            # Slurm may have them at work all the same: they are to be drained before a job starts there.
+            self.drainer.wake()
         for machine in outcome.joined:
             node = picture.snapshot.nodes.get(node_name(machine, self.policy.join))
             if node is not None and node.usable:

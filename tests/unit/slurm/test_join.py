@@ -192,8 +192,10 @@ def test_a_machine_that_slurm_has_at_work_has_joined_once_its_probe_has_passed(
     assert probing(record, proven=(MACHINE.sliver_id,)) == "joined"
 
 
-def test_a_machine_that_runs_jobs_is_not_probed() -> None:
-    assert probing(None, Job("1", "RUNNING", nodes=frozenset({"pc100"}))) == "joined"
+def test_a_machine_that_runs_jobs_is_probed_where_we_joined_it_and_not_where_an_earlier_run_did() -> None:
+    job = Job("1", "RUNNING", nodes=frozenset({"pc100"}))
+    assert probing(None, job) == "joined"
+    assert probing(JoinRecord(ago(9), ago(1), 1, running=False), job) == "probe"
 
 
 def test_a_node_that_we_set_down_for_want_of_a_machine_is_joined_at_once() -> None:
