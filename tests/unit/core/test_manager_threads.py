@@ -82,7 +82,7 @@ def test_a_slow_cm_holds_up_neither_the_other_cm_nor_the_system(manager):
 
 
 def test_stop_does_not_wait_for_a_step_that_hangs(manager, monkeypatch):
-    monkeypatch.setattr("agent.core.manager.STOP_TIME", 0.2)
+    monkeypatch.setattr("agent.core.runner.STOP_TIME", 0.2)
     manager.start()
     until(lambda: manager.count == 1)
     manager.gates[UTAH].clear()
