@@ -39,7 +39,7 @@ TIMING = Timing(
     taken=60,
 )
 SITES = tuple(replace(site, timing=TIMING) for site in DEFAULT_SITES)
-LIMIT = 60.0
+LIMIT = 180.0
 ANY = "*"
 """Any call to or from Cloudlab."""
 _SLICES = itertools.count(1)
