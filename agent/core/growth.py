@@ -20,7 +20,10 @@ from agent.core.slivers import Slivers
 class Asker(Protocol):
     """What the manager gives: its decisions, its helper's answers, and what it knows."""
 
-    available: dict[str, tuple[AdvertisedNode, ...]]
+    @property
+    def available(self) -> Mapping[str, tuple[AdvertisedNode, ...]]:
+        """Return CM -> free machines."""
+
     resource_values: dict[str, ResourceValue]
 
     def should_add_nodes(self, count: int = 0, cm: str | None = None) -> int | AddArgs | None:
@@ -61,6 +64,11 @@ class Growth:
         self._brake = brake
         self._clock = clock
         self._deciding = threading.Lock()
+
+    def ensure(self, cm: str, wanted: Callable[[str], bool]) -> None:
+        """Read the manifest; create the sliver where there is none and a machine is wanted."""
+        if self._slivers.read(cm) is None and not self._waits_for_others():
+            self.create(cm, wanted)
 
     def create(self, cm: str, wanted: Callable[[str], bool]) -> None:
         """Create a sliver with the helper's request.
@@ -103,7 +111,7 @@ class Growth:
         if self._slivers.has_lost(cm):
             self._asker.note(f"no machine is added at {cm} before one that is not ours any more is deleted")
             return
-        if self.waits_for_others() or self._is_paused(cm):
+        if self._waits_for_others() or self._is_paused(cm):
             return
         with self._deciding:
             most = self._brake.allowance()
@@ -152,7 +160,7 @@ class Growth:
     def _reserve_names(self) -> None:
         self._asker.reserve_names(self._slivers.names())
 
-    def waits_for_others(self) -> bool:
+    def _waits_for_others(self) -> bool:
         """Tell whether a CM may hold machines that nobody counts: then the most could be passed."""
         unknown = self._slivers.holdings.unknown()
         if unknown:

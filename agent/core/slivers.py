@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from typing import Any, Protocol
 
-import structlog
-
 from agent.core.calls import Intents, carry_out
 from agent.core.config import ManagerConfig
-from agent.core.errors import BusyError, CloudlabError, ConfigError, UnreachableError
+from agent.core.errors import AgentError, BusyError, CloudlabError, ConfigError
 from agent.core.helper import AddArgs
 from agent.core.holdings import Holdings
 from agent.core.hooks import HookQueue
 from agent.core.machines import Changes, Machine, MachineBook
-from agent.core.model import Intent, IntentKind, ResourceValue, Revocation, Sliver, SliverNode
+from agent.core.model import Intent, IntentKind, ResourceValue, Revocation, Sliver, SliverNode, SliverStatus
 from agent.core.policy import unreserved_machine, withdrawn
 from agent.core.ports import SliceServer
 
-log = structlog.get_logger()
-
-_ERROR = 2
+ERROR = 2
 """ProtoGENI's code of a fault without a name; ``SliverStatus`` has it when a machine is not ours any more."""
 
 
@@ -82,8 +78,6 @@ class Slivers:
         self.intents = Intents(config.intents, config.clock)
         self.holdings = Holdings(config.holdings, cms, config.clock, config.cycle.first_reading_patience)
         self.expires: dict[str, datetime] = {}
-        self._untold = dict.fromkeys(cms, 0)
-        """CM -> statuses in a row that it could not tell."""
 
     @contextmanager
     def at(self, cm: str, wait: float = -1) -> Iterator[None]:
@@ -108,6 +102,18 @@ class Slivers:
             lock.release()
             self._hooks.run(cm)
 
+    def at_each(self, cms: Iterable[str], act: Callable[[str], None]) -> None:
+        """Do something at each CM: a fault at one costs no other, and the first is raised at the end."""
+        faults: list[AgentError] = []
+        for cm in cms:
+            try:
+                with self.at(cm):
+                    act(cm)
+            except AgentError as error:
+                faults.append(error)
+        if faults:
+            raise faults[0]
+
     def holds(self, cm: str) -> bool:
         """Tell whether the last good read of a CM found a sliver."""
         with self._owner.rlock:
@@ -127,6 +133,11 @@ class Slivers:
         """Tell whether a CM denied a machine, in a manifest or by name, and the next look decides."""
         with self._owner.rlock:
             return self.book.in_doubt(cm)
+
+    def has_starting(self, cm: str) -> bool:
+        """Tell whether a machine is neither ready nor failed yet."""
+        with self._owner.rlock:
+            return bool(self.book.with_fate("", cm))
 
     def has_lost(self, cm: str) -> bool:
         """Tell whether the last manifest has a machine that is not ours any more."""
@@ -150,51 +161,22 @@ class Slivers:
         self._learn(cm, began, sliver)
         return sliver
 
-    def read_status(self, cm: str) -> None:
-        """Read the state of each machine, and settle what became of those that were starting.
+    def settle(self, cm: str, status: SliverStatus | None) -> None:
+        """Settle what became of machines that were starting: by a status read now, or (None) by deadline."""
+        now, limit = self._clock.now(), self._limits.boot_timeout
+        with self._owner.rlock:
+            settled = (
+                self.book.judge(status, now, limit) if status else self.book.judge_unseen(cm, now, limit)
+            )
+        for machine in settled:
+            self._tell_settled(machine)
 
-        A CM tells no status while one machine of the sliver is not reserved to us any more. Such a machine
-        is looked for and, after several sightings, counts as gone; and boot deadlines are kept without a
-        status once several in a row failed. A CM that is busy or out of reach says nothing of machines.
+    def note_unreserved(self, cm: str, error: CloudlabError) -> None:
+        """Count a sighting where a CM's refusal names a machine of the sliver that is not reserved to us.
 
-        Raises:
-            CloudlabError: no status was to be had.
+        After as many in a row as are set, the machine counts as gone and goes at the next ``delete_nodes``.
         """
-        try:
-            status = self._server.sliver_status(cm)
-        except (BusyError, UnreachableError):
-            raise
-        except CloudlabError as error:
-            self._untold[cm] += 1
-            if self._untold[cm] >= self._limits.gone_sightings:
-                self._keep_deadlines(cm)
-            if error.code == _ERROR:
-                self._look_for_unreserved(cm)
-            raise
-        self._untold[cm] = 0
-        if status is None:
-            return
-        with self._owner.rlock:
-            settled = self.book.judge(status, self._clock.now(), self._limits.boot_timeout)
-        for machine in settled:
-            self._tell_settled(machine)
-
-    def _keep_deadlines(self, cm: str) -> None:
-        with self._owner.rlock:
-            settled = self.book.judge_unseen(cm, self._clock.now(), self._limits.boot_timeout)
-        for machine in settled:
-            self._tell_settled(machine)
-
-    def _look_for_unreserved(self, cm: str) -> None:
-        """Have the CM name a machine that is not ours any more: adding no machine changes none, and does."""
-        try:
-            self._server.add_nodes(cm, {})
-        except CloudlabError as error:
-            log.info("asked which machine spoils the status", cm=cm, error=str(error))
-            self._note_unreserved(cm, error)
-
-    def _note_unreserved(self, cm: str, error: CloudlabError) -> None:
-        node_id = unreserved_machine(str(error)) if error.code == _ERROR else None
+        node_id = unreserved_machine(str(error)) if error.code == ERROR else None
         if node_id is None:
             return
         owner = self._owner
@@ -297,7 +279,7 @@ class Slivers:
         try:
             carry_out(self.intents, asked, call, lambda: self._server.find_sliver(cm), learn)
         except CloudlabError as error:
-            self._note_unreserved(cm, error)
+            self.note_unreserved(cm, error)
             raise
 
     # --- learning

@@ -55,11 +55,12 @@ class Wanting(SimpleElasticSliceManager):
     wanted = 0
 
     def _missing(self, cm: str) -> int:
-        missing = self.wanted - self.in_use()
-        if cm == self.cmlist[0] and len(self.cmlist) > 1:
-            there = {n.client_id for n in self.held(cm)} | {i.client_id for i in self.requested(cm)}
-            missing = min(missing, FIRST_CM_MOST - len(there))
-        return max(missing, 0)
+        """Count what a CM still has to give; each has its own part, whoever is asked first."""
+        part = min(self.wanted, FIRST_CM_MOST) if len(self.cmlist) > 1 else self.wanted
+        if cm != self.cmlist[0]:
+            part = self.wanted - part
+        there = {n.client_id for n in self.held(cm)} | {i.client_id for i in self.requested(cm)}
+        return max(min(self.wanted - self.in_use(), part - len(there)), 0)
 
     def should_create_sliver(self, cm: str) -> bool:
         return self._missing(cm) > 0

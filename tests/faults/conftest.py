@@ -39,7 +39,7 @@ TIMING = Timing(
     taken=60,
 )
 SITES = tuple(replace(site, timing=TIMING) for site in DEFAULT_SITES)
-LIMIT = 60.0
+LIMIT = 180.0
 ANY = "*"
 """Any call to or from Cloudlab."""
 _SLICES = itertools.count(1)
@@ -75,7 +75,8 @@ class AgentProcess:
     def kill(self) -> None:
         """Send SIGKILL; may be called from any thread, and does not wait."""
         if (pid := self.pid) is not None:
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def wait(self) -> None:
         while self.pid is not None:
@@ -170,7 +171,8 @@ class World:
             return
         if kill.call in {entry.method, ANY} and (kill.call == ANY or entry.code == 0):
             self._entries += 1
-            if self._entries == kill.nth:
+            # Or later: what the run before had begun may have counted, when this one was not there yet.
+            if self._entries >= kill.nth:
                 self.process.kill()
 
     def restart_if_dead(self) -> None:
