@@ -196,7 +196,9 @@ def test_a_file_of_an_older_agent_is_brought_up_to_date(path, ledger):
     ledger.put_drain(drain)
     ledger.close()
     connection = sqlite3.connect(path)
-    connection.executescript("ALTER TABLE drains DROP COLUMN give_back; PRAGMA user_version = 1;")
+    connection.executescript(
+        "ALTER TABLE drains DROP COLUMN give_back; DROP TABLE holdings; PRAGMA user_version = 1;"
+    )
     connection.close()
     again = Ledger(path)
     assert again.drains() == (drain,)

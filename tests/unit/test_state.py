@@ -29,14 +29,9 @@ SNAPSHOT = Snapshot(
 )  # fmt: skip
 
 
-class Shown:
-    def snapshot(self) -> Snapshot:
-        return SNAPSHOT
-
-
 @pytest.fixture(autouse=True)
 def _no_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(state, "slurm_backend", lambda _: Shown())
+    monkeypatch.setattr(state, "read_slurm", lambda _: SNAPSHOT)
     monkeypatch.setattr(config, "load", lambda _: None)
 
 

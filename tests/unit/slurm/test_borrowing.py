@@ -7,7 +7,7 @@ from agent.core.model import AdvertisedNode, Intent, IntentKind, ResourceValue, 
 from agent.core.policy import Share
 from agent.slurm.borrowing import Borrowing
 from agent.slurm.demand import GrowthPlan
-from agent.slurm.drain import DrainSettings
+from agent.slurm.drain_settings import DrainSettings
 from agent.slurm.join import JoinSettings
 from agent.slurm.model import Node, Snapshot
 from agent.slurm.picture import Picture
