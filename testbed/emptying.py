@@ -110,9 +110,12 @@ class Emptying:
 
     def revoke(self, names: Iterable[str], seconds: float) -> datetime:
         """Begin or move a countdown; return the deadline."""
-        deadline = self.clock.now() + timedelta(seconds=seconds)
+        now = self.clock.now()
+        deadline = now + timedelta(seconds=seconds)
         with self._lock:
-            self._drains.update({n: Drain(n, DrainCause.REVOKED, deadline) for n in names})
+            for name in names:
+                begun = self._drains[name].begun if name in self._drains else now
+                self._drains[name] = Drain(name, DrainCause.REVOKED, deadline, begun=begun)
         self.drainer.wake()
         return deadline
 

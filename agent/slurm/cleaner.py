@@ -61,13 +61,15 @@ class Cleaner:
         self._lock = threading.Lock()
         self._queue: list[tuple[datetime, str, LeaveNode]] = []
         self._at_work: set[str] = set()
-        self._through: set[str] = set()
+        self._through: dict[str, datetime | None] = {}
+        """Node name -> when the drain began after which it was cleaned up."""
         self._threads = 0
 
     def put(self, action: LeaveNode) -> None:
         """Have a node cleaned up, unless it was or is to be already."""
         with self._lock:
-            if action.node in self._at_work or action.node in self._through:
+            done = action.node in self._through and self._through[action.node] == action.begun
+            if done or action.node in self._at_work:
                 return
             self._at_work.add(action.node)
             heapq.heappush(self._queue, (action.deadline or _NEVER, action.node, action))
@@ -76,10 +78,15 @@ class Cleaner:
             self._threads += 1
         threading.Thread(target=self._work, name=f"leave-{action.node}", daemon=True).start()
 
+    def is_busy(self) -> bool:
+        """Tell whether a node waits or is worked on."""
+        with self._lock:
+            return bool(self._at_work)
+
     def forget_all_but(self, nodes: set[str]) -> None:
         """Forget who was cleaned up, except for these: another one begins anew."""
         with self._lock:
-            self._through &= nodes
+            self._through = {node: begun for node, begun in self._through.items() if node in nodes}
 
     def _work(self) -> None:
         while True:
@@ -107,5 +114,5 @@ class Cleaner:
                 self._at_work.discard(node)
             return
         with self._lock:
-            self._through.add(node)
+            self._through[node] = action.begun
             self._at_work.discard(node)

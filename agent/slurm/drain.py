@@ -61,6 +61,9 @@ class Drain:
     since: datetime | None = None
     """Not before this time: a fence keeps long jobs off until then. None for at once."""
 
+    begun: datetime | None = None
+    """When it was first wished, where that tells it from an earlier one of the same node."""
+
     @property
     def leaves(self) -> bool:
         """The delete commands run once the node is empty."""
@@ -160,6 +163,8 @@ class LeaveNode:
     cause: DrainCause
     deadline: datetime | None
     reason: str
+    begun: datetime | None = None
+    """Of its drain: another one of the same node is left anew."""
 
 
 NodeAction = DrainNodes | UndrainNodes | DownNodes | LeaveNode
@@ -272,5 +277,5 @@ def _leaves(snapshot: Snapshot, wanted: Mapping[str, Drain]) -> list[NodeAction]
         empty = name not in busy and (node is None or node.drained)
         if empty and drain.leaves:
             why = "no job is left on it" if node else "Slurm does not know it"
-            actions.append(LeaveNode(name, drain.cause, drain.deadline, why))
+            actions.append(LeaveNode(name, drain.cause, drain.deadline, why, drain.begun))
     return actions

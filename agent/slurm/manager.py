@@ -514,7 +514,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
                 yield Drain(name, DrainCause.TAKEN)
             revocation = revocations.get(machine.node_id)
             if revocation is not None and revocation.client_id in {"", machine.client_id}:
-                yield Drain(name, DrainCause.REVOKED, revocation.deadline)
+                yield Drain(name, DrainCause.REVOKED, revocation.deadline, begun=revocation.noticed)
             wish = admin.get(machine.node_id)
             if hold is not None and hold.reason == TEARDOWN:
                 yield self._teardown_drain(name, hold)
