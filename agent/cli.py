@@ -23,7 +23,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-config_app = typer.Typer(help="Look at agent.conf.", no_args_is_help=True, rich_markup_mode=None)
+config_app = typer.Typer(help="Write agent.conf.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(config_app, name="config")
 
 DEFAULT_CONFIG = Path("/etc/esagent/agent.conf")
@@ -256,15 +256,6 @@ def state(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
         return
     _print_table(shown.NODE_COLUMNS, shown.node_rows(snapshot))
     _print_table(shown.JOB_COLUMNS, shown.job_rows(snapshot))
-
-
-@config_app.command("check")
-def config_check(config: Config = DEFAULT_CONFIG) -> None:
-    """Read agent.conf and tell every fault in it."""
-    from agent.config import load
-
-    load(config)
-    print(f"{config}: no fault found")
 
 
 @config_app.command("example")
