@@ -24,6 +24,7 @@ from agent.ledger import LedgerSettings
 from agent.log import LogSettings
 from agent.mail import MailSettings
 from agent.metrics import MetricsSettings
+from agent.slurm.borrowed import PluginSettings
 from agent.slurm.drain_settings import DrainSettings
 from agent.slurm.join import JoinSettings
 from agent.slurm.policy import SlurmCycleSettings
@@ -85,6 +86,7 @@ class Settings(BaseModel):
     join: JoinSettings = Field(
         JoinSettings(), description="A machine becomes a Slurm node, and stops being one."
     )
+    plugin: PluginSettings = Field(PluginSettings(), description="What Slurm's own parts are told.")
     cycle: SlurmCycleSettings = Field(SlurmCycleSettings(), description="How often each step is done.")
     admin: AdminSettings = Field(AdminSettings(), description="The local API that the esagent command uses.")
     mail: MailSettings = Field(MailSettings(), description="Mail to a person when something notable happens.")

@@ -42,7 +42,7 @@ STOP_TIME = 4.0
 """Seconds for the parts to end by themselves."""
 STUCK_AFTER = 150.0
 """Seconds without a look at the drains after which the watchdog is not told that all is well."""
-RELOADABLE = frozenset({"lease", "demand", "weights", "drain", "join", "log", "mail"})
+RELOADABLE = frozenset({"lease", "demand", "weights", "drain", "join", "log", "mail", "plugin"})
 
 
 class _Recorder:
@@ -267,6 +267,7 @@ def policy_of(settings: Settings) -> SlurmPolicy:
         join=settings.join,
         partitions=settings.slurm.partitions,
         ssh_user=settings.ssh.user,
+        plugin=settings.plugin,
     )
 
 

@@ -1,4 +1,4 @@
-"""The table that tells Slurm's own parts what is borrowed: contrib/slurm-plugin reads it at each submit."""
+"""The tables that tell Slurm's own parts what is borrowed: contrib/slurm-plugin reads them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import tempfile
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from agent.core.errors import ConfigError
 from agent.core.settings import Duration, Section
@@ -41,6 +41,25 @@ class PluginSettings(Section):
         description="whether a job that may land on a borrowed machine may be requeued unless it says no",
     )
     notice: Duration = Field(600, ge=0, description="notice that Cloudlab usually gives")
+    lease: str | None = Field(
+        None,
+        pattern=r"^/[\w./+:@-]+$",
+        description="file on each borrowed machine that tells its jobs how long it is lent; unset: none is"
+        " written",
+        examples=["/run/esagent/lease"],
+    )
+    orphan_after: Duration = Field(
+        0,
+        ge=0,
+        description="silence of the agent after which a borrowed machine that runs esagent-orphan takes no"
+        " new jobs; 0: never",
+    )
+
+    @model_validator(mode="after")
+    def _orphans_are_told(self) -> Self:
+        if self.orphan_after and self.lease is None:
+            raise ValueError("orphan_after: lease is expected too, the file that tells a machine of it")
+        return self
 
 
 def borrowed_table(
@@ -64,6 +83,24 @@ def borrowed_table(
         "notice": f"{settings.notice:.0f}",
         "default": settings.default,
         "requeue": "yes" if settings.requeue else "no",
+    }
+    return "".join(f"{key} {value}\n" for key, value in lines.items() if value)
+
+
+def lease_table(settings: PluginSettings, *, lease_end: datetime | None, now: datetime) -> str:
+    """Write what a borrowed machine is told, in the form of the table.
+
+    Args:
+        settings: [plugin].
+        lease_end: until when it is ours; None while unknown.
+        now: the time of writing; esagent-orphan counts the agent's silence from it.
+    """
+    lines = {
+        "version": "1",
+        "written": f"{now.timestamp():.0f}",
+        "lease_end": f"{lease_end.timestamp():.0f}" if lease_end else "",
+        "notice": f"{settings.notice:.0f}",
+        "orphan_after": f"{settings.orphan_after:.0f}" if settings.orphan_after else "",
     }
     return "".join(f"{key} {value}\n" for key, value in lines.items() if value)
 

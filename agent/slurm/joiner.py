@@ -47,6 +47,7 @@ class Joiner:
         clock: time.
         events: where acts are told.
         done: told when the commands on a machine have ended.
+        lease: what is done first on a machine, to tell it until when it is lent.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Joiner:
         clock: Clock,
         events: EventSink,
         done: Callable[[], None],
+        lease: Callable[[SliverNode], Series] = lambda _: (),
     ) -> None:
         self._run = run
         self._backend = backend
@@ -65,6 +67,7 @@ class Joiner:
         self._clock = clock
         self._events = events
         self._done = done
+        self._lease = lease
         self._lock = threading.Lock()
         self._records: dict[str, JoinRecord] = {}
         self._proven: set[str] = set()
@@ -172,6 +175,9 @@ class Joiner:
                 return fault
             if files:
                 self._tell("join-step", step, f"{', '.join(f.path for f in files)} copied")
+            lease = self._lease(step.node)
+            if lease and (fault := self._perform(step, lease, settings)):
+                self._tell("join-step", step, f"it was not told of its lease: {fault}")
             if fault := self._perform(step, commands, settings):
                 return fault
             self._tell("join-step", step, "the join commands have run")

@@ -11,6 +11,7 @@ from agent.core.helper import AddArgs, SimpleElasticSliceHelper
 from agent.core.manager import ManagerConfig, SimpleElasticSliceManager
 from agent.core.model import AdminDrain, AgentView, NodeStatus, Revocation, SliverNode
 from agent.core.ports import Host, HostResult, RemoteShell, Series, SliceServer
+from agent.slurm.announcer import Announcer
 from agent.slurm.borrowing import Borrowing
 from agent.slurm.demand import GrowthPlan
 from agent.slurm.drain import Drain, DrainCause, DrainStore, LeaveNode
@@ -106,6 +107,9 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
             clock=config.clock,
             events=self.events,
         )
+        self._announcer = Announcer(
+            self._run_on, policy=lambda: self.policy, clock=config.clock, tell=self.tell
+        )
         self.joiner = Joiner(
             self._run_on,
             backend=backend,
@@ -113,6 +117,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
             clock=config.clock,
             events=self.events,
             done=lambda: self.wake("get_system_state", "join_nodes", "set_system_state"),
+            lease=lambda machine: self._announcer.files(self.sliver_expires.get(machine.cm)),
         )
 
     def start(self) -> None:
@@ -161,6 +166,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         self.snapshot = snapshot
         self._adopt_drains(snapshot, self.clock.now())
         picture = self.picture(snapshot)
+        self._announcer.look(picture, self.sliver_expires, self.lease.duration)
         self._grower.observe(snapshot, picture.joined)
         self.growth = growth = self._grower.growth(snapshot, self._supply(picture))
         self.note(f"{growth.count} more machines are wanted")

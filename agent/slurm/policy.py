@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import Field
 
 from agent.core.manager import CycleSettings
 from agent.core.settings import Duration
+from agent.slurm.borrowed import PluginSettings
 from agent.slurm.drain_settings import DrainSettings
 from agent.slurm.join import JoinSettings
 from agent.slurm.supply import DemandSettings
@@ -26,6 +27,7 @@ class SlurmPolicy:
     """Whose jobs count; empty for all."""
     ssh_user: str = ""
     """Login on the machines; empty for the one that the manifest names."""
+    plugin: PluginSettings = field(default_factory=PluginSettings)
 
 
 class SlurmCycleSettings(CycleSettings):

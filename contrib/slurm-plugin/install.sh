@@ -5,17 +5,20 @@ set -eu
 
 usage() {
     cat <<'END'
-usage: install.sh [--dry-run] [--etc DIR] [--lib DIR] [--bin DIR] PART...
+usage: install.sh [--dry-run | --uninstall] [--etc DIR] [--lib DIR] [--bin DIR] [--table FILE] [--lease FILE] PART...
 
 Parts:
   job-submit  job_submit.lua: keeps jobs off borrowed machines that are not for them
   spank       spank_esagent.so and its line in plugstack.conf: --elastic, warnings in the job's output
   poke        esagent-poke, for EpilogSlurmctld and strigger: a machine is released as soon as it is empty
+  orphan      esagent-orphan, for HealthCheckProgram on borrowed machines: a dead-man switch
 
   --dry-run   say what would be done, and do nothing
   --etc DIR   directory of slurm.conf            (/etc/slurm)
   --lib DIR   directory for the SPANK plugin     (/usr/local/lib/esagent)
   --bin DIR   directory for the programs         (/usr/local/libexec/esagent)
+  --table FILE  what agent.conf says: [plugin] table  (/run/esagent/borrowed)
+  --lease FILE  what agent.conf says: [plugin] lease  (/run/esagent/lease)
   --uninstall remove the parts again; a site's own job_submit.lua gets its name back
 END
 }
@@ -27,24 +30,29 @@ fail() {
 
 here=$(cd "$(dirname "$0")" && pwd)
 etc=/etc/slurm lib=/usr/local/lib/esagent bin=/usr/local/libexec/esagent
+table=/run/esagent/borrowed lease=/run/esagent/lease
 dry="" remove="" parts=""
 while [ $# -gt 0 ]; do
     case $1 in
     --dry-run) dry=yes ;;
     --uninstall) remove=yes ;;
-    --etc | --lib | --bin)
-        [ $# -gt 1 ] || fail "$1: a directory is expected"
-        case $1 in --etc) etc=$2 ;; --lib) lib=$2 ;; --bin) bin=$2 ;; esac
+    --etc | --lib | --bin | --table | --lease)
+        case ${2-} in
+        /*[!A-Za-z0-9._/+@:=-]* | [!/]* | "") fail "$1: an absolute path of plain characters is expected" ;;
+        esac
+        case $1 in
+        --etc) etc=$2 ;; --lib) lib=$2 ;; --bin) bin=$2 ;; --table) table=$2 ;; --lease) lease=$2 ;;
+        esac
         shift
         ;;
     -h | --help)
         usage
         exit 0
         ;;
-    job-submit | spank | poke) parts="$parts $1" ;;
+    job-submit | spank | poke | orphan) parts="$parts $1" ;;
     *)
         usage >&2
-        fail "$1: expected job-submit, spank or poke"
+        fail "$1: expected job-submit, spank, poke or orphan"
         ;;
     esac
     shift
@@ -89,7 +97,7 @@ job_submit_install() {
         # A copy first, then one rename: at no moment is there no script, which would end slurmctld.
         run cp -p "$etc/job_submit.lua" "$etc/job_submit.site.lua"
     fi
-    sed "s|@SLURM_ETC@|$etc|" "$here/job_submit.lua" | put "$etc/job_submit.lua" 644
+    sed "s|@SLURM_ETC@|$etc|; s|@TABLE@|$table|" "$here/job_submit.lua" | put "$etc/job_submit.lua" 644
     echo "slurm.conf needs: JobSubmitPlugins=lua (then restart slurmctld)"
 }
 
@@ -105,7 +113,7 @@ job_submit_remove() {
 }
 
 spank_line() {
-    echo "optional $lib/spank_esagent.so"
+    echo "optional $lib/spank_esagent.so table=$lease"
 }
 
 spank_install() {
@@ -135,6 +143,16 @@ poke_install() {
 
 poke_remove() {
     run rm -f "$bin/esagent-poke"
+}
+
+orphan_install() {
+    run mkdir -p "$bin"
+    put "$bin/esagent-orphan" 755 <"$here/esagent-orphan"
+    echo "slurm.conf of the borrowed machines may say: HealthCheckProgram=$bin/esagent-orphan, HealthCheckInterval=60"
+}
+
+orphan_remove() {
+    run rm -f "$bin/esagent-orphan"
 }
 
 for part in $parts; do

@@ -2,15 +2,15 @@
 
 local directory = "@SLURM_ETC@"
 
-local function load(name)
-    local chunk, fault = loadfile(directory .. "/" .. name)
-    if chunk == nil then
-        return nil, fault
-    end
-    return chunk()
+-- Whatever is wrong with esagent's policy, this script loads: slurmctld would not start without it.
+local loaded, esagent = pcall(dofile, directory .. "/esagent_submit.lua")
+if not loaded or type(esagent) ~= "table" or type(esagent.submit) ~= "function" then
+    slurm.log_error("esagent_submit.lua cannot be used, and no job is looked at: %s", tostring(esagent))
+    esagent = nil
+else
+    esagent.table_path = "@TABLE@"
 end
 
-local esagent = load("esagent_submit.lua")
 local site_submit, site_modify
 do
     local file = io.open(directory .. "/job_submit.site.lua", "r")

@@ -1,0 +1,150 @@
+"""A test bed whose Slurm has the parts of contrib/slurm-plugin, built and installed as a site would."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from testbed.up import TestBed
+
+SOURCE = Path(__file__).parents[3] / "contrib/slurm-plugin"
+
+SITE_SCRIPT = """\
+function slurm_job_submit(job, partitions, uid)
+    if job.name == "forbidden" then
+        slurm.log_user("the site refuses this job")
+        return slurm.ERROR
+    end
+    job.admin_comment = "the site has seen it"
+    return slurm.SUCCESS
+end
+
+function slurm_job_modify(job, record, partitions, uid)
+    return slurm.SUCCESS
+end
+
+return slurm.SUCCESS
+"""
+
+
+class Plugged:
+    """Slurm with all parts; n1 has the features of both sides, and no job may be requeued unasked.
+
+    Attributes:
+        source: where the parts were built.
+        etc: directory of slurm.conf.
+        table: what the submit policy reads.
+    """
+
+    def __init__(self, bed: TestBed, source: Path) -> None:
+        self.bed = bed
+        self.source = source
+        self.etc = bed.slurm.directory
+        self.table = bed.slurm.directory / "borrowed"
+        self.bin = bed.slurm.directory / "libexec"
+
+    def install(self, *arguments: str) -> str:
+        """Run the installer; return what it says."""
+        places = {"etc": self.etc, "lib": self.etc / "lib", "bin": self.bin, "table": self.table}
+        options = [word for key, value in places.items() for word in (f"--{key}", str(value))]
+        done = subprocess.run(
+            [self.source / "install.sh", *options, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        return done.stdout
+
+    def write_table(self, **changes: str) -> None:
+        """Write the table as the agent would; a key without a value is left out."""
+        now = int(time.time())
+        lines = {
+            "version": "1",
+            "feature": "elastic",
+            "own_feature": "owned",
+            "written": str(now),
+            "lease_end": str(now + 7200),
+            "notice": "600",
+            "requeue": "yes",
+        } | changes
+        self.table.write_text("".join(f"{key} {value}\n" for key, value in lines.items() if value))
+        self.reread()
+
+    def reread(self) -> None:
+        """Have slurmctld load its script anew, and with it the table: it looks for another time stamp."""
+        script = self.etc / "job_submit.lua"
+        later = script.stat().st_mtime + 2
+        os.utime(script, (later, later))
+
+    def run(self, *command: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        """Run a command of a user."""
+        return subprocess.run(
+            command,
+            env={**os.environ, **self.bed.slurm.environment},
+            cwd=self.etc,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def sbatch(self, *options: str) -> tuple[dict[str, str], str]:
+        """Submit a held job; return its fields and what the user was told. A refused job has no fields."""
+        done = self.run("sbatch", "--parsable", "--hold", *options, "--wrap=true")
+        return (self.job(done.stdout.strip()) if done.returncode == 0 else {}), done.stderr
+
+    def job(self, job: str) -> dict[str, str]:
+        """Return the fields of a job as scontrol(1) shows them."""
+        text = self.bed.slurm.run("scontrol", "-o", "show", "job", job)
+        return {key: value.strip() for key, value in re.findall(r"(\S+?)=(.*?)(?= \S+?=|$)", text)}
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All parts, built by the Makefile."""
+    source = tmp_path_factory.mktemp("plugin") / "slurm-plugin"
+    shutil.copytree(SOURCE, source, ignore=shutil.ignore_patterns("build"))
+    subprocess.run(["make", "--silent"], cwd=source, check=True, timeout=120)
+    return source
+
+
+@pytest.fixture(scope="module")
+def plugged(bed: TestBed, built: Path) -> Iterator[Plugged]:
+    """The test bed with all parts; afterwards its slurm.conf is what it was."""
+    slurm = bed.slurm
+    conf = slurm.conf.read_text()
+    plugged = Plugged(bed, built)
+    (plugged.etc / "job_submit.lua").write_text(SITE_SCRIPT)
+    plugged.install("job-submit", "poke", "orphan", *(["spank"] if slurm.release.is_own else []))
+    plugged.write_table()
+    settings = (
+        "JobSubmitPlugins=lua",
+        "JobRequeue=0",
+        f"PlugStackConfig={plugged.etc}/plugstack.conf",
+    )
+    text = conf.replace("CPUs=2 Weight=0", "CPUs=2 Weight=0 Feature=owned,elastic")
+    slurm.conf.write_text(text + "".join(f"{line}\n" for line in settings))
+    restart(bed)
+    yield plugged
+    for job in slurm.run("squeue", "-h", "-o", "%A").split():
+        slurm.run("scancel", job)
+    slurm.wait_until_idle()
+    plugged.install("--uninstall", "job-submit", "poke", "orphan", "spank")
+    (plugged.etc / "job_submit.lua").unlink()
+    slurm.conf.write_text(conf)
+    restart(bed)
+
+
+def restart(bed: TestBed) -> None:
+    """Have slurmctld and the permanent node read slurm.conf anew."""
+    bed.slurm.restart_slurmctld()
+    bed.machines.power_off("n1")
+    bed.slurm.start_permanent_node()
