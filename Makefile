@@ -2,10 +2,10 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 
-.PHONY: help setup system demo test test-long check unit lint types format lock clean
+.PHONY: help setup system demo test test-releases test-long bench check unit lint types format lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-13s %s\n", $$1, $$2}'
 
 setup: .venv/.ready ## make .venv, and nothing else
 
@@ -22,13 +22,19 @@ test: system check ## every test, on real parts too (root, Debian)
 	@echo "test: the simulated Cloudlab, as foreign clients and ours see it"
 	@$(BIN)/pytest -q -n 4 tests/testbed
 	@echo "test: the system tests, on a real Slurm, sshd and Prometheus"
-	@$(BIN)/pytest -q tests/system
+	@$(BIN)/pytest -q -n 2 --dist worksteal tests/system
+
+test-releases: system setup ## the Slurm tests on 24.11, 26.05 and 25.11 (SLURM_PREFIX); RELEASES=... (root, Debian)
+	@$(BIN)/python -m testbed.releases $(RELEASES)
 
 test-long: system setup ## faults, kills and random revocations, exhaustively: many minutes (root, Debian)
 	@echo "test-long: every kill point, many fault schedules"
 	@ESAGENT_LONG_TESTS=1 $(BIN)/pytest -q -n auto --timeout 600 tests/faults
 	@echo "test-long: random revocations of random queues, on a real Slurm"
 	@ESAGENT_LONG_TESTS=1 $(BIN)/pytest -q tests/system/test_draining_jobs.py
+
+bench: system setup ## what reading Slurm costs, beside raw reads and other systems (root, Debian, many minutes)
+	@$(BIN)/python -m bench.read_slurm
 
 check: lint types unit ## lint, types and unit tests: no root, no daemons
 

@@ -76,6 +76,9 @@ class Operations(Protocol):
     def nodes(self) -> list[Mapping[str, object]]:
         """Tell one record a machine."""
 
+    def plan(self) -> Mapping[str, object]:
+        """Tell what the next cycle would do, and why. Raises ``AgentError`` before Slurm was read."""
+
     def events(self, subject: str, newest: int) -> list[Mapping[str, object]]:
         """Tell the newest events, oldest first; ``subject`` "" for all."""
 
@@ -182,6 +185,8 @@ class AdminServer:
         match route:
             case ("GET", "/v1/status"):
                 return self._operations.status()
+            case ("GET", "/v1/plan"):
+                return self._operations.plan()
             case ("GET", "/v1/nodes"):
                 return {"nodes": self._operations.nodes()}
             case ("GET", "/v1/events"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -92,6 +92,29 @@ def nodes(socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
         _print_json(answer)
         return
     _print_table(("node", "client_id", "cm", "state", "value", "weight", "due"), answer["nodes"])
+
+
+@app.command()
+def plan(socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
+    """Tell what the next cycle would do, why each pending job counts or not, and each node stays or goes."""
+    answer = call(socket, "GET", "/v1/plan")
+    if as_json:
+        _print_json(answer)
+        return
+    if answer["growth"]:
+        print(f"growth is held up: {answer['growth']}")
+    for step in answer["steps"]:
+        print(f"{step['kind']} {step['subject']}: {step['why']}")
+    if not answer["steps"]:
+        print("nothing is to be done")
+    jobs = [{**job, "counts": _yes(job["counts"])} for job in answer["jobs"]]
+    _print_table(("job", "counts", "machines", "why"), jobs)
+    nodes = [{"node": n["name"], "goes": _yes(n["goes"]), "why": n["why"]} for n in answer["nodes"]]
+    _print_table(("node", "goes", "why"), nodes)
+
+
+def _yes(answer: object) -> str:
+    return "yes" if answer else "no"
 
 
 @app.command()
@@ -195,6 +218,46 @@ def events(
         print(f"{event['time']}  {event['kind']:<10} {event['subject'] or '-':<12} {event['message']}")
 
 
+@app.command()
+def check(
+    config: Config = DEFAULT_CONFIG,
+    offline: Annotated[bool, typer.Option("--offline", help="Ask neither Cloudlab nor Slurm.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Look at everything that the agent needs; status 1 where something keeps it from its work."""
+    from dataclasses import asdict
+
+    from agent.check.everything import check_everything
+    from agent.check.finding import Grade
+    from agent.core.ports import SystemClock
+
+    findings = []
+    for finding in check_everything(config, SystemClock(), offline=offline):
+        findings.append(finding)
+        if not as_json:
+            print(f"{finding.grade:8} {finding.subject}: {finding.seen}")
+            if finding.mend:
+                print(f"{'':8} -> {finding.mend}")
+    if as_json:
+        _print_json({"version": 1, "findings": [asdict(f) for f in findings]})
+    if any(f.grade is Grade.FAULT for f in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def state(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
+    """Tell what Slurm says now of its nodes and jobs, also while no daemon runs."""
+    from agent import state as shown
+    from agent.config import load
+
+    snapshot = shown.read_slurm(load(config))
+    if as_json:
+        _print_json(shown.as_json(snapshot))
+        return
+    _print_table(shown.NODE_COLUMNS, shown.node_rows(snapshot))
+    _print_table(shown.JOB_COLUMNS, shown.job_rows(snapshot))
+
+
 @config_app.command("check")
 def config_check(config: Config = DEFAULT_CONFIG) -> None:
     """Read agent.conf and tell every fault in it."""
@@ -234,18 +297,21 @@ def _print_json(answer: object) -> None:
 def _plain(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{k} {v}" for k, v in value.items()) or "-"
-    return "-" if value in (None, "", []) else str(value)
+    text = "-" if value in (None, "", []) else str(value)
+    # Slurm's free text may hold what a terminal obeys.
+    return "".join(c if c.isprintable() else " " for c in text)
 
 
-def _print_table(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
+def _print_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
     if not sys.stdout.isatty():
         for row in rows:
             print("\t".join(_plain(row.get(c)) for c in columns))
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(*columns, box=None)
     for row in rows:
-        table.add_row(*(_plain(row.get(c)) for c in columns))
+        table.add_row(*(escape(_plain(row.get(c))) for c in columns))
     Console(width=int(os.environ.get("COLUMNS", "0")) or None).print(table)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import re
 import textwrap
 import tomllib
 from collections.abc import Iterator
@@ -25,11 +24,11 @@ from agent.ledger import LedgerSettings
 from agent.log import LogSettings
 from agent.mail import MailSettings
 from agent.metrics import MetricsSettings
-from agent.slurm.backends.cli import SlurmSettings
-from agent.slurm.demand import DemandSettings
 from agent.slurm.drain_settings import DrainSettings
 from agent.slurm.join import JoinSettings
-from agent.slurm.manager import SlurmCycleSettings
+from agent.slurm.policy import SlurmCycleSettings
+from agent.slurm.settings import SlurmSettings
+from agent.slurm.supply import DemandSettings
 from agent.slurm.weights import WeightSettings
 from agent.ssh import SshSettings
 
@@ -151,7 +150,8 @@ def example() -> str:
     head = (
         "# agent.conf: the settings of esagent, in TOML.\n"
         "# A line that is commented out shows the default. Durations are seconds, or strings such as\n"
-        '# "30s", "10m", "6h", "5d". A setting marked REQUIRED has no default and is to be filled in.'
+        '# "30s", "10m", "6h", "5d". A setting marked REQUIRED has no default and is to be filled in.\n'
+        "# A table marked ## may be left out, or stand more than once."
     )
     blocks = [head]
     for name, info in Settings.model_fields.items():
@@ -174,13 +174,15 @@ def _table(name: str, section: type[Section], description: str, brackets: str = 
     yield "\n".join(lines)
     for inner_name, inner, info in nested:
         for block in _table(inner_name, inner, info.description or "", "[[]]"):
-            yield block if info.is_required() else _not_there(block)
+            yield block if info.is_required() else _commented_out(block)
 
 
-def _not_there(block: str) -> str:
-    """Comment a table out that is not there by default."""
-    block = re.sub(r"(?m)^(?:# )?(?=[a-z_]+ = )", "#   ", block)
-    return re.sub(r"(?m)^(?=\[)", "# ", block)
+def _commented_out(block: str) -> str:
+    """Mark a table that may be left out, and may stand more than once: its settings have two signs."""
+    return "\n".join(
+        f"## {line.removeprefix('# ')}" if " = " in line or line.startswith("[") else line
+        for line in block.splitlines()
+    )
 
 
 def _setting(key: str, info: FieldInfo) -> Iterator[str]:

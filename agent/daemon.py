@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 
@@ -17,7 +18,7 @@ import structlog
 from agent import config, log
 from agent.admin import AdminServer
 from agent.cloudlab.callback import CallbackServer
-from agent.cloudlab.server import connect
+from agent.cloudlab.server import ProtoGeniServer, connect
 from agent.config import Settings
 from agent.core.errors import ConfigError
 from agent.core.expiry import ExpiryWarning
@@ -27,11 +28,12 @@ from agent.core.model import Event
 from agent.core.ports import SliceServer, SystemClock
 from agent.core.profile import DocumentHelper, read_rspec, run_profile
 from agent.ledger import Ledger
-from agent.mail import Mailer
+from agent.mail import Mailer, make_post
 from agent.metrics import Metrics
 from agent.slurm.administration import Administration
-from agent.slurm.backends.cli import CliBackend
-from agent.slurm.manager import SlurmElasticSliceManager, SlurmPolicy
+from agent.slurm.manager import SlurmElasticSliceManager
+from agent.slurm.policy import SlurmPolicy
+from agent.slurm_access import open_slurm, slurm_commands
 from agent.ssh import SshShell
 
 logger = structlog.get_logger()
@@ -40,7 +42,7 @@ STOP_TIME = 4.0
 """Seconds for the parts to end by themselves."""
 STUCK_AFTER = 150.0
 """Seconds without a look at the drains after which the watchdog is not told that all is well."""
-RELOADABLE = frozenset({"lease", "demand", "weights", "drain", "join", "log"})
+RELOADABLE = frozenset({"lease", "demand", "weights", "drain", "join", "log", "mail"})
 
 
 class _Recorder:
@@ -66,7 +68,14 @@ class Daemon:
         self._wake = threading.Event()
         self._stopping = False
         self._reloading = False
-        self._expiry: ExpiryWarning
+        self._server: ProtoGeniServer
+        self._mailer: Mailer
+        self._certificate = ExpiryWarning(
+            "the user's certificate", "Cloudlab does not answer without a new one from its portal"
+        )
+        self._credential = ExpiryWarning(
+            "the slice's credential", "the slice and its machines end with it unless the lease is renewed"
+        )
 
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT; return the exit status.
@@ -117,12 +126,23 @@ class Daemon:
             if manager.fatal:
                 logger.error("the agent ends", reason=manager.fatal)
                 return 1
-            if warning := self._expiry.look(manager.clock.now()):
-                manager.tell("certificate", "", warning)
+            self._warn_of_ends(manager)
             if manager.drainer.seconds_since_look() < STUCK_AFTER:
                 notifier.notify("WATCHDOG=1")
         logger.info("the agent ends: it was asked to")
         return 0
+
+    def _warn_of_ends(self, manager: SlurmElasticSliceManager) -> None:
+        """Tell early of a certificate or a lease that nothing renews."""
+        now = manager.clock.now()
+        if warning := self._certificate.look(self._server.identity.expires, now):
+            manager.tell("certificate", "", warning)
+        expires = self._server.credential_expiries().get("slice")
+        lease = self._settings.lease
+        # A renewal is tried from ``renew_when_left`` on: at half of that it has failed for long.
+        before = timedelta(seconds=min(lease.renew_when_left, lease.duration) / 2)
+        if expires and (warning := self._credential.look(expires, now, before)):
+            manager.tell("credential", self._server.slice_urn, warning)
 
     def _build(self) -> SlurmElasticSliceManager:
         settings = self._settings
@@ -134,32 +154,38 @@ class Daemon:
         server = connect(settings.cloudlab, clock=clock, observe=metrics.request)
         for warning in server.identity.warnings:
             logger.warning(warning)
-        self._expiry = ExpiryWarning(server.identity.expires)
+        self._server = server
         helper = helper_of(settings, server)
-        backend = CliBackend(settings.slurm, clock)
+        shell = SshShell(settings.ssh)
+        way_in = open_slurm(settings, clock, shell)
+        self._on_stop(way_in.close)
+        logger.info("the way in to Slurm is chosen", backend=way_in.name)
+        for remark in way_in.remarks:
+            logger.info("way in to Slurm", backend=way_in.name, remark=remark)
         manager = SlurmElasticSliceManager(
             server,
             ManagerConfig(
                 clock=clock,
                 intents=ledger,
                 revocations=ledger,
+                holdings=ledger,
                 events=events,
                 mail=self._start_mailer(server.email),
                 lease=settings.lease,
                 cycle=settings.cycle,
             ),
-            backend=backend,
-            shell=SshShell(settings.ssh),
+            backend=way_in.backend,
+            shell=shell,
             policy=policy_of(settings),
             drains=ledger,
-            limited=backend.limited_partitions,
+            limited=slurm_commands(settings, clock, shell).limited_partitions,
             manage_intervals=settings.cycle.intervals(),
             retry_interval=settings.cycle.retry_interval,
             percent_available_minimum=settings.request.percent_available_minimum,
             nodetype=settings.request.nodetype or helper.request_type,
         )
         manager.set_helper(helper)
-        metrics.watch(manager.view, server.identity.expires)
+        metrics.watch(manager.view, server.identity.expires, server.credential_expiries)
         admin = AdminServer(settings.admin, Administration(manager, ledger))
         callback = CallbackServer(manager, settings.callback, observe=metrics.callback)
         port, stop_metrics = metrics.serve(settings.metrics)
@@ -174,15 +200,9 @@ class Daemon:
         self._on_stop(server.close)
         return manager
 
-    def _start_mailer(self, address: str) -> Mailer | None:
-        """Begin to send mail, where a mail server is named; ``address`` is the one in the certificate."""
-        settings = self._settings.mail
-        if not settings.host:
-            return None
-        recipient = settings.recipient or address
-        if not recipient:
-            raise ConfigError("[mail] recipient: an address is expected: the user's certificate has none")
-        mailer = Mailer(settings, recipient)
+    def _start_mailer(self, address: str) -> Mailer:
+        """Begin to send mail where a mail server is named; ``address`` is the one in the certificate."""
+        self._mailer = mailer = Mailer(make_post(self._settings.mail, address))
         mailer.start()
         self._on_stop(lambda: mailer.stop(STOP_TIME / 2))
         return mailer
@@ -193,19 +213,24 @@ class Daemon:
     def _reload(self, manager: SlurmElasticSliceManager) -> None:
         try:
             fresh = config.load(self._path)
+            post = make_post(fresh.mail, self._server.email)
         except ConfigError as error:
             logger.warning("the new settings have faults; the old ones stay in force", error=str(error))
             return
         changed = {n for n in Settings.model_fields if getattr(fresh, n) != getattr(self._settings, n)}
-        self._settings = fresh
+        left = changed - RELOADABLE
+        # What is not taken up stays as it is, and is told again at the next reload.
+        self._settings = fresh = fresh.model_copy(update={n: getattr(self._settings, n) for n in left})
         log.configure(fresh.log)
+        self._mailer.use(post)
         manager.policy = policy_of(fresh)
         manager.lease = fresh.lease
-        logger.info(
-            "the settings were read again",
-            changed=sorted(changed & RELOADABLE),
-            need_a_restart=sorted(changed - RELOADABLE),
-        )
+        logger.info("the settings were read again", changed=sorted(changed & RELOADABLE))
+        if left:
+            logger.warning(
+                "some changes need a restart of the daemon; until then the old settings hold",
+                sections=", ".join(f"[{name}]" for name in sorted(left)),
+            )
 
 
 def helper_of(settings: Settings, server: SliceServer) -> SimpleElasticSliceHelper:

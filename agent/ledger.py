@@ -1,7 +1,8 @@
 """The ledger: a SQLite file with what neither Cloudlab nor Slurm knows.
 
-Intents in flight, revocations, administrators' drains and the history of events. It can be deleted at any
-time: the next cycles rebuild what matters, and only history is lost.
+Intents in flight, revocations, what CMs held when they were last heard, administrators' drains and the
+history of events. It can be deleted at any time: the next cycles rebuild what matters, and only history is
+lost.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import structlog
 from pydantic import Field
 
 from agent.core.errors import LedgerError
-from agent.core.model import AdminDrain, Event, Intent, IntentKind, Revocation
+from agent.core.model import AdminDrain, Event, Holding, Intent, IntentKind, Revocation
 from agent.core.settings import Section
 
 log = structlog.get_logger()
@@ -39,8 +40,7 @@ CREATE TABLE revocations (
     last_notice TEXT NOT NULL, releasable INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE drains (
-    node_id TEXT PRIMARY KEY, reason TEXT NOT NULL, who TEXT NOT NULL, since TEXT NOT NULL, deadline TEXT,
-    give_back INTEGER NOT NULL DEFAULT 0
+    node_id TEXT PRIMARY KEY, reason TEXT NOT NULL, who TEXT NOT NULL, since TEXT NOT NULL, deadline TEXT
 ) WITHOUT ROWID;
 CREATE TABLE events (
     id INTEGER PRIMARY KEY AUTOINCREMENT, time TEXT NOT NULL, kind TEXT NOT NULL, subject TEXT NOT NULL,
@@ -48,7 +48,10 @@ CREATE TABLE events (
 );
 CREATE INDEX events_by_subject ON events (subject, id);
 """
-_UPGRADE_1 = "ALTER TABLE drains ADD COLUMN give_back INTEGER NOT NULL DEFAULT 0;"
+_SINCE_VERSION_2 = """
+ALTER TABLE drains ADD COLUMN give_back INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE holdings (cm TEXT PRIMARY KEY, client_ids TEXT NOT NULL, expires TEXT) WITHOUT ROWID;
+"""
 _EVENT_COLUMNS = "id, time, kind, subject, message, data"
 T = TypeVar("T")
 
@@ -63,7 +66,7 @@ class LedgerSettings(Section):
 
 
 class Ledger:
-    """Implements ``IntentStore``, ``RevocationStore`` and ``EventSink``; thread-safe.
+    """Implements ``IntentStore``, ``RevocationStore``, ``HoldingStore`` and ``EventSink``; thread-safe.
 
     A file that is damaged is moved aside and a new one begun.
 
@@ -134,6 +137,22 @@ class Ledger:
             "SELECT node_id, client_id, deadline, noticed, last_notice, releasable FROM revocations"
             " ORDER BY deadline, node_id",
             lambda r: Revocation(r[0], r[1], _time(r[2]), _time(r[3]), _time(r[4]), bool(r[5])),
+        )
+
+    # --- what CMs held
+
+    def put_holding(self, holding: Holding) -> None:
+        """Store or replace one."""
+        expires = _text(holding.expires) if holding.expires else None
+        row = (holding.cm, json.dumps(sorted(holding.client_ids)), expires)
+        with self._writing() as connection:
+            connection.execute("INSERT OR REPLACE INTO holdings VALUES (?, ?, ?)", row)
+
+    def holdings(self) -> tuple[Holding, ...]:
+        """Return what each CM held when it was last heard."""
+        return self._read(
+            "SELECT cm, client_ids, expires FROM holdings ORDER BY cm",
+            lambda r: Holding(r[0], frozenset(json.loads(r[1])), _time(r[2]) if r[2] else None),
         )
 
     # --- administrators' drains
@@ -240,8 +259,8 @@ class Ledger:
         if verdict != "ok":
             raise sqlite3.DatabaseError(verdict)
         if version < SCHEMA_VERSION:
-            change = _SCHEMA if version == 0 else _UPGRADE_1
-            connection.executescript(f"BEGIN; {change} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+            new = (_SCHEMA if version == 0 else "") + _SINCE_VERSION_2
+            connection.executescript(f"BEGIN; {new} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
 
     def _move_aside(self) -> Path:
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")

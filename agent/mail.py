@@ -6,19 +6,32 @@ import smtplib
 import ssl
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
+from pathlib import Path
 
 import structlog
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from agent.core.errors import ConfigError
 from agent.core.model import Event
 from agent.core.settings import Duration, Section
 
 log = structlog.get_logger()
 
 NOTABLE = frozenset(
-    {"blocked", "certificate", "down", "failed", "fatal", "growth_resumed", "growth_stopped", "lease"}
+    {
+        "blocked",
+        "certificate",
+        "credential",
+        "down",
+        "failed",
+        "fatal",
+        "growth_resumed",
+        "growth_stopped",
+        "lease",
+    }
 )
 """Kinds of events that a person may have to act on."""
 MOST_EVENTS = 200
@@ -33,8 +46,13 @@ class MailSettings(Section):
     host: str = Field("", description="mail server (SMTP); empty: no mail is sent")
     port: int = Field(25, ge=1, le=65535, description="its port")
     starttls: bool = Field(
-        False, description="encrypt the connection, and check the server's certificate by the system's CAs"
+        False, description="encrypt the connection, and check the server's certificate and name"
     )
+    ca_file: str = Field(
+        "", description="PEM file with the CAs that the mail server must chain to; empty: the system's"
+    )
+    user: str = Field("", description="name to log in with; empty: no login")
+    password_file: str = Field("", description="file whose first line is the password of user")
     sender: str = Field(
         "esagent@localhost", pattern=r"^[^\s@]+@[^\s@]+$", description="address of the sender"
     )
@@ -46,6 +64,16 @@ class MailSettings(Section):
     min_interval: Duration = Field(
         600.0, ge=0, description="time between two mails; what happens meanwhile comes in one"
     )
+
+    @model_validator(mode="after")
+    def _nothing_in_the_clear(self) -> MailSettings:
+        if bool(self.user) != bool(self.password_file):
+            raise ValueError("user and password_file: both or none of them are expected")
+        if self.user and not self.starttls:
+            raise ValueError("user: starttls is expected too, so that the password is not sent in the clear")
+        if self.ca_file and not self.starttls:
+            raise ValueError("ca_file: it is used with starttls only")
+        return self
 
 
 def is_notable(event: Event) -> bool:
@@ -83,17 +111,87 @@ def compose(events: Sequence[Event], left_out: int, *, sender: str, recipient: s
     return mail
 
 
+@dataclass(frozen=True)
+class Post:
+    """How mail leaves: settings that were found to be usable.
+
+    Attributes:
+        recipient: address that it goes to.
+        password: for the login; "" without one.
+        tls: None for a connection in the clear.
+    """
+
+    settings: MailSettings
+    recipient: str
+    password: str = field(repr=False)
+    tls: ssl.SSLContext | None
+
+    def send(self, mail: EmailMessage) -> None:
+        """Hand one mail to the mail server.
+
+        Raises:
+            OSError: it cannot be reached, or its certificate is not good.
+            smtplib.SMTPException: it refuses the login or the mail.
+        """
+        settings = self.settings
+        with smtplib.SMTP(settings.host, settings.port, timeout=SMTP_TIMEOUT) as server:
+            if self.tls is not None:
+                server.starttls(context=self.tls)
+            if settings.user:
+                server.login(settings.user, self.password)
+            server.send_message(mail)
+
+
+def make_post(settings: MailSettings, address: str) -> Post | None:
+    """Check the section [mail]; None where it names no mail server.
+
+    Args:
+        settings: the section.
+        address: the recipient unless the settings name one; "" if there is none.
+
+    Raises:
+        ConfigError: names the key and what was expected.
+    """
+    if not settings.host:
+        return None
+    recipient = settings.recipient or address
+    if not recipient:
+        raise ConfigError("[mail] recipient: an address is expected: the user's certificate has none")
+    return Post(settings, recipient, _password(settings.password_file), _tls(settings))
+
+
+def _password(path: str) -> str:
+    if not path:
+        return ""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"[mail] password_file: {path}: cannot be read: {error}") from error
+    if not lines or not lines[0]:
+        raise ConfigError(f"[mail] password_file: {path}: expected the password in the first line")
+    return lines[0]
+
+
+def _tls(settings: MailSettings) -> ssl.SSLContext | None:
+    if not settings.starttls:
+        return None
+    try:
+        return ssl.create_default_context(cafile=settings.ca_file or None)
+    except OSError as error:
+        raise ConfigError(
+            f"[mail] ca_file: {settings.ca_file}: expected PEM certificates of CAs: {error}"
+        ) from error
+
+
 class Mailer:
     """Sends notable events, in a thread of its own; an ``EventSink``.
 
     Args:
-        settings: the section [mail], with a host.
-        recipient: address that the mail goes to.
+        post: how mail leaves; None: events are dropped.
     """
 
-    def __init__(self, settings: MailSettings, recipient: str) -> None:
-        self._settings = settings
-        self._recipient = recipient
+    def __init__(self, post: Post | None) -> None:
+        self._post = post
         self._lock = threading.Lock()
         self._events: list[Event] = []
         self._left_out = 0
@@ -101,9 +199,13 @@ class Mailer:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mail", daemon=True)
 
+    def use(self, post: Post | None) -> None:
+        """Send this way from now on, what is waiting too."""
+        self._post = post
+
     def record(self, event: Event) -> None:
         """Take one event; never raises, and never waits."""
-        if not is_notable(event):
+        if self._post is None or not is_notable(event):
             return
         with self._lock:
             if len(self._events) < MOST_EVENTS:
@@ -126,22 +228,20 @@ class Mailer:
         while not self._stop.is_set():
             self._news.wait()
             self._news.clear()
-            self._send()
-            self._stop.wait(self._settings.min_interval)
-        self._send()
+            post = self._post
+            self._send(post)
+            self._stop.wait(post.settings.min_interval if post else 0)
+        self._send(self._post)
 
-    def _send(self) -> None:
+    def _send(self, post: Post | None) -> None:
         with self._lock:
             events, left_out = self._events, self._left_out
             self._events, self._left_out = [], 0
-        if not events:
+        if not events or post is None:
             return
-        mail = compose(events, left_out, sender=self._settings.sender, recipient=self._recipient)
+        mail = compose(events, left_out, sender=post.settings.sender, recipient=post.recipient)
         try:
-            with smtplib.SMTP(self._settings.host, self._settings.port, timeout=SMTP_TIMEOUT) as server:
-                if self._settings.starttls:
-                    server.starttls(context=ssl.create_default_context())
-                server.send_message(mail)
+            post.send(mail)
         except (OSError, smtplib.SMTPException) as error:
             # The events are in the ledger and the log: mail is a courtesy, and is not kept for later.
-            log.warning("mail was not sent", host=self._settings.host, events=len(events), error=str(error))
+            log.warning("mail was not sent", host=post.settings.host, events=len(events), error=str(error))

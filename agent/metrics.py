@@ -6,7 +6,7 @@ back leaves no series behind.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from importlib.metadata import version
 
@@ -30,9 +30,15 @@ class MetricsSettings(Section):
 class _ViewCollector(Collector):
     """Turns the agent's view into gauges."""
 
-    def __init__(self, view: Callable[[], AgentView], certificate_expires: datetime) -> None:
+    def __init__(
+        self,
+        view: Callable[[], AgentView],
+        certificate_expires: datetime,
+        credential_expiries: Callable[[], Mapping[str, datetime]],
+    ) -> None:
         self._view = view
         self._certificate_expires = certificate_expires
+        self._credential_expiries = credential_expiries
 
     def collect(self) -> Iterator[GaugeMetricFamily | InfoMetricFamily]:
         view = self._view()
@@ -81,6 +87,14 @@ class _ViewCollector(Collector):
             "When the user's certificate ends.",
             self._certificate_expires.timestamp(),
         )
+        credential = GaugeMetricFamily(
+            "esagent_credential_expiry_timestamp_seconds",
+            "When a credential that the agent holds ends; it gets new ones by itself.",
+            labels=["target"],
+        )
+        for target, expires in self._credential_expiries().items():
+            credential.add_metric([target], expires.timestamp())
+        yield credential
         if view.slice_expires is not None:
             yield GaugeMetricFamily(
                 "esagent_slice_expiry_timestamp_seconds",
@@ -150,9 +164,14 @@ class Metrics:
             registry=self.registry,
         )
 
-    def watch(self, view: Callable[[], AgentView], certificate_expires: datetime) -> None:
-        """Serve gauges made from this view."""
-        self.registry.register(_ViewCollector(view, certificate_expires))
+    def watch(
+        self,
+        view: Callable[[], AgentView],
+        certificate_expires: datetime,
+        credential_expiries: Callable[[], Mapping[str, datetime]],
+    ) -> None:
+        """Serve gauges made from this view, the certificate's end, and the ends of credentials by target."""
+        self.registry.register(_ViewCollector(view, certificate_expires, credential_expiries))
 
     def event(self, event: Event) -> None:
         """Count a decision or act; what draining cost is counted besides."""

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-import os
 import queue
+import shlex
 import socket
 import struct
-import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import paramiko
@@ -26,8 +25,9 @@ from agent.core.errors import (
     SshTimeoutError,
     SshUnreachableError,
 )
-from agent.core.ports import Host, HostResult
+from agent.core.ports import CommandResult, Host, HostResult, Series, Upload
 from agent.core.settings import Duration, Section
+from agent.known_hosts import KnownHosts
 
 MAX_HEAD = 16 * 1024
 MAX_TAIL = 48 * 1024
@@ -67,58 +67,6 @@ class SshSettings(Section):
     )
     command_timeout: Duration = Field(120, gt=0, description="how long one command may take")
     fan_out: int = Field(32, ge=1, le=1000, description="number of machines that are worked on at once")
-
-
-class KnownHosts:
-    """The agent's own file of host keys, in the format of OpenSSH.
-
-    It is read at each use, so a person's edit holds at once; threads share one lock.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = threading.Lock()
-
-    def keys(self, name: str) -> list[tuple[str, paramiko.PKey]]:
-        """Return the key types and keys that are known for a name."""
-        with self._lock:
-            found = self._load().lookup(name)
-            return [] if found is None else list(found.items())
-
-    def learn(self, name: str, key: paramiko.PKey) -> None:
-        """Add a key."""
-        with self._lock:
-            entries = self._load()
-            entries.add(name, key.get_name(), key)
-            self._save(entries)
-
-    def forget(self, name: str) -> None:
-        """Drop every key of a name."""
-        with self._lock:
-            entries = self._load()
-            if entries.lookup(name) is None:
-                return
-            with suppress(KeyError):
-                while True:
-                    del entries[name]
-            self._save(entries)
-
-    def _load(self) -> paramiko.HostKeys:
-        entries = paramiko.HostKeys()
-        with suppress(FileNotFoundError):
-            entries.load(str(self._path))
-        return entries
-
-    def _save(self, entries: paramiko.HostKeys) -> None:
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=self._path.parent, prefix=self._path.name)
-        os.close(handle)
-        try:
-            entries.save(name)
-            Path(name).replace(self._path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
 
 
 class _Policy(paramiko.MissingHostKeyPolicy):
@@ -176,13 +124,13 @@ class SshShell:
                 f"[ssh] key {settings.key}: expected a private key without a passphrase: {error}"
             ) from error
 
-    def run(self, commands: Mapping[Host, Sequence[str]], *, timeout: float) -> Mapping[Host, HostResult]:
+    def run(self, commands: Mapping[Host, Series], *, timeout: float) -> Mapping[Host, HostResult]:
         """Run each machine's commands in order, at most ``fan_out`` machines side by side over all calls.
 
         A fault ends that machine's series and stands in its result. ``timeout`` bounds the whole in seconds.
         """
         deadline = time.monotonic() + timeout
-        todo: queue.SimpleQueue[tuple[Host, Sequence[str]]] = queue.SimpleQueue()
+        todo: queue.SimpleQueue[tuple[Host, Series]] = queue.SimpleQueue()
         done: queue.SimpleQueue[HostResult] = queue.SimpleQueue()
         for item in commands.items():
             todo.put(item)
@@ -209,6 +157,35 @@ class SshShell:
         late = f"not over within {timeout:g} s"
         return {host: results.get(host, HostResult(host, "", late)) for host in commands}
 
+    def execute(self, host: Host, command: str, *, timeout: float, max_output: int) -> CommandResult:
+        """Run one command and return all that it wrote; ``timeout`` bounds it with the login, in seconds.
+
+        Raises:
+            SshUnreachableError: no connection, no login, or cut off.
+            SshTimeoutError: the time was over.
+            SshError: it wrote more than ``max_output`` bytes.
+        """
+        deadline = time.monotonic() + timeout
+        with self._connection(host, deadline) as (client, sock):
+            seconds = deadline - time.monotonic()
+            transport = client.get_transport()
+            assert transport is not None
+            late = f"{_shown(command)}: not over within {timeout:g} s"
+            try:
+                with _limit(sock, seconds, late):
+                    channel = transport.open_session(timeout=max(seconds, 0) + _BACKSTOP)
+                    channel.exec_command(command)
+                    channel.shutdown_write()
+                    output, complaint = _read_both(channel, max_output)
+                    status = channel.recv_exit_status()
+                    channel.close()
+            except _FAULTS as error:
+                said = error or type(error).__name__
+                raise SshUnreachableError(f"{_shown(command)}: connection lost: {said}") from error
+        if status == -1:
+            raise SshUnreachableError(f"{_shown(command)}: connection lost, or the command was killed")
+        return CommandResult(status, output, complaint)
+
     def forget(self, host: Host) -> None:
         """Drop the machine's known host key.
 
@@ -220,12 +197,15 @@ class SshShell:
         except OSError as error:
             raise SshError(f"known_hosts {self._settings.known_hosts}: {error}") from error
 
-    def _run_host(self, host: Host, series: Sequence[str], deadline: float) -> HostResult:
+    def _run_host(self, host: Host, series: Series, deadline: float) -> HostResult:
         output = _Output()
         try:
             with self._connection(host, deadline) as (client, sock):
                 for command in series:
-                    self._execute(client, sock, command, output, deadline)
+                    if isinstance(command, Upload):
+                        self._execute(client, sock, _writing(command), output, deadline, command.content)
+                    else:
+                        self._execute(client, sock, command, output, deadline)
         except SshError as error:
             return HostResult(host, output.text(), str(error))
         return HostResult(host, output.text())
@@ -299,6 +279,7 @@ class SshShell:
         command: str,
         output: _Output,
         deadline: float,
+        given: bytes = b"",
     ) -> None:
         seconds = min(self._settings.command_timeout, deadline - time.monotonic())
         what = _shown(command)
@@ -309,6 +290,7 @@ class SshShell:
                 channel = transport.open_session(timeout=seconds + _BACKSTOP)
                 channel.set_combine_stderr(True)
                 channel.exec_command(command)
+                channel.sendall(given)
                 channel.shutdown_write()
                 _read(channel, output)
                 status = channel.recv_exit_status()
@@ -319,6 +301,21 @@ class SshShell:
             raise SshUnreachableError(f"{what}: connection lost, or the command was killed")
         if status != 0:
             raise SshCommandError(f"{what}: status {status}")
+
+
+def _writing(file: Upload) -> str:
+    """Return the shell command that writes a file from its input; a cut input leaves the old one in place."""
+    path, part = shlex.quote(file.path), shlex.quote(f"{file.path}.esagent")
+    steps = [
+        "umask 077",
+        f"mkdir -p {shlex.quote(str(PurePosixPath(file.path).parent))}",
+        f"cat > {part}",
+        f'test "$(wc -c < {part})" -eq {len(file.content)}',
+        f"chmod {file.mode:04o} {part}",
+        *([f"chown {shlex.quote(file.owner)} {part}"] if file.owner else []),
+        f"mv -f {part} {path}",
+    ]
+    return " && ".join(steps)
 
 
 def _read(channel: paramiko.Channel, output: _Output) -> None:
@@ -334,6 +331,27 @@ def _read(channel: paramiko.Channel, output: _Output) -> None:
         if not chunk:
             return
         output.add(chunk)
+
+
+def _read_both(channel: paramiko.Channel, max_output: int) -> tuple[bytes, bytes]:
+    """Read both streams to their end; the first whole, the second cut."""
+    complaint = _Output()
+
+    def read_complaint() -> None:
+        with suppress(*_FAULTS):
+            while chunk := channel.recv_stderr(_CHUNK):
+                complaint.add(chunk)
+
+    # Either stream's window may fill up while the other is waited for.
+    side = threading.Thread(target=read_complaint, name="ssh-stderr", daemon=True)
+    side.start()
+    output = bytearray()
+    while chunk := channel.recv(_CHUNK):
+        output += chunk
+        if len(output) > max_output:
+            raise SshError(f"more than {max_output} bytes of output")
+    side.join()
+    return bytes(output), complaint.text().encode()
 
 
 @contextmanager

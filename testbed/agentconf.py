@@ -42,7 +42,9 @@ renew_when_left = "9m"
 [demand]
 node_cpus = 2
 max_nodes = 3
+grow_after = "1s"
 idle_timeout = "25s"
+min_hold = "25s"
 
 {slurm}
 
@@ -108,7 +110,7 @@ def write_agent_conf(bed: BedFile) -> Path:
         callback_urns=json.dumps(list(bed.callback.urns)),
         ssh_key=_toml(bed.ssh_key),
         known_hosts=_toml(home / "known_hosts"),
-        slurm=f"[slurm]\nconf = {_toml(bed.slurm_conf)}" if bed.slurm_conf else "",
+        slurm=_slurm(bed),
         join=_join(bed.slurm_conf),
         intervals="\n".join(f"{step} = {seconds}" for step, seconds in _INTERVALS.items()),
         socket=_toml(home / "admin.sock"),
@@ -117,6 +119,12 @@ def write_agent_conf(bed: BedFile) -> Path:
     path = home / "agent.conf"
     write_file(path, text.encode(), secret=True)
     return path
+
+
+def _slurm(bed: BedFile) -> str:
+    places = {"conf": bed.slurm_conf, "bin_dir": bed.slurm_bin_dir}
+    lines = [f"{key} = {_toml(place)}" for key, place in places.items() if place]
+    return "\n".join(["[slurm]", *lines]) if lines else ""
 
 
 def _join(slurm_conf: Path | None) -> str:

@@ -68,6 +68,8 @@ class BedFile:
     log: Path | None = None
     agent_conf: Path | None = None
     slurm_conf: Path | None = None
+    slurm_bin_dir: Path | None = None
+    """Where Slurm's commands are; None: in PATH."""
 
 
 _FILE = TypeAdapter(BedFile)

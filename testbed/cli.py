@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -23,6 +23,7 @@ from testbed.bedfile import BedFile, write_bed_file
 from testbed.cloudlab.control import SteeringError, ask, is_running
 from testbed.cloudlab.journal import NAME as JOURNAL_NAME
 from testbed.cloudlab.journal import describe
+from testbed.release import VARIABLE as SLURM_VARIABLE
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -39,11 +40,21 @@ _DEFAULT = Path("build/testbed")
 
 
 @app.command()
-def up(directory: Directory = _DEFAULT, speed: Speed = 60.0) -> None:
+def up(
+    directory: Directory = _DEFAULT,
+    speed: Speed = 60.0,
+    slurm: Annotated[
+        Path | None,
+        typer.Option(
+            help="Another release of Slurm: a tree made by tools/setup-release, or a prefix.",
+            envvar=SLURM_VARIABLE,
+        ),
+    ] = None,
+) -> None:
     """Start machines, Slurm and the simulated Cloudlab; run until SIGTERM. Needs root."""
     from testbed.up import run
 
-    run(directory, speed=speed)
+    run(directory, speed=speed, slurm=slurm)
 
 
 @app.command()
@@ -185,10 +196,16 @@ def machines(
         typer.echo(json.dumps(found, indent=2))
         return
     table = Table("machine", "type", "state", "address", "client_id", "slice", "value", "taken at", box=None)
+    columns = ("node_id", "type", "state", "address", "client_id", "slice_urn", "value")
     for machine in found:
-        columns = ("node_id", "type", "state", "address", "client_id", "slice_urn", "value", "deadline")
-        table.add_row(*(str(machine[name] if machine[name] is not None else "") for name in columns))
-    Console().print(table)
+        deadline = machine["deadline"]
+        taken_at = f"{datetime.fromisoformat(deadline):%Y-%m-%dT%H:%M:%SZ}" if deadline else ""
+        table.add_row(*(str(machine[name]) for name in columns), taken_at)
+    console = Console()
+    if not console.is_terminal:
+        # Without a terminal there is no width to fit in, and a program wants whole words.
+        console.width = console.measure(table, options=console.options.update(max_width=10_000)).maximum
+    console.print(table)
 
 
 @app.command()

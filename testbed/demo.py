@@ -21,6 +21,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from testbed import release
 from testbed.up import TestBed
 from testbed.waiting import NotInTimeError, wait_for
 
@@ -372,7 +373,7 @@ def main() -> int:
     out: Path = parser.parse_args().out.resolve()
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    with TestBed(out / "bed", speed=SPEED) as bed:
+    with TestBed(out / "bed", speed=SPEED, slurm=release.wanted()) as bed:
         demo = Demo(bed, out)
         try:
             demo.run()

@@ -11,10 +11,11 @@ from typing import Self
 
 from agent.core.model import Event
 from agent.core.ports import Clock, Host, HostResult, SystemClock
-from agent.slurm.backends.cli import CliBackend, SlurmSettings
+from agent.slurm.backends.cli import CliBackend
 from agent.slurm.drain import Drain, DrainCause, LeaveNode
 from agent.slurm.drain_settings import DrainSettings
 from agent.slurm.drainer import Drainer, Wishes
+from agent.slurm.settings import SlurmSettings
 from testbed.cloudlab import Boot
 from testbed.machines import Machines
 from testbed.slurm import SlurmCluster

@@ -19,6 +19,7 @@ from pathlib import Path
 from testbed.cloudlab.room import Boot, RoomError
 from testbed.links import delete_link, ip
 from testbed.registry import BedError, Instance
+from testbed.release import Release
 from testbed.tree import OWN_PROCESSES, PATH, ProcessTree
 from testbed.waiting import NotInTimeError, wait_for
 
@@ -71,7 +72,13 @@ class Machine:
     """One machine, on or off. Its methods may be called from several threads and raise ``RoomError``."""
 
     def __init__(
-        self, name: str, number: int, instance: Instance, room: Path, closing: threading.Event
+        self,
+        name: str,
+        number: int,
+        instance: Instance,
+        room: Path,
+        release: Release,
+        closing: threading.Event,
     ) -> None:
         """Describe a machine; it is off.
 
@@ -80,6 +87,7 @@ class Machine:
             number: 2 to 254; its address and its cable derive from it.
             instance: the test bed that it belongs to.
             room: the directory of all machines; it keeps its own files in one below.
+            release: which Slurm it has installed.
             closing: set when no machine is to come up any more.
         """
         self.name = name
@@ -89,6 +97,7 @@ class Machine:
         # The same hardware address at every boot: the host and the other machines remember it.
         self._mac = "02:e5:" + ":".join(f"{int(part):02x}" for part in self.address.split("."))
         self._room = room
+        self._release = release
         self._closing = closing
         self._directory = room / name
         self._log = room / f"{name}.log"
@@ -102,7 +111,9 @@ class Machine:
             self._write_files(boot)
             tree = self._tree = ProcessTree(
                 f"machine {self.name}",
-                ["sh", "-c", _INIT, "init", self.name, str(self._directory), str(self._room)],
+                self._release.inside(
+                    ["sh", "-c", _INIT, "init", self.name, str(self._directory), str(self._room)]
+                ),
                 instance=self._instance,
                 log=self._log,
                 namespaces=[*OWN_PROCESSES, "--net", "--uts", "--ipc"],
@@ -218,9 +229,10 @@ def accounts(host: Sequence[pwd.struct_passwd], users: Sequence[str], home: Path
 class Machines:
     """All machines of a test bed: the ``MachineRoom`` of the simulated Cloudlab."""
 
-    def __init__(self, instance: Instance, directory: Path) -> None:
+    def __init__(self, instance: Instance, directory: Path, release: Release) -> None:
         """Prepare the room; what an earlier run left in ``directory`` is removed."""
         self._instance = instance
+        self._release = release
         self._directory = directory
         self._machines: dict[str, Machine] = {}
         self._lock = threading.Lock()
@@ -243,7 +255,7 @@ class Machines:
                 if number > _LAST_NUMBER:
                     raise RoomError(f"no address left for {node_id} in {self._instance.subnet}")
                 machine = self._machines[node_id] = Machine(
-                    node_id, number, self._instance, self._directory, self._closing
+                    node_id, number, self._instance, self._directory, self._release, self._closing
                 )
                 # Appended in place: machines that run have this very file mounted.
                 with (self._directory / "hosts").open("a") as hosts:

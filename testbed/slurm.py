@@ -6,7 +6,6 @@ ports are its own, and every command is told so by ``SLURM_CONF``.
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 import shutil
@@ -19,6 +18,7 @@ from pathlib import Path
 from testbed.cloudlab.room import Boot
 from testbed.machines import Machines
 from testbed.registry import BedError, Instance
+from testbed.release import Release
 from testbed.tree import OWN_PROCESSES, PATH, ProcessTree
 from testbed.waiting import wait_for
 
@@ -27,6 +27,10 @@ _COMMAND_TIMEOUT = 30.0
 _START_TIMEOUT = 30.0
 _STOP_TIMEOUT = 60.0
 _MAX_NODES = 254
+
+# slurmrestd refuses to run as root, or as SlurmUser, who is root here. In this user namespace it takes itself
+# and its clients, root, for somebody else, and is root all the same for munge and so for slurmctld.
+_NOT_AS_ROOT = ("unshare", "--user", "--map-user=1", "--map-group=1")
 
 # Unlike Slurm's defaults for the sake of speed: bf_interval, sched_min_interval, KillWait, SlurmdTimeout, and
 # cred_expire, which holds a requeued job back for its length plus one second.
@@ -68,11 +72,18 @@ class SlurmCluster:
     Attributes:
         conf: path of slurm.conf.
         environment: what a Slurm command needs to find this cluster, and no other.
+        bin_dir: directory of Slurm's commands in this cluster's release; None when it is the machine's own.
         rest_socket: path of slurmrestd's unix socket; it acts as root for root.
+        release: which Slurm it is.
     """
 
     def __init__(
-        self, directory: Path, instance: Instance, machines: Machines, ports: tuple[int, int]
+        self,
+        directory: Path,
+        instance: Instance,
+        machines: Machines,
+        ports: tuple[int, int],
+        release: Release,
     ) -> None:
         """Describe a cluster.
 
@@ -81,11 +92,14 @@ class SlurmCluster:
             instance: the test bed that it belongs to.
             machines: where the permanent node is.
             ports: TCP ports for slurmctld, and for slurmd on every machine.
+            release: which Slurm; the machines have to be of the same.
         """
         self.directory = directory
         self.conf = directory / "slurm.conf"
         self.rest_socket = directory / "slurmrestd.socket"
         self.environment: Mapping[str, str] = {"SLURM_CONF": str(self.conf)}
+        self.bin_dir = None if release.is_own else directory / "bin"
+        self.release = release
         self._instance = instance
         self._machines = machines
         self._ports = ports
@@ -97,11 +111,10 @@ class SlurmCluster:
         """Start everything; return when the permanent node is idle and slurmrestd listens.
 
         Raises:
-            BedError: a program is missing or ends.
+            BedError: a program ends.
             NotInTimeError: a part does not come up in time.
             RoomError: the permanent node does not boot.
         """
-        require_programs()
         self._write_files()
         self._munged = self._daemon(
             "munged",
@@ -118,13 +131,11 @@ class SlurmCluster:
         self._slurmrestd = self._daemon(
             "slurmrestd",
             *("-a", "rest_auth/local"),
-            # Without it, slurmrestd wants a slurmdbd.
-            *("-s", "openapi/v0.0.38"),
+            *_rest_plugins(self.release),
             f"unix:{self.rest_socket}",
-            # SlurmUser is root here, and slurmrestd would rather not run as SlurmUser.
-            environment={"SLURMRESTD_SECURITY": "disable_user_check"},
+            through=_NOT_AS_ROOT,
             # It turns clients away whose process it cannot see; it starts no processes of its own.
-            namespaces=(),
+            namespaces=("--mount",),
         )
         self.start_permanent_node()
         self._await("slurmrestd", self._rest_answers)
@@ -199,9 +210,10 @@ class SlurmCluster:
             capture_output=True,
             check=False,
             cwd=self.directory,
-            env={"PATH": PATH, "LANG": "C.UTF-8", **self.environment},
+            env={"PATH": self._path, "LANG": "C.UTF-8", **self.environment},
             stdin=subprocess.DEVNULL,
             text=True,
+            errors="replace",
             timeout=timeout,
         )
         if done.returncode != 0:
@@ -263,19 +275,23 @@ class SlurmCluster:
 
         return wait_for(f"node {name} {' '.join(states)}", look, timeout=timeout)
 
+    @property
+    def _path(self) -> str:
+        return PATH if self.bin_dir is None else f"{self.bin_dir}:{PATH}"
+
     def _daemon(
         self,
         program: str,
         *arguments: str,
-        environment: Mapping[str, str] | None = None,
+        through: Sequence[str] = (),
         namespaces: Sequence[str] = OWN_PROCESSES,
     ) -> ProcessTree:
         return ProcessTree(
             program,
-            [program, *arguments],
+            self.release.inside([*through, program, *arguments]),
             instance=self._instance,
             log=self.directory / f"{program}.out",
-            environment={**self.environment, **(environment or {})},
+            environment=self.environment,
             namespaces=namespaces,
         )
 
@@ -316,33 +332,17 @@ class SlurmCluster:
             )
         )
         # The machines have no cgroup tree, and nothing here uses one; slurmd looks for one all the same.
-        (self.directory / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
+        plugin = "cgroup/v1" if self.release.number < (23, 11) else "disabled"
+        (self.directory / "cgroup.conf").write_text(f"CgroupPlugin={plugin}\n")
+        if self.bin_dir is not None:
+            self.release.write_commands(self.bin_dir)
 
 
-def require_programs() -> None:
-    """Check that Slurm and all that the test bed needs is installed.
-
-    Raises:
-        BedError: names what is missing, and the packages of Debian that hold it.
-    """
-    wanted = {
-        "munged": "munge",
-        "slurmctld": "slurmctld",
-        "slurmd": "slurmd",
-        "slurmrestd": "slurmrestd",
-        "scontrol": "slurm-client",
-        "sshd": "openssh-server",
-        "ssh-keygen": "openssh-client",
-        "ip": "iproute2",
-        "unshare": "util-linux",
-    }
-    path = os.pathsep.join([os.environ.get("PATH", ""), PATH])
-    missing = {
-        program: package for program, package in wanted.items() if shutil.which(program, path=path) is None
-    }
-    if missing:
-        packages = " ".join(missing.values())
-        raise BedError(f"the test bed needs {', '.join(missing)}; on Debian: apt-get install {packages}")
+def _rest_plugins(release: Release) -> tuple[str, ...]:
+    """Choose the plugins of slurmrestd(8): with those that it takes unasked, it wants a slurmdbd."""
+    if release.number < (23, 11):
+        return ("-s", "openapi/v0.0.38")
+    return ("-s", "openapi/slurmctld") if release.number < (25, 11) else ()
 
 
 def _field(record: str, name: str) -> str:

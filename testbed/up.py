@@ -22,6 +22,7 @@ from testbed.cloudlab.control import SteeringError
 from testbed.instance import Claim
 from testbed.machines import Machines
 from testbed.registry import BedError, Instance
+from testbed.release import find_release
 from testbed.slurm import SlurmCluster
 from testbed.waiting import NotInTimeError
 
@@ -48,7 +49,12 @@ class TestBed:
     bedfile: BedFile
 
     def __init__(
-        self, directory: Path, *, speed: float = 60.0, sites: Sequence[Site] = DEFAULT_SITES
+        self,
+        directory: Path,
+        *,
+        speed: float = 60.0,
+        sites: Sequence[Site] = DEFAULT_SITES,
+        slurm: Path | None = None,
     ) -> None:
         """Describe a test bed.
 
@@ -56,10 +62,12 @@ class TestBed:
             directory: for all its files; made if missing. What an earlier run left in it is replaced.
             speed: simulated seconds of Cloudlab per real second.
             sites: Cloudlab's CMs and their machines.
+            slurm: directory of another release of Slurm, as ``find_release`` takes it.
         """
         self._wanted = directory
         self._speed = speed
         self._sites = tuple(sites)
+        self._wanted_slurm = slurm
         self._parts = ExitStack()
 
     def __enter__(self) -> Self:
@@ -85,10 +93,11 @@ class TestBed:
             # For slurmctld, slurmd, the agent's callback server, the SA and each CM.
             slurmctld, slurmd, callback, *cloudlab = claim.free_ports(4 + len(self._sites))
             log = parts.enter_context(_log_to(self.directory / "testbed.log"))
-            self.machines = Machines(self.instance, self.directory / "machines")
+            release = find_release(self._wanted_slurm)
+            self.machines = Machines(self.instance, self.directory / "machines", release)
             parts.callback(self.machines.close)
             self.slurm = SlurmCluster(
-                self.directory / "slurm", self.instance, self.machines, (slurmctld, slurmd)
+                self.directory / "slurm", self.instance, self.machines, (slurmctld, slurmd), release
             )
             parts.callback(self.slurm.stop)
             self.slurm.start()
@@ -102,7 +111,12 @@ class TestBed:
                 callback_url=f"https://{self.instance.address}:{callback}/",
             )
             parts.enter_context(self.cloudlab)
-            bedfile = dataclasses.replace(self.cloudlab.bed_file(), log=log, slurm_conf=self.slurm.conf)
+            bedfile = dataclasses.replace(
+                self.cloudlab.bed_file(),
+                log=log,
+                slurm_conf=self.slurm.conf,
+                slurm_bin_dir=self.slurm.bin_dir,
+            )
             self.bedfile = dataclasses.replace(bedfile, agent_conf=write_agent_conf(bedfile))
             write_bed_file(self.bedfile)
             self._parts = parts.pop_all()
@@ -170,8 +184,8 @@ def _log_to(path: Path) -> Iterator[Path]:
 _HOW_TO_USE = """\
 The test bed is up; all its files are in {directory}.
 
-Slurm, one permanent node:
-    export SLURM_CONF={slurm_conf}
+Slurm {version}, one permanent node:
+    export SLURM_CONF={slurm_conf}{path}
     sinfo; sbatch --wrap='sleep 60'
 
 Start the agent, and ask it:
@@ -197,7 +211,9 @@ def how_to_use(bed: TestBed) -> str:
     """Tell a person what to do with a running test bed."""
     return _HOW_TO_USE.format(
         directory=bed.directory,
+        version=bed.slurm.release.version,
         slurm_conf=bed.slurm.conf,
+        path="" if bed.slurm.bin_dir is None else f" PATH={bed.slurm.bin_dir}:$PATH",
         agent_conf=bed.bedfile.agent_conf,
         agent_socket=bed.agent_socket,
         ssh_key=bed.bedfile.ssh_key,
@@ -207,7 +223,7 @@ def how_to_use(bed: TestBed) -> str:
     )
 
 
-def run(directory: Path, *, speed: float) -> None:
+def run(directory: Path, *, speed: float, slurm: Path | None) -> None:
     """Start a test bed, say how to use it, and keep it up until SIGTERM or SIGINT.
 
     When it does not come up, it says why, leaves nothing, and ends the program with status 1.
@@ -215,7 +231,7 @@ def run(directory: Path, *, speed: float) -> None:
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    bed = TestBed(directory, speed=speed)
+    bed = TestBed(directory, speed=speed, slurm=slurm)
     try:
         bed.start()
     except (BedError, NotInTimeError, RoomError, SteeringError, OSError) as error:

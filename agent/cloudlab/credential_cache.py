@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 import structlog
@@ -46,6 +46,11 @@ class CredentialCache:
         """The slice's URN, as the SA spells it once it has been asked."""
         slice_credential = self._slice
         return slice_credential.target_urn if slice_credential else self._slice_urn
+
+    def expiries(self) -> dict[str, datetime]:
+        """Return when the credentials end that we hold now: keys "self" and "slice", absent while unknown."""
+        held = {"self": self._self, "slice": self._slice}
+        return {target: credential.expires for target, credential in held.items() if credential is not None}
 
     def with_self(self, call: Callable[[Credential], T]) -> T:
         """Call with the self credential; once more with a new one when the server finds it expired.

@@ -85,7 +85,7 @@ class CloudlabSettings(Section):
     )
     check_hostname: bool = Field(True, description="whether a server's certificate must name its host")
     tls_security_level: int = Field(
-        2, ge=0, le=5, description="OpenSSL's security level; old 1024-bit keys and SHA-1 need 1 or 0"
+        2, ge=0, le=5, description="OpenSSL's security level; old 1024-bit keys need 1, SHA-1 signatures 0"
     )
     connect_timeout: Duration = Field(10.0, gt=0, le=300, description="time limit for a connection to stand")
     read_timeout: Duration = Field(600.0, gt=0, le=3600, description="time limit for a whole reply")
@@ -178,6 +178,10 @@ class ProtoGeniServer:
     def email(self) -> str:
         """Mail address in the user's certificate; "" if it has none."""
         return self.identity.email
+
+    def credential_expiries(self) -> dict[str, datetime]:
+        """Return when the credentials end that we hold now, by target: "self" and "slice"."""
+        return self._credentials.expiries()
 
     def close(self) -> None:
         """End every call and every wait at once; later calls raise ``UnreachableError``."""

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 import structlog
 from pydantic import Field
 
+from agent.core.holdings import MemoryHoldings
 from agent.core.model import Event, Intent, IntentKind, Revocation
 from agent.core.policy import LeaseSettings
-from agent.core.ports import Clock, EventSink, IntentStore, RevocationStore, SystemClock
+from agent.core.ports import Clock, EventSink, HoldingStore, IntentStore, RevocationStore, SystemClock
 from agent.core.settings import Duration, Section
 
 log = structlog.get_logger()
@@ -59,10 +60,20 @@ class CycleSettings(Section):
         gt=0,
         description="a machine that is not ready this long after it was asked for counts as failed",
     )
+    settled_status: Duration = Field(
+        default=300.0,
+        gt=0,
+        description="least time between two readings of machines' states while none starts",
+    )
     lost_call_patience: Duration = Field(
         default=900.0,
         gt=0,
         description="how long machines may still appear after a request whose reply was lost",
+    )
+    first_reading_patience: Duration = Field(
+        default=1800.0,
+        gt=0,
+        description="how long growth waits at a start for a silent CM that the ledger knows nothing of",
     )
     gone_sightings: int = Field(
         default=2,
@@ -180,6 +191,7 @@ class ManagerConfig:
     clock: Clock = field(default_factory=SystemClock)
     intents: IntentStore = field(default_factory=MemoryIntents)
     revocations: RevocationStore = field(default_factory=MemoryRevocations)
+    holdings: HoldingStore = field(default_factory=MemoryHoldings)
     events: EventSink = field(default_factory=LoggedEvents)
     mail: EventSink | None = None
     """Told of every event by a manager with ``email``; it picks what is notable. None sends no mail."""

@@ -18,6 +18,10 @@ LONGEST_WAIT = 60.0
 """Seconds after which a lane looks again although nothing is due: the cost of a clock that was set."""
 
 
+FIRST_WAIT = 10.0
+"""Seconds that the first round waits for a step at a CM before it goes on without that CM."""
+
+
 class Outcome(Enum):
     """How a step ended."""
 
@@ -101,7 +105,8 @@ class Cycle:
     def forever(self) -> str:
         """Run steps until ``stop``; return why it ended.
 
-        The first round runs in order, since each step builds on the one before; then each lane by itself.
+        The first round runs in order, since each step builds on the one before, at all CMs side by side; a CM
+        that is slow or dead is left behind (``FIRST_WAIT``). Then each lane runs by itself.
 
         Raises:
             FatalError: a step says that going on cannot help.
@@ -115,7 +120,7 @@ class Cycle:
         for key in self._schedule.keys:
             lanes.setdefault(self._lane_of(key), []).append(key)
         try:
-            self._run(self._schedule.keys, go_on)
+            self._first_round(go_on)
             for name, keys in lanes.items():
                 thread = threading.Thread(
                     target=self._lane, args=(keys, go_on), name=f"cycle-{name}", daemon=True
@@ -131,14 +136,42 @@ class Cycle:
             raise self._fatal
         return "stopped"
 
+    def _first_round(self, go_on: Callable[[], bool]) -> None:
+        behind: set[str] = set()
+        for step in dict.fromkeys(key.step for key in self._schedule.keys):
+            keys = [key for key in self._schedule.keys if key.step == step and key.cm not in behind]
+            if any(key.cm for key in keys):
+                behind |= self._side_by_side(keys, go_on)
+            else:
+                self._run(keys, go_on)
+
+    def _side_by_side(self, keys: Sequence[Key], go_on: Callable[[], bool]) -> set[str]:
+        """Run a step at several CMs; return those that did not end in time."""
+        pending = {key.cm for key in keys}
+
+        def run(key: Key) -> None:
+            self._guarded([key], go_on)
+            with self._changed:
+                pending.discard(key.cm)
+                self._changed.notify_all()
+
+        for key in keys:
+            threading.Thread(target=run, args=(key,), name=f"cycle-{key}", daemon=True).start()
+        with self._changed:
+            self._changed.wait_for(lambda: not pending or not go_on(), FIRST_WAIT)
+            return set(pending)
+
+    def _guarded(self, keys: Sequence[Key], go_on: Callable[[], bool]) -> None:
+        """Run steps in a thread of the cycle: what is fatal there ends ``forever``."""
+        try:
+            self._run(keys, go_on)
+        except FatalError as error:
+            self._fatal = error
+            self.stop()
+
     def _lane(self, keys: Sequence[Key], go_on: Callable[[], bool]) -> None:
         while go_on():
-            try:
-                self._run(keys, go_on)
-            except FatalError as error:
-                self._fatal = error
-                self.stop()
-                return
+            self._guarded(keys, go_on)
             with self._changed:
                 while go_on():
                     wait = self._schedule.next_due(keys) - self._clock.monotonic()

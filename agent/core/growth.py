@@ -20,7 +20,10 @@ from agent.core.slivers import Slivers
 class Asker(Protocol):
     """What the manager gives: its decisions, its helper's answers, and what it knows."""
 
-    available: dict[str, tuple[AdvertisedNode, ...]]
+    @property
+    def available(self) -> Mapping[str, tuple[AdvertisedNode, ...]]:
+        """Return CM -> free machines."""
+
     resource_values: dict[str, ResourceValue]
 
     def should_add_nodes(self, count: int = 0, cm: str | None = None) -> int | AddArgs | None:
@@ -62,6 +65,11 @@ class Growth:
         self._clock = clock
         self._deciding = threading.Lock()
 
+    def ensure(self, cm: str, wanted: Callable[[str], bool]) -> None:
+        """Read the manifest; create the sliver where there is none and a machine is wanted."""
+        if self._slivers.read(cm) is None and not self._waits_for_others():
+            self.create(cm, wanted)
+
     def create(self, cm: str, wanted: Callable[[str], bool]) -> None:
         """Create a sliver with the helper's request.
 
@@ -100,7 +108,10 @@ class Growth:
         if not self._slivers.holds(cm):
             self._asker.note(f"no machine is added at {cm}: there is no sliver, or it was not read yet")
             return
-        if self._is_paused(cm):
+        if self._slivers.has_lost(cm):
+            self._asker.note(f"no machine is added at {cm} before one that is not ours any more is deleted")
+            return
+        if self._waits_for_others() or self._is_paused(cm):
             return
         with self._deciding:
             most = self._brake.allowance()
@@ -148,6 +159,13 @@ class Growth:
 
     def _reserve_names(self) -> None:
         self._asker.reserve_names(self._slivers.names())
+
+    def _waits_for_others(self) -> bool:
+        """Tell whether a CM may hold machines that nobody counts: then the most could be passed."""
+        unknown = self._slivers.holdings.unknown()
+        if unknown:
+            self._asker.note(f"no machine is asked for: what {', '.join(unknown)} holds is not known yet")
+        return bool(unknown)
 
     def _is_paused(self, cm: str) -> bool:
         pause = self._placement.paused(cm, self._clock.now())

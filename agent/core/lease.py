@@ -9,6 +9,7 @@ from typing import Protocol
 from agent.core.errors import (
     AgentError,
     AlreadyExistsError,
+    BusyError,
     LostReplyError,
     MalformedReplyError,
     RefusedError,
@@ -70,6 +71,8 @@ class Lease:
         """Read until when the slice lasts; create it where there is none."""
         expires = self._server.find_slice()
         if expires is None or expires <= self._clock.now():
+            # No sliver outlives its slice (GeniCMV2 RenewSlice).
+            self._slivers.holdings.none_can_be()
             self.create_slice()
         else:
             self.slice_expires = expires
@@ -119,6 +122,10 @@ class Lease:
         return min(wait, self._settings().renew_when_left)
 
     def _sliver_refused(self, cm: str, error: AgentError) -> None:
+        if isinstance(error, BusyError):
+            # It passes by itself, and the step is tried again soon.
+            self._owner.note(f"the sliver at {cm} is renewed later: {error}")
+            return
         node_id = blocking_machine(str(error)) if isinstance(error, RefusedError) else None
         if node_id is None:
             self._owner.tell("lease", cm, f"the sliver was not renewed: {error}")

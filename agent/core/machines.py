@@ -24,6 +24,8 @@ class Machine:
     """It was of use once: a later fault of it says nothing about new machines."""
     missing: int = 0
     """Manifests in a row that lacked it."""
+    disowned: int = 0
+    """Times in a row that its CM said that it is not reserved to us."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,10 @@ class MachineBook:
         self.slivers: dict[str, Sliver | None] = {}
         self.statuses: dict[str, SliverStatus] = {}
         self._machines: dict[str, dict[str, Machine]] = {}
+        self._empty: dict[str, int] = {}
+        """CM -> manifests in a row of a sliver without any machine."""
+        self._lost: dict[str, dict[str, SliverNode]] = {}
+        """In the manifest, and not ours any more: gone for everybody, and to be deleted."""
 
     def observe(
         self,
@@ -73,7 +79,9 @@ class MachineBook:
         if sliver is None:
             self.statuses.pop(cm, None)
         known = self._machines.setdefault(cm, {})
-        present = {_key(node): node for node in (sliver.nodes if sliver else ())}
+        listed = {_key(node): node for node in (sliver.nodes if sliver else ())}
+        lost = self._lost[cm] = {k: n for k, n in self._lost.get(cm, {}).items() if k in listed}
+        present = {key: node for key, node in listed.items() if key not in lost}
         in_place = {n.client_id for n in present.values()} | {n.node_id for n in present.values()}
         gone: list[SliverNode] = []
         missing: list[SliverNode] = []
@@ -94,14 +102,26 @@ class MachineBook:
             else:
                 known[key] = Machine(node, asked.get(node.client_id, now))
                 new.append(node)
+        self._empty[cm] = self._empty.get(cm, 0) + 1 if sliver is not None and not listed else 0
         return Changes(tuple(new), tuple(gone), tuple(missing))
 
     def judge(self, status: SliverStatus, now: datetime, boot_timeout: float) -> tuple[Machine, ...]:
         """Take in a status that was read now; return the machines whose fate it settled."""
         self.statuses[status.cm] = status
+        for machine in self._machines.get(status.cm, {}).values():
+            machine.disowned = 0
         entries = {entry.sliver_id or entry.client_id: entry for entry in status.nodes}
+        return self._judge(status.cm, entries, now, boot_timeout)
+
+    def judge_unseen(self, cm: str, now: datetime, boot_timeout: float) -> tuple[Machine, ...]:
+        """Judge by the deadline alone, where no status is to be had; return the machines that it settled."""
+        return self._judge(cm, {}, now, boot_timeout)
+
+    def _judge(
+        self, cm: str, entries: Mapping[str, NodeStatus], now: datetime, boot_timeout: float
+    ) -> tuple[Machine, ...]:
         settled = []
-        for key, machine in self._machines.get(status.cm, {}).items():
+        for key, machine in self._machines.get(cm, {}).items():
             if machine.fate or machine.missing:
                 continue
             verdict = judge_boot(entries.get(key), machine.since, now, boot_timeout)
@@ -118,6 +138,30 @@ class MachineBook:
                 return machine
         return None
 
+    def disown(self, cm: str, node_id: str, sightings: int) -> Machine | None:
+        """Count that a CM named a machine as not reserved to us; None where it is none of ours.
+
+        At the last sighting it is out of the book (``lost`` lists it), though the manifest still has it.
+        """
+        machines = self._machines.get(cm, {})
+        key = next((k for k, m in machines.items() if m.node.node_id == node_id), None)
+        if key is None:
+            return None
+        machine = machines[key]
+        machine.disowned += 1
+        if machine.disowned >= sightings:
+            del machines[key]
+            self._lost.setdefault(cm, {})[key] = machine.node
+        return machine
+
+    def lost(self, cm: str) -> tuple[SliverNode, ...]:
+        """Return the machines that the last manifest of a CM has and that are not ours any more."""
+        return tuple(self._lost.get(cm, {}).values())
+
+    def is_bare(self, cm: str, sightings: int) -> bool:
+        """Tell whether a CM showed an empty sliver so many times in a row, and no machine is in doubt."""
+        return self._empty.get(cm, 0) >= sightings and not self._machines.get(cm)
+
     def prove(self, node: SliverNode) -> bool:
         """Mark a machine as of use; False where it was before, or is unknown."""
         machine = self._machines.get(node.cm, {}).get(_key(node))
@@ -129,7 +173,13 @@ class MachineBook:
     def held(self, cm: str | None = None) -> tuple[SliverNode, ...]:
         """Return the machines in the last manifests, of one CM or of all."""
         slivers = self.slivers.values() if cm is None else [self.slivers.get(cm)]
-        return tuple(node for sliver in slivers if sliver for node in sliver.nodes)
+        return tuple(
+            node
+            for sliver in slivers
+            if sliver
+            for node in sliver.nodes
+            if _key(node) not in self._lost.get(sliver.cm, ())
+        )
 
     def with_fate(self, fate: str, cm: str | None = None) -> tuple[SliverNode, ...]:
         """Return the machines of this fate ("" for those that are still starting)."""
@@ -142,9 +192,9 @@ class MachineBook:
             not m.proven and m.fate != "failed" for book in self._machines.values() for m in book.values()
         )
 
-    def has_missing(self, cm: str) -> bool:
-        """Tell whether the last manifest of a CM lacked a machine that is not gone yet."""
-        return any(machine.missing for machine in self._machines.get(cm, {}).values())
+    def in_doubt(self, cm: str) -> bool:
+        """Tell whether a CM denied a machine, in a manifest or by name, and the next look decides."""
+        return any(machine.missing or machine.disowned for machine in self._machines.get(cm, {}).values())
 
     def status_of(self, node: SliverNode) -> NodeStatus | None:
         """Return a machine's entry in the last status; None where there is none."""

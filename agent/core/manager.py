@@ -5,31 +5,35 @@ Names, parameters and defaults are those of ``elasticslice.managers.core``.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any, ClassVar
 
-import structlog
-
+from agent.core import defaults
 from agent.core.abstract import ElasticSliceManager
 from agent.core.brake import GrowthBrake
 from agent.core.config import AllEvents, CycleSettings, ManagerConfig
-from agent.core.cycle import Cycle, Outcome
 from agent.core.endpoint import Item, SimpleElasticSliceClientEndpoint
-from agent.core.errors import AgentError, BusyError, ConfigError, FatalError, LedgerError
+from agent.core.errors import FatalError
+from agent.core.giving import Giving
 from agent.core.growth import Growth
 from agent.core.helper import AddArgs, PluginElasticSliceHelper
+from agent.core.inventory import Inventory
+from agent.core.kept import Kept
 from agent.core.lease import Lease
 from agent.core.machines import Machine
-from agent.core.model import AdvertisedNode, Event, Intent, IntentKind, Sliver, SliverNode, SliverStatus
+from agent.core.model import AdvertisedNode, Intent, IntentKind, Sliver, SliverNode, SliverStatus
+from agent.core.offers import Offers
 from agent.core.placement import Placement
-from agent.core.policy import GrowthPlan, LeaseSettings, Share, plan_growth, plan_surplus
+from agent.core.policy import LeaseSettings, Share
 from agent.core.ports import SliceServer
 from agent.core.recall import RevocationMemory
-from agent.core.schedule import Key, Schedule
+from agent.core.runner import Runner
+from agent.core.schedule import Schedule
 from agent.core.slivers import Slivers
+from agent.core.statuses import Statuses
+from agent.core.thresholds import Thresholds
+from agent.core.trial import Trial
 
 __all__ = [
     "CycleSettings",
@@ -39,12 +43,6 @@ __all__ = [
     "SimpleElasticSliceManager",
 ]
 
-log = structlog.get_logger()
-
-STOP_TIME = 3.0
-"""Seconds that ``stop`` waits for a step under way; one that waits for Cloudlab is left behind."""
-SETTLED_POLL = 300.0
-"""Seconds between two ``SliverStatus`` while no machine is starting: the call takes the slice lock."""
 _WAKES = {
     "SetResourceValues": ("set_system_state",),
     "NotifyDeletePending": ("get_system_state", "set_system_state"),
@@ -78,56 +76,30 @@ class SimpleElasticSliceManager(
         email: mail on notable events, where ``config`` has a way to send it.
 
     Attributes:
-        available: CM -> free machines; no key while unknown.
-        all_nodes: CM -> all machines; no key while unknown.
-        last_success: step -> when it last went well.
         events: where decisions and acts are told, by mail too where that is on.
         brake: stops growth when new machines fail one after the other.
+        lease: replaced as a whole on a reload.
+        available: CM -> free machines; no key while unknown.
+        all_nodes: CM -> all machines; no key while unknown.
+        slice_expires: until when the slice lasts at the SA; None while unknown.
+        slivers: CM -> what the last good read said (None: it holds nothing); no key while it was never read.
+        statuses: CM -> the last good ``SliverStatus``.
+        sliver_expires: CM -> until when its sliver lasts.
+        last_success: step -> when it last went well.
         said: the newest decision, in words.
         fatal: why the thread of ``start`` ended by itself; "" otherwise.
-        lease: replaced as a whole on a reload.
 
     Raises:
         ConfigError: a step that is no method, or an interval that is not above 0.
     """
 
-    CM_METHODS: ClassVar[list[str]] = [
-        "ensure_sliver",
-        "update_sliver_status",
-        "update_available",
-        "update_all",
-        "add_nodes",
-        "delete_nodes",
-    ]
-    DEF_INTERVAL: ClassVar[int] = 60
-    DEF_INTERVALS: ClassVar[dict[str, int]] = {
-        "update_available": 600,
-        "ensure_sliver": 60,
-        "delete_nodes": 300,
-        "update_sliver_status": 60,
-        "update_all": 86400,
-        "renew": 3600,
-        "add_nodes": 300,
-        "ensure_slice": 60,
-    }
-    DEF_MAX_THRESHOLD: ClassVar[int] = 10
-    DEF_MIN_THRESHOLD: ClassVar[int] = 1
-    DEF_ORDER: ClassVar[list[str]] = [
-        "ensure_slice",
-        "ensure_sliver",
-        "update_sliver_status",
-        "renew",
-        "update_all",
-        "update_available",
-        "get_system_state",
-        "add_nodes",
-        "delete_nodes",
-        "set_system_state",
-    ]
-    METHOD_RESET_TRIGGERS: ClassVar[dict[str, list[str]]] = {
-        "add_nodes": ["update_sliver_status", "update_available", "get_system_state", "set_system_state"],
-        "delete_nodes": ["update_sliver_status", "update_available", "get_system_state", "set_system_state"],
-    }
+    CM_METHODS: ClassVar[list[str]] = defaults.CM_METHODS
+    DEF_INTERVAL: ClassVar[int] = defaults.DEF_INTERVAL
+    DEF_INTERVALS: ClassVar[dict[str, int]] = defaults.DEF_INTERVALS
+    DEF_MAX_THRESHOLD: ClassVar[int] = defaults.DEF_MAX_THRESHOLD
+    DEF_MIN_THRESHOLD: ClassVar[int] = defaults.DEF_MIN_THRESHOLD
+    DEF_ORDER: ClassVar[list[str]] = defaults.DEF_ORDER
+    METHOD_RESET_TRIGGERS: ClassVar[dict[str, list[str]]] = defaults.METHOD_RESET_TRIGGERS
 
     def __init__(
         self,
@@ -160,30 +132,20 @@ class SimpleElasticSliceManager(
         self.enable_delete = enable_delete
         self.email = email
         self.lease = parts.lease
-        self.available: dict[str, tuple[AdvertisedNode, ...]] = {}
-        self.all_nodes: dict[str, tuple[AdvertisedNode, ...]] = {}
-        self.last_success: dict[str, datetime] = {}
-        self.said = ""
-        self.fatal = ""
         self.events = AllEvents(parts.events, parts.mail) if email and parts.mail else parts.events
-        self._notes = threading.local()
-        self._fetched_all: dict[str, datetime] = {}
-        self._fetched_status: dict[str, datetime] = {}
-        self._dropped: set[str] = set()
-        """sliver_ids of machines that block the renewal and go at the next ``delete_nodes``."""
-        self._thread: threading.Thread | None = None
+        self._offers = Offers(server, self.clock)
         self._slivers = Slivers(server, parts, self.cmlist, self)
+        self._statuses = Statuses(server, self._slivers, self.clock, parts.cycle, self.cmlist)
+        self._inventory = Inventory(self._slivers, self.rlock)
         self._placement = Placement(parts.cycle, nodetype)
         self.brake = GrowthBrake(parts.cycle, self.clock, self)
         self._growth = Growth(self, self._slivers, self._placement, self.brake, self.clock)
         self._lease = Lease(server, self.clock, self._slivers, lambda: self.lease, self)
+        self._giving = Giving(self, self._slivers, self._lease)
+        self._thresholds = Thresholds(self)
+        self._trial = Trial(self, self._slivers, self._placement, self.brake, self.clock)
         self._memory = RevocationMemory(parts.revocations)
         self.revocations.update(self._memory.stored)
-        unknown = [step for step in manage_order if not callable(getattr(self, step, None))]
-        if unknown:
-            raise ConfigError(
-                f"manage_order: {', '.join(unknown)}: names of the manager's methods are expected"
-            )
         schedule = Schedule(
             manage_order,
             {**self.DEF_INTERVALS, **manage_intervals},
@@ -193,61 +155,43 @@ class SimpleElasticSliceManager(
             cms=self.cmlist,
             default_interval=self.DEF_INTERVAL,
         )
-        self._cycle = Cycle(schedule, self.clock, self._perform, _lane)
+        self._runner = Runner(self, schedule, self.clock, self.events)
 
     # --- what is known
 
-    @property
-    def slice_expires(self) -> datetime | None:
-        """Until when the slice lasts at the SA; None while unknown."""
-        return self._lease.slice_expires
-
-    @property
-    def slivers(self) -> dict[str, Sliver | None]:
-        """CM -> what the last good read said (None: it holds nothing); no key while it was never read."""
-        with self.rlock:
-            return dict(self._slivers.book.slivers)
-
-    @property
-    def statuses(self) -> dict[str, SliverStatus]:
-        """CM -> the last good ``SliverStatus``."""
-        with self.rlock:
-            return dict(self._slivers.book.statuses)
-
-    @property
-    def sliver_expires(self) -> dict[str, datetime]:
-        """CM -> until when its sliver lasts."""
-        with self.rlock:
-            return dict(self._slivers.expires)
+    available = Kept[dict[str, tuple[AdvertisedNode, ...]]]("_offers.available")
+    all_nodes = Kept[dict[str, tuple[AdvertisedNode, ...]]]("_offers.all_nodes")
+    slice_expires = Kept[datetime | None]("_lease.slice_expires")
+    slivers = Kept[dict[str, Sliver | None]]("_inventory.slivers")
+    statuses = Kept[dict[str, SliverStatus]]("_inventory.statuses")
+    sliver_expires = Kept[dict[str, datetime]]("_inventory.expires")
+    last_success = Kept[dict[str, datetime]]("_runner.last_success")
+    said = Kept[str]("_runner.said")
+    fatal = Kept[str]("_runner.fatal")
 
     def held(self, cm: str | None = None) -> list[SliverNode]:
         """List the machines in the last manifests, of one CM or of all."""
-        with self.rlock:
-            return list(self._slivers.book.held(cm))
+        return self._inventory.held(cm)
 
     def ready(self, cm: str | None = None) -> list[SliverNode]:
         """List the machines that were told to ``handle_added_node`` as ready."""
-        with self.rlock:
-            return list(self._slivers.book.with_fate("ready", cm))
+        return self._inventory.with_fate("ready", cm)
 
     def starting(self, cm: str | None = None) -> list[SliverNode]:
         """List the machines in the manifests that are neither ready nor failed yet."""
-        with self.rlock:
-            return list(self._slivers.book.with_fate("", cm))
+        return self._inventory.with_fate("", cm)
 
     def failed(self, cm: str | None = None) -> list[SliverNode]:
         """List the machines that the next ``delete_nodes`` gives back."""
-        with self.rlock:
-            return list(self._slivers.book.with_fate("failed", cm))
+        return self._inventory.with_fate("failed", cm)
 
     def requested(self, cm: str | None = None) -> list[Intent]:
         """List the machines that were asked for and have not been seen yet."""
-        return list(self._slivers.intents.in_flight(IntentKind.ADD, cm))
+        return self._inventory.in_flight(IntentKind.ADD, cm)
 
     def in_use(self) -> int:
-        """Count the machines held or asked for, over all CMs in use."""
-        held = {(n.cm, n.client_id) for n in self.held()}
-        return len(held | {(i.cm, i.client_id) for i in self.requested()})
+        """Count the machines held or asked for, over all CMs in use; a silent CM's are those it last held."""
+        return self._inventory.count()
 
     def share(self, cm: str) -> Share | None:
         """Count the free machines of our type at a CM; None while unknown."""
@@ -255,22 +199,15 @@ class SimpleElasticSliceManager(
 
     def is_adding(self, node: str | None = None, cm: str | None = None) -> bool:
         """Tell whether a machine (client_id; None for any) is asked for or starting."""
-        coming = {i.client_id for i in self.requested(cm)} | {n.client_id for n in self.starting(cm)}
-        return bool(coming) if node is None else node in coming
+        return self._inventory.is_coming(node, cm)
 
     def is_deleting(self, node: str | None = None, cm: str | None = None) -> bool:
         """Tell whether a machine (client_id; None for any) is being given back."""
-        leaving = {i.client_id for i in self._slivers.intents.in_flight(IntentKind.DELETE, cm)}
-        return bool(leaving) if node is None else node in leaving
+        return self._inventory.is_leaving(node, cm)
 
     def get_node_status(self, node: str, cm: str | None = None, key: str | None = None) -> Any:
         """Return the last status of a machine (client_id) as a dict, or one key of it; None where unknown."""
-        with self.rlock:
-            found = next((n for n in self._slivers.book.held(cm) if n.client_id == node), None)
-            status = self._slivers.book.status_of(found) if found else None
-        if status is None:
-            return None
-        return asdict(status) if key is None else asdict(status).get(key)
+        return self._inventory.status_of(node, cm, key)
 
     def get_email(self) -> str:
         """Return the mail address in the user's certificate; "" if it has none."""
@@ -291,27 +228,20 @@ class SimpleElasticSliceManager(
         try:
             self._lease.renew()
         finally:
-            self._cycle.no_later("renew", max(self._lease.next_try(), self.retry_interval))
+            self._runner.cycle.no_later("renew", max(self._lease.next_try(), self.retry_interval))
 
     def handle_blocking_node(self, node: SliverNode) -> None:
-        """Give a machine back that is promised to others, so that the lease can be renewed.
+        """Give a machine back that is promised to others; override it where it has to be emptied first.
 
-        Called with ``[lease] drop_blocking``, again at each refusal. Override it where a machine has to be
-        emptied first.
+        Called with ``[lease] drop_blocking``, again at each refusal.
         """
-        self._dropped.add(node.sliver_id)
-        self.wake("delete_nodes")
+        self._giving.drop(node)
 
     # --- the slivers
 
     def ensure_sliver(self, cm: str | None = None) -> None:
         """Read the manifest; create the sliver where there is none and ``should_create_sliver`` agrees."""
-
-        def ensure(each: str) -> None:
-            if self._slivers.read(each) is None:
-                self._growth.create(each, self.should_create_sliver)
-
-        self._at_each(cm, ensure)
+        self._at_each(cm, lambda each: self._growth.ensure(each, self.should_create_sliver))
 
     def create_sliver(self, cm: str | None = None) -> None:
         """Create the sliver with the helper's request, unless machines were asked for that may still come."""
@@ -319,9 +249,7 @@ class SimpleElasticSliceManager(
 
     def should_create_sliver(self, cm: str) -> bool:
         """Decide whether to create a sliver at a CM that has none: where a machine should be added."""
-        plan = self._plan_growth(cm)
-        self.note(f"{cm}: {plan.reason}")
-        return plan.count > 0
+        return self._thresholds.growth([cm], cm) > 0
 
     def update_sliver_status(self, cm: str | None = None, force: bool = False) -> None:
         """Read which machines we have, then how they are, and tell the helper what changed.
@@ -332,18 +260,13 @@ class SimpleElasticSliceManager(
         """
 
         def update(each: str) -> None:
-            sliver = self._slivers.read(each)
-            if self._slivers.waits_for_another_look(each):
-                self._cycle.no_later("update_sliver_status", self.retry_interval)
-            if sliver is not None and (force or self.starting(each) or self._status_is_old(each)):
-                self._slivers.read_status(each)
-                self._fetched_status[each] = self.clock.now()
+            try:
+                self._statuses.update(each, force=force)
+            finally:
+                if self._slivers.waits_for_another_look(each):
+                    self._runner.cycle.no_later("update_sliver_status", self.retry_interval)
 
         self._at_each(cm, update)
-
-    def _status_is_old(self, cm: str) -> bool:
-        last = self._fetched_status.get(cm)
-        return last is None or (self.clock.now() - last).total_seconds() >= SETTLED_POLL
 
     def add_nodes(self, count: int = 0, cm: str | None = None) -> None:
         """Add as many machines as ``should_add_nodes`` says.
@@ -356,69 +279,25 @@ class SimpleElasticSliceManager(
 
     def should_add_nodes(self, count: int = 0, cm: str | None = None) -> int | AddArgs | None:
         """Decide how many machines to add (see ``plan_growth``); None for none."""
-        plans = [self._plan_growth(each, count) for each in ([cm] if cm else self.cmlist)]
-        best = max(plans, key=lambda plan: plan.count)
-        self.note(f"{cm or 'any CM'}: {best.reason}")
-        return best.count or None
+        return self._thresholds.growth([cm] if cm else self.cmlist, cm or "any CM", count) or None
 
     def delete_nodes(self, cm: str | None = None) -> None:
         """Give machines back: failed ones, and with ``enable_delete`` what ``should_delete_nodes`` names."""
-
-        def delete(each: str) -> None:
-            if not self._slivers.holds(each):
-                return
-            names = {node.client_id for node in self.failed(each)}
-            names.update(n.client_id for n in self.held(each) if n.sliver_id in self._dropped)
-            if self.enable_delete:
-                names.update(self.should_delete_nodes(each) or ())
-            given = self._slivers.delete(each, names) if names else ()
-            self._dropped.difference_update(n.sliver_id for n in given)
-            if self._lease.blocked.get(each) in {n.node_id for n in given}:
-                self.wake("renew")
-            if given:
-                self.tell(
-                    "delete", each, f"gave back {', '.join(f'{n.node_id} ({n.client_id})' for n in given)}"
-                )
-
-        self._at_each(cm, delete)
+        self._at_each(cm, lambda each: self._giving.delete(each, lambda at: self.should_add_nodes(cm=at)))
 
     def should_delete_nodes(self, cm: str | None = None) -> list[str] | None:
         """Decide which machines to give back (see ``plan_surplus``): their client_ids, or None."""
-        chosen: list[str] = []
-        for each in [cm] if cm else self.cmlist:
-            surplus = plan_surplus(
-                self.held(each),
-                in_use=self.in_use() - len(chosen),
-                minthreshold=self.minthreshold,
-                maxthreshold=self.maxthreshold,
-                percent_available_minimum=self.percent_available_minimum,
-                share=self.share(each),
-                values=self.resource_values,
-            )
-            self.note(f"{each}: {surplus.reason}")
-            chosen += surplus.client_ids
-        return chosen or None
+        return self._thresholds.surplus([cm] if cm else self.cmlist) or None
 
     def give_up(self, node: SliverNode, reason: str) -> None:
-        """Have a machine given back at the next ``delete_nodes``, as one that failed to boot.
-
-        For a machine that booted and is of no use all the same; the helper is told that it failed.
-        """
+        """Have a machine that booted and is of no use given back, as one that failed to boot."""
         with self._slivers.at(node.cm):
             self._slivers.give_up(node.cm, node.client_id, reason)
 
     def machine_settled(self, machine: Machine) -> None:
         """Pause the type of a machine that failed; called before ``handle_added_node``."""
-        node = machine.node
-        if machine.fate == "ready":
-            self._placement.worked(node.cm, node.hardware_type)
-            self.machine_booted(node)
-            return
-        if not machine.proven:
-            self.brake.failed(node.node_id, machine.reason)
-        if node.hardware_type:
-            self._placement.pause(node.cm, node.hardware_type, self.clock.now(), machine.reason)
-        self._cycle.wake(["delete_nodes"], node.cm)
+        if self._trial.settled(machine):
+            self._runner.cycle.wake(["delete_nodes"], machine.node.cm)
 
     def machine_booted(self, node: SliverNode) -> None:
         """Take note that a new machine is ready, which proves it; override it where it has to join first."""
@@ -426,55 +305,25 @@ class SimpleElasticSliceManager(
 
     def prove(self, node: SliverNode) -> None:
         """Take note that a machine is of use: growth goes on where the brake held it up."""
-        with self.rlock:
-            new = self._slivers.book.prove(node)
-        if new:
-            self.brake.worked(node.node_id)
+        self._trial.prove(node)
 
     def proving(self) -> bool:
         """Tell whether a new machine has yet to prove itself."""
-        with self.rlock:
-            return bool(self.requested()) or self._slivers.book.has_unproven()
+        return self._inventory.is_proving()
 
     def resume_growth(self, who: str) -> bool:
-        """Let growth go on that the brake stopped; False where it was not stopped.
-
-        Args:
-            who: who wants it, for the event.
-        """
+        """Let growth go on that the brake stopped, since ``who`` wants it; False where it was not stopped."""
         return self.brake.resume(who)
-
-    def _plan_growth(self, cm: str, count: int = 0) -> GrowthPlan:
-        return plan_growth(
-            in_use=self.in_use(),
-            minthreshold=self.minthreshold,
-            maxthreshold=self.maxthreshold,
-            percent_available_minimum=self.percent_available_minimum,
-            share=self.share(cm),
-            count=count,
-        )
 
     def _at_each(self, cm: str | None, act: Callable[[str], None]) -> None:
         """Do something at one CM, or at each: a fault at one costs no other, and is raised at the end."""
-        faults: list[AgentError] = []
-        for each in [cm] if cm else self.cmlist:
-            try:
-                with self._slivers.at(each):
-                    act(each)
-            except AgentError as error:
-                faults.append(error)
-        if faults:
-            raise faults[0]
+        self._slivers.at_each([cm] if cm else self.cmlist, act)
 
     # --- the testbed
 
     def update_available(self, cm: str | None = None) -> None:
         """Read the free machines."""
-
-        def update(each: str) -> None:
-            self.available[each] = tuple(n for n in self.server.discover(each, available=True) if n.available)
-
-        self._at_each(cm, update)
+        self._at_each(cm, self._offers.read_available)
 
     def update_all(
         self,
@@ -489,15 +338,7 @@ class SimpleElasticSliceManager(
             force: read them whenever they were read last.
             lastFetchBefore: read them only if they were read before this time, or never.
         """
-
-        def update(each: str) -> None:
-            last = self._fetched_all.get(each)
-            if not force and last is not None and lastFetchBefore is not None and last >= lastFetchBefore:
-                return
-            self.all_nodes[each] = tuple(self.server.discover(each, available=False))
-            self._fetched_all[each] = self.clock.now()
-
-        self._at_each(cm, update)
+        self._at_each(cm, lambda each: self._offers.read_all(each, force=force, before=lastFetchBefore))
 
     # --- the cycle
 
@@ -510,12 +351,7 @@ class SimpleElasticSliceManager(
         Raises:
             FatalError: going on cannot help.
         """
-        self._begin()
-        notes: list[str] = []
-        self._notes.cycle = notes
-        self._cycle.once(force=force)
-        self._notes.cycle = None
-        return "; ".join(dict.fromkeys(notes)) or "nothing was to be decided"
+        return self._runner.once(force=force)
 
     def manage(self) -> str:
         """Perform cycles until ``stop``, a fatal error or a user's interrupt; return why it ended.
@@ -523,93 +359,41 @@ class SimpleElasticSliceManager(
         Raises:
             FatalError: going on cannot help.
         """
-        self._cycle.start()
-        self._begin()
-        return self._cycle.forever()
+        return self._runner.forever()
 
     def start(self) -> None:
         """Run ``manage`` in a thread; ``fatal`` tells why, should it end by itself."""
-        if self._thread is not None and self._thread.is_alive():
-            raise ConfigError("the manager is running already")
-        self.fatal = ""
-        self._cycle.start()
-        self._thread = threading.Thread(target=self._manage, name="manager", daemon=True)
-        self._thread.start()
-
-    def _manage(self) -> None:
-        try:
-            self._begin()
-            self._cycle.forever()
-        except FatalError as error:
-            self.fatal = str(error)
-            self.tell("fatal", "", f"the manager ended: {error}")
+        self._runner.start()
 
     def stop(self) -> None:
         """Begin no step any more; wait a little for the manager's thread to end."""
-        self._cycle.stop()
-        if self._thread is not None:
-            self._thread.join(STOP_TIME)
+        self._runner.stop()
 
     def wake(self, *steps: str) -> None:
         """Make steps due now; may be called from any thread, and returns at once."""
-        self._cycle.wake(steps)
+        self._runner.cycle.wake(steps)
 
     def notified(self, what: str) -> None:
         """Wake the steps that a call from Cloudlab makes due."""
-        self._cycle.wake(_WAKES.get(what, ()))
+        self._runner.cycle.wake(_WAKES.get(what, ()))
 
     def nodes_taken(self, nodelist: Sequence[Item]) -> None:
         """Leave it to the manifest: ``update_sliver_status`` tells the helper once it confirms it."""
 
     def tell(self, kind: str, subject: str, message: str, **data: object) -> None:
         """Record an event, and add it to what this step decided."""
-        self.events.record(Event(self.clock.now(), kind, subject, message, data))
-        self.note(message)
+        self._runner.tell(kind, subject, message, **data)
 
     def note(self, text: str) -> None:
         """Add to what this step decided, without an event."""
-        self.said = text
-        notes = getattr(self._notes, "cycle", None)
-        if notes is not None:
-            notes.append(text)
+        self._runner.note(text)
 
-    def _begin(self) -> None:
+    def before_cycles(self) -> None:
+        """Take up what an earlier run left; called before the first step of each start."""
         if self.helper is None and type(self).create_rspec is PluginElasticSliceHelper.create_rspec:
             raise FatalError(f"{type(self).__name__} has no helper: call set_helper first")
         self.resume_deletes()
 
-    def _perform(self, key: Key) -> Outcome:
-        self._keep_revocations()
-        try:
-            step = getattr(self, key.step)
-            step(cm=key.cm) if key.cm else step()
-        except FatalError:
-            raise
-        except AgentError as error:
-            return self._failed(key, error)
-        except Exception as error:
-            log.exception("a step failed", step=str(key))
-            return self._failed(key, error)
-        if self._cycle.failures(key):
-            self.tell("step", key.step, f"{key} works again")
-        self.last_success[key.step] = self.clock.now()
-        return Outcome.DONE
-
-    def _keep_revocations(self) -> None:
-        try:
-            self._memory.keep(self)
-        except LedgerError as error:
-            # Cloudlab repeats its countdown: what is lost is only when the first notice came.
-            log.warning("revocations cannot be stored; tried again at the next step", error=str(error))
-
-    def _failed(self, key: Key, error: Exception) -> Outcome:
-        message = f"{key} failed: {error or type(error).__name__}"
-        if self._cycle.failures(key):
-            self.note(message)
-        else:
-            self.tell("step", key.step, message)
-        return Outcome.BUSY if isinstance(error, BusyError) else Outcome.FAILED
-
-
-def _lane(key: Key) -> str:
-    return key.cm or ("slice" if key.step in {"ensure_slice", "renew"} else "system")
+    def before_step(self) -> None:
+        """Write down what Cloudlab said meanwhile; called before each step."""
+        self._memory.keep(self)

@@ -47,6 +47,16 @@ class Sliver:
 
 
 @dataclass(frozen=True)
+class Holding:
+    """What a CM held for us when it was last heard: it counts while the CM is silent after a restart."""
+
+    cm: str
+    client_ids: frozenset[str]
+    expires: datetime | None
+    """Until when its sliver lasted then."""
+
+
+@dataclass(frozen=True)
 class NodeStatus:
     """One machine's entry in ``SliverStatus``."""
 

@@ -310,6 +310,19 @@ def blocking_machine(refusal: str) -> str | None:
     return match[1] if match else None
 
 
+_UNRESERVED = re.compile(r"\+node\+([A-Za-z0-9][-A-Za-z0-9._]{0,62}) \(\1\) is not available")
+
+
+def unreserved_machine(refusal: str) -> str | None:
+    """Find the node_id of a machine of our sliver that a CM does not reserve to us any more; None for none.
+
+    The words are those of ``GeniCMV2 AddNodes``: «urn:publicid:IDN+example.net+node+pc5 (pc5) is not
+    available», with code 2. A machine that is asked for by name and taken reads otherwise.
+    """
+    match = _UNRESERVED.search(refusal)
+    return match[1] if match else None
+
+
 def _wait(left: float, lead: float) -> float:
     return left - lead if left > lead else max(left / 4, 0.0)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
-from agent.core.model import AdvertisedNode, Event, Intent, Revocation, Sliver, SliverStatus
+from agent.core.model import AdvertisedNode, Event, Holding, Intent, Revocation, Sliver, SliverStatus
 
 
 class Clock(Protocol):
@@ -111,6 +111,16 @@ class RevocationStore(Protocol):
         """Return what is stored, earliest deadline first."""
 
 
+class HoldingStore(Protocol):
+    """Where it survives a restart which machines each CM was seen to hold."""
+
+    def put_holding(self, holding: Holding) -> None:
+        """Store one; a repeat of the same CM replaces the older one."""
+
+    def holdings(self) -> Sequence[Holding]:
+        """Return what is stored, of any CM."""
+
+
 class EventSink(Protocol):
     """Where decisions and acts are told."""
 
@@ -145,10 +155,26 @@ class HostResult:
         return not self.error
 
 
+@dataclass(frozen=True)
+class Upload:
+    """A file that is written on a machine, whole or not at all; it stands among the commands there."""
+
+    path: str
+    """Absolute path on the machine; its directory is made where it is missing."""
+    content: bytes = field(repr=False)
+    mode: int
+    owner: str = ""
+    """As chown(1) takes it; "" for the login."""
+
+
+Series = Sequence[str | Upload]
+"""What is done on one machine, in order: shell commands, and files to write."""
+
+
 class RemoteShell(Protocol):
     """Runs commands on many machines at once, with time limits."""
 
-    def run(self, commands: Mapping[Host, Sequence[str]], *, timeout: float) -> Mapping[Host, HostResult]:
+    def run(self, commands: Mapping[Host, Series], *, timeout: float) -> Mapping[Host, HostResult]:
         """Run each machine's commands in order, all machines side by side; a fault ends that machine's.
 
         ``timeout`` bounds the whole in seconds. Never raises for a machine: each gets its result.
@@ -156,3 +182,21 @@ class RemoteShell(Protocol):
 
     def forget(self, host: Host) -> None:
         """Drop the machine's known host key: it was given back, and comes again with another."""
+
+
+@dataclass(frozen=True)
+class CommandResult:
+    """A command on another machine that ended by itself."""
+
+    status: int
+    output: bytes
+    """All that it wrote to standard output."""
+    complaint: bytes
+    """What it wrote to standard error, cut to a bounded size."""
+
+
+class RemoteCommand(Protocol):
+    """Runs one command on another machine whose whole output is wanted."""
+
+    def execute(self, host: Host, command: str, *, timeout: float, max_output: int) -> CommandResult:
+        """Run a line of shell. Raises ``SshError``: no login, cut off, or more than ``max_output`` bytes."""

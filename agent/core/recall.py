@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from typing import Any, Protocol
 
+import structlog
+
+from agent.core.errors import LedgerError
 from agent.core.model import Revocation
 from agent.core.ports import RevocationStore
+
+log = structlog.get_logger()
 
 
 class Notified(Protocol):
@@ -35,18 +41,21 @@ class RevocationMemory:
         self.stored = {r.node_id: r for r in store.revocations()}
 
     def keep(self, notified: Notified) -> None:
-        """Write down what changed; nothing where nothing did.
-
-        Raises:
-            LedgerError: the store cannot be written; what is missing is written the next time.
-        """
+        """Write down what changed; what cannot be written is told, and written the next time."""
         with self._lock:
             with notified.rlock:
                 now = dict(notified.revocations)
-            for node_id, revocation in now.items():
-                if self.stored.get(node_id) != revocation:
-                    self._store.put_revocation(revocation)
-                    self.stored[node_id] = revocation
-            for node_id in self.stored.keys() - now.keys():
-                self._store.remove_revocation(node_id)
-                del self.stored[node_id]
+            try:
+                self._write(now)
+            except LedgerError as error:
+                # Cloudlab repeats its countdown: what is lost is only when the first notice came.
+                log.warning("revocations cannot be stored; tried again at the next step", error=str(error))
+
+    def _write(self, now: Mapping[str, Revocation]) -> None:
+        for node_id, revocation in now.items():
+            if self.stored.get(node_id) != revocation:
+                self._store.put_revocation(revocation)
+                self.stored[node_id] = revocation
+        for node_id in self.stored.keys() - now.keys():
+            self._store.remove_revocation(node_id)
+            del self.stored[node_id]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
@@ -11,13 +11,17 @@ from typing import Any, Protocol
 
 from agent.core.calls import Intents, carry_out
 from agent.core.config import ManagerConfig
-from agent.core.errors import BusyError, ConfigError
+from agent.core.errors import AgentError, BusyError, CloudlabError, ConfigError
 from agent.core.helper import AddArgs
+from agent.core.holdings import Holdings
 from agent.core.hooks import HookQueue
 from agent.core.machines import Changes, Machine, MachineBook
-from agent.core.model import Intent, IntentKind, ResourceValue, Revocation, Sliver, SliverNode
-from agent.core.policy import withdrawn
+from agent.core.model import Intent, IntentKind, ResourceValue, Revocation, Sliver, SliverNode, SliverStatus
+from agent.core.policy import unreserved_machine, withdrawn
 from agent.core.ports import SliceServer
+
+ERROR = 2
+"""ProtoGENI's code of a fault without a name; ``SliverStatus`` has it when a machine is not ours any more."""
 
 
 class Owner(Protocol):
@@ -43,6 +47,9 @@ class Owner(Protocol):
     def tell(self, kind: str, subject: str, message: str, **data: object) -> None:
         """Record an event."""
 
+    def wake(self, *steps: str) -> None:
+        """Make steps due now."""
+
 
 class Slivers:
     """The slivers of one slice.
@@ -56,6 +63,7 @@ class Slivers:
     Attributes:
         book: the machines; to be read under the owner's ``rlock``.
         intents: what is asked and not settled.
+        holdings: what CMs held when they were last heard.
         expires: CM -> until when its sliver lasts.
     """
 
@@ -68,6 +76,7 @@ class Slivers:
         self._locks = {cm: threading.RLock() for cm in cms}
         self.book = MachineBook()
         self.intents = Intents(config.intents, config.clock)
+        self.holdings = Holdings(config.holdings, cms, config.clock, config.cycle.first_reading_patience)
         self.expires: dict[str, datetime] = {}
 
     @contextmanager
@@ -93,6 +102,18 @@ class Slivers:
             lock.release()
             self._hooks.run(cm)
 
+    def at_each(self, cms: Iterable[str], act: Callable[[str], None]) -> None:
+        """Do something at each CM: a fault at one costs no other, and the first is raised at the end."""
+        faults: list[AgentError] = []
+        for cm in cms:
+            try:
+                with self.at(cm):
+                    act(cm)
+            except AgentError as error:
+                faults.append(error)
+        if faults:
+            raise faults[0]
+
     def holds(self, cm: str) -> bool:
         """Tell whether the last good read of a CM found a sliver."""
         with self._owner.rlock:
@@ -109,15 +130,27 @@ class Slivers:
             return next((n for n in self.book.held(cm) if n.node_id == node_id), None)
 
     def waits_for_another_look(self, cm: str) -> bool:
-        """Tell whether a machine was missing from the last manifest, and the next decides."""
+        """Tell whether a CM denied a machine, in a manifest or by name, and the next look decides."""
         with self._owner.rlock:
-            return self.book.has_missing(cm)
+            return self.book.in_doubt(cm)
+
+    def has_starting(self, cm: str) -> bool:
+        """Tell whether a machine is neither ready nor failed yet."""
+        with self._owner.rlock:
+            return bool(self.book.with_fate("", cm))
+
+    def has_lost(self, cm: str) -> bool:
+        """Tell whether the last manifest has a machine that is not ours any more."""
+        with self._owner.rlock:
+            return bool(self.book.lost(cm))
 
     def names(self, cm: str | None = None) -> set[str]:
-        """Collect the client_ids in manifests and in flight, at one CM or all."""
+        """Collect the client_ids in manifests and in flight, at one CM or all; a silent CM's too."""
         with self._owner.rlock:
-            held = {node.client_id for node in self.book.held(cm)}
-        return held | {intent.client_id for intent in self.intents.in_flight(cm=cm)}
+            slivers = self.book.slivers.values() if cm is None else [self.book.slivers.get(cm)]
+            held = {node.client_id for sliver in slivers if sliver for node in sliver.nodes}
+        silent = {name for where, name in self.holdings.presumed() if cm in {None, where}}
+        return held | silent | {intent.client_id for intent in self.intents.in_flight(cm=cm)}
 
     # --- reading; the caller holds the CM
 
@@ -128,15 +161,38 @@ class Slivers:
         self._learn(cm, began, sliver)
         return sliver
 
-    def read_status(self, cm: str) -> None:
-        """Read the state of each machine, and settle what became of those that were starting."""
-        status = self._server.sliver_status(cm)
-        if status is None:
-            return
+    def settle(self, cm: str, status: SliverStatus | None) -> None:
+        """Settle what became of machines that were starting: by a status read now, or (None) by deadline."""
+        now, limit = self._clock.now(), self._limits.boot_timeout
         with self._owner.rlock:
-            settled = self.book.judge(status, self._clock.now(), self._limits.boot_timeout)
+            settled = (
+                self.book.judge(status, now, limit) if status else self.book.judge_unseen(cm, now, limit)
+            )
         for machine in settled:
             self._tell_settled(machine)
+
+    def note_unreserved(self, cm: str, error: CloudlabError) -> None:
+        """Count a sighting where a CM's refusal names a machine of the sliver that is not reserved to us.
+
+        After as many in a row as are set, the machine counts as gone and goes at the next ``delete_nodes``.
+        """
+        node_id = unreserved_machine(str(error)) if error.code == ERROR else None
+        if node_id is None:
+            return
+        owner = self._owner
+        with owner.rlock:
+            machine = self.book.disown(cm, node_id, self._limits.gone_sightings)
+            if machine is None:
+                return
+            node, gone = machine.node, machine.disowned >= self._limits.gone_sightings
+            if gone:
+                self._forget(node)
+        if gone:
+            self._tell_gone(cm, node, "its CM says that it is not reserved to us")
+            owner.wake("delete_nodes")
+        else:
+            message = f"{node_id} ({node.client_id}) is not reserved to us, says its CM"
+            owner.tell("missing", node_id, message, cm=cm)
 
     def give_up(self, cm: str, client_id: str, reason: str) -> None:
         """Settle a machine as failed."""
@@ -166,14 +222,18 @@ class Slivers:
     def delete(self, cm: str, client_ids: Collection[str]) -> tuple[SliverNode, ...]:
         """Give machines back: those of these names that a manifest read now still shows as the same machines.
 
+        With them goes what is in the sliver and not ours any more.
+
         Returns:
             What was given back.
         """
         with self._owner.rlock:
-            meant = {n.sliver_id for n in self.book.held(cm) if n.client_id in client_ids}
+            # The CM deletes no other machine while one that is not ours any more stays in the sliver.
+            meant_nodes = [n for n in self.book.held(cm) if n.client_id in client_ids] + [*self.book.lost(cm)]
+            meant = {n.sliver_id for n in meant_nodes}
         sliver = self.read(cm)
         nodes = sliver.nodes if sliver else ()
-        targets = tuple(n for n in nodes if n.sliver_id in meant and n.client_id in client_ids)
+        targets = tuple(n for n in nodes if n.sliver_id in meant)
         last = len(targets) == len(nodes)
         if last and self.intents.in_flight(IntentKind.ADD, cm):
             # Giving the whole sliver back would take along what may still arrive.
@@ -192,9 +252,35 @@ class Slivers:
         self._carry_out(cm, self.intents.declare(IntentKind.DELETE, cm, names), give_back)
         return targets
 
+    def delete_bare(self, cm: str) -> bool:
+        """Give a sliver back that has no machine left, and that none may still come to.
+
+        The whole sliver goes, and with it what it might hold all the same. So several manifests must have
+        shown it empty, one that is read now, and the status.
+
+        Returns:
+            Whether it was given back.
+        """
+        with self._owner.rlock:
+            bare = self.book.is_bare(cm, self._limits.gone_sightings)
+        if not bare or self.intents.in_flight(cm=cm):
+            return False
+        sliver = self.read(cm)
+        status = self._server.sliver_status(cm)
+        if sliver is None or sliver.nodes or status is None or status.nodes:
+            return False
+        began = self._clock.now()
+        self._server.delete_sliver(cm)
+        self._learn(cm, began, None)
+        return True
+
     def _carry_out(self, cm: str, asked: Sequence[Intent], call: Callable[[], Sliver | None]) -> None:
         learn = partial(self._learn, cm, self._clock.now())
-        carry_out(self.intents, asked, call, lambda: self._server.find_sliver(cm), learn)
+        try:
+            carry_out(self.intents, asked, call, lambda: self._server.find_sliver(cm), learn)
+        except CloudlabError as error:
+            self.note_unreserved(cm, error)
+            raise
 
     # --- learning
 
@@ -204,6 +290,9 @@ class Slivers:
         leaving = {i.client_id for i in in_flight if i.kind is IntentKind.DELETE}
         owner = self._owner
         nodes = sliver.nodes if sliver else ()
+        # Before an intent is struck: after a kill in between, the machine is counted by one or the other.
+        if self.holdings.heard(cm, sliver):
+            owner.wake("ensure_sliver", "add_nodes")
         with owner.rlock:
             changes = self.book.observe(
                 cm,
@@ -215,9 +304,7 @@ class Slivers:
             )
             self._keep_expiry(cm, sliver)
             for node in changes.gone:
-                owner.resource_values.pop(node.node_id, None)
-                owner.taken.pop(node.node_id, None)
-                owner.drop_revocation(node.node_id)
+                self._forget(node)
             kept = [n for n in nodes if owner.taken.get(n.node_id, read_at) < read_at]
             for node in kept:
                 del owner.taken[node.node_id]
@@ -246,6 +333,17 @@ class Slivers:
                 "void", intent.client_id, f"the {intent.kind} of {intent.client_id} never happened", cm=cm
             )
 
+    def _forget(self, node: SliverNode) -> None:
+        owner = self._owner
+        owner.resource_values.pop(node.node_id, None)
+        owner.taken.pop(node.node_id, None)
+        owner.drop_revocation(node.node_id)
+
+    def _tell_gone(self, cm: str, node: SliverNode, why: str) -> None:
+        message = f"{node.node_id} ({node.client_id}) is no longer ours: {why}"
+        self._owner.tell("gone", node.node_id, message, cm=cm)
+        self._hooks.put(cm, partial(self._owner.handle_deleted_node, vars(node).copy()))
+
     def _strangers(self) -> set[str]:
         """Collect revoked node_ids that no CM holds for us; none while a CM was never read."""
         if self.book.slivers.keys() != self._locks.keys():
@@ -267,8 +365,7 @@ class Slivers:
     def _tell_changes(self, cm: str, changes: Changes, asked: Collection[str]) -> None:
         owner = self._owner
         for node in changes.gone:
-            owner.tell("gone", node.node_id, f"{node.node_id} ({node.client_id}) is no longer ours", cm=cm)
-            self._hooks.put(cm, partial(owner.handle_deleted_node, vars(node).copy()))
+            self._tell_gone(cm, node, "the manifest lacks it")
         for node in changes.missing:
             owner.tell(
                 "missing", node.node_id, f"{node.node_id} ({node.client_id}) is not in the manifest", cm=cm

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any, Protocol
 
@@ -12,7 +13,8 @@ from agent.core.errors import AgentError
 from agent.core.model import AdminDrain, Event, NodeView, SliverNode
 from agent.slurm.drain import is_ours
 from agent.slurm.drain_figures import Forecast, foresee
-from agent.slurm.manager import TEARDOWN, SlurmElasticSliceManager
+from agent.slurm.hold import TEARDOWN
+from agent.slurm.manager import SlurmElasticSliceManager
 
 
 class EventHistory(Protocol):
@@ -52,6 +54,17 @@ class Administration:
     def nodes(self) -> list[Mapping[str, object]]:
         """Tell one record a machine."""
         return [_node_record(node) for node in self._manager.view().nodes]
+
+    def plan(self) -> Mapping[str, object]:
+        """Tell what the next cycle would do, why each pending job counts or not, and each node stays or goes.
+
+        Raises:
+            AgentError: Slurm was not read yet.
+        """
+        preview = self._manager.preview()
+        if preview is None:
+            raise AgentError("Slurm was not read yet: ask again in a moment")
+        return asdict(preview)
 
     def events(self, subject: str, newest: int) -> list[Mapping[str, object]]:
         """Tell the newest events, oldest first."""

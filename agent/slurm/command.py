@@ -1,16 +1,22 @@
-"""Run one of Slurm's commands: no shell, bounded in time and size, in an environment of our making."""
+"""Run one of Slurm's commands, here or on a head node.
+
+No shell misreads an argument; time, size and environment are of our making.
+"""
 
 from __future__ import annotations
 
 import os
 import selectors
+import shlex
 import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from agent.core.errors import SlurmDownError, SlurmError, SlurmRefusedError
+from agent.core.errors import SlurmDownError, SlurmError, SlurmRefusedError, SshError
+from agent.core.ports import Host, RemoteCommand
 
 MAX_OUTPUT = 256 * 1024 * 1024
 """Bytes of standard output; `sinfo --json` of 100,000 nodes is half of it."""
@@ -18,6 +24,8 @@ _MAX_COMPLAINT = 64 * 1024
 _CHUNK = 64 * 1024
 _KEPT = frozenset({"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT"})
 _CHANGES_OUTPUT = ("SLURM_", "SQUEUE_", "SINFO_", "SCONTROL_", "SCANCEL_", "LC_")
+_CANNOT_START = frozenset({126, 127})
+"""env(1): the command cannot be invoked, or found."""
 _NO_ANSWER = (
     "Unable to contact slurm controller",
     "Socket timed out",
@@ -54,9 +62,14 @@ class Finished:
             return self.output
         said = printable(self.complaint.strip() or self.output.strip() or "no message")
         message = f"{short(self.argv)}: {said} (status {self.status})"
-        if any(words in self.complaint for words in _NO_ANSWER):
+        if means_no_answer(self.complaint):
             raise SlurmDownError(message)
         raise SlurmRefusedError(message)
+
+
+def means_no_answer(words: str) -> bool:
+    """Tell whether Slurm's words mean that no controller answered."""
+    return any(known in words for known in _NO_ANSWER)
 
 
 def printable(text: str, limit: int = 500) -> str:
@@ -67,6 +80,67 @@ def printable(text: str, limit: int = 500) -> str:
 def short(argv: Sequence[str]) -> str:
     """Name a command in a message."""
     return printable(" ".join((os.path.basename(argv[0]), *argv[1:])), 160)  # noqa: PTH119
+
+
+class Runner(Protocol):
+    """Runs one of Slurm's commands to its end."""
+
+    def __call__(self, argv: Sequence[str], /) -> Finished:
+        """Run a command.
+
+        Raises:
+            SlurmDownError: it did not end in time.
+            SlurmError: it did not run, or its output is too large.
+        """
+
+
+class LocalRunner:
+    """Runs commands on this machine.
+
+    Args:
+        timeout: seconds for one command.
+        environment: what the commands inherit, such as PATH; variables that change their output are dropped.
+        changes: variables to set, such as SLURM_CONF.
+    """
+
+    def __init__(self, timeout: float, environment: Mapping[str, str], changes: Mapping[str, str]) -> None:
+        self._timeout = timeout
+        self._environment = clean_environment(environment, **changes)
+
+    def __call__(self, argv: Sequence[str], /) -> Finished:
+        """Run a command."""
+        return run(argv, environment=self._environment, timeout=self._timeout)
+
+
+class RemoteRunner:
+    """Runs commands on a head node over SSH, in a session each.
+
+    Args:
+        timeout: seconds for one command, with its login.
+        shell: the way there.
+        host: the head node.
+        changes: variables to set, such as SLURM_CONF.
+    """
+
+    def __init__(self, timeout: float, shell: RemoteCommand, host: Host, changes: Mapping[str, str]) -> None:
+        self._timeout = timeout
+        self._shell = shell
+        self._host = host
+        self._environment = clean_environment({}, **changes)
+
+    def __call__(self, argv: Sequence[str], /) -> Finished:
+        """Run a command; each argument reaches it as it is, through whatever shell the login has."""
+        settings = (f"{name}={value}" for name, value in self._environment.items())
+        # The path is the only thing of the login's own environment that is kept.
+        line = f'exec env -i PATH="$PATH" {shlex.join([*settings, *argv])}'
+        try:
+            done = self._shell.execute(self._host, line, timeout=self._timeout, max_output=MAX_OUTPUT)
+        except SshError as error:
+            raise SlurmDownError(f"{short(argv)} on {self._host.name}: {printable(str(error))}") from error
+        output, complaint = (part.decode(errors="replace") for part in (done.output, done.complaint))
+        if done.status in _CANNOT_START:
+            raise SlurmError(f"{short(argv)} on {self._host.name}: cannot be started: {printable(complaint)}")
+        return Finished(tuple(argv), done.status, output, complaint)
 
 
 def clean_environment(inherited: Mapping[str, str], **changes: str) -> dict[str, str]:

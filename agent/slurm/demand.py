@@ -1,25 +1,23 @@
-"""How many machines does the queue want, and which of ours can go back: pure decisions.
+"""How many machines does the queue want: a pure decision.
 
-The queue is packed onto the CPUs that are free now, then onto the machines that are coming, and the rest onto
-machines that would have to be borrowed. It is an estimate of what Slurm will do, not a copy of its scheduler:
-memory and other resources are not looked at.
+The queue is packed, oldest job first, onto what is free now, then onto the machines that are coming, then
+onto drained surplus that may go back into service, and the rest onto machines that would have to be borrowed.
+It is an estimate of what Slurm will do, not a copy of its scheduler.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Self
 
-from pydantic import Field, model_validator
+from agent.core.settings import format_duration
+from agent.slurm.model import Job, Snapshot
+from agent.slurm.packing import Packer, Placed, array_of
+from agent.slurm.supply import DemandSettings, Supply
 
-from agent.core.settings import Duration, Section, format_duration
-from agent.slurm.features import satisfies
-from agent.slurm.model import Job, Node, Snapshot
-
-_WAITING = frozenset({"Resources", "Priority", "None"})
+_WAITING = frozenset({"Resources", "Priority", "None", "ReqNodeNotAvail"})
 """Pending reasons of a job that would start if there were room (``squeue %r``)."""
 _TOO_FEW_NODES = frozenset({"PartitionConfig", "PartitionNodeLimit"})
 """Reasons that Slurm gives, among others, to a job of more nodes than its partition has now."""
@@ -27,29 +25,16 @@ _TOLD = 20
 """Jobs that are told one by one in the reasons of a plan."""
 
 
-class DemandSettings(Section):
-    """[demand]: when machines are borrowed and given back."""
+@dataclass(frozen=True)
+class JobVerdict:
+    """What one pending job means for growth."""
 
-    node_cpus: int = Field(1, ge=1, description="number of CPUs that Slurm sees on one borrowed machine")
-    features: tuple[str, ...] = Field(
-        (), description="Slurm features that every borrowed machine has; jobs that want others do not count"
-    )
-    min_nodes: int = Field(0, ge=0, description="number of machines that are kept even when nothing waits")
-    max_nodes: int = Field(10, ge=0, description="number of machines that are held at most")
-    idle_timeout: Duration = Field(
-        600, ge=0, description="how long a machine is idle before it counts as surplus"
-    )
-    begin_horizon: Duration = Field(
-        600,
-        ge=0,
-        description="how near the begin time of a job is, such as a requeued one, for it to count already",
-    )
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        if self.min_nodes > self.max_nodes:
-            raise ValueError(f"min_nodes {self.min_nodes} is above max_nodes {self.max_nodes}")
-        return self
+    job: str
+    counts: bool
+    """It asks for machines, or would if there were no room."""
+    machines: int
+    """How many have to be borrowed for it."""
+    why: str
 
 
 @dataclass(frozen=True)
@@ -57,44 +42,24 @@ class GrowthPlan:
     """What the queue wants beyond what there is."""
 
     count: int
-    """Machines to borrow in addition, 0 or more."""
+    """Machines that are wanted in addition, 0 or more."""
     reasons: tuple[str, ...] = ()
     """Why, and why jobs do not count, in words."""
+    wanted: Mapping[str, int] = field(default_factory=dict)
+    """Type -> how many of them to ask for now; what no CM can spare is left out."""
     claimed: frozenset[str] = field(default=frozenset(), repr=False)
     """Names of nodes with free CPUs that pending jobs are expected to take."""
-
-
-@dataclass(frozen=True)
-class SurplusNode:
-    """A machine that may go back."""
-
-    name: str
-    reason: str
-
-
-@dataclass
-class _Room:
-    """CPUs on one machine that no job has yet."""
-
-    name: str
-    """"" for a machine that is not joined."""
-    free: int
-    cpus: int
-    features: frozenset[str]
-    partitions: frozenset[str] | None
-    """None where it will be in every partition that counts."""
-
-    def takes(self, job: Job, cpus: int) -> bool:
-        fits = self.free == self.cpus >= cpus if job.exclusive else self.free >= cpus
-        here = self.partitions is None or not self.partitions.isdisjoint(job.partitions)
-        return fits and here and satisfies(self.features, job.features)
+    returned: frozenset[str] = frozenset()
+    """Names of drained surplus nodes that go back into service instead."""
+    jobs: tuple[JobVerdict, ...] = field(default=(), repr=False)
+    """One for each pending job, oldest first."""
 
 
 def plan_growth(
     snapshot: Snapshot,
     *,
-    ours: Collection[str],
-    coming: int,
+    supply: Supply,
+    waiting_since: Mapping[str, datetime],
     settings: DemandSettings,
     partitions: Collection[str] = (),
 ) -> GrowthPlan:
@@ -102,37 +67,66 @@ def plan_growth(
 
     Args:
         snapshot: what Slurm says.
-        ours: node names of the machines that we hold and that have joined.
-        coming: machines held or asked for that have not joined yet.
+        supply: what we hold, and what could be had.
+        waiting_since: what ``still_waiting`` returned for this snapshot.
         settings: [demand].
         partitions: whose jobs count; empty for all.
 
     Returns:
-        A count that keeps ``len(ours) + coming + count`` within ``max_nodes``, and at ``min_nodes`` or above.
+        A count that keeps ``supply.count + count`` within ``max_nodes``, and at ``min_nodes`` or above. It
+        does not depend on the order of nodes and jobs in the snapshot; a younger job more never lowers it.
     """
-    allowed = max(settings.max_nodes - len(ours) - coming, 0)
-    packer = _Packer(snapshot, coming, allowed, settings)
-    dismissed: Counter[str] = Counter()
-    told: list[str] = []
-    for job in sorted(snapshot.jobs, key=_age):
-        if job.state != "PENDING":
-            continue
+    packer = Packer(snapshot, supply, settings)
+    verdicts = []
+    for job in sorted(_pending(snapshot), key=_age):
         against = _does_not_count(job, snapshot, partitions, settings)
         if against:
-            dismissed[against] += 1
+            verdicts.append(JobVerdict(job.id, False, 0, against))
             continue
-        more = packer.place(job)
-        if more:
-            told.append(f"job {job.id} waits ({job.reason}) and needs {_machines(more)} more")
-    reasons = told[:_TOLD]
-    if len(told) > _TOLD:
-        reasons.append(f"so do {len(told) - _TOLD} other jobs")
-    dismissed += packer.unplaced
-    reasons += [f"{_jobs(number)} not counted: {why}" for why, number in sorted(dismissed.items())]
-    missing = min(settings.min_nodes - len(ours) - coming, allowed)
-    if missing > packer.borrowed:
-        reasons.append(f"min_nodes is {settings.min_nodes}, {_machines(len(ours) + coming)} held or coming")
-    return GrowthPlan(max(packer.borrowed, missing), tuple(reasons), frozenset(packer.claimed))
+        since = waiting_since.get(array_of(job), snapshot.taken)
+        waited = snapshot.taken - since >= timedelta(seconds=settings.grow_after)
+        verdicts.append(_verdict(job, packer.place(job, may_borrow=waited)))
+    packer.keep_at_least(settings.min_nodes)
+    reasons = _reasons(verdicts)
+    if packer.count > sum(v.machines for v in verdicts):
+        reasons.append(f"min_nodes is {settings.min_nodes}, {_machines(supply.count)} held or coming")
+    beyond = packer.beyond.total()
+    if beyond and supply.spare is not None:
+        reasons.append(f"{_machines(beyond)} of them cannot be spared by any CM now")
+    return GrowthPlan(
+        packer.count,
+        tuple(reasons),
+        +packer.borrowed,
+        frozenset(packer.claimed),
+        frozenset(packer.returned),
+        tuple(verdicts),
+    )
+
+
+def still_waiting(
+    snapshot: Snapshot,
+    earlier: Mapping[str, datetime],
+    settings: DemandSettings,
+    partitions: Collection[str] = (),
+) -> dict[str, datetime]:
+    """Return since when each job has been seen to wait for room; one that stopped to wait begins anew.
+
+    Args:
+        snapshot: what Slurm says.
+        earlier: what this function returned for the snapshot before.
+        settings: [demand].
+        partitions: whose jobs count; empty for all.
+
+    Returns:
+        Job id (for a task, that of its array: tasks change their ids when they are split off) -> time.
+    """
+    waiting = (j for j in _pending(snapshot) if not _does_not_count(j, snapshot, partitions, settings))
+    return {key: earlier.get(key, snapshot.taken) for key in map(array_of, waiting)}
+
+
+def _pending(snapshot: Snapshot) -> Iterator[Job]:
+    """Yield each pending job once."""
+    return iter({job.id: job for job in snapshot.jobs if job.state == "PENDING"}.values())
 
 
 def _age(job: Job) -> tuple[float, str]:
@@ -148,99 +142,50 @@ def _does_not_count(
         return "in other partitions"
     if job.requested_nodes:
         return "asks for nodes by name"
-    if not _waits_for_room(job, snapshot, settings):
+    if job.reservation:
+        return f"asks for the reservation {job.reservation!r}"
+    if job.reason == "BeginTime" and not _begins_soon(job, snapshot, settings):
+        horizon = format_duration(settings.begin_horizon)
+        return f"does not begin within begin_horizon, {horizon} (BeginTime)"
+    if not _waits_for_room(job, snapshot):
         return f"waits for something else ({job.reason or 'unknown'})"
     return ""
 
 
-def _waits_for_room(job: Job, snapshot: Snapshot, settings: DemandSettings) -> bool:
-    if job.reason == "BeginTime":
-        soon = snapshot.taken + timedelta(seconds=settings.begin_horizon)
-        return job.begins is not None and job.begins <= soon
+def _begins_soon(job: Job, snapshot: Snapshot, settings: DemandSettings) -> bool:
+    soon = snapshot.taken + timedelta(seconds=settings.begin_horizon)
+    return job.begins is not None and job.begins <= soon
+
+
+def _waits_for_room(job: Job, snapshot: Snapshot) -> bool:
     if job.reason in _TOO_FEW_NODES:
         there = sum(1 for n in snapshot.nodes.values() if not set(n.partitions).isdisjoint(job.partitions))
         return job.node_count > there
-    return job.reason in _WAITING or job.reason == "ReqNodeNotAvail"
+    return job.reason in _WAITING or job.reason == "BeginTime"
 
 
-class _Packer:
-    """Packs pending jobs onto free CPUs, first fit, and borrows machines for the rest."""
-
-    def __init__(self, snapshot: Snapshot, coming: int, allowed: int, settings: DemandSettings) -> None:
-        self._settings = settings
-        self._allowed = allowed
-        self._running = Counter(_array(j) for j in snapshot.jobs if j.holds_nodes)
-        rooms = [_room(n) for n in snapshot.nodes.values() if n.usable and n.allocated_cpus < n.cpus]
-        self._rooms = rooms + [self._borrowable() for _ in range(coming)]
-        self._hopeless: set[tuple[object, ...]] = set()
-        self.borrowed = 0
-        self.claimed: set[str] = set()
-        self.unplaced: Counter[str] = Counter()
-
-    def _borrowable(self) -> _Room:
-        cpus = self._settings.node_cpus
-        return _Room("", cpus, cpus, frozenset(self._settings.features), None)
-
-    def place(self, job: Job) -> int:
-        """Place what may run of a job; return how many machines had to be borrowed for it."""
-        before = self.borrowed
-        tasks = job.task_count
-        if job.task_limit is not None:
-            tasks = min(tasks, job.task_limit - self._running[_array(job)])
-        shape = (job.partitions, job.features, job.exclusive, job.node_count, job.cpus)
-        for _ in range(tasks):
-            if shape in self._hopeless or not self._place_task(job):
-                self._hopeless.add(shape)
-                self.unplaced[self._obstacle(job)] += 1
-                break
-        return self.borrowed - before
-
-    def _obstacle(self, job: Job) -> str:
-        if not satisfies(frozenset(self._settings.features), job.features):
-            return f"borrowed machines do not offer {job.features!r}"
-        return f"not all fits within max_nodes {self._settings.max_nodes}"
-
-    def _place_task(self, job: Job) -> bool:
-        """Place one task as it asks, or over more machines where one of ours is too small for its share."""
-        nodes = max(job.node_count, 1)
-        share = -(-job.cpus // nodes)
-        if share <= self._settings.node_cpus:
-            return self._take(job, nodes, share, self._allowed - self.borrowed)
-        spread = -(-job.cpus // self._settings.node_cpus)
-        return self._take(job, nodes, share, 0) or self._take(
-            job, spread, self._settings.node_cpus, self._allowed - self.borrowed
-        )
-
-    def _take(self, job: Job, nodes: int, share: int, most: int) -> bool:
-        """Take ``share`` CPUs on each of ``nodes`` machines, borrowing at most ``most``: all or nothing."""
-        found: list[_Room] = []
-        for room in self._rooms:
-            if len(found) == nodes:
-                break
-            if room.takes(job, share):
-                found.append(room)
-        lacking = nodes - len(found)
-        fresh = [self._borrowable() for _ in range(min(lacking, most))]
-        if len(fresh) < lacking or not all(room.takes(job, share) for room in fresh[:1]):
-            return False
-        self.borrowed += lacking
-        self._rooms += fresh
-        for room in (*found, *fresh):
-            room.free -= room.cpus if job.exclusive else share
-            if room.name:
-                self.claimed.add(room.name)
-        if any(room.free == 0 for room in (*found, *fresh)):
-            self._rooms = [room for room in self._rooms if room.free > 0]
-        return True
+def _verdict(job: Job, placed: Placed) -> JobVerdict:
+    more = placed.borrowed + placed.beyond
+    parts = []
+    if more:
+        parts.append(f"waits ({job.reason}) and needs {_machines(more)} more")
+    if placed.returned:
+        parts.append(f"takes {', '.join(sorted(placed.returned))} back into service")
+    if placed.obstacle:
+        parts.append(placed.obstacle)
+    counts = bool(more or placed.returned or not placed.obstacle)
+    return JobVerdict(job.id, counts, more, "; ".join(parts) or "fits on what is free or coming")
 
 
-def _room(node: Node) -> _Room:
-    free = node.cpus - node.allocated_cpus
-    return _Room(node.name, free, node.cpus, node.features, frozenset(node.partitions))
-
-
-def _array(job: Job) -> str:
-    return job.id.partition("_")[0]
+def _reasons(verdicts: list[JobVerdict]) -> list[str]:
+    """Tell the plan in few words, however long the queue."""
+    growing = [v for v in verdicts if v.machines]
+    reasons = [f"job {v.job} {v.why}" for v in growing[:_TOLD]]
+    if len(growing) > _TOLD:
+        reasons.append(f"so do {len(growing) - _TOLD} other jobs")
+    dismissed = Counter(v.why for v in verdicts if not v.counts)
+    reasons += [f"{_jobs(number)} not counted: {why}" for why, number in sorted(dismissed.items())]
+    return reasons
 
 
 def _machines(count: int) -> str:
@@ -249,51 +194,3 @@ def _machines(count: int) -> str:
 
 def _jobs(count: int) -> str:
     return f"{count} job" if count == 1 else f"{count} jobs"
-
-
-def plan_surplus(
-    snapshot: Snapshot,
-    *,
-    ours: Collection[str],
-    idle_since: Mapping[str, datetime],
-    values: Mapping[str, float],
-    growth: GrowthPlan,
-    settings: DemandSettings,
-    now: datetime,
-) -> tuple[SurplusNode, ...]:
-    """Decide which machines of ours may go back.
-
-    Args:
-        snapshot: what Slurm says.
-        ours: node names of the machines that we hold and that have joined.
-        idle_since: node name -> since when it has been seen without a job; one that is missing is not idle.
-        values: node name -> how much Cloudlab wants it, 0 to 1; the most wanted go first.
-        growth: what the queue wants at the same moment; nothing goes while it wants more machines.
-        settings: [demand].
-        now: the time of the decision.
-
-    Returns:
-        At most ``len(ours) - min_nodes`` nodes, in the order in which they should go. Never one that is
-        drained (who drained it decides), that pending jobs are expected to take, or that a job asks for by
-        name.
-    """
-    if growth.count > 0:
-        return ()
-    kept = growth.claimed.union(*(j.requested_nodes | j.nodes for j in snapshot.jobs))
-    idle = [
-        node.name
-        for node in _held(snapshot, ours)
-        if node.usable and node.empty and node.name not in kept and node.name in idle_since
-        if now - idle_since[node.name] >= timedelta(seconds=settings.idle_timeout)
-    ]
-    idle.sort(key=lambda name: (-values.get(name, 0.0), idle_since[name], name))
-    spare = max(len(ours) - settings.min_nodes, 0)
-    return tuple(SurplusNode(name, _idle_reason(idle_since[name], now)) for name in idle[:spare])
-
-
-def _held(snapshot: Snapshot, ours: Collection[str]) -> Sequence[Node]:
-    return [snapshot.nodes[name] for name in ours if name in snapshot.nodes]
-
-
-def _idle_reason(since: datetime, now: datetime) -> str:
-    return f"idle for {format_duration(round((now - since).total_seconds()))} and nothing waits for it"

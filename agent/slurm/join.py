@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from string import Formatter
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from agent.core.errors import ConfigError
 from agent.core.model import SliverNode
 from agent.core.settings import Duration, Section, format_duration
+from agent.slurm.drain import is_ours
 from agent.slurm.model import UNUSABLE_FLAGS, Node, Snapshot
 
 PLACEHOLDERS = ("node_name", "node_id", "client_id", "address", "hostname", "hardware_type", "username")
@@ -29,8 +31,30 @@ _STOP = (
 )
 
 
+_CLOUD_COMMANDS = (*_STOP, "slurmd -b -N {node_name}")
+
+
+class FileCopy(Section):
+    """A file that every machine is given before its join commands run, such as the munge key."""
+
+    source: Path = Field(description="path of the file on this machine")
+    target: str = Field(pattern=r"^/[\w./+:@-]+$", description="absolute path of the file on the machines")
+    mode: str = Field(
+        "0600", pattern=r"^0?[0-7]{3}$", description="permissions there, as chmod(1) takes them"
+    )
+    owner: str = Field(
+        "", pattern=r"^[\w-]*(:[\w-]+)?$", description="owner there, as chown(1) takes it; empty: the login"
+    )
+
+
 class JoinSettings(Section):
     """[join]: how a machine becomes a Slurm node, and how it stops being one."""
+
+    mode: Literal["dynamic", "cloud"] = Field(
+        "dynamic",
+        description="whether machines register themselves (slurmd -Z), or take over nodes that slurm.conf"
+        " declares with State=CLOUD under the name of the machine",
+    )
 
     node_name: Literal["node_id", "client_id"] = Field(
         "node_id", description="what a machine is called in Slurm: its node_id or its client_id"
@@ -40,6 +64,12 @@ class JoinSettings(Section):
         description="shell commands that join a machine, run there in order over SSH, and more than once;"
         f" placeholders: {', '.join(f'{{{p}}}' for p in PLACEHOLDERS)}; a brace of the shell is doubled",
     )
+    probe: tuple[str, ...] = Field(
+        (),
+        description="shell commands that have to succeed on a machine that Slurm has at work before it counts"
+        " as joined, with the same placeholders",
+    )
+    files: tuple[FileCopy, ...] = Field((), description="Files that are copied before the commands run.")
     leave_commands: tuple[str, ...] = Field(
         _STOP,
         description="shell commands that clean a machine up before its release, with the same placeholders",
@@ -50,9 +80,21 @@ class JoinSettings(Section):
     retry_interval: Duration = Field(
         30, gt=0, description="how long the join commands have to take effect before they are run again"
     )
-    attempts: int = Field(5, ge=1, description="how often the join commands of one machine are run at most")
+    attempts: int = Field(
+        5, ge=1, description="how often the join commands, and the probe, of one machine are run at most"
+    )
+    keep_failed: Duration = Field(
+        0, ge=0, description="how long a machine that failed is kept for a person to look at; 0: not at all"
+    )
 
-    @field_validator("commands", "leave_commands")
+    @model_validator(mode="before")
+    @classmethod
+    def _commands_of_the_mode(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("mode") == "cloud":
+            return {"commands": _CLOUD_COMMANDS, **values}
+        return values
+
+    @field_validator("commands", "leave_commands", "probe")
     @classmethod
     def _known_placeholders(cls, commands: tuple[str, ...]) -> tuple[str, ...]:
         for command in commands:
@@ -70,7 +112,9 @@ class JoinRecord:
     """When its join commands last started or, once they are over, when they ended."""
     attempts: int
     running: bool
-    """The commands run at this moment."""
+    """The commands, or the probe, run at this moment."""
+    probes: int = 0
+    """How often the probe was run."""
     error: str = ""
     """Why the last commands failed; "" if they did not."""
 
@@ -91,6 +135,8 @@ class JoinPlan:
 
     start: tuple[JoinStep, ...] = ()
     """Run the join commands there now."""
+    probe: tuple[JoinStep, ...] = ()
+    """Slurm has them at work: run the probe there now."""
     joined: tuple[JoinStep, ...] = ()
     """They are Slurm nodes at work."""
     failed: tuple[JoinStep, ...] = ()
@@ -135,6 +181,15 @@ def leave_commands(node: SliverNode, settings: JoinSettings) -> tuple[str, ...]:
     return _fill(settings.leave_commands, node, settings)
 
 
+def probe_commands(node: SliverNode, settings: JoinSettings) -> tuple[str, ...]:
+    """Return the shell commands that tell whether this machine is fit for jobs.
+
+    Raises:
+        ConfigError: a value of the manifest is not fit for a shell command.
+    """
+    return _fill(settings.probe, node, settings)
+
+
 def _fill(commands: Sequence[str], node: SliverNode, settings: JoinSettings) -> tuple[str, ...]:
     values = {name: getattr(node, name, "") for name in PLACEHOLDERS} | {
         "node_name": node_name(node, settings)
@@ -153,53 +208,79 @@ def plan_joins(
     history: Mapping[str, JoinRecord],
     settings: JoinSettings,
     now: datetime,
+    *,
+    proven: Collection[str] = (),
 ) -> JoinPlan:
     """Decide for each machine that is ready at its CM whether it has joined, has to be joined, or has failed.
 
     A machine is joined when Slurm says that its slurmd is at work, also when somebody drained it since. One
-    that holds jobs but does not answer is left alone. ``history`` is by sliver_id, so a machine that comes
-    again starts anew.
+    that holds jobs but does not answer is left alone. Where there is a probe, it has to have passed, also
+    where Slurm was quick to start jobs there; but not on a machine that runs jobs since an earlier run of the
+    agent. ``history`` and ``proven``, those that passed, are by sliver_id: a machine that comes again starts
+    anew.
 
     A node that Slurm has is not joined anew at the first sight of its slurmd being away: one that was just
     resumed, or that missed a ping, reads so for a moment (``scontrol update State=UNDRAIN``).
     """
-    start, joined, failed, watch = [], [], [], []
+    start, probe, joined, failed, watch = [], [], [], [], []
     for node in ready:
         name = node_name(node, settings)
         seen = snapshot.nodes.get(name)
         record = history.get(node.sliver_id)
-        if seen is not None and _at_work(seen):
-            joined.append(JoinStep(node, name, f"Slurm says {_words(seen)}"))
+        if seen is not None and at_work(seen):
+            step = JoinStep(node, name, f"Slurm says {_words(seen)}")
+            if not settings.probe or node.sliver_id in proven:
+                joined.append(step)
+            elif record is None and snapshot.jobs_on({name}):
+                # An earlier run of the agent joined it: no record is older than this process.
+                joined.append(step)
+            elif record is None or (record.probes == 0 and not record.running):
+                probe.append(step)
+            elif fault := _fault(record, settings, now):
+                failed.append(JoinStep(node, name, f"{fault}: the probe does not pass{_last_error(record)}"))
+            elif _is_due(record, settings, now):
+                probe.append(step)
         elif snapshot.jobs_on({name}):
             continue
-        elif record is None and seen is not None:
+        elif record is None and seen is not None and not _rests(seen, settings):
             watch.append(JoinStep(node, name, f"Slurm says {_words(seen)}"))
         elif record is None:
             start.append(JoinStep(node, name, f"ready, and Slurm says {_words(seen)}"))
         elif fault := _fault(record, settings, now):
             failed.append(JoinStep(node, name, f"{fault}; Slurm says {_words(seen)}{_last_error(record)}"))
-        elif not record.running and now - record.last >= timedelta(seconds=settings.retry_interval):
+        elif _is_due(record, settings, now):
             why = f"attempt {record.attempts + 1} of {settings.attempts}: Slurm says {_words(seen)}"
             start.append(JoinStep(node, name, f"{why}{_last_error(record)}"))
-    return JoinPlan(tuple(start), tuple(joined), tuple(failed), tuple(watch))
+    return JoinPlan(tuple(start), tuple(probe), tuple(joined), tuple(failed), tuple(watch))
 
 
-def _at_work(node: Node) -> bool:
+def at_work(node: Node) -> bool:
+    """Tell whether its slurmd is at work, also when somebody drained it."""
     return node.state in _ALIVE and not node.flags & _AWAY
+
+
+def _rests(node: Node, settings: JoinSettings) -> bool:
+    """Tell whether a node is known to have no machine behind it: there is nothing to wait for."""
+    asleep = settings.mode == "cloud" and "POWERED_DOWN" in node.flags
+    return asleep or (node.state == "DOWN" and is_ours(node.reason))
 
 
 def _fault(record: JoinRecord, settings: JoinSettings, now: datetime) -> str:
     """Say why a machine is given up; "" while there is hope."""
     if now - record.first >= timedelta(seconds=settings.timeout):
         return f"not joined within {format_duration(settings.timeout)}"
-    waited = now - record.last >= timedelta(seconds=settings.retry_interval)
-    if not record.running and record.attempts >= settings.attempts and waited:
-        return f"not joined after {record.attempts} attempts"
+    tried = max(record.attempts, record.probes)
+    if tried >= settings.attempts and _is_due(record, settings, now):
+        return f"not joined after {tried} attempts"
     return ""
 
 
+def _is_due(record: JoinRecord, settings: JoinSettings, now: datetime) -> bool:
+    return not record.running and now - record.last >= timedelta(seconds=settings.retry_interval)
+
+
 def _words(node: Node | None) -> str:
-    return "nothing of it" if node is None else "+".join((node.state, *sorted(node.flags)))
+    return "nothing of it" if node is None else node.words
 
 
 def _last_error(record: JoinRecord) -> str:

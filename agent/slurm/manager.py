@@ -3,69 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
 
-from pydantic import Field
-
 from agent.core.errors import AgentError, SlurmRefusedError, SshError
-from agent.core.manager import CycleSettings, ManagerConfig, SimpleElasticSliceManager
+from agent.core.helper import AddArgs, SimpleElasticSliceHelper
+from agent.core.manager import ManagerConfig, SimpleElasticSliceManager
 from agent.core.model import AdminDrain, AgentView, NodeStatus, Revocation, SliverNode
-from agent.core.ports import Host, HostResult, RemoteShell, SliceServer
-from agent.core.settings import Duration
-from agent.slurm.demand import DemandSettings, GrowthPlan, plan_growth, plan_surplus
-from agent.slurm.drain import (
-    REASON_PREFIX,
-    Drain,
-    DrainCause,
-    DrainStore,
-    LeaveNode,
-    most_urgent,
-    parse_reason,
-)
-from agent.slurm.drain_settings import DrainSettings
+from agent.core.ports import Host, HostResult, RemoteShell, Series, SliceServer
+from agent.slurm.borrowing import Borrowing
+from agent.slurm.demand import GrowthPlan
+from agent.slurm.drain import Drain, DrainCause, DrainStore, LeaveNode, most_urgent, parse_reason
 from agent.slurm.drainer import Drainer, Wishes
 from agent.slurm.fence import can_be_fenced, with_fences
-from agent.slurm.join import JoinSettings, leave_commands, node_name
+from agent.slurm.giveback import GiveBack
+from agent.slurm.grower import Grower
+from agent.slurm.hold import PAUSE, TEARDOWN, WHOLE_SLICE, GrowthHold
+from agent.slurm.join import leave_commands, node_name
 from agent.slurm.joiner import Joiner
 from agent.slurm.model import SlurmBackend, Snapshot
+from agent.slurm.picture import Picture
+from agent.slurm.policy import SlurmPolicy
+from agent.slurm.preview import Preview, draw_preview
+from agent.slurm.records import Records
+from agent.slurm.returning import Returning
+from agent.slurm.supply import Supply
 from agent.slurm.view import node_views
-from agent.slurm.weights import WeightSettings, plan_weights
-
-WHOLE_SLICE = ""
-"""Stands where a wish has its node_id: an administrator's wish that concerns every machine."""
-PAUSE = "pause"
-"""Reason of such a wish: no machine is asked for."""
-TEARDOWN = "teardown"
-"""Reason of such a wish: no machine is asked for, and all that are held are emptied and given back."""
-
-
-@dataclass(frozen=True)
-class SlurmPolicy:
-    """The settings that the decisions about Slurm obey; replaced as a whole on a reload."""
-
-    demand: DemandSettings
-    weights: WeightSettings
-    drain: DrainSettings
-    join: JoinSettings
-    partitions: tuple[str, ...] = ()
-    """Whose jobs count; empty for all."""
-    ssh_user: str = ""
-    """Login on the machines; empty for the one that the manifest names."""
-
-
-class SlurmCycleSettings(CycleSettings):
-    """How often each step is done, those of Slurm included."""
-
-    join_nodes: Duration = Field(default=15.0, gt=0, description="look whether ready machines have joined")
-    remove_nodes: Duration = Field(
-        default=30.0, gt=0, description="drop the Slurm records of machines that are gone"
-    )
-
-    def intervals(self) -> dict[str, float]:
-        """Return step -> seconds, as ``manage_intervals`` takes it."""
-        return {**super().intervals(), "join_nodes": self.join_nodes, "remove_nodes": self.remove_nodes}
+from agent.slurm.weights import SetWeight, plan_weights, push_weights
 
 
 class SlurmElasticSliceManager(SimpleElasticSliceManager):
@@ -124,17 +88,14 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         self._shell = shell
         self._drains = drains
         self._admin = {drain.node_id: drain for drain in drains.drains()}
-        self._hold = self._admin.pop(WHOLE_SLICE, None)
-        self._bare_told = False
-        self._surplus: set[str] = set()
-        """Names of the nodes that are emptied to be given back."""
-        self._emptied: set[str] = set()
-        """Those of them that nothing is left on."""
-        self._blocking: set[str] = set()
-        """Those of them that go however much the queue wants them: they block the renewal of the lease."""
-        self._gone: dict[str, SliverNode] = {}
-        """Node name -> machine that is not ours any more and whose record may still be in Slurm."""
-        self._idle_since: dict[str, datetime] = {}
+        self._hold = GrowthHold(drains, self._admin.pop(WHOLE_SLICE, None))
+        self._giveback = GiveBack()
+        self._grower = Grower(lambda: self.policy)
+        self._records = Records(backend, self.tell, self.note, cloud=lambda: self.policy.join.mode == "cloud")
+        self._returning = Returning(backend, self._grower, self._giveback, self.tell)
+        self._borrowing = Borrowing(self, self._placement.avoided)
+        self._first_type = ""
+        """Hardware type of the first machine of the next sliver."""
         self._taken_as: dict[str, str] = {}
         """node_id -> client_id under which Cloudlab said that it took the machine."""
         self._read_limited = limited
@@ -153,6 +114,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         )
         self.joiner = Joiner(
             self._run_on,
+            backend=backend,
             settings=lambda: self.policy.join,
             clock=config.clock,
             events=self.events,
@@ -169,37 +131,37 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         self.drainer.stop(timeout=1)
         super().stop()
 
-    # --- names
+    # --- what is known
 
     def machines(self) -> dict[str, SliverNode]:
         """Return node name -> machine, for every machine that a manifest says is ours."""
         named = ((node_name(node, self.policy.join), node) for node in self.held())
         return {name: node for name, node in named if name}
 
-    def joined(self) -> frozenset[str]:
-        """Return the names of our machines that Slurm has."""
-        snapshot = self.snapshot
-        return frozenset(self.machines()) & frozenset(snapshot.nodes) if snapshot else frozenset()
+    def picture(self, snapshot: Snapshot) -> Picture:
+        """Set our machines beside what Slurm says."""
+        machines = self.machines()
+        return Picture(snapshot, machines, frozenset(most_urgent(self._all_wishes(machines))))
 
     # --- reading Slurm
 
     def get_system_state(self) -> None:
         """Read nodes and jobs; decide how many machines the queue wants and which are surplus."""
         snapshot = self._backend.snapshot()
-        now = self.clock.now()
         if self.policy.drain.fence:
             self._limited = self._read_limited()
         self.snapshot = snapshot
-        self._adopt_drains(snapshot, now)
-        idle = {n.name for n in snapshot.nodes.values() if n.empty and n.usable}
-        self._idle_since = {name: self._idle_since.get(name, now) for name in idle}
-        self.growth = growth = self._queue_growth(snapshot)
+        self._adopt_drains(snapshot, self.clock.now())
+        picture = self.picture(snapshot)
+        self._grower.observe(snapshot, picture.joined)
+        self.growth = growth = self._grower.growth(snapshot, self._supply(picture))
         self.note(f"{growth.count} more machines are wanted")
-        if growth.count:
-            self._keep_surplus(growth)
+        kept = self._returning.keep(snapshot, growth)
+        values = self._values_by_name(picture)
+        if self._returning.mark(picture, growth, values, self.clock.now()) or kept:
+            self.drainer.wake()
+        if growth.wanted:
             self.wake("ensure_sliver", "add_nodes")
-        else:
-            self._mark_surplus(snapshot, growth, now)
 
     def _adopt_drains(self, snapshot: Snapshot, now: datetime) -> None:
         """Take over once what an earlier run wrote as reasons, where nothing else remembers it."""
@@ -216,14 +178,14 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
                     with self.rlock:
                         self.revocations.setdefault(machine.node_id, revocation)
                 case Drain(cause=DrainCause.ADMIN, why=why) if why == TEARDOWN:
-                    if self._hold is None:
+                    if self.hold is None:
                         self._put_hold(TEARDOWN, drain.who, drain.deadline)
                 case Drain(cause=DrainCause.ADMIN) if machine.node_id not in self._admin:
                     self._admin[machine.node_id] = AdminDrain(
                         machine.node_id, drain.why, drain.who, now, drain.deadline, drain.give_back
                     )
                 case Drain(cause=DrainCause.SURPLUS):
-                    self._surplus.add(name)
+                    self._giveback.choose(name)
                 case _:
                     continue
             self.tell("adopt", machine.node_id, f"found as an earlier run left it: {drain.reason}")
@@ -231,55 +193,49 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
 
     # --- growing
 
-    def _queue_growth(self, snapshot: Snapshot) -> GrowthPlan:
-        joined = self.joined()
-        return plan_growth(
-            snapshot,
-            ours=joined,
-            coming=self.in_use() - len(joined),
-            settings=self.policy.demand,
-            partitions=self.policy.partitions,
-        )
+    def _supply(self, picture: Picture) -> Supply:
+        failed = {m.sliver_id for m in super().failed()}
+        return self._borrowing.supply(picture, failed, self._giveback.returnable, self.clock.now())
 
-    def _wanted_at(self, cm: str) -> int:
-        """Return how many machines the queue wants from this CM: what the preferred ones cannot spare."""
+    def _wanted_at(self, cm: str) -> dict[str, int]:
+        """Return type -> machines that the queue wants from this CM; nothing without a reading of Slurm."""
         if self.snapshot is None:
-            return 0
-        wanted = self._queue_growth(self.snapshot).count
-        for each in self.cmlist:
-            share = self.share(each)
-            spare = max(share.spare(self.percent_available_minimum), 0) if share else 0
-            if each == cm:
-                return min(wanted, spare)
-            wanted = max(wanted - spare, 0)
-        return 0
+            return {}
+        growth = self._grower.growth(self.snapshot, self._supply(self.picture(self.snapshot)))
+        shares = self._borrowing.shares(growth, self.clock.now())
+        return {kind: n for (kind, at), n in shares.items() if at == cm}
 
     def should_create_sliver(self, cm: str) -> bool:
         """Make a sliver only when the queue wants a machine: an empty cluster holds nothing."""
-        return not self._is_held_up() and self._wanted_at(cm) > 0
+        wanted = {} if self._is_held_up() else self._wanted_at(cm)
+        self._first_type = next(iter(wanted), "")
+        return bool(wanted)
 
-    def should_add_nodes(self, count: int = 0, cm: str | None = None) -> int | None:
+    def create_rspec(self) -> str:
+        """Ask the helper for a request; its first machine is of a type that the queue wants."""
+        if self._first_type and isinstance(self.helper, SimpleElasticSliceHelper):
+            self.helper.request_type = self._first_type
+        return super().create_rspec()
+
+    def should_add_nodes(self, count: int = 0, cm: str | None = None) -> int | AddArgs | None:
         """Add what the queue wants and this CM can spare; nothing without a reading of Slurm."""
         if self._is_held_up():
             return None
-        wanted = sum(self._wanted_at(each) for each in ([cm] if cm else self.cmlist))
-        if count:
-            return count if wanted >= count else None
-        return wanted or None
+        wanted = [self._wanted_at(each) for each in ([cm] if cm else self.cmlist)]
+        total = sum(sum(each.values()) for each in wanted)
+        if count and total < count:
+            return None
+        if self.policy.demand.types and cm:
+            self.reserve_names(self._slivers.names())
+            return self._borrowing.name_machines(cm, wanted[0], count or total)
+        return count or total or None
 
     # --- holding growth up
 
     @property
     def hold(self) -> AdminDrain | None:
         """The wish that holds growth up, with reason ``PAUSE`` or ``TEARDOWN``; None for none."""
-        with self.rlock:
-            return self._hold
-
-    @property
-    def tearing_down(self) -> bool:
-        """Everything is being given back, or was."""
-        hold = self.hold
-        return hold is not None and hold.reason == TEARDOWN
+        return self._hold.wish
 
     def pause(self, who: str) -> AdminDrain:
         """Ask for no machine from now on; return the wish in force, which may be an earlier one.
@@ -312,24 +268,16 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
             LedgerError: the wish cannot be struck.
         """
         braked = self.resume_growth(who)
-        if self.hold is None:
+        if not self._hold.lift():
             return braked
-        self._drains.remove_drain(WHOLE_SLICE)
-        with self.rlock:
-            self._hold = None
-            # The delete commands ran there: such a machine is of no more use.
-            self._surplus |= self._emptied
+        self._giveback.choose_emptied()
         self.tell("admin", "", f"{who} allows growth again")
         self.drainer.wake()
         self.wake("get_system_state", "ensure_sliver", "add_nodes")
         return True
 
     def _put_hold(self, reason: str, who: str, deadline: datetime | None) -> AdminDrain:
-        hold = AdminDrain(WHOLE_SLICE, reason, who, self.clock.now(), deadline)
-        self._drains.put_drain(hold)
-        with self.rlock:
-            self._hold = hold
-            self._bare_told = False
+        hold = self._hold.put(reason, who, self.clock.now(), deadline)
         what = "stops growth" if reason == PAUSE else "stops growth and has every machine given back"
         self.tell("admin", "", f"{who} {what}")
         self.drainer.wake()
@@ -345,18 +293,20 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
 
     def delete_nodes(self, cm: str | None = None) -> None:
         """Give back what failed, what is surplus, and in a teardown everything; never what Slurm may use."""
-        with self.rlock:
-            emptied = bool(self._emptied)
-        if emptied or self._released() or super().failed(cm):
+        if self._giveback.emptied or self._released() or super().failed(cm):
             # A job may have come since the last reading: somebody may have resumed a node that we drained.
             self.snapshot = self._backend.snapshot()
         super().delete_nodes(cm)
-        if self.tearing_down:
+        if self._hold.tearing_down:
             self._at_each(cm, self._delete_empty_sliver)
 
     def failed(self, cm: str | None = None) -> list[SliverNode]:
         """List the machines that failed and may be given back: Slurm has nothing on them."""
-        return [m for m in super().failed(cm) if self._is_idle(node_name(m, self.policy.join))]
+        return [
+            m
+            for m in super().failed(cm)
+            if self._is_idle(node_name(m, self.policy.join)) and not self.joiner.keeps(m)
+        ]
 
     def _is_idle(self, name: str) -> bool:
         """Tell whether no job is on a node and none can start there; False while Slurm was never read."""
@@ -374,64 +324,28 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
             self.tell("delete", cm, "gave the sliver back, which had no machine left")
         slivers = self.slivers
         bare = slivers.keys() >= set(self.cmlist) and not any(slivers.values()) and not self.requested()
-        with self.rlock:
-            first, self._bare_told = bare and not self._bare_told, bare
-        if first:
+        if self._hold.is_news(bare):
             self.tell("admin", "", "the teardown is complete: nothing is held")
 
-    def _mark_surplus(self, snapshot: Snapshot, growth: GrowthPlan, now: datetime) -> None:
-        """Begin to empty the machines that the queue has no use for."""
-        names = self.machines()
+    def _values_by_name(self, picture: Picture) -> dict[str, float]:
         with self.rlock:
-            values = {
-                name: self.resource_values[node.node_id].value
-                for name, node in names.items()
-                if node.node_id in self.resource_values
-            }
-        surplus = plan_surplus(
-            snapshot,
-            ours=self.joined() - self.wishes().drains.keys(),
-            idle_since=self._idle_since,
-            values=values,
-            growth=growth,
-            settings=self.policy.demand,
-            now=now,
-        )
-        for node in surplus:
-            with self.rlock:
-                self._surplus.add(node.name)
-            self.tell("surplus", names[node.name].node_id, f"to be given back: {node.reason}")
-        if surplus:
-            self.drainer.wake()
-
-    def _keep_surplus(self, growth: GrowthPlan) -> None:
-        """Return draining surplus to service before a new machine is asked for."""
-        with self.rlock:
-            kept = sorted(self._surplus - self._emptied - self._blocking)[: growth.count]
-            self._surplus.difference_update(kept)
-        for name in kept:
-            self.tell("keep", name, "the queue wants it again")
-        if kept:
-            self.drainer.wake()
+            values = dict(self.resource_values)
+        return {n: values[m.node_id].value for n, m in picture.machines.items() if m.node_id in values}
 
     def handle_blocking_node(self, node: SliverNode) -> None:
         """Empty a machine that blocks the renewal; it is given back when nothing is left on it."""
-        name = node_name(node, self.policy.join)
-        with self.rlock:
-            known = name in self._blocking
-            self._blocking.add(name)
-            self._surplus.add(name)
-        if not known:
+        if self._giveback.choose_blocking(node_name(node, self.policy.join)):
             self.tell("surplus", node.node_id, "to be given back: the lease is not renewed with it")
         self.drainer.wake()
 
     def should_delete_nodes(self, cm: str | None = None) -> list[str] | None:
         """Give back the surplus machines of this CM that are empty; in a teardown all that are."""
-        with self.rlock:
-            ready = set(self._emptied) if self.tearing_down else self._surplus & self._emptied
-        ready = {name for name in ready | self._released() if self._is_idle(name)}
+        ready = self._giveback.emptied
+        if not self._hold.tearing_down:
+            ready &= self._giveback.chosen
+        idle = sorted(name for name in ready | self._released() if self._is_idle(name))
         names = self.machines()
-        return [names[n].client_id for n in sorted(ready) if n in names and cm in {None, names[n].cm}]
+        return [names[n].client_id for n in idle if n in names and cm in {None, names[n].cm}]
 
     def _released(self) -> set[str]:
         """Return the names of the revoked machines that are empty, where we give them back ourselves."""
@@ -446,11 +360,10 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         super().handle_deleted_node(node)
         machine = SliverNode(**node)
         name = node_name(machine, self.policy.join)
+        self._records.lose(name, machine.node_id)
+        self._giveback.forget(name)
+        self._borrowing.forget(machine.client_id)
         with self.rlock:
-            self._gone[name] = machine
-            self._surplus.discard(name)
-            self._emptied.discard(name)
-            self._blocking.discard(name)
             self._admin.pop(machine.node_id, None)
             self._taken_as.pop(machine.node_id, None)
             self._take_over.discard(machine.node_id)
@@ -464,30 +377,9 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
 
     def remove_nodes(self) -> None:
         """Drop the Slurm records of machines that are gone; jobs that still run there are requeued first."""
-        with self.rlock:
-            gone = dict(self._gone)
-        if not gone:
-            return
-        snapshot = self._backend.snapshot()
-        for name, machine in gone.items():
-            if name not in self.machines() and name in snapshot.nodes:
-                self._remove_record(name, machine, snapshot)
-            else:
-                self._gone.pop(name)
-
-    def _remove_record(self, name: str, machine: SliverNode, snapshot: Snapshot) -> None:
-        if snapshot.jobs_on([name]):
-            # Slurm would wait for SlurmdTimeout before it lets the jobs run elsewhere.
-            self._backend.set_down([name], f"{REASON_PREFIX}taken by Cloudlab")
-            self.tell("down", machine.node_id, f"{name} is gone with jobs on it: Slurm was told")
-        else:
-            try:
-                self._backend.delete_nodes([name])
-            except SlurmRefusedError as error:
-                self.note(f"{name} stays in Slurm for now: {error}")
-            else:
-                self._gone.pop(name)
-                self.tell("remove", machine.node_id, f"{name} is gone from Slurm")
+        if self.snapshot is not None and self.slivers.keys() >= set(self.cmlist):
+            self._records.adopt(self.snapshot, self.machines())
+        self._records.step(self.machines())
 
     # --- joining
 
@@ -495,15 +387,20 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         """Start joining the ready machines that Slurm does not have at work."""
         if self.snapshot is None:
             return
-        leaving = self.wishes().drains.keys()
-        ready = [m for m in self.ready() if node_name(m, self.policy.join) not in leaving]
-        for machine, why in self.joiner.step(ready, self.snapshot):
+        picture = self.picture(self.snapshot)
+        outcome = self.joiner.step(self._joinable(picture), picture.snapshot)
+        for machine, why in outcome.given_up:
             self.give_up(machine, why)
-        joined = self.snapshot.nodes
-        for machine in ready:
-            node = joined.get(node_name(machine, self.policy.join))
+        if outcome.given_up:
+            # Slurm may have them at work all the same: they are to be drained before a job starts there.
+            self.drainer.wake()
+        for machine in outcome.joined:
+            node = picture.snapshot.nodes.get(node_name(machine, self.policy.join))
             if node is not None and node.usable:
                 self.prove(machine)
+
+    def _joinable(self, picture: Picture) -> list[SliverNode]:
+        return [m for m in self.ready() if node_name(m, self.policy.join) not in picture.leaving]
 
     def machine_booted(self, node: SliverNode) -> None:
         """Wait until it has joined: only then a new machine is of use."""
@@ -515,21 +412,22 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
 
     # --- weights
 
+    def weights(self, picture: Picture) -> tuple[SetWeight, ...]:
+        """Decide which weights have to change."""
+        names = {node.node_id: name for name, node in picture.machines.items()}
+        with self.rlock:
+            values = dict(self.resource_values)
+        return plan_weights(picture.snapshot, names, values, self.policy.weights, self.clock.now())
+
     def set_system_state(self) -> None:
         """Push Cloudlab's resource values to Slurm as node weights."""
         if self.snapshot is None:
             return
-        names = {node.node_id: name for name, node in self.machines().items()}
-        with self.rlock:
-            values = dict(self.resource_values)
-        refused: list[AgentError] = []
-        for change in plan_weights(self.snapshot, names, values, self.policy.weights, self.clock.now()):
-            try:
-                self._backend.set_weight(change.nodes, change.weight)
-            except SlurmRefusedError as error:
-                refused.append(error)
-                continue
-            for name in sorted(change.nodes):
+        refused: list[SlurmRefusedError] = []
+        for change in self.weights(self.picture(self.snapshot)):
+            done, errors = push_weights(self._backend, change)
+            refused += errors
+            for name in done:
                 self.tell("weight", name, f"weight {change.weight}: {change.reason}")
         if refused:
             raise refused[0]
@@ -605,9 +503,10 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
 
     def _all_wishes(self, machines: Mapping[str, SliverNode]) -> Iterator[Drain]:
         with self.rlock:
-            revocations, admin, surplus = dict(self.revocations), dict(self._admin), set(self._surplus)
-            hold, take_over = self._hold, set(self._take_over)
+            revocations, admin = dict(self.revocations), dict(self._admin)
+            take_over = set(self._take_over)
             taken = {node_id: self._taken_as.get(node_id, "") for node_id in self.taken}
+        surplus, hold = self._giveback.chosen, self.hold
         known = self.snapshot.nodes if self.snapshot else {}
         failed = {node_name(m, self.policy.join) for m in super().failed()} & known.keys()
         for name, machine in machines.items():
@@ -656,10 +555,9 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         if machine is None:
             return
         if action.cause is not DrainCause.REVOKED:
-            with self.rlock:
-                self._emptied.add(action.node)
-                if action.cause is DrainCause.ADMIN:
-                    self._surplus.add(action.node)
+            self._giveback.empty(action.node)
+            if action.cause is DrainCause.ADMIN:
+                self._giveback.choose(action.node)
             self.wake("delete_nodes")
             return
         self.end_delete([machine.node_id])
@@ -681,11 +579,33 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         user = self.policy.ssh_user or machine.username
         return Host(machine.node_id, machine.address or machine.hostname, user)
 
-    def _run_on(self, machine: SliverNode, commands: Sequence[str], timeout: float) -> HostResult:
+    def _run_on(self, machine: SliverNode, commands: Series, timeout: float) -> HostResult:
         host = self._host(machine)
         return self._shell.run({host: commands}, timeout=timeout)[host]
 
     # --- showing
+
+    def preview(self) -> Preview | None:
+        """Tell what the next cycle would do, by what is known now; None before Slurm was read once.
+
+        The cycle looks again before it acts: reservations, and what has changed since, may keep a node.
+        """
+        if self.snapshot is None:
+            return None
+        picture = self.picture(self.snapshot)
+        growth = self._grower.growth(picture.snapshot, self._supply(picture))
+        hold, now = self.hold, self.clock.now()
+        return draw_preview(
+            growth=growth,
+            shares=self._borrowing.shares(growth, now),
+            held_up=f"{hold.reason} by {hold.who}" if hold else self.brake.words(),
+            verdicts=self._grower.surplus(picture, growth, self._values_by_name(picture), now),
+            drains=most_urgent(self._all_wishes(picture.machines)),
+            machines=list(picture.machines),
+            deletable=[*(m.client_id for m in self.failed()), *(self.should_delete_nodes() or ())],
+            joins=self.joiner.preview(self._joinable(picture), picture.snapshot),
+            weights=self.weights(picture),
+        )
 
     def view(self) -> AgentView:
         """Show what the agent knows, from memory."""
@@ -700,7 +620,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
                 self.wishes().drains,
                 dict(self.resource_values),
                 dict(self.revocations),
-                frozenset(self._emptied),
+                self._giveback.emptied,
             )
         return AgentView(
             nodes=nodes,

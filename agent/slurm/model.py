@@ -21,6 +21,9 @@ MAX_WEIGHT = 4294967280
 
 BUSY_STATES = frozenset({"ALLOCATED", "MIXED"})
 
+REQUEUEABLE_STATES = frozenset({"RUNNING", "SUSPENDED", "CONFIGURING", "STOPPED", "SIGNALING", "RESIZING"})
+"""States in which a requeue puts a job back; Slurm would also run a finished one again."""
+
 
 @dataclass(frozen=True)
 class Node:
@@ -65,6 +68,11 @@ class Node:
         return self.draining and self.state in {"IDLE", "DOWN"} and "COMPLETING" not in self.flags
 
     @property
+    def words(self) -> str:
+        """State and flags as Slurm writes them (``IDLE+DRAIN``)."""
+        return "+".join((self.state, *sorted(self.flags)))
+
+    @property
     def usable(self) -> bool:
         """Slurm could start a job here."""
         return self.state in {"IDLE", "MIXED", "ALLOCATED"} and not self.flags & UNUSABLE_FLAGS
@@ -89,7 +97,7 @@ class Job:
     features: str = ""
     """Constraint expression; "" for none."""
     exclusive: bool = False
-    """Wants its nodes for itself (``squeue %h``)."""
+    """Wants its nodes for itself (OverSubscribe=NO; from 26.05 on Exclusive=NODE or TOPO)."""
     task_count: int = 1
     """How many tasks of an array this record stands for."""
     task_limit: int | None = None
@@ -98,6 +106,7 @@ class Job:
     """When it may start at the earliest, where its reason is BeginTime (``--begin``, or after a requeue)."""
     requested_nodes: frozenset[str] = frozenset()
     excluded_nodes: frozenset[str] = frozenset()
+    """Slurm's commands before 24.05 tell them only of jobs that are neither held nor dependent."""
     qos: str = ""
     reservation: str = ""
     """Name of the reservation that it asks for; "" for none."""
@@ -105,7 +114,7 @@ class Job:
     """MB that it asks for on each node, or on each CPU where ``memory_per_cpu``; 0 for all or for none."""
     memory_per_cpu: bool = False
     gres: str = ""
-    """Generic resources that it asks for on each node (``gpu:1``); "" for none."""
+    """Generic resources that it asks for on each node, in all or for each task (``gpu:1``); "" for none."""
     submitted: datetime | None = None
     started: datetime | None = None
     ends: datetime | None = None

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from agent.core.errors import SlurmRefusedError
 from agent.core.model import ResourceValue
 from agent.core.settings import Duration, Section, format_duration
-from agent.slurm.model import MAX_WEIGHT, Snapshot
+from agent.slurm.model import MAX_WEIGHT, SlurmBackend, Snapshot
 
 
 class WeightSettings(Section):
@@ -106,3 +107,25 @@ def _value_now(received: ResourceValue | None, settings: WeightSettings, now: da
     if not 0 <= received.value <= 1:
         return settings.default_value, f"{default}: {received.value} is not from 0 to 1"
     return received.value, f"resource value {received.value:.2f}"
+
+
+def push_weights(backend: SlurmBackend, change: SetWeight) -> tuple[tuple[str, ...], list[SlurmRefusedError]]:
+    """Set one weight, in one request; where Slurm refuses it, in halves, so that one node costs no other.
+
+    Returns:
+        The names that Slurm took, and each refusal. The next reading tells what really holds.
+
+    Raises:
+        SlurmDownError: no controller answered.
+    """
+    try:
+        backend.set_weight(change.nodes, change.weight)
+    except SlurmRefusedError as error:
+        if len(change.nodes) == 1:
+            return (), [error]
+    else:
+        return change.nodes, []
+    middle = len(change.nodes) // 2
+    parts = (change.nodes[:middle], change.nodes[middle:])
+    halves = [push_weights(backend, replace(change, nodes=part)) for part in parts]
+    return tuple(n for done, _ in halves for n in done), [e for _, errors in halves for e in errors]

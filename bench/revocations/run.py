@@ -16,6 +16,7 @@ from bench.revocations.plan import RevocationPlan, Workload
 from testbed.emptying import Emptying, add_nodes, boot_node
 from testbed.instance import Claim
 from testbed.machines import Machines
+from testbed.release import find_release
 from testbed.slurm import PERMANENT_NODE, SlurmCluster
 
 LOOK_EVERY = 0.5
@@ -110,9 +111,10 @@ def cluster(directory: Path, nodes: tuple[str, ...]) -> Iterator[tuple[Machines,
     with ExitStack() as parts:
         claim = parts.enter_context(Claim(directory))
         slurmctld, slurmd = claim.free_ports(2)
-        machines = Machines(claim.instance, directory / "machines")
+        release = find_release(None)
+        machines = Machines(claim.instance, directory / "machines", release)
         parts.callback(machines.close)
-        slurm = SlurmCluster(directory / "slurm", claim.instance, machines, (slurmctld, slurmd))
+        slurm = SlurmCluster(directory / "slurm", claim.instance, machines, (slurmctld, slurmd), release)
         parts.callback(slurm.stop)
         slurm.start()
         slurm.run("scontrol", "update", f"NodeName={PERMANENT_NODE}", "State=DRAIN", "Reason=bench")

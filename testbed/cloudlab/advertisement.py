@@ -1,8 +1,9 @@
-"""Advertisements: all machines of a CM, with switches and shared hosts between them (protogeni.md §4.3)."""
+"""Advertisements: a CM's machines, with switches and shared hosts between them (protogeni.md §3.2, §4.3)."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from lxml import etree
@@ -12,8 +13,30 @@ from testbed.cloudlab.documents import EMULAB, V2, V3, prefixes
 from testbed.cloudlab.sites import Site
 from testbed.cloudlab.state import Machine
 
-VERSIONS = {"2": V2, "PG 2": V2, "3": V3}
-"""Values of rspec_version that are written here, and their namespaces."""
+V0 = "http://www.protogeni.net/resources/rspec/0."
+VERSIONS = {
+    **dict.fromkeys(("0.1", "PG 0.1"), f"{V0}1"),
+    **dict.fromkeys(("0.2", "PG 0.2"), f"{V0}2"),
+    **dict.fromkeys(("2", "PG 2"), V2),
+    "3": V3,
+}
+"""Values of rspec_version, and their namespaces."""
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One node of an advertisement."""
+
+    name: str
+    kinds: tuple[str, ...]
+    """Hardware types."""
+    exclusive: bool
+    slots: str
+    sliver_type: str
+    """"" for what carries no slivers."""
+    available: bool
+    machine: Machine | None
+    """None for a switch or a shared host."""
 
 
 def write(
@@ -32,29 +55,64 @@ def write(
     """
     space = VERSIONS[version]
     stamp = dates.zulu(now)
-    attributes = {"type": "advertisement", "generated": stamp, "expires": stamp}
-    root = etree.Element(f"{{{space}}}rspec", attributes, nsmap=prefixes(space, emulab=EMULAB))
-    for machine in machines:
-        listed = not machine.reserved or machine.node_id in own
-        if not available or listed:
-            _machine(root, space, site, machine)
-    _other(root, space, site, "switch1", ("switch",), exclusive=True, slots="1", sliver_type="")
-    shared = (site.node_class, site.hardware_type, f"{site.node_class}vm", f"{site.hardware_type}-vm")
-    _other(
-        root, space, site, "pcshared1", shared, exclusive=False, slots="unlimited", sliver_type="emulab-xen"
-    )
+    listed = [m for m in machines if not available or not m.reserved or m.node_id in own]
+    entries = [*(_of_machine(machine) for machine in listed), *_others(site)]
+    if space.startswith(V0):
+        attributes = {"type": "advertisement", "generated": stamp, "valid_until": stamp}
+        root = etree.Element(f"{{{space}}}rspec", attributes, nsmap=prefixes(space))
+        for entry in entries:
+            _write_old(root, space, site, entry)
+    else:
+        attributes = {"type": "advertisement", "generated": stamp, "expires": stamp}
+        root = etree.Element(f"{{{space}}}rspec", attributes, nsmap=prefixes(space, emulab=EMULAB))
+        for entry in entries:
+            _write(root, space, site, entry)
     return etree.tostring(root, encoding="unicode")
 
 
-def _machine(root: etree._Element, space: str, site: Site, machine: Machine) -> None:
-    kinds = (machine.node_class, machine.hardware_type)
-    node = _node(root, space, site, machine.node_id, kinds, exclusive=True, slots="1")
-    sliver_type = etree.SubElement(node, f"{{{space}}}sliver_type", name="raw-pc")
-    for index, image in enumerate(site.images):
-        name = urn.make(site.domain, "image", image)
-        extra = {"default": "true"} if index == 0 else {}
-        etree.SubElement(sliver_type, f"{{{space}}}disk_image", {"name": name, "os": "Linux", **extra})
-    etree.SubElement(node, f"{{{space}}}available", now="true" if machine.available else "false")
+def _of_machine(machine: Machine) -> _Entry:
+    return _Entry(
+        name=machine.node_id,
+        kinds=(machine.node_class, machine.hardware_type),
+        exclusive=True,
+        slots="1",
+        sliver_type="raw-pc",
+        available=machine.available,
+        machine=machine,
+    )
+
+
+def _others(site: Site) -> tuple[_Entry, _Entry]:
+    shared = (site.node_class, site.hardware_type, f"{site.node_class}vm", f"{site.hardware_type}-vm")
+    return (
+        _Entry("switch1", ("switch",), True, "1", "", True, None),
+        _Entry("pcshared1", shared, False, "unlimited", "emulab-xen", True, None),
+    )
+
+
+def _write(root: etree._Element, space: str, site: Site, entry: _Entry) -> None:
+    attributes = {
+        "component_name": entry.name,
+        "exclusive": str(entry.exclusive).lower(),
+        "component_id": urn.make(site.domain, "node", entry.name),
+        "component_manager_id": site.urn,
+    }
+    node = etree.SubElement(root, f"{{{space}}}node", attributes)
+    for kind in entry.kinds:
+        hardware = etree.SubElement(node, f"{{{space}}}hardware_type", name=kind)
+        etree.SubElement(hardware, f"{{{EMULAB}}}node_type", type_slots=entry.slots)
+    if entry.sliver_type:
+        sliver_type = etree.SubElement(node, f"{{{space}}}sliver_type", name=entry.sliver_type)
+        for index, image in enumerate(site.images if entry.machine else ()):
+            name = urn.make(site.domain, "image", image)
+            extra = {"default": "true"} if index == 0 else {}
+            etree.SubElement(sliver_type, f"{{{space}}}disk_image", {"name": name, "os": "Linux", **extra})
+    etree.SubElement(node, f"{{{space}}}available", now=str(entry.available).lower())
+    if entry.machine is not None:
+        _write_card(node, space, site, entry.machine)
+
+
+def _write_card(node: etree._Element, space: str, site: Site, machine: Machine) -> None:
     card = {
         "component_id": urn.make(site.domain, "interface", f"{machine.node_id}:eth0"),
         "role": "control",
@@ -65,41 +123,16 @@ def _machine(root: etree._Element, space: str, site: Site, machine: Machine) -> 
     etree.SubElement(node, f"{{{EMULAB}}}fd", name=f"{machine.hardware_type}-explicit", weight="1")
 
 
-def _other(
-    root: etree._Element,
-    space: str,
-    site: Site,
-    name: str,
-    kinds: Sequence[str],
-    *,
-    exclusive: bool,
-    slots: str,
-    sliver_type: str,
-) -> None:
-    node = _node(root, space, site, name, kinds, exclusive=exclusive, slots=slots)
-    if sliver_type:
-        etree.SubElement(node, f"{{{space}}}sliver_type", name=sliver_type)
-    etree.SubElement(node, f"{{{space}}}available", now="true")
-
-
-def _node(
-    root: etree._Element,
-    space: str,
-    site: Site,
-    name: str,
-    kinds: Sequence[str],
-    *,
-    exclusive: bool,
-    slots: str,
-) -> etree._Element:
-    attributes = {
-        "component_name": name,
-        "exclusive": "true" if exclusive else "false",
-        "component_id": urn.make(site.domain, "node", name),
-        "component_manager_id": site.urn,
-    }
-    node = etree.SubElement(root, f"{{{space}}}node", attributes)
-    for kind in kinds:
-        hardware = etree.SubElement(node, f"{{{space}}}hardware_type", name=kind)
-        etree.SubElement(hardware, f"{{{EMULAB}}}node_type", type_slots=slots)
-    return node
+def _write_old(root: etree._Element, space: str, site: Site, entry: _Entry) -> None:
+    """Write the forms 0.1 and 0.2: other names of attributes, and flags as the text of elements."""
+    node = etree.SubElement(
+        root,
+        f"{{{space}}}node",
+        component_manager_uuid=site.urn,
+        component_name=entry.name,
+        component_uuid=urn.make(site.domain, "node", entry.name),
+    )
+    for kind in entry.kinds:
+        etree.SubElement(node, f"{{{space}}}node_type", type_name=kind, type_slots=entry.slots)
+    etree.SubElement(node, f"{{{space}}}available").text = str(entry.available).lower()
+    etree.SubElement(node, f"{{{space}}}exclusive").text = str(entry.exclusive).lower()

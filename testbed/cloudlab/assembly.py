@@ -11,6 +11,8 @@ from testbed.cloudlab.callbacks import Endpoint, ValuePush
 from testbed.cloudlab.cm import ComponentManager, Surroundings
 from testbed.cloudlab.cm_actions import ActionMethods
 from testbed.cloudlab.cm_nodes import NodeMethods
+from testbed.cloudlab.cm_reading import ReadMethods
+from testbed.cloudlab.cm_tickets import TicketMethods
 from testbed.cloudlab.credentials import Subject
 from testbed.cloudlab.dispatch import Dispatcher
 from testbed.cloudlab.identities import (
@@ -73,6 +75,8 @@ def make_site(
     background = Background(cm)
     nodes = NodeMethods(cm, background)
     ActionMethods(cm, background)
+    ReadMethods(cm)
+    TicketMethods(cm, background, nodes)
     if callback_url is None:
         return SiteParts(cm, nodes, Revocations(cm, nodes, None), None)
     endpoint = Endpoint(

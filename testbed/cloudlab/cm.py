@@ -1,24 +1,23 @@
-"""A component manager: its records, what its methods start with, and the methods that change no machine.
+"""A component manager: its records, what its methods start with, leases and sliver credentials.
 
-protogeni.md §3.1, §3.2, §3.4 to §3.6, §3.10.
+protogeni.md §3.1, §3.6, §3.10.
 """
 
 from __future__ import annotations
 
 import itertools
 import time
-import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from threading import Condition
 
 from testbed import pki
-from testbed.cloudlab import advertisement, dates, manifest, urn
+from testbed.cloudlab import dates, manifest, urn
 from testbed.cloudlab.answer import Code, RaisedError, RefusalError, forbidden, malformed
 from testbed.cloudlab.clock import Clock, Pace
 from testbed.cloudlab.credentials import Checker, Credential, Issuer, Subject, check_list
-from testbed.cloudlab.faults import Faults, Kind
+from testbed.cloudlab.faults import Faults
 from testbed.cloudlab.journal import Journal
 from testbed.cloudlab.life import Lives
 from testbed.cloudlab.locks import SliceLock
@@ -27,7 +26,7 @@ from testbed.cloudlab.room import MachineRoom
 from testbed.cloudlab.sites import Site
 from testbed.cloudlab.state import Aggregate, CmSlice, Machine, NodeSliver
 from testbed.cloudlab.status import FREE_EVENTS
-from testbed.cloudlab.wire import flag, truthy
+from testbed.cloudlab.wire import truthy
 from testbed.cloudlab.workers import Workers
 
 SHORTEST = timedelta(minutes=5)
@@ -35,7 +34,7 @@ CREDENTIAL_LIFE = timedelta(hours=24)
 READ = frozenset({"pi", "info"})
 RENEW = frozenset({"pi", "control"})
 SHUT_DOWN = "Slice has been shutdown"
-_RSPEC_VERSIONS = ("0.1", "0.2", "2", "3", "PG 0.1", "PG 0.2", "PG 2")
+RSPEC_VERSIONS = ("0.1", "0.2", "2", "3", "PG 0.1", "PG 0.2", "PG 2")
 
 
 @dataclass(frozen=True)
@@ -85,14 +84,12 @@ class ComponentManager:
         }
         self._next_id = itertools.count(4001)
         self.annotator = manifest.Annotator(site.domain, site.urn, lambda: next(self._next_id))
-        self._gid = identity.certificate_base64
-        self._issuer = Issuer(identity)
+        self.gid = identity.certificate_base64
+        """The CM's certificate."""
+        self.issuer = Issuer(identity)
         self._checker = Checker(around.authority, around.clock)
         self.methods: dict[str, Method] = {
             "GetVersion": self._get_version,
-            "DiscoverResources": self._discover,
-            "Resolve": self._resolve,
-            "SliverStatus": self._sliver_status,
             "RenewSlice": self._renew_slice,
             "GetSliver": self._get_sliver,
         }
@@ -152,7 +149,7 @@ class ComponentManager:
             owner = Subject(credential.owner, credential.owner_gid)
             # The sliver has no certificate of its own here: the slice's stands for it.
             target = Subject(aggregate.urn, record.gid)
-            kept = self._issuer.issue(owner, target, ends), ends
+            kept = self.issuer.issue(owner, target, ends), ends
             aggregate.credentials[credential.owner] = kept
         return kept[0]
 
@@ -162,17 +159,32 @@ class ComponentManager:
 
     def drop_slice(self, record: CmSlice, cause: str) -> None:
         """Take all machines out of a slice and forget it."""
+        self.drop_ticket(record, cause)
         if record.aggregate is not None:
-            for sliver in record.aggregate.nodes.values():
-                if sliver.reserved:
-                    self.lives.release(sliver.machine, cause, taken=False)
+            self._release(record.aggregate.nodes.values(), cause)
         self.slices.pop(record.urn, None)
         self.around.mutex.notify_all()
+
+    def drop_ticket(self, record: CmSlice, cause: str) -> None:
+        """Forget a slice's ticket, and give back the machines that only the ticket holds."""
+        if record.ticket is None:
+            return
+        kept = record.aggregate.nodes.values() if record.aggregate else ()
+        self._release((s for s in record.ticket.aggregate.nodes.values() if s not in kept), cause)
+        record.ticket = None
+
+    def _release(self, slivers: Iterable[NodeSliver], cause: str) -> None:
+        for sliver in slivers:
+            if sliver.reserved:
+                self.lives.release(sliver.machine, cause, taken=False)
 
     def expire(self) -> None:
         """Tear down what has expired, as far as no lock is in the way (expire_daemon)."""
         with self.around.mutex:
             now = self.around.clock.now()
+            for record in self.slices.values():
+                if record.ticket is not None and record.ticket.expires <= now and not record.lock.held:
+                    self.drop_ticket(record, "ticket expired")
             for record in [s for s in self.slices.values() if s.expires <= now and not s.lock.held]:
                 self.drop_slice(record, "expired")
 
@@ -182,134 +194,10 @@ class ComponentManager:
         return {
             "api": 2,
             "level": 1,
-            "input_rspec": list(_RSPEC_VERSIONS),
+            "input_rspec": list(RSPEC_VERSIONS),
             "output_rspec": 2,
-            "ad_rspec": list(_RSPEC_VERSIONS),
+            "ad_rspec": list(RSPEC_VERSIONS),
         }
-
-    def _discover(self, request: Request) -> object:
-        request.require("credentials")
-        credentials = self.check(request)
-        version = request.text("rspec_version") or "2"
-        # The 0.x forms have other attribute names and no reader any more.
-        if version not in advertisement.VERSIONS:
-            raise malformed("Improper version request")
-        own = {
-            sliver.machine.node_id
-            for credential in credentials
-            if (record := self.lookup(credential)) and record.aggregate
-            for sliver in record.aggregate.nodes.values()
-        }
-        available = flag(request.params.get("available"))
-        if self.around.faults.strike(self.urn, "DiscoverResources", {Kind.OTHER_ADVERTISEMENT}):
-            # The file of a call that was running already, with parameters of its own.
-            version, available, own = "2" if version == "3" else "3", not available, set()
-        text = advertisement.write(
-            self.site,
-            list(self.machines.values()),
-            self.around.clock.now(),
-            version=version,
-            available=available,
-            own=own,
-        )
-        return zlib.compress(text.encode()) if flag(request.params.get("compress")) else text
-
-    def _resolve(self, request: Request) -> object:
-        request.require("credentials", "urn")
-        wanted = request.text("urn")
-        name = urn.parse(wanted)
-        if name is None:
-            raise malformed("Bad characters in URN")
-        if name.kind != "slice" and name.domain.lower() != self.site.domain:
-            raise RefusalError(Code.ERROR, "Authority mismatch")
-        credential = self.check(request)[0]
-        if name.kind == "slice":
-            return self._resolve_slice(wanted, credential)
-        if name.kind == "sliver":
-            return self._resolve_sliver(wanted, credential)
-        if name.kind != "node":
-            raise RefusalError(Code.UNSUPPORTED, "Unsupported resource type")
-        machine = self.machines.get(name.name)
-        if machine is None:
-            raise _nothing_here()
-        return self._node_record(wanted, machine)
-
-    def _resolve_slice(self, wanted: str, credential: Credential) -> object:
-        record = self.slices.get(wanted)
-        if record is None:
-            raise _nothing_here()
-        if self.lookup(credential) is not record:
-            raise forbidden(f"No permission to resolve {wanted}")
-        answer: dict[str, object] = {"urn": record.urn}
-        aggregate = record.aggregate
-        if aggregate is not None:
-            answer["sliver_urn"] = aggregate.urn
-            answer["manifest"] = self.manifest_text(record, aggregate)
-            if aggregate.accounts:
-                answer["users"] = _users(aggregate)
-        return answer
-
-    def _resolve_sliver(self, wanted: str, credential: Credential) -> object:
-        for record in self.slices.values():
-            aggregate = record.aggregate
-            if aggregate is None:
-                continue
-            slivers = {sliver.urn for sliver in aggregate.nodes.values()}
-            if wanted != aggregate.urn and wanted not in slivers:
-                continue
-            if self.lookup(credential) is not record:
-                raise forbidden(f"No permission to resolve {wanted}")
-            text = self.manifest_text(record, aggregate)
-            if wanted in slivers:
-                text = manifest.node_text(aggregate.manifest, wanted)
-            return {"urn": wanted, "manifest": text}
-        raise _nothing_here()
-
-    def _node_record(self, wanted: str, machine: Machine) -> object:
-        now = self.around.clock.now()
-        rspec = advertisement.write(self.site, [machine], now, version="2", available=False, own=())
-        return {
-            "hrn": f"{self.site.domain}.{machine.node_id}",
-            "uuid": "",
-            "role": "testnode",
-            "hostname": f"{machine.node_id}.{self.site.domain}",
-            "physctrl": machine.address,
-            "urn": wanted,
-            "rspec": rspec,
-            "url": f"https://www.{self.site.domain}/shownode.php3?node_id={machine.node_id}",
-            "gid": self._gid,
-        }
-
-    def _sliver_status(self, request: Request) -> object:
-        missing = RefusalError(Code.SEARCHFAILED, "No slice or aggregate here")
-        record, _ = self.find_slice(request, READ, missing)
-        aggregate = record.aggregate
-        if aggregate is None:
-            raise missing
-        with record.lock.during("resource"):
-            if not all(sliver.reserved for sliver in aggregate.nodes.values()):
-                # The status of a machine that nobody has reserved cannot be computed.
-                raise RefusalError(Code.ERROR)
-            now = int(self.around.clock.now().timestamp())
-            details: dict[str, object] = {
-                sliver.urn: _node_entry(sliver, now) for sliver in aggregate.nodes.values()
-            }
-            for name, sliver_urn in aggregate.links.items():
-                details[sliver_urn] = {
-                    "component_urn": name,
-                    "client_id": name,
-                    "state": "started",
-                    "status": "ready",
-                    "error": "",
-                    "utc": now,
-                }
-            return {
-                "state": aggregate.state,
-                "status": aggregate.status,
-                "utc": now,
-                "error": aggregate.error,
-                "details": details,
-            }
 
     def _renew_slice(self, request: Request) -> str:
         record, credential = self.find_slice(request, RENEW, RefusalError(Code.BADARGS, "No such slice here"))
@@ -343,7 +231,7 @@ class ComponentManager:
         if wanted == record.expires:
             return dates.gmt(record.expires)
         alap = truthy(request.params.get("alap"))
-        record.expires = self.granted(wanted, credential.expires, alap=alap)
+        record.expires = dates.stored(self.granted(wanted, credential.expires, alap=alap))
         aggregate.credentials.clear()
         return dates.gmt(record.expires)
 
@@ -369,37 +257,3 @@ class ComponentManager:
             raise missing
         with record.lock.during("resource"):
             return self.sliver_credential(record, record.aggregate, credential)
-
-
-def _nothing_here() -> RefusalError:
-    return RefusalError(Code.SEARCHFAILED, "Nothing here by that name")
-
-
-def _users(aggregate: Aggregate) -> list[dict[str, object]]:
-    return [
-        {
-            "urn": account.urn,
-            "login": account.login,
-            "keys": [{"type": "ssh", "key": key} for key in account.keys],
-        }
-        for account in aggregate.accounts
-    ]
-
-
-def _node_entry(sliver: NodeSliver, now: int) -> dict[str, object]:
-    status = sliver.status
-    entry: dict[str, object] = {
-        "component_urn": sliver.machine.node_id,
-        "client_id": sliver.client_id,
-        # Internally «new»; shown as stopped.
-        "state": "stopped" if sliver.state == "new" else sliver.state,
-        "status": status,
-        "error": sliver.boot_log if status == "failed" else "",
-        "rawstate": sliver.machine.event,
-        "nodestatus": sliver.machine.event_time,
-        "utc": now,
-    }
-    if sliver.startup:
-        entry["execute_state"] = sliver.execute_state
-        entry["execute_status"] = sliver.execute_status
-    return entry

@@ -84,7 +84,7 @@ class NodeMethods:
             raise RefusalError(Code.BUSY, "slice is busy; try again later")
         if record is not None and record.shut_down:
             raise forbidden(SHUT_DOWN)
-        if record is not None and record.aggregate is not None:
+        if record is not None and (record.aggregate is not None or record.ticket is not None):
             raise RefusalError(Code.REFUSED, "Must delete existing slice first")
         root = parse_request(text)
         record = self._new_slice(slice_urn, credential)
@@ -95,9 +95,9 @@ class NodeMethods:
             record.lock.leave()
             self._cm.slices[record.urn] = record
             raise RaisedError("keys is an empty list")
-        accounts = _accounts(request)
+        accounts = read_accounts(request)
         aggregate = Aggregate(urn=self._cm.annotator.sliver_urn(), manifest=root, accounts=accounts)
-        self._fill(record, aggregate, root)
+        self.fill(record, aggregate, root)
         record.lock.take("slice")
         record.aggregate = aggregate
         self._cm.slices[record.urn] = record
@@ -124,7 +124,7 @@ class NodeMethods:
             self._paste(root, client_id, fields)
         record.lock.take("slice")
         try:
-            self._fill(record, aggregate, root)
+            self.fill(record, aggregate, root)
         except RefusalError:
             record.lock.free()
             raise
@@ -152,7 +152,7 @@ class NodeMethods:
         aggregate = record.aggregate
         if aggregate is None:
             raise missing
-        accounts = {account.login: account for account in (*aggregate.accounts, *_accounts(request))}
+        accounts = {account.login: account for account in (*aggregate.accounts, *read_accounts(request))}
         with record.lock.during("slice"):
             aggregate.accounts = tuple(accounts.values())
             self._cm.annotator.log_in_again(aggregate.manifest, aggregate.nodes, aggregate.accounts)
@@ -191,8 +191,12 @@ class NodeMethods:
             raise RefusalError(Code.ERROR, str(error)) from error
         record.expires = record.first_expires = self._cm.granted(wanted, credential.expires, alap=False)
 
-    def _fill(self, record: CmSlice, aggregate: Aggregate, root: etree._Element) -> None:
-        """Give machines to all nodes of ``root`` that have none, and make it the manifest; all or nothing."""
+    def fill(self, record: CmSlice, aggregate: Aggregate, root: etree._Element) -> None:
+        """Give machines to all nodes of ``root`` that have none, and make it the manifest; all or nothing.
+
+        Raises:
+            RefusalError: as CreateSliver and AddNodes (protogeni.md §3.3, §3.7).
+        """
         cm = self._cm
         site = cm.site
         self._check_open(record)
@@ -288,8 +292,12 @@ def _pasted(
     )
 
 
-def _accounts(request: Request) -> tuple[Account, ...]:
-    """Read ``keys``: plain keys are the caller's own; else each item is a user with keys."""
+def read_accounts(request: Request) -> tuple[Account, ...]:
+    """Read ``keys``: plain keys are the caller's own; else each item is a user with keys.
+
+    Raises:
+        RefusalError: code 1.
+    """
     items = request.params.get("keys")
     if items is None:
         return ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import secrets
 import uuid
 from base64 import b64decode
@@ -81,12 +82,29 @@ class Issuer:
 
     def issue(self, owner: Subject, target: Subject, expires: datetime) -> str:
         """Return a privilege credential with all rights, as text that must stay byte for byte as it is."""
+        privileges = etree.Element("privileges")
+        privilege = etree.SubElement(privileges, "privilege")
+        etree.SubElement(privilege, "name").text = "*"
+        etree.SubElement(privilege, "can_delegate").text = "1"
+        return self._signed("privilege", owner, target, expires, privileges)
+
+    def ticket(self, owner: Subject, target: Subject, expires: datetime, rspec: etree._Element) -> str:
+        """Return a ticket for what an RSpec describes."""
+        ticket = etree.Element("ticket")
+        etree.SubElement(ticket, "can_delegate").text = "1"
+        etree.SubElement(ticket, "redeem_before").text = dates.zulu(expires)
+        ticket.append(copy.deepcopy(rspec))
+        return self._signed("ticket", owner, target, expires, ticket)
+
+    def _signed(
+        self, kind: str, owner: Subject, target: Subject, expires: datetime, body: etree._Element
+    ) -> str:
         self._serial += 1
         reference = f"ref{secrets.token_hex(8).upper()}"
         root = etree.Element("signed-credential", nsmap={"xsi": _XSI})
         credential = etree.SubElement(root, "credential", {_XML_ID: reference})
         fields = {
-            "type": "privilege",
+            "type": kind,
             "serial": str(self._serial),
             "owner_gid": owner.gid,
             "owner_urn": owner.urn,
@@ -97,9 +115,7 @@ class Issuer:
         }
         for tag, text in fields.items():
             etree.SubElement(credential, tag).text = text
-        privilege = etree.SubElement(etree.SubElement(credential, "privileges"), "privilege")
-        etree.SubElement(privilege, "name").text = "*"
-        etree.SubElement(privilege, "can_delegate").text = "1"
+        credential.append(body)
         etree.SubElement(
             etree.SubElement(root, "signatures"),
             f"{{{_DSIG}}}Signature",

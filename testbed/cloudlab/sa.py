@@ -197,7 +197,7 @@ class SliceAuthority:
         now = self._clock.now()
         expires = (now + DEFAULT_LIFE).replace(microsecond=0)
         if "expiration" in request.params:
-            expires = self._new_expiry(request, now)
+            expires = dates.stored(self._new_expiry(request, now))
         taken = urn.parse(str(name))
         for other in self.slices:
             known = urn.parse(other)
@@ -216,7 +216,7 @@ class SliceAuthority:
         if expires < record.expires:
             raise RefusalError(Code.ERROR, "Cannot shorten slice lifetime")
         with record.lock.during("slice"):
-            record.expires = expires
+            record.expires = dates.stored(expires)
             self._drop(record.urn)
             return self._credential(member, record.subject, record.expires)
 

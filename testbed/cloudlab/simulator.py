@@ -5,40 +5,26 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from threading import Condition
 from typing import Self
 
 from testbed.bedfile import BedFile, CallbackFiles, CmEntry
-from testbed.cloudlab.assembly import SiteParts, dispatcher_for, make_sa, make_site
-from testbed.cloudlab.callbacks import TICK
-from testbed.cloudlab.clock import Clock, Pace, SystemClock
-from testbed.cloudlab.cm import ComponentManager, Surroundings
+from testbed.cloudlab.assembly import SiteParts
+from testbed.cloudlab.clock import Clock, SystemClock
+from testbed.cloudlab.cm import ComponentManager
 from testbed.cloudlab.commands import carry_out
-from testbed.cloudlab.control import ControlServer, SteeringError, is_running
-from testbed.cloudlab.faults import Fault, Faults, Known, checked
-from testbed.cloudlab.identities import (
-    PASSPHRASE,
-    PROJECT,
-    Identities,
-    make_identities,
-    user_urn,
-)
-from testbed.cloudlab.journal import NAME as JOURNAL_NAME
+from testbed.cloudlab.control import SteeringError
+from testbed.cloudlab.engine import Engine, Plan
+from testbed.cloudlab.faults import Fault, Known, checked
+from testbed.cloudlab.identities import PASSPHRASE, PROJECT, Identities, user_urn
 from testbed.cloudlab.journal import Journal
 from testbed.cloudlab.room import MachineRoom, NoMachines
 from testbed.cloudlab.sa import SliceAuthority
-from testbed.cloudlab.server import HttpsServer, server_context
 from testbed.cloudlab.sites import DEFAULT_SITES, DEFAULT_USERS, Site, User
-from testbed.cloudlab.vanishing import vanish
-from testbed.cloudlab.workers import Workers
 
-_STOP_LIMIT = 5.0
 _LONGEST_NOTICE = 365 * 86400.0
 _CERTIFICATE_LIFE = timedelta(days=365)
 
@@ -67,16 +53,7 @@ class SimulatedCloudlab:
     """A slice authority and component managers over HTTPS, with machines in scaled time.
 
     All methods are safe to call from any thread.
-
-    Attributes, from ``start`` on:
-        journal: what happened.
-        identities: certificates and keys.
-        sa: the inside of the SA, for tests of what no client can see.
     """
-
-    journal: Journal
-    identities: Identities
-    sa: SliceAuthority
 
     def __init__(
         self,
@@ -121,17 +98,22 @@ class SimulatedCloudlab:
         self.callback_url = callback_url
         self.ssh_key = ssh_key or self.directory / "id_ed25519"
         self._users = tuple(users)
-        self._room = room or NoMachines([node_id for site in sites for node_id in site.machines])
-        self._bind = bind
-        self._ports = tuple(ports) or (0,) * (len(sites) + 1)
-        self._clock = clock or SystemClock()
-        self._certificate_life = certificate_life
-        self._faults: Faults
-        self._mutex = Condition()
-        self._workers = Workers()
-        self._urls: tuple[str, ...] = ()
-        self._parts: dict[str, SiteParts] = {}
-        self._running = ExitStack()
+        self._engine = Engine(
+            Plan(
+                directory=self.directory,
+                speed=speed,
+                sites=self.sites,
+                users=self._users,
+                room=room or NoMachines([node_id for site in sites for node_id in site.machines]),
+                bind=bind,
+                ports=tuple(ports) or (0,) * (len(sites) + 1),
+                callback_url=callback_url,
+                ssh_key=self.ssh_key,
+                clock=clock or SystemClock(),
+                certificate_life=certificate_life,
+            )
+        )
+        self._mutex = self._engine.mutex
 
     def __enter__(self) -> Self:
         self.start()
@@ -140,21 +122,51 @@ class SimulatedCloudlab:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    # --- reading
+    def start(self) -> None:
+        """Start everything; return when the SA and all CMs answer.
+
+        Raises:
+            SteeringError: a test bed is running in the directory already.
+            OSError: a port or the directory cannot be used.
+        """
+        self._engine.start(partial(carry_out, self))
+
+    def stop(self) -> None:
+        """End everything within a few seconds; doing so again is harmless."""
+        self._engine.stop()
+
+    # --- reading; what is not said otherwise is there from ``start`` on
+
+    @property
+    def journal(self) -> Journal:
+        """What happened."""
+        return self._engine.journal
+
+    @property
+    def identities(self) -> Identities:
+        """Certificates and keys."""
+        return self._engine.identities
+
+    @property
+    def sa(self) -> SliceAuthority:
+        """The inside of the SA, for tests of what no client can see."""
+        return self._engine.sa
 
     @property
     def sa_url(self) -> str:
         """URL of the SA."""
-        return self._urls[0]
+        return self._engine.urls[0]
 
     @property
     def cms(self) -> tuple[CmEntry, ...]:
         """The CMs, in the order of the sites."""
-        return tuple(CmEntry(site.urn, url) for site, url in zip(self.sites, self._urls[1:], strict=True))
+        return tuple(
+            CmEntry(site.urn, url) for site, url in zip(self.sites, self._engine.urls[1:], strict=True)
+        )
 
     def cm(self, cm_urn: str) -> ComponentManager:
         """Return the inside of a CM, for tests of what no client can see."""
-        return self._parts[cm_urn].cm
+        return self._engine.parts[cm_urn].cm
 
     def machines(self) -> list[MachineInfo]:
         """Return all machines as they are now, site by site."""
@@ -172,7 +184,7 @@ class SimulatedCloudlab:
                     value=machine.value,
                     deadline=parts.revocations.deadline(machine.node_id),
                 )
-                for cm_urn, parts in self._parts.items()
+                for cm_urn, parts in self._engine.parts.items()
                 for machine in parts.cm.machines.values()
             ]
 
@@ -183,7 +195,7 @@ class SimulatedCloudlab:
                 return {}
             newest = list(self.sa.slices.values())[-1]
             moves = {"SA": (newest.first_expires, newest.expires)}
-            for parts in self._parts.values():
+            for parts in self._engine.parts.values():
                 record = parts.cm.slices.get(newest.urn)
                 if record is not None:
                     moves[f"CM {parts.cm.site.domain}"] = (record.first_expires, record.expires)
@@ -239,7 +251,7 @@ class SimulatedCloudlab:
                 groups.setdefault(parts.cm.urn, []).append(node_id)
             for cm_urn, node_ids in groups.items():
                 self.journal.note(f"revoke {' '.join(node_ids)} in {seconds:g} s")
-                self._parts[cm_urn].revocations.revoke(node_ids, seconds)
+                self._engine.parts[cm_urn].revocations.revoke(node_ids, seconds)
 
     def withdraw(self, node_id: str) -> None:
         """Stop the countdown of a machine, without a word to the agent.
@@ -285,16 +297,16 @@ class SimulatedCloudlab:
         fault = checked(place, kind, times, at=at, seconds=seconds, known=self._known())
         with self._mutex:
             self.journal.note(f"fault {place} {kind}, {times} to come")
-            self._faults.add(fault)
-            self._vanish()
+            self._engine.faults.add(fault)
+            self._engine.vanish()
 
     def faults(self) -> tuple[Fault, ...]:
         """Return the faults that will still strike, oldest first."""
-        return self._faults.all()
+        return self._engine.faults.all()
 
     def clear_faults(self) -> int:
         """Switch all faults off; return how many there were. Locks and machines stay as they are."""
-        count = self._faults.clear()
+        count = self._engine.faults.clear()
         self.journal.note(f"faults cleared: {count}")
         return count
 
@@ -305,7 +317,7 @@ class SimulatedCloudlab:
         """
         with self._mutex:
             locks = [(self.sa.urn, record.urn, record.lock) for record in self.sa.slices.values()]
-            for parts in self._parts.values():
+            for parts in self._engine.parts.values():
                 locks += [(parts.cm.urn, record.urn, record.lock) for record in parts.cm.slices.values()]
             freed = []
             for authority, slice_urn, lock in locks:
@@ -316,7 +328,7 @@ class SimulatedCloudlab:
             return freed
 
     def _known(self) -> Known:
-        cms = [parts.cm for parts in self._parts.values()]
+        cms = [parts.cm for parts in self._engine.parts.values()]
         names = {"sa": self.sa.urn, self.sa.urn: self.sa.urn}
         for cm in cms:
             names |= {cm.site.domain: cm.urn, cm.urn: cm.urn}
@@ -325,10 +337,6 @@ class SimulatedCloudlab:
             node_ids=[node_id for cm in cms for node_id in cm.machines],
             authorities=names,
         )
-
-    def _vanish(self) -> None:
-        for parts in self._parts.values():
-            vanish(parts.cm, parts.nodes)
 
     def promise(self, node_id: str, project: str) -> None:
         """Reserve a machine for another project in advance ("" ends that): leases with it cannot be renewed.
@@ -341,108 +349,8 @@ class SimulatedCloudlab:
             self.journal.note(f"{node_id} is reserved in advance for {project or 'nobody'}")
 
     def _parts_of(self, node_id: str) -> SiteParts:
-        for parts in self._parts.values():
+        for parts in self._engine.parts.values():
             if node_id in parts.cm.machines:
                 return parts
-        known = ", ".join(name for parts in self._parts.values() for name in parts.cm.machines)
+        known = ", ".join(name for parts in self._engine.parts.values() for name in parts.cm.machines)
         raise SteeringError(f"there is no machine {node_id!r}; there are {known}")
-
-    # --- life
-
-    def start(self) -> None:
-        """Start everything; return when the SA and all CMs answer.
-
-        Raises:
-            SteeringError: a test bed is running in the directory already.
-            OSError: a port or the directory cannot be used.
-        """
-        if is_running(self.directory):
-            raise SteeringError(f"a test bed is running in {self.directory} already")
-        self.directory.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as stack:
-            self.journal = Journal(self.directory / JOURNAL_NAME)
-            stack.callback(self.journal.close)
-            stack.callback(self._join_workers)
-            stack.callback(self._room.close)
-            servers: list[HttpsServer] = []
-            stack.callback(_end_together, servers)
-            servers.extend(HttpsServer(self._bind, port) for port in self._ports)
-            self._urls = tuple(
-                f"https://{self._bind}:{server.port}/protogeni/xmlrpc/{module}"
-                for server, module in zip(servers, ["sa", *["cm/2.0"] * len(self.sites)], strict=True)
-            )
-            stack.callback(self._end_work)
-            self._build(servers)
-            control = ControlServer(self.directory, partial(carry_out, self))
-            stack.callback(control.end)
-            self._running = stack.pop_all()
-
-    def stop(self) -> None:
-        """End everything within a few seconds; doing so again is harmless."""
-        self._running.close()
-
-    def _end_work(self) -> None:
-        with self._mutex:
-            self._workers.stopping.set()
-            for parts in self._parts.values():
-                parts.cm.lives.end_all(list(parts.cm.machines.values()))
-            self._mutex.notify_all()
-
-    def _join_workers(self) -> None:
-        left = self._workers.join(_STOP_LIMIT)
-        if left:
-            self.journal.note(f"did not end in time: {', '.join(left)}")
-
-    def _build(self, servers: Sequence[HttpsServer]) -> None:
-        self.identities = make_identities(
-            self.directory / "pki",
-            sites=self.sites,
-            users=self._users,
-            bind=self._bind,
-            sa_url=self.sa_url,
-            callback_url=self.callback_url,
-            user_ends=datetime.now(UTC) + self._certificate_life,
-        )
-        self._faults = Faults(self.journal)
-        around = Surroundings(
-            authority=self.identities.authority,
-            clock=self._clock,
-            pace=Pace(self.speed),
-            room=self._room,
-            journal=self.journal,
-            faults=self._faults,
-            workers=self._workers,
-            mutex=self._mutex,
-        )
-        self.sa = make_sa(self._users, self.ssh_key, self.sa_url, self.identities, around)
-        for site in self.sites:
-            self._parts[site.urn] = make_site(site, self.callback_url, self.identities, around)
-        server = self.identities.server
-        context = server_context(server.cert_path, server.key_path, self.identities.authority.bundle)
-        authorities: list[SliceAuthority | ComponentManager] = [self.sa]
-        authorities += [parts.cm for parts in self._parts.values()]
-        for https, authority in zip(servers, authorities, strict=True):
-            https.begin(context, dispatcher_for(authority, self.sa, around).answer)
-        for parts in self._parts.values():
-            parts.revocations.start()
-            if parts.values is not None:
-                self._workers.start(f"values {parts.cm.urn}", parts.values.run)
-        self._workers.start("daemons", self._run_daemons)
-
-    def _run_daemons(self) -> None:
-        """Expire what has expired, and tell the SA which CMs have which slices."""
-        pace = Pace(self.speed)
-        while not pace.sleep(TICK, self._workers.stopping):
-            self.sa.expire()
-            for parts in self._parts.values():
-                parts.cm.expire()
-                with self._mutex:
-                    vanish(parts.cm, parts.nodes)
-                    for slice_urn in parts.cm.slices:
-                        self.sa.note_manager(slice_urn, parts.cm.urn)
-
-
-def _end_together(servers: Sequence[HttpsServer]) -> None:
-    """End all servers at once: each takes as long as its loop sleeps."""
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        list(pool.map(HttpsServer.end, servers))

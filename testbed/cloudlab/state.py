@@ -114,6 +114,18 @@ class Aggregate:
         return status.aggregate_status(statuses, boot_failed=self.boot_failed)
 
 
+@dataclass(frozen=True)
+class Ticket:
+    """A promise of machines until it is redeemed, released or has run out."""
+
+    urn: str
+    text: str
+    """The signed document."""
+    expires: datetime
+    aggregate: Aggregate
+    """What the slice will hold once the ticket is redeemed; its machines are reserved already."""
+
+
 @dataclass(eq=False)
 class CmSlice:
     """A slice as one CM knows it."""
@@ -133,3 +145,4 @@ class CmSlice:
     monitor: bool = False
     """Boots are being watched."""
     aggregate: Aggregate | None = None
+    ticket: Ticket | None = None

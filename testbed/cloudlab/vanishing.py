@@ -10,7 +10,8 @@ from testbed.cloudlab.faults import VANISHING, Kind
 def vanish(cm: ComponentManager, nodes: NodeMethods) -> None:
     """Let those machines of a CM go that a fault is switched on for; the caller holds the mutex.
 
-    One whose slice is locked, was shut down or has expired goes at a later look.
+    One whose slice is locked, was shut down or has expired goes at a later look; so does one that only a
+    ticket holds.
     """
     now = cm.around.clock.now()
     for machine in cm.machines.values():
@@ -19,6 +20,8 @@ def vanish(cm: ComponentManager, nodes: NodeMethods) -> None:
             continue
         record = cm.slices[sliver.slice_urn]
         if record.lock.held or record.shut_down or record.expires <= now:
+            continue
+        if record.aggregate is None or sliver not in record.aggregate.nodes.values():
             continue
         fault = cm.around.faults.strike(cm.urn, machine.node_id, VANISHING)
         if fault is None:

@@ -36,6 +36,7 @@ FIRST_CM_MOST = 2
 """Machines at the first CM; what is wanted beyond that is asked of the second one."""
 CYCLE = CycleSettings(
     boot_timeout=6,
+    settled_status=0.5,
     lost_call_patience=1,
     type_backoff=0.2,
     type_backoff_limit=0.5,
@@ -54,11 +55,12 @@ class Wanting(SimpleElasticSliceManager):
     wanted = 0
 
     def _missing(self, cm: str) -> int:
-        missing = self.wanted - self.in_use()
-        if cm == self.cmlist[0] and len(self.cmlist) > 1:
-            there = {n.client_id for n in self.held(cm)} | {i.client_id for i in self.requested(cm)}
-            missing = min(missing, FIRST_CM_MOST - len(there))
-        return max(missing, 0)
+        """Count what a CM still has to give; each has its own part, whoever is asked first."""
+        part = min(self.wanted, FIRST_CM_MOST) if len(self.cmlist) > 1 else self.wanted
+        if cm != self.cmlist[0]:
+            part = self.wanted - part
+        there = {n.client_id for n in self.held(cm)} | {i.client_id for i in self.requested(cm)}
+        return max(min(self.wanted - self.in_use(), part - len(there)), 0)
 
     def should_create_sliver(self, cm: str) -> bool:
         return self._missing(cm) > 0
@@ -167,7 +169,7 @@ def _live(order: dict[str, Any], home: Path) -> None:
     ledger = Tripwire(Ledger(home / "ledger.db"), order["kill"], counts)
     manager = Wanting(
         Tripwire(connect_fast(bed, order["slice"]), order["kill"], counts),
-        ManagerConfig(intents=ledger, revocations=ledger, cycle=CYCLE),
+        ManagerConfig(intents=ledger, revocations=ledger, holdings=ledger, cycle=CYCLE),
         manage_order=ORDER,
         manage_intervals=INTERVALS,
         method_reset_triggers={},

@@ -45,7 +45,7 @@ def switch_faults_on(world, chance: random.Random) -> None:
         world.cloudlab.fault(chance.choice(cms), chance.choice(BOOTS))
     if world.held():
         if chance.random() < 0.4:
-            world.cloudlab.fault(chance.choice(world.held()), "vanishes")
+            world.cloudlab.fault(chance.choice(world.held()), chance.choice(["vanishes", "unreserved"]))
         elif chance.random() < 0.3:
             world.revoke_now(chance.choice(world.held()), chance.choice([0, 3]))
 
@@ -69,8 +69,22 @@ def test_machines_asked_are_held_and_known_or_given_back(world, seed) -> None:
     world.cloudlab.clear_faults()
     world.cloudlab.unlock()
     world.reach(3)
-    world.reach(0)
-    world.check_nothing_is_held()
+    world.give_everything_back()
+
+
+def test_a_machine_that_is_not_reserved_to_us_any_more_is_given_up_and_replaced(world) -> None:
+    world.threads = True
+    world.start()
+    world.reach(3)
+    first = world.cloudlab.cms[0].urn
+    lost = world.held(first)[0]
+    world.cloudlab.fault(lost, "unreserved")
+    world.until("it is not ours any more", lambda s: lost not in world.held())
+    world.reach(3)
+    assert world.given_up(lost) == ["unreserved"]
+    assert [c for c in world.calls("DeleteNodes") if c.args["nodes"]], "and the sliver works again"
+    world.reach(4)
+    world.give_everything_back()
 
 
 def test_a_dead_cm_holds_up_nothing_at_the_other(world) -> None:
@@ -82,8 +96,27 @@ def test_a_dead_cm_holds_up_nothing_at_the_other(world) -> None:
     world.plan(wanted=4)
     world.until("the machine comes from the living CM", lambda s: len(world.held(second)) == 2)
     world.cloudlab.clear_faults()
-    world.reach(0)
-    world.check_nothing_is_left()
+    world.give_everything_back()
+
+
+@pytest.mark.parametrize("keep", [True, False], ids=["ledger kept", "ledger lost"])
+def test_a_cm_that_is_dead_at_a_restart_makes_nobody_pass_the_most(world, keep) -> None:
+    world.threads = True
+    world.keep_ledger = keep
+    world.start()
+    world.reach(3)
+    first, second = (cm.urn for cm in world.cloudlab.cms)
+    world.cloudlab.fault("*", "drop-before", 1_000_000, at=first)
+    world.kill_now()
+    world.plan(wanted=4)
+    if keep:
+        world.until("what is missing comes from the living CM", lambda s: len(world.held(second)) == 2)
+    world.until("it went on for a while", lambda s: s["counts"].get("find_sliver", 0) >= 12)
+    world.check_never_too_many()
+    assert len(world.held(second)) == (2 if keep else 1)
+    world.cloudlab.clear_faults()
+    world.reach(4)
+    world.give_everything_back()
 
 
 def test_a_lock_that_is_left_held_stops_changes_there_until_an_operator_acts(world) -> None:
@@ -100,8 +133,7 @@ def test_a_lock_that_is_left_held_stops_changes_there_until_an_operator_acts(wor
     world.until("the agent goes on reading", lambda s: s["counts"]["find_sliver"] > read + 4)
     assert len(world.held(first)) == 2
     assert world.cloudlab.unlock()
-    world.reach(0)
-    world.check_nothing_is_left()
+    world.give_everything_back()
 
 
 @pytest.mark.parametrize("kind", ["drop-before", "drop-after", "garbage"])
@@ -109,5 +141,4 @@ def test_giving_the_last_machine_back_is_asked_again_when_the_reply_is_lost(worl
     world.start()
     world.reach(1)
     world.cloudlab.fault("DeleteSlice", kind)
-    world.reach(0)
-    world.check_nothing_is_left()
+    world.give_everything_back()

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from agent.client import call
+from agent.core.errors import AgentError
+from testbed import release
 from testbed.up import TestBed
 from testbed.waiting import wait_for
 
@@ -29,7 +33,14 @@ def _root() -> None:
 @pytest.fixture(scope="session")
 def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestBed]:
     """A running test bed; tests leave it as they found it: no job, no borrowed machine, only n1 in Slurm."""
-    with TestBed(tmp_path_factory.mktemp("bed"), speed=120) as bed:
+    directory = tmp_path_factory.mktemp("bed")
+    with (
+        TestBed(directory, speed=120, slurm=release.wanted()) as bed,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        if bed.slurm.bin_dir is not None:
+            # What tests start finds the commands of the test bed's Slurm, whatever its release.
+            patch.setenv("PATH", str(bed.slurm.bin_dir), prepend=os.pathsep)
         yield bed
 
 
@@ -68,7 +79,7 @@ class Agent:
                 stderr=log,
                 env={**os.environ, **environment},
             )
-        wait_for("the daemon answers", lambda: self.ask("status").returncode == 0, timeout=90)
+        wait_for("the daemon answers", lambda: self.look("/v1/status"), timeout=90)
 
     def ask(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run an administrator's command."""
@@ -77,14 +88,42 @@ class Agent:
             env={**os.environ, "ESAGENT_SOCKET": str(self.socket)},
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=60,
             check=False,
         )
 
+    def look(self, route: str) -> dict[str, Any]:
+        """Read from the daemon, without the cost of a command; empty when it does not answer."""
+        try:
+            answer: dict[str, Any] = call(self.socket, "GET", route)
+        except AgentError:
+            return {}
+        return answer
+
+    def status(self) -> dict[str, object]:
+        """Return what `esagent status` says."""
+        return self.look("/v1/status")
+
+    def told(self, words: str) -> bool:
+        """Tell whether `esagent events` says something."""
+        return any(words in e["message"] for e in self.look("/v1/events?subject=&newest=500")["events"])
+
+    def figure(self, name: str) -> str:
+        """Return the value of a metric without labels."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=10) as answer:
+            match = re.search(rf"(?m)^{name} (\S+)$", answer.read().decode())
+        assert match is not None, f"there is no {name}"
+        return match[1]
+
+    def let_it_look_again(self) -> None:
+        """Wait until it has read its manifests a few times: it had every chance to ask for a machine."""
+        journal = self.bed.cloudlab.journal
+        before = len(journal.calls("Resolve"))
+        wait_for("a few looks", lambda: len(journal.calls("Resolve")) >= before + 10, timeout=40)
+
     def nodes(self) -> dict[str, dict[str, object]]:
         """Return node name -> record of `esagent nodes`; empty when the daemon does not answer."""
-        done = self.ask("nodes", "--json")
-        return {n["node"]: n for n in json.loads(done.stdout)["nodes"]} if done.returncode == 0 else {}
+        return {node["node"]: node for node in self.look("/v1/nodes").get("nodes", [])}
 
     def borrow(self, script: str = "sleep 600", *options: str) -> tuple[str, int]:
         """Fill n1, and wait until a job runs on a borrowed machine; return node name and job id."""
@@ -126,6 +165,7 @@ def agent(bed: TestBed, tmp_path: Path) -> Iterator[Agent]:
 
 def give_everything_back(bed: TestBed) -> None:
     """Leave no job, no borrowed machine and no node but n1."""
+    bed.cloudlab.clear_faults()
     bed.slurm.resume_slurmctld()
     for job in bed.slurm.run("squeue", "-h", "-o", "%A").split():
         bed.slurm.run("scancel", job)

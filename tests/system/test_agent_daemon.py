@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import socket
@@ -13,6 +14,7 @@ import urllib.request
 import xmlrpc.client
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,6 +68,49 @@ def test_sighup_takes_good_settings_and_keeps_the_old_ones_when_the_new_have_fau
     assert agent.ask("status").returncode == 0
 
 
+def test_sighup_takes_mail_settings_and_says_each_time_what_needs_a_restart(
+    agent, mail_server: Callable[..., Any]
+) -> None:
+    inbox = mail_server()
+    agent.start()
+    agent.change(
+        "[cycle]\nretry_interval",
+        '[request]\nnodetype = "m510"\n\n[cycle]\ngrowth_stop_after = 9\nretry_interval',
+    )
+    agent.change("[admin]", f'[mail]\nhost = "127.0.0.1"\nport = {inbox.port}\n\n[admin]')
+    refused = r"need a restart of the daemon.*sections='?\[cycle\], \[request\]"
+    agent.send(signal.SIGHUP)
+    agent.wait_for_log(r"settings were read again.*changed=\['mail'\]")
+    agent.wait_for_log(refused)
+    agent.send(signal.SIGHUP)
+    agent.wait_for_log(r"settings were read again.*changed=\[\]")
+    wait_for("it is said again", lambda: len(re.findall(refused, agent.log.read_text())) == 2, timeout=20)
+    agent.change("growth_stop_after = 9\n", "")
+    agent.change("[mail]", '[mail]\nuser = "agent"\nstarttls = true\npassword_file = "/no/where"')
+    agent.send(signal.SIGHUP)
+    agent.wait_for_log(r"the new settings have faults.*\[mail\] password_file: /no/where: cannot be read")
+
+
+def test_a_lease_that_is_not_renewed_in_time_is_told_once_and_mailed(
+    agent, bed: TestBed, mail_server: Callable[..., Any]
+) -> None:
+    inbox = mail_server()
+    agent.change("[admin]", f'[mail]\nhost = "127.0.0.1"\nport = {inbox.port}\n\n[admin]')
+    agent.start()
+    wait_for("the slice", lambda: agent.status()["slice_expires"], timeout=30)
+    bed.cloudlab.fault("RenewSlice", "busy", times=1000, at="sa")
+    agent.change('duration = "10m"\nrenew_when_left = "9m"', 'duration = "24h"\nrenew_when_left = "18h"')
+    for _ in range(3):
+        agent.send(signal.SIGHUP)
+        wait_for("it is told", lambda: agent.told("the slice's credential ends at"), timeout=30)
+    warnings = json.loads(agent.ask("events", "--json", "-n", "500").stdout)
+    assert len([e for e in warnings["events"] if e["kind"] == "credential"]) == 1
+    inbox.wait_for(1)
+    agent.stop()
+    told = "".join(mail.get_content() for mail in inbox.mails)
+    assert "the slice and its machines end with it unless the lease is renewed" in told
+
+
 def test_settings_with_faults_end_it_at_once_with_each_fault_in_one_line(agent) -> None:
     agent.change("max_nodes = 3", "max_nods = 3")
     done = agent.ask("run", "--config", str(agent.conf))
@@ -114,6 +159,7 @@ def test_a_real_prometheus_scrapes_the_figures(agent, bed: TestBed, tmp_path: Pa
             "esagent_slice_expiry_timestamp_seconds",
             "esagent_sliver_expiry_timestamp_seconds",
             "esagent_certificate_expiry_timestamp_seconds",
+            "esagent_credential_expiry_timestamp_seconds",
             "esagent_last_success_timestamp_seconds",
             "esagent_events_total",
             "esagent_callbacks_total",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import json
 import signal
 
 from testbed.up import TestBed
@@ -16,23 +15,8 @@ def held(bed: TestBed) -> list[str]:
     return [m.node_id for m in bed.cloudlab.machines() if m.slice_urn]
 
 
-def said(agent, words: str) -> bool:
-    return words in agent.ask("events", "-n", "500").stdout
-
-
 def paused(agent) -> str:
-    return str(status(agent)["paused"])
-
-
-def status(agent) -> dict[str, object]:
-    told: dict[str, object] = json.loads(agent.ask("status", "--json").stdout)
-    return told
-
-
-def let_it_look_again(bed: TestBed) -> None:
-    """Wait until the agent has read its manifests a few times: it had every chance to ask for a machine."""
-    before = len(bed.cloudlab.journal.calls("Resolve"))
-    wait_for("a few looks", lambda: len(bed.cloudlab.journal.calls("Resolve")) >= before + 10, timeout=40)
+    return str(agent.status()["paused"])
 
 
 def test_no_machine_is_asked_for_while_growth_is_paused_not_even_after_a_kill(agent, bed: TestBed) -> None:
@@ -43,8 +27,8 @@ def test_no_machine_is_asked_for_while_growth_is_paused_not_even_after_a_kill(ag
     job = bed.slurm.submit("sleep 600", "--cpus-per-task=2")
     agent.stop(signal.SIGKILL)
     agent.start()
-    wait_for("it wants a machine", lambda: status(agent)["wanted"] == 1, timeout=30)
-    let_it_look_again(bed)
+    wait_for("it wants a machine", lambda: agent.status().get("wanted") == 1, timeout=30)
+    agent.let_it_look_again()
     assert f"growth is paused by {ME}" in paused(agent)
     assert held(bed) == []
     assert agent.ask("unpause").stdout == f"growth is allowed again by {ME}\n"
@@ -67,12 +51,12 @@ def test_a_teardown_requeues_what_runs_at_its_deadline_and_gives_all_back_until_
     agent.start()
     bed.slurm.wait_for_job(job, "PENDING", timeout=60)
     wait_for("everything is given back", lambda: not held(bed), timeout=60)
-    wait_for("it says so", lambda: said(agent, "the teardown is complete: nothing is held"), timeout=30)
-    assert said(agent, "the delete commands ran")
+    wait_for("it says so", lambda: agent.told("the teardown is complete: nothing is held"), timeout=30)
+    assert agent.told("the delete commands ran")
     assert "everything is given back" in paused(agent)
     wait_for("the record is gone", lambda: node not in bed.slurm.nodes(), timeout=60)
-    wait_for("the requeued job wants a machine", lambda: status(agent)["wanted"] == 1, timeout=30)
-    let_it_look_again(bed)
+    wait_for("the requeued job wants a machine", lambda: agent.status().get("wanted") == 1, timeout=30)
+    agent.let_it_look_again()
     assert held(bed) == [], "and none is asked for"
     agent.ask("unpause")
     bed.slurm.wait_for_job(job, "RUNNING", timeout=90)

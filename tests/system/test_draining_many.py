@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from agent.core.ports import SystemClock
-from agent.slurm.backends.cli import CliBackend, SlurmSettings
+from agent.slurm.backends.cli import CliBackend
 from agent.slurm.drain_settings import DrainSettings
 from agent.slurm.fence import Fencer
+from agent.slurm.settings import SlurmSettings
 from testbed.emptying import Emptying
 from testbed.up import TestBed
 from testbed.waiting import wait_for

@@ -1,21 +1,26 @@
 """The CLI backend on a real slurmctld: exact reads whatever free text holds, and changes as asked."""
 
 import re
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from agent.core.errors import SlurmDownError, SlurmError, SlurmRefusedError
-from agent.core.ports import SystemClock
-from agent.slurm.backends.cli import CliBackend, SlurmSettings
-from agent.slurm.model import Job
+from agent.core.ports import Host, SystemClock
+from agent.slurm.backends.cli import CliBackend
+from agent.slurm.model import Job, Reservation
+from agent.slurm.settings import SlurmSettings
+from agent.ssh import SshSettings, SshShell
 from testbed.cloudlab.room import Boot
 from testbed.up import TestBed
 from testbed.waiting import wait_for
 
 NODES = ("pc900", "pc901")
+HEAD = "pc902"
 SLEEP = "sleep 600"
 
 
@@ -83,6 +88,8 @@ def test_a_snapshot_tells_nodes_and_jobs(bed: TestBed, slurm: CliBackend) -> Non
     assert node.features == {"small"}
     assert node.flags == {"DYNAMIC_NORM"}
     assert node.address == bed.machines.address(NODES[0])
+    assert (node.reason, node.reason_user, node.gres) == ("", "", "")
+    assert node.booted
     jobs = {j.id: j for j in seen.jobs}
     assert sorted(jobs) == sorted([str(limited), str(endless), f"{held}_[0,3,6,9]"])
     first, second, third = (jobs[i] for i in (str(limited), str(endless), f"{held}_[0,3,6,9]"))
@@ -90,7 +97,12 @@ def test_a_snapshot_tells_nodes_and_jobs(bed: TestBed, slurm: CliBackend) -> Non
     assert first.started
     assert first.ends
     assert (first.ends - first.started).total_seconds() == 300
-    assert second.ends is None
+    assert first.time_limit == timedelta(minutes=5)
+    assert first.requested_nodes == {NODES[0]}
+    assert (first.requeueable, first.restarts) == (True, 0)
+    # Where it was the backfill scheduler that started it, Slurm gave it a year.
+    assert second.time_limit in {None, timedelta(days=365)}
+    assert (second.ends is None) == (second.time_limit is None)
     assert second.exclusive
     assert not first.exclusive
     assert (third.task_count, third.task_limit, third.node_count, third.features) == (4, 2, 2, "small")
@@ -160,13 +172,142 @@ def test_names_and_comments_of_jobs_change_nothing(bed: TestBed, slurm: CliBacke
     )
 
 
-def test_a_snapshot_asks_slurmctld_once_for_nodes_and_once_for_jobs(bed: TestBed, slurm: CliBackend) -> None:
+def test_free_text_that_is_not_asked_for_changes_nothing(bed: TestBed, slurm: CliBackend) -> None:
+    made = bed.slurm.submit(
+        SLEEP, "--hold", "--time=5", f"--comment={HOSTILE[0]}", f"--export=ALL,EVIL={HOSTILE[3]}"
+    )
+    before = job(slurm, str(made))
+    for text in HOSTILE:
+        # More than 1,024 bytes are refused here.
+        for field in ("AdminComment", "Comment"):
+            bed.slurm.run("scontrol", "update", f"JobId={made}", f"{field}={text[:1000]}")
+        assert job(slurm, str(made)) == before
+
+
+def test_who_drained_a_node_is_told(slurm: CliBackend) -> None:
+    slurm.drain([NODES[0]], "disk [eve@x] swap")
+    node = slurm.snapshot().nodes[NODES[0]]
+    assert (node.reason, node.reason_user) == ("disk [eve@x] swap", "root")
+
+
+def test_what_a_pending_job_excludes_and_asks_for_is_told(bed: TestBed, slurm: CliBackend) -> None:
+    blockers = [bed.slurm.submit(SLEEP, f"--nodelist={n}", "--exclusive") for n in ("n1", *NODES)]
+    for blocker in blockers:
+        bed.slurm.wait_for_job(blocker, "RUNNING")
+    picky = str(bed.slurm.submit(SLEEP, f"--exclude={NODES[1]}", "--ntasks=2", "--mem-per-cpu=70"))
+    plain = str(bed.slurm.submit(SLEEP, "--ntasks=2", "--mem=70"))
+    for _ in range(2):
+        seen = job(slurm, picky)
+        assert (seen.excluded_nodes, seen.memory, seen.memory_per_cpu) == ({NODES[1]}, 70, True)
+        assert (job(slurm, plain).excluded_nodes, job(slurm, plain).memory_per_cpu) == (frozenset(), False)
+
+
+def test_the_requests_of_a_snapshot_are_few_however_much_is_read(bed: TestBed, slurm: CliBackend) -> None:
+    bed.slurm.submit(SLEEP, "--hold", "--array=0-99")
     slurm.snapshot()
     bed.slurm.run("sdiag", "--reset")
     slurm.snapshot()
-    counts = dict(re.findall(r"(REQUEST_(?!STATS)\w+_INFO)\s+\( *\d+\) count:(\d+)", bed.slurm.run("sdiag")))
-    # squeue and scontrol each read the few partitions as well.
-    assert counts == {"REQUEST_NODE_INFO": "1", "REQUEST_JOB_INFO": "1", "REQUEST_PARTITION_INFO": "2"}
+    counts = dict(re.findall(r"(REQUEST_(?!STATS)\w+)\s+\( *\d+\) count:(\d+)", bed.slurm.run("sdiag")))
+    # squeue and scontrol each read the few partitions as well, and have no option against it.
+    assert {name: n for name, n in counts.items() if name.endswith("_INFO")} == {
+        "REQUEST_NODE_INFO": "1",
+        "REQUEST_JOB_INFO": "1",
+        "REQUEST_PARTITION_INFO": "2",
+    }
+
+
+def test_a_reservation_is_made_moved_read_and_removed(slurm: CliBackend) -> None:
+    assert slurm.reservations() == ()
+    slurm.remove_reservation("esagent-fence")
+    starts = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=2)
+    fence = Reservation("esagent-fence", frozenset({NODES[0]}), starts, starts + timedelta(hours=1))
+    slurm.reserve(fence)
+    try:
+        (seen,) = slurm.reservations()
+        assert replace(seen, flags=frozenset()) == fence
+        assert seen.flags >= {"MAINT", "IGNORE_JOBS"}
+        later = starts + timedelta(minutes=7)
+        slurm.reserve(replace(seen, nodes=frozenset(NODES), starts=later, ends=later + timedelta(hours=2)))
+        (moved,) = slurm.reservations()
+        assert (moved.nodes, moved.starts) == (frozenset(NODES), later)
+        assert moved.ends == later + timedelta(hours=2)
+    finally:
+        slurm.remove_reservation("esagent-fence")
+    assert slurm.reservations() == ()
+    slurm.reserve(moved)
+    slurm.remove_reservation(moved.name)
+
+
+def test_a_reservation_with_an_odd_name_hides_no_other(bed: TestBed, slurm: CliBackend) -> None:
+    odd = "a b|c Flags=DAILY State=ACTIVE"
+    common = ("StartTime=now+1hour", "Duration=10", "Users=root")
+    bed.slurm.run("scontrol", "create", "reservation", f"ReservationName={odd}", f"Nodes={NODES[0]}", *common)
+    bed.slurm.run("scontrol", "create", "reservation", "ReservationName=b", f"Nodes={NODES[1]}", *common)
+    try:
+        seen = {r.name: r for r in slurm.reservations()}
+        assert (seen[odd].nodes, seen["b"].nodes) == ({NODES[0]}, {NODES[1]})
+    finally:
+        for name in (odd, "b"):
+            bed.slurm.run("scontrol", "delete", f"ReservationName={name}")
+
+
+def test_a_reservation_of_an_unknown_node_is_refused(slurm: CliBackend) -> None:
+    starts = datetime.now(UTC) + timedelta(hours=2)
+    with pytest.raises(SlurmRefusedError, match="node"):
+        slurm.reserve(Reservation("x", frozenset({"ghost"}), starts, starts + timedelta(hours=1)))
+    assert slurm.reservations() == ()
+
+
+@pytest.mark.parametrize("text", ["-M x $HOME \"q\" 'r' `id` *", "two\nlines  apart"])
+def test_a_job_is_told_a_line_as_it_is(bed: TestBed, slurm: CliBackend, text: str) -> None:
+    array = bed.slurm.submit(
+        "echo ready; sleep 600", "--array=1-2", f"--nodelist={NODES[0]}", "--ntasks=1",
+        f"--output={bed.slurm.directory}/told-%A_%a.out",
+    )  # fmt: skip
+    outputs = [bed.slurm.directory / f"told-{array}_{task}.out" for task in (1, 2)]
+    wait_for("both tasks", lambda: all(o.exists() and "ready" in o.read_text() for o in outputs), timeout=60)
+    slurm.notify(f"{array}_1", text)
+    wait_for("the line", lambda: text.replace("\n", " ") in outputs[0].read_text(), timeout=30)
+    assert outputs[1].read_text() == "ready\n"
+
+
+def test_over_a_head_node_the_same_is_read_and_done(bed: TestBed, slurm: CliBackend, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True, timeout=30)
+    public = key.with_suffix(".pub").read_text().strip()
+    boot = Boot(client_id=HEAD, host_name=HEAD, users=("root",), authorized_keys=(public,), fresh=True)
+    bed.machines.power_on(HEAD, boot)
+    shell = SshShell(SshSettings(key=key, known_hosts=tmp_path / "known_hosts"))
+    host = Host(HEAD, bed.machines.address(HEAD), "root")
+    settings = SlurmSettings(conf=bed.slurm.conf)
+    far = CliBackend(settings, SystemClock(), head=(host, shell))
+    try:
+        text = "esagent: $(touch /tmp/x) `id` 'q' \"r\" ; false | & > \\ *"
+        far.drain([NODES[0]], text)
+        assert slurm.snapshot().nodes[NODES[0]].reason == text
+        bed.slurm.run("scontrol", "update", f"NodeName={NODES[1]}", f"Comment={HOSTILE[3]}")
+        bed.slurm.submit(SLEEP, "--hold", "--job-name=x|y\nz")
+        here, there = slurm.snapshot(), far.snapshot()
+        assert (there.nodes, there.jobs) == (here.nodes, here.jobs)
+        with pytest.raises(SlurmRefusedError, match="Invalid job id"):
+            far.comment("99999", "x")
+        nowhere = CliBackend(
+            SlurmSettings(conf=bed.slurm.conf, bin_dir=Path("/nowhere")), SystemClock(), head=(host, shell)
+        )
+        with pytest.raises(SlurmError, match="cannot be started"):
+            nowhere.snapshot()
+        bed.slurm.hang_slurmctld()
+        slow = CliBackend(
+            settings.model_copy(update={"command_timeout": 2.0}), SystemClock(), head=(host, shell)
+        )
+        with pytest.raises(SlurmDownError):
+            slow.snapshot()
+    finally:
+        bed.slurm.resume_slurmctld()
+        bed.machines.power_off(HEAD)
+    wait_for("slurmctld answers", lambda: answers(slurm), timeout=60)
+    with pytest.raises(SlurmDownError, match=HEAD):
+        far.snapshot()
 
 
 def test_an_unknown_name_in_a_list_costs_the_others_nothing(slurm: CliBackend) -> None:
@@ -331,3 +472,22 @@ def test_a_controller_that_is_off_is_down(bed: TestBed) -> None:
         bed.slurm.start_slurmctld()
     wait_until_usable(bed)
     assert all(n.usable for n in slurm.snapshot().nodes.values())
+
+
+def test_after_a_restart_no_node_is_taken_for_free_or_drained_before_slurm_knows(
+    bed: TestBed, slurm: CliBackend
+) -> None:
+    slurm.drain([NODES[0]], "mine")
+    bed.slurm.restart_slurmctld()
+    states: set[str] = set()
+
+    def settled() -> bool:
+        nodes = slurm.snapshot().nodes
+        states.update(node.state for node in nodes.values())
+        unknown = [node for node in nodes.values() if node.state == "UNKNOWN"]
+        assert not any(node.usable or node.drained for node in unknown)
+        assert nodes[NODES[0]].reason == "mine"
+        return not unknown
+
+    wait_for("no node unknown", settled, timeout=60)
+    assert slurm.snapshot().nodes[NODES[0]].draining

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.core.ports import Host, HostResult
+from agent.core.ports import Host, HostResult, Upload
 from agent.ssh import MAX_HEAD, MAX_TAIL, SshSettings, SshShell
 
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/sbin") or ""
@@ -128,6 +128,27 @@ def test_commands_run_in_order_and_both_streams_are_told(
     result = one(shell(), server.host(), "echo one", "echo two >&2", "cat", "echo 'a  \"b\"' | tr a c")
     assert result.ok
     assert result.output == 'one\ntwo\nc  "b"\n'
+
+
+def test_a_file_is_written_whole_with_its_mode_and_its_content_is_in_no_message(
+    server: Server, shell: Callable[..., SshShell], tmp_path: Path
+) -> None:
+    content = bytes(range(256)) * 400
+    target = tmp_path / "made here" / "munge.key"
+    result = shell().run({server.host(): [Upload(str(target), content, 0o640), "echo after"]}, timeout=60)
+    assert result[server.host()].output == "after\n"
+    assert target.read_bytes() == content
+    assert target.stat().st_mode & 0o777 == 0o640
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_file_that_cannot_be_written_ends_the_series(
+    server: Server, shell: Callable[..., SshShell]
+) -> None:
+    series = [Upload("/proc/nowhere/key", b"secret", 0o600), "echo never"]
+    result = shell().run({server.host(): series}, timeout=60)[server.host()]
+    assert "status 1" in result.error
+    assert "secret" not in result.error + result.output
 
 
 def test_a_command_that_fails_ends_the_series(server: Server, shell: Callable[..., SshShell]) -> None:

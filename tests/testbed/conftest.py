@@ -96,6 +96,12 @@ class Foreign:
         self.credential = answer["value"]
         return self
 
+    def resolved(self, site=0):
+        """Read the slice without a lock; return the value."""
+        answer = self.cm("Resolve", {"credentials": [self.credential], "urn": self.slice_urn}, site=site)
+        assert answer["code"] == 0, answer
+        return answer["value"]
+
     def create(self, rspec=None, site=0, **params):
         """Make a sliver; return its credential and manifest."""
         return self.ok("CreateSliver", site, rspec=rspec or request("node-1"), **params)
@@ -218,6 +224,27 @@ def shared(tmp_path_factory, keys):
 def eva(shared, foreign):
     """A client of the shared simulator; she may register any number of slices."""
     return foreign(shared)
+
+
+@pytest.fixture
+def sliver(ada):
+    """A client with one machine, node-1, and the lock free."""
+    ada.register().create()
+    ada.unlocked("GetSliver")
+    return ada
+
+
+@pytest.fixture(scope="module")
+def shared_sliver(tmp_path_factory, keys, make_foreign):
+    """A client with one machine, node-1, on a simulator that all tests of a module share."""
+    directory = tmp_path_factory.mktemp("shared-sliver")
+    shutil.copytree(keys, directory / "pki")
+    with SimulatedCloudlab(directory, speed=SPEED) as cloudlab:
+        client = make_foreign(cloudlab).register()
+        client.create()
+        client.unlocked("GetSliver")
+        yield client
+        client.close()
 
 
 @pytest.fixture

@@ -14,20 +14,6 @@ EMULAB = "{http://www.protogeni.net/resources/rspec/ext/emulab/1}"
 KEY = {"type": "ssh", "key": "ssh-ed25519 AAAA"}
 
 
-def resolved(client):
-    answer = client.cm("Resolve", {"credentials": [client.credential], "urn": client.slice_urn})
-    assert answer["code"] == 0, answer
-    return answer["value"]
-
-
-@pytest.fixture
-def sliver(cloudlab, ada):
-    """A client with one machine, node-1, and the lock free."""
-    ada.register().create()
-    ada.unlocked("GetSliver")
-    return ada
-
-
 @pytest.mark.parametrize(("length", "code"), [(1, 0), (32, 0), (33, 1)])
 def test_client_ids_have_1_to_32_characters(cloudlab, eva, length, code):
     """§7.1.6, §3.7."""
@@ -77,18 +63,18 @@ def test_a_shutdown_of_an_unknown_slice_is_a_success(eva):
 
 def test_bind_to_slice_writes_the_logins_anew(sliver):
     """§3.12, §7.1.14: login entries only with keys, one per account."""
-    assert "<login" not in resolved(sliver)["manifest"]
+    assert "<login" not in sliver.resolved()["manifest"]
     assert (
         sliver.call("BindToSlice", keys=[{"login": "bob"}])["output"] == "Malformed arguments: Malformed keys"
     )
     for keys in ([KEY], [{"login": "bob", "keys": [KEY]}], [KEY]):
         sliver.ok("BindToSlice", keys=keys)
-    logins = ET.fromstring(resolved(sliver)["manifest"]).iter(f"{V3}login")
+    logins = ET.fromstring(sliver.resolved()["manifest"]).iter(f"{V3}login")
     assert [(login.get("username"), login.get("hostname")) for login in logins] == [
         ("ada", "pc100.cluster.example.net"),
         ("bob", "pc100.cluster.example.net"),
     ]
-    assert [user["login"] for user in resolved(sliver)["users"]] == ["ada", "bob"]
+    assert [user["login"] for user in sliver.resolved()["users"]] == ["ada", "bob"]
 
 
 def test_the_prefix_is_declared_anew_in_every_node(sliver):

@@ -66,6 +66,24 @@ def test_the_advertisement_is_version_2_unless_3_is_asked_for(eva):
     assert (answer["code"], answer["output"]) == (1, "Malformed arguments: Improper version request")
 
 
+@pytest.mark.parametrize("version", [0.1, "0.1", "PG 0.1", 0.2, "PG 0.2"])
+def test_the_old_advertisements_have_other_names_and_flags_as_text(shared_sliver, version):
+    """§3.2, §4.3: rspec 0.x puts available as element text and uses other attribute names."""
+    ask = {"credentials": [shared_sliver.credential], "rspec_version": version, "available": 1}
+    root = ET.fromstring(shared_sliver.cm("DiscoverResources", ask)["value"])
+    space = f"{{http://www.protogeni.net/resources/rspec/{str(version)[-3:]}}}"
+    assert root.tag == f"{space}rspec"
+    found = {
+        node.get("component_name"): (node.findtext(f"{space}available"), node.findtext(f"{space}exclusive"))
+        for node in root
+    }
+    assert found["pc100"] == ("false", "true"), "the slice's own"
+    assert found["pc101"] == found["switch1"] == ("true", "true")
+    assert found["pcshared1"] == ("true", "false")
+    assert root[0].get("component_uuid") == "urn:publicid:IDN+cluster.example.net+node+pc100"
+    assert [kind.get("type_name") for kind in root[0].iter(f"{space}node_type")] == ["pc", "m510"]
+
+
 def test_the_advertisement_holds_switches_and_shared_hosts(eva):
     """§4.3."""
     ask = {"credentials": [eva.self_credential()], "rspec_version": "3", "available": 1}
@@ -361,3 +379,10 @@ def test_a_stopped_sliver_is_started_again(cloudlab, ada):
     assert ada.ok("SliverStatus")["state"] == "stopped"
     assert ada.unlocked("StartSliver")["code"] == 0
     ada.ready()
+
+
+def test_a_fraction_of_a_second_corrupts_the_stored_expiry_at_the_cm(cloudlab, clock, sliver):
+    """§5: it survives parsing, and what is stored is no date; the slice is as good as expired."""
+    when = (clock.now() + timedelta(hours=2)).strftime("%Y-%m-%dT%H:%M:%S.5Z")
+    assert sliver.unlocked("RenewSlice", valid_until=when)["value"] == "1970-01-01T00:00:00 GMT"
+    cloudlab.journal.wait_for(lambda: not cloudlab.machines()[0].slice_urn, timeout=10)

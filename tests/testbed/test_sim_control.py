@@ -71,6 +71,15 @@ def test_the_commands_steer_the_running_one(holding):
     assert "pc100" in run(holding, "machines")[1]
 
 
+def test_the_list_of_machines_is_whole_in_a_pipe_and_has_whole_seconds(holding, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    holding.revoke("pc100", 3600)
+    line = next(x for x in run(holding, "machines")[1].splitlines() if "pc100" in x)
+    deadline = holding.machines()[0].deadline
+    assert line.split()[-1] == f"{deadline:%Y-%m-%dT%H:%M:%SZ}"
+    assert holding.machines()[0].slice_urn in line
+
+
 def test_the_journal_is_read_as_words_and_as_json(holding):
     code, output = run(holding, "journal")
     assert code == 0

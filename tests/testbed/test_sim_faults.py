@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import shutil
 import ssl
 import time
 import xml.parsers.expat
@@ -13,7 +12,6 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from testbed.cloudlab import SimulatedCloudlab
 from testbed.cloudlab.control import SteeringError
 from testbed.cloudlab.faults import CALL_KINDS, INSIDE_METHODS
 
@@ -54,39 +52,12 @@ def held(cloudlab):
     return {machine.client_id for machine in cloudlab.machines() if machine.slice_urn}
 
 
-def resolved(client):
-    answer = client.cm("Resolve", {"credentials": [client.credential], "urn": client.slice_urn})
-    assert answer["code"] == 0, answer
-    return answer["value"]
-
-
-@pytest.fixture(scope="module")
-def shared_sliver(tmp_path_factory, keys, make_foreign):
-    """A client with one machine, node-1, on a simulator that tests share."""
-    directory = tmp_path_factory.mktemp("faults")
-    shutil.copytree(keys, directory / "pki")
-    with SimulatedCloudlab(directory, speed=10000.0) as cloudlab:
-        client = make_foreign(cloudlab).register()
-        client.create()
-        client.unlocked("GetSliver")
-        yield client
-        client.close()
-
-
 @pytest.fixture
 def kept(shared_sliver):
     """The shared client; machines that a test adds are given back after it."""
     yield shared_sliver
     added = sorted(held(shared_sliver.cloudlab) - {"node-1"})
     assert shared_sliver.unlocked("DeleteNodes", nodes=added)["code"] == 0
-
-
-@pytest.fixture
-def sliver(cloudlab, ada):
-    """A client with one machine, node-1, and the lock free."""
-    ada.register().create()
-    ada.unlocked("GetSliver")
-    return ada
 
 
 TABLE = [
@@ -150,7 +121,7 @@ def test_a_reply_that_is_lost_says_nothing_about_the_work(kept, kind, done):
     cloudlab.fault("AddNodes", kind)
     nodes = {"slice_urn": kept.slice_urn, "credentials": [kept.credential], "nodes": {"n-2": {}}}
     assert outcome(kept, "AddNodes", nodes) != "code 0"
-    assert ("n-2" in resolved(kept)["manifest"], "n-2" in held(cloudlab)) == (done, done)
+    assert ("n-2" in kept.resolved()["manifest"], "n-2" in held(cloudlab)) == (done, done)
     assert (cloudlab.journal.calls("AddNodes")[-1].code == 0) is done
 
 
@@ -209,7 +180,7 @@ def test_nodes_that_were_added_in_spite_of_the_error_are_started_by_the_next_cal
     cloudlab.fault("AddNodes", "addnodes-error-although-added")
     answer = sliver.call("AddNodes", nodes={"n-2": {"node": "pc103"}})
     assert (answer["code"], answer["output"]) == (2, "Internal Error")
-    assert "n-2" in resolved(sliver)["manifest"]
+    assert "n-2" in sliver.resolved()["manifest"]
     details = sliver.ok("SliverStatus")["details"].values()
     assert {d["client_id"]: d["state"] for d in details} == {"node-1": "started", "n-2": "stopped"}
     assert sliver.call("AddNodes", nodes={"n-2": {}})["output"] == "Already have n-2 in the topology!"
@@ -229,7 +200,7 @@ def test_a_lock_left_held_stays_until_an_operator_frees_it(cloudlab, sliver):
     for _ in range(3):
         assert sliver.call("SliverStatus")["code"] == 14
         assert sliver.call("DeleteNodes", nodes=["node-1"])["code"] == 14
-    assert "n-2" not in resolved(sliver)["manifest"]
+    assert "n-2" not in sliver.resolved()["manifest"]
     ask = {"credential": sliver.self_credential(), "urn": sliver.slice_urn}
     assert sliver.sa("GetCredential", ask)["code"] == 0
     assert cloudlab.unlock() == [f"{CM}: {sliver.slice_urn}"]
@@ -243,7 +214,7 @@ def test_a_create_that_dies_leaves_a_locked_slice_without_an_aggregate(cloudlab,
     with pytest.raises(xmlrpc.client.Fault):
         ada.create()
     assert ada.call("CreateSliver", rspec="<rspec/>")["code"] == 14
-    assert set(resolved(ada)) == {"urn"}
+    assert set(ada.resolved()) == {"urn"}
     cloudlab.unlock()
     ada.create()
 

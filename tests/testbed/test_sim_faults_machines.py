@@ -13,11 +13,6 @@ def entries(status):
     return {entry["client_id"]: entry for entry in status["details"].values()}
 
 
-def resolved(client):
-    answer = client.cm("Resolve", {"credentials": [client.credential], "urn": client.slice_urn})
-    return answer["value"]["manifest"]
-
-
 def status_when(client, wanted):
     """Read SliverStatus until ``wanted`` holds for its value."""
     found = []
@@ -91,7 +86,7 @@ def test_a_machine_vanishes_from_the_manifest_without_a_word(start, foreign, rsp
     ada.create(rspec("a", "b"))
     ada.ready()
     bed.fault("pc100", "vanishes")
-    bed.journal.wait_for(lambda: 'client_id="a"' not in resolved(ada), timeout=10)
+    bed.journal.wait_for(lambda: 'client_id="a"' not in ada.resolved()["manifest"], timeout=10)
     assert [entry.cause for entry in bed.journal.held("pc100")] == ["vanishes"]
     assert list(entries(ada.unlocked("SliverStatus")["value"])) == ["b"]
     assert ada.unlocked("DeleteNodes", nodes=["a"])["output"] == "No such node a in the topology!"
@@ -115,12 +110,12 @@ def test_a_machine_that_is_not_reserved_any_more_spoils_the_slice_until_it_is_de
     ada.unlocked("GetSliver")
     cloudlab.fault("pc100", "unreserved")
     cloudlab.journal.wait_for(lambda: cloudlab.faults() == (), timeout=10)
-    assert 'client_id="a"' in resolved(ada)
+    assert 'client_id="a"' in ada.resolved()["manifest"]
     answer = ada.unlocked("SliverStatus")
     assert (answer["code"], answer["output"]) == (2, "Error")
     answer = ada.unlocked("AddNodes", nodes={"c": {}})
     assert (answer["code"], "node+pc100 (pc100) is not available" in answer["output"]) == (2, True)
-    assert 'client_id="c"' not in resolved(ada)
+    assert 'client_id="c"' not in ada.resolved()["manifest"]
     answer = ada.unlocked("RestartSliver")
     assert (answer["code"], answer["value"], answer["output"]) == (2, "Could not restart sliver", "Error")
     manifest = ada.unlocked("DeleteNodes", nodes=["a"])["value"]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import xml.etree.ElementTree as ET
 import xmlrpc.client
 
 import pytest
 
-from testbed.cloudlab import DEFAULT_SITES, SimulatedCloudlab, Timing
+from testbed.cloudlab import DEFAULT_SITES, Timing
 
 V3 = "{http://www.geni.net/resources/rspec/3}"
 EMULAB = "{http://www.protogeni.net/resources/rspec/ext/emulab/1}"
@@ -38,27 +37,6 @@ def service(element):
 
 def held(cloudlab):
     return {m.client_id: m.node_id for m in cloudlab.machines() if m.slice_urn}
-
-
-@pytest.fixture
-def sliver(cloudlab, ada):
-    """A client with one machine, node-1, and the lock free."""
-    ada.register().create()
-    ada.unlocked("GetSliver")
-    return ada
-
-
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory, keys, make_foreign):
-    """A simulator and a client with one machine, node-1, for calls that have to change nothing."""
-    directory = tmp_path_factory.mktemp("kept")
-    shutil.copytree(keys, directory / "pki")
-    with SimulatedCloudlab(directory, speed=10000.0) as cloudlab:
-        client = make_foreign(cloudlab).register()
-        client.create()
-        client.unlocked("GetSliver")
-        yield client
-        client.close()
 
 
 # --- CreateSliver
@@ -254,15 +232,14 @@ def test_existing_machines_keep_their_sliver_ids_and_a_new_one_of_the_same_name_
         ({f"n-{number}": {} for number in range(2, 11)}, 26, "pc requested"),
     ],
 )  # fmt: skip
-def test_add_nodes_is_all_or_nothing(kept, wanted, code, words):
+def test_add_nodes_is_all_or_nothing(shared_sliver, wanted, code, words):
     """§3.7: the checks, in their order."""
-    answer = kept.unlocked("AddNodes", nodes=wanted)
+    answer = shared_sliver.unlocked("AddNodes", nodes=wanted)
     assert (answer["code"], words in answer["output"]) == (code, True), answer
-    assert list(held(kept.cloudlab)) == ["node-1"]
-    read = {"credentials": [kept.credential], "urn": kept.slice_urn}
-    manifest = kept.cm("Resolve", read)["value"]["manifest"]
+    assert list(held(shared_sliver.cloudlab)) == ["node-1"]
+    manifest = shared_sliver.resolved()["manifest"]
     assert list(nodes(manifest)) == ["node-1"]
-    assert list(kept.ok("SliverStatus")["details"]) == [nodes(manifest)["node-1"].get("sliver_id")]
+    assert list(shared_sliver.ok("SliverStatus")["details"]) == [nodes(manifest)["node-1"].get("sliver_id")]
 
 
 @pytest.mark.parametrize(

@@ -228,3 +228,11 @@ def test_a_live_slice_cannot_be_removed_and_an_expired_one_goes_by_itself(cloudl
     assert ada.sa("Remove", ask)["output"] == "Slice has not expired"
     clock.offset = timedelta(hours=7)
     cloudlab.journal.wait_for(lambda: ada.sa("Resolve", ask)["code"] == 12, timeout=5)
+
+
+def test_a_fraction_of_a_second_corrupts_the_stored_expiry_at_the_sa(clock, ada):
+    """§5: the credential that comes back has long run out."""
+    ada.register()
+    when = (clock.now() + timedelta(days=2)).strftime("%Y-%m-%dT%H:%M:%S.25Z")
+    answer = ada.sa("RenewSlice", {"credential": ada.credential, "expiration": when})
+    assert "<expires>1970-01-01T00:00:00Z</expires>" in answer["value"]

@@ -25,6 +25,9 @@ class Recorder:
     def status(self) -> Mapping[str, object]:
         return {"slice": "urn:x+slice+demo", "machines": 2, "machines_held": 2, "joined": {"a": 1}}
 
+    def plan(self) -> Mapping[str, object]:
+        return {"steps": [], "jobs": [], "nodes": [], "growth": ""}
+
     def nodes(self) -> list[Mapping[str, object]]:
         return [
             {"node": "pc100", "client_id": "node-1", "cm": "cm", "state": "joined", "value": 0.5, "weight": 7}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.core.errors import LedgerError
-from agent.core.model import AdminDrain, Event, Intent, IntentKind, Revocation
+from agent.core.model import AdminDrain, Event, Holding, Intent, IntentKind, Revocation
 from agent.ledger import Ledger
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -164,6 +164,23 @@ def test_a_damaged_file_is_moved_aside_and_a_new_one_begun(path, damage):
     again.close()
 
 
+def test_a_file_of_an_older_agent_gains_what_is_new_and_keeps_the_rest(path, ledger):
+    ledger.add_intents([ADD])
+    ledger.close()
+    connection = sqlite3.connect(path)
+    connection.executescript(
+        "DROP TABLE holdings; ALTER TABLE drains DROP COLUMN give_back; PRAGMA user_version = 1;"
+    )
+    connection.close()
+    again = Ledger(path)
+    assert again.intents() == (ADD,)
+    holding = Holding("urn:cm", frozenset({"node-2", "node-1"}), NOON)
+    again.put_holding(replace(holding, expires=None))
+    again.put_holding(holding)
+    assert again.holdings() == (holding,)
+    again.close()
+
+
 def test_a_file_of_a_newer_agent_is_left_alone(path, ledger):
     ledger.close()
     connection = sqlite3.connect(path)
@@ -179,7 +196,9 @@ def test_a_file_of_an_older_agent_is_brought_up_to_date(path, ledger):
     ledger.put_drain(drain)
     ledger.close()
     connection = sqlite3.connect(path)
-    connection.executescript("ALTER TABLE drains DROP COLUMN give_back; PRAGMA user_version = 1;")
+    connection.executescript(
+        "ALTER TABLE drains DROP COLUMN give_back; DROP TABLE holdings; PRAGMA user_version = 1;"
+    )
     connection.close()
     again = Ledger(path)
     assert again.drains() == (drain,)

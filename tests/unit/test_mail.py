@@ -1,17 +1,22 @@
 """Notable events reach a person by mail: few mails, and nobody waits for them."""
 
 import email
-import socketserver
-import threading
+import socket
+import ssl
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email import policy
+from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
+from structlog.testing import capture_logs
 
+from agent.core.errors import ConfigError
 from agent.core.model import Event
-from agent.mail import MOST_EVENTS, Mailer, MailSettings, compose, is_notable
+from agent.mail import MOST_EVENTS, Mailer, MailSettings, compose, is_notable, make_post
+from testbed.pki import CertificateAuthority, Names
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -20,66 +25,36 @@ def event(kind="failed", message="pc1 (node-1) is failed: no reason given", **da
     return Event(NOON, kind, "pc1", message, data)
 
 
-class Session(socketserver.StreamRequestHandler):
-    """One SMTP session (RFC 5321), as far as a client without extensions goes."""
-
-    def handle(self):
-        self.say("220 test")
-        while line := self.rfile.readline():
-            match line.split()[0].upper():
-                case b"DATA":
-                    self.say("354 go on")
-                    self.server.take(b"".join(iter(self.rfile.readline, b".\r\n")))
-                    self.say("250 taken")
-                case b"QUIT":
-                    self.say("221 bye")
-                    return
-                case b"RCPT" if self.server.refusing:
-                    self.say("550 no such user")
-                case _:
-                    self.say("250 fine")
-
-    def say(self, line):
-        self.wfile.write(f"{line}\r\n".encode())
+@pytest.fixture
+def smtp(mail_server):
+    """A mail server without extensions."""
+    return mail_server()
 
 
-class Smtp(socketserver.ThreadingTCPServer):
-    daemon_threads = True
-    refusing = False
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Session)
-        self.port = self.server_address[1]
-        self.mails = []
-        self.changed = threading.Condition()
-        self.gate = threading.Event()
-        self.gate.set()
-
-    def take(self, data):
-        self.gate.wait(20)
-        with self.changed:
-            self.mails.append(email.message_from_bytes(data, policy=policy.default))
-            self.changed.notify_all()
-
-    def wait_for(self, count):
-        with self.changed:
-            assert self.changed.wait_for(lambda: len(self.mails) >= count, 20), "no mail came"
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    return CertificateAuthority(tmp_path_factory.mktemp("mail-pki"))
 
 
 @pytest.fixture
-def smtp():
-    with Smtp() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        yield server
-        server.gate.set()
-        server.shutdown()
-        thread.join(10)
+def safe(authority, mail_server):
+    """A mail server that takes mail after STARTTLS and a login only."""
+    identity = authority.issue("mail", Names("mail", hosts=("127.0.0.1",)))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(identity.cert_path, identity.key_path)
+    return mail_server(tls_context=context, require_starttls=True, auth_required=True)
+
+
+@pytest.fixture
+def password_file(tmp_path):
+    path = tmp_path / "password"
+    path.write_text("open sesame\n")
+    return str(path)
 
 
 @contextmanager
 def mailer(port, **settings):
-    sender = Mailer(MailSettings(host="127.0.0.1", port=port, **settings), "ada@example.net")
+    sender = Mailer(make_post(MailSettings(host="127.0.0.1", port=port, **settings), "ada@example.net"))
     sender.start()
     try:
         yield sender
@@ -129,9 +104,82 @@ def test_a_mail_server_that_refuses_or_is_gone_costs_the_mail_only(smtp):
     with mailer(smtp.port, min_interval=0) as sender:
         sender.record(event())
     assert smtp.mails == []
-    smtp.server_close()
-    with mailer(smtp.port, min_interval=0) as sender:
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        port = gone.getsockname()[1]
+    with mailer(port, min_interval=0) as sender:
         sender.record(event())
+
+
+def test_mail_leaves_encrypted_and_after_a_login(safe, authority, password_file):
+    with mailer(
+        safe.port, starttls=True, ca_file=str(authority.bundle), user="agent", password_file=password_file
+    ) as sender:
+        sender.record(event())
+        safe.wait_for(1)
+    assert safe.encrypted == [True]
+    assert safe.logins == [(b"agent", b"open sesame")]
+
+
+def test_a_mail_server_whose_certificate_is_not_good_gets_neither_password_nor_mail(safe, password_file):
+    with (
+        capture_logs() as logs,
+        mailer(safe.port, starttls=True, user="agent", password_file=password_file) as sender,
+    ):
+        sender.record(event())
+    assert (safe.logins, safe.mails) == ([], [])
+    assert "CERTIFICATE_VERIFY_FAILED" in next(x["error"] for x in logs)
+
+
+def test_a_login_that_is_refused_costs_the_mail_only(safe, authority, password_file):
+    Path(password_file).write_text("wrong\n")
+    settings = {"starttls": True, "ca_file": str(authority.bundle), "user": "agent"}
+    with capture_logs() as logs, mailer(safe.port, password_file=password_file, **settings) as sender:
+        sender.record(event())
+    assert safe.mails == []
+    assert [x["event"] for x in logs] == ["mail was not sent"]
+
+
+def test_settings_may_change_while_mail_is_sent(smtp):
+    sender = Mailer(None)
+    sender.start()
+    sender.record(event(message="dropped"))
+    sender.use(make_post(MailSettings(host="127.0.0.1", port=smtp.port), "ada@example.net"))
+    sender.record(event(message="sent"))
+    sender.stop(20)
+    assert [m["Subject"] for m in smtp.mails] == ["esagent: sent"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"user": "agent"}, "both or none"),
+        ({"password_file": "x", "starttls": True}, "both or none"),
+        ({"user": "agent", "password_file": "x"}, "not sent in the clear"),
+        ({"ca_file": "x"}, "with starttls only"),
+    ],
+)
+def test_a_password_is_never_sent_in_the_clear(settings, words):
+    with pytest.raises(ValidationError, match=words):
+        MailSettings(host="mail", **settings)
+
+
+def test_files_and_addresses_that_will_not_do_are_named(tmp_path):
+    empty = tmp_path / "empty"
+    empty.write_text("")
+    for settings, words in [
+        ({"user": "a", "password_file": str(tmp_path / "none")}, r"password_file: .*none: cannot be read"),
+        (
+            {"user": "a", "password_file": str(empty)},
+            r"password_file: .*empty: expected the password in the first",
+        ),
+        ({"ca_file": str(tmp_path / "none")}, r"ca_file: .*none: expected PEM"),
+        ({"ca_file": str(empty)}, r"ca_file: .*empty: expected PEM"),
+    ]:
+        with pytest.raises(ConfigError, match=r"^\[mail\] " + words):
+            make_post(MailSettings(host="mail", starttls=True, **settings), "ada@example.net")
+    with pytest.raises(ConfigError, match=r"\[mail\] recipient: an address is expected"):
+        make_post(MailSettings(host="mail"), "")
+    assert make_post(MailSettings(), "") is None
 
 
 @pytest.mark.parametrize(

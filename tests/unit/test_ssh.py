@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from agent.core.errors import ConfigError
 from agent.core.ports import Host
-from agent.ssh import MAX_HEAD, MAX_TAIL, KnownHosts, SshSettings, SshShell, _Output
+from agent.known_hosts import KnownHosts
+from agent.ssh import MAX_HEAD, MAX_TAIL, SshSettings, SshShell, _Output
 
 
 @pytest.fixture(scope="module")

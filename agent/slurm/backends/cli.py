@@ -4,77 +4,82 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
-
-from pydantic import Field
 
 from agent.core.errors import SlurmError, SlurmRefusedError
-from agent.core.ports import Clock
-from agent.core.settings import Duration, Section
-from agent.slurm import names, text
-from agent.slurm.command import Finished, clean_environment, printable, run
-from agent.slurm.model import MAX_WEIGHT, Job, Node, Reservation, SignalTarget, Snapshot
+from agent.core.ports import Clock, Host, RemoteCommand
+from agent.slurm import joblist, names, text
+from agent.slurm.command import Finished, LocalRunner, RemoteRunner, Runner, printable
+from agent.slurm.model import MAX_WEIGHT, REQUEUEABLE_STATES, Job, Node, Reservation, SignalTarget, Snapshot
+from agent.slurm.settings import SlurmSettings
 
 _MAX_TEXT = 1000
-_REQUEUEABLE_STATES = frozenset({"RUNNING", "SUSPENDED", "CONFIGURING", "STOPPED", "SIGNALING", "RESIZING"})
 _UNKNOWN_NODE = "Invalid node name specified"
 _UNKNOWN_RESERVATION = "Requested reservation is invalid"
 _UNKNOWN_JOB = "Invalid job id specified"
 _NEITHER_DOWN_NOR_DRAINED = ("Invalid node state specified", "Invalid node state transition")
 _NOT_DELETED = re.compile(r"failed to delete nodes (\S+)")
+_NUMBER = re.compile("[_+]")
 _JOBS_AT_ONCE = 500
-
-
-class SlurmSettings(Section):
-    """[slurm]: how to reach Slurm and whose jobs count."""
-
-    conf: Path | None = Field(
-        None, description="path of slurm.conf; unset: Slurm's own choice", examples=["/etc/slurm/slurm.conf"]
-    )
-    bin_dir: Path | None = Field(
-        None,
-        description="directory of squeue, scontrol, sinfo and scancel; unset: found in PATH",
-        examples=["/usr/bin"],
-    )
-    command_timeout: Duration = Field(
-        30.0, gt=0, description="how long one of Slurm's commands may take before it is ended"
-    )
-    partitions: tuple[str, ...] = Field(
-        (), description="partitions whose pending jobs count as demand; empty: all"
-    )
+_NEVER_STARTS = frozenset({"JobHeldUser", "JobHeldAdmin", "Dependency", "DependencyNeverSatisfied"})
+"""Reasons of pending jobs for which no node is looked for."""
+_LOOK_LASTS = 300.0
+"""Seconds after which a closer look at a pending job is taken anew."""
+_OWN_FLAGS = frozenset({"SPEC_NODES", "ALL_NODES"})
+"""Flags of a reservation that Slurm sets by itself and takes from nobody."""
 
 
 class CliBackend:
-    """A ``SlurmBackend`` over Slurm's commands.
+    """A ``SlurmBackend`` over Slurm's commands, on this machine or on a head node.
 
-    Reads are exact or raise ``SlurmError``. Args:
+    Reads are exact or raise ``SlurmError``. A snapshot is four requests to slurmctld: squeue and scontrol
+    each read the few partitions as well, which neither can be kept from.
+
+    Args:
         settings: [slurm].
         clock: gives the time of a snapshot.
-        environment: what the commands inherit, such as PATH; variables that change their output are dropped.
+        environment: what local commands inherit, such as PATH; what changes their output is dropped.
+        head: the head node on which the commands run, and the way there; None for this machine.
     """
 
     def __init__(
-        self, settings: SlurmSettings, clock: Clock, environment: Mapping[str, str] | None = None
+        self,
+        settings: SlurmSettings,
+        clock: Clock,
+        environment: Mapping[str, str] | None = None,
+        head: tuple[Host, RemoteCommand] | None = None,
     ) -> None:
         self._settings = settings
         self._clock = clock
         ours = {} if settings.conf is None else {"SLURM_CONF": str(settings.conf)}
-        self._environment = clean_environment(os.environ if environment is None else environment, **ours)
+        timeout = settings.command_timeout
+        self._runner: Runner
+        if head is None:
+            self._runner = LocalRunner(timeout, os.environ if environment is None else environment, ours)
+        else:
+            self._runner = RemoteRunner(timeout, head[1], head[0], ours)
         self._confirmed: frozenset[str] = frozenset()
+        self._jobs: Mapping[str, Job] = {}
+        self._looked = clock.monotonic()
 
     def snapshot(self) -> Snapshot:
-        """Read nodes, then jobs: a job that starts in between makes its node look used, never free.
+        """Read nodes and jobs side by side.
+
+        A job that starts or ends in between is either among the jobs or makes its node look used: who takes a
+        node for free has to see both.
 
         Raises:
             SlurmDownError: no controller answered.
             SlurmError: what it answered is not whole, or it has no node.
         """
         taken = self._clock.now()
-        nodes = self._read_nodes()
-        return Snapshot(taken, nodes, self._read_jobs())
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="squeue") as side:
+            jobs = side.submit(self._read_jobs)
+            nodes = self._read_nodes()
+            return Snapshot(taken, nodes, jobs.result())
 
     def requeueable(self, job_ids: Iterable[str]) -> Mapping[str, bool]:
         """Tell for each job that is not over whether it may be requeued (``squeue -O Requeue``)."""
@@ -82,7 +87,7 @@ class CliBackend:
         found: dict[str, bool] = {}
         for start in range(0, len(ids), _JOBS_AT_ONCE):
             listed = ",".join(ids[start : start + _JOBS_AT_ONCE])
-            found.update(text.parse_requeue(self._squeue("-j", listed, "-O", "JobArrayID:|,Requeue:|")))
+            found.update(joblist.parse_requeue(self._squeue("-j", listed, "-O", "JobArrayID:|,Requeue:|")))
         return {job_id: found[job_id] for job_id in ids if job_id in found}
 
     def drain(self, nodes: Iterable[str], reason: str) -> None:
@@ -129,7 +134,7 @@ class CliBackend:
             raise SlurmRefusedError(f"requeue of job {leader}: it is over")
         if states == {"PENDING"}:
             return
-        if not states <= _REQUEUEABLE_STATES:
+        if not states <= REQUEUEABLE_STATES:
             raise SlurmRefusedError(f"requeue of job {leader}: expected it to run, it is {', '.join(states)}")
         self._run("scontrol", "requeuehold" if hold else "requeue", leader).check()
 
@@ -139,8 +144,15 @@ class CliBackend:
         self._run("scancel", *to, f"--signal={names.check_signal(signal)}", _leader(job_id)).check()
 
     def notify(self, job_id: str, text: str) -> None:
-        """Write a line to the output of a running job."""
-        self._run("scontrol", "notify", _leader(job_id), _one_line(text)).check()
+        """Write a line to the output of a running job.
+
+        scontrol takes a plain number alone here: of ``12_3`` it would notify job 12.
+        """
+        own = self._squeue("-j", _leader(job_id), "-o", "%A").split()
+        if not own:
+            raise SlurmRefusedError(f"notify of job {job_id}: it is over")
+        for number in own:
+            self._run("scontrol", "--", "notify", number, _one_line(text)).check()
 
     def cancel(self, job_id: str) -> None:
         """End a job; one that is over is no error."""
@@ -171,17 +183,15 @@ class CliBackend:
     def reserve(self, reservation: Reservation) -> None:
         """Make a reservation for root alone, or move the one of that name.
 
-        ``ignore_jobs`` is asked for at its making: what runs there now goes on.
+        ``IGNORE_JOBS`` is asked for at its making: what runs there now goes on.
         """
         nodes = ",".join(folded for _, folded in names.fold(reservation.nodes))
         name = f"ReservationName={names.check_reservation(reservation.name)}"
-        span = [
-            f"{key}={at.astimezone():%Y-%m-%dT%H:%M:%S}"
-            for key, at in (("StartTime", reservation.starts), ("EndTime", reservation.ends))
-        ]
+        starts, ends = (int(at.timestamp()) for at in (reservation.starts, reservation.ends))
+        span = (f"StartTime=uts{starts}", f"EndTime=uts{ends}")
         changed = self._run("scontrol", "update", name, f"Nodes={nodes}", *span)
         if _UNKNOWN_RESERVATION in changed.complaint:
-            flags = ",".join(sorted({"MAINT", "IGNORE_JOBS", *reservation.flags}))
+            flags = ",".join(sorted({"MAINT", "IGNORE_JOBS", *reservation.flags} - _OWN_FLAGS))
             changed = self._run(
                 "scontrol", "create", name, f"Nodes={nodes}", *span, "Users=root", f"Flags={flags}"
             )
@@ -192,6 +202,10 @@ class CliBackend:
         removed = self._run("scontrol", "delete", f"ReservationName={names.check_reservation(name)}")
         if _UNKNOWN_RESERVATION not in removed.complaint:
             removed.check()
+
+    def config(self) -> str:
+        """Return the settings that slurmctld runs with (``scontrol show config``)."""
+        return self._run("scontrol", "show", "config").check()
 
     def limited_partitions(self) -> frozenset[str]:
         """Tell which partitions give every job a time limit, by MaxTime or by DefaultTime."""
@@ -221,11 +235,36 @@ class CliBackend:
         self._confirmed = seen
 
     def _read_jobs(self) -> tuple[Job, ...]:
-        mark = f"<{secrets.token_hex(6)}>"
-        # From 26.05 on OverSubscribe is NO for every job that shares nothing, exclusive or not.
-        tells = self._release < (26, 5)
-        jobs = self._squeue("-o", text.job_format(mark))
-        return text.parse_jobs(jobs, mark, oversubscribe_tells=tells)
+        form = joblist.JobFormat(self._release)
+        known, self._jobs = self._jobs, {}
+        jobs = joblist.parse_jobs(self._squeue("-O", form.argument), form, known)
+        missed: set[str] = set() if form.tells_excluded_nodes else self._look_closer(jobs, known)
+        self._jobs = {record: job for record, job in jobs.items() if record not in missed} if missed else jobs
+        return tuple(jobs.values())
+
+    def _look_closer(self, jobs: dict[str, Job], known: Mapping[str, Job]) -> set[str]:
+        """Fill in which nodes the jobs exclude that may start, where the list of jobs does not tell.
+
+        A change of nothing else is noticed within ``_LOOK_LASTS`` seconds. Returns the records of jobs that
+        changed before they were looked at.
+        """
+        now = self._clock.monotonic()
+        if now - self._looked > _LOOK_LASTS:
+            self._looked, known = now, {}
+        waiting = {
+            record: job
+            for record, job in jobs.items()
+            if job.state == "PENDING" and job.reason not in _NEVER_STARTS and record not in known
+        }
+        if not waiting:
+            return set()
+        listed = ("-j", ",".join(sorted({_NUMBER.split(j.id, 1)[0] for j in waiting.values()})))
+        some = listed if len(waiting) <= _JOBS_AT_ONCE else ()
+        told = joblist.parse_excluded_nodes(self._squeue(*some, "-t", "PENDING", "-o", "%i|%x|"))
+        for record, job in waiting.items():
+            if excluded := told.get(job.id):
+                jobs[record] = replace(job, excluded_nodes=excluded)
+        return {record for record, job in waiting.items() if job.id not in told}
 
     @cached_property
     def _release(self) -> tuple[int, int]:
@@ -275,9 +314,7 @@ class CliBackend:
     def _run(self, command: str, *arguments: str) -> Finished:
         directory = self._settings.bin_dir
         program = command if directory is None else str(directory / command)
-        return run(
-            (program, *arguments), environment=self._environment, timeout=self._settings.command_timeout
-        )
+        return self._runner((program, *arguments))
 
 
 def _leader(job_id: str) -> str:

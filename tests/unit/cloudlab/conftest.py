@@ -202,9 +202,12 @@ def send(handler: http.server.BaseHTTPRequestHandler, body: bytes, status: int =
 
 
 class ScriptedServer:
-    """An HTTPS server that gives its prepared answers in turn; the last one again and again."""
+    """An HTTPS server that gives its prepared answers in turn; the last one again and again.
 
-    def __init__(self, pki: Pki) -> None:
+    It asks for a certificate of the CA, at OpenSSL's security level.
+    """
+
+    def __init__(self, certificate: Path, ca: Path, security_level: int = 2) -> None:
         self.received: list[Received] = []
         self.handshake_errors: queue.Queue[str] = queue.Queue()
         self._answers: list[Answer] = []
@@ -231,8 +234,9 @@ class ScriptedServer:
 
         self._server = Server(("127.0.0.1", 0), Handler)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(pki.address_only)
-        context.load_verify_locations(pki.ca.path)
+        context.set_ciphers(f"DEFAULT:@SECLEVEL={security_level}")
+        context.load_cert_chain(certificate)
+        context.load_verify_locations(ca)
         context.verify_mode = ssl.CERT_REQUIRED
         self._server.socket = context.wrap_socket(
             self._server.socket, server_side=True, do_handshake_on_connect=False
@@ -301,9 +305,92 @@ class ScriptedServer:
 
 @pytest.fixture
 def scripted(pki: Pki) -> Iterator[ScriptedServer]:
-    server = ScriptedServer(pki)
+    server = ScriptedServer(pki.address_only, pki.ca.path)
     yield server
     server.close()
+
+
+@dataclass
+class OldChain:
+    """Files as an old Cloudlab's: 1024-bit keys, signed with SHA-1, the user's one encrypted with 3DES."""
+
+    ca: Path
+    server: Path
+    user: Path
+    passphrase_file: Path
+
+
+@pytest.fixture(scope="session")
+def old_chain(tmp_path_factory: pytest.TempPathFactory) -> OldChain:
+    directory = tmp_path_factory.mktemp("old-chain")
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True, timeout=20)
+
+    def issue(name: str, names: str, *passphrase: str) -> Path:
+        (directory / f"{name}.ext").write_text(f"subjectAltName={names}\n")
+        openssl(
+            "req",
+            "-newkey",
+            "rsa:1024",
+            "-nodes",
+            "-sha1",
+            "-subj",
+            f"/CN={name}",
+            "-keyout",
+            f"{name}.key",
+            "-out",
+            f"{name}.csr",
+        )
+        openssl(
+            "x509",
+            "-req",
+            "-sha1",
+            "-days",
+            "2",
+            "-in",
+            f"{name}.csr",
+            "-CA",
+            "ca.pem",
+            "-CAkey",
+            "ca.key",
+            "-CAcreateserial",
+            "-extfile",
+            f"{name}.ext",
+            "-out",
+            f"{name}.crt",
+        )
+        openssl("rsa", "-traditional", "-in", f"{name}.key", "-out", f"{name}.rsa", *passphrase)
+        path = directory / f"{name}.pem"
+        path.write_bytes((directory / f"{name}.rsa").read_bytes() + (directory / f"{name}.crt").read_bytes())
+        path.chmod(0o600)
+        return path
+
+    openssl(
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:1024",
+        "-nodes",
+        "-sha1",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=old CA",
+        "-keyout",
+        "ca.key",
+        "-out",
+        "ca.pem",
+    )
+    passphrase = directory / "passphrase"
+    passphrase.write_text("open sesame\n")
+    passphrase.chmod(0o600)
+    return OldChain(
+        ca=directory / "ca.pem",
+        server=issue("server", "IP:127.0.0.1"),
+        user=issue("ada", f"URI:{USER_URN}", "-des3", "-passout", "pass:open sesame"),
+        passphrase_file=passphrase,
+    )
 
 
 @pytest.fixture

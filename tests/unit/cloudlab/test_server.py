@@ -15,7 +15,9 @@ from agent.cloudlab.identity import Identity
 from agent.cloudlab.server import CloudlabSettings, ProtoGeniServer, connect
 from agent.cloudlab.transport import Limits, Remote, Transport
 from agent.core import errors
+from agent.core.model import AgentView
 from agent.core.ports import SliceServer
+from agent.metrics import Metrics
 
 CM = "urn:publicid:IDN+cluster.example.net+authority+cm"
 SA = "urn:publicid:IDN+example.net+authority+sa"
@@ -230,6 +232,26 @@ def test_credentials_are_kept_and_fetched_again_before_their_end(
     cloudlab.clock.time = NOW + timedelta(hours=5, minutes=56)
     server.find_sliver(CM)
     assert cloudlab.calls("Resolve") == ["GetCredential"] * 3
+
+
+def test_the_ends_of_the_credentials_are_known_and_are_figures(
+    server: ProtoGeniServer, cloudlab: Cloudlab
+) -> None:
+    metrics = Metrics()
+    view = AgentView((), 0, None, {}, {})
+    metrics.watch(lambda: view, server.identity.expires, server.credential_expiries)
+    assert server.credential_expiries() == {}
+    server.find_slice()
+    ends = {
+        "self": datetime(2031, 5, 5, 12, tzinfo=UTC),
+        "slice": datetime(2031, 5, 4, 18, tzinfo=UTC),
+    }
+    assert server.credential_expiries() == ends
+    name = "esagent_credential_expiry_timestamp_seconds"
+    for target, end in ends.items():
+        assert metrics.registry.get_sample_value(name, {"target": target}) == end.timestamp()
+    certificate = metrics.registry.get_sample_value("esagent_certificate_expiry_timestamp_seconds")
+    assert certificate == server.identity.expires.timestamp()
 
 
 def test_an_sa_that_is_down_does_not_keep_us_from_the_cm(server: ProtoGeniServer, cloudlab: Cloudlab) -> None:

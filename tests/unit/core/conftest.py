@@ -67,6 +67,8 @@ class FakeMachine:
     since: datetime
     boot: str = "well"
     """well, hangs or fails."""
+    reserved: bool = True
+    """False once somebody else may have it, though it still is in the manifest."""
 
 
 @dataclass
@@ -120,8 +122,21 @@ class FakeServer:
     def vanish(self, cm, client_id):
         self.vanished.append(self.sites[cm].machines.pop(client_id).node)
 
+    def unreserve(self, cm, client_id):
+        """Let a machine be ours no more, and stay in the manifest (``GeniCMV2 AddNodes``)."""
+        machine = self.sites[cm].machines[client_id]
+        machine.reserved = False
+        self.vanished.append(machine.node)
+
     def machines(self, cm=None):
         return [m.node for c in self.cms if cm in {None, c} for m in self.sites[c].machines.values()]
+
+    def _check_reserved(self, cm, leaving=()):
+        for name, machine in self.sites[cm].machines.items():
+            if not machine.reserved and name not in leaving:
+                node_id = machine.node.node_id
+                text = f"urn:publicid:IDN+example.net+node+{node_id} ({node_id}) is not available"
+                raise CloudlabError(text, method="AddNodes", authority=cm, code=2)
 
     def count(self, method, cm=None):
         return sum(1 for name, at, _ in self.calls if name == method and cm in {None, at})
@@ -227,6 +242,7 @@ class FakeServer:
             for name in nodes:
                 if name.lower() in {n.lower() for n in self.sites[cm].machines}:
                     raise AlreadyExistsError(f"Already have {name} in the topology!", code=1)
+            self._check_reserved(cm)
             self._place(cm, nodes)
             return self._sliver(cm)
 
@@ -256,7 +272,8 @@ class FakeServer:
                 if name not in machines:
                     raise NotFoundError(f"No such node {name} in the topology!", code=1)
             assert len(machines) > len(client_ids), "nobody knows what happens to the last machine"
-            self.returned += [machines.pop(name).node for name in client_ids]
+            self._check_reserved(cm, leaving=client_ids)
+            self._give_back([machines.pop(name) for name in client_ids])
             return self._sliver(cm)
 
         return self._do("delete_nodes", cm, work, list(client_ids))
@@ -265,11 +282,14 @@ class FakeServer:
         def work():
             if not self.sites[cm].exists:
                 raise NotFoundError("No such slice here", code=12)
-            self.returned += [m.node for m in self.sites[cm].machines.values()]
+            self._give_back(self.sites[cm].machines.values())
             self.sites[cm].machines.clear()
             self.sites[cm].exists = False
 
         self._do("delete_sliver", cm, work)
+
+    def _give_back(self, machines):
+        self.returned += [m.node for m in machines if m.reserved]
 
     def renew_sliver(self, cm, expires):
         def work():
@@ -283,6 +303,8 @@ class FakeServer:
         def work():
             if not self.sites[cm].exists:
                 return None
+            if not all(m.reserved for m in self.sites[cm].machines.values()):
+                raise CloudlabError("Error", method="SliverStatus", authority=cm, code=2)
             nodes = tuple(self._status(m) for m in self.sites[cm].machines.values())
             return SliverStatus(cm, "started", "mixed", "", nodes)
 

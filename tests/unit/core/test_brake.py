@@ -243,5 +243,5 @@ def test_a_manager_may_ask_more_of_a_machine_than_to_boot(make_bench):
 def test_a_stopped_growth_is_a_figure(words, figure):
     metrics = Metrics()
     view = AgentView((), 0, None, {}, {}, growth_stopped=words)
-    metrics.watch(lambda: view, START)
+    metrics.watch(lambda: view, START, dict)
     assert f"esagent_growth_stopped {figure}" in generate_latest(metrics.registry).decode()

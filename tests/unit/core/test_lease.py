@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from agent.core.errors import RefusedError
+from agent.core.errors import BusyError, RefusedError
 from agent.core.policy import LeaseSettings, blocking_machine
 
 UTAH = "urn:publicid:IDN+utah.example.net+authority+cm"
@@ -94,6 +94,24 @@ def test_a_refusal_that_names_no_machine_is_told_as_it_is(make_bench):
     bench.cycles(2)
     assert "idle for too long" in bench.events.of("lease")[0].message
     assert bench.events.of("blocked") == []
+
+
+def test_a_busy_cm_is_renewed_later_without_alarming_anybody(make_bench):
+    bench = make_bench(maxthreshold=1)
+    bench.cycles(5)
+    bench.clock.advance(7 * 3600)
+    real = bench.server.renew_sliver
+    refusals = iter([BusyError("slice is busy; try again later", code=14)])
+
+    def busy_once(cm, expires):
+        if (error := next(refusals, None)) is not None:
+            raise error
+        return real(cm, expires)
+
+    bench.server.renew_sliver = busy_once
+    bench.cycles(3)
+    assert bench.events.of("lease") == []
+    assert bench.manager.sliver_expires[UTAH] == bench.server.slice_expires
 
 
 def test_a_renewal_that_fails_is_tried_again_in_time_for_what_is_left(make_bench):

@@ -184,25 +184,134 @@ def test_an_interpreter_that_is_none_is_named(tmp_path):
         run_profile(script(tmp_path, ""), python="/no/python", timeout=5)
 
 
-GENI_LIB = """
+PORTAL = '''
+"""What a profile uses of geni-lib's portal, and what geni-lib 0.9.9.4 writes for it outside the portal."""
+import sys
+
+
+class Node:
+    def __init__(self, name):
+        self.name, self.services = name, []
+
+    def addService(self, service):
+        self.services.append(service)
+
+
+class Request:
+    def __init__(self):
+        self.nodes = []
+
+    def RawPC(self, name):
+        self.nodes.append(Node(name))
+        return self.nodes[-1]
+
+
+class Context:
+    _instance = None
+
+    def __new__(cls):
+        if cls._instance is None:
+            cls._instance = super().__new__(cls)
+            cls._instance.parameters, cls._instance.request = {}, None
+        return cls._instance
+
+    def defineParameter(self, name, description, kind, default):
+        self.parameters[name] = default
+
+    def bindParameters(self):
+        return type("Namespace", (), self.parameters)
+
+    def makeRequestRSpec(self):
+        self.request = Request()
+        return self.request
+
+    def printRequestRSpec(self, rspec=None):
+        nodes = "".join(
+            f'<node client_id="{n.name}" exclusive="true"><sliver_type name="raw">'
+            f'<disk_image name="{n.disk_image}"/></sliver_type><hardware_type name="{n.hardware_type}"/>'
+            f'<services>{"".join(n.services)}</services></node>'
+            for n in (rspec or self.request).nodes
+        )
+        items = "".join(
+            f'<data_item name="emulab.net.parameter.{k}">{v}</data_item>' for k, v in self.parameters.items()
+        )
+        sys.stdout.write(
+            '<rspec xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" '
+            'xmlns="http://www.geni.net/resources/rspec/3" '
+            'xmlns:emulab="http://www.protogeni.net/resources/rspec/ext/emulab/1" type="request">'
+            '<rspec_tour xmlns="http://www.protogeni.net/resources/rspec/ext/apt-tour/1">'
+            f'<description type="markdown">{sys.modules["__main__"].__doc__}</description></rspec_tour>'
+            f"{nodes}"
+            '<data_set xmlns="http://www.protogeni.net/resources/rspec/ext/profile-parameters/1">'
+            f"{items}</data_set></rspec>\\n"
+        )
+
+
+class ParameterType:
+    INTEGER = "integer"
+
+
+context = Context()
+'''
+PG = """
+def Install(url, path):
+    return f'<install url="{url}" install_path="{path}"/>'
+
+
+def Execute(shell, command):
+    return f'<execute shell="{shell}" command="{command}"/>'
+"""
+PROFILE = '''"""Workers for a queue."""
+import geni.portal as portal
 import geni.rspec.pg as pg
 
-request = pg.Request()
-node = pg.RawPC("head")
-request.addResource(node)
-node.hardware_type = "m510"
-node.addService(pg.Install("https://f.example.net/a.tgz", "/"))
-node.addService(pg.Execute("sh", "/local/one.sh"))
-text = request.toXMLString(pretty_print=True)
-print(text.decode() if isinstance(text, bytes) else text)
-"""
+pc = {context}
+pc.defineParameter("n", "Number of machines", portal.ParameterType.INTEGER, 2)
+params = pc.bindParameters()
+request = pc.makeRequestRSpec()
+for i in range(params.n):
+    node = request.RawPC("node-%d" % (i + 1))
+    node.hardware_type = "m510"
+    node.disk_image = "{image}"
+    node.addService(pg.Install("https://f.example.net/a.tgz", "/"))
+    node.addService(pg.Execute(shell="sh", command="/local/one.sh"))
+pc.printRequestRSpec({argument})
+'''
 
 
-@pytest.mark.skipif(importlib.util.find_spec("geni") is None, reason="geni-lib is not installed")
-def test_a_real_geni_lib_profile_makes_a_helper(tmp_path):
-    helper = DocumentHelper(run(script(tmp_path, GENI_LIB)), "profile.py", Cms())
-    assert helper.get_add_args()["node-1"]["startup"] == "/local/one.sh"
+@pytest.fixture
+def geni_lib(tmp_path, monkeypatch):
+    """Let scripts find geni-lib: the installed one, or as much of it as a profile of the common kind uses."""
+    if importlib.util.find_spec("geni") is not None:
+        return
+    package = tmp_path / "site" / "geni"
+    (package / "rspec").mkdir(parents=True)
+    for name, text in {"__init__": "", "portal": PORTAL, "rspec/__init__": "", "rspec/pg": PG}.items():
+        (package / f"{name}.py").write_text(text)
+    monkeypatch.setenv("PYTHONPATH", str(package.parent))
+
+
+@pytest.mark.parametrize(
+    ("context", "argument"),
+    [("portal.Context()", "request"), ("portal.context", "request"), ("portal.context", "")],
+)
+def test_a_profile_of_the_portal_makes_a_helper(tmp_path, geni_lib, context, argument):
+    text = PROFILE.format(context=context, argument=argument, image=IMAGE)
+    helper = DocumentHelper(run(script(tmp_path, text)), "profile.py", Cms())
     assert helper.request_type == "m510"
+    assert helper.get_add_args(1) == {
+        "node-3": {
+            "diskimage": IMAGE,
+            "startup": "/local/one.sh",
+            "tarballs": ["https://f.example.net/a.tgz"],
+        }
+    }
+
+
+def test_what_a_profile_prints_besides_its_request_is_told_as_such(tmp_path):
+    text = f"print('two machines'); print({document(('a', ''))!r})"
+    with pytest.raises(ConfigError, match=r"profile\.py: the request RSpec is not well formed"):
+        DocumentHelper(run(script(tmp_path, text)), "profile.py", Cms())
 
 
 # --- the settings

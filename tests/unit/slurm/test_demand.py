@@ -1,15 +1,16 @@
-"""How many machines the queue wants, and which go back."""
+"""How many machines the queue wants."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.slurm.demand import DemandSettings, GrowthPlan, plan_growth, plan_surplus
+from agent.slurm.demand import GrowthPlan, plan_growth, still_waiting
 from agent.slurm.model import Job, Node, Snapshot
+from agent.slurm.supply import DemandSettings, MachineType, Supply, divide
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 SETTINGS = DemandSettings(node_cpus=4, features=("ssd",), max_nodes=10, idle_timeout=600)
@@ -34,7 +35,14 @@ def snapshot(*things: Job | Node) -> Snapshot:
 def growth(
     *things: Job | Node, ours: tuple[str, ...] = (), coming: int = 0, settings: DemandSettings = SETTINGS
 ) -> GrowthPlan:
-    return plan_growth(snapshot(*things), ours=ours, coming=coming, settings=settings, partitions=("main",))
+    """Plan with machines of the one type, and jobs that have waited long enough."""
+    return plan(*things, supply=Supply({"": len(ours) + coming}, {"": coming}), settings=settings)
+
+
+def plan(*things: Job | Node, supply: Supply, settings: DemandSettings = SETTINGS) -> GrowthPlan:
+    seen = snapshot(*things)
+    waiting = dict.fromkeys(still_waiting(seen, {}, settings), NOW - timedelta(hours=1))
+    return plan_growth(seen, supply=supply, waiting_since=waiting, settings=settings, partitions=("main",))
 
 
 def test_an_empty_queue_wants_nothing() -> None:
@@ -207,85 +215,156 @@ def test_each_coming_machine_lowers_the_demand_by_one(
     assert after == max(before - 1, 0)
 
 
-def surplus(
-    *things: Job | Node,
-    idle: Mapping[str, float],
-    values: Mapping[str, float] | None = None,
-    plan: GrowthPlan | None = None,
-    settings: DemandSettings = SETTINGS,
-) -> list[str]:
-    seen = snapshot(*things)
-    ours = [n for n in seen.nodes if n.startswith("pc")]
-    found = plan_surplus(
-        seen,
-        ours=ours,
-        idle_since={n: NOW - timedelta(seconds=s) for n, s in idle.items()},
-        values=values or {},
-        growth=plan or plan_growth(seen, ours=ours, coming=0, settings=settings),
-        settings=settings,
-        now=NOW,
-    )
-    assert all(s.reason for s in found)
-    return [s.name for s in found]
-
-
-def test_machines_that_were_idle_long_enough_go_back() -> None:
-    assert surplus(node("pc1"), node("pc2"), node("head"), idle={"pc1": 600, "pc2": 599, "head": 9999}) == [
-        "pc1"
-    ]
-
-
-def test_the_most_wanted_machine_goes_first() -> None:
-    idle = {"pc1": 900, "pc2": 700, "pc3": 800}
-    found = surplus(node("pc1"), node("pc2"), node("pc3"), idle=idle, values={"pc2": 0.9, "pc3": 0.1})
-    assert found == ["pc2", "pc3", "pc1"]
-
-
-def test_min_nodes_stay() -> None:
-    settings = SETTINGS.model_copy(update={"min_nodes": 1})
-    assert surplus(node("pc1"), node("pc2"), idle={"pc1": 900, "pc2": 800}, settings=settings) == ["pc1"]
+@pytest.mark.parametrize(
+    ("job", "count"),
+    [
+        (pending(memory=16000, cpus=1), 1),
+        (pending(task_count=4, memory=8000), 2),
+        (pending(task_count=4, memory=8000, memory_per_cpu=True), 2),
+        (pending(cpus=8, memory=8000, memory_per_cpu=True), 4),
+        (pending(cpus=4, memory=16000), 1),
+        (pending(gres="gpu:1", task_count=4), 2),
+        (pending(gres="gpu:a100:2"), 1),
+        (pending(excluded_nodes=frozenset({"pc1"})), 1),
+        (pending(task_count=4, gres="gres/gpu=2"), 4),
+    ],
+)
+def test_memory_and_generic_resources_are_honoured(job: Job, count: int) -> None:
+    settings = DemandSettings(node_cpus=4, node_memory=16000, node_gres="gpu:a100:2", grow_after=0)
+    assert growth(job, settings=settings).count == count
 
 
 @pytest.mark.parametrize(
-    "thing",
+    ("job", "why"),
     [
-        Job("1", "RUNNING", nodes=frozenset({"pc1"})),
-        Job("1", "COMPLETING", nodes=frozenset({"pc1"})),
-        pending(requested_nodes=frozenset({"pc1"}), reason="Dependency"),
-        pending(),
+        (pending(memory=16001), "do not offer 16001 MB"),
+        (pending(memory=16001, memory_per_cpu=True), "16001 MB for each CPU"),
+        (pending(gres="gpu:3"), "do not offer 'gpu:3'"),
+        (pending(gres="gpu:h100:1"), "do not offer 'gpu:h100:1'"),
+        (pending(gres="what is this"), "do not offer 'what is this'"),
+        (pending(reservation="training"), "reservation 'training'"),
     ],
 )
-def test_a_node_that_a_job_holds_names_or_is_about_to_take_stays(thing: Job) -> None:
-    assert surplus(node("pc1"), thing, idle={"pc1": 9999}) == []
+def test_what_no_machine_offers_is_not_borrowed_for(job: Job, why: str) -> None:
+    settings = DemandSettings(node_cpus=4, node_memory=16000, node_gres="gpu:a100:2", grow_after=0)
+    plan = growth(job, settings=settings)
+    assert plan.count == 0
+    assert [(v.counts, why in v.why) for v in plan.jobs] == [(False, True)]
+
+
+def test_free_memory_and_generic_resources_of_nodes_in_service_are_subtracted() -> None:
+    settings = DemandSettings(node_cpus=4, node_memory=16000, node_gres="gpu:2")
+    seen = node("n1", allocated=1, memory=16000, allocated_memory=9000, gres="gpu:2")
+    holder = Job("8", "RUNNING", nodes=frozenset({"n1"}), gres="gpu:1")
+    assert growth(seen, holder, pending(memory=7000, gres="gpu:1"), settings=settings).count == 0
+    assert growth(seen, holder, pending(memory=7001), settings=settings).count == 1
+    assert growth(seen, holder, pending(gres="gpu:2"), settings=settings).count == 1
+
+
+def test_a_job_finds_no_room_on_nodes_that_it_excludes_or_that_others_have_reserved() -> None:
+    assert growth(pending(excluded_nodes=frozenset({"n1"})), node("n1")).count == 1
+    assert growth(pending(), node("n1", flags=frozenset({"RESERVED"}))).count == 1
+
+
+def test_a_job_has_to_wait_for_a_while_before_a_machine_is_borrowed_for_it() -> None:
+    settings = SETTINGS.model_copy(update={"grow_after": 60})
+    seen = snapshot(pending(1, cpus=4), pending(2, cpus=4))
+    since = {"1": NOW - timedelta(seconds=60), "2": NOW - timedelta(seconds=59)}
+    plan = plan_growth(seen, supply=Supply(), waiting_since=since, settings=settings)
+    assert plan.count == 1
+    assert "grow_after" in plan.jobs[1].why
+
+
+def test_a_job_that_just_came_still_claims_the_free_node_that_it_will_take() -> None:
+    seen = snapshot(pending(), node("pc1"))
+    plan = plan_growth(seen, supply=Supply({"": 1}), waiting_since={}, settings=SETTINGS)
+    assert plan.claimed == {"pc1"}
+
+
+def test_the_time_of_waiting_begins_anew_when_a_job_stopped_to_wait_for_room() -> None:
+    earlier = {"1": NOW - timedelta(hours=1), "7": NOW - timedelta(hours=2)}
+    task = replace(pending(3), id="7_3")
+    found = still_waiting(snapshot(pending(1, reason="JobHeldUser"), task, pending(2)), earlier, SETTINGS)
+    assert found == {"7": NOW - timedelta(hours=2), "2": NOW}
+
+
+def test_a_drained_surplus_node_returns_to_service_before_a_machine_is_borrowed() -> None:
+    resting = node("pc1", flags=frozenset({"DRAIN"}))
+    supply = Supply({"": 1}, returnable={"pc1"})
+    found = plan(pending(1, cpus=4), pending(2, cpus=4), resting, supply=supply)
+    assert (found.count, found.returned) == (1, {"pc1"})
+    dead = replace(resting, state="DOWN")
+    assert plan(pending(cpus=4), dead, supply=supply).returned == frozenset()
+
+
+def test_tasks_that_were_split_off_their_array_obey_its_limit_too() -> None:
+    unsplit = replace(pending(1, cpus=4, task_count=5, task_limit=2), id="7_[4-8]")
+    requeued = [replace(pending(2, cpus=4), id=f"7_{n}") for n in (1, 2, 3)]
+    assert growth(unsplit, *requeued).count == 2
+
+
+BIG = MachineType(hardware_type="big", cpus=16, gres="gpu:1", features=("big",))
+SMALL = MachineType(hardware_type="small", cpus=4, max_nodes=3)
+TYPES = DemandSettings(max_nodes=10, types=(SMALL, BIG))
 
 
 @pytest.mark.parametrize(
-    "seen",
+    ("jobs", "wanted"),
     [
-        node("pc1", allocated=1),
-        node("pc1", flags=frozenset({"COMPLETING"})),
-        node("pc1", flags=frozenset({"DRAIN"})),
-        node("pc1", state="DOWN"),
-        node("pc1", state="SOMETHING_NEW"),
+        ([pending(cpus=4)], {"small": 1}),
+        ([pending(features="big")], {"big": 1}),
+        ([pending(gres="gpu")], {"big": 1}),
+        ([pending(1, gres="gpu"), pending(2, cpus=4)], {"big": 1}),
+        ([pending(1, cpus=4), pending(2, gres="gpu")], {"small": 1, "big": 1}),
+        ([pending(task_count=5, cpus=4)], {"small": 3, "big": 1}),
+        ([pending(node_count=4, cpus=4)], {"big": 4}),
     ],
 )
-def test_a_node_that_is_not_plainly_idle_stays(seen: Node) -> None:
-    assert surplus(seen, idle={"pc1": 9999}) == []
+def test_the_first_type_that_fits_is_asked_for(jobs: list[Job], wanted: dict[str, int]) -> None:
+    assert plan(*jobs, supply=Supply(), settings=TYPES).wanted == wanted
 
 
-def test_nothing_goes_while_more_is_wanted() -> None:
-    assert surplus(node("pc1"), idle={"pc1": 9999}, plan=GrowthPlan(1)) == []
+def test_a_type_that_no_cm_can_spare_is_passed_over_and_what_cannot_be_had_is_not_asked_for() -> None:
+    supply = Supply(spare={"small": 0, "big": 1})
+    found = plan(pending(1, cpus=4), pending(2, cpus=16), pending(3, cpus=4), supply=supply, settings=TYPES)
+    assert found.wanted == {"big": 1}
+    assert found.count == 2
+    assert "1 machine of them cannot be spared by any CM now" in found.reasons
 
 
-@given(JOBS, st.lists(st.integers(0, 2000), max_size=8), st.integers(0, 4))
-def test_surplus_is_ours_idle_and_never_below_the_minimum(
-    jobs: list[Job], ages: list[int], least: int
+def test_what_waits_for_a_machine_that_cannot_be_had_keeps_nobody_from_one_that_can() -> None:
+    supply = Supply(spare={"": 1})
+    found = plan(pending(1, node_count=2, cpus=6), pending(2, cpus=1), supply=supply)
+    assert found.wanted == {"": 1}
+
+
+def test_machines_are_shared_out_by_the_order_of_the_cms() -> None:
+    spare = {("small", "one"): 2, ("small", "two"): 9, ("big", "two"): 1}
+    assert divide({"small": 3, "big": 4}, spare, ["one", "two", "three"]) == {
+        ("small", "one"): 2,
+        ("small", "two"): 1,
+        ("big", "two"): 1,
+    }
+
+
+@given(JOBS, NODES, st.randoms(use_true_random=False))
+def test_the_order_of_nodes_and_jobs_does_not_matter(
+    jobs: list[Job], nodes: list[Node], chance: Random
 ) -> None:
-    settings = SETTINGS.model_copy(update={"min_nodes": least})
-    machines = [node(f"pc{n}") for n in range(len(ages))]
-    found = surplus(
-        *jobs, *machines, node("head"), idle={f"pc{n}": a for n, a in enumerate(ages)}, settings=settings
-    )
-    assert len(machines) - len(found) >= min(least, len(machines))
-    assert len(set(found)) == len(found)
-    assert all(ages[int(name.removeprefix("pc"))] >= 600 for name in found)
+    things = [*jobs, *jobs, *nodes]
+    expected = plan(*jobs, *nodes, supply=Supply(), settings=TYPES)
+    chance.shuffle(things)
+    assert plan(*things, supply=Supply(), settings=TYPES) == expected
+
+
+@given(JOBS, NODES, st.integers(0, 6), st.integers(0, 6), st.integers(0, 10))
+def test_no_more_is_asked_for_than_each_limit_allows(
+    jobs: list[Job], nodes: list[Node], small: int, big: int, most: int
+) -> None:
+    settings = TYPES.model_copy(update={"max_nodes": most})
+    supply = Supply({"small": 1}, {"small": 1}, spare={"small": small, "big": big})
+    found = plan(*jobs, *nodes, supply=supply, settings=settings)
+    assert found.wanted.get("small", 0) <= min(small, SMALL.max_nodes - 1)
+    assert found.wanted.get("big", 0) <= big
+    assert sum(found.wanted.values()) <= found.count <= max(most - 1, 0)
+    assert sum(v.machines for v in found.jobs) == found.count

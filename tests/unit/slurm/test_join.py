@@ -161,3 +161,50 @@ def test_a_value_that_a_shell_could_act_on_is_refused(value: str) -> None:
 def test_a_wrong_template_is_an_error_when_it_is_loaded(template: str) -> None:
     with pytest.raises(ValidationError, match="a brace of the shell is written twice"):
         JoinSettings(commands=(template,))
+
+
+PROBED = SETTINGS.model_copy(update={"probe": ("test -d /scratch",)})
+
+
+def probing(record: JoinRecord | None, *jobs: Job, proven: tuple[str, ...] = ()) -> str:
+    history = {} if record is None else {MACHINE.sliver_id: record}
+    seen = Snapshot(NOW, {"pc100": Node("pc100", "IDLE")}, jobs)
+    made = plan_joins([MACHINE], seen, history, PROBED, NOW, proven=proven)
+    return words(made) or ("probe" if made.probe else "")
+
+
+@pytest.mark.parametrize(
+    ("record", "outcome"),
+    [
+        (None, "probe"),
+        (JoinRecord(ago(9), ago(1), 1, running=False), "probe"),
+        (JoinRecord(ago(9), ago(1), 1, running=True), ""),
+        (JoinRecord(ago(9), ago(1), 1, running=False, probes=1), ""),
+        (JoinRecord(ago(99), ago(30), 1, running=False, probes=1), "probe"),
+        (JoinRecord(ago(99), ago(30), 1, running=False, probes=3), "failed"),
+        (JoinRecord(ago(300), ago(1), 1, running=True, probes=1), "failed"),
+    ],
+)
+def test_a_machine_that_slurm_has_at_work_has_joined_once_its_probe_has_passed(
+    record: JoinRecord | None, outcome: str
+) -> None:
+    assert probing(record) == outcome
+    assert probing(record, proven=(MACHINE.sliver_id,)) == "joined"
+
+
+def test_a_machine_that_runs_jobs_is_probed_where_we_joined_it_and_not_where_an_earlier_run_did() -> None:
+    job = Job("1", "RUNNING", nodes=frozenset({"pc100"}))
+    assert probing(None, job) == "joined"
+    assert probing(JoinRecord(ago(9), ago(1), 1, running=False), job) == "probe"
+
+
+def test_a_node_that_we_set_down_for_want_of_a_machine_is_joined_at_once() -> None:
+    assert words(plan(Node("pc100", "DOWN", reason="esagent: no machine behind it"))) == "start"
+    assert words(plan(Node("pc100", "DOWN", reason="broken fan"))) == "watch"
+
+
+def test_cloud_mode_starts_slurmd_for_a_predeclared_node_and_wakes_one_that_sleeps() -> None:
+    settings = JoinSettings(mode="cloud")
+    assert join_commands(MACHINE, settings)[-1] == "slurmd -b -N pc100"
+    asleep = Snapshot(NOW, {"pc100": Node("pc100", "IDLE", frozenset({"CLOUD", "POWERED_DOWN"}))}, ())
+    assert words(plan_joins([MACHINE], asleep, {}, settings, NOW)) == "start"

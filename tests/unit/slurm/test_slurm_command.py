@@ -1,16 +1,22 @@
 """Running a command, bounded in time and size; and the backend over commands that misbehave."""
 
+import ast
 import os
+import subprocess
 import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from agent.core.errors import SlurmDownError, SlurmError, SlurmRefusedError
-from agent.slurm.backends.cli import CliBackend, SlurmSettings
-from agent.slurm.command import clean_environment, run
+from agent.core.errors import SlurmDownError, SlurmError, SlurmRefusedError, SshUnreachableError
+from agent.core.ports import CommandResult, Host
+from agent.slurm.backends.cli import CliBackend
+from agent.slurm.command import MAX_OUTPUT, RemoteRunner, clean_environment, run
+from agent.slurm.settings import SlurmSettings
 
 SAMPLES = Path(__file__).parents[2] / "data" / "slurm"
 ENVIRONMENT = {"PATH": os.environ["PATH"]}
@@ -75,9 +81,69 @@ def test_variables_that_change_the_output_are_dropped() -> None:
     }  # fmt: skip
 
 
-def backend(directory: Path, *, scontrol: str = "", squeue: str = "", sinfo: str = "") -> CliBackend:
+class LocalShell:
+    """Stands for SSH: a login shell on this machine."""
+
+    def __init__(self, shell: str = "sh", path: str = os.environ["PATH"]) -> None:
+        self._shell = shell
+        self._path = path
+
+    def execute(self, host: Host, command: str, *, timeout: float, max_output: int) -> CommandResult:
+        assert max_output == MAX_OUTPUT
+        environment = {"PATH": self._path, "SQUEUE_FORMAT": "x", "TZ": "Asia/Tokyo"}
+        done = subprocess.run(
+            [self._shell, "-c", command], env=environment, capture_output=True, timeout=timeout, check=False
+        )
+        return CommandResult(done.returncode, done.stdout, done.stderr)
+
+
+HEAD = Host("head", "192.0.2.1", "root")
+
+
+def remote(shell: LocalShell | None = None, **changes: str) -> RemoteRunner:
+    return RemoteRunner(10, shell or LocalShell(), HEAD, changes)
+
+
+@given(st.lists(st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\0")), max_size=4))
+@settings(deadline=None, max_examples=10)
+def test_every_argument_reaches_a_command_on_the_head_node_as_it_is(arguments: list[str]) -> None:
+    done = remote()([sys.executable, "-c", "import sys; print(ascii(sys.argv[1:]))", *arguments])
+    assert ast.literal_eval(done.check()) == arguments
+
+
+def test_a_command_on_the_head_node_has_the_path_of_the_login_and_nothing_else() -> None:
+    told = remote(SLURM_CONF="/etc/a b/$x.conf")(["env"]).check().splitlines()
+    assert "SLURM_CONF=/etc/a b/$x.conf" in told
+    assert {line.partition("=")[0] for line in told} - {"PWD", "SHLVL", "_"} == {
+        "PATH", "LC_ALL", "TZ", "SLURM_TIME_FORMAT", "SLURM_BITSTR_LEN", "SLURM_CONF",
+    }  # fmt: skip
+
+
+def test_status_and_complaint_come_back_from_the_head_node() -> None:
+    code = r"import sys; sys.stdout.buffer.write(b'\xff'); sys.stderr.write('no\n'); sys.exit(3)"
+    done = remote()([sys.executable, "-c", code])
+    assert (done.status, done.output, done.complaint) == (3, "\ufffd", "no\n")
+
+
+def test_a_command_that_the_head_node_lacks_is_named() -> None:
+    with pytest.raises(SlurmError, match="squeue on head: cannot be started"):
+        remote()(["/nowhere/squeue"])
+
+
+def test_a_head_node_that_does_not_answer_is_slurm_down() -> None:
+    class Dead(LocalShell):
+        def execute(self, host: Host, command: str, *, timeout: float, max_output: int) -> CommandResult:
+            raise SshUnreachableError("head (192.0.2.1 port 22): no connection within 10 s")
+
+    with pytest.raises(SlurmDownError, match=r"squeue on head: head .*no connection"):
+        remote(Dead())(["squeue"])
+
+
+def backend(
+    directory: Path, *, scontrol: str = "", squeue: str = "", sinfo: str = "", release: str = "22.05.8"
+) -> CliBackend:
     """Make a backend over shell scripts that stand for Slurm's commands."""
-    version = 'if [ "$1" = --version ]; then echo slurm-wlm 22.05.8; exit; fi\n'
+    version = f'if [ "$1" = --version ]; then echo slurm-wlm {release}; exit; fi\n'
     for name, script in (("scontrol", scontrol), ("squeue", version + squeue), ("sinfo", sinfo)):
         path = directory / name
         path.write_text(f"#!/bin/sh\n{script}\n")
@@ -94,6 +160,60 @@ def test_a_cluster_without_jobs_is_a_whole_answer(tmp_path: Path) -> None:
     assert sorted(snapshot.nodes) == ["n1", "n2", "n3", "n4"]
     assert snapshot.jobs == ()
     assert snapshot.taken == FixedClock().now()
+
+
+PRINTS_JOBS = r"""
+echo "$@" >> {asked}
+case "$*" in
+*%x*) echo '4_[1-5]|n[2-3]|'; echo '5||';;
+*)
+    for argument; do form=$argument; done
+    mark=$(echo "$form" | sed 's/.*Partition:\(<[a-z0-9]*>\).*/\1/')
+    end=$(echo "$form" | sed 's/.*:\(<[a-z0-9]*>\)$/\1/')
+    excluded=
+    case "$form" in *ExcNodes*) excluded=${{mark}}n2;; esac
+    cat {jobs} | while read -r own reason; do
+        m=$mark
+        echo "$own|main${{m}}eve${{m}}${{m}}$reason${{m}}${{m}}${{m}}${{m}}${{m}}${{m}}$excluded$end"
+    done;;
+esac
+"""
+SHAPE = "||1|N/A|N/A|PENDING|1|1|OK|1|0|5:00|0|"
+
+
+def test_excluded_nodes_are_asked_for_once_where_the_list_of_jobs_cannot_tell_them(tmp_path: Path) -> None:
+    asked, jobs = tmp_path / "asked", tmp_path / "jobs"
+    jobs.write_text(f"4_[1-5]{SHAPE} Resources\n5{SHAPE} Priority\n6{SHAPE} JobHeldUser\n")
+    slurm = backend(tmp_path, scontrol=cat("nodes.txt"), squeue=PRINTS_JOBS.format(asked=asked, jobs=jobs))
+    for _ in range(3):
+        first, second, held = slurm.snapshot().jobs
+        assert (first.id, first.excluded_nodes) == ("4_[1-5]", {"n2", "n3"})
+        assert second.excluded_nodes == held.excluded_nodes == frozenset()
+    closer = [line for line in asked.read_text().splitlines() if "%x" in line]
+    assert len(closer) == 1
+    assert "-j 4,5 " in closer[0]
+    jobs.write_text(jobs.read_text().replace("Priority", "Resources"))
+    slurm.snapshot()
+    assert sum("%x" in line for line in asked.read_text().splitlines()) == 2
+
+
+def test_a_job_that_changed_before_the_closer_look_is_looked_at_again(tmp_path: Path) -> None:
+    asked, jobs = tmp_path / "asked", tmp_path / "jobs"
+    jobs.write_text(f"5{SHAPE} Resources\n7{SHAPE} Resources\n")
+    slurm = backend(tmp_path, scontrol=cat("nodes.txt"), squeue=PRINTS_JOBS.format(asked=asked, jobs=jobs))
+    for _ in range(2):
+        slurm.snapshot()
+    closer = [line for line in asked.read_text().splitlines() if "%x" in line]
+    assert ["-j 5,7 " in closer[0], "-j 7 " in closer[1]] == [True, True]
+
+
+def test_excluded_nodes_are_in_the_list_of_jobs_of_newer_releases(tmp_path: Path) -> None:
+    asked, jobs = tmp_path / "asked", tmp_path / "jobs"
+    jobs.write_text(f"5{SHAPE} Priority\n")
+    script = PRINTS_JOBS.format(asked=asked, jobs=jobs)
+    slurm = backend(tmp_path, scontrol=cat("nodes.txt"), squeue=script, release="24.11.5")
+    assert slurm.snapshot().jobs[0].excluded_nodes == {"n2"}
+    assert "%x" not in asked.read_text()
 
 
 def test_a_cluster_without_nodes_is_no_answer(tmp_path: Path) -> None:

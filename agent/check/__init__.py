@@ -1,0 +1,1 @@
+"""``esagent check``: what would keep the agent from its work, found before it is needed."""

@@ -1,0 +1,139 @@
+"""Cloudlab: the SA, each CM, the clocks, and the port that Cloudlab calls."""
+
+from __future__ import annotations
+
+import http.client
+import ipaddress
+import socket
+import ssl
+from collections.abc import Iterator
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
+
+from agent.check.finding import Finding, fault, fine, look, skipped, warning
+from agent.cloudlab.callback import CallbackSettings
+from agent.cloudlab.identity import load_identity
+from agent.cloudlab.server import CloudlabSettings, ProtoGeniServer
+from agent.core.ports import Clock
+
+MAX_SKEW = 60.0
+"""Seconds that two clocks may differ: credentials and deadlines are compared across them."""
+
+
+def check_authorities(server: ProtoGeniServer) -> Iterator[Finding]:
+    """Ask the SA for our slice, which takes a credential, and each CM for its free machines."""
+    mend = "is the address right, the network open, and the account in order at the Cloudlab portal?"
+
+    def at_sa() -> Iterator[Finding]:
+        until = server.find_slice()
+        words = "is to be made" if until is None else f"lasts until {until:%Y-%m-%dT%H:%M:%SZ}"
+        yield fine("SA", f"gave us a credential; the slice {server.slice_urn} {words}")
+
+    yield from look("SA", at_sa, mend)
+    for cm in server.cms:
+
+        def at_cm(cm: str = cm) -> Iterator[Finding]:
+            free = sum(node.available for node in server.discover(cm, available=True))
+            yield fine(f"CM {cm}", f"{free} machines are free")
+
+        yield from look(f"CM {cm}", at_cm, mend)
+
+
+def check_clocks(settings: CloudlabSettings, clock: Clock) -> Iterator[Finding]:
+    """Compare our clock with each CM's, by the Date of an HTTP reply."""
+    identity = load_identity(
+        settings.certificate, now=clock.now(), key=settings.key, passphrase_file=settings.passphrase_file
+    )
+    context = identity.client_context(
+        settings.ca_bundle,
+        check_hostname=settings.check_hostname,
+        security_level=settings.tls_security_level,
+    )
+    for cm in settings.cms:
+        subject = f"clock of {urlsplit(cm.url).hostname}"
+        try:
+            theirs = _date(cm.url, context, settings.connect_timeout)
+        except (OSError, http.client.HTTPException) as error:
+            yield skipped(subject, f"no answer: {error}")
+            continue
+        if theirs is None:
+            yield skipped(subject, "its replies carry no date")
+            continue
+        skew = (clock.now() - theirs).total_seconds()
+        if abs(skew) > MAX_SKEW:
+            yield fault(subject, f"ours is {skew:+.0f} s off", "let this machine's clock follow NTP")
+        else:
+            yield fine(subject, f"ours is {skew:+.0f} s off")
+
+
+def _date(url: str, context: ssl.SSLContext, timeout: float) -> datetime | None:
+    parts = urlsplit(url)
+    connection = http.client.HTTPSConnection(
+        parts.hostname or "", parts.port, timeout=timeout, context=context
+    )
+    try:
+        connection.request("HEAD", parts.path or "/")
+        date = connection.getresponse().getheader("Date")
+    finally:
+        connection.close()
+    try:
+        return parsedate_to_datetime(date) if date else None
+    except ValueError:
+        return None
+
+
+def check_callback_port(settings: CallbackSettings, timeout: float) -> Iterator[Finding]:
+    """Look whether calls from outside can arrive, as far as that can be seen from here."""
+    subject = "callback port"
+    where = f"{settings.listen} port {settings.port}"
+    if settings.port == 0:
+        yield fault(subject, "port 0: any free one", "set [callback] port to the one that Cloudlab is told")
+        return
+    if _is_loopback(settings.listen):
+        yield warning(
+            subject, f"{where}: Cloudlab cannot reach it", 'set [callback] listen to "0.0.0.0" or our address'
+        )
+    address = _outer_address() if settings.listen in {"0.0.0.0", "::"} else settings.listen  # noqa: S104
+    try:
+        with socket.create_connection((address, settings.port), timeout):
+            yield fine(
+                subject, f"{address} port {settings.port} takes connections; a firewall is not seen here"
+            )
+    except OSError:
+        yield from _bind(subject, settings)
+
+
+def _bind(subject: str, settings: CallbackSettings) -> Iterator[Finding]:
+    """Tell whether the daemon, which is not up, could have the port."""
+    family = socket.AF_INET6 if ":" in settings.listen else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.listen, settings.port))
+        except OSError as error:
+            yield fault(
+                subject,
+                f"{settings.listen} port {settings.port}: {error.strerror}, and nobody answers there",
+                "see [callback] listen and port, and a firewall on this machine",
+            )
+        else:
+            yield fine(subject, f"{settings.listen} port {settings.port} is free; the daemon is not up")
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
+
+
+def _outer_address() -> str:
+    """Tell the address that packets to the world leave from; none is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return "127.0.0.1"
+        address: str = probe.getsockname()[0]
+        return address

@@ -1,0 +1,77 @@
+"""Everything that ``esagent check`` looks at, in the order in which a person would mend it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from agent.check.cloudlab import check_authorities, check_callback_port, check_clocks
+from agent.check.files import check_callback, check_identity, check_places, check_ssh_key
+from agent.check.finding import Finding, fault, fine, look, skipped
+from agent.check.slurm import check_pieces, check_slurm, parse_config
+from agent.cloudlab.server import connect
+from agent.config import Settings, load
+from agent.core.errors import ConfigError, SlurmError
+from agent.core.ports import Clock
+from agent.slurm_access import open_slurm, slurm_commands
+from agent.ssh import SshShell
+
+
+def check_everything(path: Path, clock: Clock, *, offline: bool) -> Iterator[Finding]:
+    """Look at the settings, and at all that they name.
+
+    Args:
+        path: agent.conf.
+        clock: time.
+        offline: ask neither Cloudlab nor Slurm.
+    """
+    try:
+        settings = load(path)
+    except ConfigError as error:
+        for line in str(error).splitlines():
+            yield fault("settings", line, "see agent.conf.example, or `esagent config example`")
+        return
+    yield fine("settings", str(path))
+    now = clock.now()
+    yield from check_identity(settings.cloudlab, now)
+    yield from check_callback(settings.callback, now)
+    yield from check_ssh_key(settings.ssh)
+    yield from check_places(settings.ledger.path, settings.ssh.known_hosts, settings.admin.socket)
+    if offline:
+        yield skipped("Cloudlab and Slurm", "asked not to (--offline)")
+        return
+    yield from check_callback_port(settings.callback, settings.cloudlab.connect_timeout)
+    yield from look("Cloudlab", lambda: _cloudlab(settings, clock), "see [cloudlab]")
+    yield from look("Slurm", lambda: _slurm(settings, clock), "see [slurm]")
+
+
+def _cloudlab(settings: Settings, clock: Clock) -> Iterator[Finding]:
+    # A person waits: a server that does not answer is a finding, and not to be waited for.
+    asked = settings.cloudlab.model_copy(update={"retry_for": 0.0, "read_timeout": 60.0})
+    server = connect(asked, clock=clock)
+    try:
+        yield from check_authorities(server)
+    finally:
+        server.close()
+    yield from check_clocks(asked, clock)
+
+
+def _slurm(settings: Settings, clock: Clock) -> Iterator[Finding]:
+    shell = SshShell(settings.ssh)
+    way_in = open_slurm(settings, clock, shell)
+    try:
+        commands = slurm_commands(settings, clock, shell)
+        yield from check_slurm(
+            way_in.backend,
+            commands.config,
+            join=settings.join,
+            max_nodes=settings.demand.max_nodes,
+            shortcomings=way_in.remarks,
+        )
+        config = parse_config(commands.config())
+    except SlurmError:
+        return
+    finally:
+        way_in.close()
+    conf = settings.slurm.conf or Path(config.get("SLURM_CONF", "/etc/slurm/slurm.conf"))
+    yield from check_pieces(config, conf.parent)

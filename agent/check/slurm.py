@@ -1,0 +1,160 @@
+"""Slurm: whether it can be read and changed, and is set up for machines that come and go."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+
+from agent.check.finding import Finding, fault, fine, look, skipped, warning
+from agent.slurm.join import JoinSettings
+from agent.slurm.model import SlurmBackend, Snapshot
+
+_SETTING = re.compile(r"^(\S+)\s*= (.*)$", re.MULTILINE)
+_USER = re.compile(r"([^()]+)\((\d+)\)")
+
+
+def parse_config(text: str) -> dict[str, str]:
+    """Read ``scontrol show config``: key -> value, as it stands there."""
+    return {key: value.strip() for key, value in _SETTING.findall(text)}
+
+
+def check_slurm(
+    backend: SlurmBackend,
+    config: Callable[[], str],
+    *,
+    join: JoinSettings,
+    max_nodes: int,
+    shortcomings: Iterable[str] = (),
+) -> Iterator[Finding]:
+    """Look at Slurm through the way in that the agent will use.
+
+    Args:
+        backend: that way in.
+        config: gives the output of ``scontrol show config``.
+        join: how machines join.
+        max_nodes: how many machines are held at most.
+        shortcomings: what this way in cannot do with this cluster, in words.
+    """
+    mend = "is slurmctld up, and can this user run squeue? see [slurm]"
+
+    def at() -> Iterator[Finding]:
+        snapshot = backend.snapshot()
+        yield fine("Slurm", f"{len(snapshot.nodes)} nodes and {len(snapshot.jobs)} jobs were read")
+        for words in shortcomings:
+            yield warning("way in to Slurm", words, "see [slurm] backend")
+        settings = parse_config(config())
+        yield from check_settings(settings, snapshot, join=join, max_nodes=max_nodes)
+        yield check_permission(settings, os.geteuid())
+
+    return look("Slurm", at, mend)
+
+
+def check_permission(config: Mapping[str, str], uid: int) -> Finding:
+    """Tell whether a user may drain nodes and requeue jobs: root and SlurmUser may (slurm.conf(5))."""
+    stated = _USER.fullmatch(config.get("SlurmUser", ""))
+    if uid == 0 or (stated is not None and int(stated[2]) == uid):
+        return fine("rights in Slurm", "this user may change nodes and jobs")
+    name = _name(uid)
+    return warning(
+        "rights in Slurm",
+        f"{name} is neither root nor SlurmUser",
+        f"run the agent as one of them, or: sacctmgr add user {name} adminlevel=operator",
+    )
+
+
+def check_settings(
+    config: Mapping[str, str], snapshot: Snapshot, *, join: JoinSettings, max_nodes: int
+) -> Iterator[Finding]:
+    """Look at what slurm.conf has to say for machines that come and go."""
+    if any("-Z" in command.split() for command in join.commands):
+        yield _room(config, len(snapshot.nodes), max_nodes)
+    select = config.get("SelectType", "")
+    if select and not select.endswith(("cons_tres", "cons_res", "linear")):
+        yield warning("SelectType", select, "select/cons_tres is what dynamic nodes were tried with")
+    width = config.get("TreeWidth", "")
+    if width.isdecimal() and int(width) < max_nodes:
+        yield warning(
+            "TreeWidth",
+            f"{width}, and up to {max_nodes} borrowed machines",
+            "set TreeWidth=65533: a machine passes messages on only to those that it knows by name",
+        )
+    if config.get("JobRequeue") == "0":
+        yield warning(
+            "JobRequeue",
+            "0: a job that does not say --requeue is cancelled when its machine is taken",
+            "set JobRequeue=1, or have users say --requeue",
+        )
+
+
+def _room(config: Mapping[str, str], known: int, max_nodes: int) -> Finding:
+    """Tell whether slurmctld has room for dynamic nodes (slurm.conf(5), MaxNodeCount)."""
+    stated = config.get("MaxNodeCount", "")
+    if not stated.isdecimal():
+        return skipped("MaxNodeCount", "this release does not tell it; slurmd -Z needs it in slurm.conf")
+    wanted = known + max_nodes
+    if int(stated) < wanted:
+        return fault(
+            "MaxNodeCount",
+            f"{stated}, with {known} nodes now and up to {max_nodes} borrowed ones",
+            f"set MaxNodeCount={wanted} or more in slurm.conf and restart slurmctld",
+        )
+    return fine("MaxNodeCount", stated)
+
+
+def check_pieces(config: Mapping[str, str], conf_directory: Path) -> Iterator[Finding]:
+    """Look at the pieces of contrib/slurm-plugin: each is optional, none may be half there."""
+    yield _submit_policy(config, conf_directory)
+    yield _poke(config.get("EpilogSlurmctld", "(null)"))
+    yield _spank(conf_directory / "plugstack.conf")
+
+
+def _submit_policy(config: Mapping[str, str], directory: Path) -> Finding:
+    subject, mend = "submit policy", "run contrib/slurm-plugin/install.sh job-submit"
+    script, policy = directory / "job_submit.lua", directory / "esagent_submit.lua"
+    asked = "lua" in config.get("JobSubmitPlugins", "").split(",")
+    if not policy.exists():
+        if _mentions(script, "esagent_submit.lua"):
+            return fault(subject, f"{script} wants {policy}, which is missing", mend)
+        return skipped(subject, "not installed")
+    if not asked:
+        return warning(subject, f"{policy} is there and not used", "set JobSubmitPlugins=lua in slurm.conf")
+    if not _mentions(script, "esagent_submit.lua"):
+        return warning(subject, f"{script} does not load {policy}", mend)
+    return fine(subject, str(policy))
+
+
+def _poke(program: str) -> Finding:
+    subject = "EpilogSlurmctld"
+    if "esagent-poke" not in program:
+        return skipped(subject, "esagent-poke is not installed: an empty machine is found by the timer")
+    if not os.access(program.split(maxsplit=1)[0], os.X_OK):
+        return fault(subject, f"{program} cannot be run", "run contrib/slurm-plugin/install.sh poke")
+    return fine(subject, program)
+
+
+def _spank(plugstack: Path) -> Finding:
+    subject = "SPANK plugin"
+    if not _mentions(plugstack, "spank_esagent.so"):
+        return skipped(subject, "not installed")
+    line = next(x for x in plugstack.read_text(errors="replace").splitlines() if "spank_esagent.so" in x)
+    path = next(Path(word) for word in line.split() if "spank_esagent.so" in word)
+    if path.is_absolute() and not path.exists():
+        return fault(subject, f"{plugstack} wants {path}, which is missing", "run install.sh spank")
+    return fine(subject, str(path))
+
+
+def _mentions(path: Path, words: str) -> bool:
+    try:
+        return words in path.read_text(errors="replace")
+    except OSError:
+        return False
+
+
+def _name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"

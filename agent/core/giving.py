@@ -1,0 +1,80 @@
+"""Gives machines back: those that failed, those that are surplus, and slivers that are left without any."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Protocol
+
+from agent.core.lease import Lease
+from agent.core.model import SliverNode
+from agent.core.slivers import Slivers
+
+
+class Giver(Protocol):
+    """What the manager gives: its decisions, and what it knows."""
+
+    enable_delete: bool
+
+    def held(self, cm: str | None = None) -> list[SliverNode]:
+        """List the machines in the last manifests."""
+
+    def failed(self, cm: str | None = None) -> list[SliverNode]:
+        """List the machines that failed."""
+
+    def should_delete_nodes(self, cm: str | None = None) -> list[str] | None:
+        """Decide which other machines go."""
+
+    def wake(self, *steps: str) -> None:
+        """Make steps due now."""
+
+    def tell(self, kind: str, subject: str, message: str, **data: object) -> None:
+        """Record an event."""
+
+
+class Giving:
+    """Deletes machines and slivers. The caller holds the CM.
+
+    Args:
+        giver: the manager.
+        slivers: what the CMs hold.
+        lease: knows which machine hinders its renewal.
+    """
+
+    def __init__(self, giver: Giver, slivers: Slivers, lease: Lease) -> None:
+        self._giver = giver
+        self._slivers = slivers
+        self._lease = lease
+        self._dropped: set[str] = set()
+        """sliver_ids of machines that block the renewal."""
+
+    def drop(self, node: SliverNode) -> None:
+        """Have a machine go at the next ``delete_nodes``."""
+        self._dropped.add(node.sliver_id)
+        self._giver.wake("delete_nodes")
+
+    def delete(self, cm: str, wanted: Callable[[str], object]) -> None:
+        """Give back what is due at a CM.
+
+        Args:
+            cm: the CM.
+            wanted: tells whether a machine should be added there, which keeps an empty sliver.
+        """
+        if not self._slivers.holds(cm):
+            return
+        names = self._names(cm)
+        given = self._slivers.delete(cm, names) if names or self._slivers.has_lost(cm) else ()
+        self._dropped.difference_update(n.sliver_id for n in given)
+        if self._lease.blocked.get(cm) in {n.node_id for n in given}:
+            self._giver.wake("renew")
+        if given:
+            machines = ", ".join(f"{n.node_id} ({n.client_id})" for n in given)
+            self._giver.tell("delete", cm, f"gave back {machines}")
+        elif not wanted(cm) and self._slivers.delete_bare(cm):
+            self._giver.tell("delete", cm, "gave the sliver back, which had no machine left")
+
+    def _names(self, cm: str) -> Collection[str]:
+        names = {node.client_id for node in self._giver.failed(cm)}
+        names.update(n.client_id for n in self._giver.held(cm) if n.sliver_id in self._dropped)
+        if self._giver.enable_delete:
+            names.update(self._giver.should_delete_nodes(cm) or ())
+        return names

@@ -1,0 +1,87 @@
+"""What CMs held when they were last heard: it counts while one is silent, so that no limit is passed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+
+import structlog
+
+from agent.core.errors import LedgerError
+from agent.core.model import Holding, Sliver
+from agent.core.ports import Clock, HoldingStore
+
+log = structlog.get_logger()
+
+
+class MemoryHoldings:
+    """Holdings that do not survive a restart: growth then waits for each CM (``first_reading_patience``)."""
+
+    def __init__(self) -> None:
+        self._holdings: dict[str, Holding] = {}
+
+    def put_holding(self, holding: Holding) -> None:
+        """Store one."""
+        self._holdings[holding.cm] = holding
+
+    def holdings(self) -> tuple[Holding, ...]:
+        """Return what is stored."""
+        return tuple(self._holdings.values())
+
+
+class Holdings:
+    """The holdings of the CMs in use, and which CMs this run has not heard yet. Thread-safe.
+
+    Args:
+        store: read once, here.
+        cms: URNs of the CMs in use.
+        clock: time.
+        patience: seconds from now until a CM that nothing is known of counts as empty.
+
+    Raises:
+        LedgerError: the store cannot be read.
+    """
+
+    def __init__(self, store: HoldingStore, cms: Iterable[str], clock: Clock, patience: float) -> None:
+        self._store = store
+        self._clock = clock
+        self._patient_until = clock.now() + timedelta(seconds=patience)
+        self._lock = threading.Lock()
+        self._stored = {holding.cm: holding for holding in store.holdings()}
+        self._silent = set(cms)
+
+    def heard(self, cm: str, sliver: Sliver | None) -> bool:
+        """Remember what a CM holds; return whether nothing was known of it before."""
+        names = frozenset(node.client_id for node in sliver.nodes) if sliver else frozenset()
+        holding = Holding(cm, names, sliver.expires if sliver else None)
+        with self._lock:
+            new = cm in self._silent and cm not in self._stored
+            self._silent.discard(cm)
+            if self._stored.get(cm) != holding:
+                try:
+                    self._store.put_holding(holding)
+                    self._stored[cm] = holding
+                except LedgerError as error:
+                    log.warning("what a CM holds cannot be stored; tried again", cm=cm, error=str(error))
+        return new
+
+    def none_can_be(self) -> None:
+        """Take note that there is no slice: CMs that were not heard hold nothing for it."""
+        with self._lock:
+            self._silent.clear()
+
+    def presumed(self) -> set[tuple[str, str]]:
+        """Return (CM, client_id) of the machines that silent CMs held, while their lease may last."""
+        with self._lock:
+            held = [self._stored[cm] for cm in self._silent if cm in self._stored]
+        now = self._clock.now()
+        lasting = [h for h in held if now < (h.expires or self._patient_until)]
+        return {(h.cm, name) for h in lasting for name in h.client_ids}
+
+    def unknown(self) -> Sequence[str]:
+        """List the silent CMs that nothing is remembered of, while they may still speak up."""
+        if self._clock.now() >= self._patient_until:
+            return ()
+        with self._lock:
+            return sorted(self._silent - self._stored.keys())

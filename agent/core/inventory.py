@@ -1,0 +1,88 @@
+"""What is known of our machines, for whoever asks: from memory, consistent, and at no cost."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from agent.core.model import Intent, IntentKind, Sliver, SliverNode, SliverStatus
+from agent.core.slivers import Slivers
+
+
+class Inventory:
+    """Answers about the slivers of one slice. Thread-safe.
+
+    Args:
+        slivers: what the CMs hold for us.
+        rlock: the lock of that state.
+    """
+
+    def __init__(self, slivers: Slivers, rlock: Any) -> None:
+        self._slivers = slivers
+        self._rlock = rlock
+
+    @property
+    def slivers(self) -> dict[str, Sliver | None]:
+        """CM -> what the last good read said (None: nothing); no key while it was never read."""
+        with self._rlock:
+            return dict(self._slivers.book.slivers)
+
+    @property
+    def statuses(self) -> dict[str, SliverStatus]:
+        """CM -> the last good ``SliverStatus``."""
+        with self._rlock:
+            return dict(self._slivers.book.statuses)
+
+    @property
+    def expires(self) -> dict[str, datetime]:
+        """CM -> until when its sliver lasts."""
+        with self._rlock:
+            return dict(self._slivers.expires)
+
+    def held(self, cm: str | None) -> list[SliverNode]:
+        """List the machines in the last manifests, of one CM or of all."""
+        with self._rlock:
+            return list(self._slivers.book.held(cm))
+
+    def with_fate(self, fate: str, cm: str | None) -> list[SliverNode]:
+        """List those that are ``ready``, ``failed`` or, with "", neither yet."""
+        with self._rlock:
+            return list(self._slivers.book.with_fate(fate, cm))
+
+    def in_flight(self, kind: IntentKind, cm: str | None) -> list[Intent]:
+        """List what was asked for and is not settled."""
+        return list(self._slivers.intents.in_flight(kind, cm))
+
+    def count(self) -> int:
+        """Count the machines held or asked for, over all CMs; a silent CM's are those it last held."""
+        held = {(n.cm, n.client_id) for n in self.held(None)}
+        asked = {(i.cm, i.client_id) for i in self.in_flight(IntentKind.ADD, None)}
+        return len(held | asked | self._slivers.holdings.presumed())
+
+    def is_coming(self, node: str | None, cm: str | None) -> bool:
+        """Tell whether a machine (client_id; None for any) is asked for or starting."""
+        names = {i.client_id for i in self.in_flight(IntentKind.ADD, cm)}
+        return _among(node, names | {n.client_id for n in self.with_fate("", cm)})
+
+    def is_leaving(self, node: str | None, cm: str | None) -> bool:
+        """Tell whether a machine (client_id; None for any) is being given back."""
+        return _among(node, {i.client_id for i in self.in_flight(IntentKind.DELETE, cm)})
+
+    def is_proving(self) -> bool:
+        """Tell whether a machine is asked for, or there and neither of use yet nor failed."""
+        with self._rlock:
+            return bool(self.in_flight(IntentKind.ADD, None)) or self._slivers.book.has_unproven()
+
+    def status_of(self, node: str, cm: str | None, key: str | None) -> Any:
+        """Return the last status of a machine (client_id) as a dict, or one key of it; None where unknown."""
+        with self._rlock:
+            found = next((n for n in self._slivers.book.held(cm) if n.client_id == node), None)
+            status = self._slivers.book.status_of(found) if found else None
+        if status is None:
+            return None
+        return asdict(status) if key is None else asdict(status).get(key)
+
+
+def _among(node: str | None, names: set[str]) -> bool:
+    return bool(names) if node is None else node in names

@@ -1,0 +1,36 @@
+"""What the CMs offer: their machines, free or not, as they were last read."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from agent.core.model import AdvertisedNode
+from agent.core.ports import Clock, SliceServer
+
+
+class Offers:
+    """The advertisements of the CMs.
+
+    Attributes:
+        available: CM -> free machines; no key while unknown.
+        all_nodes: CM -> all machines; no key while unknown.
+    """
+
+    def __init__(self, server: SliceServer, clock: Clock) -> None:
+        self._server = server
+        self._clock = clock
+        self._read_all: dict[str, datetime] = {}
+        self.available: dict[str, tuple[AdvertisedNode, ...]] = {}
+        self.all_nodes: dict[str, tuple[AdvertisedNode, ...]] = {}
+
+    def read_available(self, cm: str) -> None:
+        """Read the free machines."""
+        self.available[cm] = tuple(n for n in self._server.discover(cm, available=True) if n.available)
+
+    def read_all(self, cm: str, *, force: bool, before: datetime | None) -> None:
+        """Read all machines; without ``force`` only if they were last read before this time, or never."""
+        last = self._read_all.get(cm)
+        if not force and last is not None and before is not None and last >= before:
+            return
+        self.all_nodes[cm] = tuple(self._server.discover(cm, available=False))
+        self._read_all[cm] = self._clock.now()

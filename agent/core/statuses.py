@@ -1,0 +1,87 @@
+"""Reads how the machines are, where and when that is worth the slice's lock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import structlog
+
+from agent.core.config import CycleSettings
+from agent.core.errors import BusyError, CloudlabError, UnreachableError
+from agent.core.ports import Clock, SliceServer
+from agent.core.slivers import ERROR, Slivers
+
+log = structlog.get_logger()
+
+
+class Statuses:
+    """``SliverStatus`` at each CM. The caller holds the CM.
+
+    Args:
+        server: the CMs.
+        slivers: what they hold.
+        clock: time.
+        limits: how often a settled CM is asked, and how many failures in a row count.
+        cms: URNs of the CMs in use.
+    """
+
+    def __init__(
+        self, server: SliceServer, slivers: Slivers, clock: Clock, limits: CycleSettings, cms: Sequence[str]
+    ) -> None:
+        self._server = server
+        self._slivers = slivers
+        self._clock = clock
+        self._limits = limits
+        self._read_at: dict[str, datetime] = {}
+        self._untold = dict.fromkeys(cms, 0)
+        """CM -> statuses in a row that it could not tell."""
+
+    def update(self, cm: str, *, force: bool) -> None:
+        """Read which machines there are, and how they are where one is starting or the last status is old.
+
+        Args:
+            cm: the CM.
+            force: read the status in any case.
+        """
+        sliver = self._slivers.read(cm)
+        if sliver is not None and (force or self._slivers.has_starting(cm) or self._is_old(cm)):
+            self.read(cm)
+
+    def _is_old(self, cm: str) -> bool:
+        last = self._read_at.get(cm)
+        return last is None or (self._clock.now() - last).total_seconds() >= self._limits.settled_status
+
+    def read(self, cm: str) -> None:
+        """Read the state of each machine, and settle what became of those that were starting.
+
+        A CM tells no status while one machine of the sliver is not reserved to us any more. Such a machine
+        is looked for and, after several sightings, counts as gone; and boot deadlines are kept without a
+        status once several in a row failed. A CM that is busy or out of reach says nothing of machines.
+
+        Raises:
+            CloudlabError: no status was to be had.
+        """
+        try:
+            status = self._server.sliver_status(cm)
+        except (BusyError, UnreachableError):
+            raise
+        except CloudlabError as error:
+            self._untold[cm] += 1
+            if self._untold[cm] >= self._limits.gone_sightings:
+                self._slivers.settle(cm, None)
+            if error.code == ERROR:
+                self._look_for_unreserved(cm)
+            raise
+        self._untold[cm] = 0
+        self._read_at[cm] = self._clock.now()
+        if status is not None:
+            self._slivers.settle(cm, status)
+
+    def _look_for_unreserved(self, cm: str) -> None:
+        """Have the CM name a machine that is not ours any more: adding no machine changes none, and does."""
+        try:
+            self._server.add_nodes(cm, {})
+        except CloudlabError as error:
+            log.info("asked which machine spoils the status", cm=cm, error=str(error))
+            self._slivers.note_unreserved(cm, error)

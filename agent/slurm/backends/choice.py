@@ -1,0 +1,113 @@
+"""Which way in to Slurm is taken, and what it cannot do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from agent.core.errors import ConfigError, SlurmDownError, SlurmError
+from agent.core.ports import Clock
+from agent.slurm.backends.pyslurm import PyslurmBackend
+from agent.slurm.backends.rest import RestBackend
+from agent.slurm.model import SlurmBackend
+from agent.slurm.settings import SlurmSettings
+
+
+def _nothing() -> None:
+    """End a way in that holds nothing open."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A way in to Slurm."""
+
+    name: str
+    """``pyslurm``, ``rest`` or ``cli``."""
+    backend: SlurmBackend
+    remarks: tuple[str, ...] = ()
+    """A line each: why not another one, and what this one cannot do with this cluster."""
+    close: Callable[[], None] = _nothing
+    """Ends what the way in has running."""
+
+
+def choose(settings: SlurmSettings, clock: Clock, commands: SlurmBackend) -> Choice:
+    """Build the way in that [slurm] asks for; ``auto`` takes the first that works: pyslurm, rest, cli.
+
+    A controller that is down while this is asked does not end the agent: only pyslurm has to prove itself.
+
+    Args:
+        settings: [slurm].
+        clock: gives the time of a snapshot.
+        commands: the way in through Slurm's commands.
+
+    Raises:
+        ConfigError: the one that is asked for by name cannot work here.
+    """
+    match settings.backend:
+        case "cli":
+            return Choice("cli", commands)
+        case "rest":
+            if not settings.rest_url:
+                raise ConfigError(
+                    "[slurm] rest_url: backend is rest, so an address of slurmrestd is expected"
+                )
+            return _rest(settings, clock, commands)
+        case "pyslurm":
+            try:
+                return _pyslurm(settings, clock)
+            except SlurmError as error:
+                raise ConfigError(f"[slurm] backend: pyslurm does not work here: {error}") from error
+        case "auto":
+            return _first_that_works(settings, clock, commands)
+
+
+def _first_that_works(settings: SlurmSettings, clock: Clock, commands: SlurmBackend) -> Choice:
+    remarks: list[str] = []
+    try:
+        return _pyslurm(settings, clock)
+    except SlurmError as error:
+        remarks.append(f"not pyslurm: {error}")
+    if settings.rest_url:
+        rest = _rest(settings, clock, commands)
+        try:
+            rest.backend.reservations()
+        except SlurmError as error:
+            remarks.append(f"not rest: {error}")
+        else:
+            return Choice("rest", rest.backend, (*remarks, *rest.remarks))
+    return Choice("cli", commands, tuple(remarks))
+
+
+def _pyslurm(settings: SlurmSettings, clock: Clock) -> Choice:
+    """Build the backend over pyslurm, which needs an optional library.
+
+    Raises:
+        SlurmError: it cannot work with this cluster.
+    """
+    if settings.host:
+        raise SlurmError(f"[slurm] host: Slurm is on {settings.host}, and pyslurm works on this machine only")
+    backend = PyslurmBackend(settings, clock)
+    return Choice("pyslurm", backend, close=backend.close)
+
+
+def _rest(settings: SlurmSettings, clock: Clock, commands: SlurmBackend) -> Choice:
+    reason = why_unusable(commands)
+    backend = RestBackend(
+        settings, clock, None if reason else commands, no_aside=f"Slurm's commands do not work here: {reason}"
+    )
+    try:
+        remarks = backend.shortcomings()
+    except SlurmError as error:
+        remarks = (f"what slurmrestd cannot do is not known yet: {error}",)
+    return Choice("rest", backend, remarks)
+
+
+def why_unusable(commands: SlurmBackend) -> str:
+    """Tell why a way in cannot work; "" when it does, and while only the controller does not answer."""
+    try:
+        commands.reservations()
+    except SlurmDownError:
+        return ""
+    except SlurmError as error:
+        return str(error)
+    return ""

@@ -1,0 +1,349 @@
+"""The way in through pyslurm, in a process of its own: cheap reads and changes without starting a command."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from agent.core.errors import SlurmError, SlurmRefusedError
+from agent.core.ports import Clock
+from agent.slurm import names
+from agent.slurm.backends import pyslurm_shapes as shapes
+from agent.slurm.backends.cli import CliBackend
+from agent.slurm.backends.pyslurm_child import OVER_STATES
+from agent.slurm.backends.pyslurm_process import PyslurmProcess, PyslurmRefusedError
+from agent.slurm.command import clean_environment, printable
+from agent.slurm.model import MAX_WEIGHT, Job, Node, Reservation, SignalTarget, Snapshot
+from agent.slurm.settings import SlurmSettings
+
+_MAX_TEXT = 1000
+_PENDING = "PENDING"
+_REQUEUEABLE_STATES = frozenset({"RUNNING", "SUSPENDED", "CONFIGURING", "STOPPED", "SIGNALING", "RESIZING"})
+_STEPS = {SignalTarget.BATCH: "batch", SignalTarget.STEPS: "children", SignalTarget.ALL: "all"}
+
+# slurm_errno.h
+_UNKNOWN_JOB = 2017
+_UNKNOWN_NODE = 2018
+_INVALID_NODE_STATE = frozenset({2028, 2180})
+_UNKNOWN_RESERVATION = 2053
+
+
+class PyslurmBackend:
+    """A ``SlurmBackend`` over pyslurm in a child process.
+
+    The child is started at once and lives until ``close``; it is replaced when it hangs, dies or grows.
+    libslurm takes a signal for the array's own number as one for the whole array, so tasks of arrays get
+    theirs from scancel(1).
+
+    Args:
+        settings: [slurm].
+        clock: gives the time of a snapshot.
+        environment: what the child inherits, such as LD_LIBRARY_PATH; what changes Slurm's output is dropped.
+
+    Raises:
+        SlurmDownError: no controller answered.
+        SlurmError: pyslurm cannot be used with this cluster, with the reason.
+    """
+
+    def __init__(
+        self, settings: SlurmSettings, clock: Clock, environment: Mapping[str, str] | None = None
+    ) -> None:
+        inherited = os.environ if environment is None else environment
+        if settings.conf is not None and not settings.conf.is_file():
+            # libslurm itself would look for it again and again, for a minute.
+            raise SlurmError(f"pyslurm cannot be used: [slurm] conf: {settings.conf} is not a file")
+        ours = {} if settings.conf is None else {"SLURM_CONF": str(settings.conf)}
+        self._clock = clock
+        self._commands = CliBackend(settings, clock, inherited)
+        self._process = PyslurmProcess(clean_environment(inherited, **ours), settings.command_timeout)
+        self._task_numbers: dict[str, int] = {}
+        try:
+            self._sharing_tells = self._check_release()
+        except SlurmError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End the child."""
+        self._process.close()
+
+    def snapshot(self) -> Snapshot:
+        """Read nodes, then jobs: a job that starts in between makes its node look used, never free.
+
+        Raises:
+            SlurmDownError: no controller answered.
+            SlurmError: what it answered is not whole, or it has no node.
+        """
+        taken = self._clock.now()
+        nodes = self._read_nodes()
+        jobs: list[Job] = []
+        numbers: dict[str, int] = {}
+
+        def take(rows: list[Any]) -> None:
+            for row in rows:
+                job = self._job(row)
+                jobs.append(job)
+                if job.array and job.holds_nodes:
+                    numbers[job.id] = row[0]
+
+        self._process.ask("jobs", take, fields=shapes.JOB_FIELDS)
+        self._task_numbers = numbers
+        return Snapshot(taken, nodes, tuple(jobs))
+
+    def requeueable(self, job_ids: Iterable[str]) -> Mapping[str, bool]:
+        """Tell for each job that is not over whether it may be requeued; reads all jobs once."""
+        wanted = {names.check_job(job_id) for job_id in job_ids}
+        found: dict[str, bool] = {}
+
+        def take(rows: list[Any]) -> None:
+            found.update((j.id, bool(j.requeueable)) for j in map(self._job, rows) if j.id in wanted)
+
+        if wanted:
+            self._process.ask("jobs", take, fields=shapes.JOB_FIELDS)
+        return found
+
+    def drain(self, nodes: Iterable[str], reason: str) -> None:
+        """Let no new job start there. The reason replaces an earlier one."""
+        self._update_nodes(nodes, state="DRAIN", reason=_one_line(reason))
+
+    def undrain(self, nodes: Iterable[str]) -> None:
+        """Lift a drain; leaves DOWN alone."""
+        self._update_nodes(nodes, state="UNDRAIN")
+
+    def set_down(self, nodes: Iterable[str], reason: str) -> None:
+        """Declare machines gone."""
+        self._update_nodes(nodes, state="DOWN", reason=_one_line(reason))
+
+    def resume(self, nodes: Iterable[str]) -> None:
+        """Lift DRAIN and DOWN alike; harmless where there is neither."""
+        self._update_nodes(nodes, harmless=_INVALID_NODE_STATE, state="RESUME")
+
+    def set_weight(self, nodes: Iterable[str], weight: int) -> None:
+        """Set the weight, 0 to ``MAX_WEIGHT``; 0 through scontrol(1), for pyslurm takes it for «not set»."""
+        if not 0 <= weight <= MAX_WEIGHT:
+            raise SlurmRefusedError(f"weight {weight}: expected 0 to {MAX_WEIGHT}")
+        if weight == 0:
+            self._commands.set_weight(nodes, weight)
+        else:
+            self._update_nodes(nodes, weight=weight)
+
+    def delete_nodes(self, nodes: Iterable[str]) -> None:
+        """Remove dynamic node records. Slurm removes what it can of a list."""
+        for part, folded in names.fold(nodes):
+            try:
+                self._process.ask("delete_nodes", nodes=folded)
+            except PyslurmRefusedError:
+                self._delete_each(part)
+
+    def set_address(self, node: str, address: str, hostname: str) -> None:
+        """Tell where the machine behind a predeclared node is."""
+        self._update_nodes([node], address=names.check_host(address), hostname=names.check_host(hostname))
+
+    def power_up(self, nodes: Iterable[str]) -> None:
+        """Bring ``State=CLOUD`` nodes to where their slurmd may register."""
+        self._update_nodes(nodes, state="POWER_UP")
+
+    def power_down(self, nodes: Iterable[str]) -> None:
+        """Send ``State=CLOUD`` nodes back to sleep at once."""
+        self._update_nodes(nodes, state="POWER_DOWN_FORCE")
+
+    def reservations(self) -> tuple[Reservation, ...]:
+        """Read all reservations."""
+        found: list[Reservation] = []
+        self._process.ask(
+            "reservations",
+            lambda rows: found.extend(map(shapes.reservation, rows)),
+            fields=shapes.RESERVATION_FIELDS,
+        )
+        return tuple(found)
+
+    def reserve(self, reservation: Reservation) -> None:
+        """Make a reservation for root alone, or move the one of that name.
+
+        Ignoring running jobs is asked for at its making: what runs there now goes on.
+        """
+        name = names.check_reservation(reservation.name)
+        starts = int(reservation.starts.timestamp())
+        span: dict[str, object] = {
+            "nodes": ",".join(folded for _, folded in names.fold(reservation.nodes)),
+            "start_time": starts,
+            # pyslurm counts in whole minutes and refuses to make one without any.
+            "end_time": max(int(reservation.ends.timestamp()), starts + 60),
+        }
+        try:
+            self._process.ask("update_reservation", name=name, changes=span)
+        except PyslurmRefusedError as error:
+            if error.errno != _UNKNOWN_RESERVATION:
+                raise
+            flags = {"MAINT", "IGNORE_JOBS", *reservation.flags}
+            if unknown := flags - shapes.FLAGS.keys():
+                raise SlurmRefusedError(
+                    f"reservation {name}: pyslurm cannot set the flags {sorted(unknown)}"
+                ) from error
+            values = span | {"users": ["root"], "flags": sorted(shapes.FLAGS[flag] for flag in flags)}
+            self._process.ask("create_reservation", name=name, values=values)
+
+    def remove_reservation(self, name: str) -> None:
+        """Remove a reservation."""
+        try:
+            self._process.ask("delete_reservation", name=names.check_reservation(name))
+        except PyslurmRefusedError as error:
+            if error.errno != _UNKNOWN_RESERVATION:
+                raise
+
+    def requeue(self, job_id: str, *, hold: bool = False) -> None:
+        """Put a running job back into the queue; one that is back there already is left alone.
+
+        Slurm would also run a *finished* job again, so its state is read just before. Of a heterogeneous job
+        all components are requeued.
+        """
+        leader = _leader(job_id)
+        number, job = self._find(leader)
+        if job is None or job.state in OVER_STATES:
+            raise SlurmRefusedError(f"requeue of job {leader}: it is over")
+        if job.state == _PENDING:
+            return
+        if job.state not in _REQUEUEABLE_STATES:
+            raise SlurmRefusedError(f"requeue of job {leader}: expected it to run, it is {job.state}")
+        self._process.ask("requeue", number=number, hold=hold)
+
+    def signal(self, job_id: str, signal: str, target: SignalTarget = SignalTarget.ALL) -> None:
+        """Send a signal."""
+        leader, name = _leader(job_id), names.check_signal(signal)
+        if "_" in leader:
+            self._commands.signal(leader, name, target)
+            return
+        word = name if name.isdecimal() or name.startswith("SIG") else f"SIG{name}"
+        self._process.ask("signal", number=int(leader), signal=word, steps=_STEPS[target])
+
+    def cancel(self, job_id: str) -> None:
+        """End a job; one that is over is left alone."""
+        leader = _leader(job_id)
+        if "_" in leader:
+            self._commands.cancel(leader)
+        else:
+            self._process.ask(
+                "signal", number=int(leader), signal="SIGKILL", steps=_STEPS[SignalTarget.STEPS]
+            )
+
+    def notify(self, job_id: str, text: str) -> None:
+        """Write a line to the output of a running job."""
+        self._process.ask("notify", number=self._number(_leader(job_id)), text=_one_line(text))
+
+    def comment(self, job_id: str, text: str) -> None:
+        """Set the AdminComment of a job."""
+        changes = {"admin_comment": _one_line(text)}
+        self._process.ask("update_job", number=self._number(_leader(job_id)), changes=changes)
+
+    def _check_release(self) -> bool:
+        """Tell whether OverSubscribe tells exclusive jobs from others; it does below 26.05."""
+        fields = {
+            "Node": shapes.NODE_FIELDS,
+            "Job": shapes.JOB_FIELDS,
+            "Reservation": shapes.RESERVATION_FIELDS,
+        }
+        said = self._process.ask("hello", fields=fields)
+        if missing := said["missing"]:
+            raise SlurmError(f"pyslurm {said['version']} cannot be used: it has no {', '.join(missing)}")
+        match = re.match(r"(\d{2})\.(\d{2})\b", said["controller"] or "")
+        if match is None:
+            raise SlurmError(f"pyslurm: expected the controller's release, got {said['controller']!r}")
+        return (int(match[1]), int(match[2])) < (26, 5)
+
+    def _read_nodes(self) -> dict[str, Node]:
+        nodes: dict[str, Node] = {}
+
+        def take(rows: list[Any]) -> None:
+            nodes.update((node.name, node) for node in map(shapes.node, rows))
+
+        self._process.ask("nodes", take, fields=shapes.NODE_FIELDS)
+        if not nodes:
+            raise SlurmError("pyslurm: expected at least one node, got none")
+        return nodes
+
+    def _job(self, row: list[Any]) -> Job:
+        return shapes.job(row, sharing_tells=self._sharing_tells)
+
+    def _find(self, job_id: str) -> tuple[int, Job | None]:
+        """Return the number by which libslurm knows a job, and its record; None when there is none.
+
+        The number of an array task is known from the last snapshot, or found by reading all jobs.
+        """
+        found: list[tuple[int, Job]] = []
+
+        def take(rows: list[Any]) -> None:
+            # Of a heterogeneous job the leader stands for all.
+            seen = ((row[0], self._job(row)) for row in rows)
+            found.extend((n, j) for n, j in seen if j.id in {job_id, f"{job_id}+0"})
+
+        number = self._task_numbers.get(job_id) if "_" in job_id else int(job_id)
+        if number is not None:
+            try:
+                self._process.ask("job", take, number=number, fields=shapes.JOB_FIELDS)
+            except PyslurmRefusedError as error:
+                if error.errno != _UNKNOWN_JOB:
+                    raise
+        if not found and "_" in job_id:
+            self._process.ask("jobs", take, fields=shapes.JOB_FIELDS)
+        return found[0] if found else (0, None)
+
+    def _number(self, job_id: str) -> int:
+        """Return the number by which libslurm knows a job.
+
+        Raises:
+            SlurmRefusedError: there is no such array task.
+        """
+        if "_" not in job_id:
+            return int(job_id)
+        number, job = self._find(job_id)
+        if job is None:
+            raise SlurmRefusedError(f"job {job_id}: Invalid job id specified")
+        return number
+
+    def _update_nodes(
+        self, nodes: Iterable[str], *, harmless: frozenset[int] = frozenset(), **changes: object
+    ) -> None:
+        """Change nodes in one request for all; a name that Slurm does not know costs the others nothing."""
+        unknown: set[str] = set()
+        for part, folded in names.fold(nodes):
+            refusal = self._update(folded, changes)
+            if refusal is not None and refusal.errno == _UNKNOWN_NODE:
+                known = part & self._read_nodes().keys()
+                unknown |= part - known
+                for _, again in names.fold(known):
+                    refusal = self._update(again, changes)
+            if refusal is not None and refusal.errno not in {_UNKNOWN_NODE, *harmless}:
+                raise refusal
+        if unknown:
+            raise SlurmRefusedError(f"{changes}: {', '.join(sorted(unknown))}: Invalid node name specified")
+
+    def _update(self, folded: str, changes: Mapping[str, object]) -> PyslurmRefusedError | None:
+        """Change the nodes of a hostlist; return what Slurm had against it."""
+        try:
+            self._process.ask("update_nodes", nodes=folded, changes=changes)
+        except PyslurmRefusedError as error:
+            return error
+        return None
+
+    def _delete_each(self, nodes: Iterable[str]) -> None:
+        """Delete each node; a refusal for one is raised after all had their turn."""
+        refusals: list[str] = []
+        for name in sorted(nodes):
+            try:
+                self._process.ask("delete_nodes", nodes=name)
+            except PyslurmRefusedError as error:
+                if error.errno != _UNKNOWN_NODE:
+                    refusals.append(f"{name}: {error}")
+        if refusals:
+            raise SlurmRefusedError("; ".join(refusals))
+
+
+def _leader(job_id: str) -> str:
+    """Return the id that acts on a job: a heterogeneous job is acted on only as a whole."""
+    return names.check_job(job_id).partition("+")[0]
+
+
+def _one_line(reason: str) -> str:
+    return printable(reason, _MAX_TEXT).strip()

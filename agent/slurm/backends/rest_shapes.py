@@ -1,0 +1,308 @@
+"""What slurmrestd sends, as values: pure, and exact or an error.
+
+Two shapes are known: v0.0.38 (Slurm 22.05) writes numbers, words and null; every later version writes
+``{"set", "infinite", "number"}`` and lists of words.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+from agent.core.errors import SlurmError
+from agent.slurm.joblist import split_tasks
+from agent.slurm.model import Job, Node, Reservation
+from agent.slurm.names import expand
+
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
+_WORD = re.compile(r"[A-Z][A-Z0-9_]*", re.ASCII)
+_FIRST_STATES = (
+    "COMPLETING", "STAGE_OUT", "CONFIGURING", "RESIZING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD",
+    "SPECIAL_EXIT", "STOPPED", "REVOKED", "RESV_DEL_HOLD", "SIGNALING",
+)  # fmt: skip
+"""Of several words for a job's state, squeue shows the first of these (``job_state_string``)."""
+_OVER = frozenset(
+    {
+        "COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "DEADLINE",
+        "OUT_OF_MEMORY", "LAUNCH_FAILED",
+    }
+)  # fmt: skip
+_CUT = "..."
+_SOCKETS = re.compile(r"\(S:[^)]*\)")
+_GRES = re.compile(r"^gres[:/]")
+
+_Value = TypeVar("_Value")
+
+
+def parse_nodes(document: Mapping[str, Any]) -> dict[str, Node]:
+    """Read the reply to ``GET nodes``.
+
+    Raises:
+        SlurmError: a record has another shape than those we know.
+    """
+    nodes: dict[str, Node] = {}
+    for record in _records(document, "nodes"):
+        node = _read(record, "node", "name", _node)
+        if node.name in nodes:
+            raise SlurmError(f"slurmrestd lists node {node.name} twice")
+        nodes[node.name] = node
+    return nodes
+
+
+def parse_jobs(document: Mapping[str, Any]) -> tuple[Job, ...]:
+    """Read the reply to ``GET jobs``, which on 22.05 holds finished jobs too.
+
+    Raises:
+        SlurmError: a record has another shape than those we know.
+    """
+    read = (_read(record, "job", "job_id", _job) for record in _records(document, "jobs"))
+    jobs = tuple(job for job in read if job is not None)
+    if len({job.id for job in jobs}) != len(jobs):
+        raise SlurmError("slurmrestd lists a job twice")
+    return jobs
+
+
+def parse_reservations(document: Mapping[str, Any]) -> tuple[Reservation, ...]:
+    """Read the reply to ``GET reservations``.
+
+    Raises:
+        SlurmError: a record has another shape than those we know.
+    """
+    listed = _records(document, "reservations")
+    return tuple(_read(record, "reservation", "name", _reservation) for record in listed)
+
+
+def last_update(document: Mapping[str, Any]) -> int | None:
+    """Return the controller's time of this reading; None on 22.05, which does not tell it."""
+    value = document.get("last_update")
+    return _number(value) if isinstance(value, dict) else None
+
+
+def controller_time(document: Mapping[str, Any]) -> int:
+    """Read the controller's time from the reply to ``GET diag``.
+
+    Raises:
+        SlurmError: it is not in there.
+    """
+    try:
+        return _count(document["statistics"]["req_time"])
+    except (KeyError, TypeError) as error:
+        raise SlurmError("slurmrestd: expected statistics.req_time in the reply to diag") from error
+
+
+def complaints(document: Mapping[str, Any], key: str = "errors") -> tuple[str, ...]:
+    """Return the ``errors`` (or ``warnings``) inside a reply, in Slurm's own words."""
+    listed = document.get(key)
+    if not listed:
+        return ()
+    return tuple(map(_words_of, listed)) if isinstance(listed, list) else (str(listed),)
+
+
+def error_numbers(document: Mapping[str, Any]) -> frozenset[int]:
+    """Return Slurm's numbers of the errors inside a reply (slurm_errno.h)."""
+    listed = document.get("errors")
+    entries = [e for e in listed if isinstance(e, dict)] if isinstance(listed, list) else []
+    found = (e.get("error_number", e.get("errno")) for e in entries)
+    return frozenset(n for n in found if isinstance(n, int))
+
+
+def _words_of(entry: Any) -> str:
+    if not isinstance(entry, dict):
+        return str(entry)
+    said = [str(entry[key]) for key in ("description", "error") if entry.get(key)]
+    number = entry.get("error_number", entry.get("errno"))
+    return " - ".join(dict.fromkeys(said)) + (f" ({number})" if number is not None else "")
+
+
+def _records(document: Mapping[str, Any], key: str) -> list[Any]:
+    listed = document.get(key)
+    if not isinstance(listed, list):
+        raise SlurmError(f"slurmrestd: expected a list of {key}, got {str(listed)[:80]!r}")
+    return listed
+
+
+def _read(record: Any, kind: str, key: str, parse: Callable[[Any], _Value]) -> _Value:
+    try:
+        return parse(record)
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError, OSError) as error:
+        name = record.get(key) if isinstance(record, dict) else record
+        raise SlurmError(
+            f"slurmrestd: {kind} {str(name)[:80]!r} has a shape that is not known here: {error!r}"
+        ) from error
+
+
+def _node(record: Mapping[str, Any]) -> Node:
+    stated = record["state"]
+    words = [stated, *record["state_flags"]] if isinstance(stated, str) else stated
+    state, *flags = map(_state_word, words)
+    reason = _text(record["reason"])
+    booted = _number(record["boot_time"])
+    return Node(
+        name=_name(record["name"]),
+        state=state,
+        flags=frozenset(flags),
+        address=_text(record["address"]),
+        weight=_count(record["weight"]),
+        features=_listed(record["active_features"]),
+        cpus=_count(record["cpus"]),
+        allocated_cpus=_count(record["alloc_cpus"]),
+        memory=_count(record["real_memory"]),
+        reason=reason,
+        reason_user=_text(record["reason_set_by_user"]) if reason else "",
+        partitions=tuple(map(_text, record["partitions"])),
+        booted=_time(booted),
+        allocated_memory=_count(record["alloc_memory"]),
+        gres=_SOCKETS.sub("", _text(record["gres"])),
+    )
+
+
+def _job(record: Mapping[str, Any]) -> Job | None:
+    """Read one job; None when it is over."""
+    stated = record["job_state"]
+    words = [_state_word(word) for word in ([stated] if isinstance(stated, str) else stated)]
+    state = next((word for word in _FIRST_STATES if word in words), words[0])
+    if "COMPLETING" not in words and _OVER.intersection(words):
+        return None
+    pending = "PENDING" in words
+    job_id, tasks, at_once = _identity(record)
+    limit = _number(record["time_limit"])
+    reason = _text(record["state_reason"])
+    started = _time(_number(record["start_time"]))
+    shared = record["shared"]
+    per_cpu, per_node = _number(record["memory_per_cpu"]), _number(record["memory_per_node"])
+    return Job(
+        id=job_id,
+        state=state,
+        user=_text(record["user_name"]),
+        reason=reason.split(",", 1)[0],
+        partitions=tuple(_text(record["partition"]).split(",")),
+        nodes=frozenset() if pending else expand(_text(record["nodes"])),
+        node_count=_count(record["node_count"]),
+        cpus=_count(record["cpus"]),
+        features=_text(record["features"]),
+        exclusive="none" in ([shared] if isinstance(shared, str) else shared or []),
+        task_count=tasks,
+        task_limit=at_once,
+        begins=started if pending and reason == "BeginTime" else None,
+        requested_nodes=expand(_text(record["required_nodes"])),
+        excluded_nodes=expand(_text(record["excluded_nodes"])),
+        qos=_text(record["qos"]),
+        reservation=_text(record["resv_name"]),
+        memory=per_cpu or per_node or 0,
+        memory_per_cpu=bool(per_cpu),
+        gres=_requested_gres(*(_text(record[f"tres_per_{of}"]) for of in ("node", "job", "task"))),
+        submitted=_time(_number(record["submit_time"])),
+        started=None if pending else started,
+        ends=None if pending or limit is None else _time(_number(record["end_time"])),
+        time_limit=None if limit is None else timedelta(minutes=limit),
+        requeueable=_flag(record["requeue"]),
+        restarts=_count(record["restart_cnt"]),
+    )
+
+
+def _identity(record: Mapping[str, Any]) -> tuple[str, int, int | None]:
+    """Return the id as scontrol takes it, how many array tasks it stands for, how many may run at once."""
+    number = _count(record["job_id"])
+    array, leader = _number(record["array_job_id"]), _number(record["het_job_id"])
+    task, tasks = _number(record["array_task_id"]), _text(record["array_task_string"])
+    if leader:
+        return f"{leader}+{_count(record['het_job_offset'])}", 1, None
+    if not array:
+        return str(number), 1, None
+    if task is not None:
+        return f"{array}_{task}", 1, None
+    if not tasks:
+        return str(number), 1, None
+    return _unsplit(array, tasks)
+
+
+def _unsplit(array: int, tasks: str) -> tuple[str, int, int | None]:
+    """Read the tasks of an array that wait together.
+
+    slurmrestd cuts a long list (it starts with ``SLURM_BITSTR_LEN`` unset) and ends it with dots: then what
+    it shows counts, without the last entry, which may be cut itself.
+    """
+    listed, _, limit = tasks.partition("%")
+    if _CUT in listed:
+        listed = listed.partition(_CUT)[0].rpartition(",")[0]
+    if not listed:
+        return str(array), 1, int(limit) if limit else None
+    return split_tasks(f"{array}_[{listed}%{limit}]" if limit else f"{array}_[{listed}]")
+
+
+def _reservation(record: Mapping[str, Any]) -> Reservation:
+    starts, ends = _time(_number(record["start_time"])), _time(_number(record["end_time"]))
+    if starts is None or ends is None:
+        raise ValueError("start_time and end_time are expected")
+    return Reservation(
+        name=_text(record["name"]),
+        nodes=expand(_text(record["node_list"])),
+        starts=starts,
+        ends=ends,
+        flags=frozenset(map(_text, record["flags"])),
+    )
+
+
+def _requested_gres(*fields: str) -> str:
+    """Join generic resources alone: ``gres:gpu:1`` and ``gres/gpu=1`` are ``gpu:1``, ``cpu:2`` is none."""
+    parts = (part for field in fields for part in field.split(","))
+    return ",".join(_GRES.sub("", part).replace("=", ":") for part in parts if _GRES.match(part))
+
+
+def _state_word(value: Any) -> str:
+    word = _text(value).upper()
+    if _WORD.fullmatch(word) is None:
+        raise ValueError(f"{word[:40]!r} is no state")
+    return word
+
+
+def _name(value: Any) -> str:
+    if _NAME.fullmatch(_text(value)) is None:
+        raise ValueError(f"{value!r} is no node name")
+    return str(value)
+
+
+def _listed(value: Any) -> frozenset[str]:
+    words: Iterable[Any] = value.split(",") if isinstance(value, str) else value
+    return frozenset(filter(None, map(_text, words)))
+
+
+def _text(value: Any) -> str:
+    """Return a string; v0.0.38 writes null for some empty ones."""
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise TypeError(f"expected a string, got {value!r}")
+    return value
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"expected true or false, got {value!r}")
+    return value
+
+
+def _number(value: Any) -> int | None:
+    """Return a number of either shape; None for null, unset and without limit."""
+    if isinstance(value, dict):
+        if value["infinite"] or not value["set"]:
+            return None
+        value = value["number"]
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"expected a number, got {value!r}")
+    return int(value)
+
+
+def _count(value: Any) -> int:
+    number = _number(value)
+    if number is None or number < 0:
+        raise ValueError(f"expected a number from 0 on, got {value!r}")
+    return number
+
+
+def _time(seconds: int | None) -> datetime | None:
+    return datetime.fromtimestamp(seconds, UTC) if seconds else None

@@ -1,0 +1,216 @@
+"""One request to slurmrestd: unix socket or TCP, token from a file, bounded in time and size."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection
+from urllib3.connectionpool import HTTPConnectionPool
+
+from agent.core.errors import SlurmDownError, SlurmError, SlurmRefusedError
+from agent.slurm.backends.rest_shapes import complaints, error_numbers
+from agent.slurm.command import means_no_answer, printable
+from agent.slurm.settings import SlurmSettings
+
+MAX_REPLY = 512 * 1024 * 1024
+"""Bytes of a reply; 20,000 jobs in v0.0.44 are 162 MB."""
+_MAX_TOKEN = 16 * 1024
+_TOKEN = re.compile(r"(?:SLURM_JWT=)?([A-Za-z0-9_.=-]+)", re.ASCII)
+_CHUNK = 256 * 1024
+_NOT_LET_IN = frozenset({401, 403, 407, 511})
+_NO_CONTROLLER = frozenset({502, 503, 504})
+_UNSPECIFIED = -1
+"""With status 500, all that 22.05 says about a token that it does not take."""
+
+
+class UnknownPathError(SlurmRefusedError):
+    """slurmrestd has no such path: it may have been replaced by one of another release."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What slurmrestd answered."""
+
+    document: Mapping[str, Any]
+    """Empty where ``unchanged``."""
+    unchanged: bool = False
+    """Status 304: nothing is newer than the ``update_time`` of the request."""
+
+
+class RestTransport:
+    """Calls slurmrestd, one connection a request.
+
+    Args:
+        settings: [slurm].
+        max_reply: bytes of a reply.
+    """
+
+    def __init__(self, settings: SlurmSettings, *, max_reply: int = MAX_REPLY) -> None:
+        self._settings = settings
+        self._max_reply = max_reply
+        self._socket = settings.rest_url.removeprefix("unix:") if settings.rest_url[:5] == "unix:" else ""
+        self._base = "http://localhost" if self._socket else settings.rest_url.rstrip("/")
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str | int] | None = None,
+        body: Mapping[str, object] | None = None,
+    ) -> Reply:
+        """Send one request and read its JSON.
+
+        Raises:
+            SlurmDownError: no whole answer in time, from slurmrestd or from the controller behind it.
+            UnknownPathError: it has no such path.
+            SlurmRefusedError: not let in, or errors in the reply, whatever its status is.
+            SlurmError: what came is no reply of slurmrestd.
+        """
+        what = f"slurmrestd {method} {path}"
+        headers = {"Accept": "application/json", "Accept-Encoding": "identity", **self._credentials()}
+        status, content = self._exchange(what, method, path, headers, query, body)
+        if status == requests.codes.not_modified:
+            return Reply({}, unchanged=True)
+        said = printable(content[:300].decode(errors="replace"))
+        if status in _NOT_LET_IN:
+            raise SlurmRefusedError(f"{what}: HTTP {status}: rest_token and rest_user are not let in: {said}")
+        try:
+            # Slurm copies what users typed: invalid UTF-8 and control characters are theirs.
+            document = json.loads(content.decode(errors="replace"), strict=False)
+        except (ValueError, RecursionError) as error:
+            if status in {404, 405}:
+                raise UnknownPathError(f"{what}: HTTP {status}: {said}") from error
+            if status in _NO_CONTROLLER:
+                raise SlurmDownError(f"{what}: HTTP {status}: {said}") from error
+            raise SlurmError(f"{what}: HTTP {status}, and no JSON but {said[:80]!r}") from error
+        if not isinstance(document, dict):
+            raise SlurmError(f"{what}: expected an object, got {said[:80]!r}")
+        self._check(what, status, document)
+        return Reply(document)
+
+    def _check(self, what: str, status: int, document: Mapping[str, Any]) -> None:
+        errors = complaints(document)
+        if not errors and status == requests.codes.ok:
+            return
+        said = printable("; ".join(errors) or "no message")
+        message = f"{what}: {said} (HTTP {status})"
+        if status in _NO_CONTROLLER or means_no_answer(said):
+            raise SlurmDownError(message)
+        if status >= 500 and error_numbers(document) == {_UNSPECIFIED}:
+            message += ": is the token in rest_token valid?"
+        raise SlurmRefusedError(message)
+
+    def _credentials(self) -> dict[str, str]:
+        """Read the token anew: it is short-lived, and something replaces the file."""
+        path = self._settings.rest_token
+        if path is None:
+            return {}
+        try:
+            with path.open(encoding="ascii") as file:
+                text = file.read(_MAX_TOKEN + 1).strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SlurmRefusedError(f"[slurm] rest_token: {path}: cannot be read: {error}") from error
+        match = _TOKEN.fullmatch(text)
+        if match is None or len(text) > _MAX_TOKEN:
+            raise SlurmRefusedError(f"[slurm] rest_token: {path}: expected a token of scontrol token in it")
+        return {"X-SLURM-USER-NAME": self._settings.rest_user, "X-SLURM-USER-TOKEN": match[1]}
+
+    def _exchange(
+        self,
+        what: str,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        query: Mapping[str, str | int] | None,
+        body: Mapping[str, object] | None,
+    ) -> tuple[int, bytes]:
+        limit = self._settings.command_timeout
+        deadline = time.monotonic() + limit
+        ca = self._settings.rest_ca
+        try:
+            with requests.Session() as session:
+                session.trust_env = False
+                session.verify = str(ca) if ca else True
+                if self._socket:
+                    session.mount("http://", _UnixAdapter(self._socket))
+                with session.request(
+                    method,
+                    self._base + path,
+                    headers=dict(headers),
+                    params=query,
+                    json=body,
+                    timeout=limit,
+                    stream=True,
+                    allow_redirects=False,
+                ) as response:
+                    return response.status_code, self._receive(response, what, deadline)
+        except requests.Timeout as error:
+            raise SlurmDownError(f"{what}: no answer within {limit:g} s") from error
+        except (OSError, urllib3.exceptions.HTTPError) as error:
+            raise SlurmDownError(f"{what}: {error}") from error
+
+    def _receive(self, response: requests.Response, what: str, deadline: float) -> bytes:
+        received = bytearray()
+        # read1 returns what is there, so that a reply that comes in drops cannot outlast the deadline.
+        while chunk := response.raw.read1(_CHUNK, decode_content=False):
+            received += chunk
+            if len(received) > self._max_reply:
+                raise SlurmError(f"{what}: the reply is longer than {self._max_reply} bytes")
+            if time.monotonic() > deadline:
+                raise SlurmDownError(f"{what}: no whole answer within {self._settings.command_timeout:g} s")
+        return bytes(received)
+
+
+class _UnixConnection(HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: str, timeout: Any) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the socket's path."""
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.settimeout(self.timeout)
+            connection.connect(self._path)
+        except OSError:
+            connection.close()
+            raise
+        self.sock = connection
+
+
+class _UnixPool(HTTPConnectionPool):
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", maxsize=1)
+        self._path = path
+
+    def _new_conn(self) -> _UnixConnection:
+        return _UnixConnection(self._path, self.timeout.connect_timeout)
+
+
+class _UnixAdapter(HTTPAdapter):
+    """Sends every request to one unix socket."""
+
+    def __init__(self, path: str) -> None:
+        self._pool = _UnixPool(path)
+        super().__init__()
+
+    def get_connection_with_tls_context(self, *_args: Any, **_kwargs: Any) -> _UnixPool:
+        """Return the pool of the socket, whatever the URL is."""
+        return self._pool
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._pool.close()
+        super().close()

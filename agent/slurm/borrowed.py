@@ -1,0 +1,85 @@
+"""The table that tells Slurm's own parts what is borrowed: contrib/slurm-plugin reads it at each submit."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from agent.core.errors import ConfigError
+from agent.core.settings import Duration, Section
+
+_NAME = r"^[A-Za-z0-9_.-]*$"
+
+
+class PluginSettings(Section):
+    """What the parts in contrib/slurm-plugin are told."""
+
+    table: Path | None = Field(
+        None,
+        description="file that the submit policy reads; unset: none is written",
+        examples=["/run/esagent/borrowed"],
+    )
+    feature: str = Field(
+        "elastic", min_length=1, pattern=_NAME, description="feature of borrowed machines, and of no other"
+    )
+    own_feature: str = Field(
+        "",
+        pattern=_NAME,
+        description="feature of the site's own machines, and of no borrowed one; empty: none",
+    )
+    default: Literal["never", "ok", "only"] = Field(
+        "ok", description="what holds for a job that asks for nothing"
+    )
+    requeue: bool = Field(
+        True,
+        description="whether a job that may land on a borrowed machine may be requeued unless it says no",
+    )
+    notice: Duration = Field(600, ge=0, description="notice that Cloudlab usually gives")
+
+
+def borrowed_table(
+    settings: PluginSettings, *, partitions: Sequence[str], lease_end: datetime | None, now: datetime
+) -> str:
+    """Write the table: a line for each key, times in seconds since 1970.
+
+    Args:
+        settings: [plugin].
+        partitions: whose jobs may land on borrowed machines; empty for all.
+        lease_end: until when the machines are ours; None while unknown.
+        now: the time of writing; the policy takes no notice of a table that is old.
+    """
+    lines = {
+        "version": "1",
+        "feature": settings.feature,
+        "own_feature": settings.own_feature,
+        "partitions": " ".join(partitions),
+        "written": f"{now.timestamp():.0f}",
+        "lease_end": f"{lease_end.timestamp():.0f}" if lease_end else "",
+        "notice": f"{settings.notice:.0f}",
+        "default": settings.default,
+        "requeue": "yes" if settings.requeue else "no",
+    }
+    return "".join(f"{key} {value}\n" for key, value in lines.items() if value)
+
+
+def write_table(path: Path, text: str) -> None:
+    """Put a table in place, whole or not at all: slurmctld may read it at any moment.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except OSError as error:
+        raise ConfigError(f"[plugin] table {path}: {error}") from error

@@ -1,0 +1,117 @@
+"""What the CMs can lend us, and what is asked of each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
+from typing import Protocol
+
+from agent.core.helper import AddArgs
+from agent.core.model import AdvertisedNode, Intent, ResourceValue
+from agent.core.policy import Share, choose_machines
+from agent.slurm.demand import GrowthPlan
+from agent.slurm.picture import Picture, count_supply, share_of
+from agent.slurm.policy import SlurmPolicy
+from agent.slurm.supply import Supply, divide
+
+
+class Borrower(Protocol):
+    """What the manager knows of Cloudlab."""
+
+    cmlist: tuple[str, ...]
+    available: dict[str, tuple[AdvertisedNode, ...]]
+    all_nodes: dict[str, tuple[AdvertisedNode, ...]]
+    resource_values: dict[str, ResourceValue]
+    percent_available_minimum: float
+    policy: SlurmPolicy
+
+    def share(self, cm: str) -> Share | None:
+        """Count the free machines of the one type that is borrowed."""
+
+    def requested(self, cm: str | None = None) -> list[Intent]:
+        """List the machines that were asked for and have not been seen yet."""
+
+    def get_add_args(self, count: int = 1) -> AddArgs:
+        """Ask the helper for machines."""
+
+
+class Borrowing:
+    """Counts what we hold and could have, and divides what is wanted among the CMs.
+
+    Args:
+        borrower: the manager.
+        avoided: (CM, time) -> hardware types that are left alone there for now.
+    """
+
+    def __init__(self, borrower: Borrower, avoided: Callable[[str, datetime], Collection[str]]) -> None:
+        self._borrower = borrower
+        self._avoided = avoided
+        self._asked: dict[str, str] = {}
+        """client_id -> the hardware type that was asked for, while more than one is borrowed."""
+
+    def supply(
+        self, picture: Picture, failed: Collection[str], returnable: Collection[str], now: datetime
+    ) -> Supply:
+        """Count what we hold, and what the CMs can spare.
+
+        Args:
+            picture: the moment.
+            failed: sliver_ids of machines that are of no use.
+            returnable: names of nodes that are drained only because we found them surplus.
+            now: time.
+        """
+        return count_supply(
+            picture,
+            failed=failed,
+            requested=self._borrower.requested(),
+            requested_types=self._asked,
+            returnable=returnable,
+            spare=self._spare(now),
+            settings=self._borrower.policy.demand,
+        )
+
+    def shares(self, growth: GrowthPlan, now: datetime) -> dict[tuple[str, str], int]:
+        """Share what the queue wants out among the CMs: (type, CM) -> machines."""
+        return divide(growth.wanted, self._spare(now), self._borrower.cmlist)
+
+    def name_machines(self, cm: str, wanted: Mapping[str, int], most: int) -> AddArgs:
+        """Pick a free machine of its type for each that is wanted: ``AddNodes`` cannot name a type.
+
+        Args:
+            cm: the CM.
+            wanted: type -> machines.
+            most: how many in all.
+        """
+        args: AddArgs = {}
+        for kind, count in wanted.items():
+            chosen = choose_machines(
+                self._borrower.available.get(cm, ()),
+                min(count, most - len(args)),
+                nodetype=kind,
+                avoid_types=(),
+                values=self._borrower.resource_values,
+            )
+            fields = self._borrower.get_add_args(len(chosen)).items() if chosen else ()
+            for (client_id, each), node_id in zip(fields, chosen, strict=True):
+                args[client_id] = {**each, "node": node_id}
+                self._asked[client_id] = kind
+        return args
+
+    def forget(self, client_id: str) -> None:
+        """Drop what was asked for a machine that is not ours any more."""
+        self._asked.pop(client_id, None)
+
+    def _spare(self, now: datetime) -> dict[tuple[str, str], int]:
+        """Count what each CM can spare of each type; no key where that is not known."""
+        borrower = self._borrower
+        found = {}
+        for cm in borrower.cmlist:
+            avoided = self._avoided(cm, now)
+            for kind in borrower.policy.demand.types_at(cm):
+                if kind:
+                    share = share_of(kind, borrower.all_nodes.get(cm), borrower.available.get(cm))
+                else:
+                    share = borrower.share(cm)
+                if share is not None and kind not in avoided:
+                    found[kind, cm] = share.spare(borrower.percent_available_minimum)
+        return found

@@ -1,0 +1,81 @@
+"""Plans growth and surplus from cycle to cycle: remembers since when things are as they are."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import datetime
+
+from agent.slurm.demand import GrowthPlan, plan_growth, still_waiting
+from agent.slurm.model import Reservation, Snapshot
+from agent.slurm.picture import Picture
+from agent.slurm.policy import SlurmPolicy
+from agent.slurm.supply import Supply
+from agent.slurm.surplus import History, NodeVerdict, plan_surplus
+
+
+class Grower:
+    """Asks ``plan_growth`` and ``plan_surplus``. Thread-safe.
+
+    Args:
+        policy: asked at every plan, so that a reload takes effect.
+    """
+
+    def __init__(self, policy: Callable[[], SlurmPolicy]) -> None:
+        self._policy = policy
+        self._lock = threading.Lock()
+        self._waiting: Mapping[str, datetime] = {}
+        self._history = History({}, {})
+        self._last: tuple[Snapshot, Supply, SlurmPolicy, GrowthPlan] | None = None
+
+    def observe(self, snapshot: Snapshot, joined: Collection[str]) -> None:
+        """Take in a reading of Slurm; every reading once, in order."""
+        policy = self._policy()
+        now = snapshot.taken
+        idle = [n.name for n in snapshot.nodes.values() if n.empty and n.usable]
+        with self._lock:
+            self._waiting = still_waiting(snapshot, self._waiting, policy.demand, policy.partitions)
+            self._history = History(
+                {name: self._history.idle_since.get(name, now) for name in idle},
+                {name: self._history.joined_since.get(name, now) for name in joined},
+            )
+
+    def growth(self, snapshot: Snapshot, supply: Supply) -> GrowthPlan:
+        """Plan growth; asked again for the same, it answers from memory."""
+        policy = self._policy()
+        with self._lock:
+            waiting, last = self._waiting, self._last
+        if last is not None and last[0] is snapshot and last[1:3] == (supply, policy):
+            return last[3]
+        plan = plan_growth(
+            snapshot,
+            supply=supply,
+            waiting_since=waiting,
+            settings=policy.demand,
+            partitions=policy.partitions,
+        )
+        with self._lock:
+            self._last = (snapshot, supply, policy, plan)
+        return plan
+
+    def surplus(
+        self,
+        picture: Picture,
+        growth: GrowthPlan,
+        values: Mapping[str, float],
+        now: datetime,
+        reservations: Iterable[Reservation] = (),
+    ) -> tuple[NodeVerdict, ...]:
+        """Plan surplus."""
+        with self._lock:
+            history = self._history
+        return plan_surplus(
+            picture.snapshot,
+            ours=picture.serving,
+            history=history,
+            values=values,
+            growth=growth,
+            settings=self._policy().demand,
+            now=now,
+            reservations=reservations,
+        )

@@ -1,0 +1,267 @@
+"""The list of jobs as ``squeue -O`` prints it: pure, and exact or an error.
+
+Every field ends with a text of ours. Fields that cannot hold it end with ``|``; those that somebody may have
+written (features, a reason, the name of a reservation) end with a word that nobody could know before this
+one read. So no name, whatever it holds, can shift a field or add a job.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+from agent.core.errors import SlurmError
+from agent.slurm.model import Job
+from agent.slurm.names import expand
+
+TELLS_EXCLUDED_NODES = (24, 5)
+"""The first release whose ``squeue -O`` knows ``ExcNodes``."""
+_TELLS_EXCLUSIVE = (26, 5)
+"""The first release whose ``OverSubscribe`` is NO for every job and that tells by ``Exclusive`` instead."""
+
+_OWN = ("JobArrayID", "NodeList", "SubmitTime", "StartTime", "EndTime")
+"""What hardly two jobs have in common. All that follows is the same for many, and read once for them."""
+_PLAIN = (
+    "State", "NumNodes", "NumCPUs", "OverSubscribe", "Requeue", "RestartCnt", "TimeLimit", "MinMemory",
+    "ReqNodes",
+)  # fmt: skip
+_FREE = (
+    "Partition", "UserName", "Feature", "Reason", "Reservation", "QOS", "tres-alloc", "tres-per-node",
+    "tres-per-job", "tres-per-task",
+)  # fmt: skip
+_ID = re.compile(r"\d+(?:_\d+|_\[[\d,:-]+(?:%\d+)?\]|\+\d+)?", re.ASCII)
+_STATE = re.compile(r"[A-Z_]+")
+_TASKS = re.compile(r"(\d+)(?:-(\d+)(?::([1-9]\d*))?)?", re.ASCII)
+_LIMIT = re.compile(r"(?:(\d+)-)?(?:(?:(\d+):)?(\d+):)?(\d+)", re.ASCII)
+_MEMORY = re.compile(r"(\d+)M?", re.ASCII)
+_TRES = re.compile(r"(?:^|,)(cpu|mem|node)=(\d+)(?:\.(\d+))?([KMGTP]?)", re.ASCII)
+_MEGABYTES = {"K": 2.0**-10, "": 1.0, "M": 1.0, "G": 2.0**10, "T": 2.0**20, "P": 2.0**30}
+_RESOURCES = "Resources"
+_RESOURCES_IN_WORDS = "Nodes required for job are DOWN"
+_SHARES_NOTHING = frozenset({"NO"})
+_EXCLUSIVE = frozenset({"NODE", "TOPO"})
+_NOTHING = frozenset({"(null)", "N/A", ""})
+_NO_TIME = frozenset({"N/A", "NONE", "Unknown", "None", ""})
+_NO_LIMIT = frozenset({"UNLIMITED", "NOT_SET", "INVALID", "N/A"})
+
+
+def _mark() -> str:
+    # Without an upper-case C, at which squeue of 22.05 asks for more than it prints.
+    return f"<{secrets.token_hex(6)}>"
+
+
+@dataclass(frozen=True)
+class JobFormat:
+    """What one read of jobs asks of a squeue of this release, such as (24, 11)."""
+
+    release: tuple[int, int]
+    mark: str = field(default_factory=_mark)
+    """Ends a field of free text."""
+    end: str = field(default_factory=_mark)
+    """Ends a job."""
+
+    @property
+    def tells_excluded_nodes(self) -> bool:
+        """Excluded nodes are among the fields."""
+        return self.release >= TELLS_EXCLUDED_NODES
+
+    @property
+    def argument(self) -> str:
+        """The ``-O`` of squeue(1). A field ``Name:text`` is printed whole and followed by the text."""
+        plain = [*_OWN, *_PLAIN]
+        if self.release >= _TELLS_EXCLUSIVE:
+            plain[plain.index("OverSubscribe")] = "Exclusive"
+        free = [*_FREE, "ExcNodes"] if self.tells_excluded_nodes else [*_FREE]
+        ends = [f"{name}:|" for name in plain] + [f"{name}:{self.mark}" for name in free[:-1]]
+        return ",".join([*ends, f"{free[-1]}:{self.end}"])
+
+
+def parse_jobs(text: str, form: JobFormat, known: Mapping[str, Job] | None = None) -> dict[str, Job]:
+    """Read what squeue printed for ``form.argument``, times in seconds (``SLURM_TIME_FORMAT=%s``).
+
+    Returns the jobs in squeue's order, by the text of their records. ``known`` is such an answer to an
+    earlier read: a record that has not changed is not read again.
+
+    Raises:
+        SlurmError: a record is cut or a field is not what it has to be.
+    """
+    if "\0" in text:
+        raise SlurmError("squeue's list of jobs has a zero byte in it")
+    *records, rest = text.replace(form.mark, "\0").split(form.end + "\n")
+    if rest.strip("\n"):
+        raise SlurmError(f"squeue's list of jobs is cut: it ends with {rest[-80:]!r}")
+    old = {} if known is None else known
+    return {record: old.get(record) or _job(record, form) for record in records}
+
+
+def _job(record: str, form: JobFormat) -> Job:
+    own = record.split("|", len(_OWN))
+    if len(own) != len(_OWN) + 1:
+        raise SlurmError(f"expected a job of squeue, got {record[:160]!r}")
+    listed, held, submitted, started, ends, rest = own
+    job_id, tasks, at_once = split_tasks(listed)
+    shape = _shape(rest, form.release)
+    pending, starts = shape["state"] == "PENDING", _time(started)
+    # For a pending job the two times are what the scheduler expects, unless it waits for one of them.
+    return Job(
+        id=job_id,
+        nodes=expand(held),
+        task_count=tasks,
+        task_limit=at_once,
+        begins=starts if pending and shape["reason"] == "BeginTime" else None,
+        submitted=_time(submitted),
+        started=None if pending else starts,
+        ends=None if pending or shape["time_limit"] is None else _time(ends),
+        **shape,
+    )
+
+
+@lru_cache(maxsize=4096)
+def _shape(text: str, release: tuple[int, int]) -> dict[str, Any]:
+    """Read the fields of a job that it has in common with others."""
+    form = JobFormat(release, "", "")
+    head, *free = text.split("\0")
+    plain = head.split("|", len(_PLAIN))
+    if len(plain) != len(_PLAIN) + 1 or len(free) != len(_FREE) - 1 + form.tells_excluded_nodes:
+        raise SlurmError(f"expected a job of squeue, got {text[:160]!r}")
+    state, nodes, cpus, shared, requeue, restarts, limit, memory, requested, partitions = plain
+    user, features, reason, reservation, qos, tres, per_node, per_job, per_task = free[: len(_FREE) - 1]
+    if _STATE.fullmatch(state) is None or requeue not in {"0", "1"}:
+        raise SlurmError(f"expected a job of squeue, got {text[:160]!r}")
+    megabytes = _megabytes(memory)
+    return {
+        "state": state,
+        "user": user,
+        "reason": _RESOURCES if reason.startswith(_RESOURCES_IN_WORDS) else reason.split(",", 1)[0],
+        "partitions": tuple(partitions.split(",")),
+        "node_count": _count(nodes),
+        "cpus": _count(cpus),
+        "features": _text(features),
+        "exclusive": shared in (_EXCLUSIVE if release >= _TELLS_EXCLUSIVE else _SHARES_NOTHING),
+        "requested_nodes": expand(requested),
+        "excluded_nodes": expand(free[-1]) if form.tells_excluded_nodes else frozenset(),
+        "qos": _text(qos),
+        "reservation": _text(reservation),
+        "memory": megabytes,
+        "memory_per_cpu": megabytes > 0 and _is_per_cpu(tres, megabytes),
+        "gres": _gres(per_node, per_job, per_task),
+        "time_limit": _time_limit(limit),
+        "requeueable": requeue == "1",
+        "restarts": _count(restarts),
+    }
+
+
+def parse_excluded_nodes(text: str) -> dict[str, frozenset[str]]:
+    """Read ``squeue -o %i|%x|``: each job's id and the nodes that it does not want.
+
+    Raises:
+        SlurmError: a line is not that.
+    """
+    return {job_id: expand(nodes) for job_id, nodes in _pairs(text, r"[^|\s]*")}
+
+
+def parse_requeue(text: str) -> dict[str, bool]:
+    """Read ``squeue -O JobArrayID:|,Requeue:|``: each job's id and whether it may be requeued.
+
+    Raises:
+        SlurmError: a line is not that.
+    """
+    return {job_id: flag == "1" for job_id, flag in _pairs(text, "[01]")}
+
+
+def _pairs(text: str, value: str) -> Iterator[tuple[str, str]]:
+    for line in text.splitlines():
+        match = re.fullmatch(rf"([^|\s]+)\|({value})\|", line)
+        if match is None:
+            raise SlurmError(f"expected a job and one field of squeue, got {line[:80]!r}")
+        yield split_tasks(match[1])[0], match[2]
+
+
+def split_tasks(job_id: str) -> tuple[str, int, int | None]:
+    """Return the id as scontrol takes it, how many array tasks it stands for, and how many may run at once.
+
+    >>> split_tasks("3_[3,6,9%2]")
+    ('3_[3,6,9]', 3, 2)
+
+    Raises:
+        SlurmError: it is no job id, or its list of tasks is none.
+    """
+    if _ID.fullmatch(job_id) is None:
+        raise SlurmError(f"expected a job id of squeue, got {job_id[:80]!r}")
+    array, bracket, listed = job_id.partition("_[")
+    if not bracket:
+        return job_id, 1, None
+    tasks, _, limit = listed.removesuffix("]").partition("%")
+    count = sum(_count_tasks(part, job_id) for part in tasks.split(","))
+    return f"{array}_[{tasks}]", count, int(limit) if limit else None
+
+
+def _count_tasks(part: str, job_id: str) -> int:
+    match = _TASKS.fullmatch(part)
+    first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+    if match is None or last < first:
+        raise SlurmError(f"expected array tasks such as 0-9:3,12 in job {job_id[:80]!r}")
+    return (last - first) // int(match[3] or 1) + 1
+
+
+def _text(field: str) -> str:
+    return "" if field in _NOTHING else field
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()):
+        raise SlurmError(f"expected a number from squeue, got {text[:40]!r}")
+    return int(text)
+
+
+def _megabytes(text: str) -> int:
+    match = _MEMORY.fullmatch(text)
+    if match is None:
+        raise SlurmError(f"expected memory in MB from squeue, got {text[:40]!r}")
+    return int(match[1])
+
+
+def _is_per_cpu(tres: str, megabytes: int) -> bool:
+    """Tell memory per CPU from memory per node by the sum that Slurm makes: ``cpu=3,mem=2100M,node=1``.
+
+    With one CPU on each node they are the same.
+    """
+    found = {
+        name: float(f"{whole}.{part or 0}") * (_MEGABYTES[unit] if name == "mem" else 1)
+        for name, whole, part, unit in _TRES.findall(tres)
+    }
+    if not {"cpu", "mem", "node"} <= found.keys():
+        return False
+    return found["cpu"] != found["node"] and found["mem"] == megabytes * found["cpu"]
+
+
+def _gres(*fields: str) -> str:
+    """Join what a job asks for on each node, in all and for each task: ``gres:gpu:1`` or ``gres/gpu:1``."""
+    wanted = [part for field in fields if field not in _NOTHING for part in field.split(",")]
+    return ",".join(re.sub("^gres[:/]", "", part) for part in wanted)
+
+
+def _time_limit(text: str) -> timedelta | None:
+    """Read ``1-02:03:04``, ``30:00`` or ``0:30``."""
+    if text in _NO_LIMIT:
+        return None
+    match = _LIMIT.fullmatch(text)
+    if match is None:
+        raise SlurmError(f"expected a time limit from squeue, got {text[:40]!r}")
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+
+
+@lru_cache(maxsize=8192)
+def _time(text: str) -> datetime | None:
+    if text in _NO_TIME:
+        return None
+    try:
+        return datetime.fromtimestamp(_count(text), UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        raise SlurmError(f"expected a time in seconds from squeue, got {text[:40]!r}") from error

@@ -1,0 +1,77 @@
+"""How machines come into a real Slurm, and how their records leave it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from testbed.up import TestBed
+from testbed.waiting import wait_for
+
+
+def test_a_machine_whose_probe_fails_is_kept_for_a_look_and_then_given_back(agent, bed: TestBed) -> None:
+    agent.change(
+        "[join]\n", '[join]\nprobe = ["echo no scratch disk; false"]\nattempts = 1\nkeep_failed = "5s"\n'
+    )
+    agent.change('retry_interval = "10s"', 'retry_interval = "1s"')
+    agent.start()
+    blocker = bed.slurm.submit("sleep 600", "--cpus-per-task=2", "--nodelist=n1")
+    bed.slurm.wait_for_job(blocker, "RUNNING")
+    # It starts at once on what has just joined, and ends: only then the machine can go.
+    bed.slurm.submit("sleep 1", "--cpus-per-task=2")
+    agent.wait_for_log("the join commands have run", timeout=60)
+    agent.wait_for_log("given up: .*the probe does not pass.*status 1", timeout=60)
+    assert agent.said("no scratch disk")
+    agent.wait_for_log("gave back", timeout=60)
+
+
+def test_the_record_of_a_machine_that_is_taken_stays_while_a_pending_job_names_it(
+    agent, bed: TestBed
+) -> None:
+    agent.start()
+    node, job = agent.borrow()
+    bed.slurm.run("scancel", str(job))
+    named = bed.slurm.submit("sleep 600", f"--nodelist={node}", "--hold")
+    bed.cloudlab.revoke(node, 0)
+
+    def kept() -> bool:
+        reason = bed.slurm.run("sinfo", "-h", "-n", node, "-o", "%E")
+        return "DOWN" in bed.slurm.node_state(node) and "esagent: no machine behind it" in reason
+
+    wait_for("the record is down with our reason", kept, timeout=60)
+    bed.slurm.run("scontrol", "reconfigure")
+    assert bed.slurm.job_state(named) == "PENDING"
+    bed.slurm.run("scancel", str(named))
+    wait_for("the record is gone", lambda: node not in bed.slurm.nodes(), timeout=60)
+
+
+@pytest.fixture
+def predeclared(bed: TestBed) -> Iterator[TestBed]:
+    """A Slurm whose slurm.conf declares Cloudlab's machines."""
+    text = bed.slurm.conf.read_text()
+    names = ",".join(sorted(m.node_id for m in bed.cloudlab.machines()))
+    permanent = re.search(r"^NodeName=n1 .*$", text, re.MULTILINE)
+    assert permanent is not None
+    line = f"NodeName={names} NodeAddr=127.0.0.1 CPUs=2 State=CLOUD Feature=cloudlab"
+    bed.slurm.conf.write_text(text.replace(permanent[0], f"{permanent[0]}\n{line}"))
+    bed.slurm.restart_slurmctld()
+    bed.slurm.run(
+        "scontrol", "update", f"NodeName={names}", "State=DOWN", "Reason=esagent: no machine behind it"
+    )
+    yield bed
+    bed.slurm.conf.write_text(text)
+    bed.slurm.restart_slurmctld()
+
+
+def test_a_machine_takes_over_the_node_that_slurm_conf_declares_for_it(agent, predeclared: TestBed) -> None:
+    bed = predeclared
+    agent.change('slurmd -Z -N {node_name} --conf \\"CPUs=2 Feature=cloudlab\\"', "slurmd -b -N {node_name}")
+    agent.change("[join]\n", '[join]\nmode = "cloud"\n')
+    agent.start()
+    node, job = agent.borrow()
+    assert node in bed.slurm.nodes()
+    bed.cloudlab.revoke(node, 0)
+    wait_for("it has no machine any more", lambda: "DOWN" in bed.slurm.node_state(node), timeout=60)
+    bed.slurm.run("scancel", str(job))

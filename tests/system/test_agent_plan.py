@@ -1,0 +1,74 @@
+"""What the agent wants for a real queue of mixed jobs, counted by hand; and what it does with its nodes."""
+
+from __future__ import annotations
+
+import json
+
+from testbed.up import TestBed
+from testbed.waiting import wait_for
+
+
+def plan(agent) -> dict[str, list[dict[str, object]]]:
+    done = agent.ask("plan", "--json")
+    told: dict[str, list[dict[str, object]]] = json.loads(done.stdout) if done.returncode == 0 else {}
+    return told
+
+
+def test_a_real_queue_of_mixed_jobs_is_counted_as_by_hand(agent, bed: TestBed) -> None:
+    agent.change("max_nodes = 3", "max_nodes = 8")
+    agent.start()
+    agent.ask("pause")
+    submit = bed.slurm.submit
+    blocker = submit("sleep 600", "--cpus-per-task=2", "--nodelist=n1")
+    bed.slurm.wait_for_job(blocker, "RUNNING")
+    expected = {
+        submit("sleep 600", "--cpus-per-task=2"): (True, 1),
+        submit("sleep 600", "--nodes=2", "--ntasks=2", "--exclusive"): (True, 2),
+        submit("sleep 600", "--array=0-9%2", "--cpus-per-task=2"): (True, 2),
+        submit("sleep 600", "--cpus-per-task=2", "--hold"): (False, 0),
+        submit("sleep 600", f"--dependency=afterok:{blocker}"): (False, 0),
+        submit("sleep 600", "--nodelist=n1", "--cpus-per-task=2"): (False, 0),
+        submit("sleep 600", "--begin=now+5hours"): (False, 0),
+    }
+
+    def counted() -> bool:
+        found = {str(j["job"]).partition("_")[0]: (j["counts"], j["machines"]) for j in plan(agent)["jobs"]}
+        return found == {str(job): verdict for job, verdict in expected.items()}
+
+    wait_for("the queue is counted as by hand", counted, timeout=40)
+    assert json.loads(agent.ask("status", "--json").stdout)["wanted"] == 5
+    assert "pause" in agent.ask("plan").stdout
+    assert plan(agent)["steps"] == []
+
+
+def test_jobs_go_to_what_cloudlab_wants_least_also_after_slurm_forgot_the_weights(
+    agent, bed: TestBed
+) -> None:
+    agent.start()
+    first, job = agent.borrow()
+    other = bed.slurm.submit("sleep 600", "--cpus-per-task=2")
+    bed.slurm.wait_for_job(other, "RUNNING", timeout=60)
+    second = bed.slurm.job_nodes(other)
+    bed.cloudlab.value(first, 0.9)
+    bed.cloudlab.value(second, 0.1)
+
+    def steered() -> bool:
+        return weight(bed, first) > 500 > weight(bed, second)
+
+    wait_for("the weights follow the values", steered, timeout=30)
+    for forget in (lambda: bed.slurm.run("scontrol", "reconfigure"), bed.slurm.restart_slurmctld):
+        bed.slurm.run("scontrol", "update", f"NodeName={first},{second}", "Weight=1")
+        forget()
+        wait_for("the weights are right again", steered, timeout=30)
+    for each in (job, other):
+        bed.slurm.run("scancel", str(each))
+    wait_for(
+        "both are empty", lambda: not bed.slurm.run("squeue", "-h", "-w", f"{first},{second}"), timeout=30
+    )
+    chosen = bed.slurm.submit("sleep 600", "--cpus-per-task=2")
+    bed.slurm.wait_for_job(chosen, "RUNNING", timeout=30)
+    assert bed.slurm.job_nodes(chosen) == second
+
+
+def weight(bed: TestBed, node: str) -> int:
+    return int(bed.slurm.run("sinfo", "-h", "-N", "-n", node, "-o", "%w").split()[0])

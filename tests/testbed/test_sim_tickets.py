@@ -1,0 +1,143 @@
+"""DeleteSliver, UpdateSliver and their tickets (protogeni.md §1.6, §3.4, §3.9, §3.12)."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from datetime import timedelta
+
+import pytest
+
+from testbed.cloudlab import DEFAULT_SITES, background
+
+V3 = "{http://www.geni.net/resources/rspec/3}"
+
+
+def held(cloudlab):
+    return {m.client_id: m.node_id for m in cloudlab.machines() if m.slice_urn}
+
+
+@pytest.fixture
+def by_sliver(sliver):
+    """Call a method of the sliver with the sliver's credential, or with another."""
+    own = sliver.unlocked("GetSliver")["value"]
+    sliver_urn = sliver.resolved()["sliver_urn"]
+
+    def call(method, credential=own, **params):
+        found = []
+
+        def tried():
+            found.append(sliver.cm(method, {"sliver_urn": sliver_urn, "credentials": [credential], **params}))
+            return "resource is busy" not in found[-1]["output"]
+
+        sliver.cloudlab.journal.wait_for(tried, timeout=10)
+        return found[-1]
+
+    return call
+
+
+@pytest.fixture
+def unwatched(sliver):
+    """Wait until no boot is watched."""
+    record = sliver.cloudlab.cm(DEFAULT_SITES[0].urn).slices[sliver.slice_urn]
+    sliver.cloudlab.journal.wait_for(lambda: not record.monitor and not record.lock.held, timeout=10)
+
+
+def test_delete_sliver_returns_a_ticket_and_keeps_the_machines_until_it_has_run_out(
+    cloudlab, clock, sliver, by_sliver, unwatched
+):
+    """§3.9."""
+    answer = by_sliver("DeleteSliver")
+    assert answer["code"] == 0, answer
+    ticket = ET.fromstring(answer["value"])
+    assert ticket.findtext("credential/type") == "ticket"
+    assert ticket.findtext("credential/target_urn") == sliver.slice_urn
+    assert sliver.call("SliverStatus")["code"] == 12
+    seen = sliver.resolved()
+    assert "sliver_urn" not in seen
+    shown = sliver.cm("Resolve", {"credentials": [sliver.credential], "urn": seen["ticket_urn"]})
+    assert shown["value"] == answer["value"]
+    assert held(cloudlab) == {"node-1": "pc100"}
+    clock.offset += timedelta(minutes=11)
+    cloudlab.journal.wait_for(lambda: not held(cloudlab), timeout=10)
+    assert "ticket_urn" not in sliver.resolved()
+
+
+def test_delete_sliver_again_finds_no_sliver(by_sliver, unwatched):
+    """§3.13."""
+    assert by_sliver("DeleteSliver")["code"] == 0
+    again = by_sliver("DeleteSliver")
+    assert (again["code"], again["output"]) == (12, "Sliver does not exist")
+
+
+@pytest.mark.parametrize("method", ["DeleteSliver", "UpdateSliver"])
+def test_the_methods_of_slivers_want_the_slivers_own_credential(sliver, by_sliver, rspec, method):
+    """§3.9: with a slice credential the inner lookup finds none."""
+    answer = by_sliver(method, sliver.credential, rspec=rspec("node-1"))
+    assert (answer["code"], answer["output"]) == (12, "No such sliver")
+    other = "urn:publicid:IDN+cluster.example.net+sliver+1"
+    assert by_sliver(method, sliver_urn=other, rspec=rspec("node-1"))["code"] == 3
+
+
+def test_tickets_wait_for_the_lock_and_for_the_monitor(monkeypatch, cloudlab, ada, rspec):
+    """§1.6."""
+    monkeypatch.setattr(background, "_SHORTEST_LIMIT", 600.0)
+    cloudlab.fault("pc100", "boot-never-ends")
+    ada.register().create()
+    own = ada.unlocked("GetSliver")["value"]
+    sliver_urn = ada.resolved()["sliver_urn"]
+    record = cloudlab.cm(DEFAULT_SITES[0].urn).slices[ada.slice_urn]
+    cloudlab.journal.wait_for(lambda: record.monitor and not record.lock.held, timeout=10)
+    ask = {"sliver_urn": sliver_urn, "credentials": [own], "rspec": rspec("node-1")}
+    for method in ("DeleteSliver", "UpdateSliver"):
+        answer = ada.cm(method, ask)
+        assert (answer["code"], answer["output"]) == (14, "start/restart in progress; try again later")
+    record.lock.take("slice")
+    for method in ("DeleteSliver", "UpdateSliver"):
+        answer = ada.cm(method, ask)
+        assert (answer["code"], answer["output"]) == (14, "resource is busy; try again later")
+
+
+def test_a_ticket_of_update_sliver_changes_the_sliver_once_it_is_redeemed(
+    cloudlab, sliver, by_sliver, rspec, unwatched
+):
+    """§3.12."""
+    ticket = by_sliver("UpdateSliver", rspec=rspec("node-2", "node-3"))["value"]
+    assert set(held(cloudlab)) == {"node-1", "node-2", "node-3"}, "reserved with the ticket"
+    before = ET.fromstring(sliver.resolved()["manifest"])
+    assert [n.get("client_id") for n in before.iter(f"{V3}node")] == ["node-1"]
+    answer = sliver.unlocked("RedeemTicket", ticket=ticket)
+    assert answer["code"] == 0, answer
+    after = ET.fromstring(answer["value"][1])
+    assert [n.get("client_id") for n in after.iter(f"{V3}node")] == ["node-2", "node-3"]
+    assert set(held(cloudlab)) == {"node-2", "node-3"}
+    sliver.ready()
+    assert sliver.unlocked("RedeemTicket", ticket=ticket)["code"] == 12
+
+
+def test_a_ticket_that_is_released_gives_back_what_only_it_holds(
+    cloudlab, sliver, by_sliver, rspec, unwatched
+):
+    """As when it runs out (§3.9), only sooner."""
+    ticket = by_sliver("UpdateSliver", rspec=rspec("node-1", "node-2"))["value"]
+    assert sliver.unlocked("ReleaseTicket", ticket=ticket)["code"] == 0
+    assert set(held(cloudlab)) == {"node-1"}
+    assert sliver.call("SliverStatus")["code"] == 0
+
+
+def test_an_update_that_cannot_be_placed_changes_nothing(cloudlab, sliver, by_sliver, rspec, unwatched):
+    """§3.3: 26 with the reason as value."""
+    many = [f"n-{number}" for number in range(20)]
+    answer = by_sliver("UpdateSliver", rspec=rspec("node-1", *many))
+    assert answer["code"] == 26
+    assert answer["value"].startswith("Could not map to resources")
+    assert set(held(cloudlab)) == {"node-1"}
+
+
+def test_a_slice_with_a_ticket_has_to_be_deleted_before_a_new_sliver_is_made(
+    cloudlab, sliver, by_sliver, rspec, unwatched
+):
+    """§3.3, «Must delete existing slice first»: no machine of a ticket leaks."""
+    assert by_sliver("DeleteSliver")["code"] == 0
+    assert sliver.call("CreateSliver", rspec=rspec("x"))["code"] == 7
+    assert sliver.unlocked("DeleteSlice")["code"] == 0
+    cloudlab.journal.wait_for(lambda: not held(cloudlab), timeout=10)

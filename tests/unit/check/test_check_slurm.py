@@ -1,0 +1,105 @@
+"""What `esagent check` makes of slurm.conf and of the pieces that are installed into Slurm."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from agent.check.finding import Grade
+from agent.check.slurm import check_permission, check_pieces, check_settings, check_slurm, parse_config
+from agent.core.errors import SlurmDownError
+from agent.slurm.join import JoinSettings
+from agent.slurm.model import Node, Snapshot
+
+CONFIG = """\
+Configuration data as of 2026-11-22T16:00:00
+EpilogSlurmctld         = (null)
+JobRequeue              = 1
+JobSubmitPlugins        = (null)
+MaxNodeCount            = 20
+SelectType              = select/cons_tres
+SlurmUser               = slurm(64030)
+TreeWidth               = 65533
+SLURM_CONF              = /etc/slurm/slurm.conf
+"""
+DYNAMIC = JoinSettings(commands=("slurmd -Z -N {node_name}",))
+SNAPSHOT = Snapshot(
+    datetime(2026, 11, 22, 12, tzinfo=UTC), {f"n{i}": Node(f"n{i}", "IDLE") for i in range(10)}, ()
+)
+
+
+def faults(config: str, max_nodes: int = 10) -> dict[str, str]:
+    findings = check_settings(parse_config(config), SNAPSHOT, join=DYNAMIC, max_nodes=max_nodes)
+    return {f.subject: f.mend for f in findings if f.grade in {Grade.FAULT, Grade.WARNING}}
+
+
+def test_a_slurm_that_is_set_up_well_has_no_fault() -> None:
+    assert faults(CONFIG) == {}
+
+
+def test_too_little_room_for_dynamic_nodes_is_a_fault_that_says_how_much() -> None:
+    assert "MaxNodeCount=21" in faults(CONFIG, max_nodes=11)["MaxNodeCount"]
+
+
+def test_machines_that_are_no_dynamic_nodes_need_no_room() -> None:
+    cloud = JoinSettings(commands=("systemctl start slurmd",))
+    assert not list(check_settings({"MaxNodeCount": "1"}, SNAPSHOT, join=cloud, max_nodes=10))
+
+
+def test_a_cluster_that_does_not_requeue_is_warned_of() -> None:
+    assert "JobRequeue" in faults(CONFIG.replace("JobRequeue              = 1", "JobRequeue = 0"))
+
+
+@pytest.mark.parametrize(("uid", "grade"), [(0, Grade.FINE), (64030, Grade.FINE), (12345, Grade.WARNING)])
+def test_only_root_and_slurm_user_surely_have_the_rights(uid: int, grade: Grade) -> None:
+    assert check_permission(parse_config(CONFIG), uid).grade is grade
+
+
+def test_a_slurm_that_does_not_answer_is_a_fault_in_its_own_words() -> None:
+    class Silent:
+        def snapshot(self) -> Snapshot:
+            raise SlurmDownError("squeue: Unable to contact slurm controller")
+
+    findings = list(check_slurm(Silent(), lambda: "", join=DYNAMIC, max_nodes=1))  # type: ignore[arg-type]
+    assert [(f.grade, f.seen) for f in findings] == [
+        (Grade.FAULT, "squeue: Unable to contact slurm controller")
+    ]
+
+
+def pieces(directory: Path, config: str = CONFIG) -> dict[str, Grade]:
+    return {f.subject: f.grade for f in check_pieces(parse_config(config), directory)}
+
+
+def test_pieces_that_are_not_installed_are_no_fault(tmp_path: Path) -> None:
+    assert set(pieces(tmp_path).values()) == {Grade.SKIPPED}
+
+
+def test_a_submit_policy_that_slurm_was_not_told_of_is_found(tmp_path: Path) -> None:
+    (tmp_path / "esagent_submit.lua").touch()
+    (tmp_path / "job_submit.lua").write_text('load("esagent_submit.lua")')
+    assert pieces(tmp_path)["submit policy"] is Grade.WARNING
+    told = CONFIG.replace("JobSubmitPlugins        = (null)", "JobSubmitPlugins = lua")
+    assert pieces(tmp_path, told)["submit policy"] is Grade.FINE
+    (tmp_path / "job_submit.lua").write_text("-- the site wrote its own over it")
+    assert pieces(tmp_path, told)["submit policy"] is Grade.WARNING
+
+
+def test_a_script_that_wants_a_missing_policy_is_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "job_submit.lua").write_text('load("esagent_submit.lua")')
+    assert pieces(tmp_path)["submit policy"] is Grade.FAULT
+
+
+def test_a_poke_that_cannot_be_run_is_a_fault(tmp_path: Path) -> None:
+    poked = CONFIG.replace("EpilogSlurmctld         = (null)", f"EpilogSlurmctld = {tmp_path}/esagent-poke")
+    assert pieces(tmp_path, poked)["EpilogSlurmctld"] is Grade.FAULT
+    (tmp_path / "esagent-poke").touch(mode=0o755)
+    assert pieces(tmp_path, poked)["EpilogSlurmctld"] is Grade.FINE
+
+
+def test_a_plugin_that_is_named_and_missing_is_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "plugstack.conf").write_text(f"optional {tmp_path}/spank_esagent.so table=/x\n")
+    assert pieces(tmp_path)["SPANK plugin"] is Grade.FAULT
+    (tmp_path / "spank_esagent.so").touch()
+    assert pieces(tmp_path)["SPANK plugin"] is Grade.FINE
