@@ -41,6 +41,8 @@ class Plugged:
         source: where the parts were built.
         etc: directory of slurm.conf.
         table: what the submit policy reads.
+        bin: directory of the programs.
+        socket: where Slurm's epilog pokes the agent.
     """
 
     def __init__(self, bed: TestBed, source: Path) -> None:
@@ -49,6 +51,7 @@ class Plugged:
         self.etc = bed.slurm.directory
         self.table = bed.slurm.directory / "borrowed"
         self.bin = bed.slurm.directory / "libexec"
+        self.socket = bed.slurm.directory / "admin.sock"
 
     def install(self, *arguments: str) -> str:
         """Run the installer; return what it says."""
@@ -125,10 +128,17 @@ def plugged(bed: TestBed, built: Path) -> Iterator[Plugged]:
     (plugged.etc / "job_submit.lua").write_text(SITE_SCRIPT)
     plugged.install("job-submit", "poke", "orphan", *(["spank"] if slurm.release.is_own else []))
     plugged.write_table()
+    # Slurm runs them without an environment, and nothing of the test bed is at its usual place.
+    write_program(plugged.etc / "epilog", f"ESAGENT_SOCKET={plugged.socket} {plugged.bin}/esagent-poke")
+    write_program(plugged.etc / "health", f"SLURM_CONF={slurm.conf} {plugged.bin}/esagent-orphan")
     settings = (
         "JobSubmitPlugins=lua",
         "JobRequeue=0",
         f"PlugStackConfig={plugged.etc}/plugstack.conf",
+        f"EpilogSlurmctld={plugged.etc}/epilog",
+        f"HealthCheckProgram={plugged.etc}/health",
+        "HealthCheckInterval=1",
+        "NodeName=never-there Feature=cloudlab State=FUTURE",
     )
     text = conf.replace("CPUs=2 Weight=0", "CPUs=2 Weight=0 Feature=owned,elastic")
     slurm.conf.write_text(text + "".join(f"{line}\n" for line in settings))
@@ -141,6 +151,12 @@ def plugged(bed: TestBed, built: Path) -> Iterator[Plugged]:
     (plugged.etc / "job_submit.lua").unlink()
     slurm.conf.write_text(conf)
     restart(bed)
+
+
+def write_program(path: Path, command: str) -> None:
+    """Write a program that runs a shell command."""
+    path.write_text(f"#!/bin/sh\n{command}\n")
+    path.chmod(0o755)
 
 
 def restart(bed: TestBed) -> None:

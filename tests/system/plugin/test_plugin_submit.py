@@ -1,4 +1,4 @@
-"""The submit policy and the --elastic option in a real slurmctld, a script of the site's own before them."""
+"""The submit policy and --elastic in a real slurmctld, behind a script of the site's own."""
 
 from __future__ import annotations
 

@@ -1,0 +1,103 @@
+"""esagent-poke: what it says, that Slurm's epilog says it, and that nothing can hold it up."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from testbed.waiting import wait_for
+
+
+@pytest.fixture
+def listener(tmp_path: Path) -> Iterator[socket.socket]:
+    """A socket that takes connections and never answers."""
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "s"))
+        server.listen(1)
+        yield server
+
+
+def poke(built: Path, path: object, *arguments: str, **environment: str) -> None:
+    """Run it; it has to end by itself, with status 0 and without a word."""
+    done = subprocess.run(
+        [built / "build/esagent-poke", *arguments],
+        env={"ESAGENT_SOCKET": str(path), **environment},
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout + done.stderr == b""
+
+
+def heard(listener: socket.socket) -> str:
+    """Take the next call; return all of it."""
+    listener.settimeout(30)
+    call, _ = listener.accept()
+    with call, call.makefile() as stream:
+        return stream.read()
+
+
+def test_it_tells_the_job_and_its_nodes(built: Path, listener: socket.socket) -> None:
+    poke(built, listener.getsockname(), SLURM_JOB_ID="7", SLURM_JOB_NODELIST="n[1-2]")
+    assert '{"nodes": "n[1-2]", "job": "7"}' in heard(listener)
+    poke(built, listener.getsockname(), 'a"b\\c\nd')
+    assert '{"nodes": "a?b?c?d", "job": ""}' in heard(listener)
+
+
+def test_it_ends_while_the_agent_never_answers(built: Path, listener: socket.socket) -> None:
+    # Its connection is never taken, and stays open at this end for as long as it runs, and longer.
+    poke(built, listener.getsockname())
+
+
+def test_it_ends_when_the_agent_takes_no_more_connections(built: Path, listener: socket.socket) -> None:
+    waiting: list[socket.socket] = []
+    try:
+        while True:
+            client = socket.socket(socket.AF_UNIX)
+            waiting.append(client)
+            client.setblocking(False)
+            client.connect(listener.getsockname())
+    except BlockingIOError:
+        poke(built, listener.getsockname())
+    finally:
+        for client in waiting:
+            client.close()
+
+
+@pytest.mark.parametrize("path", ["missing", "plain", "dead", "x" * 4000, ""])
+def test_it_ends_when_there_is_no_agent(built: Path, tmp_path: Path, path: str) -> None:
+    (tmp_path / "plain").touch()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "dead"))
+    poke(built, tmp_path / path)
+
+
+def test_the_epilog_of_each_job_pokes(plugged) -> None:
+    slurm = plugged.bed.slurm
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(plugged.socket))
+        server.listen(5)
+        try:
+            job = slurm.submit("true", "--nodelist=n1")
+            assert f'"nodes": "n1", "job": "{job}"' in heard(server)
+        finally:
+            plugged.socket.unlink()
+
+
+def test_the_end_of_a_job_lets_its_machine_go_at_once(agent, plugged) -> None:
+    slurm = plugged.bed.slurm
+    agent.change('tick = "1s"', 'tick = "10m"')
+    agent.start()
+    plugged.socket.symlink_to(agent.socket)
+    try:
+        node, job = agent.borrow()
+        assert agent.ask("drain", node, "--release").returncode == 0
+        slurm.wait_for_node(node, "DRAIN")
+        slurm.run("scancel", str(job))
+        wait_for("it is given back", lambda: agent.said("gave back"), timeout=60)
+    finally:
+        plugged.socket.unlink()
