@@ -12,7 +12,7 @@ from functools import cached_property
 from agent.core.errors import SlurmError, SlurmRefusedError
 from agent.core.ports import Clock, Host, RemoteCommand
 from agent.slurm import joblist, names, text
-from agent.slurm.command import Finished, LocalRunner, RemoteRunner, Runner, printable
+from agent.slurm.command import Finished, LocalRunner, RemoteRunner, Runner, Take, printable
 from agent.slurm.model import MAX_WEIGHT, REQUEUEABLE_STATES, Job, Node, Reservation, SignalTarget, Snapshot
 from agent.slurm.settings import SlurmSettings
 
@@ -226,9 +226,15 @@ class CliBackend:
         return nodes
 
     def _confirm(self, seen: frozenset[str]) -> None:
-        """Ask Slurm for the names not seen in the last read: no text can fake its exit status."""
+        """Ask Slurm for the names not seen in the last read: no text can fake an exit status, or a bare list.
+
+        sinfo has all names in one line, but for those of nodes in no partition.
+        """
         new = seen - self._confirmed
         self._confirmed = frozenset()
+        if new:
+            listed = self._run("sinfo", "-h", "-a", "--local", "-o", "%N").check()
+            new = new.difference(*map(names.expand, listed.split()))
         for _, folded in names.fold(new):
             if self._run("scontrol", "-o", "--local", "show", "node", folded).status != 0:
                 raise text.InexactTextError(f"not all of {folded} are nodes")
@@ -237,7 +243,9 @@ class CliBackend:
     def _read_jobs(self) -> tuple[Job, ...]:
         form = joblist.JobFormat(self._release)
         known, self._jobs = self._jobs, {}
-        jobs = joblist.parse_jobs(self._squeue("-O", form.argument), form, known)
+        reader = joblist.JobReader(form, known)
+        self._squeue("-O", form.argument, take=reader.feed)
+        jobs = reader.finish()
         missed: set[str] = set() if form.tells_excluded_nodes else self._look_closer(jobs, known)
         self._jobs = {record: job for record, job in jobs.items() if record not in missed} if missed else jobs
         return tuple(jobs.values())
@@ -270,9 +278,9 @@ class CliBackend:
     def _release(self) -> tuple[int, int]:
         return text.parse_release(self._run("squeue", "--version").check())
 
-    def _squeue(self, *arguments: str) -> str:
+    def _squeue(self, *arguments: str, take: Take | None = None) -> str:
         """List jobs that are not over; a single job that Slurm does not know is no job."""
-        listed = self._run("squeue", "-h", "-a", "--local", "--noconvert", *arguments)
+        listed = self._run("squeue", "-h", "-a", "--local", "--noconvert", *arguments, take=take)
         if listed.status != 0 and "-j" in arguments and _UNKNOWN_JOB in listed.complaint:
             return ""
         return listed.check()
@@ -311,10 +319,10 @@ class CliBackend:
         if refusals:
             raise SlurmRefusedError("; ".join(map(str, refusals)))
 
-    def _run(self, command: str, *arguments: str) -> Finished:
+    def _run(self, command: str, *arguments: str, take: Take | None = None) -> Finished:
         directory = self._settings.bin_dir
         program = command if directory is None else str(directory / command)
-        return self._runner((program, *arguments))
+        return self._runner((program, *arguments), take=take)
 
 
 def _leader(job_id: str) -> str:

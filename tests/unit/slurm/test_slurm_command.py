@@ -39,6 +39,23 @@ def test_output_larger_than_a_pipe_on_both_streams_is_read_whole() -> None:
     assert len(python(code)) == 3_000_000
 
 
+def test_output_is_taken_while_the_command_runs() -> None:
+    pieces: list[str] = []
+    code = "print('first', flush=True); import sys; sys.stdin.read(); print('caf\u00e9' * 200000)"
+    done = run([sys.executable, "-c", code], environment=ENVIRONMENT, timeout=30, take=pieces.append)
+    assert (done.status, done.output) == (0, "")
+    assert "".join(pieces) == "first\n" + "caf\u00e9" * 200_000 + "\n"
+    assert len(pieces) > 2
+
+
+def test_a_command_whose_output_is_refused_is_ended() -> None:
+    def refuse(piece: str) -> None:
+        raise SlurmError(f"not {piece!r}")
+
+    with pytest.raises(SlurmError, match="not 'y"):
+        run(["yes"], environment=ENVIRONMENT, timeout=30, take=refuse)
+
+
 def test_a_command_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None:
     seen = tmp_path / "pid"
     script = f"sleep 600 & echo $! > {seen}; wait"
@@ -224,7 +241,8 @@ def test_a_cluster_without_nodes_is_no_answer(tmp_path: Path) -> None:
 def test_a_phantom_in_a_comment_is_found_out_by_asking_for_it(tmp_path: Path) -> None:
     phantom = "sed 's/NodeName=n4 /NodeName=ghost /' " + str(SAMPLES / "22.05" / "nodes.txt")
     script = f'case "$*" in *"show nodes"*) {phantom};; *) echo Node ghost not found; exit 1;; esac'
-    snapshot = backend(tmp_path, scontrol=script, sinfo=cat("nodes.json")).snapshot()
+    names = f'case "$*" in *%N*) echo "n[1-3]";; *) {cat("nodes.json")};; esac'
+    snapshot = backend(tmp_path, scontrol=script, sinfo=names).snapshot()
     assert sorted(snapshot.nodes) == ["n1", "n2", "n3", "n4"]
 
 
