@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
@@ -128,15 +128,27 @@ class CliBackend:
         Slurm would also run a *finished* job again, so its state is read just before. Of a heterogeneous job
         all components are requeued.
         """
-        leader = _leader(job_id)
-        states = self._states(leader)
-        if not states:
-            raise SlurmRefusedError(f"requeue of job {leader}: it is over")
-        if states == {"PENDING"}:
-            return
-        if not states <= REQUEUEABLE_STATES:
-            raise SlurmRefusedError(f"requeue of job {leader}: expected it to run, it is {', '.join(states)}")
-        self._run("scontrol", "requeuehold" if hold else "requeue", leader).check()
+        for error in self.requeue_all([job_id], hold=hold).values():
+            raise error
+
+    def requeue_all(self, job_ids: Iterable[str], *, hold: bool = False) -> dict[str, SlurmRefusedError]:
+        """Put running jobs back into the queue: one read of their states, and one scontrol(1)."""
+        verb = "requeuehold" if hold else "requeue"
+        refused: dict[str, SlurmRefusedError] = {}
+        for part in _parts(job_ids):
+            states = self._states(part.values())
+            due = {}
+            for job_id, leader in part.items():
+                found = states.get(leader, set())
+                if not found:
+                    refused[job_id] = SlurmRefusedError(f"requeue of job {leader}: it is over")
+                elif not found <= REQUEUEABLE_STATES | {"PENDING"}:
+                    words = f"requeue of job {leader}: expected it to run, it is {', '.join(sorted(found))}"
+                    refused[job_id] = SlurmRefusedError(words)
+                elif found != {"PENDING"}:
+                    due[job_id] = leader
+            refused |= self._on_jobs(due, lambda listed: ("scontrol", verb, listed))
+        return refused
 
     def signal(self, job_id: str, signal: str, target: SignalTarget = SignalTarget.ALL) -> None:
         """Send a signal (scancel(1): without an option it goes to the steps alone)."""
@@ -160,8 +172,27 @@ class CliBackend:
 
     def comment(self, job_id: str, text: str) -> None:
         """Set the AdminComment."""
-        job = names.check_job(job_id)
-        self._run("scontrol", "update", f"JobId={job}", f"AdminComment={_one_line(text)}").check()
+        for error in self.comment_all([job_id], text).values():
+            raise error
+
+    def comment_all(self, job_ids: Iterable[str], text: str) -> dict[str, SlurmRefusedError]:
+        """Set the AdminComment of many."""
+        refused: dict[str, SlurmRefusedError] = {}
+        said = f"AdminComment={_one_line(text)}"
+        for part in _parts(job_ids):
+            own = {job_id: job_id for job_id in part}
+            refused |= self._on_jobs(own, lambda listed: ("scontrol", "update", f"JobId={listed}", said))
+        return refused
+
+    def comments(self, job_ids: Iterable[str]) -> dict[str, str]:
+        """Read the AdminComment of many (``squeue -O admin_comment``)."""
+        found: dict[str, str] = {}
+        for part in _parts(job_ids):
+            listed = self._squeue("-j", ",".join(part.values()), "-O", "JobArrayID:|,admin_comment:|")
+            rows = (line.split("|") for line in listed.splitlines())
+            told = {row[0].strip(): row[1] for row in rows if len(row) == 3}
+            found |= {job_id: told[job_id] for job_id in part if told.get(job_id, "(null)") != "(null)"}
+        return found
 
     def set_address(self, node: str, address: str, hostname: str) -> None:
         """Tell where the machine behind a predeclared node is."""
@@ -285,8 +316,38 @@ class CliBackend:
             return ""
         return listed.check()
 
-    def _states(self, leader: str) -> set[str]:
-        return {line.strip() for line in self._squeue("-j", leader, "-o", "%T").splitlines()}
+    def _states(self, leaders: Iterable[str]) -> dict[str, set[str]]:
+        """Read the states of jobs that are not over, those of all components of a heterogeneous job."""
+        states: dict[str, set[str]] = {}
+        for line in self._squeue("-j", ",".join(leaders), "-o", "%i|%T").splitlines():
+            job_id, _, state = line.strip().partition("|")
+            states.setdefault(job_id.partition("+")[0], set()).add(state)
+        return states
+
+    def _on_jobs(
+        self, jobs: Mapping[str, str], command: Callable[[str], tuple[str, ...]]
+    ) -> dict[str, SlurmRefusedError]:
+        """Run scontrol(1) on a list of jobs, job id -> what scontrol calls it; it goes on after a refusal.
+
+        It complains in one line a job, "... for job 12" or "12_3: ...".
+        """
+        if not jobs:
+            return {}
+        done = self._run(*command(",".join(jobs.values())))
+        try:
+            done.check()
+        except SlurmRefusedError as error:
+            lines = done.complaint.splitlines()
+            words = {job_id: [x for x in lines if _is_about(x, name)] for job_id, name in jobs.items()}
+            if len(jobs) == 1 or not any(words.values()):
+                return dict.fromkeys(jobs, error)
+            verb = command("")[1]
+            return {
+                job_id: SlurmRefusedError(f"{verb} of job {job_id}: {printable('; '.join(said))}")
+                for job_id, said in words.items()
+                if said
+            }
+        return {}
 
     def _update_nodes(self, nodes: Iterable[str], *changes: str, harmless: Sequence[str] = ()) -> None:
         """Change nodes in one request for all; a name that Slurm does not know costs the others nothing."""
@@ -323,6 +384,17 @@ class CliBackend:
         directory = self._settings.bin_dir
         program = command if directory is None else str(directory / command)
         return self._runner((program, *arguments), take=take)
+
+
+def _parts(job_ids: Iterable[str]) -> Iterator[dict[str, str]]:
+    """Yield job id -> the id that acts on it, of as many as fit into one command."""
+    jobs = {job_id: _leader(job_id) for job_id in job_ids}
+    for start in range(0, len(jobs), _JOBS_AT_ONCE):
+        yield dict(list(jobs.items())[start : start + _JOBS_AT_ONCE])
+
+
+def _is_about(complaint: str, job: str) -> bool:
+    return complaint.startswith(f"{job}: ") or complaint.rstrip().endswith(f" job {job}")
 
 
 def _leader(job_id: str) -> str:
