@@ -288,7 +288,9 @@ def _print_json(answer: object) -> None:
 def _plain(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{k} {v}" for k, v in value.items()) or "-"
-    text = "-" if value in (None, "", []) else str(value)
+    if isinstance(value, list):
+        return "; ".join(map(str, value)) or "-"
+    text = "-" if value in (None, "") else str(value)
     # Slurm's free text may hold what a terminal obeys.
     return "".join(c if c.isprintable() else " " for c in text)
 
