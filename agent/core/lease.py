@@ -18,9 +18,10 @@ from agent.core.model import SliverNode
 from agent.core.policy import LeaseSettings, blocking_machine, renewal_target, seconds_to_renewal
 from agent.core.ports import Clock, SliceServer
 from agent.core.slivers import Slivers
+from agent.core.together import together
 
 LOCK_WAIT = 5.0
-"""Seconds that renewal waits for another call at a CM before it turns to the next CM."""
+"""Seconds that renewal waits for another call at a CM before it leaves that CM to a later try."""
 
 
 class Owner(Protocol):
@@ -91,7 +92,7 @@ class Lease:
         self._owner.tell("slice", self._server.slice_urn, f"the slice lasts until {_when(expires)}")
 
     def renew(self) -> None:
-        """Renew what has too little left, a CM up to what the SA granted.
+        """Renew what has too little left: the SA first, then all CMs side by side up to what it granted.
 
         Raises:
             AgentError: the first fault; everything else was tried all the same.
@@ -105,10 +106,12 @@ class Lease:
         except AgentError as error:
             self._owner.tell("lease", self._server.slice_urn, f"the slice was not renewed: {error}")
             errors.append(error)
-        for cm in self._slivers.held_at():
+        targets = {cm: self._sliver_target(cm, self.slice_expires) for cm in self._slivers.held_at()}
+        due = {cm: until for cm, until in targets.items() if until is not None}
+        asked = together(due, lambda cm: self._renew_sliver(cm, due[cm]))
+        for cm, granted in asked.items():
             try:
-                with self._slivers.at(cm, LOCK_WAIT):
-                    self._renew_sliver(cm, self.slice_expires)
+                self._owner.tell("renew", cm, f"the sliver lasts until {_when(granted.result())}")
             except AgentError as error:
                 self._sliver_refused(cm, error)
                 errors.append(error)
@@ -151,20 +154,25 @@ class Lease:
         self.slice_expires = granted
         self._owner.tell("renew", self._server.slice_urn, f"the slice lasts until {_when(granted)}")
 
-    def _renew_sliver(self, cm: str, slice_expires: datetime) -> None:
+    def _sliver_target(self, cm: str, slice_expires: datetime) -> datetime | None:
+        """Decide until when to ask a CM to renew; None for not now."""
         expires = self._slivers.expires.get(cm)
         until = renewal_target(expires, self._clock.now(), self._settings())
         if until is None:
-            return
+            return None
         # A CM refuses what is later than the slice's own end.
         until = min(until, slice_expires)
         if expires is not None and until <= expires:
             self._owner.note(f"the sliver at {cm} lasts as long as the slice")
-            return
-        granted = self._server.renew_sliver(cm, until)
-        self.blocked.pop(cm, None)
-        self._slivers.expires[cm] = granted
-        self._owner.tell("renew", cm, f"the sliver lasts until {_when(granted)}")
+            return None
+        return until
+
+    def _renew_sliver(self, cm: str, until: datetime) -> datetime:
+        with self._slivers.at(cm, LOCK_WAIT):
+            granted = self._server.renew_sliver(cm, until)
+            self.blocked.pop(cm, None)
+            self._slivers.expires[cm] = granted
+            return granted
 
 
 def _when(time: datetime) -> str:

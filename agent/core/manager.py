@@ -224,7 +224,7 @@ class SimpleElasticSliceManager(
         self._lease.create_slice()
 
     def renew(self) -> None:
-        """Renew what has too little left: the SA first, then each CM up to what the SA granted."""
+        """Renew what has too little left: the SA first, then all CMs up to what the SA granted."""
         try:
             self._lease.renew()
         finally:

@@ -26,6 +26,7 @@ from agent.cloudlab.server import CloudlabSettings, CmSettings, ProtoGeniServer,
 from agent.core.config import CycleSettings, ManagerConfig
 from agent.core.helper import SimpleElasticSliceHelper
 from agent.core.manager import SimpleElasticSliceManager
+from agent.core.model import Event, Holding, Intent, Revocation
 from agent.core.policy import LeaseSettings
 from agent.core.ports import SystemClock
 from agent.ledger import Ledger
@@ -88,13 +89,63 @@ class Cleaning(SimpleElasticSliceHelper):
         return ["sleep 0.1", f"echo {names} >> {self._log}"]
 
 
-class Tripwire:
-    """Kills this very process before or after the n-th call of a method of what it stands in front of."""
+class Death:
+    """Where this very process is to die: at the n-th call of one method, or at each step of a stage, once.
 
-    def __init__(self, target: object, kill: dict[str, Any] | None, counts: Counter[str]) -> None:
+    Args:
+        order: what the process was started for (see ``World.start``).
+    """
+
+    def __init__(self, order: dict[str, Any]) -> None:
+        self._kill = order["kill"]
+        self._log = Path(order["home"]) / "died_at"
+        self._each_of = set(order["each_of"])
+        self._known = set(self._log.read_text().splitlines()) if self._log.exists() else set()
+        self._lock = threading.Lock()
+        self.counts: Counter[str] = Counter()
+        self.stage = ""
+
+    def count(self, call: str) -> int:
+        """Return how often this run made a call, this time included."""
+        with self._lock:
+            self.counts[call] += 1
+            return self.counts[call]
+
+    def reached(self, call: str, args: Sequence[Any], when: str, nth: int) -> None:
+        """Die here, if it is the place."""
+        if self._kill and (call, when, nth) == (self._kill["call"], self._kill["when"], self._kill["nth"]):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if call in self._each_of:
+            step = f"{self.stage}: {when} {call} {' '.join(map(about, args[:1]))}".strip()
+            with self._lock:
+                if step not in self._known:
+                    with self._log.open("a") as log:
+                        log.write(step + "\n")
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def about(argument: Any) -> str:
+    """Say what a call is about, in words that are the same in every run."""
+    match argument:
+        case Holding():
+            return f"{len(argument.client_ids)} at {argument.cm}"
+        case Revocation():
+            return "releasable" if argument.releasable else "pending"
+        case Event():
+            return argument.kind
+        case [Intent() as first, *_]:
+            return f"{first.kind} at {first.cm}"
+        case str() if argument.startswith("urn:"):
+            return argument
+    return ""
+
+
+class Tripwire:
+    """Stands in front of a target; this process may die before or after each call of a method of it."""
+
+    def __init__(self, target: object, death: Death) -> None:
         self._target = target
-        self._kill = kill
-        self._counts = counts
+        self._death = death
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._target, name)
@@ -102,16 +153,10 @@ class Tripwire:
             return found
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            self._counts[name] += 1
-            due = self._kill is not None and (name, self._counts[name]) == (
-                self._kill["call"],
-                self._kill["nth"],
-            )
-            if due and self._kill and self._kill["when"] == "before":
-                os.kill(os.getpid(), signal.SIGKILL)
+            nth = self._death.count(name)
+            self._death.reached(name, args, "before", nth)
             result = found(*args, **kwargs)
-            if due:
-                os.kill(os.getpid(), signal.SIGKILL)
+            self._death.reached(name, args, "after", nth)
             return result
 
         return call
@@ -165,11 +210,12 @@ def live(order: dict[str, Any]) -> None:
 
 def _live(order: dict[str, Any], home: Path) -> None:
     bed = read_bed_file(Path(order["bed"]))
-    counts: Counter[str] = Counter()
-    ledger = Tripwire(Ledger(home / "ledger.db"), order["kill"], counts)
+    death = Death(order)
+    death.stage = _plan(home)["stage"]
+    ledger = Tripwire(Ledger(home / "ledger.db"), death)
     manager = Wanting(
-        Tripwire(connect_fast(bed, order["slice"]), order["kill"], counts),
-        ManagerConfig(intents=ledger, revocations=ledger, holdings=ledger, cycle=CYCLE),
+        Tripwire(connect_fast(bed, order["slice"]), death),
+        ManagerConfig(intents=ledger, revocations=ledger, holdings=ledger, events=ledger, cycle=CYCLE),
         manage_order=ORDER,
         manage_intervals=INTERVALS,
         method_reset_triggers={},
@@ -180,19 +226,25 @@ def _live(order: dict[str, Any], home: Path) -> None:
     if bed.callback_url is not None:
         CallbackServer(manager, callback_settings(bed)).start()
     if order["threads"]:
-        _follow(manager, home)
+        _follow(manager, death, home)
         manager.start()
     pause = threading.Event()
     while True:
-        _follow(manager, home)
+        _follow(manager, death, home)
         if not order["threads"]:
             manager.manage_once()
-        _tell(manager, order, counts, home)
+        _tell(manager, order, death.counts, home)
         pause.wait(PAUSE)
 
 
-def _follow(manager: Wanting, home: Path) -> None:
-    plan = json.loads((home / "plan.json").read_text())
+def _plan(home: Path) -> dict[str, Any]:
+    plan: dict[str, Any] = json.loads((home / "plan.json").read_text())
+    return plan
+
+
+def _follow(manager: Wanting, death: Death, home: Path) -> None:
+    plan = _plan(home)
+    death.stage = plan["stage"]
     manager.wanted = plan["wanted"]
     lease = LeaseSettings(duration=plan["lease"], renew_when_left=plan["lease"] * 0.9)
     if lease != manager.lease:

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -39,7 +39,8 @@ TIMING = Timing(
     taken=60,
 )
 SITES = tuple(replace(site, timing=TIMING) for site in DEFAULT_SITES)
-LIMIT = 180.0
+LIMIT = 240.0
+"""Seconds for anything that is waited for: it is about whether, never about how fast."""
 ANY = "*"
 """Any call to or from Cloudlab."""
 _SLICES = itertools.count(1)
@@ -105,12 +106,14 @@ class Kill:
     """SIGKILL for the agent, at the n-th such call of a run.
 
     Before or after a call of its own (a method of its server or its ledger), or (``reply``) when the work of
-    a call to Cloudlab, or of one from Cloudlab, is done and the agent has not read or sent on the reply.
+    a call to Cloudlab, or of one from Cloudlab, is done and the agent has not read or sent on the reply; or
+    (``instant``) so many seconds after its start.
     """
 
     call: str
     when: str
     nth: int = 1
+    seconds: float = 0
 
 
 class World:
@@ -125,20 +128,24 @@ class World:
         self.kills: list[Kill] = []
         """What is still to come, one a run."""
         self._entries = 0
+        self._started = 0.0
         self.threads = False
         self.runs = 0
         self.deaths = 0
         self.most = 0
         """The most machines that were wanted so far."""
         self.began = time.time()
-        self._plan = {"wanted": 0, "lease": 600}
+        self.each_of: Sequence[str] = ()
+        """Calls of its own around which the agent dies, once for each stage and what they are about."""
+        self._plan: dict[str, Any] = {"wanted": 0, "lease": 600, "stage": ""}
 
     # --- the agent
 
     def start(self) -> None:
         self.runs += 1
         self._entries = 0
-        kill = self.kills[0] if self.kills and self.kills[0].when != "reply" else None
+        self._started = time.monotonic()
+        kill = self.kills[0] if self.kills and self.kills[0].when in {"before", "after"} else None
         (self.home / "plan.json").write_text(json.dumps(self._plan))
         self.process.start(
             {
@@ -147,6 +154,7 @@ class World:
                 "home": str(self.home),
                 "slice": self.slice_name,
                 "kill": asdict(kill) if kill else None,
+                "each_of": self.each_of,
                 "threads": self.threads,
             }
         )
@@ -159,9 +167,13 @@ class World:
         """Have a run killed at the n-th call to or from Cloudlab, whichever that is."""
         self.kills.append(Kill(ANY, "reply", nth))
 
+    def kill_after(self, seconds: float) -> None:
+        """Have a run killed at whatever it does so long after its start."""
+        self.kills.append(Kill(ANY, "instant", seconds=seconds))
+
     def kill_now(self) -> None:
         """Kill the run at whatever it does."""
-        self.kills.insert(0, Kill(ANY, "now"))
+        self.kills.insert(0, Kill(ANY, "instant"))
         self.process.kill()
 
     def saw(self, entry: Entry) -> None:
@@ -175,18 +187,29 @@ class World:
             if self._entries >= kill.nth:
                 self.process.kill()
 
+    def kill_if_time(self) -> None:
+        """Kill the agent if it has lived as long as it was to live."""
+        kill = self.kills[0] if self.kills else None
+        if kill and kill.when == "instant" and time.monotonic() >= self._started + kill.seconds:
+            self.process.kill()
+
     def restart_if_dead(self) -> None:
         if self.process.alive():
             return
         assert self.process.exit_status == -signal.SIGKILL, (self.home / "agent.log").read_text()[-3000:]
         self.deaths += 1
-        self.kills.pop(0)
+        if not self.each_of:
+            self.kills.pop(0)
         if not self.keep_ledger:
             for part in self.home.glob("ledger.db*"):
                 part.unlink()
         self.start()
 
-    def plan(self, **changes: float) -> None:
+    def steps_died_at(self) -> list[str]:
+        """List the steps that ``each_of`` led to, oldest first: ``stage: before|after call about``."""
+        return (self.home / "died_at").read_text().splitlines()
+
+    def plan(self, **changes: float | str) -> None:
         self._plan.update(changes)
         self.most = max(self.most, self._plan["wanted"])
         fresh = self.home / "plan.new"
@@ -205,6 +228,7 @@ class World:
         """Wait for something that the agent tells of itself; one that died is started again."""
 
         def check() -> object:
+            self.kill_if_time()
             self.restart_if_dead()
             status = self.status()
             assert not status.get("fatal"), status

@@ -1,5 +1,6 @@
 """Renewals that are refused, and when they are tried again."""
 
+import threading
 from datetime import timedelta
 
 import pytest
@@ -8,6 +9,7 @@ from agent.core.errors import BusyError, RefusedError
 from agent.core.policy import LeaseSettings, blocking_machine
 
 UTAH = "urn:publicid:IDN+utah.example.net+authority+cm"
+WISC = "urn:publicid:IDN+wisc.example.net+authority+cm"
 
 
 @pytest.mark.parametrize(
@@ -128,3 +130,24 @@ def test_a_renewal_that_fails_is_tried_again_in_time_for_what_is_left(make_bench
         bench.clock.advance(10)
     assert min(tries) <= 60
     assert bench.manager.slice_expires - bench.clock.now() > timedelta(hours=12)
+
+
+def test_a_cm_that_hangs_keeps_no_other_from_being_renewed(make_bench):
+    bench = make_bench(server={"cms": (UTAH, WISC), "pool": 3}, minthreshold=4, maxthreshold=4)
+    bench.cycles(8)
+    assert {node.cm for node in bench.server.machines()} == {UTAH, WISC}
+    bench.clock.advance(7 * 3600)
+    real = bench.server.renew_sliver
+    renewed = threading.Event()
+
+    def hang_at_the_first(cm, expires):
+        if cm == bench.manager.cmlist[0]:
+            assert renewed.wait(20), "the other CM was not asked meanwhile"
+        granted = real(cm, expires)
+        renewed.set()
+        return granted
+
+    bench.server.renew_sliver = hang_at_the_first
+    bench.manager.renew()
+    assert bench.manager.sliver_expires == dict.fromkeys((UTAH, WISC), bench.server.slice_expires)
+    assert sorted(event.subject for event in bench.events.of("renew"))[-2:] == [UTAH, WISC]

@@ -1,0 +1,33 @@
+"""The same thing at several CMs at the same time: a slow one holds up only who waits for all."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def together(cms: Iterable[str], act: Callable[[str], T]) -> dict[str, Future[T]]:
+    """Begin ``act`` for each CM in a thread of its own.
+
+    The threads are daemons, so that a CM that hangs does not hold up the end of the process, as those of
+    a ``ThreadPoolExecutor`` do.
+
+    Returns:
+        CM -> what ``act`` returns or raises, in the order of ``cms``.
+    """
+    begun: dict[str, Future[T]] = {}
+    for cm in cms:
+        begun[cm] = Future()
+        threading.Thread(target=_settle, args=(begun[cm], act, cm), name=f"at-{cm}", daemon=True).start()
+    return begun
+
+
+def _settle(future: Future[T], act: Callable[[str], T], cm: str) -> None:
+    try:
+        future.set_result(act(cm))
+    except BaseException as error:  # noqa: BLE001 - raised where the result is asked for
+        future.set_exception(error)
