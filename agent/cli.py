@@ -23,7 +23,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-config_app = typer.Typer(help="Look at agent.conf.", no_args_is_help=True, rich_markup_mode=None)
+config_app = typer.Typer(help="Write agent.conf.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(config_app, name="config")
 
 DEFAULT_CONFIG = Path("/etc/esagent/agent.conf")
@@ -260,15 +260,6 @@ def state(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
     _print_table(shown.JOB_COLUMNS, shown.job_rows(snapshot))
 
 
-@config_app.command("check")
-def config_check(config: Config = DEFAULT_CONFIG) -> None:
-    """Read agent.conf and tell every fault in it."""
-    from agent.config import load
-
-    load(config)
-    print(f"{config}: no fault found")
-
-
 @config_app.command("example")
 def config_example() -> None:
     """Print agent.conf.example: every setting with its meaning and default."""
@@ -299,7 +290,9 @@ def _print_json(answer: object) -> None:
 def _plain(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{k} {v}" for k, v in value.items()) or "-"
-    text = "-" if value in (None, "", []) else str(value)
+    if isinstance(value, list):
+        return "; ".join(map(str, value)) or "-"
+    text = "-" if value in (None, "") else str(value)
     # Slurm's free text may hold what a terminal obeys.
     return "".join(c if c.isprintable() else " " for c in text)
 

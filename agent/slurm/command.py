@@ -5,13 +5,14 @@ No shell misreads an argument; time, size and environment are of our making.
 
 from __future__ import annotations
 
+import codecs
 import os
 import selectors
 import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -82,11 +83,15 @@ def short(argv: Sequence[str]) -> str:
     return printable(" ".join((os.path.basename(argv[0]), *argv[1:])), 160)  # noqa: PTH119
 
 
+Take = Callable[[str], None]
+"""Takes standard output piece by piece, while the command still runs."""
+
+
 class Runner(Protocol):
     """Runs one of Slurm's commands to its end."""
 
-    def __call__(self, argv: Sequence[str], /) -> Finished:
-        """Run a command.
+    def __call__(self, argv: Sequence[str], /, *, take: Take | None = None) -> Finished:
+        """Run a command; what ``take`` is given is not in ``Finished.output``.
 
         Raises:
             SlurmDownError: it did not end in time.
@@ -107,9 +112,9 @@ class LocalRunner:
         self._timeout = timeout
         self._environment = clean_environment(environment, **changes)
 
-    def __call__(self, argv: Sequence[str], /) -> Finished:
+    def __call__(self, argv: Sequence[str], /, *, take: Take | None = None) -> Finished:
         """Run a command."""
-        return run(argv, environment=self._environment, timeout=self._timeout)
+        return run(argv, environment=self._environment, timeout=self._timeout, take=take)
 
 
 class RemoteRunner:
@@ -128,7 +133,7 @@ class RemoteRunner:
         self._host = host
         self._environment = clean_environment({}, **changes)
 
-    def __call__(self, argv: Sequence[str], /) -> Finished:
+    def __call__(self, argv: Sequence[str], /, *, take: Take | None = None) -> Finished:
         """Run a command; each argument reaches it as it is, through whatever shell the login has."""
         settings = (f"{name}={value}" for name, value in self._environment.items())
         # The path is the only thing of the login's own environment that is kept.
@@ -140,6 +145,9 @@ class RemoteRunner:
         output, complaint = (part.decode(errors="replace") for part in (done.output, done.complaint))
         if done.status in _CANNOT_START:
             raise SlurmError(f"{short(argv)} on {self._host.name}: cannot be started: {printable(complaint)}")
+        if take is not None:
+            take(output)
+            output = ""
         return Finished(tuple(argv), done.status, output, complaint)
 
 
@@ -149,8 +157,10 @@ def clean_environment(inherited: Mapping[str, str], **changes: str) -> dict[str,
     return kept | {"LC_ALL": "C", "TZ": "UTC", "SLURM_TIME_FORMAT": "%s", "SLURM_BITSTR_LEN": "0"} | changes
 
 
-def run(argv: Sequence[str], *, environment: Mapping[str, str], timeout: float) -> Finished:
-    """Run a command to its end.
+def run(
+    argv: Sequence[str], *, environment: Mapping[str, str], timeout: float, take: Take | None = None
+) -> Finished:
+    """Run a command to its end; one whose output ``take`` refuses is killed.
 
     Raises:
         SlurmDownError: it did not end within ``timeout`` seconds; it and its children are killed.
@@ -169,7 +179,7 @@ def run(argv: Sequence[str], *, environment: Mapping[str, str], timeout: float) 
         raise SlurmError(f"{short(argv)}: cannot be started: {error}") from error
     with process:
         try:
-            output, complaint = _drain(process, argv, timeout)
+            output, complaint = _drain(process, argv, timeout, take)
         except BaseException:
             _kill_group(process)
             raise
@@ -178,16 +188,21 @@ def run(argv: Sequence[str], *, environment: Mapping[str, str], timeout: float) 
     return Finished(tuple(argv), process.returncode, output, complaint)
 
 
-def _drain(process: subprocess.Popen[bytes], argv: Sequence[str], timeout: float) -> tuple[str, str]:
+def _drain(
+    process: subprocess.Popen[bytes], argv: Sequence[str], timeout: float, take: Take | None
+) -> tuple[str, str]:
     """Read both streams to their end and wait for the process."""
     deadline = time.monotonic() + timeout
     late = SlurmDownError(f"{short(argv)}: no answer within {timeout:g} s")
     assert process.stdout is not None
     assert process.stderr is not None
-    output, complaint = bytearray(), bytearray()
+    pieces: list[str] = []
+    take = pieces.append if take is None else take
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    complaint, size = bytearray(), 0
     with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ, output)
-        selector.register(process.stderr, selectors.EVENT_READ, complaint)
+        selector.register(process.stdout, selectors.EVENT_READ)
+        selector.register(process.stderr, selectors.EVENT_READ)
         while selector.get_map():
             left = deadline - time.monotonic()
             if left <= 0:
@@ -196,15 +211,19 @@ def _drain(process: subprocess.Popen[bytes], argv: Sequence[str], timeout: float
                 chunk = os.read(key.fd, _CHUNK)
                 if not chunk:
                     selector.unregister(key.fileobj)
-                elif key.data is output or len(complaint) < _MAX_COMPLAINT:
-                    key.data.extend(chunk)
-            if len(output) > MAX_OUTPUT:
+                elif key.fileobj is process.stdout:
+                    size += len(chunk)
+                    take(decoder.decode(chunk))
+                elif len(complaint) < _MAX_COMPLAINT:
+                    complaint += chunk
+            if size > MAX_OUTPUT:
                 raise SlurmError(f"{short(argv)}: more than {MAX_OUTPUT} bytes of output")
+    take(decoder.decode(b"", final=True))
     try:
         process.wait(max(deadline - time.monotonic(), 0.01))
     except subprocess.TimeoutExpired:
         raise late from None
-    return output.decode(errors="replace"), complaint.decode(errors="replace")
+    return "".join(pieces), complaint.decode(errors="replace")
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:

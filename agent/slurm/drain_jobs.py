@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from agent.slurm.drain_settings import DrainSettings, policy_for
 from agent.slurm.model import Job, SignalTarget, Snapshot
+
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
+_TOLD = re.compile(
+    r"esagent: (?:\w+ at (?P<at>[\d-]+T[\d:]+Z): )?its machine has to be empty at (?P<due>[\d-]+T[\d:]+Z)"
+)
+_MOVED = timedelta(seconds=5)
+"""A countdown comes in whole seconds and with some delay: a smaller move is the same deadline."""
 
 
 class Fate(StrEnum):
@@ -36,10 +44,10 @@ class Outlook:
     """When that happens, as far as it is known."""
     hold: bool = False
     """A requeue leaves it held."""
-    at_once: bool = False
-    """It is not given time to save its work first."""
     warn: bool = False
     """Its user is told early: its work cannot be saved by a requeue."""
+    signal: str = ""
+    """What tells it to save its work; "" for nothing."""
 
     @property
     def at_risk(self) -> bool:
@@ -54,6 +62,11 @@ class WarnJob:
     job: Job
     reason: str
 
+    @property
+    def comment(self) -> str:
+        """What its user reads; ``told_before`` reads it back."""
+        return f"esagent: {self.reason}"
+
 
 @dataclass(frozen=True)
 class SignalJob:
@@ -63,6 +76,12 @@ class SignalJob:
     signal: str
     target: SignalTarget
     reason: str
+    at: datetime
+
+    @property
+    def comment(self) -> str:
+        """What its user reads; ``told_before`` reads it back."""
+        return f"esagent: {self.signal} at {self.at.strftime(_TIME)}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -139,6 +158,7 @@ def _outlook(
     deadline, job = min(dated, key=lambda item: (item[0], item[1].id))
     policy = policy_for(job, settings.policies)
     hold = settings.requeue_hold if policy.requeue_hold is None else policy.requeue_hold
+    signal = settings.checkpoint_signal if policy.checkpoint_signal is None else policy.checkpoint_signal
     ends = [part.ends for part in parts if part.ends is not None]
     last = max(ends) if len(ends) == len(parts) else None
     in_time = last is not None and last + _seconds(settings.cleanup_lead) <= deadline
@@ -146,15 +166,16 @@ def _outlook(
     if in_time and not (policy.method == "requeue-now" and may):
         return Outlook(job, nodes, deadline, Fate.ENDS, last)
     if policy.method == "finish":
-        return Outlook(job, nodes, deadline, Fate.STAYS, None, warn=True)
+        return Outlook(job, nodes, deadline, Fate.STAYS, None, warn=True, signal=signal)
     if may is None:
         return Outlook(job, nodes, deadline, Fate.UNKNOWN, None)
     if not may:
         at = deadline - _seconds(settings.kill_lead)
-        return Outlook(job, nodes, deadline, Fate.CANCEL, max(at, now), warn=True)
-    at_once = policy.method == "requeue-now"
-    at = now if at_once else max(deadline - _seconds(settings.requeue_lead), now)
-    return Outlook(job, nodes, deadline, Fate.REQUEUE, at, hold=hold, at_once=at_once)
+        return Outlook(job, nodes, deadline, Fate.CANCEL, max(at, now), warn=True, signal=signal)
+    if policy.method == "requeue-now":
+        return Outlook(job, nodes, deadline, Fate.REQUEUE, now, hold=hold)
+    at = max(deadline - _seconds(settings.requeue_lead), now)
+    return Outlook(job, nodes, deadline, Fate.REQUEUE, at, hold=hold, signal=signal)
 
 
 def plan_jobs(
@@ -171,7 +192,8 @@ def plan_jobs(
 
     Args:
         outlooks: from ``look_ahead``.
-        signalled: ``leader`` of a job -> when it had its checkpoint signal.
+        signalled: ``leader`` of a job -> when it had its checkpoint signal; one that was for an earlier
+            deadline, or an earlier run of the job, does not count.
         warned: ``leader`` of the jobs whose users have been told.
         settings: the leads.
         now: the time of the decision.
@@ -181,20 +203,43 @@ def plan_jobs(
         if outlook.deadline is None or not outlook.at_risk:
             continue
         job, left = outlook.job, (outlook.deadline - now).total_seconds()
-        due = f"its machine has to be empty at {outlook.deadline:%Y-%m-%dT%H:%M:%SZ}"
+        due = f"its machine has to be empty at {outlook.deadline.strftime(_TIME)}"
+        prospect = f"; {_prospect(outlook)}" if outlook.warn else ""
         is_due = outlook.at is not None and outlook.at <= now
         if outlook.warn and not is_due and leader(job) not in told:
-            yield WarnJob(job, f"{due}; {_prospect(outlook)}")
-        told_at = signalled.get(leader(job))
-        signals = bool(settings.checkpoint_signal) and not outlook.at_once
-        if signals and told_at is None and (left <= settings.checkpoint_lead or is_due):
-            yield SignalJob(job, settings.checkpoint_signal, settings.checkpoint_to, due)
+            yield WarnJob(job, f"{due}{prospect}")
+        told_at = _told_for(outlook, signalled.get(leader(job)), settings)
+        if outlook.signal and told_at is None and (left <= settings.checkpoint_lead or is_due):
+            yield SignalJob(job, outlook.signal, settings.checkpoint_to, f"{due}{prospect}", now)
             told_at = now
-        saving = signals and told_at is not None and (now - told_at).total_seconds() < settings.saving_time
+        saving = told_at is not None and (now - told_at).total_seconds() < settings.saving_time
         if outlook.fate is Fate.REQUEUE and is_due and (not saving or left <= settings.kill_lead):
             yield RequeueJob(job, f"{due} and it would not end before", outlook.hold)
         elif outlook.fate is Fate.CANCEL and is_due:
             yield CancelJob(job, f"{due}, it would not end before, and it may not be requeued")
+
+
+def _told_for(outlook: Outlook, at: datetime | None, settings: DrainSettings) -> datetime | None:
+    """Return when a job was told to save its work for this deadline, in this run of it."""
+    if at is None or outlook.deadline is None or (outlook.job.started and at < outlook.job.started):
+        return None
+    return at if at >= outlook.deadline - _seconds(settings.checkpoint_lead) - _MOVED else None
+
+
+def told_before(comment: str, now: datetime) -> tuple[bool, datetime | None]:
+    """Read from an AdminComment what an earlier run of the agent told a job.
+
+    Returns:
+        Whether its user was warned of a deadline still to come, and when it had its checkpoint signal.
+    """
+    match = _TOLD.match(comment)
+    if match is None:
+        return False, None
+    return _parse(match["due"]) > now, _parse(match["at"]) if match["at"] else None
+
+
+def _parse(time: str) -> datetime:
+    return datetime.strptime(time, _TIME).replace(tzinfo=UTC)
 
 
 def _prospect(outlook: Outlook) -> str:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from itertools import pairwise
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from agent.core.settings import Duration, Section
+from agent.core.settings import Duration, Section, format_duration
 from agent.slurm.model import Job, SignalTarget
 
 Method = Literal["drain", "requeue-now", "finish"]
+SIGNAL = r"^[A-Z0-9]*$"
 
 
 class DrainPolicy(Section):
@@ -26,6 +28,12 @@ class DrainPolicy(Section):
     requeue_hold: bool | None = Field(
         None, description="whether a requeued job is held; unset: as [drain] says", examples=[False]
     )
+    checkpoint_signal: str | None = Field(
+        None,
+        pattern=SIGNAL,
+        description="signal that tells a job to save its work; unset: as [drain] says",
+        examples=["USR1"],
+    )
 
     def fits(self, job: Job) -> bool:
         """Tell whether it is for this job."""
@@ -39,8 +47,9 @@ class DrainSettings(Section):
     tick: Duration = Field(5, gt=0, description="how often draining nodes are looked at")
     checkpoint_signal: str = Field(
         "",
-        pattern=r"^[A-Z0-9]*$",
-        description="signal that tells a job to save its work, ahead of a requeue, such as USR1; empty: none",
+        pattern=SIGNAL,
+        description="signal that tells a job to save its work, ahead of a requeue, such as USR1, which ends "
+        "a job that does not know it, or URG, which does not; empty: none",
     )
     checkpoint_to: SignalTarget = Field(
         SignalTarget.ALL, description='who gets it: "batch" (the batch script alone), "steps" or "all"'
@@ -79,6 +88,20 @@ class DrainSettings(Section):
         "that end in time still start there",
     )
     policies: tuple[DrainPolicy, ...] = Field((), description="Other ways to treat some jobs.")
+
+    @model_validator(mode="after")
+    def _leads_are_in_order(self) -> Self:
+        leads = [("requeue_lead", self.requeue_lead), ("kill_lead", self.kill_lead)]
+        leads.append(("cleanup_lead", self.cleanup_lead))
+        if self.checkpoint_signal or any(policy.checkpoint_signal for policy in self.policies):
+            leads.insert(0, ("checkpoint_lead", self.checkpoint_lead))
+        for (earlier, long), (later, short) in pairwise(leads):
+            if long < short:
+                raise ValueError(
+                    f"{earlier} is {format_duration(long)} and {later} {format_duration(short)}: "
+                    f"expected {earlier} to be at least {later}"
+                )
+        return self
 
     @property
     def saving_time(self) -> float:

@@ -7,7 +7,7 @@ wait.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -39,6 +39,7 @@ from agent.slurm.drain_jobs import (
     leader,
     look_ahead,
     plan_jobs,
+    told_before,
 )
 from agent.slurm.drain_settings import DrainSettings
 from agent.slurm.fence import Fencer
@@ -100,6 +101,8 @@ class Drainer:
         self._cleaner = Cleaner(leave, self._cleaned, settings=settings, clock=clock)
         self._signalled: dict[str, datetime] = {}
         self._warned: set[str] = set()
+        self._recalled: set[str] = set()
+        """``leader`` of the jobs whose AdminComment was read."""
         self._figures = JobFigures()
         self._fencer = Fencer(backend)
         self._looked = clock.monotonic()
@@ -183,13 +186,44 @@ class Drainer:
         outlooks = self._outlooks = look_ahead(snapshot, deadlines, known, settings, now)
         for job, cause in self._figures.finished(snapshot, outlooks, wishes.drains):
             self._tell_job("finish", job, f"job {job.id} ended by itself", cause)
-        present = {leader(job) for job in snapshot.jobs if job.holds_nodes}
-        self._signalled = {job: at for job, at in self._signalled.items() if job in present}
-        self._warned &= present
-        actions = plan_jobs(outlooks, self._signalled, self._warned, settings, now)
-        # What cannot wait comes first.
+        held_up = {leader(outlook.job) for outlook in outlooks}
+        self._signalled = {job: at for job, at in self._signalled.items() if job in held_up}
+        self._warned &= held_up
+        self._recalled &= held_up
+        actions = list(plan_jobs(outlooks, self._signalled, self._warned, settings, now))
+        if self._recall(actions, now):
+            actions = list(plan_jobs(outlooks, self._signalled, self._warned, settings, now))
+        self._signal([a for a in actions if isinstance(a, SignalJob)])
+        self._requeue([a for a in actions if isinstance(a, RequeueJob)])
+        # What can wait comes last.
         for action in sorted(actions, key=lambda action: isinstance(action, WarnJob)):
             self._try(partial(self._act_on_job, action))
+
+    def _recall(self, actions: Iterable[JobAction], now: datetime) -> bool:
+        """Look up whom an earlier run of the agent has told already, once a job, before it is told anything.
+
+        Returns:
+            Whether there was anybody to look up.
+        """
+        about = (a.job for a in actions if isinstance(a, WarnJob | SignalJob))
+        new = {job.id: leader(job) for job in about if leader(job) not in self._recalled}
+        if not new:
+            return False
+        try:
+            comments = self._backend.comments(new)
+        except SlurmDownError:
+            raise
+        except SlurmError as error:
+            log.warning("what jobs were told before is not known", error=str(error))
+            return False
+        self._recalled.update(new.values())
+        for job_id, comment in comments.items():
+            warned, signalled = told_before(comment, now)
+            if warned:
+                self._warned.add(new[job_id])
+            if signalled:
+                self._signalled[new[job_id]] = signalled
+        return True
 
     def _requeueable(
         self, snapshot: Snapshot, deadlines: Mapping[str, datetime | None]
@@ -234,38 +268,66 @@ class Drainer:
             case LeaveNode():
                 self._cleaner.put(action)
 
-    def _act_on_job(self, action: JobAction) -> None:
+    def _signal(self, actions: Iterable[SignalJob]) -> None:
+        """Signal jobs, and then write that into them, for their users and for a later run of the agent."""
+        done: dict[str, list[str]] = {}
+        for action in actions:
+            self._try(partial(self._signal_job, action, done))
+        for comment, jobs in done.items():
+            self._comment(jobs, comment)
+
+    def _signal_job(self, action: SignalJob, done: dict[str, list[str]]) -> None:
         job = action.job
-        cause = self._figures.cause(job)
+        self._backend.signal(job.id, action.signal, action.target)
+        self._signalled[leader(job)] = self._clock.now()
+        done.setdefault(action.comment, []).append(job.id)
+        self._tell_job("signal", job, f"{action.signal} to job {job.id} ({action.target}): {action.reason}")
+
+    def _requeue(self, actions: Iterable[RequeueJob]) -> None:
+        """Requeue all jobs of one deadline at once; why is written into them when they are safe."""
+        groups: dict[tuple[str, bool], dict[str, Job]] = {}
+        for action in actions:
+            groups.setdefault((action.reason, action.hold), {})[action.job.id] = action.job
+        for (reason, hold), jobs in groups.items():
+            self._try(partial(self._requeue_all, jobs, reason, hold))
+
+    def _requeue_all(self, jobs: Mapping[str, Job], reason: str, hold: bool) -> None:
+        refused = self._backend.requeue_all(jobs, hold=hold)
+        for error in refused.values():
+            log.warning("a job was not requeued; it is tried again if it still runs", error=str(error))
+        done = [job for job_id, job in jobs.items() if job_id not in refused]
+        held = " and held" if hold else ""
+        for job in done:
+            self._figures.ended(job)
+            self._tell_lost("requeue", job, f"job {job.id} requeued{held}: {reason}")
+        self._comment([job.id for job in done], f"requeued by esagent: {reason}")
+
+    def _act_on_job(self, action: JobAction) -> None:
         match action:
             case WarnJob(job, reason):
-                self._comment(job, f"esagent: {reason}")
+                # The comment of a signal tells all of it too.
+                if leader(job) not in self._signalled:
+                    self._comment([job.id], action.comment)
                 self._warned.add(leader(job))
-                self._backend.notify(job.id, f"esagent: {reason}")
-                self._tell_job("warn", job, f"the user of job {job.id} was told: {reason}", cause)
-            case SignalJob(job, signal, target, reason):
-                self._backend.signal(job.id, signal, target)
-                self._signalled[leader(job)] = self._clock.now()
-                self._tell_job("signal", job, f"{signal} to job {job.id} ({target}): {reason}", cause)
-            case RequeueJob(job, reason, hold):
-                self._comment(job, f"requeued by esagent: {reason}")
-                self._backend.requeue(job.id, hold=hold)
-                self._figures.ended(job)
-                held = " and held" if hold else ""
-                self._tell_lost("requeue", job, f"job {job.id} requeued{held}: {reason}", cause)
+                self._backend.notify(job.id, action.comment)
+                self._tell_job("warn", job, f"the user of job {job.id} was told: {reason}")
             case CancelJob(job, reason):
-                self._comment(job, f"cancelled by esagent: {reason}")
+                self._comment([job.id], f"cancelled by esagent: {reason}")
                 self._backend.cancel(job.id)
                 self._figures.ended(job)
-                self._tell_lost("cancel", job, f"job {job.id} cancelled: {reason}", cause)
+                self._tell_lost("cancel", job, f"job {job.id} cancelled: {reason}")
 
-    def _comment(self, job: Job, text: str) -> None:
+    def _comment(self, jobs: Collection[str], text: str) -> None:
+        """Write to jobs' users; that fails without harm."""
         try:
-            self._backend.comment(job.id, text)
+            refused = self._backend.comment_all(jobs, text) if jobs else {}
         except SlurmDownError:
             raise
         except SlurmError as error:
-            log.warning("the job's user will not read why", job=job.id, error=str(error))
+            log.warning("jobs' users will not read why", jobs=sorted(jobs), error=str(error))
+            return
+        for job_id, why in refused.items():
+            log.warning("the job's user will not read why", job=job_id, error=str(why))
 
     def _cleaned(self, action: LeaveNode, result: HostResult) -> None:
         said = "the delete commands ran" if result.ok else f"the delete commands failed: {result.error}"
@@ -275,12 +337,12 @@ class Drainer:
     def _tell(self, kind: str, subject: str, message: str) -> None:
         self._events.record(Event(self._clock.now(), kind, subject, message))
 
-    def _tell_lost(self, kind: str, job: Job, message: str, cause: str) -> None:
+    def _tell_lost(self, kind: str, job: Job, message: str, cause: str = "") -> None:
         lost = lost_cpu_seconds(job, self._clock.now())
         self._tell_job(kind, job, f"{message} ({lost:.0f} CPU-seconds lost)", cause, lost_cpu_seconds=lost)
 
-    def _tell_job(self, kind: str, job: Job, message: str, cause: str, **data: object) -> None:
-        subject = ",".join(sorted(job.nodes))
+    def _tell_job(self, kind: str, job: Job, message: str, cause: str = "", **data: object) -> None:
+        subject, cause = ",".join(sorted(job.nodes)), cause or self._figures.cause(job)
         event = Event(
             self._clock.now(), kind, subject, message, {"job": job.id, "drain_cause": cause, **data}
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -14,9 +14,9 @@ from agent.core.ports import Host, HostResult, RemoteShell, Series, SliceServer
 from agent.slurm.announcer import Announcer
 from agent.slurm.borrowing import Borrowing
 from agent.slurm.demand import GrowthPlan
-from agent.slurm.drain import Drain, DrainCause, DrainStore, LeaveNode, most_urgent, parse_reason
+from agent.slurm.drain import Drain, DrainCause, DrainStore, LeaveNode
 from agent.slurm.drainer import Drainer, Wishes
-from agent.slurm.fence import can_be_fenced, with_fences
+from agent.slurm.emptying import Emptying, Situation, left_by_an_earlier_run
 from agent.slurm.giveback import GiveBack
 from agent.slurm.grower import Grower
 from agent.slurm.hold import PAUSE, TEARDOWN, WHOLE_SLICE, GrowthHold
@@ -87,9 +87,9 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         self.growth: GrowthPlan | None = None
         self._backend = backend
         self._shell = shell
-        self._drains = drains
-        self._admin = {drain.node_id: drain for drain in drains.drains()}
-        self._hold = GrowthHold(drains, self._admin.pop(WHOLE_SLICE, None))
+        stored = {drain.node_id: drain for drain in drains.drains()}
+        self._hold = GrowthHold(drains, stored.pop(WHOLE_SLICE, None))
+        self._emptying = Emptying(drains, stored.values(), limited)
         self._giveback = GiveBack()
         self._grower = Grower(lambda: self.policy)
         self._records = Records(backend, self.tell, self.note, cloud=lambda: self.policy.join.mode == "cloud")
@@ -97,12 +97,6 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         self._borrowing = Borrowing(self, self._placement.avoided)
         self._first_type = ""
         """Hardware type of the first machine of the next sliver."""
-        self._taken_as: dict[str, str] = {}
-        """node_id -> client_id under which Cloudlab said that it took the machine."""
-        self._read_limited = limited
-        self._limited: frozenset[str] = frozenset()
-        self._take_over: set[str] = set()
-        """node_ids of machines whose drain by somebody else an administrator wants replaced."""
         self._adopted = False
         self.drainer = Drainer(
             backend,
@@ -145,16 +139,30 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
 
     def picture(self, snapshot: Snapshot) -> Picture:
         """Set our machines beside what Slurm says."""
-        machines = self.machines()
-        return Picture(snapshot, machines, frozenset(most_urgent(self._all_wishes(machines))))
+        now = self._situation()
+        return Picture(snapshot, now.machines, frozenset(self._emptying.drains(now)))
+
+    def _situation(self) -> Situation:
+        snapshot = self.snapshot
+        known = snapshot.nodes if snapshot else {}
+        failed = {node_name(m, self.policy.join) for m in super().failed()} & known.keys()
+        with self.rlock:
+            return Situation(
+                machines=self.machines(),
+                snapshot=snapshot,
+                revocations=dict(self.revocations),
+                taken=set(self.taken),
+                useless=self._giveback.chosen | failed,
+                hold=self.hold,
+                leases=self.sliver_expires,
+            )
 
     # --- reading Slurm
 
     def get_system_state(self) -> None:
         """Read nodes and jobs; decide how many machines the queue wants and which are surplus."""
         snapshot = self._backend.snapshot()
-        if self.policy.drain.fence:
-            self._limited = self._read_limited()
+        self._emptying.observe(self.policy.drain)
         self.snapshot = snapshot
         self._adopt_drains(snapshot, self.clock.now())
         picture = self.picture(snapshot)
@@ -174,10 +182,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         machines = self.machines()
         if self._adopted or not machines:
             return
-        self._adopted = True
-        for name, machine in machines.items():
-            node = snapshot.nodes.get(name)
-            drain = parse_reason(name, node.reason) if node and node.draining else None
+        for machine, drain in left_by_an_earlier_run(machines, snapshot):
             match drain:
                 case Drain(cause=DrainCause.REVOKED, deadline=datetime() as deadline):
                     revocation = Revocation(machine.node_id, machine.client_id, deadline, now, now)
@@ -186,15 +191,18 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
                 case Drain(cause=DrainCause.ADMIN, why=why) if why == TEARDOWN:
                     if self.hold is None:
                         self._put_hold(TEARDOWN, drain.who, drain.deadline)
-                case Drain(cause=DrainCause.ADMIN) if machine.node_id not in self._admin:
-                    self._admin[machine.node_id] = AdminDrain(
-                        machine.node_id, drain.why, drain.who, now, drain.deadline, drain.give_back
+                case Drain(cause=DrainCause.ADMIN) if self._emptying.get(machine.node_id) is None:
+                    self._emptying.put(
+                        AdminDrain(
+                            machine.node_id, drain.why, drain.who, now, drain.deadline, drain.give_back
+                        )
                     )
                 case Drain(cause=DrainCause.SURPLUS):
-                    self._giveback.choose(name)
+                    self._giveback.choose(drain.node)
                 case _:
                     continue
             self.tell("adopt", machine.node_id, f"found as an earlier run left it: {drain.reason}")
+        self._adopted = True
         self.drainer.wake()
 
     # --- growing
@@ -369,13 +377,9 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         self._records.lose(name, machine.node_id)
         self._giveback.forget(name)
         self._borrowing.forget(machine.client_id)
-        with self.rlock:
-            self._admin.pop(machine.node_id, None)
-            self._taken_as.pop(machine.node_id, None)
-            self._take_over.discard(machine.node_id)
         self.joiner.forget(machine)
         self.wake("remove_nodes")
-        self._drains.remove_drain(machine.node_id)
+        self._emptying.forget(machine.node_id)
         try:
             self._shell.forget(self._host(machine))
         except SshError as error:
@@ -461,8 +465,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
 
     def nodes_taken(self, nodelist: Sequence[Mapping[str, Any]]) -> None:
         """Keep the scheduler off machines that are gone, before the manifest says so."""
-        with self.rlock:
-            self._taken_as.update((item["node_id"], item["client_id"]) for item in nodelist)
+        self._emptying.note_taken(nodelist)
         super().nodes_taken(nodelist)
 
     def put_admin_drain(self, drain: AdminDrain, *, take_over: bool = False) -> None:
@@ -471,75 +474,23 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         Raises:
             LedgerError: it cannot be written down.
         """
-        self._drains.put_drain(drain)
-        with self.rlock:
-            self._admin[drain.node_id] = drain
-            if take_over:
-                self._take_over.add(drain.node_id)
+        self._emptying.put(drain, take_over=take_over)
         self.tell("admin", drain.node_id, f"{drain.who} drains it: {drain.reason}")
         self.drainer.wake()
 
     def admin_drain(self, node_id: str) -> AdminDrain | None:
         """Return the administrator's wish for a machine."""
-        with self.rlock:
-            return self._admin.get(node_id)
+        return self._emptying.get(node_id)
 
     def remove_admin_drain(self, node_id: str, who: str) -> None:
         """Strike an administrator's wish."""
-        self._drains.remove_drain(node_id)
-        with self.rlock:
-            self._admin.pop(node_id, None)
-            self._take_over.discard(node_id)
+        self._emptying.remove(node_id)
         self.tell("admin", node_id, f"{who} resumes it")
         self.drainer.wake()
 
     def wishes(self) -> Wishes:
         """Tell what is to be emptied now, and what is ours to touch."""
-        machines = self.machines()
-        drains = most_urgent(self._all_wishes(machines))
-        settings, snapshot = self.policy.drain, self.snapshot
-        if not settings.fence or snapshot is None:
-            return Wishes(drains, frozenset(machines))
-        known = [snapshot.nodes[name] for name in machines if name in snapshot.nodes]
-        fenced = {node.name for node in known if can_be_fenced(node, self._limited)}
-        expires = self.sliver_expires
-        leases = {name: expires[m.cm] for name, m in machines.items() if name in fenced and m.cm in expires}
-        drains, fences = with_fences(drains, fenced, leases, settings)
-        return Wishes(drains, frozenset(machines), fences)
-
-    def _all_wishes(self, machines: Mapping[str, SliverNode]) -> Iterator[Drain]:
-        with self.rlock:
-            revocations, admin = dict(self.revocations), dict(self._admin)
-            take_over = set(self._take_over)
-            taken = {node_id: self._taken_as.get(node_id, "") for node_id in self.taken}
-        surplus, hold = self._giveback.chosen, self.hold
-        known = self.snapshot.nodes if self.snapshot else {}
-        failed = {node_name(m, self.policy.join) for m in super().failed()} & known.keys()
-        for name, machine in machines.items():
-            if taken.get(machine.node_id) in {"", machine.client_id}:
-                yield Drain(name, DrainCause.TAKEN)
-            revocation = revocations.get(machine.node_id)
-            if revocation is not None and revocation.client_id in {"", machine.client_id}:
-                yield Drain(name, DrainCause.REVOKED, revocation.deadline, begun=revocation.noticed)
-            wish = admin.get(machine.node_id)
-            if hold is not None and hold.reason == TEARDOWN:
-                yield self._teardown_drain(name, hold)
-                continue
-            if wish is not None:
-                yield Drain(
-                    *(name, DrainCause.ADMIN, wish.deadline, wish.who, wish.reason, wish.give_back),
-                    takes_over=machine.node_id in take_over,
-                )
-            if name in surplus or name in failed:
-                yield Drain(name, DrainCause.SURPLUS)
-
-    def _teardown_drain(self, name: str, hold: AdminDrain) -> Drain:
-        """Empty a node as an administrator would, with the deadline; once it is empty it is surplus."""
-        snapshot = self.snapshot
-        node = snapshot.nodes.get(name) if snapshot else None
-        if snapshot is None or snapshot.jobs_on([name]) or (node is not None and not node.drained):
-            return Drain(name, DrainCause.ADMIN, hold.deadline, hold.who, TEARDOWN)
-        return Drain(name, DrainCause.SURPLUS)
+        return self._emptying.wishes(self._situation(), self.policy.drain)
 
     def _leave(self, name: str, timeout: float) -> HostResult:
         machine = self.machines().get(name)
@@ -606,7 +557,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
             shares=self._borrowing.shares(growth, now),
             held_up=f"{hold.reason} by {hold.who}" if hold else self.brake.words(),
             verdicts=self._grower.surplus(picture, growth, self._values_by_name(picture), now),
-            drains=most_urgent(self._all_wishes(picture.machines)),
+            drains=self._emptying.drains(self._situation()),
             machines=list(picture.machines),
             deletable=[*(m.client_id for m in self.failed()), *(self.should_delete_nodes() or ())],
             joins=self.joiner.preview(self._joinable(picture), picture.snapshot),

@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
+from agent.core.errors import SlurmRefusedError
+
 UNUSABLE_FLAGS = frozenset(
     {
         "DRAIN", "NOT_RESPONDING", "POWERED_DOWN", "POWERING_DOWN", "POWER_DOWN", "POWERING_UP", "FAIL",
@@ -226,6 +228,9 @@ class SlurmBackend(Protocol):
     def requeue(self, job_id: str, *, hold: bool = False) -> None:
         """Put a running job back into the queue; held there until somebody releases it, with ``hold``."""
 
+    def requeue_all(self, job_ids: Iterable[str], *, hold: bool = False) -> Mapping[str, SlurmRefusedError]:
+        """``requeue`` many; return job id -> why, for those that were refused."""
+
     def signal(self, job_id: str, signal: str, target: SignalTarget = SignalTarget.ALL) -> None:
         """Send a signal such as ``USR1`` to a job."""
 
@@ -237,3 +242,9 @@ class SlurmBackend(Protocol):
 
     def comment(self, job_id: str, text: str) -> None:
         """Set the AdminComment, which the job's user can read."""
+
+    def comment_all(self, job_ids: Iterable[str], text: str) -> Mapping[str, SlurmRefusedError]:
+        """``comment`` many; return job id -> why, for those that were refused."""
+
+    def comments(self, job_ids: Iterable[str]) -> Mapping[str, str]:
+        """Return job id -> AdminComment, of those that have one, as far as this way in can tell."""

@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
 
-from agent.slurm.drain_settings import DrainSettings
-from bench.revocations.plan import RevocationPlan, Workload
+from agent.slurm.drain_settings import DrainPolicy, DrainSettings
+from agent.slurm.model import SignalTarget
+from bench.revocations.plan import JobPlan, Kind, RevocationPlan, Workload
 from testbed.emptying import Emptying, add_nodes, boot_node
 from testbed.instance import Claim
 from testbed.machines import Machines
@@ -20,85 +22,116 @@ from testbed.release import find_release
 from testbed.slurm import PERMANENT_NODE, SlurmCluster
 
 LOOK_EVERY = 0.5
-LIMIT = 600.0
-SETTINGS = DrainSettings(tick=1, requeue_lead=4, kill_lead=3, cleanup_lead=1)
-WAYS = ("no agent", "plain DRAIN", "esagent")
+LIMIT = 900.0
+SAVING = "saving"
+"""The partition of the jobs that know the checkpoint signal: it would end any other."""
+SETTINGS = DrainSettings(
+    tick=1,
+    checkpoint_lead=18,
+    requeue_lead=12,
+    kill_lead=6,
+    cleanup_lead=3,
+    policies=(DrainPolicy(partitions=(SAVING,), checkpoint_signal="USR1"),),
+    checkpoint_to=SignalTarget.BATCH,
+)
+_WORKER = """\
+#!/bin/bash
+# Works so many microseconds; at USR1 it writes down how far it is, and it goes on from there.
+saved=$(cat "$2" 2>/dev/null || echo 0)
+began=${EPOCHREALTIME/./}
+progress() { echo $((saved + ${EPOCHREALTIME/./} - began)); }
+trap 'progress > "$2.new" && mv "$2.new" "$2"' USR1
+while (($(progress) < $1)); do sleep 0.5 & wait $!; done
+"""
+
+
+class WayName(StrEnum):
+    """How revocations are met."""
+
+    NO_AGENT = "no agent"
+    PLAIN_DRAIN = "plain DRAIN"
+    ESAGENT = "esagent"
 
 
 @dataclass
 class Result:
-    """What a run cost."""
+    """What runs cost; those of several seeds add up."""
 
-    way: str
-    jobs: int
+    jobs: int = 0
     lost: int = 0
     """Jobs that never completed."""
+    restarts: int = 0
+    cpu_seconds: float = 0.0
+    """What all jobs were about."""
     cpu_seconds_lost: float = 0.0
     """CPUs that jobs held, times seconds, without a result."""
-    late: int = 0
-    """Machines that were taken by force at their deadline, because nobody had released them."""
     revoked: int = 0
+    late: int = 0
+    """Machines that were taken at their deadline, because nobody had released them."""
     early: list[float] = field(default_factory=list)
     """Seconds between a release and its deadline."""
     took: float = 0.0
     """Seconds until the queue was empty."""
 
-
-class Way(Protocol):
-    """How revocations are met."""
-
-    def notice(self, revocation: RevocationPlan) -> None:
-        """Hear of a revocation."""
-
-    def is_released(self, node: str) -> bool:
-        """Tell whether the machine may be taken before its deadline."""
-
-    def back(self, node: str) -> None:
-        """Hear that the machine is ours again."""
+    def __add__(self, other: Result) -> Result:
+        both = {name: value + getattr(other, name) for name, value in vars(self).items()}
+        return Result(**both)
 
 
 class NoAgent:
     """Nobody hears Cloudlab."""
 
-    def notice(self, revocation: RevocationPlan) -> None:
-        """Do nothing."""
+    def notice(self, node: str, seconds: float) -> None:
+        """Hear that a machine is taken in so many seconds."""
 
     def is_released(self, node: str) -> bool:  # noqa: ARG002
-        """Release nothing, ever."""
+        """Tell whether the machine may be taken before its deadline."""
         return False
 
+    def taken(self, node: str) -> None:
+        """Hear that a machine is gone."""
+
     def back(self, node: str) -> None:
-        """Do nothing: Slurm finds it again by itself."""
+        """Hear that a machine is ours again: Slurm finds it by itself."""
 
 
 class PlainDrain(NoAgent):
-    """A script that drains the node at the notice, and no more."""
+    """A script that drains the node at the notice, lets jobs end, and gives back a node that is empty."""
 
     def __init__(self, slurm: SlurmCluster) -> None:
         self._slurm = slurm
 
-    def notice(self, revocation: RevocationPlan) -> None:
+    def notice(self, node: str, seconds: float) -> None:  # noqa: ARG002
         """Let no new job start there."""
-        self._slurm.run("scontrol", "update", f"NodeName={revocation.node}", "State=DRAIN", "Reason=revoked")
+        self._slurm.run("scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=revoked")
+
+    def is_released(self, node: str) -> bool:
+        """Tell whether no job is left."""
+        state = self._slurm.node_state(node)
+        return state >= {"IDLE", "DRAIN"} and "COMPLETING" not in state
 
     def back(self, node: str) -> None:
         """Let jobs start again."""
         self._slurm.run("scontrol", "update", f"NodeName={node}", "State=UNDRAIN")
 
 
-class Esagent:
+class Esagent(NoAgent):
     """The agent's own emptying."""
 
     def __init__(self, emptying: Emptying) -> None:
         self._emptying = emptying
 
-    def notice(self, revocation: RevocationPlan) -> None:
+    def notice(self, node: str, seconds: float) -> None:
         """Begin the countdown."""
-        self._emptying.revoke([revocation.node], revocation.wait)
+        self._emptying.revoke([node], seconds)
 
     def is_released(self, node: str) -> bool:
         """Tell whether it was left."""
         return node in self._emptying.left
+
+    def taken(self, node: str) -> None:
+        """Tell Slurm, where jobs are still on it."""
+        self._emptying.take([node])
 
     def back(self, node: str) -> None:
         """End the countdown."""
@@ -118,75 +151,95 @@ def cluster(directory: Path, nodes: tuple[str, ...]) -> Iterator[tuple[Machines,
         parts.callback(slurm.stop)
         slurm.start()
         slurm.run("scontrol", "update", f"NodeName={PERMANENT_NODE}", "State=DRAIN", "Reason=bench")
+        slurm.run("scontrol", "create", f"PartitionName={SAVING}", "Nodes=ALL")
         add_nodes(machines, slurm, nodes)
         yield machines, slurm
 
 
-def run(way: str, workload: Workload, nodes: tuple[str, ...], directory: Path) -> Result:
-    """Run a workload under one of ``WAYS`` and count what it cost."""
+def run(way: WayName, workload: Workload, nodes: tuple[str, ...], directory: Path) -> Result:
+    """Run a workload and count what it cost."""
     with ExitStack() as parts:
         machines, slurm = parts.enter_context(cluster(directory, nodes))
-        met: Way
+        met: NoAgent
         match way:
-            case "esagent":
+            case WayName.ESAGENT:
                 met = Esagent(parts.enter_context(Emptying(slurm.conf, nodes, SETTINGS)))
-            case "plain DRAIN":
+            case WayName.PLAIN_DRAIN:
                 met = PlainDrain(slurm)
-            case _:
+            case WayName.NO_AGENT:
                 met = NoAgent()
-        return _Run(way, workload, nodes, machines, slurm, met).result()
+        boots = parts.enter_context(ThreadPoolExecutor(len(nodes)))
+        return _Run(way, workload, machines, slurm, met, boots).result()
 
 
 class _Run:
     def __init__(
         self,
-        way: str,
+        way: WayName,
         workload: Workload,
-        nodes: tuple[str, ...],
         machines: Machines,
         slurm: SlurmCluster,
-        met: Way,
+        met: NoAgent,
+        boots: ThreadPoolExecutor,
     ) -> None:
+        self._way = way
         self._workload = workload
-        self._nodes = nodes
         self._machines = machines
         self._slurm = slurm
         self._met = met
-        self._result = Result(way, len(workload.jobs))
+        self._boots = boots
+        self._result = Result(len(workload.jobs), cpu_seconds=sum(job.work for job in workload.jobs))
         self._held: dict[int, float] = defaultdict(float)
         self._coming = list(workload.revocations)
         self._noticed: list[RevocationPlan] = []
         self._away: dict[str, float] = {}
+        self._booting: list[Future[None]] = []
+        self._began = 0.0
 
     def result(self) -> Result:
-        jobs = [self._slurm.submit(f"sleep {plan.length}", *plan.options) for plan in self._workload.jobs]
-        began = last = time.monotonic()
-        while True:
+        worker = self._slurm.directory / "worker.sh"
+        worker.write_text(_WORKER)
+        jobs = {self._submit(plan, worker): plan for plan in self._workload.jobs}
+        self._began = last = time.monotonic()
+        while self._since_began() < LIMIT:
             now = time.monotonic()
             left = self._look(now - last)
             last = now
-            self._cloudlab(now - began)
-            done = not left and not self._coming and not self._noticed and not self._away
-            if done or now - began > LIMIT:
+            self._cloudlab()
+            if not (left or self._coming or self._noticed or self._away or self._booting):
                 break
             time.sleep(LOOK_EVERY)
-        self._result.took = time.monotonic() - began
-        for job in jobs:
-            self._result.lost += self._slurm.job_state(job) != "COMPLETED"
-            self._result.cpu_seconds_lost += self._lost(job)
+        self._result.took = self._since_began()
+        for job, plan in jobs.items():
+            self._count(job, plan)
         return self._result
 
-    def _lost(self, job: int) -> float:
-        """Return what a job held in vain: all of it, less its last run where that one completed."""
+    def _since_began(self) -> float:
+        return time.monotonic() - self._began
+
+    def _submit(self, plan: JobPlan, worker: Path) -> int:
+        options = [f"--cpus-per-task={plan.cpus}"]
+        if plan.limit is not None:
+            options.append(f"--time={plan.limit}")
+        if plan.kind is Kind.FIXED:
+            options.append("--no-requeue")
+        if plan.kind is Kind.SAVES:
+            options.append(f"--partition={SAVING}")
+            state = f"{self._slurm.directory}/saved-$SLURM_JOB_ID"
+            return self._slurm.submit(f"exec bash {worker} {plan.length * 1e6:.0f} {state}", *options)
+        return self._slurm.submit(f"sleep {plan.length}", *options)
+
+    def _count(self, job: int, plan: JobPlan) -> None:
+        """Add what a job held in vain: all of it, less its work where it was done in the end."""
         record = self._slurm.run("scontrol", "-o", "show", "job", str(job))
-        fields = dict(re.findall(r"(JobState|Restarts|RunTime|NumCPUs)=(\S+)", record))
+        fields = dict(re.findall(r"(JobState|Restarts)=(\S+)", record))
+        restarts = int(fields["Restarts"])
+        self._result.restarts += restarts
         if fields["JobState"] != "COMPLETED":
-            return self._held[job]
-        if fields["Restarts"] == "0":
-            return 0.0
-        hours, minutes, seconds = map(int, fields["RunTime"].split(":"))
-        last_run = (hours * 60 + minutes) * 60 + seconds
-        return max(self._held[job] - last_run * int(fields["NumCPUs"]), 0.0)
+            self._result.lost += 1
+            self._result.cpu_seconds_lost += self._held[job]
+        elif restarts:
+            self._result.cpu_seconds_lost += max(self._held[job] - plan.work, 0.0)
 
     def _look(self, passed: float) -> int:
         """Add up the CPUs that jobs hold; return how many jobs are not over."""
@@ -197,30 +250,53 @@ class _Run:
                 self._held[int(job)] += passed * int(cpus)
         return len(listing)
 
-    def _cloudlab(self, now: float) -> None:
+    def _cloudlab(self) -> None:
         """Say, take and bring back what is due."""
-        while self._coming and self._coming[0].notice <= now:
+        while self._coming and self._coming[0].notice <= self._since_began():
             revocation = self._coming.pop(0)
-            self._met.notice(revocation)
+            # The time that is left is counted down from the plan, however late this loop is.
+            self._met.notice(revocation.node, revocation.deadline - self._since_began())
             self._result.revoked += 1
             self._noticed.append(revocation)
         for revocation in list(self._noticed):
-            deadline = revocation.notice + revocation.wait
+            # Whether it is released is asked first: what is seen late was released no later.
+            early = revocation.deadline - self._since_began()
             released = self._met.is_released(revocation.node)
-            if released or now >= deadline:
-                self._machines.power_off(revocation.node)
+            if released or early <= 0:
                 self._noticed.remove(revocation)
-                # It comes back at the same time however early it went: all runs have the same machines.
-                self._away[revocation.node] = deadline + revocation.away
-                if released:
-                    self._result.early.append(deadline - now)
-                else:
-                    self._result.late += 1
-        for node in [n for n, when in self._away.items() if when <= now]:
+                self._take(revocation, early if released else None)
+        for node in [n for n, when in self._away.items() if when <= self._since_began()]:
             del self._away[node]
-            # Slurm still has the node, which comes into service by itself or by the next line.
-            boot_node(self._machines, self._slurm, node, cpus=2)
-            self._met.back(node)
+            self._booting.append(self._boots.submit(self._bring_back, node))
+        for boot in [b for b in self._booting if b.done()]:
+            self._booting.remove(boot)
+            boot.result()
+
+    def _take(self, revocation: RevocationPlan, early: float | None) -> None:
+        """Take a machine, ``early`` by so many seconds or by force."""
+        node = revocation.node
+        if early is None:
+            self._result.late += 1
+            jobs = self._slurm.run("squeue", "-h", "-w", node, "-o", "%A %T %M").splitlines()
+            print(f"{self._way}: {node} was taken with {len(jobs)} jobs on it: {', '.join(jobs)}", flush=True)
+        else:
+            self._result.early.append(early)
+        self._machines.power_off(node)
+        self._met.taken(node)
+        # It comes back at the same time however early it went: all runs have the same machines.
+        self._away[node] = revocation.deadline + revocation.away
+
+    def _bring_back(self, node: str) -> None:
+        """Boot a machine; Slurm still has the node, which comes into service by itself or by us."""
+        boot_node(self._machines, self._slurm, node, cpus=2)
+        self._met.back(node)
+
+
+def run_all(workload: Workload, nodes: tuple[str, ...], directory: Path) -> Mapping[WayName, Result]:
+    """Run a workload in all ways at the same time, so that what else this machine does meets all alike."""
+    with ThreadPoolExecutor(len(WayName)) as pool:
+        runs = {way: pool.submit(run, way, workload, nodes, directory / way.name.lower()) for way in WayName}
+        return {way: future.result() for way, future in runs.items()}
 
 
 def machine_words() -> str:

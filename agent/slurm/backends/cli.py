@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
@@ -12,7 +12,7 @@ from functools import cached_property
 from agent.core.errors import SlurmError, SlurmRefusedError
 from agent.core.ports import Clock, Host, RemoteCommand
 from agent.slurm import joblist, names, text
-from agent.slurm.command import Finished, LocalRunner, RemoteRunner, Runner, printable
+from agent.slurm.command import Finished, LocalRunner, RemoteRunner, Runner, Take, printable
 from agent.slurm.model import MAX_WEIGHT, REQUEUEABLE_STATES, Job, Node, Reservation, SignalTarget, Snapshot
 from agent.slurm.settings import SlurmSettings
 
@@ -128,15 +128,27 @@ class CliBackend:
         Slurm would also run a *finished* job again, so its state is read just before. Of a heterogeneous job
         all components are requeued.
         """
-        leader = _leader(job_id)
-        states = self._states(leader)
-        if not states:
-            raise SlurmRefusedError(f"requeue of job {leader}: it is over")
-        if states == {"PENDING"}:
-            return
-        if not states <= REQUEUEABLE_STATES:
-            raise SlurmRefusedError(f"requeue of job {leader}: expected it to run, it is {', '.join(states)}")
-        self._run("scontrol", "requeuehold" if hold else "requeue", leader).check()
+        for error in self.requeue_all([job_id], hold=hold).values():
+            raise error
+
+    def requeue_all(self, job_ids: Iterable[str], *, hold: bool = False) -> dict[str, SlurmRefusedError]:
+        """Put running jobs back into the queue: one read of their states, and one scontrol(1)."""
+        verb = "requeuehold" if hold else "requeue"
+        refused: dict[str, SlurmRefusedError] = {}
+        for part in _parts(job_ids):
+            states = self._states(part.values())
+            due = {}
+            for job_id, leader in part.items():
+                found = states.get(leader, set())
+                if not found:
+                    refused[job_id] = SlurmRefusedError(f"requeue of job {leader}: it is over")
+                elif not found <= REQUEUEABLE_STATES | {"PENDING"}:
+                    words = f"requeue of job {leader}: expected it to run, it is {', '.join(sorted(found))}"
+                    refused[job_id] = SlurmRefusedError(words)
+                elif found != {"PENDING"}:
+                    due[job_id] = leader
+            refused |= self._on_jobs(due, lambda listed: ("scontrol", verb, listed))
+        return refused
 
     def signal(self, job_id: str, signal: str, target: SignalTarget = SignalTarget.ALL) -> None:
         """Send a signal (scancel(1): without an option it goes to the steps alone)."""
@@ -160,8 +172,27 @@ class CliBackend:
 
     def comment(self, job_id: str, text: str) -> None:
         """Set the AdminComment."""
-        job = names.check_job(job_id)
-        self._run("scontrol", "update", f"JobId={job}", f"AdminComment={_one_line(text)}").check()
+        for error in self.comment_all([job_id], text).values():
+            raise error
+
+    def comment_all(self, job_ids: Iterable[str], text: str) -> dict[str, SlurmRefusedError]:
+        """Set the AdminComment of many."""
+        refused: dict[str, SlurmRefusedError] = {}
+        said = f"AdminComment={_one_line(text)}"
+        for part in _parts(job_ids):
+            own = {job_id: job_id for job_id in part}
+            refused |= self._on_jobs(own, lambda listed: ("scontrol", "update", f"JobId={listed}", said))
+        return refused
+
+    def comments(self, job_ids: Iterable[str]) -> dict[str, str]:
+        """Read the AdminComment of many (``squeue -O admin_comment``)."""
+        found: dict[str, str] = {}
+        for part in _parts(job_ids):
+            listed = self._squeue("-j", ",".join(part.values()), "-O", "JobArrayID:|,admin_comment:|")
+            rows = (line.split("|") for line in listed.splitlines())
+            told = {row[0].strip(): row[1] for row in rows if len(row) == 3}
+            found |= {job_id: told[job_id] for job_id in part if told.get(job_id, "(null)") != "(null)"}
+        return found
 
     def set_address(self, node: str, address: str, hostname: str) -> None:
         """Tell where the machine behind a predeclared node is."""
@@ -226,9 +257,15 @@ class CliBackend:
         return nodes
 
     def _confirm(self, seen: frozenset[str]) -> None:
-        """Ask Slurm for the names not seen in the last read: no text can fake its exit status."""
+        """Ask Slurm for the names not seen in the last read: no text can fake an exit status, or a bare list.
+
+        sinfo has all names in one line, but for those of nodes in no partition.
+        """
         new = seen - self._confirmed
         self._confirmed = frozenset()
+        if new:
+            listed = self._run("sinfo", "-h", "-a", "--local", "-o", "%N").check()
+            new = new.difference(*map(names.expand, listed.split()))
         for _, folded in names.fold(new):
             if self._run("scontrol", "-o", "--local", "show", "node", folded).status != 0:
                 raise text.InexactTextError(f"not all of {folded} are nodes")
@@ -237,7 +274,9 @@ class CliBackend:
     def _read_jobs(self) -> tuple[Job, ...]:
         form = joblist.JobFormat(self._release)
         known, self._jobs = self._jobs, {}
-        jobs = joblist.parse_jobs(self._squeue("-O", form.argument), form, known)
+        reader = joblist.JobReader(form, known)
+        self._squeue("-O", form.argument, take=reader.feed)
+        jobs = reader.finish()
         missed: set[str] = set() if form.tells_excluded_nodes else self._look_closer(jobs, known)
         self._jobs = {record: job for record, job in jobs.items() if record not in missed} if missed else jobs
         return tuple(jobs.values())
@@ -270,15 +309,45 @@ class CliBackend:
     def _release(self) -> tuple[int, int]:
         return text.parse_release(self._run("squeue", "--version").check())
 
-    def _squeue(self, *arguments: str) -> str:
+    def _squeue(self, *arguments: str, take: Take | None = None) -> str:
         """List jobs that are not over; a single job that Slurm does not know is no job."""
-        listed = self._run("squeue", "-h", "-a", "--local", "--noconvert", *arguments)
+        listed = self._run("squeue", "-h", "-a", "--local", "--noconvert", *arguments, take=take)
         if listed.status != 0 and "-j" in arguments and _UNKNOWN_JOB in listed.complaint:
             return ""
         return listed.check()
 
-    def _states(self, leader: str) -> set[str]:
-        return {line.strip() for line in self._squeue("-j", leader, "-o", "%T").splitlines()}
+    def _states(self, leaders: Iterable[str]) -> dict[str, set[str]]:
+        """Read the states of jobs that are not over, those of all components of a heterogeneous job."""
+        states: dict[str, set[str]] = {}
+        for line in self._squeue("-j", ",".join(leaders), "-o", "%i|%T").splitlines():
+            job_id, _, state = line.strip().partition("|")
+            states.setdefault(job_id.partition("+")[0], set()).add(state)
+        return states
+
+    def _on_jobs(
+        self, jobs: Mapping[str, str], command: Callable[[str], tuple[str, ...]]
+    ) -> dict[str, SlurmRefusedError]:
+        """Run scontrol(1) on a list of jobs, job id -> what scontrol calls it; it goes on after a refusal.
+
+        It complains in one line a job, "... for job 12" or "12_3: ...".
+        """
+        if not jobs:
+            return {}
+        done = self._run(*command(",".join(jobs.values())))
+        try:
+            done.check()
+        except SlurmRefusedError as error:
+            lines = done.complaint.splitlines()
+            words = {job_id: [x for x in lines if _is_about(x, name)] for job_id, name in jobs.items()}
+            if len(jobs) == 1 or not any(words.values()):
+                return dict.fromkeys(jobs, error)
+            verb = command("")[1]
+            return {
+                job_id: SlurmRefusedError(f"{verb} of job {job_id}: {printable('; '.join(said))}")
+                for job_id, said in words.items()
+                if said
+            }
+        return {}
 
     def _update_nodes(self, nodes: Iterable[str], *changes: str, harmless: Sequence[str] = ()) -> None:
         """Change nodes in one request for all; a name that Slurm does not know costs the others nothing."""
@@ -311,10 +380,21 @@ class CliBackend:
         if refusals:
             raise SlurmRefusedError("; ".join(map(str, refusals)))
 
-    def _run(self, command: str, *arguments: str) -> Finished:
+    def _run(self, command: str, *arguments: str, take: Take | None = None) -> Finished:
         directory = self._settings.bin_dir
         program = command if directory is None else str(directory / command)
-        return self._runner((program, *arguments))
+        return self._runner((program, *arguments), take=take)
+
+
+def _parts(job_ids: Iterable[str]) -> Iterator[dict[str, str]]:
+    """Yield job id -> the id that acts on it, of as many as fit into one command."""
+    jobs = {job_id: _leader(job_id) for job_id in job_ids}
+    for start in range(0, len(jobs), _JOBS_AT_ONCE):
+        yield dict(list(jobs.items())[start : start + _JOBS_AT_ONCE])
+
+
+def _is_about(complaint: str, job: str) -> bool:
+    return complaint.startswith(f"{job}: ") or complaint.rstrip().endswith(f" job {job}")
 
 
 def _leader(job_id: str) -> str:

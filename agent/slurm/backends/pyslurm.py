@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from agent.core.errors import SlurmError, SlurmRefusedError
@@ -15,6 +16,7 @@ from agent.slurm.backends.cli import CliBackend
 from agent.slurm.backends.pyslurm_child import OVER_STATES
 from agent.slurm.backends.pyslurm_process import PyslurmProcess, PyslurmRefusedError
 from agent.slurm.command import clean_environment, printable
+from agent.slurm.many import refused_of
 from agent.slurm.model import MAX_WEIGHT, Job, Node, Reservation, SignalTarget, Snapshot
 from agent.slurm.settings import SlurmSettings
 
@@ -209,6 +211,10 @@ class PyslurmBackend:
             raise SlurmRefusedError(f"requeue of job {leader}: expected it to run, it is {job.state}")
         self._process.ask("requeue", number=number, hold=hold)
 
+    def requeue_all(self, job_ids: Iterable[str], *, hold: bool = False) -> dict[str, SlurmRefusedError]:
+        """Put running jobs back into the queue, one by one."""
+        return refused_of(job_ids, partial(self.requeue, hold=hold))
+
     def signal(self, job_id: str, signal: str, target: SignalTarget = SignalTarget.ALL) -> None:
         """Send a signal."""
         leader, name = _leader(job_id), names.check_signal(signal)
@@ -236,6 +242,14 @@ class PyslurmBackend:
         """Set the AdminComment of a job."""
         changes = {"admin_comment": _one_line(text)}
         self._process.ask("update_job", number=self._number(_leader(job_id)), changes=changes)
+
+    def comment_all(self, job_ids: Iterable[str], text: str) -> dict[str, SlurmRefusedError]:
+        """Set the AdminComment of many, one by one."""
+        return refused_of(job_ids, partial(self.comment, text=text))
+
+    def comments(self, job_ids: Iterable[str]) -> Mapping[str, str]:
+        """Read the AdminComment of jobs (``squeue -O``)."""
+        return self._commands.comments(job_ids)
 
     def _check_release(self) -> bool:
         """Tell whether OverSubscribe tells exclusive jobs from others; it does below 26.05."""

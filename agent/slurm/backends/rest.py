@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 from urllib.parse import quote
 
@@ -22,6 +23,7 @@ from agent.slurm.backends.rest_shapes import (
 )
 from agent.slurm.backends.rest_transport import Reply, RestTransport, UnknownPathError
 from agent.slurm.command import printable
+from agent.slurm.many import refused_of
 from agent.slurm.model import (
     MAX_WEIGHT,
     REQUEUEABLE_STATES,
@@ -226,6 +228,10 @@ class RestBackend:
         self._check_warnings(self._get(f"job/{_leader(job_id)}/requeue"))
         return None
 
+    def requeue_all(self, job_ids: Iterable[str], *, hold: bool = False) -> dict[str, SlurmRefusedError]:
+        """Put running jobs back into the queue, one by one."""
+        return refused_of(job_ids, partial(self.requeue, hold=hold))
+
     def signal(self, job_id: str, signal: str, target: SignalTarget = SignalTarget.ALL) -> None:
         """Send a signal such as ``USR1`` to a job."""
         word = names.check_signal(signal)
@@ -258,6 +264,14 @@ class RestBackend:
         if other := self._other_for_job(Deed.COMMENT, job_id):
             return other.comment(job_id, text)
         return self._change("POST", f"job/{_leader(job_id)}", body={"admin_comment": _one_line(text)})
+
+    def comment_all(self, job_ids: Iterable[str], text: str) -> dict[str, SlurmRefusedError]:
+        """Set the AdminComment of many, one by one."""
+        return refused_of(job_ids, partial(self.comment, text=text))
+
+    def comments(self, job_ids: Iterable[str]) -> Mapping[str, str]:
+        """Read the AdminComment of jobs through the other way in; nothing where there is none."""
+        return self._aside.comments(job_ids) if self._aside is not None else {}
 
     def _api(self) -> Api:
         """Ask slurmrestd what it can do, once."""

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from agent.slurm.drain import (
     DownNodes,
@@ -19,9 +20,18 @@ from agent.slurm.drain import (
     parse_reason,
     plan_nodes,
 )
-from agent.slurm.drain_jobs import CancelJob, RequeueJob, SignalJob, WarnJob, leader, look_ahead, plan_jobs
+from agent.slurm.drain_jobs import (
+    CancelJob,
+    RequeueJob,
+    SignalJob,
+    WarnJob,
+    leader,
+    look_ahead,
+    plan_jobs,
+    told_before,
+)
 from agent.slurm.drain_settings import DrainPolicy, DrainSettings
-from agent.slurm.model import Job, Node, Snapshot
+from agent.slurm.model import Job, Node, SignalTarget, Snapshot
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 SETTINGS = DrainSettings(
@@ -62,12 +72,15 @@ def plan(
     drains = {d.node: d for d in wanted}
     ours = set(drains) if ours is None else ours
     known = requeueable if requeueable is not None else {j.id: True for j in jobs}
-    told = dict.fromkeys((leader(j) for j in jobs), at(-9999)) if signalled is None else signalled
+    if signalled is None:
+        deadline = min((d.deadline for d in wanted if d.deadline), default=NOW)
+        lead = timedelta(seconds=settings.checkpoint_lead)
+        signalled = dict.fromkeys((leader(j) for j in jobs), deadline - lead)
     outlooks = look_ahead(snapshot, job_deadlines(drains, ours), known, settings, now)
     warned = {j.id for j in jobs} if warned is None else warned
     return [
         *plan_nodes(snapshot, drains, ours=ours, now=now),
-        *plan_jobs(outlooks, told, warned, settings, now),
+        *plan_jobs(outlooks, signalled, warned, settings, now),
     ]
 
 
@@ -290,7 +303,7 @@ def test_whatever_slurm_says_only_our_own_empty_nodes_are_left_and_only_jobs_at_
                 assert nodes[name].drained
             case WarnJob(job, _):
                 assert not may_requeue
-            case RequeueJob(job, _) | CancelJob(job, _) | SignalJob(job, _, _, _):
+            case RequeueJob(job, _) | CancelJob(job, _) | SignalJob(job):
                 deadlines = [wanted[n].deadline for n in job.nodes & ours if n in wanted]
                 assert any(d is not None and (d - NOW).total_seconds() <= 600 for d in deadlines)
                 assert job.state in {"RUNNING", "SUSPENDED"}
@@ -400,3 +413,50 @@ def test_a_drain_whose_time_has_not_come_leaves_the_node_to_the_scheduler() -> N
     assert plan([Node("pc1", "IDLE")], [], [drain]) == []
     (action,) = plan([Node("pc1", "IDLE")], [], [drain], now=at(100))
     assert isinstance(action, DrainNodes)
+
+
+def test_a_signal_of_an_earlier_run_of_the_job_does_not_count() -> None:
+    drain = revoked("pc1", 300)
+    job = replace(running("7", "pc1"), started=at(-10))
+    (action,) = plan([drained("pc1", drain)], [job], [drain], signalled={"7": at(-20)})
+    assert isinstance(action, SignalJob)
+    assert plan([drained("pc1", drain)], [job], [drain], signalled={"7": at(-5)}) == []
+
+
+def test_what_a_job_was_told_can_be_read_back_from_its_comment() -> None:
+    warning = WarnJob(running("7", "pc1"), "its machine has to be empty at 2026-11-22T12:10:00Z; it may not")
+    assert told_before(warning.comment, NOW) == (True, None)
+    assert told_before(warning.comment, at(601)) == (False, None)
+    due = "its machine has to be empty at 2026-11-22T12:10:00Z"
+    signal = SignalJob(running("7", "pc1"), "USR1", SignalTarget.ALL, due, at(5))
+    assert told_before(signal.comment, NOW) == (True, at(5))
+    for words in ("", "mine", f"requeued by esagent: {due}", "esagent: anything"):
+        assert told_before(words, NOW) == (False, None)
+
+
+def test_jobs_of_a_policy_have_a_checkpoint_signal_of_their_own() -> None:
+    drain = revoked("pc1", 300)
+    saving = DrainPolicy(partitions=("saving",), checkpoint_signal="TERM")
+    settings = DrainSettings(policies=(saving,))
+    plain, knows = running("7", "pc1"), replace(running("8", "pc1"), partitions=("saving",))
+    (action,) = plan([drained("pc1", drain)], [plain, knows], [drain], settings=settings, signalled={})
+    assert isinstance(action, SignalJob)
+    assert (action.job.id, action.signal) == ("8", "TERM")
+
+
+@pytest.mark.parametrize(
+    ("leads", "words"),
+    [
+        ({"requeue_lead": 30}, "requeue_lead is 30s and kill_lead 1m: expected requeue_lead to be at least"),
+        ({"cleanup_lead": 61}, "kill_lead is 1m and cleanup_lead 61s"),
+        ({"checkpoint_signal": "USR1", "checkpoint_lead": 60}, "checkpoint_lead is 1m and requeue_lead 2m"),
+        ({"policies": ({"checkpoint_signal": "USR1"},), "checkpoint_lead": 60}, "checkpoint_lead is 1m"),
+    ],
+)
+def test_leads_that_are_not_in_order_are_a_mistake(leads: dict[str, object], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        DrainSettings.model_validate(leads)
+
+
+def test_the_checkpoint_lead_does_not_matter_where_nothing_is_signalled() -> None:
+    assert DrainSettings(requeue_lead=3600).checkpoint_signal == ""

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
@@ -13,6 +14,7 @@ from agent.core.ports import Host, HostResult
 from agent.slurm.drain import Drain, DrainCause, LeaveNode
 from agent.slurm.drain_settings import DrainSettings
 from agent.slurm.drainer import Drainer, Wishes
+from agent.slurm.many import refused_of
 from agent.slurm.model import Job, Node, Reservation, SignalTarget, Snapshot
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -40,6 +42,8 @@ class Slurm:
         self.hang_at = ""
         self.refuse: set[str] = set()
         self.may_requeue: dict[str, bool] = {}
+        self.notes: dict[str, str] = {}
+        """Job id -> AdminComment."""
 
     def _called(self, what: str, about: object) -> None:
         self.calls.append((what, about))
@@ -84,6 +88,9 @@ class Slurm:
             self.nodes[name] = replace(self.nodes[name], state="IDLE")
         self.jobs[job_id] = replace(self.jobs[job_id], state="PENDING", nodes=frozenset())
 
+    def requeue_all(self, job_ids: Iterable[str], *, hold: bool = False) -> dict[str, SlurmRefusedError]:
+        return refused_of(job_ids, partial(self.requeue, hold=hold))
+
     def signal(self, job_id: str, signal: str, target: SignalTarget = SignalTarget.ALL) -> None:
         self._called("signal", (job_id, signal))
 
@@ -95,8 +102,15 @@ class Slurm:
         self._called("reservations", None)
         return ()
 
-    def comment(self, job_id: str, text: str) -> None:
-        self._called("comment", (job_id, text))
+    def comment_all(self, job_ids: Iterable[str], text: str) -> dict[str, SlurmRefusedError]:
+        for job_id in job_ids:
+            self._called("comment", (job_id, text))
+            self.notes[job_id] = text
+        return {}
+
+    def comments(self, job_ids: Iterable[str]) -> dict[str, str]:
+        self._called("comments", tuple(job_ids))
+        return {job_id: self.notes[job_id] for job_id in job_ids if job_id in self.notes}
 
     def said(self, what: str) -> list[object]:
         return [about for name, about in self.calls if name == what]
@@ -253,7 +267,10 @@ def test_a_job_that_may_not_be_requeued_is_cancelled_with_a_word_to_its_user() -
     bench.after(10).drainer.tick()
     assert bench.slurm.said("cancel") == ["7"]
     (_, early), (about, words) = bench.slurm.said("comment")
-    assert bench.slurm.said("notify") == [("7", early)]
+    ((told, warning),) = bench.slurm.said("notify")
+    assert told == "7"
+    assert "is cancelled at" in warning
+    assert "USR1 at" in early
     assert "is cancelled at" in early
     assert about == "7"
     assert "may not be requeued" in words
@@ -300,3 +317,39 @@ def test_the_thread_looks_when_it_is_woken_and_ends_when_it_is_told() -> None:
     assert bench.all_left.wait(20)
     bench.drainer.stop(5)
     assert not any(t.name == "drainer" for t in threading.enumerate())
+
+
+def test_a_restarted_agent_tells_no_job_twice() -> None:
+    node, job = busy("pc1", "7")
+    slurm = Slurm([node], [job])
+    slurm.may_requeue = {"7": False}
+    first = Bench(slurm, revoked("pc1", 700))
+    first.drainer.tick()
+    first.after(110).drainer.tick()
+    assert (len(slurm.said("notify")), len(slurm.said("signal"))) == (1, 1)
+    second = Bench(slurm, revoked("pc1", 700)).after(120)
+    second.drainer.tick()
+    second.drainer.tick()
+    assert (len(slurm.said("notify")), len(slurm.said("signal"))) == (1, 1)
+    assert len(slurm.said("comments")) == 2, "each agent looks once"
+
+
+def test_a_job_is_told_to_save_again_for_a_deadline_that_comes_later() -> None:
+    node, job = busy("pc1", "7")
+    bench = Bench(Slurm([node], [job]), revoked("pc1", 500))
+    bench.drainer.tick()
+    bench.drains["pc1"] = revoked("pc1", 3600)
+    bench.after(400).drainer.tick()
+    assert len(bench.slurm.said("signal")) == 1
+    bench.after(3000).drainer.tick()
+    assert len(bench.slurm.said("signal")) == 2
+
+
+def test_two_hundred_jobs_of_one_deadline_are_requeued_by_one_act_and_then_told_why() -> None:
+    found = [busy(f"pc{n}", str(n)) for n in range(200)]
+    slurm = Slurm([node for node, _ in found], [job for _, job in found])
+    bench = Bench(slurm, *(revoked(f"pc{n}", 1000) for n in range(200)))
+    bench.settings = DrainSettings()
+    bench.after(880).drainer.tick()
+    kinds = [what for what, _ in slurm.calls]
+    assert kinds == ["snapshot", "drain", *["requeue"] * 200, *["comment"] * 200, "reservations"]

@@ -39,6 +39,23 @@ def test_output_larger_than_a_pipe_on_both_streams_is_read_whole() -> None:
     assert len(python(code)) == 3_000_000
 
 
+def test_output_is_taken_while_the_command_runs() -> None:
+    pieces: list[str] = []
+    code = "print('first', flush=True); import sys; sys.stdin.read(); print('caf\u00e9' * 200000)"
+    done = run([sys.executable, "-c", code], environment=ENVIRONMENT, timeout=30, take=pieces.append)
+    assert (done.status, done.output) == (0, "")
+    assert "".join(pieces) == "first\n" + "caf\u00e9" * 200_000 + "\n"
+    assert len(pieces) > 2
+
+
+def test_a_command_whose_output_is_refused_is_ended() -> None:
+    def refuse(piece: str) -> None:
+        raise SlurmError(f"not {piece!r}")
+
+    with pytest.raises(SlurmError, match="not 'y"):
+        run(["yes"], environment=ENVIRONMENT, timeout=30, take=refuse)
+
+
 def test_a_command_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None:
     seen = tmp_path / "pid"
     script = f"sleep 600 & echo $! > {seen}; wait"
@@ -224,7 +241,8 @@ def test_a_cluster_without_nodes_is_no_answer(tmp_path: Path) -> None:
 def test_a_phantom_in_a_comment_is_found_out_by_asking_for_it(tmp_path: Path) -> None:
     phantom = "sed 's/NodeName=n4 /NodeName=ghost /' " + str(SAMPLES / "22.05" / "nodes.txt")
     script = f'case "$*" in *"show nodes"*) {phantom};; *) echo Node ghost not found; exit 1;; esac'
-    snapshot = backend(tmp_path, scontrol=script, sinfo=cat("nodes.json")).snapshot()
+    names = f'case "$*" in *%N*) echo "n[1-3]";; *) {cat("nodes.json")};; esac'
+    snapshot = backend(tmp_path, scontrol=script, sinfo=names).snapshot()
     assert sorted(snapshot.nodes) == ["n1", "n2", "n3", "n4"]
 
 
@@ -257,7 +275,7 @@ def test_hidden_control_characters_in_slurms_words_do_not_reach_the_log(tmp_path
 @pytest.mark.parametrize("state", ["COMPLETING", "COMPLETED", "NODE_FAIL", ""])
 def test_a_job_that_does_not_run_is_never_requeued(tmp_path: Path, state: str) -> None:
     asked = tmp_path / "asked"
-    slurm = backend(tmp_path, scontrol=f"touch {asked}", squeue=f"echo '{state}'")
+    slurm = backend(tmp_path, scontrol=f"touch {asked}", squeue=f"echo '7|{state}'")
     with pytest.raises(SlurmRefusedError, match="requeue of job 7"):
         slurm.requeue("7")
     assert not asked.exists()
@@ -265,8 +283,30 @@ def test_a_job_that_does_not_run_is_never_requeued(tmp_path: Path, state: str) -
 
 def test_a_job_that_is_back_in_the_queue_is_left_alone(tmp_path: Path) -> None:
     asked = tmp_path / "asked"
-    backend(tmp_path, scontrol=f"touch {asked}", squeue="echo PENDING").requeue("7")
+    backend(tmp_path, scontrol=f"touch {asked}", squeue="echo '7|PENDING'").requeue("7")
     assert not asked.exists()
+
+
+def test_many_jobs_are_requeued_by_one_command_and_each_refusal_is_told_from_the_others(
+    tmp_path: Path,
+) -> None:
+    asked = tmp_path / "asked"
+    words = "Requested operation is presently disabled for job 2\\n4_1: Job is pending execution\\n"
+    slurm = backend(
+        tmp_path,
+        scontrol=f"echo $* >> {asked}; printf '{words}' >&2; exit 1",
+        squeue="printf '1|RUNNING\\n2|RUNNING\\n3|COMPLETING\\n4_1|RUNNING\\n6+0|RUNNING\\n6+1|RUNNING\\n'",
+    )
+    refused = slurm.requeue_all(["1", "2", "3", "4_1", "5", "6+1"])
+    assert asked.read_text() == "requeue 1,2,4_1,6\n"
+    assert sorted(refused) == ["2", "3", "4_1", "5"]
+    assert "presently disabled" in str(refused["2"])
+    assert "it is over" in str(refused["5"])
+
+
+def test_what_administrators_wrote_into_jobs_is_read_for_many_at_once(tmp_path: Path) -> None:
+    listing = "printf '1|esagent: x|\\n2_1|(null)|\\n7|not asked for|\\n'"
+    assert backend(tmp_path, squeue=listing).comments(["1", "2_1", "9"]) == {"1": "esagent: x"}
 
 
 @pytest.mark.parametrize("weight", [-1, 4294967281])

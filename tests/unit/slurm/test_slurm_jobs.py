@@ -1,7 +1,9 @@
 """The list of jobs, from captured samples of four releases and from hostile text."""
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.core.errors import SlurmError
-from agent.slurm.joblist import JobFormat, parse_excluded_nodes, parse_jobs, parse_requeue, split_tasks
+from agent.slurm.joblist import JobFormat, JobReader, parse_excluded_nodes, parse_requeue, split_tasks
 from agent.slurm.model import Job
 
 SAMPLES = Path(__file__).parents[2] / "data" / "slurm"
@@ -20,6 +22,12 @@ OLD = JobFormat((22, 5), MARK, END)
 
 def read(release: str, name: str) -> str:
     return (SAMPLES / release / name).read_text(errors="replace")
+
+
+def parse_jobs(text: str, form: JobFormat, known: Mapping[str, Job] | None = None) -> dict[str, Job]:
+    reader = JobReader(form, known)
+    reader.feed(text)
+    return reader.finish()
 
 
 def form_of(release: str) -> JobFormat:
@@ -181,6 +189,16 @@ def test_free_text_of_a_job_never_shifts_a_field(free: list[tuple[str, str, str,
     assert [job.id for job in jobs] == [str(n) for n in range(1, len(free) + 1)]
     assert all(job.excluded_nodes == {"n2"} and job.state == "PENDING" and not job.nodes for job in jobs)
     assert [job.user for job in jobs] == [u for u, *_ in free]
+
+
+@given(st.lists(st.integers(0, 2_000), max_size=8))
+def test_jobs_are_the_same_however_their_list_comes_in(cuts: list[int]) -> None:
+    text = read("22.05-hostile", "squeue.txt")
+    reader = JobReader(OLD)
+    ends = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
+    for start, end in pairwise(ends):
+        reader.feed(text[start:end])
+    assert reader.finish() == parse_jobs(text, OLD)
 
 
 def test_the_marks_of_two_reads_differ() -> None:
