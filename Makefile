@@ -35,6 +35,7 @@ test-long: system setup ## faults, kills and random revocations, exhaustively: m
 
 bench: system setup ## what reading Slurm costs, beside raw reads and other systems (root, Debian, many minutes)
 	@$(BIN)/python -m bench.read_slurm
+	@$(BIN)/python -m bench.submit_policy
 
 check: lint types unit ## lint, types and unit tests: no root, no daemons
 

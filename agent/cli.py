@@ -230,7 +230,9 @@ def check(
     from agent.check.everything import check_everything
     from agent.check.finding import Grade
     from agent.core.ports import SystemClock
+    from agent.log import LogSettings, configure
 
+    configure(LogSettings(level="error"))
     findings = []
     for finding in check_everything(config, SystemClock(), offline=offline):
         findings.append(finding)

@@ -74,4 +74,4 @@ def _slurm(settings: Settings, clock: Clock) -> Iterator[Finding]:
     finally:
         way_in.close()
     conf = settings.slurm.conf or Path(config.get("SLURM_CONF", "/etc/slurm/slurm.conf"))
-    yield from check_pieces(config, conf.parent)
+    yield from check_pieces(config, conf.parent, settings.plugin)

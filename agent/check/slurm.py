@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from agent.check.finding import Finding, fault, fine, look, skipped, warning
+from agent.slurm.borrowed import PluginSettings
 from agent.slurm.join import JoinSettings
 from agent.slurm.model import SlurmBackend, Snapshot
 
@@ -104,14 +105,18 @@ def _room(config: Mapping[str, str], known: int, max_nodes: int) -> Finding:
     return fine("MaxNodeCount", stated)
 
 
-def check_pieces(config: Mapping[str, str], conf_directory: Path) -> Iterator[Finding]:
+def check_pieces(
+    config: Mapping[str, str], conf_directory: Path, plugin: PluginSettings
+) -> Iterator[Finding]:
     """Look at the pieces of contrib/slurm-plugin: each is optional, none may be half there."""
-    yield _submit_policy(config, conf_directory)
+    yield _submit_policy(config, conf_directory, plugin.table)
     yield _poke(config.get("EpilogSlurmctld", "(null)"))
-    yield _spank(conf_directory / "plugstack.conf")
+    yield _spank(conf_directory / "plugstack.conf", plugin.lease)
+    if plugin.orphan_after:
+        yield _orphan(config.get("HealthCheckProgram", "(null)"))
 
 
-def _submit_policy(config: Mapping[str, str], directory: Path) -> Finding:
+def _submit_policy(config: Mapping[str, str], directory: Path, table: Path | None) -> Finding:
     subject, mend = "submit policy", "run contrib/slurm-plugin/install.sh job-submit"
     script, policy = directory / "job_submit.lua", directory / "esagent_submit.lua"
     asked = "lua" in config.get("JobSubmitPlugins", "").split(",")
@@ -123,6 +128,11 @@ def _submit_policy(config: Mapping[str, str], directory: Path) -> Finding:
         return warning(subject, f"{policy} is there and not used", "set JobSubmitPlugins=lua in slurm.conf")
     if not _mentions(script, "esagent_submit.lua"):
         return warning(subject, f"{script} does not load {policy}", mend)
+    if table is None:
+        return warning(subject, f"{policy} is used, and no table is written for it", "set [plugin] table")
+    if not _mentions(script, f'"{table}"'):
+        mend = f"run contrib/slurm-plugin/install.sh --table {table} job-submit"
+        return warning(subject, f"{script} reads another table than {table}", mend)
     return fine(subject, str(policy))
 
 
@@ -135,7 +145,15 @@ def _poke(program: str) -> Finding:
     return fine(subject, program)
 
 
-def _spank(plugstack: Path) -> Finding:
+def _orphan(program: str) -> Finding:
+    subject = "HealthCheckProgram"
+    if "esagent-orphan" not in program:
+        mend = "run install.sh orphan on the borrowed machines, and set HealthCheckProgram in slurm.conf"
+        return warning(subject, "[plugin] orphan_after is set, and no machine looks at it", mend)
+    return fine(subject, program)
+
+
+def _spank(plugstack: Path, lease: str | None) -> Finding:
     subject = "SPANK plugin"
     if not _mentions(plugstack, "spank_esagent.so"):
         return skipped(subject, "not installed")
@@ -143,6 +161,11 @@ def _spank(plugstack: Path) -> Finding:
     path = next(Path(word) for word in line.split() if "spank_esagent.so" in word)
     if path.is_absolute() and not path.exists():
         return fault(subject, f"{plugstack} wants {path}, which is missing", "run install.sh spank")
+    if lease is None:
+        return warning(subject, f"{path} is used, and no machine is told of its lease", "set [plugin] lease")
+    if f"table={lease}" not in line.split():
+        mend = f"run contrib/slurm-plugin/install.sh --lease {lease} spank"
+        return warning(subject, f"{plugstack} names another file than {lease}", mend)
     return fine(subject, str(path))
 
 

@@ -120,8 +120,8 @@ spank_install() {
     built spank_esagent.so
     run mkdir -p "$lib"
     put "$lib/spank_esagent.so" 755 <"$here/build/spank_esagent.so"
-    if ! grep -qs "spank_esagent.so" "$etc/plugstack.conf"; then
-        { [ ! -e "$etc/plugstack.conf" ] || cat "$etc/plugstack.conf"; spank_line; } |
+    if ! grep -qsx "$(spank_line)" "$etc/plugstack.conf"; then
+        { [ ! -e "$etc/plugstack.conf" ] || grep -v "spank_esagent.so" "$etc/plugstack.conf" || true; spank_line; } |
             put "$etc/plugstack.conf" 644
     fi
 }

@@ -129,19 +129,12 @@ def plugged(bed: TestBed, built: Path) -> Iterator[Plugged]:
     plugged.install("job-submit", "poke", "orphan", *(["spank"] if slurm.release.is_own else []))
     plugged.write_table()
     # Slurm runs them without an environment, and nothing of the test bed is at its usual place.
-    write_program(plugged.etc / "epilog", f"ESAGENT_SOCKET={plugged.socket} {plugged.bin}/esagent-poke")
-    write_program(plugged.etc / "health", f"SLURM_CONF={slurm.conf} {plugged.bin}/esagent-orphan")
-    settings = (
-        "JobSubmitPlugins=lua",
-        "JobRequeue=0",
-        f"PlugStackConfig={plugged.etc}/plugstack.conf",
-        f"EpilogSlurmctld={plugged.etc}/epilog",
-        f"HealthCheckProgram={plugged.etc}/health",
-        "HealthCheckInterval=1",
-        "NodeName=never-there Feature=cloudlab State=FUTURE",
-    )
+    write_program(plugged.etc / "esagent-poke", f"ESAGENT_SOCKET={plugged.socket} {plugged.bin}/esagent-poke")
+    write_program(plugged.etc / "esagent-orphan", f"SLURM_CONF={slurm.conf} {plugged.bin}/esagent-orphan")
     text = conf.replace("CPUs=2 Weight=0", "CPUs=2 Weight=0 Feature=owned,elastic")
-    slurm.conf.write_text(text + "".join(f"{line}\n" for line in settings))
+    slurm.conf.write_text(
+        f"{text}JobRequeue=0\nPlugStackConfig={plugged.etc}/plugstack.conf\n{fragment(plugged)}"
+    )
     restart(bed)
     yield plugged
     for job in slurm.run("squeue", "-h", "-o", "%A").split():
@@ -151,6 +144,15 @@ def plugged(bed: TestBed, built: Path) -> Iterator[Plugged]:
     (plugged.etc / "job_submit.lua").unlink()
     slurm.conf.write_text(conf)
     restart(bed)
+
+
+def fragment(plugged: Plugged) -> str:
+    """Return what the README says for slurm.conf, with the places of the test bed."""
+    match = re.search(r"```slurm\.conf\n(.*?)```", (SOURCE / "README.md").read_text(), re.DOTALL)
+    assert match is not None, "the README has no fragment of slurm.conf"
+    text = match[1].replace("/usr/local/libexec/esagent", str(plugged.etc))
+    text = text.replace("HealthCheckInterval=60", "HealthCheckInterval=1")
+    return text.replace("Feature=elastic", "Feature=elastic,cloudlab")
 
 
 def write_program(path: Path, command: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 from agent.check.finding import Grade
 from agent.check.slurm import check_permission, check_pieces, check_settings, check_slurm, parse_config
 from agent.core.errors import SlurmDownError
+from agent.slurm.borrowed import PluginSettings
 from agent.slurm.join import JoinSettings
 from agent.slurm.model import Node, Snapshot
 
@@ -68,8 +69,11 @@ def test_a_slurm_that_does_not_answer_is_a_fault_in_its_own_words() -> None:
     ]
 
 
-def pieces(directory: Path, config: str = CONFIG) -> dict[str, Grade]:
-    return {f.subject: f.grade for f in check_pieces(parse_config(config), directory)}
+TOLD = PluginSettings(table=Path("/run/esagent/borrowed"), lease="/x")
+
+
+def pieces(directory: Path, config: str = CONFIG, plugin: PluginSettings = TOLD) -> dict[str, Grade]:
+    return {f.subject: f.grade for f in check_pieces(parse_config(config), directory, plugin)}
 
 
 def test_pieces_that_are_not_installed_are_no_fault(tmp_path: Path) -> None:
@@ -81,7 +85,11 @@ def test_a_submit_policy_that_slurm_was_not_told_of_is_found(tmp_path: Path) -> 
     (tmp_path / "job_submit.lua").write_text('load("esagent_submit.lua")')
     assert pieces(tmp_path)["submit policy"] is Grade.WARNING
     told = CONFIG.replace("JobSubmitPlugins        = (null)", "JobSubmitPlugins = lua")
+    assert pieces(tmp_path, told)["submit policy"] is Grade.WARNING
+    with (tmp_path / "job_submit.lua").open("a") as script:
+        script.write('table_path = "/run/esagent/borrowed"')
     assert pieces(tmp_path, told)["submit policy"] is Grade.FINE
+    assert pieces(tmp_path, told, PluginSettings())["submit policy"] is Grade.WARNING
     (tmp_path / "job_submit.lua").write_text("-- the site wrote its own over it")
     assert pieces(tmp_path, told)["submit policy"] is Grade.WARNING
 
@@ -103,3 +111,12 @@ def test_a_plugin_that_is_named_and_missing_is_a_fault(tmp_path: Path) -> None:
     assert pieces(tmp_path)["SPANK plugin"] is Grade.FAULT
     (tmp_path / "spank_esagent.so").touch()
     assert pieces(tmp_path)["SPANK plugin"] is Grade.FINE
+    assert pieces(tmp_path, plugin=PluginSettings())["SPANK plugin"] is Grade.WARNING
+    assert pieces(tmp_path, plugin=PluginSettings(lease="/y"))["SPANK plugin"] is Grade.WARNING
+
+
+def test_a_dead_man_switch_that_no_machine_has_is_found(tmp_path: Path) -> None:
+    switch = PluginSettings(lease="/x", orphan_after=600)
+    assert pieces(tmp_path, plugin=switch)["HealthCheckProgram"] is Grade.WARNING
+    config = f"{CONFIG}HealthCheckProgram      = /usr/local/libexec/esagent/esagent-orphan\n"
+    assert pieces(tmp_path, config, switch)["HealthCheckProgram"] is Grade.FINE

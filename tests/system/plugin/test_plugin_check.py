@@ -1,0 +1,66 @@
+"""`esagent check` on a Slurm that has the parts, and on one where a piece of them is missing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+LEASE = "/run/esagent/lease"
+
+
+def findings(agent) -> dict[str, tuple[str, str]]:
+    """Return subject -> grade and words."""
+    told = json.loads(agent.ask("check", "--json", "--config", str(agent.conf)).stdout)
+    return {f["subject"]: (f["grade"], f["seen"]) for f in told["findings"]}
+
+
+@pytest.fixture
+def set_up(agent, plugged) -> None:
+    """agent.conf says what the parts want to hear."""
+    settings = f'table = "{plugged.table}"\nlease = "{LEASE}"\norphan_after = "1h"\n'
+    agent.change("[join]\n", f"[plugin]\n{settings}[join]\n")
+
+
+@pytest.fixture
+def without(plugged, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A piece is away."""
+    piece: Path = plugged.etc / request.param
+    away = piece.with_name("away")
+    piece.rename(away)
+    yield piece
+    away.rename(piece)
+
+
+@pytest.mark.usefixtures("set_up")
+def test_all_parts_in_place_are_found_fine(agent, plugged) -> None:
+    found = findings(agent)
+    assert found["submit policy"][0] == "ok"
+    assert found["EpilogSlurmctld"][0] == "ok"
+    assert found["HealthCheckProgram"][0] == "ok"
+    if plugged.bed.slurm.release.is_own:
+        assert found["SPANK plugin"] == ("ok", f"{plugged.etc}/lib/spank_esagent.so")
+
+
+@pytest.mark.usefixtures("set_up")
+@pytest.mark.parametrize(
+    ("without", "subject"),
+    [
+        ("esagent_submit.lua", "submit policy"),
+        ("esagent-poke", "EpilogSlurmctld"),
+        ("lib/spank_esagent.so", "SPANK plugin"),
+    ],
+    indirect=["without"],
+)
+def test_a_missing_piece_is_a_fault_and_named(agent, without: Path, subject: str) -> None:
+    grade, seen = findings(agent)[subject]
+    assert grade == "fault"
+    assert str(without) in seen
+
+
+def test_parts_that_the_agent_tells_nothing_are_found(agent, plugged) -> None:
+    found = findings(agent)
+    assert found["submit policy"][0] == "warning"
+    assert "no table is written" in found["submit policy"][1]
