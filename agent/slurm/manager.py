@@ -91,7 +91,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         self._hold = GrowthHold(drains, self._admin.pop(WHOLE_SLICE, None))
         self._giveback = GiveBack()
         self._grower = Grower(lambda: self.policy)
-        self._records = Records(backend, self.tell, self.note, cloud=lambda: self.policy.join.mode == "cloud")
+        self._records = Records(backend, self.tell, self.note, join=lambda: self.policy.join)
         self._returning = Returning(backend, self._grower, self._giveback, self.tell)
         self._borrowing = Borrowing(self, self._placement.avoided)
         self._first_type = ""
