@@ -78,7 +78,7 @@ def test_a_job_gets_a_machine_of_the_type_that_alone_offers_what_it_asks_for(age
         bed.slurm.wait_for_job(another, "RUNNING", timeout=90)
         assert kind[bed.slurm.job_nodes(another)] == "d430"
     finally:
-        bed.slurm.run("scontrol", "update", "NodeName=n1", "AvailableFeatures=")
+        bed.slurm.run("scontrol", "update", "NodeName=n1", "ActiveFeatures=", "AvailableFeatures=")
 
 
 def test_jobs_go_to_what_cloudlab_wants_least_also_after_slurm_forgot_the_weights(
