@@ -26,6 +26,9 @@ app = typer.Typer(
 config_app = typer.Typer(help="Write agent.conf.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(config_app, name="config")
 
+_TOLD = 5
+"""Jobs of one verdict that are named."""
+
 DEFAULT_CONFIG = Path("/etc/esagent/agent.conf")
 DEFAULT_SOCKET = Path("/run/esagent/admin.sock")
 
@@ -107,10 +110,25 @@ def plan(socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
         print(f"{step['kind']} {step['subject']}: {step['why']}")
     if not answer["steps"]:
         print("nothing is to be done")
-    jobs = [{**job, "counts": _yes(job["counts"])} for job in answer["jobs"]]
-    _print_table(("job", "counts", "machines", "why"), jobs)
+    _print_table(("jobs", "counts", "machines", "why"), _alike(answer["jobs"]))
     nodes = [{"node": n["name"], "goes": _yes(n["goes"]), "why": n["why"]} for n in answer["nodes"]]
     _print_table(("node", "goes", "why"), nodes)
+
+
+def _alike(jobs: Sequence[Mapping[str, Any]]) -> list[dict[str, object]]:
+    """Put the jobs of one verdict into one row, so that a long queue is told in few."""
+    rows: dict[tuple[object, ...], list[str]] = {}
+    for job in jobs:
+        rows.setdefault((_yes(job["counts"]), job["machines"], job["why"]), []).append(str(job["job"]))
+    return [
+        {
+            "jobs": " ".join(ids[:_TOLD]) + (f" and {len(ids) - _TOLD} more" if len(ids) > _TOLD else ""),
+            "counts": counts,
+            "machines": machines,
+            "why": why,
+        }
+        for (counts, machines, why), ids in rows.items()
+    ]
 
 
 def _yes(answer: object) -> str:

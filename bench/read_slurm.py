@@ -31,7 +31,6 @@ from bench.cluster import Cluster, running
 OUTPUT = Path("build/bench")
 _SHORT = "%i|%T|%r|%N|%D|%C|%l|%S|%e|%P|%f|%u|%V|%h|%n|%x|%q|%v|%m|%b"
 _NODES = ("scontrol", "-o", "show", "nodes")
-_OURS = "esagent, following snapshots"
 
 
 @dataclass(frozen=True)
@@ -68,14 +67,17 @@ class Raw:
         json.loads(done.stdout)
 
 
-def readers(cluster: Cluster, backend: CliBackend) -> dict[str, Callable[[], object]]:
-    """Return the ways to read: ours, raw, and those of other systems."""
+def readers(
+    cluster: Cluster, connect: Callable[[], CliBackend], backend: CliBackend
+) -> dict[str, Callable[[], object]]:
+    """Return the ways to read: ours, with nothing known before and by what is known, raw, and others'."""
     raw = Raw(clean_environment(cluster.environment))
     squeue = ("squeue", "-h", "-a", "--local", "--noconvert")
     ours = (*squeue, "-O", JobFormat(parse_release(cluster.run("squeue", "--version"))).argument)
     short = (*squeue, "-o", _SHORT)
     ways: dict[str, Callable[[], object]] = {
-        _OURS: backend.snapshot,
+        "esagent, first snapshot": lambda: connect().snapshot(),
+        "esagent, following snapshots": backend.snapshot,
         "raw: squeue -O (our fields), then scontrol show nodes": lambda: raw.discard(ours, _NODES),
         "raw: squeue -o (20 fields), then scontrol show nodes": lambda: raw.discard(short, _NODES),
         "raw: squeue -o beside scontrol show nodes": lambda: raw.discard(short, _NODES, together=True),
@@ -132,11 +134,14 @@ def main() -> None:
     ):
         print(f"submitting {wanted.jobs} held jobs", file=sys.stderr)
         cluster.fill(wanted.jobs)
-        backend = CliBackend(
-            SlurmSettings(conf=cluster.conf, command_timeout=300), SystemClock(), cluster.environment
-        )
-        (first,) = measure({"esagent, first snapshot": backend.snapshot}, 1)
-        costs = [first, *measure(readers(cluster, backend), wanted.rounds)]
+        settings = SlurmSettings(conf=cluster.conf, command_timeout=300)
+
+        def connect() -> CliBackend:
+            return CliBackend(settings, SystemClock(), cluster.environment)
+
+        backend = connect()
+        backend.snapshot()
+        costs = measure(readers(cluster, connect, backend), wanted.rounds)
         memory = [_resident()]
         for number in range(wanted.snapshots):
             backend.snapshot()

@@ -66,6 +66,7 @@ def _slurm(settings: Settings, clock: Clock) -> Iterator[Finding]:
             commands.config,
             join=settings.join,
             max_nodes=settings.demand.max_nodes,
+            way_in=way_in.name,
             shortcomings=way_in.remarks,
         )
         config = parse_config(commands.config())

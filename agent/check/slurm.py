@@ -28,6 +28,7 @@ def check_slurm(
     *,
     join: JoinSettings,
     max_nodes: int,
+    way_in: str,
     shortcomings: Iterable[str] = (),
 ) -> Iterator[Finding]:
     """Look at Slurm through the way in that the agent will use.
@@ -37,13 +38,16 @@ def check_slurm(
         config: gives the output of ``scontrol show config``.
         join: how machines join.
         max_nodes: how many machines are held at most.
+        way_in: its name.
         shortcomings: what this way in cannot do with this cluster, in words.
     """
     mend = "is slurmctld up, and can this user run squeue? see [slurm]"
 
     def at() -> Iterator[Finding]:
         snapshot = backend.snapshot()
-        yield fine("Slurm", f"{len(snapshot.nodes)} nodes and {len(snapshot.jobs)} jobs were read")
+        yield fine(
+            "Slurm", f"{len(snapshot.nodes)} nodes and {len(snapshot.jobs)} jobs were read through {way_in}"
+        )
         for words in shortcomings:
             yield warning("way in to Slurm", words, "see [slurm] backend")
         settings = parse_config(config())
@@ -72,6 +76,8 @@ def check_settings(
     """Look at what slurm.conf has to say for machines that come and go."""
     if any("-Z" in command.split() for command in join.commands):
         yield _room(config, len(snapshot.nodes), max_nodes)
+    if join.mode == "cloud":
+        yield _predeclared(join)
     select = config.get("SelectType", "")
     if select and not select.endswith(("cons_tres", "cons_res", "linear")):
         yield warning("SelectType", select, "select/cons_tres is what dynamic nodes were tried with")
@@ -88,6 +94,16 @@ def check_settings(
             "0: a job that does not say --requeue is cancelled when its machine is taken",
             "set JobRequeue=1, or have users say --requeue",
         )
+
+
+def _predeclared(join: JoinSettings) -> Finding:
+    if not join.predeclared:
+        return warning(
+            "predeclared nodes",
+            "[join] mode is cloud, and which nodes of slurm.conf wait for machines is not said",
+            "set [join] predeclared: Slurm sends jobs to a node whose machine is not there",
+        )
+    return fine("predeclared nodes", join.predeclared)
 
 
 def _room(config: Mapping[str, str], known: int, max_nodes: int) -> Finding:

@@ -13,11 +13,12 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from agent.core.errors import ConfigError
+from agent.core.errors import ConfigError, SlurmError
 from agent.core.model import SliverNode
 from agent.core.settings import Duration, Section, format_duration
 from agent.slurm.drain import is_ours
 from agent.slurm.model import UNUSABLE_FLAGS, Node, Snapshot
+from agent.slurm.names import expand
 
 PLACEHOLDERS = ("node_name", "node_id", "client_id", "address", "hostname", "hardware_type", "username")
 _SAFE = re.compile(r"[A-Za-z0-9._:-]*")
@@ -53,7 +54,13 @@ class JoinSettings(Section):
     mode: Literal["dynamic", "cloud"] = Field(
         "dynamic",
         description="whether machines register themselves (slurmd -Z), or take over nodes that slurm.conf"
-        " declares with State=CLOUD under the name of the machine",
+        " declares with State=CLOUD or FUTURE under the name of the machine",
+    )
+    predeclared: str = Field(
+        "",
+        description="node set of the nodes that slurm.conf declares for machines that may come; in mode cloud"
+        " those without a machine are set down, so that Slurm sends them no job; empty: the site does that",
+        examples=["pc[100-140]"],
     )
 
     node_name: Literal["node_id", "client_id"] = Field(
@@ -93,6 +100,15 @@ class JoinSettings(Section):
         if isinstance(values, dict) and values.get("mode") == "cloud":
             return {"commands": _CLOUD_COMMANDS, **values}
         return values
+
+    @field_validator("predeclared")
+    @classmethod
+    def _is_node_set(cls, nodes: str) -> str:
+        try:
+            expand(nodes)
+        except SlurmError as error:
+            raise ValueError(str(error)) from None
+        return nodes
 
     @field_validator("commands", "leave_commands", "probe")
     @classmethod

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from agent.core.errors import ConfigError, SlurmError, SlurmRefusedError
 from agent.core.model import Event, SliverNode
 from agent.core.ports import Clock, EventSink, HostResult, Series, Upload
-from agent.slurm.drain import is_ours
+from agent.slurm.drain import REASON_PREFIX, is_ours
 from agent.slurm.join import (
     FileCopy,
     JoinPlan,
@@ -25,6 +25,9 @@ from agent.slurm.model import Node, SlurmBackend, Snapshot
 
 _LOG = 4000
 """Characters of a failed machine's output that its event keeps."""
+
+
+JOINING = f"{REASON_PREFIX}its machine joins"
 
 
 @dataclass(frozen=True)
@@ -169,8 +172,9 @@ class Joiner:
         except OSError as error:
             return f"[[join.files]] {error}"
         try:
+            down = seen is not None and is_ours(seen.reason) and seen.state == "DOWN"
             if settings.mode == "cloud":
-                self._announce(step, seen)
+                down = self._announce(step, seen) or down
             if files and (fault := self._perform(step, files, settings)):
                 return fault
             if files:
@@ -181,7 +185,7 @@ class Joiner:
             if fault := self._perform(step, commands, settings):
                 return fault
             self._tell("join-step", step, "the join commands have run")
-            if seen is not None and is_ours(seen.reason) and seen.state == "DOWN":
+            if down:
                 self._backend.resume([step.name])
                 self._tell("join-step", step, "its node, which we had set down, is up again")
         except SlurmError as error:
@@ -189,19 +193,25 @@ class Joiner:
             return str(error)
         return ""
 
-    def _announce(self, step: JoinStep, seen: Node | None) -> None:
-        """Tell Slurm where the machine behind a predeclared node is, and wake the node."""
-        machine = step.node
-        self._backend.set_address(
-            step.name, machine.address or machine.hostname, machine.hostname or step.name
-        )
+    def _announce(self, step: JoinStep, seen: Node | None) -> bool:
+        """Tell Slurm where the machine behind a predeclared node is, and wake the node.
+
+        Returns:
+            The node is down with our reason: a FUTURE node becomes a node of Slurm by that (slurm.conf(5)),
+            and a CLOUD node that Slurm does not list may have been set down before.
+        """
+        machine, down = step.node, False
+        place = machine.address or machine.hostname
+        self._backend.set_address(step.name, place, machine.hostname or step.name)
         if seen is None or "POWERED_DOWN" in seen.flags:
             try:
                 self._backend.power_up([step.name])
-            except SlurmRefusedError as error:
-                # Without power saving in slurm.conf there is nothing to wake: the node just registers.
-                self._tell("join-step", step, f"not powered up: {error}")
-        self._tell("join-step", step, f"Slurm was told where it is: {machine.address or machine.hostname}")
+            except SlurmRefusedError:
+                # Without power saving in slurm.conf, and for a FUTURE node, there is nothing to wake.
+                self._backend.set_down([step.name], JOINING)
+                down = True
+        self._tell("join-step", step, f"Slurm was told where it is: {place}")
+        return down
 
     def _probe(self, step: JoinStep, commands: Sequence[str], settings: JoinSettings) -> str:
         error = self._perform(step, commands, settings)

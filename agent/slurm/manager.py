@@ -92,7 +92,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         self._emptying = Emptying(drains, stored.values(), limited)
         self._giveback = GiveBack()
         self._grower = Grower(lambda: self.policy)
-        self._records = Records(backend, self.tell, self.note, cloud=lambda: self.policy.join.mode == "cloud")
+        self._records = Records(backend, self.tell, self.note, join=lambda: self.policy.join)
         self._returning = Returning(backend, self._grower, self._giveback, self.tell)
         self._borrowing = Borrowing(self, self._placement.avoided)
         self._first_type = ""

@@ -7,7 +7,9 @@ from collections.abc import Callable, Collection
 
 from agent.core.errors import SlurmRefusedError
 from agent.slurm.drain import REASON_PREFIX
+from agent.slurm.join import JoinSettings
 from agent.slurm.model import Node, SlurmBackend, Snapshot
+from agent.slurm.names import expand
 from agent.slurm.surplus import names_in_use
 
 TAKEN = f"{REASON_PREFIX}taken by Cloudlab"
@@ -21,7 +23,7 @@ class Records:
         backend: the way in to Slurm.
         tell: records an event: kind, node_id, words.
         note: adds words to what this step decided.
-        cloud: tells whether nodes are predeclared: their records stay for the next machine.
+        join: [join]; with mode cloud nodes are predeclared: their records stay for the next machine.
     """
 
     def __init__(
@@ -29,14 +31,15 @@ class Records:
         backend: SlurmBackend,
         tell: Callable[[str, str, str], None],
         note: Callable[[str], None],
-        cloud: Callable[[], bool],
+        join: Callable[[], JoinSettings],
     ) -> None:
         self._backend = backend
         self._tell = tell
         self._note = note
-        self._cloud = cloud
+        self._join = join
         self._lock = threading.Lock()
         self._gone: dict[str, str] = {}
+        self._resting: frozenset[str] = frozenset()
 
     def lose(self, name: str, node_id: str) -> None:
         """Take note that the machine behind a node is gone."""
@@ -44,17 +47,44 @@ class Records:
             self._gone[name] = node_id
 
     def adopt(self, snapshot: Snapshot, ours: Collection[str]) -> None:
-        """Take note of the records that an earlier run left down.
+        """Take note of the records that an earlier run left down; set predeclared ones down that are not.
 
         Args:
             snapshot: what Slurm says.
             ours: names of the nodes whose machines we hold; every CM was read.
+
+        Raises:
+            SlurmDownError: no controller answered.
         """
         if self._cloud():
+            self._rest(snapshot, ours)
             return
         for node in snapshot.nodes.values():
             if node.state == "DOWN" and node.reason in {TAKEN, KEPT} and node.name not in ours:
                 self.lose(node.name, node.name)
+
+    def _rest(self, snapshot: Snapshot, ours: Collection[str]) -> None:
+        """Set the predeclared nodes down that have no machine: else Slurm sends them jobs that hang there.
+
+        Releases before 24.11 list a CLOUD node only once it had a machine, and none lists a FUTURE node:
+        those are told once a run.
+        """
+        names = expand(self._join().predeclared) - frozenset(ours)
+        held = {name for job in snapshot.jobs if job.holds_nodes for name in job.nodes}
+        seen = {name: snapshot.nodes[name] for name in names & snapshot.nodes.keys()}
+        due = {name for name, n in seen.items() if n.state != "DOWN" and not n.draining and name not in held}
+        due |= names - seen.keys() - self._resting
+        self._resting = names - seen.keys()
+        if not due:
+            return
+        try:
+            self._backend.set_down(due, KEPT)
+        except SlurmRefusedError as error:
+            self._note(f"[join] predeclared: {error}")
+            return
+        self._tell(
+            "down", self._join().predeclared, f"{len(due)} predeclared nodes have no machine: set down"
+        )
 
     def step(self, ours: Collection[str]) -> None:
         """Take out what can be taken out now; the rest at the next step.
@@ -109,3 +139,6 @@ class Records:
     def _settle(self, name: str) -> None:
         with self._lock:
             self._gone.pop(name, None)
+
+    def _cloud(self) -> bool:
+        return self._join().mode == "cloud"

@@ -47,29 +47,28 @@ def test_the_record_of_a_machine_that_is_taken_stays_while_a_pending_job_names_i
     wait_for("the record is gone", lambda: node not in bed.slurm.nodes(), timeout=60)
 
 
-@pytest.fixture
-def predeclared(bed: TestBed) -> Iterator[TestBed]:
-    """A Slurm whose slurm.conf declares Cloudlab's machines."""
+@pytest.fixture(params=["CLOUD", "FUTURE"])
+def predeclared(request: pytest.FixtureRequest, bed: TestBed) -> Iterator[str]:
+    """Names of Cloudlab's machines, which Slurm's slurm.conf declares."""
     text = bed.slurm.conf.read_text()
     names = ",".join(sorted(m.node_id for m in bed.cloudlab.machines()))
     permanent = re.search(r"^NodeName=n1 .*$", text, re.MULTILINE)
     assert permanent is not None
-    line = f"NodeName={names} NodeAddr=127.0.0.1 CPUs=2 State=CLOUD Feature=cloudlab"
+    line = f"NodeName={names} NodeAddr=127.0.0.1 CPUs=2 State={request.param} Feature=cloudlab"
     bed.slurm.conf.write_text(text.replace(permanent[0], f"{permanent[0]}\n{line}"))
     bed.slurm.restart_slurmctld()
-    bed.slurm.run(
-        "scontrol", "update", f"NodeName={names}", "State=DOWN", "Reason=esagent: no machine behind it"
-    )
-    yield bed
+    yield names
     bed.slurm.conf.write_text(text)
     bed.slurm.restart_slurmctld()
 
 
-def test_a_machine_takes_over_the_node_that_slurm_conf_declares_for_it(agent, predeclared: TestBed) -> None:
-    bed = predeclared
+def test_a_machine_takes_over_the_node_that_slurm_conf_declares_for_it(
+    agent, bed: TestBed, predeclared: str
+) -> None:
     agent.change('slurmd -Z -N {node_name} --conf \\"CPUs=2 Feature=cloudlab\\"', "slurmd -b -N {node_name}")
-    agent.change("[join]\n", '[join]\nmode = "cloud"\n')
+    agent.change("[join]\n", f'[join]\nmode = "cloud"\npredeclared = "{predeclared}"\n')
     agent.start()
+    agent.wait_for_log("predeclared nodes have no machine: set down", timeout=30)
     node, job = agent.borrow()
     assert node in bed.slurm.nodes()
     bed.cloudlab.revoke(node, 0)

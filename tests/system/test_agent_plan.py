@@ -41,6 +41,46 @@ def test_a_real_queue_of_mixed_jobs_is_counted_as_by_hand(agent, bed: TestBed) -
     assert plan(agent)["steps"] == []
 
 
+TYPES = """
+[[demand.types]]
+hardware_type = "m510"
+cms = ["urn:publicid:IDN+cluster.example.net+authority+cm"]
+cpus = 2
+features = ["m510"]
+max_nodes = 1
+
+[[demand.types]]
+hardware_type = "d430"
+cms = ["urn:publicid:IDN+east.example.net+authority+cm"]
+cpus = 2
+features = ["d430"]
+"""
+
+
+def test_a_job_gets_a_machine_of_the_type_that_alone_offers_what_it_asks_for(agent, bed: TestBed) -> None:
+    agent.change("node_cpus = 2\n", "")
+    agent.change("CPUs=2 Feature=cloudlab", "CPUs=2 Feature={hardware_type}")
+    agent.conf.write_text(agent.conf.read_text() + TYPES)
+    kind = {m.node_id: m.type for m in bed.cloudlab.machines()}
+    # sbatch takes only features that some node has.
+    bed.slurm.run("scontrol", "update", "NodeName=n1", "AvailableFeatures=m510,d430")
+    try:
+        blocker = bed.slurm.submit("sleep 600", "--cpus-per-task=2", "--nodelist=n1")
+        bed.slurm.wait_for_job(blocker, "RUNNING")
+        picky = bed.slurm.submit("sleep 600", "--cpus-per-task=2", "--constraint=d430")
+        either = bed.slurm.submit("sleep 600", "--cpus-per-task=2", "--constraint=m510|d430")
+        agent.start()
+        for job, expected in ((picky, "d430"), (either, "m510")):
+            bed.slurm.wait_for_job(job, "RUNNING", timeout=90)
+            assert kind[bed.slurm.job_nodes(job)] == expected
+        # The one m510 that is allowed is held: the next one of either kind is a d430.
+        another = bed.slurm.submit("sleep 600", "--cpus-per-task=2", "--constraint=m510|d430")
+        bed.slurm.wait_for_job(another, "RUNNING", timeout=90)
+        assert kind[bed.slurm.job_nodes(another)] == "d430"
+    finally:
+        bed.slurm.run("scontrol", "update", "NodeName=n1", "ActiveFeatures=", "AvailableFeatures=")
+
+
 def test_jobs_go_to_what_cloudlab_wants_least_also_after_slurm_forgot_the_weights(
     agent, bed: TestBed
 ) -> None:

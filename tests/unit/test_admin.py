@@ -26,7 +26,9 @@ class Recorder:
         return {"slice": "urn:x+slice+demo", "machines": 2, "machines_held": 2, "joined": {"a": 1}}
 
     def plan(self) -> Mapping[str, object]:
-        return {"steps": [], "jobs": [], "nodes": [], "growth": ""}
+        held = [{"job": str(n), "counts": False, "machines": 0, "why": "held"} for n in range(1, 50_001)]
+        wanted = {"job": "77777", "counts": True, "machines": 2, "why": "waits"}
+        return {"steps": [], "jobs": [*held, wanted], "nodes": [], "growth": ""}
 
     def nodes(self) -> list[Mapping[str, object]]:
         return [
@@ -169,6 +171,17 @@ def test_the_command_line_prints_tables_for_pipes_and_json_for_programs(path: Pa
     as_json = CliRunner().invoke(app, ["nodes", "--json", "--socket", str(path)])
     assert json.loads(as_json.output)["nodes"][0]["node"] == "pc100"
     assert "machines held:" in CliRunner().invoke(app, ["status", "--socket", str(path)]).output
+
+
+def test_a_plan_for_a_long_queue_is_told_in_a_few_lines_and_whole_to_programs(path: Path) -> None:
+    told = CliRunner().invoke(app, ["plan", "--socket", str(path)]).output
+    assert told.splitlines() == [
+        "nothing is to be done",
+        "1 2 3 4 5 and 49995 more\tno\t0\theld",
+        "77777\tyes\t2\twaits",
+    ]
+    whole = json.loads(CliRunner().invoke(app, ["plan", "--json", "--socket", str(path)]).output)
+    assert len(whole["jobs"]) == 50_001
 
 
 def test_draining_from_the_command_line_says_what_drains(path: Path, operations: Recorder) -> None:

@@ -12,6 +12,8 @@ from agent.slurm.backends.rest import RestBackend
 from agent.slurm.model import SlurmBackend
 from agent.slurm.settings import SlurmSettings
 
+_CHOSEN_IN_SILENCE = "no answer when the way in was chosen: it stays cli until the agent is started anew"
+
 
 def _nothing() -> None:
     """End a way in that holds nothing open."""
@@ -63,18 +65,23 @@ def choose(settings: SlurmSettings, clock: Clock, commands: SlurmBackend) -> Cho
 
 def _first_that_works(settings: SlurmSettings, clock: Clock, commands: SlurmBackend) -> Choice:
     remarks: list[str] = []
+    silent = False
     try:
         return _pyslurm(settings, clock)
     except SlurmError as error:
         remarks.append(f"not pyslurm: {error}")
+        silent = isinstance(error, SlurmDownError)
     if settings.rest_url:
         rest = _rest(settings, clock, commands)
         try:
             rest.backend.reservations()
         except SlurmError as error:
             remarks.append(f"not rest: {error}")
+            silent = silent or isinstance(error, SlurmDownError)
         else:
             return Choice("rest", rest.backend, (*remarks, *rest.remarks))
+    if silent:
+        remarks.append(_CHOSEN_IN_SILENCE)
     return Choice("cli", commands, tuple(remarks))
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import re
 import socket
+import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection
-from urllib3.connectionpool import HTTPConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from agent.core.errors import SlurmDownError, SlurmError, SlurmRefusedError
 from agent.slurm.backends.rest_shapes import complaints, error_numbers
@@ -141,8 +143,8 @@ class RestTransport:
             with requests.Session() as session:
                 session.trust_env = False
                 session.verify = str(ca) if ca else True
-                if self._socket:
-                    session.mount("http://", _UnixAdapter(self._socket))
+                session.mount("https://", _BoundedAdapter())
+                session.mount("http://", _UnixAdapter(self._socket) if self._socket else _BoundedAdapter())
                 with session.request(
                     method,
                     self._base + path,
@@ -153,11 +155,15 @@ class RestTransport:
                     stream=True,
                     allow_redirects=False,
                 ) as response:
-                    return response.status_code, self._receive(response, what, deadline)
-        except requests.Timeout as error:
-            raise SlurmDownError(f"{what}: no answer within {limit:g} s") from error
+                    content = self._receive(response, what, deadline)
+                    if time.monotonic() > deadline:
+                        # What looks like the end of the reply may be the end of its time.
+                        raise SlurmDownError(f"{what}: no whole answer within {limit:g} s")
+                    return response.status_code, content
         except (OSError, urllib3.exceptions.HTTPError) as error:
-            raise SlurmDownError(f"{what}: {error}") from error
+            late = isinstance(error, requests.Timeout) or time.monotonic() > deadline
+            words = f"no whole answer within {limit:g} s" if late else str(error)
+            raise SlurmDownError(f"{what}: {words}") from error
 
     def _receive(self, response: requests.Response, what: str, deadline: float) -> bytes:
         received = bytearray()
@@ -171,7 +177,56 @@ class RestTransport:
         return bytes(received)
 
 
-class _UnixConnection(HTTPConnection):
+class _Bounded(HTTPConnection):
+    """Ends when its time is over.
+
+    The time-out of a socket begins anew with each drop of a reply, also of its headers.
+    """
+
+    _end: threading.Timer | None = None
+
+    def connect(self) -> None:
+        """Connect, and let the time run."""
+        super().connect()
+        self._end = threading.Timer(float(self.timeout or 0), _shut, (self.sock,))
+        self._end.daemon = True
+        self._end.start()
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._end is not None:
+            self._end.cancel()
+        super().close()
+
+
+def _shut(connection: socket.socket) -> None:
+    with suppress(OSError):
+        # Not by the method of a TLS socket, which is not for use beside a read.
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)
+
+
+class _BoundedTls(_Bounded, HTTPSConnection):
+    """The same over TLS."""
+
+
+class _TcpPool(HTTPConnectionPool):
+    ConnectionCls = _Bounded
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _BoundedTls
+
+
+class _BoundedAdapter(HTTPAdapter):
+    """Sends requests over TCP, each within its time."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Make connections of ours."""
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _TcpPool, "https": _TlsPool}
+
+
+class _UnixSocket(HTTPConnection):
     """HTTP over a unix socket."""
 
     def __init__(self, path: str, timeout: Any) -> None:
@@ -188,6 +243,10 @@ class _UnixConnection(HTTPConnection):
             connection.close()
             raise
         self.sock = connection
+
+
+class _UnixConnection(_Bounded, _UnixSocket):
+    """The same within its time."""
 
 
 class _UnixPool(HTTPConnectionPool):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,6 +50,13 @@ def test_machines_that_are_no_dynamic_nodes_need_no_room() -> None:
     assert not list(check_settings({"MaxNodeCount": "1"}, SNAPSHOT, join=cloud, max_nodes=10))
 
 
+def test_predeclared_nodes_that_nobody_named_are_warned_of() -> None:
+    for named, grade in (("", Grade.WARNING), ("pc[1-4]", Grade.FINE)):
+        cloud = JoinSettings(mode="cloud", predeclared=named)
+        (finding,) = check_settings({}, SNAPSHOT, join=cloud, max_nodes=10)
+        assert (finding.subject, finding.grade) == ("predeclared nodes", grade)
+
+
 def test_a_cluster_that_does_not_requeue_is_warned_of() -> None:
     assert "JobRequeue" in faults(CONFIG.replace("JobRequeue              = 1", "JobRequeue = 0"))
 
@@ -63,7 +71,8 @@ def test_a_slurm_that_does_not_answer_is_a_fault_in_its_own_words() -> None:
         def snapshot(self) -> Snapshot:
             raise SlurmDownError("squeue: Unable to contact slurm controller")
 
-    findings = list(check_slurm(Silent(), lambda: "", join=DYNAMIC, max_nodes=1))  # type: ignore[arg-type]
+    silent: Any = Silent()
+    findings = list(check_slurm(silent, lambda: "", join=DYNAMIC, max_nodes=1, way_in="cli"))
     assert [(f.grade, f.seen) for f in findings] == [
         (Grade.FAULT, "squeue: Unable to contact slurm controller")
     ]

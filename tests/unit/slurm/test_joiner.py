@@ -5,11 +5,13 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from agent.core.errors import SlurmRefusedError
 from agent.core.model import Event, SliverNode
 from agent.core.ports import Host, HostResult, Series, Upload
 from agent.slurm.join import FileCopy, JoinSettings
-from agent.slurm.joiner import Joiner, JoinOutcome
+from agent.slurm.joiner import JOINING, Joiner, JoinOutcome
 from agent.slurm.model import Node, Snapshot
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -60,6 +62,9 @@ class World:
     def power_up(self, nodes: Iterable[str]) -> None:
         self.calls.append(("power up", *nodes))
         raise SlurmRefusedError("Invalid node state specified")
+
+    def set_down(self, nodes: Iterable[str], reason: str) -> None:
+        self.calls.append(("down", *nodes, reason))
 
     def resume(self, nodes: Iterable[str]) -> None:
         self.calls.append(("resume", *nodes))
@@ -124,10 +129,21 @@ def test_files_are_copied_first_and_what_cannot_be_read_is_said(tmp_path: Path) 
     assert str(key) in world.events[-1].message
 
 
-def test_in_cloud_mode_slurm_is_told_where_the_machine_is_before_slurmd_starts() -> None:
-    world = World(JoinSettings(mode="cloud"), Node("pc100", "IDLE", frozenset({"CLOUD", "POWERED_DOWN"})))
+ASLEEP = Node("pc100", "IDLE", frozenset({"CLOUD", "POWERED_DOWN"}))
+
+
+@pytest.mark.parametrize("seen", [(), (ASLEEP,)], ids=["not listed, such as FUTURE", "asleep"])
+def test_in_cloud_mode_slurm_is_told_where_the_machine_is_before_slurmd_starts(
+    seen: tuple[Node, ...],
+) -> None:
+    world = World(JoinSettings(mode="cloud"), *seen)
     world.step()
-    assert world.calls == [("address", "pc100", "10.0.0.1", "pc100.site.net"), ("power up", "pc100")]
+    assert world.calls == [
+        ("address", "pc100", "10.0.0.1", "pc100.site.net"),
+        ("power up", "pc100"),
+        ("down", "pc100", JOINING),
+        ("resume", "pc100"),
+    ]
     assert world.ran[-1] == "slurmd -b -N pc100"
 
 

@@ -1,12 +1,15 @@
 """The Slurm records of machines that are gone."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from agent.core.errors import SlurmRefusedError
+from agent.slurm.join import JoinSettings
 from agent.slurm.model import Job, Node, Reservation, Snapshot
 from agent.slurm.records import KEPT, TAKEN, Records
 
+CLOUD = JoinSettings(mode="cloud", predeclared="pc[1-6]")
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
 
@@ -18,6 +21,7 @@ class FakeSlurm:
         self.jobs: tuple[Job, ...] = ()
         self.reserved: tuple[Reservation, ...] = ()
         self.refuses: set[str] = set()
+        self.downs: list[list[str]] = []
 
     def snapshot(self) -> Snapshot:
         return Snapshot(NOW, dict(self.nodes), self.jobs)
@@ -25,9 +29,13 @@ class FakeSlurm:
     def reservations(self) -> tuple[Reservation, ...]:
         return self.reserved
 
-    def set_down(self, nodes: list[str], reason: str) -> None:
-        for name in nodes:
+    def set_down(self, nodes: Iterable[str], reason: str) -> None:
+        self.downs.append(sorted(nodes))
+        for name in self.nodes.keys() & set(nodes):
             self.nodes[name] = replace(self.nodes[name], state="DOWN", reason=reason)
+
+    def tell(self, *words: str) -> None:
+        assert all(words)
 
     def delete_nodes(self, nodes: list[str]) -> None:
         if self.refuses & set(nodes):
@@ -36,8 +44,8 @@ class FakeSlurm:
             del self.nodes[name]
 
 
-def records(slurm: FakeSlurm, *, cloud: bool = False) -> Records:
-    made = Records(slurm, lambda *_: None, lambda _: None, cloud=lambda: cloud)  # type: ignore[arg-type]
+def records(slurm: FakeSlurm, join: JoinSettings | None = None) -> Records:
+    made = Records(slurm, lambda *_: None, lambda _: None, join=lambda: join or JoinSettings())  # type: ignore[arg-type]
     for name in slurm.nodes:
         made.lose(name, name)
     return made
@@ -101,7 +109,7 @@ def test_what_an_earlier_run_left_down_is_dropped_and_nothing_else() -> None:
     slurm = FakeSlurm("pc1", "pc2", "pc3", "n1")
     slurm.set_down(["pc1", "pc2"], KEPT)
     slurm.set_down(["pc3"], "broken fan")
-    gone = Records(slurm, lambda *_: None, lambda _: None, cloud=lambda: False)  # type: ignore[arg-type]
+    gone = Records(slurm, slurm.tell, slurm.tell, join=JoinSettings)  # type: ignore[arg-type]
     gone.adopt(slurm.snapshot(), ours=("pc2",))
     gone.step(ours=("pc2",))
     assert set(slurm.nodes) == {"pc2", "pc3", "n1"}
@@ -109,6 +117,21 @@ def test_what_an_earlier_run_left_down_is_dropped_and_nothing_else() -> None:
 
 def test_a_predeclared_node_stays_down_for_the_next_machine() -> None:
     slurm = FakeSlurm("pc1")
-    gone = records(slurm, cloud=True)
+    gone = records(slurm, JoinSettings(mode="cloud"))
     gone.step(ours=())
     assert slurm.nodes["pc1"].state == "DOWN"
+
+
+def test_predeclared_nodes_without_a_machine_are_set_down_once_and_others_are_left_alone() -> None:
+    slurm = FakeSlurm("pc1", "pc2", "pc3", "pc4", "n1")
+    slurm.set_down(["pc3"], "broken fan")
+    slurm.nodes["pc4"] = replace(slurm.nodes["pc4"], flags=frozenset({"DRAIN"}), reason="mine")
+    slurm.jobs = (Job("1", "RUNNING", nodes=frozenset({"pc2"})),)
+    kept = Records(slurm, slurm.tell, slurm.tell, join=lambda: CLOUD)  # type: ignore[arg-type]
+    for _ in range(3):
+        kept.adopt(slurm.snapshot(), ours=("pc6",))
+    assert slurm.downs == [["pc3"], ["pc1", "pc5"]], "pc5 is FUTURE: Slurm does not list it"
+    assert (slurm.nodes["pc3"].reason, slurm.nodes["pc4"].reason) == ("broken fan", "mine")
+    slurm.jobs = ()
+    kept.adopt(slurm.snapshot(), ours=("pc6",))
+    assert slurm.downs[2:] == [["pc2"]]

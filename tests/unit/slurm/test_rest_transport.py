@@ -154,7 +154,7 @@ def test_a_reply_has_a_largest_size(server: Server) -> None:
 
 def test_a_server_that_says_nothing_is_waited_for_a_limited_time(server: Server) -> None:
     server.answer = lambda _: server.stopped.wait(20) and None
-    with pytest.raises(SlurmDownError, match=r"no answer within 0\.2 s"):
+    with pytest.raises(SlurmDownError, match=r"no whole answer within 0\.2 s"):
         transport(server, limit=0.2).call("GET", "/x")
 
 
@@ -166,6 +166,18 @@ def test_a_reply_that_comes_in_drops_is_waited_for_a_limited_time(server: Server
 
     server.answer = drip
     with pytest.raises(SlurmDownError, match=r"within 0\.3 s"):
+        transport(server, limit=0.3).call("GET", "/x")
+
+
+@pytest.mark.parametrize("start", [b"HTTP/1.1 200", b"HTTP/1.1 200 OK\r\nX-Drops: "])
+def test_headers_that_come_in_drops_are_waited_for_a_limited_time(server: Server, start: bytes) -> None:
+    def drip(connection: socket.socket) -> None:
+        connection.sendall(start)
+        while not server.stopped.wait(0.05):
+            connection.sendall(b".")
+
+    server.answer = drip
+    with pytest.raises(SlurmDownError, match=r"no whole answer within 0\.3 s"):
         transport(server, limit=0.3).call("GET", "/x")
 
 
