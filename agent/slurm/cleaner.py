@@ -18,6 +18,8 @@ log = structlog.get_logger()
 
 LEAST_TIME = 1.0
 """Seconds that a machine gets even where its deadline is past: what can be cleaned up still is."""
+RELEASE_SHARE = 0.25
+"""Of the time before a deadline, what is kept free of commands: a release that is said too late is none."""
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -27,11 +29,11 @@ def time_limit(
     """Return the seconds that one machine's commands may take.
 
     Where more machines wait than are worked on at once, each gets so much less that even if all of them hang
-    the last is through before this deadline.
+    the last is through, and released, before this deadline.
     """
     if deadline is None:
         return settings.cleanup_limit
-    left = (deadline - now).total_seconds()
+    left = (deadline - now).total_seconds() * (1 - RELEASE_SHARE)
     turns = 1 + math.ceil(waiting / workers)
     return max(LEAST_TIME, min(settings.cleanup_limit, left / turns))
 

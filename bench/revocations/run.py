@@ -189,6 +189,8 @@ class _Run:
         self._met = met
         self._boots = boots
         self._result = Result(len(workload.jobs), cpu_seconds=sum(job.work for job in workload.jobs))
+        self._jobs: dict[int, JobPlan] = {}
+        """Those that are not over."""
         self._held: dict[int, float] = defaultdict(float)
         self._coming = list(workload.revocations)
         self._noticed: list[RevocationPlan] = []
@@ -199,7 +201,7 @@ class _Run:
     def result(self) -> Result:
         worker = self._slurm.directory / "worker.sh"
         worker.write_text(_WORKER)
-        jobs = {self._submit(plan, worker): plan for plan in self._workload.jobs}
+        self._jobs = {self._submit(plan, worker): plan for plan in self._workload.jobs}
         self._began = last = time.monotonic()
         while self._since_began() < LIMIT:
             now = time.monotonic()
@@ -210,7 +212,7 @@ class _Run:
                 break
             time.sleep(LOOK_EVERY)
         self._result.took = self._since_began()
-        for job, plan in jobs.items():
+        for job, plan in self._jobs.items():
             self._count(job, plan)
         return self._result
 
@@ -242,13 +244,17 @@ class _Run:
             self._result.cpu_seconds_lost += max(self._held[job] - plan.work, 0.0)
 
     def _look(self, passed: float) -> int:
-        """Add up the CPUs that jobs hold; return how many jobs are not over."""
+        """Add up the CPUs that jobs hold, and count those that are over; return how many are not."""
         listing = self._slurm.run("squeue", "-h", "-o", "%A %T %C").splitlines()
+        left: set[int] = set()
         for line in listing:
-            job, state, cpus = line.split()
+            number, state, cpus = line.split()
+            left.add(int(number))
             if state == "RUNNING":
-                self._held[int(job)] += passed * int(cpus)
-        return len(listing)
+                self._held[int(number)] += passed * int(cpus)
+        for job in self._jobs.keys() - left:  # Slurm does not know them for ever
+            self._count(job, self._jobs.pop(job))
+        return len(left)
 
     def _cloudlab(self) -> None:
         """Say, take and bring back what is due."""

@@ -183,7 +183,7 @@ def test_a_busy_node_is_drained_emptied_cleaned_and_left() -> None:
     assert bench.slurm.said("requeue") == ["7"]
     bench.after(790).drainer.tick()
     assert bench.all_left.wait(5)
-    assert bench.commands == [("pc1", 110.0)]
+    assert bench.commands == [("pc1", 82.5)]
     assert bench.left[0].node == "pc1"
     assert [e.kind for e in bench.events] == ["drain", "signal", "requeue", "leave"]
 
@@ -223,12 +223,12 @@ def test_a_dead_machine_is_left_all_the_same_and_reported() -> None:
     assert "connect: no answer" in bench.events[-1].message
 
 
-def test_the_delete_commands_never_get_more_time_than_the_deadline_leaves() -> None:
+def test_the_delete_commands_leave_time_for_the_release_before_the_deadline() -> None:
     drain = revoked("pc1", 40)
     bench = Bench(Slurm([Node("pc1", "IDLE", frozenset({"DRAIN"}), reason=drain.reason)]), drain)
     bench.drainer.tick()
     assert bench.all_left.wait(5)
-    assert bench.commands == [("pc1", 40.0)]
+    assert bench.commands == [("pc1", 30.0)]
 
 
 def test_while_no_manifest_has_been_read_slurm_is_not_touched() -> None:
