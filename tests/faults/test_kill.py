@@ -30,7 +30,7 @@ WRITES = {
     "delete_nodes": 1,
     "delete_sliver": 2,
 }
-"""Every write to Cloudlab and to the ledger, and how many ``live_through`` makes without a kill."""
+"""Every write to Cloudlab and to the ledger, and how often ``live_through`` makes it without a kill."""
 OTHERS = ("find_slice", "find_sliver", "sliver_status", "intents", "holdings", "revocations", "record")
 """Reads, and the history that nobody reads back."""
 CLOUDLABS_CALLS = (
@@ -152,7 +152,6 @@ def test_a_life_with_a_kill_at_each_step(world, each_of, threads, keep) -> None:
     world.plan(stage="give back")
     world.give_everything_back()
     assert died_around(world) >= {f"{when} {call}" for when in ("before", "after") for call in WRITES}
-    assert world.deaths == len(world.steps_died_at())
 
 
 def died_around(world) -> set[str]:
