@@ -21,6 +21,8 @@ demo: system setup ## the main job, end to end, on real parts (root, Debian)
 test: system check ## every test, on real parts too (root, Debian)
 	@echo "test: the simulated Cloudlab, as foreign clients and ours see it"
 	@$(BIN)/pytest -q -n 4 tests/testbed
+	@echo "test: kills and faults against the simulated Cloudlab (all of them: make test-long)"
+	@$(BIN)/pytest -q -n 2 tests/faults
 	@echo "test: the system tests, on a real Slurm, sshd and Prometheus"
 	@$(BIN)/pytest -q -n 2 --dist worksteal tests/system
 

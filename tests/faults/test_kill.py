@@ -30,7 +30,7 @@ WRITES = {
     "delete_nodes": 1,
     "delete_sliver": 2,
 }
-"""Every write to Cloudlab and to the ledger, and how many ``live_through`` makes without a kill."""
+"""Every write to Cloudlab and to the ledger, and how often ``live_through`` makes it without a kill."""
 OTHERS = ("find_slice", "find_sliver", "sliver_status", "intents", "holdings", "revocations", "record")
 """Reads, and the history that nobody reads back."""
 CLOUDLABS_CALLS = (
@@ -134,7 +134,7 @@ def test_a_life_with_a_kill_at_each_step(world, each_of, threads, keep) -> None:
     world.threads = threads
     world.keep_ledger = keep
     world.start()
-    for wanted in (1, 2, 3, 4):
+    for wanted in (1, 2, 3):
         world.plan(stage=f"grow to {wanted}")
         world.reach(wanted)
     world.plan(stage="renew")
@@ -143,17 +143,15 @@ def test_a_life_with_a_kill_at_each_step(world, each_of, threads, keep) -> None:
         world.plan(stage="revoke")
         revoke(world)
         world.plan(stage="grow again")
-        world.reach(4)
+        world.reach(3)
         # Only the run that saw both the revocation and the taking strikes it.
         if {"before remove_revocation", "after remove_revocation"} <= died_around(world):
             break
-    for wanted in (3, 2, 1):
-        world.plan(stage=f"shrink to {wanted}")
-        world.reach(wanted)
+    world.plan(stage="shrink")
+    world.reach(2)
     world.plan(stage="give back")
     world.give_everything_back()
     assert died_around(world) >= {f"{when} {call}" for when in ("before", "after") for call in WRITES}
-    assert world.deaths == len(world.steps_died_at())
 
 
 def died_around(world) -> set[str]:
