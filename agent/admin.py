@@ -88,6 +88,9 @@ class Operations(Protocol):
     def poke(self) -> None:
         """Look at the drains at once: something changed in Slurm."""
 
+    def power(self) -> None:
+        """Look at Slurm at once: its power saving has asked for nodes, or let some go."""
+
     def drain(
         self,
         names: Iterable[str],
@@ -207,6 +210,10 @@ class AdminServer:
             case ("POST", "/v1/poke"):
                 # Slurm's epilog runs as a user of its own: anybody may, since a look is all that it sets off.
                 self._operations.poke()
+                return {}
+            case ("POST", "/v1/power"):
+                # As above: what is wanted is read from Slurm.
+                self._operations.power()
                 return {}
             case ("POST", "/v1/resume"):
                 who = self._operator(environ)

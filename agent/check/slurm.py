@@ -88,6 +88,8 @@ def check_settings(
             f"{width}, and up to {max_nodes} borrowed machines",
             "set TreeWidth=65533: a machine passes messages on only to those that it knows by name",
         )
+    if join.power_nodes:
+        yield from _power_saving(config)
     if config.get("JobRequeue") == "0":
         yield warning(
             "JobRequeue",
@@ -104,6 +106,17 @@ def _predeclared(join: JoinSettings) -> Finding:
             "set [join] predeclared: Slurm sends jobs to a node whose machine is not there",
         )
     return fine("predeclared nodes", join.predeclared)
+
+
+def _power_saving(config: Mapping[str, str]) -> Iterator[Finding]:
+    """Look at what lets Slurm's power saving decide about machines."""
+    if "cloud" not in config.get("PrivateData", "").split(","):
+        seen = "without cloud: the agent cannot see which nodes sleep"
+        yield fault("PrivateData", seen, "set PrivateData=cloud, for [join] power_nodes")
+    for key, name in (("ResumeProgram", "esagent-resume"), ("SuspendProgram", "esagent-suspend")):
+        program = config.get(key, "(null)")
+        if name not in program:
+            yield warning(key, f"{program}: the agent is not woken", f"set {key} to {name}, see its README")
 
 
 def _room(config: Mapping[str, str], known: int, max_nodes: int) -> Finding:

@@ -125,6 +125,8 @@ class SimpleElasticSliceHelper(ElasticSliceHelper):
         self.tarballs = list(tarballs)
         self.startup_command = startup_command
         self.request_type = nodetype
+        self.request_names: Sequence[str] = ()
+        """client_ids of the next request's machines; empty for names that nobody had."""
         self.node_prefix = node_prefix
         self.lan_prefix = lan_prefix
         self._names: set[str] = set()
@@ -141,7 +143,7 @@ class SimpleElasticSliceHelper(ElasticSliceHelper):
                 tarballs=tuple(self.tarballs),
                 startup_command=self.startup_command or "",
             )
-            for name in self._new_names(self.num_pcs)
+            for name in self.request_names or self._new_names(self.num_pcs)
         ]
         return build_request(nodes, self._lans(), multiplex_lans=self.multiplex_lans)
 

@@ -83,6 +83,10 @@ class Administration:
         """Look at the drains at once."""
         self._manager.drainer.wake()
 
+    def power(self) -> None:
+        """Look at Slurm at once: its power saving has asked for nodes, or let some go."""
+        self._manager.wake("get_system_state")
+
     def drain(
         self,
         names: Iterable[str],

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
@@ -12,6 +13,7 @@ from agent.core.policy import Share, choose_machines
 from agent.slurm.demand import GrowthPlan
 from agent.slurm.picture import Picture, count_supply, share_of
 from agent.slurm.policy import SlurmPolicy
+from agent.slurm.power import lacking
 from agent.slurm.supply import Supply, divide
 
 
@@ -60,19 +62,29 @@ class Borrowing:
             returnable: names of nodes that are drained only because we found them surplus.
             now: time.
         """
-        return count_supply(
+        requested = self._borrower.requested()
+        supply = count_supply(
             picture,
             failed=failed,
-            requested=self._borrower.requested(),
+            requested=requested,
             requested_types=self._asked,
             returnable=returnable,
             spare=self._spare(now),
             settings=self._borrower.policy.demand,
         )
+        if power_names := self._borrower.policy.join.power_names:
+            asked_for = {intent.client_id for intent in requested}
+            return replace(supply, lacking=lacking(picture, power_names, asked_for))
+        return supply
 
     def shares(self, growth: GrowthPlan, now: datetime) -> dict[tuple[str, str], int]:
         """Share what the queue wants out among the CMs: (type, CM) -> machines."""
         return divide(growth.wanted, self._spare(now), self._borrower.cmlist)
+
+    def take_names(self, names: Sequence[str]) -> AddArgs:
+        """Return machines like the helper's, with these names."""
+        fields = self._borrower.get_add_args(len(names)).values()
+        return dict(zip(names, fields, strict=True))
 
     def name_machines(self, cm: str, wanted: Mapping[str, int], most: int) -> AddArgs:
         """Pick a free machine of its type for each that is wanted: ``AddNodes`` cannot name a type.

@@ -51,6 +51,8 @@ class GrowthPlan:
     """Names of nodes with free CPUs that pending jobs are expected to take."""
     returned: frozenset[str] = frozenset()
     """Names of drained surplus nodes that go back into service instead."""
+    names: tuple[str, ...] = ()
+    """Names that the machines are to have, where Slurm's power saving asks for them; else they are free."""
     jobs: tuple[JobVerdict, ...] = field(default=(), repr=False)
     """One for each pending job, oldest first."""
 
@@ -99,7 +101,7 @@ def plan_growth(
         +packer.borrowed,
         frozenset(packer.claimed),
         frozenset(packer.returned),
-        tuple(verdicts),
+        jobs=tuple(verdicts),
     )
 
 

@@ -10,6 +10,7 @@ from agent.slurm.demand import GrowthPlan, plan_growth, still_waiting
 from agent.slurm.model import Reservation, Snapshot
 from agent.slurm.picture import Picture
 from agent.slurm.policy import SlurmPolicy
+from agent.slurm.power import grow_by_name, power_surplus
 from agent.slurm.supply import Supply
 from agent.slurm.surplus import History, NodeVerdict, plan_surplus
 
@@ -47,13 +48,16 @@ class Grower:
             waiting, last = self._waiting, self._last
         if last is not None and last[0] is snapshot and last[1:3] == (supply, policy):
             return last[3]
-        plan = plan_growth(
-            snapshot,
-            supply=supply,
-            waiting_since=waiting,
-            settings=policy.demand,
-            partitions=policy.partitions,
-        )
+        if supply.lacking is not None:
+            plan = grow_by_name(supply, policy.demand)
+        else:
+            plan = plan_growth(
+                snapshot,
+                supply=supply,
+                waiting_since=waiting,
+                settings=policy.demand,
+                partitions=policy.partitions,
+            )
         with self._lock:
             self._last = (snapshot, supply, policy, plan)
         return plan
@@ -67,6 +71,8 @@ class Grower:
         reservations: Iterable[Reservation] = (),
     ) -> tuple[NodeVerdict, ...]:
         """Plan surplus."""
+        if power_names := self._policy().join.power_names:
+            return power_surplus(picture, power_names)
         with self._lock:
             history = self._history
         return plan_surplus(

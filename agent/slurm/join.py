@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from string import Formatter
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -63,6 +63,17 @@ class JoinSettings(Section):
         examples=["pc[100-140]"],
     )
 
+    power_nodes: str = Field(
+        "",
+        description="cloud nodes whose machines come and go as Slurm's power saving says, and not by the"
+        " queue, such as node-[1-50]; empty: none",
+    )
+    power_retry: Duration = Field(
+        300,
+        ge=0,
+        description="how long a node of power_nodes stays down for which no machine could be had, before"
+        " Slurm may ask again",
+    )
     node_name: Literal["node_id", "client_id"] = Field(
         "node_id", description="what a machine is called in Slurm: its node_id or its client_id"
     )
@@ -109,6 +120,21 @@ class JoinSettings(Section):
         except SlurmError as error:
             raise ValueError(str(error)) from None
         return nodes
+
+    @model_validator(mode="after")
+    def _slurm_can_name_them(self) -> Self:
+        if self.power_nodes and (self.mode, self.node_name) != ("cloud", "client_id"):
+            raise ValueError('power_nodes: mode = "cloud" and node_name = "client_id" are expected with it')
+        try:
+            expand(self.power_nodes)
+        except SlurmError as error:
+            raise ValueError(f"power_nodes: {error}") from None
+        return self
+
+    @property
+    def power_names(self) -> frozenset[str]:
+        """Names of the nodes that Slurm's power saving asks for."""
+        return expand(self.power_nodes)
 
     @field_validator("commands", "leave_commands", "probe")
     @classmethod
@@ -256,7 +282,7 @@ def plan_joins(
                 failed.append(JoinStep(node, name, f"{fault}: the probe does not pass{_last_error(record)}"))
             elif _is_due(record, settings, now):
                 probe.append(step)
-        elif snapshot.jobs_on({name}):
+        elif snapshot.jobs_on({name}) and not _is_awaited(seen, settings):
             continue
         elif record is None and seen is not None and not _rests(seen, settings):
             watch.append(JoinStep(node, name, f"Slurm says {_words(seen)}"))
@@ -275,9 +301,14 @@ def at_work(node: Node) -> bool:
     return node.state in _ALIVE and not node.flags & _AWAY
 
 
+def _is_awaited(node: Node | None, settings: JoinSettings) -> bool:
+    """Tell whether the jobs on a node have not started: Slurm powers it up for them."""
+    return settings.mode == "cloud" and node is not None and "POWERING_UP" in node.flags
+
+
 def _rests(node: Node, settings: JoinSettings) -> bool:
     """Tell whether a node is known to have no machine behind it: there is nothing to wait for."""
-    asleep = settings.mode == "cloud" and "POWERED_DOWN" in node.flags
+    asleep = settings.mode == "cloud" and bool(node.flags & {"POWERED_DOWN", "POWERING_UP"})
     return asleep or (node.state == "DOWN" and is_ours(node.reason))
 
 

@@ -25,6 +25,7 @@ from agent.slurm.joiner import Joiner
 from agent.slurm.model import SlurmBackend, Snapshot
 from agent.slurm.picture import Picture
 from agent.slurm.policy import SlurmPolicy
+from agent.slurm.power_saver import PowerSaver
 from agent.slurm.preview import Preview, draw_preview
 from agent.slurm.records import Records
 from agent.slurm.returning import Returning
@@ -97,6 +98,9 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         self._borrowing = Borrowing(self, self._placement.avoided)
         self._first_type = ""
         """Hardware type of the first machine of the next sliver."""
+        self._names: tuple[str, ...] = ()
+        """Names that Slurm's power saving wants machines for, at the last look."""
+        self._power = PowerSaver(backend, lambda: self.policy, self.tell)
         self._adopted = False
         self.drainer = Drainer(
             backend,
@@ -168,8 +172,11 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         picture = self.picture(snapshot)
         self._announcer.look(picture, self.sliver_expires, self.lease.duration)
         self._grower.observe(snapshot, picture.joined)
-        self.growth = growth = self._grower.growth(snapshot, self._supply(picture))
+        supply = self._supply(picture)
+        self.growth = growth = self._grower.growth(snapshot, supply)
         self.note(f"{growth.count} more machines are wanted")
+        failed = {node_name(m, self.policy.join) for m in super().failed()}
+        self._power.look(picture, supply, growth, self._held_up_words() or self._refused_words(), failed)
         kept = self._returning.keep(snapshot, growth)
         values = self._values_by_name(picture)
         if self._returning.mark(picture, growth, values, self.clock.now()) or kept:
@@ -216,6 +223,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         if self.snapshot is None:
             return {}
         growth = self._grower.growth(self.snapshot, self._supply(self.picture(self.snapshot)))
+        self._names = growth.names
         shares = self._borrowing.shares(growth, self.clock.now())
         return {kind: n for (kind, at), n in shares.items() if at == cm}
 
@@ -227,8 +235,9 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
 
     def create_rspec(self) -> str:
         """Ask the helper for a request; its first machine is of a type that the queue wants."""
-        if self._first_type and isinstance(self.helper, SimpleElasticSliceHelper):
-            self.helper.request_type = self._first_type
+        if isinstance(self.helper, SimpleElasticSliceHelper):
+            self.helper.request_type = self._first_type or self.helper.request_type
+            self.helper.request_names = self._names[: self.helper.num_pcs]
         return super().create_rspec()
 
     def should_add_nodes(self, count: int = 0, cm: str | None = None) -> int | AddArgs | None:
@@ -239,6 +248,8 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         total = sum(sum(each.values()) for each in wanted)
         if count and total < count:
             return None
+        if self._names:
+            return self._borrowing.take_names(self._names[: count or total])
         if self.policy.demand.types and cm:
             self.reserve_names(self._slivers.names())
             return self._borrowing.name_machines(cm, wanted[0], count or total)
@@ -296,6 +307,15 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         self.tell("admin", "", f"{who} {what}")
         self.drainer.wake()
         return hold
+
+    def _held_up_words(self) -> str:
+        hold = self.hold
+        return f"{hold.reason} by {hold.who}" if hold else self.brake.words()
+
+    def _refused_words(self) -> str:
+        now = self.clock.now()
+        refused = all(self._placement.paused(cm, now) for cm in self.cmlist)
+        return "Cloudlab has none now" if refused else ""
 
     def _is_held_up(self) -> bool:
         hold = self.hold
@@ -551,11 +571,11 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
             return None
         picture = self.picture(self.snapshot)
         growth = self._grower.growth(picture.snapshot, self._supply(picture))
-        hold, now = self.hold, self.clock.now()
+        now = self.clock.now()
         return draw_preview(
             growth=growth,
             shares=self._borrowing.shares(growth, now),
-            held_up=f"{hold.reason} by {hold.who}" if hold else self.brake.words(),
+            held_up=self._held_up_words(),
             verdicts=self._grower.surplus(picture, growth, self._values_by_name(picture), now),
             drains=self._emptying.drains(self._situation()),
             machines=list(picture.machines),

@@ -123,6 +123,8 @@ class Records:
             # Slurm would wait for SlurmdTimeout before it lets the jobs run elsewhere.
             self._backend.set_down([name], TAKEN)
             self._tell("down", node_id, f"{name} is gone with jobs on it: Slurm was told")
+        elif self._cloud() and node.flags & {"POWERED_DOWN", "POWERING_DOWN"}:
+            self._settle(name)
         elif self._cloud():
             self._backend.set_down([name], KEPT)
             self._settle(name)

@@ -135,6 +135,9 @@ class Supply:
     spare: Mapping[str, int] | None = None
     """Type -> machines that the CMs together can spare; None for no limit."""
 
+    lacking: tuple[str, ...] | None = None
+    """Nodes that Slurm's power saving wants machines for; None where the queue decides."""
+
     @property
     def count(self) -> int:
         """Machines held or asked for."""

@@ -4,6 +4,9 @@
  * also when the agent is dead or its socket hangs: slurmctld would otherwise drain a node or hold a job up.
  *
  *   esagent-poke [NODES]      SLURM_JOB_ID and SLURM_JOB_NODELIST are used where they are set.
+ *
+ * Under the names esagent-resume, esagent-suspend and esagent-resume-fail it is ResumeProgram=, SuspendProgram=
+ * and ResumeFailProgram= of Slurm's power saving: the agent then looks at once which nodes Slurm wants.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -32,6 +35,7 @@ static size_t append(char *to, size_t used, size_t room, const char *text)
 
 int main(int argc, char **argv)
 {
+	const char *route = strstr(argc > 0 ? argv[0] : "", "esagent-poke") ? "poke" : "power";
 	const char *path = getenv("ESAGENT_SOCKET");
 	const char *nodes = argc > 1 ? argv[1] : getenv("SLURM_JOB_NODELIST");
 	const char *job = getenv("SLURM_JOB_ID");
@@ -47,9 +51,9 @@ int main(int argc, char **argv)
 	append(name, 0, sizeof(name), job ? job : "");
 	int length = snprintf(body, sizeof(body), "{\"nodes\": \"%s\", \"job\": \"%s\"}", subject, name);
 	length = snprintf(request, sizeof(request),
-			  "POST /v1/poke HTTP/1.1\r\nHost: esagent\r\nContent-Type: application/json\r\n"
+			  "POST /v1/%s HTTP/1.1\r\nHost: esagent\r\nContent-Type: application/json\r\n"
 			  "Content-Length: %d\r\nConnection: close\r\n\r\n%s",
-			  length, body);
+			  route, length, body);
 
 	int server = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (server < 0)

@@ -11,6 +11,7 @@ Parts:
   job-submit  job_submit.lua: keeps jobs off borrowed machines that are not for them
   spank       spank_esagent.so and its line in plugstack.conf: --elastic, warnings in the job's output
   poke        esagent-poke, for EpilogSlurmctld and strigger: a machine is released as soon as it is empty
+  power       esagent-resume, -suspend, -resume-fail: Slurm's power saving decides when machines come and go
   orphan      esagent-orphan, for HealthCheckProgram on borrowed machines: a dead-man switch
 
   --dry-run   say what would be done, and do nothing
@@ -49,10 +50,10 @@ while [ $# -gt 0 ]; do
         usage
         exit 0
         ;;
-    job-submit | spank | poke | orphan) parts="$parts $1" ;;
+    job-submit | spank | poke | orphan | power) parts="$parts $1" ;;
     *)
         usage >&2
-        fail "$1: expected job-submit, spank, poke or orphan"
+        fail "$1: expected job-submit, spank, poke, orphan or power"
         ;;
     esac
     shift
@@ -143,6 +144,19 @@ poke_install() {
 
 poke_remove() {
     run rm -f "$bin/esagent-poke"
+}
+
+power_install() {
+    built esagent-poke
+    run mkdir -p "$bin"
+    for name in esagent-resume esagent-suspend esagent-resume-fail; do
+        put "$bin/$name" 755 <"$here/build/esagent-poke"
+    done
+    echo "slurm.conf needs: ResumeProgram, SuspendProgram and ResumeFailProgram in $bin, see README.md"
+}
+
+power_remove() {
+    run rm -f "$bin/esagent-resume" "$bin/esagent-suspend" "$bin/esagent-resume-fail"
 }
 
 orphan_install() {

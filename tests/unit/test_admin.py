@@ -50,6 +50,9 @@ class Recorder:
     def poke(self) -> None:
         self.asked.append(("poke",))
 
+    def power(self) -> None:
+        self.asked.append(("power",))
+
     def drain(
         self,
         names: Iterable[str],

@@ -48,6 +48,18 @@ def test_it_tells_the_job_and_its_nodes(built: Path, listener: socket.socket) ->
     assert '{"nodes": "a?b?c?d", "job": ""}' in heard(listener)
 
 
+@pytest.mark.parametrize("name", ["esagent-resume", "esagent-suspend", "esagent-resume-fail"])
+def test_the_programs_of_power_saving_have_the_agent_look_at_slurm(
+    built: Path, tmp_path: Path, listener: socket.socket, name: str
+) -> None:
+    (tmp_path / name).hardlink_to(built / "build/esagent-poke")
+    command = [tmp_path / name, "node-[1-2]"]
+    subprocess.run(command, env={"ESAGENT_SOCKET": listener.getsockname()}, timeout=60, check=True)
+    told = heard(listener)
+    assert told.startswith("POST /v1/power ")
+    assert '"nodes": "node-[1-2]"' in told
+
+
 def test_it_ends_while_the_agent_never_answers(built: Path, listener: socket.socket) -> None:
     # Its connection is never taken, and stays open at this end for as long as it runs, and longer.
     poke(built, listener.getsockname())

@@ -61,6 +61,18 @@ def test_a_cluster_that_does_not_requeue_is_warned_of() -> None:
     assert "JobRequeue" in faults(CONFIG.replace("JobRequeue              = 1", "JobRequeue = 0"))
 
 
+def test_power_saving_that_the_agent_cannot_see_is_a_fault() -> None:
+    join = JoinSettings(mode="cloud", node_name="client_id", power_nodes="node-[1-3]")
+    found = list(check_settings(parse_config(CONFIG), SNAPSHOT, join=join, max_nodes=1))
+    assert [f.subject for f in found] == ["PrivateData", "ResumeProgram", "SuspendProgram"]
+    told = {
+        "PrivateData": "accounts,cloud",
+        "ResumeProgram": "/x/esagent-resume",
+        "SuspendProgram": "/x/esagent-suspend",
+    }
+    assert not list(check_settings(told, SNAPSHOT, join=join, max_nodes=1))
+
+
 @pytest.mark.parametrize(("uid", "grade"), [(0, Grade.FINE), (64030, Grade.FINE), (12345, Grade.WARNING)])
 def test_only_root_and_slurm_user_surely_have_the_rights(uid: int, grade: Grade) -> None:
     assert check_permission(parse_config(CONFIG), uid).grade is grade

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[3] / "contrib/slurm-plugin"
-PARTS = ("job-submit", "spank", "poke", "orphan")
+PARTS = ("job-submit", "spank", "poke", "orphan", "power")
 SITE = "-- the site's own\nfunction slurm_job_submit() end\n"
 PLUGSTACK = "required /usr/lib/other.so\n"
 
@@ -102,7 +102,7 @@ def test_slurmctld_keeps_a_script_when_the_site_has_none(site: Site) -> None:
     ("arguments", "words"),
     [
         ((), "usage:"),
-        (("everything",), "expected job-submit, spank, poke or orphan"),
+        (("everything",), "expected job-submit, spank, poke, orphan or power"),
         (("--table", "x", "job-submit"), "--table: an absolute path"),
         (("--table", "/a|b", "job-submit"), "--table: an absolute path"),
         (("--etc",), "--etc: an absolute path"),
