@@ -44,13 +44,13 @@ def _left_as_found(bed: TestBed) -> Iterator[None]:
     yield
     bed.slurm.run("scancel", "-u", "root")
     bed.slurm.wait_until_idle()
-    for name in NODES:
-        resume_slurmd(bed, name)
     everything = f"NodeName=n1,{','.join(NODES)}"
     bed.slurm.run("scontrol", "update", everything, "Comment=", "Extra=")
     for name, state in bed.slurm.nodes().items():
         if "DOWN" in state or "DRAIN" in state:
             bed.slurm.run("scontrol", "update", f"NodeName={name}", "State=RESUME")
+    for name in NODES:
+        resume_slurmd(bed, name)
     bed.slurm.run("scontrol", "update", f"NodeName={','.join(NODES)}", "Weight=1")
     wait_until_usable(bed)
 
@@ -228,9 +228,9 @@ def test_what_one_way_in_changes_the_others_tell(
     assert (seen[NODES[0]].draining, seen[NODES[0]].reason) == (True, "esagent: due State=DOWN")
     assert seen[NODES[0]].reason_user == "root"
     assert (seen[NODES[1]].state, seen[NODES[1]].reason) == ("DOWN", "esagent: gone")
-    resume_slurmd(bed, NODES[1])
     slurm.undrain([NODES[0]])
     slurm.resume(NODES)
+    resume_slurmd(bed, NODES[1])
     same(ways_in)
     seen = slurm.snapshot().nodes
     assert not any(seen[name].draining or seen[name].state == "DOWN" for name in NODES)
