@@ -27,8 +27,15 @@ PREFIX_VARIABLE = "SLURM_PREFIX"
 DEBIAN_SUITES = {"24.11": "trixie", "26.05": "forky"}
 """Slurm release -> the suite of Debian that has it."""
 PYSLURM_RELEASE = "25.11"
-TESTS = ("test_slurm_*.py", "test_bed_slurm.py", "test_agent_*.py", "test_demo.py", "plugin/test_*.py")
-"""What in tests/system depends on Slurm's release."""
+TESTS = (
+    *("test_slurm_*.py", "test_bed_slurm.py", "test_agent_plan.py", "test_agent_joining.py"),
+    *("test_draining_agent.py", "test_demo.py", "plugin/test_*.py"),
+)
+"""What in tests/system depends on Slurm's release: ways in, reading, weights, demand, joining and leaving,
+and what is installed into Slurm.
+
+How the daemon starts, stops and brakes is the same on all, and `make test` shows it.
+"""
 _ROOT = Path(__file__).resolve().parent.parent
 _SETUP_TIMEOUT = 1800.0
 

@@ -30,7 +30,7 @@ _MAX_NODES = 254
 
 # slurmrestd refuses to run as root, or as SlurmUser, who is root here. In this user namespace it takes itself
 # and its clients, root, for somebody else, and is root all the same for munge and so for slurmctld.
-_NOT_AS_ROOT = ("unshare", "--user", "--map-user=1", "--map-group=1")
+NOT_AS_ROOT = ("unshare", "--user", "--map-user=1", "--map-group=1")
 
 # Unlike Slurm's defaults for the sake of speed: bf_interval, sched_min_interval, KillWait, SlurmdTimeout, and
 # cred_expire, which holds a requeued job back for its length plus one second.
@@ -131,9 +131,9 @@ class SlurmCluster:
         self._slurmrestd = self._daemon(
             "slurmrestd",
             *("-a", "rest_auth/local"),
-            *_rest_plugins(self.release),
+            *rest_plugins(self.release),
             f"unix:{self.rest_socket}",
-            through=_NOT_AS_ROOT,
+            through=NOT_AS_ROOT,
             # It turns clients away whose process it cannot see; it starts no processes of its own.
             namespaces=("--mount",),
         )
@@ -338,7 +338,7 @@ class SlurmCluster:
             self.release.write_commands(self.bin_dir)
 
 
-def _rest_plugins(release: Release) -> tuple[str, ...]:
+def rest_plugins(release: Release) -> tuple[str, ...]:
     """Choose the plugins of slurmrestd(8): with those that it takes unasked, it wants a slurmdbd."""
     if release.number < (23, 11):
         return ("-s", "openapi/v0.0.38")

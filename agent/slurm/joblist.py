@@ -38,6 +38,7 @@ _STATE = re.compile(r"[A-Z_]+")
 _TASKS = re.compile(r"(\d+)(?:-(\d+)(?::([1-9]\d*))?)?", re.ASCII)
 _LIMIT = re.compile(r"(?:(\d+)-)?(?:(?:(\d+):)?(\d+):)?(\d+)", re.ASCII)
 _MEMORY = re.compile(r"(\d+)M?", re.ASCII)
+_GRES = re.compile(r"gres[:/]")
 _TRES = re.compile(r"(?:^|,)(cpu|mem|node)=(\d+)(?:\.(\d+))?([KMGTP]?)", re.ASCII)
 _MEGABYTES = {"K": 2.0**-10, "": 1.0, "M": 1.0, "G": 2.0**10, "T": 2.0**20, "P": 2.0**30}
 _RESOURCES = "Resources"
@@ -268,9 +269,13 @@ def _is_per_cpu(tres: str, megabytes: int) -> bool:
 
 
 def _gres(*fields: str) -> str:
-    """Join what a job asks for on each node, in all and for each task: ``gres:gpu:1`` or ``gres/gpu:1``."""
-    wanted = [part for field in fields if field not in _NOTHING for part in field.split(",")]
-    return ",".join(re.sub("^gres[:/]", "", part) for part in wanted)
+    """Join the generic resources asked for on each node, in all and for each task.
+
+    They are ``gres:gpu:1``, ``gres/gpu:1`` or ``gres/gpu=1``. The ``cpu=2`` that ``--cpus-per-task`` makes
+    since 24.11 is none.
+    """
+    parts = (part for field in fields if field not in _NOTHING for part in field.split(","))
+    return ",".join(_GRES.sub("", part).replace("=", ":") for part in parts if _GRES.match(part))
 
 
 def _time_limit(text: str) -> timedelta | None:

@@ -53,6 +53,18 @@ def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestBed]:
         yield bed
 
 
+@pytest.fixture(scope="session")
+def pyslurm_site() -> str:
+    """Where the Python that ``PYSLURM_PYTHON`` names keeps pyslurm; "" where there is none."""
+    python = os.environ.get("PYSLURM_PYTHON")
+    if not python:
+        return ""
+    # pyslurm is not imported: that would end the process where there is no slurm.conf.
+    script = "import importlib.util as u; print(u.find_spec('pyslurm').submodule_search_locations[0])"
+    found = subprocess.run([python, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    return str(Path(found.stdout.strip()).parent) if found.returncode == 0 else ""
+
+
 class Agent:
     """An `esagent run` of the test's own, with files of its own."""
 

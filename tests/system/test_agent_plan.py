@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from testbed.registry import BedError
 from testbed.up import TestBed
 from testbed.waiting import wait_for
 
@@ -23,20 +24,24 @@ def test_a_real_queue_of_mixed_jobs_is_counted_as_by_hand(agent, bed: TestBed) -
     bed.slurm.wait_for_job(blocker, "RUNNING")
     expected = {
         submit("sleep 600", "--cpus-per-task=2"): (True, 1),
-        submit("sleep 600", "--nodes=2", "--ntasks=2", "--exclusive"): (True, 2),
         submit("sleep 600", "--array=0-9%2", "--cpus-per-task=2"): (True, 2),
         submit("sleep 600", "--cpus-per-task=2", "--hold"): (False, 0),
         submit("sleep 600", f"--dependency=afterok:{blocker}"): (False, 0),
         submit("sleep 600", "--nodelist=n1", "--cpus-per-task=2"): (False, 0),
         submit("sleep 600", "--begin=now+5hours"): (False, 0),
     }
+    try:
+        expected[submit("sleep 600", "--nodes=2", "--ntasks=2", "--exclusive")] = (True, 2)
+    except BedError:
+        # It refuses a job over more nodes than there are; the other releases let it wait.
+        assert bed.slurm.release.number == (24, 11)
 
     def counted() -> bool:
         found = {str(j["job"]).partition("_")[0]: (j["counts"], j["machines"]) for j in plan(agent)["jobs"]}
         return found == {str(job): verdict for job, verdict in expected.items()}
 
     wait_for("the queue is counted as by hand", counted, timeout=40)
-    assert json.loads(agent.ask("status", "--json").stdout)["wanted"] == 5
+    assert json.loads(agent.ask("status", "--json").stdout)["wanted"] == sum(n for _, n in expected.values())
     assert "pause" in agent.ask("plan").stdout
     assert plan(agent)["steps"] == []
 

@@ -6,7 +6,6 @@ of the same release.
 
 import os
 import re
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -24,24 +23,16 @@ from testbed.cloudlab.room import Boot
 from testbed.up import TestBed
 from testbed.waiting import wait_for
 
-VARIABLE = "PYSLURM_PYTHON"
 NODES = ("pc910", "pc911")
 EVERYTHING = f"NodeName=n1,{','.join(NODES)}"
 SLEEP = "sleep 600"
 
 
 @pytest.fixture(scope="module")
-def site() -> str:
-    """Where the named Python keeps pyslurm."""
-    python = os.environ.get(VARIABLE)
-    if not python:
-        pytest.skip(f"{VARIABLE} is not set: it names a Python that has pyslurm")
-    # pyslurm is not imported: that would end the process where there is no slurm.conf.
-    script = "import importlib.util as u; print(u.find_spec('pyslurm').submodule_search_locations[0])"
-    found = subprocess.run([python, "-c", script], capture_output=True, text=True, timeout=60)
-    if found.returncode != 0:
-        pytest.skip(f"{VARIABLE}={python} has no pyslurm")
-    return str(Path(found.stdout.strip()).parent)
+def site(pyslurm_site: str) -> str:
+    if not pyslurm_site:
+        pytest.skip("PYSLURM_PYTHON names no Python that has pyslurm")
+    return pyslurm_site
 
 
 @pytest.fixture(scope="module", autouse=True)

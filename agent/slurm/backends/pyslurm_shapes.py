@@ -62,6 +62,9 @@ def node(record: list[Any]) -> Node:
     if not isinstance(state, str) or _STATE.fullmatch(state) is None:
         raise SlurmError(f"node {name}: expected a state such as IDLE+DRAIN from pyslurm, got {state!r:.80}")
     base, *flags = state.split("+")
+    why = _text(reason, "reason")
+    # Without a reason there is nobody who set it, but the user of the record is 0: root.
+    user = _text(reason_user, "reason_user") if why else ""
     return Node(
         name=_text(name, "name of a node"),
         state=base,
@@ -72,8 +75,8 @@ def node(record: list[Any]) -> Node:
         cpus=_count(cpus, "total_cpus"),
         allocated_cpus=_count(allocated, "allocated_cpus"),
         memory=_count(memory, "real_memory"),
-        reason=_text(reason, "reason"),
-        reason_user=_text(reason_user, "reason_user"),
+        reason=why,
+        reason_user=user,
         partitions=tuple(_list(partitions, "partitions")),
         booted=_time(booted, "boot_time"),
         allocated_memory=_count(allocated_memory, "allocated_memory"),

@@ -64,6 +64,11 @@ def test_what_pyslurm_leaves_out_is_nothing() -> None:
     assert (bare.partitions, bare.booted, bare.address) == ((), None, "")
 
 
+def test_nobody_set_a_reason_that_is_not_there() -> None:
+    """As pyslurm 25.11 tells a node that no administrator ever touched."""
+    assert node(reason=None, reason_user="root").reason_user == ""
+
+
 @pytest.mark.parametrize(
     ("counts", "text"),
     [

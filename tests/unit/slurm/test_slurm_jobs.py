@@ -160,6 +160,12 @@ def test_generic_resources_are_told_in_one_way_on_every_release() -> None:
     assert one(tres_per_node="gres:gpu:1,gres:shard:2", tres_per_task="gres:x").gres == "gpu:1,shard:2,x"
 
 
+def test_the_cpus_of_a_task_are_no_generic_resource() -> None:
+    """As squeue 24.11 prints ``--cpus-per-task=2``, and with ``--gres-per-task`` beside it."""
+    assert one(tres_per_task="cpu=2").gres == ""
+    assert one(tres_per_task="cpu=2,gres/gpu=1").gres == "gpu:1"
+
+
 @pytest.mark.parametrize(
     ("printed_limit", "expected"),
     [
