@@ -67,6 +67,7 @@ def _slurm(settings: Settings, clock: Clock) -> Iterator[Finding]:
             join=settings.join,
             max_nodes=settings.demand.max_nodes,
             shortcomings=way_in.remarks,
+            fence=commands.limited_partitions if settings.drain.fence else None,
         )
         config = parse_config(commands.config())
     except SlurmError:
