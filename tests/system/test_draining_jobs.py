@@ -196,7 +196,20 @@ def test_jobs_on_other_nodes_and_jobs_that_end_in_time_are_never_touched(bed: Te
     assert field(bed, other, "AdminComment") == ""
 
 
-def test_policies_requeue_at_once_and_hold_or_only_let_end(bed: TestBed) -> None:
+def test_jobs_that_are_only_to_finish_run_beyond_the_deadline(bed: TestBed) -> None:
+    job = bed.slurm.submit("sleep 600", ON)
+    started(bed, job)
+    finish = DrainPolicy(partitions=("main",), method="finish")
+    with emptying(bed, DrainSettings(tick=1, policies=(finish,))) as empty:
+        deadline = empty.revoke(REVOKED[:1], 1)
+        wait_for("its user is told", lambda: empty.told("warn"), timeout=30)
+        wait_for("the deadline", lambda: empty.clock.now() > deadline, timeout=30)
+        empty.drainer.tick()
+        assert bed.slurm.job_state(job) == "RUNNING"
+        assert not empty.left
+
+
+def test_policies_requeue_at_once_and_hold(bed: TestBed) -> None:
     job = bed.slurm.submit("sleep 600", "--time=1", ON)
     started(bed, job)
     now = DrainPolicy(partitions=("main",), method="requeue-now", requeue_hold=True)
