@@ -130,7 +130,9 @@ LONG = bool(os.environ.get("ESAGENT_LONG_TESTS"))
 
 
 # urllib3 leaves a socket of the simulator open when the agent at its other end is killed in a handshake.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <ssl.SSLSocket:pytest.PytestUnraisableExceptionWarning"
+)
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", range(1, 7) if LONG else [1])
 def test_random_revocations_and_kills_of_the_daemon_lose_no_job(
