@@ -33,11 +33,12 @@ test-long: system setup ## faults, kills and random revocations, exhaustively: m
 	@echo "test-long: every kill point, many fault schedules"
 	@ESAGENT_LONG_TESTS=1 $(BIN)/pytest -q -n auto --timeout 600 tests/faults
 	@echo "test-long: random revocations of random queues, on a real Slurm"
-	@ESAGENT_LONG_TESTS=1 $(BIN)/pytest -q tests/system/test_draining_jobs.py
+	@ESAGENT_LONG_TESTS=1 $(BIN)/pytest -q tests/system/test_draining_jobs.py tests/system/test_draining_daemon.py
 
-bench: system setup ## what reading Slurm costs, beside raw reads and other systems (root, Debian, many minutes)
+bench: system setup ## what reading Slurm costs, and what revocations cost, beside other ways (root, Debian, many minutes)
 	@$(BIN)/python -m bench.read_slurm
 	@$(BIN)/python -m bench.submit_policy
+	@$(BIN)/python -m bench.revocations --out build/bench/revocations.md
 
 check: lint types unit ## lint, types and unit tests: no root, no daemons
 

@@ -160,7 +160,7 @@ class Daemon:
         way_in = open_slurm(settings, clock, shell)
         self._on_stop(way_in.close)
         logger.info("the way in to Slurm is chosen", backend=way_in.name)
-        for remark in way_in.remarks:
+        for remark in (*way_in.passed_over, *way_in.remarks):
             logger.info("way in to Slurm", backend=way_in.name, remark=remark)
         manager = SlurmElasticSliceManager(
             server,

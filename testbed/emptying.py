@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -55,6 +57,28 @@ def remove_nodes(machines: Machines, slurm: SlurmCluster, names: Sequence[str]) 
     known = sorted(set(names) & slurm.nodes().keys())
     if known:
         slurm.run("scontrol", "delete", f"NodeName={','.join(known)}")
+
+
+class CountedCommands:
+    """Slurm's commands behind scripts that write down each call.
+
+    Attributes:
+        directory: where the scripts are.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        """Write the scripts into an empty directory."""
+        self.directory = directory
+        self._log = directory / "calls"
+        self._log.touch()
+        for name in ("squeue", "scontrol", "sinfo", "scancel"):
+            script = directory / name
+            script.write_text(f'#!/bin/sh\necho "{name} $1" >> {self._log}\nexec {shutil.which(name)} "$@"\n')
+            script.chmod(0o755)
+
+    def calls(self) -> Counter[str]:
+        """Return command and first argument (``scontrol update``) -> how often it was called."""
+        return Counter(self._log.read_text().splitlines())
 
 
 class Emptying:

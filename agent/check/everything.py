@@ -66,8 +66,9 @@ def _slurm(settings: Settings, clock: Clock) -> Iterator[Finding]:
             commands.config,
             join=settings.join,
             max_nodes=settings.demand.max_nodes,
-            way_in=way_in.name,
+            way_in="; ".join((way_in.name, *way_in.passed_over)),
             shortcomings=way_in.remarks,
+            fence=commands.limited_partitions if settings.drain.fence else None,
         )
         config = parse_config(commands.config())
     except SlurmError:

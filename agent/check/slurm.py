@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from agent.check.finding import Finding, fault, fine, look, skipped, warning
@@ -30,6 +30,7 @@ def check_slurm(
     max_nodes: int,
     way_in: str,
     shortcomings: Iterable[str] = (),
+    fence: Callable[[], frozenset[str]] | None = None,
 ) -> Iterator[Finding]:
     """Look at Slurm through the way in that the agent will use.
 
@@ -38,8 +39,9 @@ def check_slurm(
         config: gives the output of ``scontrol show config``.
         join: how machines join.
         max_nodes: how many machines are held at most.
-        way_in: its name.
+        way_in: its name, and why it was not another one.
         shortcomings: what this way in cannot do with this cluster, in words.
+        fence: names the partitions that give every job a time limit; None where nodes are not fenced.
     """
     mend = "is slurmctld up, and can this user run squeue? see [slurm]"
 
@@ -53,6 +55,8 @@ def check_slurm(
         settings = parse_config(config())
         yield from check_settings(settings, snapshot, join=join, max_nodes=max_nodes)
         yield check_permission(settings, os.geteuid())
+        if fence is not None:
+            yield check_fence(snapshot, fence())
 
     return look("Slurm", at, mend)
 
@@ -68,6 +72,23 @@ def check_permission(config: Mapping[str, str], uid: int) -> Finding:
         f"{name} is neither root nor SlurmUser",
         f"run the agent as one of them, or: sacctmgr add user {name} adminlevel=operator",
     )
+
+
+def check_fence(snapshot: Snapshot, limited: Collection[str]) -> Finding:
+    """Tell whether every partition gives its jobs a time limit: one without it never starts before a fence.
+
+    Args:
+        snapshot: its nodes tell the partitions.
+        limited: names of the partitions that do.
+    """
+    partitions = {name for node in snapshot.nodes.values() for name in node.partitions}
+    if without := sorted(partitions - set(limited)):
+        return warning(
+            "[drain] fence",
+            f"jobs may have no time limit in {', '.join(without)}: no node of theirs is fenced",
+            "set MaxTime or DefaultTime of these partitions in slurm.conf, or fence = false",
+        )
+    return fine("[drain] fence", "every partition gives its jobs a time limit")
 
 
 def check_settings(

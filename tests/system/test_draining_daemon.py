@@ -129,6 +129,10 @@ def fences(bed: TestBed, node: str) -> list[str]:
 LONG = bool(os.environ.get("ESAGENT_LONG_TESTS"))
 
 
+# urllib3 leaves a socket of the simulator open when the agent at its other end is killed in a handshake.
+@pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <ssl.SSLSocket:pytest.PytestUnraisableExceptionWarning"
+)
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", range(1, 7) if LONG else [1])
 def test_random_revocations_and_kills_of_the_daemon_lose_no_job(
@@ -141,12 +145,12 @@ def test_random_revocations_and_kills_of_the_daemon_lose_no_job(
     agent.start()
     agent.borrow("sleep 3")
     jobs = {}
-    for _ in range(12 if LONG else 8):
+    for _ in range(12 if LONG else 5):
         keep = chance.random() < 0.25
         options = ["--cpus-per-task=2", *chance.choice([[], ["--time=1"]])]
-        script = f"sleep {chance.choice([1, 4, 12, 30])}; echo > {done}/$SLURM_JOB_ID"
+        script = f"sleep {chance.choice([1, 4, 12, 30] if LONG else [1, 8])}; echo > {done}/$SLURM_JOB_ID"
         jobs[bed.slurm.submit(script, *options, *(["--no-requeue"] if keep else []))] = keep
-    for _ in range(8 if LONG else 3):
+    for _ in range(8 if LONG else 2):
         machines = wait_for("a machine at work", lambda: working(bed), timeout=90)
         chosen = chance.sample(machines, min(len(machines), chance.choice([1, 2])))
         bed.cloudlab.revoke(chosen, chance.choice([5, 28, 40]))

@@ -7,12 +7,13 @@ import random
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 from agent.slurm.drain_settings import DrainPolicy, DrainSettings
 from agent.slurm.model import SignalTarget
-from testbed.emptying import Emptying, add_nodes, remove_nodes
+from testbed.emptying import CountedCommands, Emptying, add_nodes, remove_nodes
 from testbed.up import TestBed
 from testbed.waiting import wait_for
 
@@ -137,6 +138,51 @@ def test_a_job_that_may_not_be_requeued_is_warned_signalled_and_ended_last(bed: 
     assert bed.slurm.job_state(short) == "COMPLETED"
 
 
+def test_the_jobs_of_a_deadline_are_requeued_with_one_command(bed: TestBed, tmp_path: Path) -> None:
+    jobs = [bed.slurm.submit("sleep 600", "--cpus-per-task=1", f"--nodelist={n}") for n in REVOKED * 6]
+    started(bed, *jobs)
+    counted = CountedCommands(tmp_path)
+    with Emptying(bed.slurm.conf, NODES, SETTINGS, bin_dir=counted.directory) as empty:
+        empty.revoke(REVOKED, 300)
+        empty.wait_until_left(REVOKED, timeout=60)
+        assert len(empty.told("requeue")) == len(jobs)
+    assert counted.calls()["scontrol requeue"] == 1
+    assert counted.calls()["scontrol update"] == 2, "the drain, and the comment"
+    assert "requeued by esagent" in field(bed, jobs[-1], "AdminComment")
+
+
+def test_a_policy_of_a_partition_has_a_signal_of_its_own_and_a_restart_does_not_repeat_it(
+    bed: TestBed,
+) -> None:
+    bed.slurm.run("scontrol", "create", "PartitionName=saving", "Nodes=ALL")
+    try:
+        script = 'trap "echo saved" USR1; echo up; for i in $(seq 600); do sleep 1; done'
+        knows = bed.slurm.submit(script, "--partition=saving", ON)
+        plain = bed.slurm.submit("sleep 600", ON)
+        started(bed, knows, plain)
+        output = bed.slurm.directory / f"job-{knows}.out"
+        wait_for("the script runs", lambda: output.exists() and "up" in output.read_text(), timeout=30)
+        policy = DrainPolicy(partitions=("saving",), checkpoint_signal="USR1")
+        settings = DrainSettings(
+            tick=1, policies=(policy,), checkpoint_lead=900, checkpoint_to=SignalTarget.BATCH
+        )
+        for _ in range(2):
+            with emptying(bed, settings) as empty:
+                empty.revoke(REVOKED[:1], 800)
+                wait_for("the signal", lambda: "saved" in output.read_text(), timeout=30)
+                wait_for("a later look", lambda e=empty: e.drainer.outlooks, timeout=30)
+                empty.drainer.tick()
+        assert output.read_text().count("saved") == 1
+        assert re.match(
+            "esagent: USR1 at .*Z: its machine has to be empty", field(bed, knows, "AdminComment")
+        )
+        assert bed.slurm.job_state(plain) == "RUNNING"
+    finally:
+        bed.slurm.run("scancel", "-u", "root")
+        bed.slurm.wait_until_idle()
+        bed.slurm.run("scontrol", "delete", "PartitionName=saving")
+
+
 def test_jobs_on_other_nodes_and_jobs_that_end_in_time_are_never_touched(bed: TestBed) -> None:
     other = bed.slurm.submit("sleep 600", f"--nodelist={SPARE[0]}")
     fits = bed.slurm.submit("sleep 3", "--time=1", ON)
@@ -150,7 +196,20 @@ def test_jobs_on_other_nodes_and_jobs_that_end_in_time_are_never_touched(bed: Te
     assert field(bed, other, "AdminComment") == ""
 
 
-def test_policies_requeue_at_once_and_hold_or_only_let_end(bed: TestBed) -> None:
+def test_jobs_that_are_only_to_finish_run_beyond_the_deadline(bed: TestBed) -> None:
+    job = bed.slurm.submit("sleep 600", ON)
+    started(bed, job)
+    finish = DrainPolicy(partitions=("main",), method="finish")
+    with emptying(bed, DrainSettings(tick=1, policies=(finish,))) as empty:
+        deadline = empty.revoke(REVOKED[:1], 1)
+        wait_for("its user is told", lambda: empty.told("warn"), timeout=30)
+        wait_for("the deadline", lambda: empty.clock.now() > deadline, timeout=30)
+        empty.drainer.tick()
+        assert bed.slurm.job_state(job) == "RUNNING"
+        assert not empty.left
+
+
+def test_policies_requeue_at_once_and_hold(bed: TestBed) -> None:
     job = bed.slurm.submit("sleep 600", "--time=1", ON)
     started(bed, job)
     now = DrainPolicy(partitions=("main",), method="requeue-now", requeue_hold=True)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
-from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -16,7 +14,7 @@ from agent.slurm.backends.cli import CliBackend
 from agent.slurm.drain_settings import DrainSettings
 from agent.slurm.fence import Fencer
 from agent.slurm.settings import SlurmSettings
-from testbed.emptying import Emptying
+from testbed.emptying import CountedCommands, Emptying
 from testbed.up import TestBed
 from testbed.waiting import wait_for
 
@@ -33,22 +31,6 @@ def _records(bed: TestBed) -> Iterator[None]:
     yield
     bed.slurm.run("scontrol", "delete", nodes)
     bed.slurm.wait_for_node("n1", "IDLE")
-
-
-class CountedCommands:
-    """Slurm's commands behind scripts that write down each call."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self._log = directory / "calls"
-        self._log.touch()
-        for name in ("squeue", "scontrol", "sinfo", "scancel"):
-            script = directory / name
-            script.write_text(f'#!/bin/sh\necho "{name} $1" >> {self._log}\nexec {shutil.which(name)} "$@"\n')
-            script.chmod(0o755)
-
-    def calls(self) -> Counter[str]:
-        return Counter(self._log.read_text().splitlines())
 
 
 @pytest.fixture

@@ -121,7 +121,7 @@ def test_auto_takes_slurmrestd_where_it_is_configured(bed: TestBed) -> None:
         choice.close()
         pytest.skip("pyslurm works with this cluster, and auto takes it")
     assert choice.name == "rest"
-    assert choice.remarks[0].startswith("not pyslurm: ")
+    assert choice.passed_over[0].startswith("not pyslurm: ")
     assert isinstance(choice.backend, RestBackend)
 
 

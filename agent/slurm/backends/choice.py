@@ -27,7 +27,9 @@ class Choice:
     """``pyslurm``, ``rest`` or ``cli``."""
     backend: SlurmBackend
     remarks: tuple[str, ...] = ()
-    """A line each: why not another one, and what this one cannot do with this cluster."""
+    """A line each: what a person should know of it, such as what it cannot do with this cluster."""
+    passed_over: tuple[str, ...] = ()
+    """A line each: why not another one that ``auto`` would have taken first."""
     close: Callable[[], None] = _nothing
     """Ends what the way in has running."""
 
@@ -64,25 +66,24 @@ def choose(settings: SlurmSettings, clock: Clock, commands: SlurmBackend) -> Cho
 
 
 def _first_that_works(settings: SlurmSettings, clock: Clock, commands: SlurmBackend) -> Choice:
-    remarks: list[str] = []
+    passed_over: list[str] = []
     silent = False
     try:
         return _pyslurm(settings, clock)
     except SlurmError as error:
-        remarks.append(f"not pyslurm: {error}")
+        passed_over.append(f"not pyslurm: {error}")
         silent = isinstance(error, SlurmDownError)
     if settings.rest_url:
         rest = _rest(settings, clock, commands)
         try:
             rest.backend.reservations()
         except SlurmError as error:
-            remarks.append(f"not rest: {error}")
+            passed_over.append(f"not rest: {error}")
             silent = silent or isinstance(error, SlurmDownError)
         else:
-            return Choice("rest", rest.backend, (*remarks, *rest.remarks))
-    if silent:
-        remarks.append(_CHOSEN_IN_SILENCE)
-    return Choice("cli", commands, tuple(remarks))
+            return Choice("rest", rest.backend, rest.remarks, tuple(passed_over))
+    remarks = (_CHOSEN_IN_SILENCE,) if silent else ()
+    return Choice("cli", commands, remarks, tuple(passed_over))
 
 
 def _pyslurm(settings: SlurmSettings, clock: Clock) -> Choice:

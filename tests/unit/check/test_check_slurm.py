@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 
 from agent.check.finding import Grade
-from agent.check.slurm import check_permission, check_pieces, check_settings, check_slurm, parse_config
+from agent.check.slurm import (
+    check_fence,
+    check_permission,
+    check_pieces,
+    check_settings,
+    check_slurm,
+    parse_config,
+)
 from agent.core.errors import SlurmDownError
 from agent.slurm.borrowed import PluginSettings
 from agent.slurm.join import JoinSettings
@@ -76,6 +83,17 @@ def test_power_saving_that_the_agent_cannot_see_is_a_fault() -> None:
 @pytest.mark.parametrize(("uid", "grade"), [(0, Grade.FINE), (64030, Grade.FINE), (12345, Grade.WARNING)])
 def test_only_root_and_slurm_user_surely_have_the_rights(uid: int, grade: Grade) -> None:
     assert check_permission(parse_config(CONFIG), uid).grade is grade
+
+
+def test_partitions_in_which_jobs_have_no_time_limit_are_warned_of_where_nodes_are_fenced() -> None:
+    nodes = {"n1": Node("n1", "IDLE", partitions=("main", "long")), "n2": Node("n2", "IDLE")}
+    snapshot = Snapshot(SNAPSHOT.taken, nodes, ())
+    found = check_fence(snapshot, {"main"})
+    assert (found.grade, found.seen) == (
+        Grade.WARNING,
+        "jobs may have no time limit in long: no node of theirs is fenced",
+    )
+    assert check_fence(snapshot, {"main", "long", "other"}).grade is Grade.FINE
 
 
 def test_a_slurm_that_does_not_answer_is_a_fault_in_its_own_words() -> None:
