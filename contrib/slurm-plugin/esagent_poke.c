@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #define DEFAULT_SOCKET "/run/esagent/admin.sock"
-#define LIMIT_MS 30
+#define LIMIT_MS 15
 #define MAX_SUBJECT 2048
 
 /* Append text as the inside of a JSON string; what JSON or we would have to escape becomes '?'. */
