@@ -109,7 +109,9 @@ def test_what_this_slurmrestd_cannot_do_is_said_at_the_start(bed: TestBed, tmp_p
     assert ("change nodes" in told) == (bed.slurm.release.number == (22, 5))
     assert told.endswith("Slurm's commands do that")
     alone = way_in(bed, bin_dir=tmp_path)
-    assert any("cannot requeue a job, and nothing else can" in remark for remark in alone.remarks)
+    assert any(
+        "cannot make or remove a reservation, and nothing else can" in remark for remark in alone.remarks
+    )
     with pytest.raises(SlurmRefusedError, match=r"cannot make or remove a reservation.*scontrol"):
         alone.backend.remove_reservation("x")
     assert alone.backend.snapshot().nodes["n1"].usable
