@@ -160,7 +160,6 @@ def token_url(bed: TestBed) -> Iterator[str]:
         ["unshare", "--mount", *bed.slurm.release.inside(command)],
         env={
             **os.environ, **bed.slurm.environment, "SLURM_JWT": "daemon",
-            "SLURMRESTD_SECURITY": "disable_user_check",
         },
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
@@ -187,7 +186,7 @@ def test_a_token_that_is_none_is_refused(bed: TestBed, token_url: str, tmp_path:
     token = tmp_path / "slurm.jwt"
     token.write_text(NO_TOKEN)
     slurm = way_in(bed, rest_url=token_url, rest_token=token).backend
-    with pytest.raises(SlurmError, match=r"rest_token|authentication"):
+    with pytest.raises(SlurmError, match=r"rest_token|authentication|Zero Bytes"):
         slurm.snapshot()
 
 
@@ -218,7 +217,7 @@ def test_a_token_lets_in_and_a_fresh_one_takes_its_place(
     file = tmp_path / "slurm.jwt"
     file.write_text(NO_TOKEN)
     slurm = way_in(bed, rest_url=token_url, rest_token=file).backend
-    with pytest.raises(SlurmRefusedError, match="is the token in rest_token valid"):
+    with pytest.raises(SlurmRefusedError, match="rest_token"):
         slurm.snapshot()
     file.write_text(bed.slurm.run("scontrol", "token", "username=root", "lifespan=300"))
     assert sorted(slurm.snapshot().nodes) == ["n1"]
