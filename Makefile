@@ -53,7 +53,7 @@ types: setup
 
 unit: setup
 	@echo "check: unit tests"
-	@$(BIN)/pytest -q -n auto tests/unit
+	@$(BIN)/pytest -q -n 3 --dist worksteal tests/unit
 
 format: setup ## let ruff mend what it can
 	@$(BIN)/ruff check --quiet --fix-only .
