@@ -53,6 +53,7 @@ def test_a_machine_whose_agent_is_silent_takes_no_new_jobs_and_keeps_the_old(plu
         "written 1000 1000\\norphan_after -5\\n",
         "\\n\\n \\n",
     ],
+    ids=["speaks", "no limit", "no time", "hostile", "two times", "nothing"],
 )
 def test_a_machine_whose_agent_speaks_or_asks_for_nothing_is_left_alone(
     plugged, write: Write, text: str
