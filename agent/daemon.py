@@ -38,7 +38,7 @@ from agent.ssh import SshShell
 
 logger = structlog.get_logger()
 
-STOP_TIME = 4.0
+STOP_TIME = 3.0
 """Seconds for the parts to end by themselves."""
 STUCK_AFTER = 150.0
 """Seconds without a look at the drains after which the watchdog is not told that all is well."""

@@ -16,7 +16,7 @@ from agent.core.schedule import Key, Schedule
 
 log = structlog.get_logger()
 
-STOP_TIME = 3.0
+STOP_TIME = 2.0
 """Seconds that ``stop`` waits for a step under way; one that waits for Cloudlab is left behind."""
 
 
