@@ -31,9 +31,10 @@ from agent.ledger import Ledger
 from agent.mail import Mailer, make_post
 from agent.metrics import Metrics
 from agent.slurm.administration import Administration
+from agent.slurm.backends.choice import choose
 from agent.slurm.manager import SlurmElasticSliceManager
 from agent.slurm.policy import SlurmPolicy
-from agent.slurm_access import open_slurm, slurm_commands
+from agent.slurm_access import slurm_commands
 from agent.ssh import SshShell
 
 logger = structlog.get_logger()
@@ -157,7 +158,8 @@ class Daemon:
         self._server = server
         helper = helper_of(settings, server)
         shell = SshShell(settings.ssh)
-        way_in = open_slurm(settings, clock, shell)
+        commands = slurm_commands(settings, clock, shell)
+        way_in = choose(settings.slurm, clock, commands)
         self._on_stop(way_in.close)
         logger.info("the way in to Slurm is chosen", backend=way_in.name)
         for remark in (*way_in.passed_over, *way_in.remarks):
@@ -178,7 +180,7 @@ class Daemon:
             shell=shell,
             policy=policy_of(settings),
             drains=ledger,
-            limited=slurm_commands(settings, clock, shell).limited_partitions,
+            limited=commands.limited_partitions,
             manage_intervals=settings.cycle.intervals(),
             retry_interval=settings.cycle.retry_interval,
             percent_available_minimum=settings.request.percent_available_minimum,

@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 
 from agent.config import Settings
 from agent.core.ports import SystemClock
+from agent.slurm.backends.choice import choose
 from agent.slurm.model import Job, Node, Snapshot
 from agent.slurm.names import fold
-from agent.slurm_access import open_slurm
+from agent.slurm_access import slurm_commands
 from agent.ssh import SshShell
 
 NODE_COLUMNS = ("node", "state", "cpus", "memory", "weight", "features", "reason")
@@ -19,7 +20,9 @@ JOB_COLUMNS = ("job", "state", "user", "reason", "size", "nodes", "limit", "ends
 
 def read_slurm(settings: Settings) -> Snapshot:
     """Read Slurm once, by the way in that the settings choose."""
-    way_in = open_slurm(settings, SystemClock(), SshShell(settings.ssh))
+    clock = SystemClock()
+    commands = slurm_commands(settings, clock, SshShell(settings.ssh))
+    way_in = choose(settings.slurm, clock, commands)
     try:
         return way_in.backend.snapshot()
     finally:

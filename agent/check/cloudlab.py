@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 from agent.check.finding import Finding, fault, fine, look, skipped, warning
 from agent.cloudlab.callback import CallbackSettings
-from agent.cloudlab.identity import load_identity
-from agent.cloudlab.server import CloudlabSettings, ProtoGeniServer
+from agent.cloudlab.identity import Identity
+from agent.cloudlab.server import CloudlabSettings, ProtoGeniServer, tls_of
 from agent.core.ports import Clock
 
 MAX_SKEW = 60.0
@@ -40,16 +40,9 @@ def check_authorities(server: ProtoGeniServer) -> Iterator[Finding]:
         yield from look(f"CM {cm}", at_cm, mend)
 
 
-def check_clocks(settings: CloudlabSettings, clock: Clock) -> Iterator[Finding]:
+def check_clocks(settings: CloudlabSettings, identity: Identity, clock: Clock) -> Iterator[Finding]:
     """Compare our clock with each CM's, by the Date of an HTTP reply."""
-    identity = load_identity(
-        settings.certificate, now=clock.now(), key=settings.key, passphrase_file=settings.passphrase_file
-    )
-    context = identity.client_context(
-        settings.ca_bundle,
-        check_hostname=settings.check_hostname,
-        security_level=settings.tls_security_level,
-    )
+    context = tls_of(settings, identity)
     for cm in settings.cms:
         subject = f"clock of {urlsplit(cm.url).hostname}"
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from agent.check.cloudlab import check_authorities, check_callback_port, check_clocks
@@ -13,7 +14,8 @@ from agent.cloudlab.server import connect
 from agent.config import Settings, load
 from agent.core.errors import ConfigError, SlurmError
 from agent.core.ports import Clock
-from agent.slurm_access import open_slurm, slurm_commands
+from agent.slurm.backends.choice import choose
+from agent.slurm_access import slurm_commands
 from agent.ssh import SshShell
 
 
@@ -53,27 +55,29 @@ def _cloudlab(settings: Settings, clock: Clock) -> Iterator[Finding]:
         yield from check_authorities(server)
     finally:
         server.close()
-    yield from check_clocks(asked, clock)
+    yield from check_clocks(asked, server.identity, clock)
 
 
 def _slurm(settings: Settings, clock: Clock) -> Iterator[Finding]:
     shell = SshShell(settings.ssh)
-    way_in = open_slurm(settings, clock, shell)
+    commands = slurm_commands(settings, clock, shell)
+    way_in = choose(settings.slurm, clock, commands)
+    # Asked for twice below, and the same for as long as we look.
+    config = cache(commands.config)
     try:
-        commands = slurm_commands(settings, clock, shell)
         yield from check_slurm(
             way_in.backend,
-            commands.config,
+            config,
             join=settings.join,
             max_nodes=settings.demand.max_nodes,
             way_in="; ".join((way_in.name, *way_in.passed_over)),
             shortcomings=way_in.remarks,
             fence=commands.limited_partitions if settings.drain.fence else None,
         )
-        config = parse_config(commands.config())
+        stated = parse_config(config())
     except SlurmError:
         return
     finally:
         way_in.close()
-    conf = settings.slurm.conf or Path(config.get("SLURM_CONF", "/etc/slurm/slurm.conf"))
-    yield from check_pieces(config, conf.parent, settings.plugin)
+    conf = settings.slurm.conf or Path(stated.get("SLURM_CONF", "/etc/slurm/slurm.conf"))
+    yield from check_pieces(stated, conf.parent, settings.plugin)

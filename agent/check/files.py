@@ -11,8 +11,7 @@ from cryptography import x509
 
 from agent.check.finding import Finding, fault, fine, look, warning
 from agent.cloudlab.callback import CallbackServer, CallbackSettings
-from agent.cloudlab.identity import load_identity
-from agent.cloudlab.server import CloudlabSettings
+from agent.cloudlab.server import CloudlabSettings, identity_of, tls_of
 from agent.core.endpoint import SimpleElasticSliceClientEndpoint
 from agent.ssh import SshSettings, SshShell
 
@@ -24,17 +23,11 @@ def check_identity(settings: CloudlabSettings, now: datetime) -> Iterator[Findin
     """Look at the user's certificate, its key, and the CAs of Cloudlab's servers."""
 
     def at() -> Iterator[Finding]:
-        identity = load_identity(
-            settings.certificate, now=now, key=settings.key, passphrase_file=settings.passphrase_file
-        )
+        identity = identity_of(settings, now)
         yield _until("certificate", f"{identity.urn}", identity.expires, now)
         for words in identity.warnings:
             yield warning("certificate", words, "keep the key to the agent's user")
-        identity.client_context(
-            settings.ca_bundle,
-            check_hostname=settings.check_hostname,
-            security_level=settings.tls_security_level,
-        )
+        tls_of(settings, identity)
         yield fine("CAs of Cloudlab", str(settings.ca_bundle))
 
     return look("certificate", at, "download certificate and key from the Cloudlab portal, see [cloudlab]")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 import threading
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -401,6 +402,30 @@ class ProtoGeniServer:
         return [*(a for a in accounts if a is not mine), UserKeys(mine.urn, mine.login, known)]
 
 
+def identity_of(settings: CloudlabSettings, now: datetime) -> Identity:
+    """Read who we are to Cloudlab.
+
+    Raises:
+        ConfigError: names the file and what was expected of it.
+    """
+    return load_identity(
+        settings.certificate, now=now, key=settings.key, passphrase_file=settings.passphrase_file
+    )
+
+
+def tls_of(settings: CloudlabSettings, identity: Identity) -> ssl.SSLContext:
+    """Make the TLS settings of calls to the SA and the CMs.
+
+    Raises:
+        ConfigError: the bundle, or a certificate that OpenSSL refuses at this level.
+    """
+    return identity.client_context(
+        settings.ca_bundle,
+        check_hostname=settings.check_hostname,
+        security_level=settings.tls_security_level,
+    )
+
+
 def connect(settings: CloudlabSettings, *, clock: Clock, observe: Observe | None = None) -> ProtoGeniServer:
     """Make the server from settings; nothing is called yet.
 
@@ -412,14 +437,8 @@ def connect(settings: CloudlabSettings, *, clock: Clock, observe: Observe | None
     Raises:
         ConfigError: names the file or the setting to mend.
     """
-    identity = load_identity(
-        settings.certificate, now=clock.now(), key=settings.key, passphrase_file=settings.passphrase_file
-    )
-    context = identity.client_context(
-        settings.ca_bundle,
-        check_hostname=settings.check_hostname,
-        security_level=settings.tls_security_level,
-    )
+    identity = identity_of(settings, clock.now())
+    context = tls_of(settings, identity)
     limits = Limits(settings.connect_timeout, settings.read_timeout, settings.retry_for)
     transport = Transport(context, limits, observe=observe)
     domain = identity.urn.authority.split(":")[0]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import structlog
 from pydantic import Field
 
+from agent.core.defaults import DEF_ORDER
 from agent.core.holdings import MemoryHoldings
 from agent.core.model import Event, Intent, IntentKind, Revocation
 from agent.core.policy import LeaseSettings
@@ -16,20 +17,6 @@ from agent.core.ports import Clock, EventSink, HoldingStore, IntentStore, Revoca
 from agent.core.settings import Duration, Section
 
 log = structlog.get_logger()
-
-STEPS = (
-    "ensure_slice",
-    "ensure_sliver",
-    "update_sliver_status",
-    "renew",
-    "update_all",
-    "update_available",
-    "get_system_state",
-    "add_nodes",
-    "delete_nodes",
-    "set_system_state",
-)
-"""The steps of a cycle, in order."""
 
 
 class CycleSettings(Section):
@@ -114,7 +101,7 @@ class CycleSettings(Section):
 
     def intervals(self) -> dict[str, float]:
         """Return step -> seconds, as ``manage_intervals`` takes it."""
-        return {step: getattr(self, step) for step in STEPS}
+        return {step: getattr(self, step) for step in DEF_ORDER}
 
 
 class MemoryIntents:

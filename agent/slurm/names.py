@@ -64,9 +64,7 @@ def check_job(job_id: str) -> str:
     Raises:
         SlurmRefusedError: it is not one.
     """
-    if _JOB.fullmatch(job_id) is None:
-        raise SlurmRefusedError(f"{job_id!r} is not a job id such as 12, 12_3 or 12+1")
-    return job_id
+    return _checked(_JOB, job_id, "not a job id such as 12, 12_3 or 12+1")
 
 
 def check_signal(signal: str) -> str:
@@ -75,9 +73,7 @@ def check_signal(signal: str) -> str:
     Raises:
         SlurmRefusedError: it is not one.
     """
-    if _SIGNAL.fullmatch(signal) is None:
-        raise SlurmRefusedError(f"{signal!r} is not a signal such as USR1")
-    return signal
+    return _checked(_SIGNAL, signal, "not a signal such as USR1")
 
 
 def check_host(host: str) -> str:
@@ -86,9 +82,7 @@ def check_host(host: str) -> str:
     Raises:
         SlurmRefusedError: it is neither.
     """
-    if _HOST.fullmatch(host) is None:
-        raise SlurmRefusedError(f"{host!r} is not a host name or an address")
-    return host
+    return _checked(_HOST, host, "not a host name or an address")
 
 
 def check_reservation(name: str) -> str:
@@ -97,6 +91,10 @@ def check_reservation(name: str) -> str:
     Raises:
         SlurmRefusedError: it is not one.
     """
-    if _RESERVATION.fullmatch(name) is None:
-        raise SlurmRefusedError(f"{name!r} is not the name of a reservation")
-    return name
+    return _checked(_RESERVATION, name, "not the name of a reservation")
+
+
+def _checked(pattern: re.Pattern[str], text: str, complaint: str) -> str:
+    if pattern.fullmatch(text) is None:
+        raise SlurmRefusedError(f"{text!r} is {complaint}")
+    return text
