@@ -10,7 +10,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
-from types import FrameType
 
 import sdnotify
 import structlog
@@ -30,6 +29,7 @@ from agent.core.profile import DocumentHelper, read_rspec, run_profile
 from agent.ledger import Ledger
 from agent.mail import Mailer, make_post
 from agent.metrics import Metrics
+from agent.signals import SignalWaiter
 from agent.slurm.administration import Administration
 from agent.slurm.backends.choice import choose
 from agent.slurm.manager import SlurmElasticSliceManager
@@ -43,6 +43,7 @@ STOP_TIME = 3.0
 """Seconds for the parts to end by themselves."""
 STUCK_AFTER = 150.0
 """Seconds without a look at the drains after which the watchdog is not told that all is well."""
+ENDS = frozenset({signal.SIGTERM, signal.SIGINT})
 RELOADABLE = frozenset({"lease", "demand", "weights", "drain", "join", "log", "mail", "plugin"})
 
 
@@ -66,9 +67,6 @@ class Daemon:
         self._path = path
         self._settings = settings
         self._parts = ExitStack()
-        self._wake = threading.Event()
-        self._stopping = False
-        self._reloading = False
         self._server: ProtoGeniServer
         self._mailer: Mailer
         self._certificate = ExpiryWarning(
@@ -84,18 +82,16 @@ class Daemon:
         Raises:
             ConfigError: a part cannot be built from these settings.
         """
-        signal.signal(signal.SIGTERM, self._on_signal)
-        signal.signal(signal.SIGINT, self._on_signal)
-        signal.signal(signal.SIGHUP, self._on_signal)
         notifier = sdnotify.SystemdNotifier()
-        try:
-            manager = self._build()
-            notifier.notify("READY=1")
-            logger.info("the agent is up", config=str(self._path))
-            status = self._watch(manager, notifier)
-            notifier.notify("STOPPING=1")
-        finally:
-            self._end_parts()
+        with SignalWaiter(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            try:
+                manager = self._build()
+                notifier.notify("READY=1")
+                logger.info("the agent is up", config=str(self._path))
+                status = self._watch(manager, notifier, signals)
+                notifier.notify("STOPPING=1")
+            finally:
+                self._end_parts()
         return status
 
     def _end_parts(self) -> None:
@@ -106,21 +102,13 @@ class Daemon:
         if ending.is_alive():
             logger.warning("some parts did not end in time and are left")
 
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        if number == signal.SIGHUP:
-            self._reloading = True
-        else:
-            self._stopping = True
-        self._wake.set()
-
-    def _watch(self, manager: SlurmElasticSliceManager, notifier: sdnotify.SystemdNotifier) -> int:
+    def _watch(
+        self, manager: SlurmElasticSliceManager, notifier: sdnotify.SystemdNotifier, signals: SignalWaiter
+    ) -> int:
         """Wait for signals; feed the watchdog while the drains are looked at."""
         interval = int(os.environ.get("WATCHDOG_USEC", "60000000")) / 1e6 / 3
-        while not self._stopping:
-            self._wake.wait(min(interval, 20.0))
-            self._wake.clear()
-            if self._reloading:
-                self._reloading = False
+        while not (came := signals.wait(min(interval, 20.0))) & ENDS:
+            if signal.SIGHUP in came:
                 notifier.notify("RELOADING=1")
                 self._reload(manager)
                 notifier.notify("READY=1")

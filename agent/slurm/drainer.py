@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
@@ -61,8 +61,8 @@ class Wishes:
     """Node name -> drain."""
     ours: Collection[str]
     """Names of the nodes that are Cloudlab machines of ours; empty before the first manifest is read."""
-    fences: Mapping[str, datetime] = field(default_factory=dict)
-    """Node name -> from when on no job may run there."""
+    fences: Mapping[str, datetime] | None
+    """Node name -> from when on no job may run there; None while not all is known: they stay."""
 
 
 class Drainer:
@@ -161,6 +161,8 @@ class Drainer:
         wishes = self._wishes()
         self._cleaner.forget_all_but(set(wishes.drains))
         if not wishes.ours:
+            # The last machine's fence would keep its record in Slurm.
+            self._fence(wishes.fences)
             return bool(wishes.drains)
         snapshot = self._backend.snapshot()
         now = self._clock.now()
@@ -168,12 +170,16 @@ class Drainer:
             for action in plan_nodes(snapshot, wishes.drains, ours=wishes.ours, now=now):
                 self._try(partial(self._act_on_node, action))
             self._see_to_jobs(snapshot, wishes, settings)
-            self._try(partial(self._fence, wishes.fences))
+            self._fence(wishes.fences)
         except SlurmDownError as error:
             log.warning("Slurm stopped to answer; draining goes on at the next tick", error=str(error))
         return bool(wishes.drains)
 
-    def _fence(self, wanted: Mapping[str, datetime]) -> None:
+    def _fence(self, wanted: Mapping[str, datetime] | None) -> None:
+        if wanted is not None:
+            self._try(partial(self._move_fences, wanted))
+
+    def _move_fences(self, wanted: Mapping[str, datetime]) -> None:
         plan = self._fencer.step(wanted, self._clock.now())
         for fence in plan.reserve if plan else ():
             for node in sorted(fence.nodes):

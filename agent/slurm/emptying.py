@@ -23,6 +23,8 @@ class Situation:
 
     machines: Mapping[str, SliverNode]
     """Node name -> machine."""
+    all_read: bool
+    """Whether every CM's manifest was read: else other nodes may be machines of ours too."""
     snapshot: Snapshot | None
     """What Slurm last said; None before it was read once."""
     revocations: Mapping[str, Revocation]
@@ -118,8 +120,10 @@ class Emptying:
     def wishes(self, now: Situation, settings: DrainSettings) -> Wishes:
         """Tell what is to be emptied, what is to be fenced, and what is ours to touch."""
         drains, machines = self.drains(now), now.machines
-        if not settings.fence or now.snapshot is None:
-            return Wishes(drains, frozenset(machines))
+        if not settings.fence:
+            return Wishes(drains, frozenset(machines), {})
+        if now.snapshot is None or not now.all_read:
+            return Wishes(drains, frozenset(machines), None)
         known = [now.snapshot.nodes[name] for name in machines if name in now.snapshot.nodes]
         fenced = {node.name for node in known if can_be_fenced(node, self._limited)}
         leases = {n: now.leases[m.cm] for n, m in machines.items() if n in fenced and m.cm in now.leases}

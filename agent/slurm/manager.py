@@ -153,6 +153,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         with self.rlock:
             return Situation(
                 machines=self.machines(),
+                all_read=self.slivers.keys() >= set(self.cmlist),
                 snapshot=snapshot,
                 revocations=dict(self.revocations),
                 taken=set(self.taken),
@@ -400,6 +401,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         self.joiner.forget(machine)
         self.wake("remove_nodes")
         self._emptying.forget(machine.node_id)
+        self.drainer.wake()
         try:
             self._shell.forget(self._host(machine))
         except SshError as error:

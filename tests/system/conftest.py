@@ -98,7 +98,7 @@ class Agent:
                 [ESAGENT, "run", "--config", self.conf],
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **environment},
+                env={**os.environ, "PYTHONFAULTHANDLER": "1", **environment},
             )
         wait_for("the daemon answers", lambda: self.look("/v1/status"), timeout=90)
 
@@ -159,10 +159,20 @@ class Agent:
         self.process.send_signal(number)
 
     def stop(self, number: int = signal.SIGTERM, timeout: float = 5.0) -> int:
-        """End the daemon; it has to do so within ``timeout`` seconds."""
+        """End the daemon; it has to do so within ``timeout`` seconds.
+
+        Raises:
+            AssertionError: it runs on; its log tells where each of its threads is.
+        """
         assert self.process is not None
         self.send(number)
-        return self.process.wait(timeout)
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.send(signal.SIGABRT)
+            self.process.wait()
+        newest = self.log.read_text(errors="replace")[-20_000:]
+        raise AssertionError(f"the daemon did not end in {timeout:g} s after signal {number}:\n{newest}")
 
     def said(self, pattern: str) -> bool:
         """Tell whether the daemon has logged something."""
@@ -193,6 +203,10 @@ def give_everything_back(bed: TestBed) -> None:
     if machines := held(bed):
         bed.cloudlab.revoke(machines, 0)
     wait_for("no machine is held", lambda: not held(bed), timeout=60)
+    for fence in re.findall(
+        r"(?m)^ReservationName=(esagent-\S+)", bed.slurm.run("scontrol", "-o", "show", "res")
+    ):
+        bed.slurm.run("scontrol", "delete", f"ReservationName={fence}")
     for name in set(bed.slurm.nodes()) - {"n1"}:
         bed.slurm.run("scontrol", "update", f"NodeName={name}", "State=DOWN", "Reason=test")
         wait_for(f"{name} is empty", lambda n=name: not bed.slurm.run("squeue", "-h", "-w", n), timeout=60)

@@ -111,6 +111,7 @@ def test_a_fence_keeps_a_revoked_machine_at_work_for_short_jobs(agent, bed: Test
         bed.slurm.wait_for_job(short, "COMPLETED", timeout=60)
         assert bed.slurm.job_state(long) == "PENDING"
         assert "DRAIN" not in state(bed, node)
+        assert agent.ask("pause").returncode == 0  # else the machine comes back for its job, with a new fence
         bed.cloudlab.revoke(node, 45)
         wait_for("the drain", lambda: "DRAIN" in state(bed, node) or cause(bed, node), timeout=30)
         wait_for("it is given back", lambda: cause(bed, node), timeout=90)

@@ -44,6 +44,7 @@ class Slurm:
         self.may_requeue: dict[str, bool] = {}
         self.notes: dict[str, str] = {}
         """Job id -> AdminComment."""
+        self.fences: dict[str, Reservation] = {}
 
     def _called(self, what: str, about: object) -> None:
         self.calls.append((what, about))
@@ -100,7 +101,15 @@ class Slurm:
 
     def reservations(self) -> tuple[Reservation, ...]:
         self._called("reservations", None)
-        return ()
+        return tuple(self.fences.values())
+
+    def reserve(self, reservation: Reservation) -> None:
+        self._called("reserve", reservation.name)
+        self.fences[reservation.name] = reservation
+
+    def remove_reservation(self, name: str) -> None:
+        self._called("remove_reservation", name)
+        del self.fences[name]
 
     def comment_all(self, job_ids: Iterable[str], text: str) -> dict[str, SlurmRefusedError]:
         for job_id in job_ids:
@@ -124,6 +133,7 @@ class Bench:
         self.clock = Clock()
         self.drains = {d.node: d for d in drains}
         self.ours = set(slurm.nodes) | set(self.drains)
+        self.fences: dict[str, datetime] | None = {}
         self.events: list[Event] = []
         self.commands: list[tuple[str, float]] = []
         self.left: list[LeaveNode] = []
@@ -139,7 +149,7 @@ class Bench:
         )
         self.drainer = Drainer(
             slurm,
-            lambda: Wishes(dict(self.drains), frozenset(self.ours)),
+            lambda: Wishes(dict(self.drains), frozenset(self.ours), self.fences),
             self._leave,
             self._left,
             settings=lambda: self.settings,
@@ -186,6 +196,17 @@ def test_a_busy_node_is_drained_emptied_cleaned_and_left() -> None:
     assert bench.commands == [("pc1", 82.5)]
     assert bench.left[0].node == "pc1"
     assert [e.kind for e in bench.events] == ["drain", "signal", "requeue", "leave"]
+
+
+def test_a_fence_goes_with_the_last_machine() -> None:
+    bench = Bench(Slurm([Node("pc1", "IDLE")]))
+    bench.fences = {"pc1": NOW + timedelta(seconds=900)}
+    bench.drainer.tick()
+    assert [set(fence.nodes) for fence in bench.slurm.fences.values()] == [{"pc1"}]
+    bench.fences = {}
+    bench.ours.clear()
+    bench.drainer.tick()
+    assert bench.slurm.fences == {}
 
 
 def test_a_node_is_left_once_however_often_slurm_is_looked_at() -> None:
@@ -235,6 +256,7 @@ def test_while_no_manifest_has_been_read_slurm_is_not_touched() -> None:
     node, job = busy("n1", "7")
     bench = Bench(Slurm([node], [job]), revoked("n1", 10))
     bench.ours.clear()
+    bench.fences = None
     assert bench.drainer.tick()
     assert bench.slurm.calls == []
 
