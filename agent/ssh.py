@@ -322,10 +322,12 @@ def _read(channel: paramiko.Channel, output: _Output) -> None:
     """Read to the end of the output, or of the command where a daemon that it left holds the output open."""
     channel.settimeout(_POLL)
     while True:
+        # Asked before the read: what the command wrote before it ended is there by then.
+        over = channel.exit_status_ready()
         try:
             chunk = channel.recv(_CHUNK)
         except TimeoutError:
-            if channel.exit_status_ready():
+            if over:
                 return
             continue
         if not chunk:

@@ -68,7 +68,11 @@ def test_the_agent_tells_slurm_and_its_machines_what_is_borrowed(agent, plugged)
     # No node has the feature yet: slurm.conf makes it known.
     node, job = agent.borrow("env | grep ELASTIC_DEADLINE; sleep 600", "--elastic=only", "--time=5")
     output = bed.slurm.directory / f"job-{job}.out"
-    wait_for("the job speaks", lambda: "SLURM_ELASTIC_DEADLINE=" in output.read_text(), timeout=30)
+    wait_for(
+        "the job speaks",
+        lambda: output.exists() and "SLURM_ELASTIC_DEADLINE=" in output.read_text(),
+        timeout=30,
+    )
     assert "this machine is borrowed until" in output.read_text()
 
     def lease_end() -> int:
