@@ -208,7 +208,7 @@ def _rooms(snapshot: Snapshot, supply: Supply, offers: Iterable[Offer]) -> list[
     """List what is there: nodes in service, machines that come, and nodes that may come back."""
     holders: dict[str, list[Job]] = {}
     for job in snapshot.jobs:
-        if job.gres and job.holds_nodes:
+        if job.holds_nodes:
             for name in job.nodes:
                 holders.setdefault(name, []).append(job)
     ordered = sorted(snapshot.nodes.values(), key=lambda n: (n.weight, n.name))
@@ -226,15 +226,18 @@ def _room(node: Node, jobs: Collection[Job]) -> Room:
     gres: Gres = _offered(node.gres)
     for job in jobs:
         gres = take_gres(gres, _gres(job)) or {}
+    # Jobs and nodes are not read at one instant: a job that started in between is still among the pending
+    # ones, and this node is the room that it found.
+    is_held = bool(jobs) or "COMPLETING" in node.flags
     return Room(
         node.name,
-        node.cpus - node.allocated_cpus,
+        node.cpus - (node.allocated_cpus if is_held else 0),
         node.cpus,
-        node.memory - node.allocated_memory,
+        node.memory - (node.allocated_memory if is_held else 0),
         gres,
         node.features,
         frozenset(node.partitions),
-        used=not node.empty or node.allocated_cpus > 0,
+        used=is_held and (not node.empty or node.allocated_cpus > 0),
     )
 
 

@@ -28,8 +28,13 @@ def node(name: str, cpus: int = 4, allocated: int = 0, **changes: object) -> Nod
 
 
 def snapshot(*things: Job | Node) -> Snapshot:
+    """Put nodes and jobs together; what is allocated on a node is held by a job."""
     nodes = {t.name: t for t in things if isinstance(t, Node)}
-    return Snapshot(NOW, nodes, tuple(t for t in things if isinstance(t, Job)))
+    jobs = [t for t in things if isinstance(t, Job)]
+    held = frozenset(name for job in jobs for name in job.nodes)
+    used = frozenset(node.name for node in nodes.values() if node.allocated_cpus)
+    jobs += [Job(f"9{n}", "RUNNING", nodes=frozenset({name})) for n, name in enumerate(sorted(used - held))]
+    return Snapshot(NOW, nodes, tuple(jobs))
 
 
 def growth(
@@ -127,6 +132,13 @@ def test_free_cpus_and_coming_machines_are_subtracted() -> None:
 )
 def test_cpus_that_slurm_cannot_give_are_not_subtracted(useless: Node) -> None:
     assert growth(pending(), useless).count == 1
+
+
+def test_no_machine_is_borrowed_for_a_job_that_started_between_the_reads_of_jobs_and_nodes() -> None:
+    just_filled = node("pc1", allocated=4, memory=16000, allocated_memory=16000)
+    seen = Snapshot(NOW, {"pc1": just_filled}, (pending(cpus=4, memory=16000, exclusive=True),))
+    waiting = {"1": NOW - timedelta(hours=1)}
+    assert plan_growth(seen, supply=Supply({"": 1}), waiting_since=waiting, settings=SETTINGS).count == 0
 
 
 def test_an_exclusive_job_takes_no_machine_that_is_used_in_part() -> None:
