@@ -172,7 +172,7 @@ class Emptying:
 
     def _wishes(self) -> Wishes:
         with self._lock:
-            return Wishes(dict(self._drains), self._nodes)
+            return Wishes(dict(self._drains), self._nodes, {})
 
     def _run_delete_commands(self, name: str, timeout: float) -> HostResult:
         if self._leave is not None:
