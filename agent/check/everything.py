@@ -72,6 +72,7 @@ def _slurm(settings: Settings, clock: Clock) -> Iterator[Finding]:
             max_nodes=settings.demand.max_nodes,
             way_in="; ".join((way_in.name, *way_in.passed_over)),
             shortcomings=way_in.remarks,
+            drain=settings.drain,
             fence=commands.limited_partitions if settings.drain.fence else None,
         )
         stated = parse_config(config())

@@ -9,7 +9,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from agent.check.finding import Finding, fault, fine, look, skipped, warning
+from agent.core.settings import format_duration
 from agent.slurm.borrowed import PluginSettings
+from agent.slurm.drain_settings import DrainSettings
 from agent.slurm.join import JoinSettings
 from agent.slurm.model import SlurmBackend, Snapshot
 
@@ -30,6 +32,7 @@ def check_slurm(
     max_nodes: int,
     way_in: str,
     shortcomings: Iterable[str] = (),
+    drain: DrainSettings,
     fence: Callable[[], frozenset[str]] | None = None,
 ) -> Iterator[Finding]:
     """Look at Slurm through the way in that the agent will use.
@@ -41,6 +44,7 @@ def check_slurm(
         max_nodes: how many machines are held at most.
         way_in: its name, and why it was not another one.
         shortcomings: what this way in cannot do with this cluster, in words.
+        drain: how machines are emptied.
         fence: names the partitions that give every job a time limit; None where nodes are not fenced.
     """
     mend = "is slurmctld up, and can this user run squeue? see [slurm]"
@@ -55,6 +59,7 @@ def check_slurm(
         settings = parse_config(config())
         yield from check_settings(settings, snapshot, join=join, max_nodes=max_nodes)
         yield check_permission(settings, os.geteuid())
+        yield from check_leads(settings, drain)
         if fence is not None:
             yield check_fence(snapshot, fence())
 
@@ -72,6 +77,35 @@ def check_permission(config: Mapping[str, str], uid: int) -> Finding:
         f"{name} is neither root nor SlurmUser",
         f"run the agent as one of them, or: sacctmgr add user {name} adminlevel=operator",
     )
+
+
+def check_leads(config: Mapping[str, str], drain: DrainSettings) -> Iterator[Finding]:
+    """Tell whether the leads leave Slurm and a job the time that they take (slurm.conf(5), KillWait)."""
+    subject, faults = "[drain] leads", 0
+    wait = re.match(r"\d+", config.get("KillWait", ""))
+    if wait and float(wait[0]) >= drain.kill_lead:
+        faults += 1
+        yield warning(
+            subject,
+            f"a job that is ended may take KillWait, {wait[0]} s, and has {format_duration(drain.kill_lead)}",
+            "set kill_lead to more, or KillWait in slurm.conf to less",
+        )
+    if drain.tick >= drain.kill_lead:
+        faults += 1
+        yield warning(
+            subject,
+            f"between two looks {format_duration(drain.tick)} pass, which is kill_lead or more",
+            "set tick to less",
+        )
+    if drain.signals and drain.saving_time < drain.tick:
+        faults += 1
+        yield warning(
+            subject,
+            "a job that gets its checkpoint signal is requeued at once",
+            "set checkpoint_lead to more than requeue_lead",
+        )
+    if not faults:
+        yield fine(subject, "they leave jobs the time to end")
 
 
 def check_fence(snapshot: Snapshot, limited: Collection[str]) -> Finding:
