@@ -74,7 +74,7 @@ class DrainSettings(Section):
     release: Literal["reply", "delete"] = Field(
         "reply",
         description="how Cloudlab learns that a revoked machine is empty: by the reply to its next notice "
-        "(by our own DeleteNodes where none is to be expected in time), or at once by our own DeleteNodes",
+        "(by our own DeleteNodes where that comes too late), or at once by our own DeleteNodes",
     )
     notice_interval: Duration = Field(
         60, gt=0, description="how often Cloudlab repeats the notice of a revocation"

@@ -28,7 +28,7 @@ from agent.slurm.policy import SlurmPolicy
 from agent.slurm.power_saver import PowerSaver
 from agent.slurm.preview import Preview, draw_preview
 from agent.slurm.records import Records
-from agent.slurm.release import Returns, plan_returns
+from agent.slurm.release import is_given_back
 from agent.slurm.returning import Returning
 from agent.slurm.supply import Supply
 from agent.slurm.view import node_views
@@ -329,8 +329,6 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
 
     def delete_nodes(self, cm: str | None = None) -> None:
         """Give back what failed, what is surplus, and in a teardown everything; never what Slurm may use."""
-        if wait := self._returns().wait:
-            self._runner.cycle.no_later("delete_nodes", wait)
         if self._giveback.emptied or self._released() or super().failed(cm):
             # A job may have come since the last reading: somebody may have resumed a node that we drained.
             self.snapshot = self._backend.snapshot()
@@ -387,12 +385,10 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
 
     def _released(self) -> set[str]:
         """Return the names of the revoked machines that are empty, where we give them back ourselves."""
-        free = self._returns().now
-        return {n for n, m in self.machines().items() if free.get(m.node_id) in {"", m.client_id}}
-
-    def _returns(self) -> Returns:
+        drain = self.policy.drain
         with self.rlock:
-            return plan_returns(self.revocations.values(), self.policy.drain, self.clock.now())
+            free = {r.node_id: r.client_id for r in self.revocations.values() if is_given_back(r, drain)}
+        return {n for n, m in self.machines().items() if free.get(m.node_id) in {"", m.client_id}}
 
     def handle_deleted_node(self, node: Mapping[str, Any]) -> None:
         """Forget a machine that the manifest has no more; its record in Slurm goes at ``remove_nodes``."""

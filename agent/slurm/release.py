@@ -2,51 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from agent.core.model import Revocation
 from agent.slurm.drain_settings import DrainSettings
 
-LATE = 1.25
-"""A notice counts as lost after so many of the intervals in which Cloudlab repeats it."""
-CALL = 0.25
-"""The share of that interval that our own DeleteNodes may take before the deadline."""
+IN_TIME = 1.5
+"""So many intervals before the deadline, the next notice comes and leaves time to act should it not."""
 
 
-def gives_back_at(revocation: Revocation, settings: DrainSettings) -> datetime | None:
-    """Tell from when on our own DeleteNodes gives an empty machine back.
+def is_given_back(revocation: Revocation, settings: DrainSettings) -> bool:
+    """Tell whether our own DeleteNodes gives a machine back, rather than the reply to the next notice.
 
-    Cloudlab takes an empty machine at its next notice, whose reply offers it. The last notice may come a
-    whole interval before the deadline, or may be lost: a machine that nobody asks about is given back.
-
-    Returns:
-        A time, which may be past; None while it is not empty, and where a reply has offered it.
+    Cloudlab repeats its notice, the last time up to an interval before the deadline: a machine that is empty
+    only then would not be offered any more. A countdown that stops earlier may have been withdrawn, so that
+    such a machine is kept.
     """
-    if not revocation.releasable:
-        return None
-    if settings.release == "delete":
-        return revocation.last_notice
-    if revocation.offered:
-        return None
-    lost = revocation.last_notice + timedelta(seconds=LATE * settings.notice_interval)
-    in_time = lost + timedelta(seconds=CALL * settings.notice_interval) <= revocation.deadline
-    return lost if in_time else revocation.last_notice
-
-
-@dataclass(frozen=True)
-class Returns:
-    """Which revoked machines we give back by ourselves."""
-
-    now: dict[str, str]
-    """node_id -> client_id, "" where that is not known."""
-    wait: float | None
-    """Seconds until there are more, as far as is known; None for no more."""
-
-
-def plan_returns(revocations: Iterable[Revocation], settings: DrainSettings, now: datetime) -> Returns:
-    """Decide which machines ``gives_back_at`` names by now, and when to ask again."""
-    dated = [(r, at) for r in revocations if (at := gives_back_at(r, settings)) is not None]
-    later = [(at - now).total_seconds() for _, at in dated if at > now]
-    return Returns({r.node_id: r.client_id for r, at in dated if at <= now}, min(later, default=None))
+    if not revocation.releasable or settings.release == "delete":
+        return revocation.releasable
+    left = revocation.deadline - revocation.last_notice
+    return not revocation.offered and left <= timedelta(seconds=IN_TIME * settings.notice_interval)
