@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from agent.check.finding import Finding, fault, fine, look, skipped, warning
@@ -14,6 +14,7 @@ from agent.slurm.borrowed import PluginSettings
 from agent.slurm.drain_settings import DrainSettings
 from agent.slurm.join import JoinSettings
 from agent.slurm.model import SlurmBackend, Snapshot
+from agent.slurm.primary import Controller, is_same_host
 
 _SETTING = re.compile(r"^(\S+)\s*= (.*)$", re.MULTILINE)
 _USER = re.compile(r"([^()]+)\((\d+)\)")
@@ -106,6 +107,27 @@ def check_leads(config: Mapping[str, str], drain: DrainSettings) -> Iterator[Fin
         )
     if not faults:
         yield fine(subject, "they leave jobs the time to end")
+
+
+def check_primary(controllers: Sequence[Controller], here: str, *, acts_always: bool) -> Finding:
+    """Tell whether [slurm] act fits the number of head nodes.
+
+    Args:
+        controllers: what ``scontrol ping`` says.
+        here: this host's name.
+        acts_always: [slurm] act is "always".
+    """
+    subject, hosts = "[slurm] act", ", ".join(controller.host for controller in controllers)
+    if acts_always:
+        several = "; where an agent runs on each head node, set act = primary"
+        return fine(subject, f"always{several if len(controllers) > 1 else ''}")
+    if not any(is_same_host(controller.host, here) for controller in controllers):
+        return fault(
+            subject,
+            f"primary, and {here} is none of {hosts or 'the controllers'}: it would never act",
+            "run the agent on the hosts of SlurmctldHost in slurm.conf, or set act = always",
+        )
+    return fine(subject, f"primary, of {hosts}")
 
 
 def check_fence(snapshot: Snapshot, limited: Collection[str]) -> Finding:

@@ -14,6 +14,7 @@ from agent.check.slurm import (
     check_leads,
     check_permission,
     check_pieces,
+    check_primary,
     check_settings,
     check_slurm,
     parse_config,
@@ -23,6 +24,7 @@ from agent.slurm.borrowed import PluginSettings
 from agent.slurm.drain_settings import DrainSettings
 from agent.slurm.join import JoinSettings
 from agent.slurm.model import Node, Snapshot
+from agent.slurm.primary import Controller
 
 CONFIG = """\
 Configuration data as of 2026-11-22T16:00:00
@@ -89,6 +91,23 @@ def test_leads_that_leave_too_little_time_are_warned_of(
     found = list(check_leads({"KillWait": kill_wait}, drain))
     assert {f.subject for f in found} == {"[drain] leads"}
     assert [f.mend for f in found if f.grade is Grade.WARNING] == mends
+
+
+@pytest.mark.parametrize(
+    ("here", "acts_always", "grade", "words"),
+    [
+        ("head1", True, Grade.FINE, "always; where an agent runs on each head node, set act = primary"),
+        ("head2.example.net", False, Grade.FINE, "primary, of head1, head2"),
+        ("login", False, Grade.FAULT, "primary, and login is none of head1, head2: it would never act"),
+    ],
+)
+def test_an_agent_that_would_never_act_is_a_fault(
+    here: str, acts_always: bool, grade: Grade, words: str
+) -> None:
+    found = check_primary(
+        [Controller("head1", up=False), Controller("head2", up=True)], here, acts_always=acts_always
+    )
+    assert (found.grade, found.seen) == (grade, words)
 
 
 def test_power_saving_that_the_agent_cannot_see_is_a_fault() -> None:
