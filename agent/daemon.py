@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -34,8 +35,10 @@ from agent.slurm.administration import Administration
 from agent.slurm.backends.choice import choose
 from agent.slurm.manager import SlurmElasticSliceManager
 from agent.slurm.policy import SlurmPolicy
+from agent.slurm.primary import Lookout
 from agent.slurm_access import slurm_commands
 from agent.ssh import SshShell
+from agent.standby import StandbyEndpoint, standby_operations
 
 logger = structlog.get_logger()
 
@@ -43,6 +46,10 @@ STOP_TIME = 3.0
 """Seconds for the parts to end by themselves."""
 STUCK_AFTER = 150.0
 """Seconds without a look at the drains after which the watchdog is not told that all is well."""
+HANDED_OVER = -1
+"""Instead of an exit status: slurmctld is primary elsewhere, and this agent stands by again."""
+STANDING_WAIT = 1.0
+"""Seconds after which a change of the primary slurmctld is noticed at the latest."""
 ENDS = frozenset({signal.SIGTERM, signal.SIGINT})
 RELOADABLE = frozenset({"lease", "demand", "weights", "drain", "join", "log", "mail", "plugin"})
 
@@ -69,6 +76,8 @@ class Daemon:
         self._parts = ExitStack()
         self._server: ProtoGeniServer
         self._mailer: Mailer
+        self._lookout: Lookout | None = None
+        """Who tells when another agent is to act; None where there is no other."""
         self._certificate = ExpiryWarning(
             "the user's certificate", "Cloudlab does not answer without a new one from its portal"
         )
@@ -77,7 +86,7 @@ class Daemon:
         )
 
     def run(self) -> int:
-        """Serve until SIGTERM or SIGINT; return the exit status.
+        """Serve until SIGTERM or SIGINT; return the exit status, or ``HANDED_OVER``.
 
         Raises:
             ConfigError: a part cannot be built from these settings.
@@ -85,14 +94,48 @@ class Daemon:
         notifier = sdnotify.SystemdNotifier()
         with SignalWaiter(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             try:
+                if self._settings.slurm.act == "primary" and not self._stand_by(notifier, signals):
+                    return 0
                 manager = self._build()
                 notifier.notify("READY=1")
                 logger.info("the agent is up", config=str(self._path))
                 status = self._watch(manager, notifier, signals)
-                notifier.notify("STOPPING=1")
+                if status != HANDED_OVER:
+                    notifier.notify("STOPPING=1")
             finally:
                 self._end_parts()
         return status
+
+    def _stand_by(self, notifier: sdnotify.SystemdNotifier, signals: SignalWaiter) -> bool:
+        """Answer politely until slurmctld is primary on this host; False where it was asked to end."""
+        settings = self._settings
+        commands = slurm_commands(settings, SystemClock(), SshShell(settings.ssh))
+        here, interval = socket.gethostname(), settings.slurm.ping_interval
+        lookout = self._lookout = Lookout(commands.ping, commands.config, here, interval)
+        self._on_stop(lookout.stop)
+
+        def why() -> str:
+            return str(lookout.standing)
+
+        with ExitStack() as parts:
+            admin = AdminServer(settings.admin, standby_operations(why))
+            callback = CallbackServer(StandbyEndpoint(why), settings.callback)
+            for part in (admin, callback):
+                part.start()
+                parts.callback(part.stop)
+            parts.callback(Metrics().serve(settings.metrics)[1])
+            lookout.start()
+            notifier.notify("READY=1")
+            logger.info("the agent stands by until slurmctld is primary here", host=here)
+            while not lookout.standing.acts:
+                came = signals.wait(STANDING_WAIT)
+                if came & ENDS:
+                    notifier.notify("STOPPING=1")
+                    return False
+                if signal.SIGHUP in came and (fresh := self._read_again()):
+                    self._settings = fresh
+                notifier.notify("WATCHDOG=1")
+        return True
 
     def _end_parts(self) -> None:
         """Stop what was started, newest first; leave what does not end in time: a call to Cloudlab, say."""
@@ -107,7 +150,11 @@ class Daemon:
     ) -> int:
         """Wait for signals; feed the watchdog while the drains are looked at."""
         interval = int(os.environ.get("WATCHDOG_USEC", "60000000")) / 1e6 / 3
-        while not (came := signals.wait(min(interval, 20.0))) & ENDS:
+        lookout = self._lookout
+        while not (came := signals.wait(min(interval, STANDING_WAIT if lookout else 20.0))) & ENDS:
+            if lookout is not None and not lookout.standing.acts:
+                manager.tell("standby", "", f"this agent stands by: {lookout.standing}")
+                return HANDED_OVER
             if signal.SIGHUP in came:
                 notifier.notify("RELOADING=1")
                 self._reload(manager)
@@ -200,9 +247,18 @@ class Daemon:
     def _on_stop(self, call: Callable[[], object]) -> None:
         self._parts.callback(call)
 
-    def _reload(self, manager: SlurmElasticSliceManager) -> None:
+    def _read_again(self) -> Settings | None:
         try:
-            fresh = config.load(self._path)
+            return config.load(self._path)
+        except ConfigError as error:
+            logger.warning("the new settings have faults; the old ones stay in force", error=str(error))
+            return None
+
+    def _reload(self, manager: SlurmElasticSliceManager) -> None:
+        fresh = self._read_again()
+        if fresh is None:
+            return
+        try:
             post = make_post(fresh.mail, self._server.email)
         except ConfigError as error:
             logger.warning("the new settings have faults; the old ones stay in force", error=str(error))
@@ -272,4 +328,6 @@ def serve(path: Path) -> int:
     status = Daemon(path, settings).run()
     sys.stderr.flush()
     # A thread may still wait for Cloudlab or a machine: what matters is in the ledger, Slurm and Cloudlab.
+    if status == HANDED_OVER:
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606
     os._exit(status)

@@ -53,6 +53,7 @@ tick = "1s"
 requeue_lead = "25s"
 kill_lead = "15s"
 cleanup_lead = "10s"
+notice_interval = "2s"
 
 [join]
 {join}

@@ -8,6 +8,7 @@ nothing else. Everything that it runs ends with it.
 from __future__ import annotations
 
 import pwd
+import shlex
 import shutil
 import socket
 import subprocess
@@ -143,7 +144,7 @@ class Machine:
         inside = ["timeout", "--kill-after=2", f"{timeout:g}", "sh", "-c", command]
         with _as_room_error(f"run on {self.name}"), self._log.open("ab") as log:
             return subprocess.run(
-                ["nsenter", "--target", str(tree.pid), "--all", "--", *inside],
+                [*self._enter(tree), *inside],
                 env={"PATH": PATH, "LANG": "C.UTF-8", "HOME": str(self._directory / "home")},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -152,6 +153,17 @@ class Machine:
                 check=False,
                 timeout=timeout + 10,
             ).returncode
+
+    def inside(self, command: Sequence[str]) -> list[str]:
+        """Return a command that runs the given one in it; what that starts ends with the machine."""
+        tree = self._tree
+        if tree is None:
+            raise RoomError(f"{self.name} is off: it cannot run {shlex.join(command)}")
+        return [*self._enter(tree), *command]
+
+    @staticmethod
+    def _enter(tree: ProcessTree) -> list[str]:
+        return ["nsenter", "--target", str(tree.pid), "--all", "--"]
 
     def _end(self) -> None:
         if self._tree is None:

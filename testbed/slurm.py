@@ -23,6 +23,8 @@ from testbed.tree import OWN_PROCESSES, PATH, ProcessTree
 from testbed.waiting import wait_for
 
 PERMANENT_NODE = "n1"
+BACKUP_HEAD = "head2"
+"""The machine of the second slurmctld, where there is one."""
 _COMMAND_TIMEOUT = 30.0
 _START_TIMEOUT = 30.0
 _STOP_TIMEOUT = 60.0
@@ -37,7 +39,7 @@ NOT_AS_ROOT = ("unshare", "--user", "--map-user=1", "--map-group=1")
 _SLURM_CONF = """\
 ClusterName=testbed
 SlurmctldHost={host}({address})
-SlurmctldPort={slurmctld_port}
+{backup}SlurmctldPort={slurmctld_port}
 SlurmdPort={slurmd_port}
 AuthType=auth/munge
 CredType=cred/munge
@@ -65,6 +67,11 @@ NodeName={node} NodeAddr={node_address} CPUs=2 Weight=0
 PartitionName=main Nodes=ALL Default=YES
 """
 
+_BACKUP = """\
+SlurmctldHost={name}({address})
+SlurmctldTimeout=10
+"""
+
 
 class SlurmCluster:
     """The cluster; off until ``start``.
@@ -84,6 +91,8 @@ class SlurmCluster:
         machines: Machines,
         ports: tuple[int, int],
         release: Release,
+        *,
+        backup: bool = False,
     ) -> None:
         """Describe a cluster.
 
@@ -93,6 +102,7 @@ class SlurmCluster:
             machines: where the permanent node is.
             ports: TCP ports for slurmctld, and for slurmd on every machine.
             release: which Slurm; the machines have to be of the same.
+            backup: a second slurmctld waits on the machine ``BACKUP_HEAD``.
         """
         self.directory = directory
         self.conf = directory / "slurm.conf"
@@ -103,6 +113,7 @@ class SlurmCluster:
         self._instance = instance
         self._machines = machines
         self._ports = ports
+        self._backup = backup
         self._munged: ProcessTree | None = None
         self._slurmctld: ProcessTree | None = None
         self._slurmrestd: ProcessTree | None = None
@@ -128,6 +139,8 @@ class SlurmCluster:
         )
         self._await("munged", (self.directory / "munge.socket").exists)
         self.start_slurmctld()
+        if self._backup:
+            self._start_backup()
         self._slurmrestd = self._daemon(
             "slurmrestd",
             *("-a", "rest_auth/local"),
@@ -143,6 +156,8 @@ class SlurmCluster:
     def stop(self) -> None:
         """End everything at once; the directory stays, with the logs. Doing so again is harmless."""
         self._machines.power_off(PERMANENT_NODE)
+        if self._backup:
+            self._machines.power_off(BACKUP_HEAD)
         for tree in (self._slurmrestd, self._slurmctld, self._munged):
             if tree is not None:
                 tree.close()
@@ -171,6 +186,12 @@ class SlurmCluster:
         self.stop_slurmctld()
         self.start_slurmctld()
 
+    def kill_slurmctld(self) -> None:
+        """End slurmctld at once, as when its machine fails: it saves nothing, and tells nobody."""
+        if self._slurmctld is not None:
+            self._slurmctld.close()
+            self._slurmctld = None
+
     def hang_slurmctld(self) -> None:
         """Stop slurmctld in its tracks (SIGSTOP): it accepts connections and never answers."""
         if self._slurmctld is not None:
@@ -197,6 +218,19 @@ class SlurmCluster:
             lambda: self.node_state(PERMANENT_NODE) == frozenset({"IDLE"}),
             timeout=_START_TIMEOUT,
         )
+
+    def _start_backup(self) -> None:
+        """Boot the second head node, with its slurmctld; return when it waits to take over."""
+        boot = Boot(client_id=BACKUP_HEAD, host_name=BACKUP_HEAD, users=(), authorized_keys=(), fresh=True)
+        self._machines.power_on(BACKUP_HEAD, boot)
+        # Of the two that share the settings, one alone may write this log.
+        log = self.directory / f"slurmctld-{BACKUP_HEAD}.log"
+        status = self._machines.run(
+            BACKUP_HEAD, f"SLURM_CONF={self.conf} slurmctld -L {log}", timeout=_COMMAND_TIMEOUT
+        )
+        if status != 0:
+            raise BedError(f"slurmctld on {BACKUP_HEAD} ended with status {status}; see {log}")
+        self._await("the second slurmctld", lambda: self.run("scontrol", "ping").count(" is UP") == 2)
 
     def run(self, *command: str, timeout: float = _COMMAND_TIMEOUT) -> str:
         """Run a Slurm command against this cluster and return what it prints.
@@ -323,6 +357,9 @@ class SlurmCluster:
             _SLURM_CONF.format(
                 host=socket.gethostname().partition(".")[0],
                 address=self._instance.address,
+                backup=_BACKUP.format(name=BACKUP_HEAD, address=self._machines.address(BACKUP_HEAD))
+                if self._backup
+                else "",
                 slurmctld_port=self._ports[0],
                 slurmd_port=self._ports[1],
                 directory=self.directory,

@@ -55,6 +55,7 @@ class TestBed:
         speed: float = 60.0,
         sites: Sequence[Site] = DEFAULT_SITES,
         slurm: Path | None = None,
+        backup: bool = False,
     ) -> None:
         """Describe a test bed.
 
@@ -63,11 +64,13 @@ class TestBed:
             speed: simulated seconds of Cloudlab per real second.
             sites: Cloudlab's CMs and their machines.
             slurm: directory of another release of Slurm, as ``find_release`` takes it.
+            backup: there is a second head node, whose slurmctld takes over.
         """
         self._wanted = directory
         self._speed = speed
         self._sites = tuple(sites)
         self._wanted_slurm = slurm
+        self._backup = backup
         self._parts = ExitStack()
 
     def __enter__(self) -> Self:
@@ -97,7 +100,12 @@ class TestBed:
             self.machines = Machines(self.instance, self.directory / "machines", release)
             parts.callback(self.machines.close)
             self.slurm = SlurmCluster(
-                self.directory / "slurm", self.instance, self.machines, (slurmctld, slurmd), release
+                self.directory / "slurm",
+                self.instance,
+                self.machines,
+                (slurmctld, slurmd),
+                release,
+                backup=self._backup,
             )
             parts.callback(self.slurm.stop)
             self.slurm.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -9,12 +10,13 @@ from pathlib import Path
 from agent.check.cloudlab import check_authorities, check_callback_port, check_clocks
 from agent.check.files import check_callback, check_identity, check_places, check_ssh_key
 from agent.check.finding import Finding, fault, fine, look, skipped
-from agent.check.slurm import check_pieces, check_slurm, parse_config
+from agent.check.slurm import check_pieces, check_primary, check_slurm, parse_config
 from agent.cloudlab.server import connect
 from agent.config import Settings, load
 from agent.core.errors import ConfigError, SlurmError
 from agent.core.ports import Clock
 from agent.slurm.backends.choice import choose
+from agent.slurm.primary import parse_ping
 from agent.slurm_access import slurm_commands
 from agent.ssh import SshShell
 
@@ -72,9 +74,12 @@ def _slurm(settings: Settings, clock: Clock) -> Iterator[Finding]:
             max_nodes=settings.demand.max_nodes,
             way_in="; ".join((way_in.name, *way_in.passed_over)),
             shortcomings=way_in.remarks,
+            drain=settings.drain,
             fence=commands.limited_partitions if settings.drain.fence else None,
         )
         stated = parse_config(config())
+        always = settings.slurm.act == "always"
+        yield check_primary(parse_ping(commands.ping()), socket.gethostname(), acts_always=always)
     except SlurmError:
         return
     finally:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import pwd
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from agent.check.finding import Finding, fault, fine, look, skipped, warning
+from agent.core.settings import format_duration
 from agent.slurm.borrowed import PluginSettings
+from agent.slurm.drain_settings import DrainSettings
 from agent.slurm.join import JoinSettings
 from agent.slurm.model import SlurmBackend, Snapshot
+from agent.slurm.primary import Controller, is_same_host
 
 _SETTING = re.compile(r"^(\S+)\s*= (.*)$", re.MULTILINE)
 _USER = re.compile(r"([^()]+)\((\d+)\)")
@@ -30,6 +33,7 @@ def check_slurm(
     max_nodes: int,
     way_in: str,
     shortcomings: Iterable[str] = (),
+    drain: DrainSettings,
     fence: Callable[[], frozenset[str]] | None = None,
 ) -> Iterator[Finding]:
     """Look at Slurm through the way in that the agent will use.
@@ -41,6 +45,7 @@ def check_slurm(
         max_nodes: how many machines are held at most.
         way_in: its name, and why it was not another one.
         shortcomings: what this way in cannot do with this cluster, in words.
+        drain: how machines are emptied.
         fence: names the partitions that give every job a time limit; None where nodes are not fenced.
     """
     mend = "is slurmctld up, and can this user run squeue? see [slurm]"
@@ -55,6 +60,7 @@ def check_slurm(
         settings = parse_config(config())
         yield from check_settings(settings, snapshot, join=join, max_nodes=max_nodes)
         yield check_permission(settings, os.geteuid())
+        yield from check_leads(settings, drain)
         if fence is not None:
             yield check_fence(snapshot, fence())
 
@@ -72,6 +78,56 @@ def check_permission(config: Mapping[str, str], uid: int) -> Finding:
         f"{name} is neither root nor SlurmUser",
         f"run the agent as one of them, or: sacctmgr add user {name} adminlevel=operator",
     )
+
+
+def check_leads(config: Mapping[str, str], drain: DrainSettings) -> Iterator[Finding]:
+    """Tell whether the leads leave Slurm and a job the time that they take (slurm.conf(5), KillWait)."""
+    subject, faults = "[drain] leads", 0
+    wait = re.match(r"\d+", config.get("KillWait", ""))
+    if wait and float(wait[0]) >= drain.kill_lead:
+        faults += 1
+        yield warning(
+            subject,
+            f"a job that is ended may take KillWait, {wait[0]} s, and has {format_duration(drain.kill_lead)}",
+            "set kill_lead to more, or KillWait in slurm.conf to less",
+        )
+    if drain.tick >= drain.kill_lead:
+        faults += 1
+        yield warning(
+            subject,
+            f"between two looks {format_duration(drain.tick)} pass, which is kill_lead or more",
+            "set tick to less",
+        )
+    if drain.signals and drain.saving_time < drain.tick:
+        faults += 1
+        yield warning(
+            subject,
+            "a job that gets its checkpoint signal is requeued at once",
+            "set checkpoint_lead to more than requeue_lead",
+        )
+    if not faults:
+        yield fine(subject, "they leave jobs the time to end")
+
+
+def check_primary(controllers: Sequence[Controller], here: str, *, acts_always: bool) -> Finding:
+    """Tell whether [slurm] act fits the number of head nodes.
+
+    Args:
+        controllers: what ``scontrol ping`` says.
+        here: this host's name.
+        acts_always: [slurm] act is "always".
+    """
+    subject, hosts = "[slurm] act", ", ".join(controller.host for controller in controllers)
+    if acts_always:
+        several = "; where an agent runs on each head node, set act = primary"
+        return fine(subject, f"always{several if len(controllers) > 1 else ''}")
+    if not any(is_same_host(controller.host, here) for controller in controllers):
+        return fault(
+            subject,
+            f"primary, and {here} is none of {hosts or 'the controllers'}: it would never act",
+            "run the agent on the hosts of SlurmctldHost in slurm.conf, or set act = always",
+        )
+    return fine(subject, f"primary, of {hosts}")
 
 
 def check_fence(snapshot: Snapshot, limited: Collection[str]) -> Finding:

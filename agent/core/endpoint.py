@@ -164,6 +164,7 @@ class SimpleElasticSliceClientEndpoint(ElasticSliceClientEndpoint):
         self.notified("NotifyDeletePending")
         with self.rlock:
             free = {n for n in noticed if n in self.revocations and self.revocations[n].releasable}
+            self.revocations.update({n: replace(self.revocations[n], offered=True) for n in free})
         return reply([_released(item, free) for item in params["nodelist"]] if free else 0)
 
     def NotifyDeleteComplete(self, params: Any) -> Envelope:  # noqa: N802
@@ -300,6 +301,7 @@ class SimpleElasticSliceClientEndpoint(ElasticSliceClientEndpoint):
                 noticed=old.noticed if old else now,
                 last_notice=now,
                 releasable=old.releasable if old else False,
+                offered=old.offered if old else False,
             )
             self.taken.pop(node_id, None)
         return set(seen)

@@ -124,6 +124,8 @@ class Revocation:
     last_notice: datetime
     releasable: bool = False
     """Nothing is left on the machine: the next reply tells Cloudlab that it may take it."""
+    offered: bool = False
+    """A reply told Cloudlab so. A restart forgets it."""
 
 
 @dataclass(frozen=True)

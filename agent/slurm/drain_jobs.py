@@ -161,8 +161,10 @@ def _outlook(
     signal = settings.checkpoint_signal if policy.checkpoint_signal is None else policy.checkpoint_signal
     ends = [part.ends for part in parts if part.ends is not None]
     last = max(ends) if len(ends) == len(parts) else None
-    in_time = last is not None and last + _seconds(settings.cleanup_lead) <= deadline
     may = requeueable.get(job.id)
+    # A job that would be lost may use the time that is kept for the delete commands.
+    spare = 0.0 if may is False else settings.cleanup_lead
+    in_time = last is not None and last + _seconds(spare) <= deadline
     if in_time and not (policy.method == "requeue-now" and may):
         return Outlook(job, nodes, deadline, Fate.ENDS, last)
     if policy.method == "finish":

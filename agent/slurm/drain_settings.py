@@ -60,7 +60,7 @@ class DrainSettings(Section):
     )
     requeue_hold: bool = Field(False, description="whether a requeued job is held until somebody releases it")
     kill_lead: Duration = Field(
-        60, ge=0, description="how long before the deadline a job that may not be requeued is cancelled"
+        45, ge=0, description="how long before the deadline a job that may not be requeued is cancelled"
     )
     cleanup_lead: Duration = Field(
         30, ge=0, description="what is kept free before the deadline for the delete commands"
@@ -73,8 +73,11 @@ class DrainSettings(Section):
     )
     release: Literal["reply", "delete"] = Field(
         "reply",
-        description="how Cloudlab learns that a revoked machine is empty: by the reply to its next notice, "
-        "or at once by our own DeleteNodes",
+        description="how Cloudlab learns that a revoked machine is empty: by the reply to its next notice "
+        "(by our own DeleteNodes where that comes too late), or at once by our own DeleteNodes",
+    )
+    notice_interval: Duration = Field(
+        60, gt=0, description="how often Cloudlab repeats the notice of a revocation"
     )
     fence: bool = Field(
         False,
@@ -93,7 +96,7 @@ class DrainSettings(Section):
     def _leads_are_in_order(self) -> Self:
         leads = [("requeue_lead", self.requeue_lead), ("kill_lead", self.kill_lead)]
         leads.append(("cleanup_lead", self.cleanup_lead))
-        if self.checkpoint_signal or any(policy.checkpoint_signal for policy in self.policies):
+        if self.signals:
             leads.insert(0, ("checkpoint_lead", self.checkpoint_lead))
         for (earlier, long), (later, short) in pairwise(leads):
             if long < short:
@@ -102,6 +105,11 @@ class DrainSettings(Section):
                     f"expected {earlier} to be at least {later}"
                 )
         return self
+
+    @property
+    def signals(self) -> bool:
+        """Whether some jobs are told to save their work."""
+        return bool(self.checkpoint_signal) or any(policy.checkpoint_signal for policy in self.policies)
 
     @property
     def saving_time(self) -> float:

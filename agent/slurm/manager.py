@@ -28,6 +28,7 @@ from agent.slurm.policy import SlurmPolicy
 from agent.slurm.power_saver import PowerSaver
 from agent.slurm.preview import Preview, draw_preview
 from agent.slurm.records import Records
+from agent.slurm.release import is_given_back
 from agent.slurm.returning import Returning
 from agent.slurm.supply import Supply
 from agent.slurm.view import node_views
@@ -384,10 +385,9 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
 
     def _released(self) -> set[str]:
         """Return the names of the revoked machines that are empty, where we give them back ourselves."""
-        if self.policy.drain.release != "delete":
-            return set()
+        drain = self.policy.drain
         with self.rlock:
-            free = {r.node_id: r.client_id for r in self.revocations.values() if r.releasable}
+            free = {r.node_id: r.client_id for r in self.revocations.values() if is_given_back(r, drain)}
         return {n for n, m in self.machines().items() if free.get(m.node_id) in {"", m.client_id}}
 
     def handle_deleted_node(self, node: Mapping[str, Any]) -> None:
@@ -540,8 +540,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
             self.wake("delete_nodes")
             return
         self.end_delete([machine.node_id])
-        if self.policy.drain.release == "delete":
-            self.wake("delete_nodes")
+        self.wake("delete_nodes")
         now = self.clock.now()
         margin = (action.deadline - now).total_seconds() if action.deadline else 0.0
         with self.rlock:

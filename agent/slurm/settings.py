@@ -41,6 +41,14 @@ class SlurmSettings(Section):
         "this one",
         pattern=r"^(?:[A-Za-z_][\w-]*@)?(?:[A-Za-z0-9][A-Za-z0-9.-]*)?$",
     )
+    act: Literal["always", "primary"] = Field(
+        "always",
+        description="when the agent acts; primary: only while slurmctld is primary on this machine, for an "
+        "agent on each head node",
+    )
+    ping_interval: Duration = Field(
+        10, gt=0, description="with act primary, how often Slurm is asked which slurmctld is primary"
+    )
     rest_url: str = Field(
         "",
         description="where slurmrestd listens, unix:/path or http(s)://host:port; empty: nowhere",

@@ -24,8 +24,8 @@ Results = Mapping[WayName, Result]
 def table(seeds: Mapping[int, Results]) -> str:
     """Write the results as a table in Markdown: each seed, and their sum."""
     lines = [
-        "| seed | | jobs lost | restarts | CPU-seconds lost | back late | median margin | all done after |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| seed | | jobs lost | needlessly | restarts | CPU-seconds lost | back late | margin | all took |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for seed, results in seeds.items():
         lines += [_row(str(seed), way, result) for way, result in results.items()]
@@ -38,7 +38,7 @@ def _row(seed: str, way: WayName, result: Result) -> str:
     early = f"{median(result.early):.0f} s" if result.early else "never"
     share = 100 * result.cpu_seconds_lost / result.cpu_seconds
     return (
-        f"| {seed} | {way} | {result.lost} of {result.jobs} | {result.restarts} "
+        f"| {seed} | {way} | {result.lost} of {result.jobs} | {result.needless} | {result.restarts} "
         f"| {result.cpu_seconds_lost:.0f} ({share:.0f} %) | {result.late} of {result.revoked} "
         f"| {early} | {result.took:.0f} s |"
     )
@@ -54,6 +54,7 @@ def plot(seeds: Mapping[int, Results]) -> str:
     sums = total(seeds)
     panels = (
         ("jobs lost", {way: float(r.lost) for way, r in sums.items()}),
+        ("jobs lost needlessly", {way: float(r.needless) for way, r in sums.items()}),
         ("CPU-seconds lost", {way: r.cpu_seconds_lost for way, r in sums.items()}),
         ("machines back late", {way: float(r.late) for way, r in sums.items()}),
     )
@@ -99,9 +100,9 @@ def main() -> None:
         "# What revocations cost\n\n"
         "The same random queue and the same random revocations on a real Slurm, with nobody who hears\n"
         "Cloudlab; with a script that drains at the notice, lets jobs end and gives back what is empty; and\n"
-        "with esagent. One second stands for ten: jobs of 4 to 96 s, notices of 20 to 60 s, SlurmdTimeout\n"
-        "30 s, leads of 18 (checkpoint), 12 (requeue), 6 (cancel) and 3 s (delete commands). The three ways\n"
-        "run at the same time.\n\n"
+        "with esagent. One second stands for ten: jobs of 4 to 96 s, notices of 20 to 60 s,\n"
+        "SlurmdTimeout 30 s, leads of 18 (checkpoint), 12 (requeue), 4.5 (cancel) and 3 s (delete\n"
+        "commands). The three ways run at the same time.\n\n"
         f"For each seed {arguments.jobs} jobs (half begin anew after a requeue, three in ten save their\n"
         f"work at USR1, two in ten are `--no-requeue`; half tell a time limit), {arguments.revocations}\n"
         f"revocations, {len(NODES)} nodes of 2 CPUs.\n\n"
@@ -110,8 +111,10 @@ def main() -> None:
         "A CPU-second is lost when a job held the CPU without a result: run time thrown away by a requeue,\n"
         "a cancellation or a dead machine, and the time until Slurm noticed; in brackets as a share of the\n"
         "work in the queue. It is counted by looking twice a second. A machine is back late when it was not\n"
-        "released before its deadline, and the margin is by how much it was. A job is lost\n"
-        "when it did not complete in the end.\n\n"
+        "released before its deadline, and the margin, of which the median is told, is by how much it was.\n"
+        "A job is lost when it did not complete in the end, and needlessly so where it might have been\n"
+        "requeued, or would have ended before its machine was taken. The others are\n"
+        "`--no-requeue` jobs that need more time than their machine had: nobody can save them.\n\n"
         f"Machine: {machine_words()}, load (5 minutes) {', '.join(f'{load:.1f}' for load in loads)} at the\n"
         f"end of each seed. Again: `python -m bench.revocations --seeds "
         f"{' '.join(map(str, arguments.seeds))}` (root).\n"

@@ -57,6 +57,17 @@ class RevocationPlan:
         return self.notice + self.wait
 
 
+def could_be_saved(job: JobPlan, started: float, deadline: float) -> bool:
+    """Tell whether a job that ran on a machine that was taken need not have been lost.
+
+    Args:
+        job: one that was lost.
+        started: when it began to run there, in seconds after the start.
+        deadline: when the machine was taken.
+    """
+    return job.kind is not Kind.FIXED or started + job.length <= deadline
+
+
 @dataclass(frozen=True)
 class Workload:
     """All that happens to the cluster from outside."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from agent.slurm.drain_settings import DrainPolicy, DrainSettings
 from agent.slurm.model import SignalTarget
-from bench.revocations.plan import JobPlan, Kind, RevocationPlan, Workload
+from bench.revocations.plan import JobPlan, Kind, RevocationPlan, Workload, could_be_saved
 from testbed.emptying import Emptying, add_nodes, boot_node
 from testbed.instance import Claim
 from testbed.machines import Machines
@@ -26,10 +26,10 @@ LIMIT = 900.0
 SAVING = "saving"
 """The partition of the jobs that know the checkpoint signal: it would end any other."""
 SETTINGS = DrainSettings(
-    tick=1,
+    tick=0.5,
     checkpoint_lead=18,
     requeue_lead=12,
-    kill_lead=6,
+    kill_lead=4.5,
     cleanup_lead=3,
     policies=(DrainPolicy(partitions=(SAVING,), checkpoint_signal="USR1"),),
     checkpoint_to=SignalTarget.BATCH,
@@ -60,6 +60,8 @@ class Result:
     jobs: int = 0
     lost: int = 0
     """Jobs that never completed."""
+    needless: int = 0
+    """Those of them that nobody had to lose."""
     restarts: int = 0
     cpu_seconds: float = 0.0
     """What all jobs were about."""
@@ -192,6 +194,8 @@ class _Run:
         self._jobs: dict[int, JobPlan] = {}
         """Those that are not over."""
         self._held: dict[int, float] = defaultdict(float)
+        self._last_run: dict[int, tuple[float, str]] = {}
+        """Job -> since when it runs, in seconds after the start, and where."""
         self._coming = list(workload.revocations)
         self._noticed: list[RevocationPlan] = []
         self._away: dict[str, float] = {}
@@ -240,18 +244,37 @@ class _Run:
         if fields["JobState"] != "COMPLETED":
             self._result.lost += 1
             self._result.cpu_seconds_lost += self._held[job]
+            self._explain(job, plan, fields["JobState"])
         elif restarts:
             self._result.cpu_seconds_lost += max(self._held[job] - plan.work, 0.0)
 
+    def _explain(self, job: int, plan: JobPlan, state: str) -> None:
+        """Say why a job was lost, and count it where it need not have been."""
+        if job not in self._last_run:
+            return  # it waits still: time ran out, and not on a machine
+        started, node = self._last_run[job]
+        taken = [r for r in self._workload.revocations if r.node == node and r.deadline > started]
+        deadline = min((r.deadline for r in taken), default=LIMIT)
+        self._result.needless += could_be_saved(plan, started, deadline)
+        spare = deadline - started - plan.length
+        print(
+            f"{self._way}: job {job} ({plan.kind}) was lost, {state}: alone it would have ended "
+            f"{abs(spare):.1f} s {'after' if spare < 0 else 'before'} {node} had to be empty",
+            flush=True,
+        )
+
     def _look(self, passed: float) -> int:
         """Add up the CPUs that jobs hold, and count those that are over; return how many are not."""
-        listing = self._slurm.run("squeue", "-h", "-o", "%A %T %C").splitlines()
+        listing = self._slurm.run("squeue", "-h", "-o", "%A %T %C %M %N").splitlines()
         left: set[int] = set()
         for line in listing:
-            number, state, cpus = line.split()
-            left.add(int(number))
+            number, state, cpus, ran, *node = line.split()
+            job = int(number)
+            left.add(job)
             if state == "RUNNING":
-                self._held[int(number)] += passed * int(cpus)
+                self._held[job] += passed * int(cpus)
+                minutes, seconds = ran.split(":")
+                self._last_run[job] = self._since_began() - int(minutes) * 60 - int(seconds), node[0]
         for job in self._jobs.keys() - left:  # Slurm does not know them for ever
             self._count(job, self._jobs.pop(job))
         return len(left)

@@ -18,6 +18,7 @@ import pytest
 from agent.client import call
 from agent.core.errors import AgentError
 from testbed import release
+from testbed.slurm import BACKUP_HEAD
 from testbed.up import TestBed
 from testbed.waiting import wait_for
 
@@ -68,9 +69,11 @@ def pyslurm_site() -> str:
 class Agent:
     """An `esagent run` of the test's own, with files of its own."""
 
-    def __init__(self, bed: TestBed, directory: Path) -> None:
+    def __init__(self, bed: TestBed, directory: Path, machine: str = "") -> None:
+        """Prepare one, on a machine of the test bed or ("") beside it; it is not started."""
         assert bed.bedfile.agent_conf is not None
         self.bed = bed
+        self.machine = machine
         self.log = directory / "agent.log"
         self.conf = directory / "agent.conf"
         self.socket = directory / "admin.sock"
@@ -93,9 +96,12 @@ class Agent:
         return int(match[1])
 
     def start(self, **environment: str) -> None:
+        command = [str(ESAGENT), "run", "--config", str(self.conf)]
+        if self.machine:
+            command = self.bed.machines.machine(self.machine).inside(command)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [ESAGENT, "run", "--config", self.conf],
+                command,
                 stdout=log,
                 stderr=log,
                 env={**os.environ, "PYTHONFAULTHANDLER": "1", **environment},
@@ -181,6 +187,22 @@ class Agent:
     def wait_for_log(self, pattern: str, timeout: float = 20.0) -> None:
         """Wait until the daemon has logged something."""
         wait_for(f"the log says {pattern!r}", lambda: self.said(pattern), timeout=timeout)
+
+
+@pytest.fixture
+def two_heads(tmp_path: Path) -> Iterator[tuple[TestBed, Agent, Agent]]:
+    """A test bed with two head nodes, and an agent for each: where slurmctld is primary, and the other."""
+    with TestBed(tmp_path / "bed", speed=120, slurm=release.wanted(), backup=True) as bed:
+        agents = []
+        for name, machine in (("one", ""), ("two", BACKUP_HEAD)):
+            (tmp_path / name).mkdir()
+            agents.append(Agent(bed, tmp_path / name, machine))
+        agents[1].change(f'listen = "{bed.instance.address}"', 'listen = "0.0.0.0"')
+        yield bed, agents[0], agents[1]
+        for agent in agents:
+            if agent.process is not None and agent.process.poll() is None:
+                agent.process.kill()
+                agent.process.wait()
 
 
 @pytest.fixture

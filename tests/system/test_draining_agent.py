@@ -66,6 +66,19 @@ def test_with_release_delete_a_machine_is_back_seconds_after_its_last_job(agent,
     wait_for("it is given back", lambda: node not in held(bed), timeout=60)
 
 
+def test_a_machine_that_is_empty_after_the_last_notice_is_given_back_before_its_deadline(
+    agent, bed: TestBed
+) -> None:
+    agent.change('notice_interval = "2s"', 'notice_interval = "10m"')
+    agent.start()
+    node, job = agent.borrow("sleep 600", "--cpus-per-task=2", "--time=30")
+    with cloudlab(bed) as cm:  # once, where the simulated CM would go on asking
+        cm.NotifyDeletePending(notice(agent, node, 800))
+    wait_for("the drain", lambda: "revoked by Cloudlab" in reason(bed, node), timeout=30)
+    bed.slurm.run("scancel", str(job))
+    wait_for("it is given back", lambda: node not in held(bed), timeout=60)
+
+
 def held(bed: TestBed) -> list[str]:
     return [m.node_id for m in bed.cloudlab.machines() if m.slice_urn]
 

@@ -238,6 +238,10 @@ class CliBackend:
         """Return the settings that slurmctld runs with (``scontrol show config``)."""
         return self._run("scontrol", "show", "config").check()
 
+    def ping(self) -> str:
+        """Tell which slurmctld answer (``scontrol ping``)."""
+        return self._run("scontrol", "ping").check()
+
     def limited_partitions(self) -> frozenset[str]:
         """Tell which partitions give every job a time limit, by MaxTime or by DefaultTime."""
         listed = self._run("sinfo", "-h", "-a", "-o", "%R|%l|%L").check()

@@ -11,16 +11,20 @@ import pytest
 from agent.check.finding import Grade
 from agent.check.slurm import (
     check_fence,
+    check_leads,
     check_permission,
     check_pieces,
+    check_primary,
     check_settings,
     check_slurm,
     parse_config,
 )
 from agent.core.errors import SlurmDownError
 from agent.slurm.borrowed import PluginSettings
+from agent.slurm.drain_settings import DrainSettings
 from agent.slurm.join import JoinSettings
 from agent.slurm.model import Node, Snapshot
+from agent.slurm.primary import Controller
 
 CONFIG = """\
 Configuration data as of 2026-11-22T16:00:00
@@ -68,6 +72,44 @@ def test_a_cluster_that_does_not_requeue_is_warned_of() -> None:
     assert "JobRequeue" in faults(CONFIG.replace("JobRequeue              = 1", "JobRequeue = 0"))
 
 
+@pytest.mark.parametrize(
+    ("kill_wait", "drain", "mends"),
+    [
+        ("30 sec", DrainSettings(), []),
+        ("45 sec", DrainSettings(), ["set kill_lead to more, or KillWait in slurm.conf to less"]),
+        ("30 sec", DrainSettings(tick=60), ["set tick to less"]),
+        (
+            "30 sec",
+            DrainSettings(checkpoint_signal="USR1", checkpoint_lead=120),
+            ["set checkpoint_lead to more than requeue_lead"],
+        ),
+    ],
+)
+def test_leads_that_leave_too_little_time_are_warned_of(
+    kill_wait: str, drain: DrainSettings, mends: list[str]
+) -> None:
+    found = list(check_leads({"KillWait": kill_wait}, drain))
+    assert {f.subject for f in found} == {"[drain] leads"}
+    assert [f.mend for f in found if f.grade is Grade.WARNING] == mends
+
+
+@pytest.mark.parametrize(
+    ("here", "acts_always", "grade", "words"),
+    [
+        ("head1", True, Grade.FINE, "always; where an agent runs on each head node, set act = primary"),
+        ("head2.example.net", False, Grade.FINE, "primary, of head1, head2"),
+        ("login", False, Grade.FAULT, "primary, and login is none of head1, head2: it would never act"),
+    ],
+)
+def test_an_agent_that_would_never_act_is_a_fault(
+    here: str, acts_always: bool, grade: Grade, words: str
+) -> None:
+    found = check_primary(
+        [Controller("head1", up=False), Controller("head2", up=True)], here, acts_always=acts_always
+    )
+    assert (found.grade, found.seen) == (grade, words)
+
+
 def test_power_saving_that_the_agent_cannot_see_is_a_fault() -> None:
     join = JoinSettings(
         mode="cloud", node_name="client_id", power_nodes="node-[1-3]", predeclared="node-[1-3]"
@@ -109,7 +151,9 @@ def test_a_slurm_that_does_not_answer_is_a_fault_in_its_own_words() -> None:
             raise SlurmDownError("squeue: Unable to contact slurm controller")
 
     silent: Any = Silent()
-    findings = list(check_slurm(silent, lambda: "", join=DYNAMIC, max_nodes=1, way_in="cli"))
+    findings = list(
+        check_slurm(silent, lambda: "", join=DYNAMIC, max_nodes=1, drain=DrainSettings(), way_in="cli")
+    )
     assert [(f.grade, f.seen) for f in findings] == [
         (Grade.FAULT, "squeue: Unable to contact slurm controller")
     ]

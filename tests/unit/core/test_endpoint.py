@@ -198,6 +198,16 @@ def test_the_answer_is_the_list_as_received_with_0_for_what_may_be_taken(endpoin
     assert call["nodelist"][0]["max_wait_time"] == 120, "the caller's own list is untouched"
 
 
+def test_it_is_remembered_which_machines_a_reply_has_offered(endpoint):
+    endpoint.NotifyDeletePending(pending(("pc1", 600), ("pc2", 600)))
+    endpoint.end_delete(["pc1"])
+    assert not endpoint.revocations["pc1"].offered
+    for wait in (540, 480):
+        endpoint.NotifyDeletePending(pending(("pc1", wait), ("pc2", wait)))
+        assert endpoint.revocations["pc1"].offered
+    assert not endpoint.revocations["pc2"].offered
+
+
 def test_a_call_that_names_no_releasable_machine_is_answered_plainly(endpoint):
     endpoint.NotifyDeletePending(pending(("pc1", 120)))
     endpoint.end_delete(["pc1"])

@@ -136,6 +136,14 @@ def test_a_job_that_may_not_be_requeued_is_cancelled_only_at_the_very_end() -> N
     assert isinstance(action, CancelJob)
 
 
+def test_a_job_that_may_not_be_requeued_is_left_to_its_limit_where_that_comes_before_the_deadline() -> None:
+    drain = revoked("pc1", 100)
+    jobs, node = [running("7", "pc1", ends=99)], drained("pc1", drain)
+    assert plan([node], jobs, [drain], requeueable={"7": False}, now=at(95)) == []
+    (requeue,) = plan([node], jobs, [drain], requeueable={"7": True})
+    assert isinstance(requeue, RequeueJob)
+
+
 def test_a_job_of_which_slurm_did_not_tell_whether_it_may_be_requeued_is_not_touched() -> None:
     drain = revoked("pc1", 10)
     assert plan([drained("pc1", drain)], [running("7", "pc1")], [drain], requeueable={}) == []
@@ -447,8 +455,8 @@ def test_jobs_of_a_policy_have_a_checkpoint_signal_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("leads", "words"),
     [
-        ({"requeue_lead": 30}, "requeue_lead is 30s and kill_lead 1m: expected requeue_lead to be at least"),
-        ({"cleanup_lead": 61}, "kill_lead is 1m and cleanup_lead 61s"),
+        ({"requeue_lead": 30}, "requeue_lead is 30s and kill_lead 45s: expected requeue_lead to be at least"),
+        ({"cleanup_lead": 61}, "kill_lead is 45s and cleanup_lead 61s"),
         ({"checkpoint_signal": "USR1", "checkpoint_lead": 60}, "checkpoint_lead is 1m and requeue_lead 2m"),
         ({"policies": ({"checkpoint_signal": "USR1"},), "checkpoint_lead": 60}, "checkpoint_lead is 1m"),
     ],

@@ -1,0 +1,59 @@
+"""Two head nodes: two slurmctld, of which one serves, and an agent beside each, of which one acts."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+from testbed.slurm import BACKUP_HEAD
+from testbed.waiting import wait_for
+
+
+def acts(agent) -> bool:
+    return "slice" in agent.status()
+
+
+def saved_since(bed, start: float) -> bool:
+    files = [bed.slurm.directory / "state" / name for name in ("node_state", "job_state")]
+    return all(file.exists() and file.stat().st_mtime > start for file in files)
+
+
+def test_when_slurmctld_moves_the_other_agent_finishes_the_drain_before_its_deadline(two_heads) -> None:
+    bed, one, two = two_heads
+    here = socket.gethostname().partition(".")[0]
+    for agent in (one, two):
+        agent.change("[slurm]\n", '[slurm]\nact = "primary"\nping_interval = "2s"\n')
+        # Cloudlab calls one address, which nothing moves to the other head node here.
+        agent.change("[drain]\n", '[drain]\nrelease = "delete"\n')
+        agent.change('requeue_lead = "25s"', 'requeue_lead = "60s"')
+        agent.start()
+    wait_for("the agent beside the primary acts", lambda: acts(one), timeout=60)
+    why = f"slurmctld is primary on {here}"
+    wait_for("the other one stands by", lambda: two.status() == {"standby": why}, timeout=60)
+    refused = two.ask("pause")
+    assert refused.returncode != 0
+    assert f"{why}: ask the agent there" in refused.stderr
+
+    node, job = one.borrow()
+    start = time.time()
+    bed.cloudlab.revoke(node, 120)
+    reasons = wait_for("the drain", lambda: reason(bed, node), timeout=30)
+    wait_for("slurmctld has saved it", lambda: saved_since(bed, start), timeout=30)
+    bed.slurm.kill_slurmctld()
+    wait_for("the other agent acts", lambda: acts(two), timeout=90)
+    why = f"slurmctld is primary on {BACKUP_HEAD}"
+    wait_for("the first one stands by", lambda: one.status() == {"standby": why}, timeout=60)
+    wait_for("the drain is taken over", lambda: two.told("found as an earlier run left it"), timeout=30)
+    assert two.told(reasons)
+    wait_for("it is given back", lambda: bed.cloudlab.journal.held(node)[-1].cause, timeout=120)
+    assert bed.cloudlab.journal.held(node)[-1].cause == "DeleteNodes"
+    assert bed.slurm.job_state(job) == "PENDING"
+
+    bed.slurm.start_slurmctld()
+    wait_for("the first one acts again", lambda: acts(one), timeout=60)
+    wait_for("the other one stands by", lambda: "standby" in two.status(), timeout=60)
+
+
+def reason(bed, node: str) -> str:
+    said: str = bed.slurm.run("sinfo", "-h", "-n", node, "-o", "%E").strip()
+    return said if "revoked by Cloudlab" in said else ""
