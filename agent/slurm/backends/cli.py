@@ -28,6 +28,8 @@ _NEVER_STARTS = frozenset({"JobHeldUser", "JobHeldAdmin", "Dependency", "Depende
 """Reasons of pending jobs for which no node is looked for."""
 _LOOK_LASTS = 300.0
 """Seconds after which a closer look at a pending job is taken anew."""
+_UNSORTED = ","
+"""A list of no sort keys: to sort is a tenth of what squeue does."""
 _OWN_FLAGS = frozenset({"SPEC_NODES", "ALL_NODES"})
 """Flags of a reservation that Slurm sets by itself and takes from nobody."""
 
@@ -275,7 +277,7 @@ class CliBackend:
         form = joblist.JobFormat(self._release)
         known, self._jobs = self._jobs, {}
         reader = joblist.JobReader(form, known)
-        self._squeue("-O", form.argument, take=reader.feed)
+        self._squeue("--sort", _UNSORTED, "-O", form.argument, take=reader.feed)
         jobs = reader.finish()
         missed: set[str] = set() if form.tells_excluded_nodes else self._look_closer(jobs, known)
         self._jobs = {record: job for record, job in jobs.items() if record not in missed} if missed else jobs
