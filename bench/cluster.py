@@ -69,8 +69,11 @@ class Cluster:
         return parse_release(self.run("squeue", "--version"))
 
     def hurry(self) -> None:
-        """Let its daemons, and this process, run before the machine's other processes (``SCHED_FIFO``)."""
-        for process in self.daemons:
+        """Let munged, slurmctld and this process run before the machine's other processes (``SCHED_FIFO``).
+
+        Not slurmrestd, which would keep the machine to itself for minutes.
+        """
+        for process in self.daemons[:2]:
             for thread in Path(f"/proc/{process.pid}/task").iterdir():
                 os.sched_setscheduler(int(thread.name), os.SCHED_FIFO, os.sched_param(10))
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10))
