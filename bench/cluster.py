@@ -1,7 +1,11 @@
-"""A Slurm controller of the benchmark's own: many nodes that are down, many jobs that are held, no slurmd."""
+"""A Slurm controller of the benchmark's own: many nodes that are down, many jobs that are held, no slurmd.
+
+It is of the release that is installed on the machine, or of one that was built from source into a directory.
+"""
 
 from __future__ import annotations
 
+import os
 import secrets
 import socket
 import subprocess
@@ -9,6 +13,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from agent.slurm.text import parse_release
+from testbed.release import Release
+from testbed.slurm import NOT_AS_ROOT, rest_plugins
 from testbed.tree import PATH
 from testbed.waiting import wait_for
 
@@ -40,11 +47,36 @@ PartitionName=main Nodes=ALL Default=YES
 
 
 class Cluster:
-    """The running controller."""
+    """The running controller.
 
-    def __init__(self, directory: Path) -> None:
+    Attributes:
+        conf: path of slurm.conf.
+        environment: what a Slurm command needs to find this cluster, and to be of its release.
+        rest_socket: path of slurmrestd's unix socket.
+        daemons: munged, slurmctld and slurmrestd.
+    """
+
+    def __init__(self, directory: Path, prefix: Path | None = None) -> None:
+        own = "" if prefix is None else f"{prefix}/bin:{prefix}/sbin:"
         self.conf = directory / "slurm.conf"
-        self.environment = {"PATH": PATH, "SLURM_CONF": str(self.conf)}
+        self.environment = {"PATH": own + PATH, "SLURM_CONF": str(self.conf)}
+        self.rest_socket = directory / "slurmrestd.socket"
+        self.daemons: list[subprocess.Popen[bytes]] = []
+
+    @property
+    def release(self) -> tuple[int, int]:
+        """Which Slurm it is, such as (22, 5)."""
+        return parse_release(self.run("squeue", "--version"))
+
+    def hurry(self) -> None:
+        """Let munged, slurmctld and this process run before the machine's other processes (``SCHED_FIFO``).
+
+        Not slurmrestd, which would keep the machine to itself for minutes.
+        """
+        for process in self.daemons[:2]:
+            for thread in Path(f"/proc/{process.pid}/task").iterdir():
+                os.sched_setscheduler(int(thread.name), os.SCHED_FIFO, os.sched_param(10))
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10))
 
     def run(self, *command: str) -> str:
         """Run a Slurm command and return what it prints."""
@@ -73,8 +105,13 @@ class Cluster:
 
 
 @contextmanager
-def running(directory: Path, nodes: int) -> Iterator[Cluster]:
-    """Start munged and slurmctld in a directory of their own, and end them afterwards.
+def running(directory: Path, nodes: int, prefix: Path | None = None) -> Iterator[Cluster]:
+    """Start munged, slurmctld and slurmrestd in a directory of their own, and end them afterwards.
+
+    Args:
+        directory: for all their files.
+        nodes: how many the cluster has.
+        prefix: where a Slurm was built from source to; None is the machine's own.
 
     Raises:
         NotInTimeError: one of them does not come up; its ``.out`` in the directory tells why.
@@ -83,7 +120,7 @@ def running(directory: Path, nodes: int) -> Iterator[Cluster]:
     key = directory / "munge.key"
     key.touch(mode=0o600)
     key.write_bytes(secrets.token_bytes(64))
-    cluster = Cluster(directory)
+    cluster = Cluster(directory, prefix)
     cluster.conf.write_text(
         _CONF.format(
             host=socket.gethostname().partition(".")[0],
@@ -108,6 +145,10 @@ def running(directory: Path, nodes: int) -> Iterator[Cluster]:
         wait_for("munged", (directory / "munge.socket").exists, timeout=30)
         stack.enter_context(_daemon(cluster, directory, "slurmctld", "-D"))
         wait_for("slurmctld", lambda: _answers(cluster), timeout=60)
+        plugins = rest_plugins(Release("{}.{:02}".format(*cluster.release), "true"))
+        restd = ("slurmrestd", "-a", "rest_auth/local", *plugins, f"unix:{cluster.rest_socket}")
+        stack.enter_context(_daemon(cluster, directory, *NOT_AS_ROOT, *restd))
+        wait_for("slurmrestd", cluster.rest_socket.exists, timeout=60)
         yield cluster
 
 
@@ -117,6 +158,7 @@ def _daemon(cluster: Cluster, directory: Path, *command: str) -> Iterator[None]:
         process = subprocess.Popen(
             command, env=cluster.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/"
         )
+    cluster.daemons.append(process)
     try:
         yield
     finally:

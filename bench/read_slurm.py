@@ -1,6 +1,7 @@
 """What a snapshot of Slurm costs, beside raw reads and beside the ways in which other systems read.
 
 ``python -m bench.read_slurm`` sets up a controller of its own, prints a table and writes it to build/bench.
+``PYSLURM_PYTHON`` may name a Python that has pyslurm; its release has to be that of Slurm (``--slurm``).
 """
 
 from __future__ import annotations
@@ -8,27 +9,35 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import math
 import os
 import platform
+import re
 import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from agent.core.ports import SystemClock
 from agent.slurm.backends.cli import CliBackend
+from agent.slurm.backends.pyslurm import PyslurmBackend
+from agent.slurm.backends.rest import RestBackend
 from agent.slurm.command import clean_environment
 from agent.slurm.joblist import JobFormat
+from agent.slurm.model import SlurmBackend
 from agent.slurm.settings import SlurmSettings
-from agent.slurm.text import parse_release
 from bench.cluster import Cluster, running
 
 OUTPUT = Path("build/bench")
+_PAUSE = 1.5
+"""Seconds between two reads: other processes get their turn also where this one goes first."""
 _SHORT = "%i|%T|%r|%N|%D|%C|%l|%S|%e|%P|%f|%u|%V|%h|%n|%x|%q|%v|%m|%b"
 _NODES = ("scontrol", "-o", "show", "nodes")
 
@@ -67,18 +76,65 @@ class Raw:
         json.loads(done.stdout)
 
 
-def readers(
-    cluster: Cluster, connect: Callable[[], CliBackend], backend: CliBackend
-) -> dict[str, Callable[[], object]]:
-    """Return the ways to read: ours, with nothing known before and by what is known, raw, and others'."""
+@contextmanager
+def backends(cluster: Cluster) -> Iterator[dict[str, Callable[[], SlurmBackend]]]:
+    """Offer what makes each way in: Slurm's commands, slurmrestd, and pyslurm where there is one."""
+    rest_url = f"unix:{cluster.rest_socket}"
+    settings = SlurmSettings(conf=cluster.conf, command_timeout=300, rest_url=rest_url)
+    clock = SystemClock()
+    opened: list[PyslurmBackend] = []
+
+    def pyslurm() -> SlurmBackend:
+        while opened:
+            opened.pop().close()
+        opened.append(PyslurmBackend(settings, clock, {**cluster.environment, "PYTHONPATH": _pyslurm_site()}))
+        return opened[0]
+
+    offered: dict[str, Callable[[], SlurmBackend]] = {
+        "commands": lambda: CliBackend(settings, clock, cluster.environment),
+        "slurmrestd": lambda: RestBackend(settings, clock),
+    }
+    if _pyslurm_site():
+        offered["pyslurm"] = pyslurm
+    try:
+        yield offered
+    finally:
+        for backend in opened:
+            backend.close()
+
+
+def _pyslurm_site() -> str:
+    python = os.environ.get("PYSLURM_PYTHON")
+    return str(next(Path(python).parent.parent.glob("lib/python3.*/site-packages"))) if python else ""
+
+
+def ours(ways_in: Mapping[str, Callable[[], SlurmBackend]]) -> dict[str, Callable[[], object]]:
+    """Return our ways to read: with nothing known before, and by what the last one told."""
+    ways: dict[str, Callable[[], object]] = {}
+    for name, connect in ways_in.items():
+        last: list[SlurmBackend] = []
+        ways[f"esagent, {name}: first snapshot"] = partial(_first, connect, last)
+        ways[f"esagent, {name}: following snapshot"] = partial(_following, last)
+    return ways
+
+
+def _first(connect: Callable[[], SlurmBackend], last: list[SlurmBackend]) -> None:
+    last[:] = [connect()]
+    _following(last)
+
+
+def _following(last: list[SlurmBackend]) -> None:
+    last[0].snapshot()
+
+
+def others(cluster: Cluster) -> dict[str, Callable[[], object]]:
+    """Return the raw reads, and what other systems read with."""
     raw = Raw(clean_environment(cluster.environment))
     squeue = ("squeue", "-h", "-a", "--local", "--noconvert")
-    ours = (*squeue, "-O", JobFormat(parse_release(cluster.run("squeue", "--version"))).argument)
+    same = (*squeue, "-O", JobFormat(cluster.release).argument)
     short = (*squeue, "-o", _SHORT)
-    ways: dict[str, Callable[[], object]] = {
-        "esagent, first snapshot": lambda: connect().snapshot(),
-        "esagent, following snapshots": backend.snapshot,
-        "raw: squeue -O (our fields), then scontrol show nodes": lambda: raw.discard(ours, _NODES),
+    return {
+        "raw: squeue -O (our fields), then scontrol show nodes": lambda: raw.discard(same, _NODES),
         "raw: squeue -o (20 fields), then scontrol show nodes": lambda: raw.discard(short, _NODES),
         "raw: squeue -o beside scontrol show nodes": lambda: raw.discard(short, _NODES, together=True),
         "jobs: scontrol -o show jobs (slurm-gcp)": lambda: raw.discard(("scontrol", "-o", "show", "jobs")),
@@ -90,7 +146,6 @@ def readers(
         ),
         "nodes: sinfo --json, json.loads": lambda: raw.load("sinfo", "--json"),
     }
-    return ways
 
 
 def measure(ways: Mapping[str, Callable[[], object]], rounds: int) -> list[Cost]:
@@ -99,6 +154,7 @@ def measure(ways: Mapping[str, Callable[[], object]], rounds: int) -> list[Cost]
     cpus: dict[str, list[float]] = {what: [] for what in ways}
     for _ in range(rounds):
         for what, read in ways.items():
+            time.sleep(_PAUSE)
             gc.collect()
             cpu, wall = _cpu(), time.perf_counter()
             read()
@@ -118,38 +174,56 @@ def _resident() -> float:
     return pages * resource.getpagesize() / 2**20
 
 
+def watch_memory(connect: Callable[[], SlurmBackend], snapshots: int) -> list[float]:
+    """Take snapshots, every tenth with nothing known before; return this process's memory in MB."""
+    backend = connect()
+    kept = backend.snapshot()
+    memory = [_resident()]
+    for number in range(1, snapshots + 1):
+        if number % 10 == 0:
+            backend = connect()
+        kept = backend.snapshot()
+        if number % max(snapshots // 10, 1) == 0:
+            memory.append(_resident())
+            print(f"{number} snapshots: {memory[-1]:.0f} MB, {len(kept.jobs)} records", file=sys.stderr)
+    return memory
+
+
 def main() -> None:
     """Measure, print and write down."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nodes", type=int, default=5_000)
     parser.add_argument("--jobs", type=int, default=50_000, help="job records")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--ways", default="", help="measure only the ways whose name matches this expression")
     parser.add_argument(
         "--snapshots", type=int, default=1_000, help="how many to take while memory is watched"
     )
+    parser.add_argument("--memory-of", default="commands", help="the way in whose memory is watched")
+    parser.add_argument(
+        "--slurm", type=Path, help="where a Slurm was built from source to; the machine's own otherwise"
+    )
+    parser.add_argument("--first", action="store_true", help="run before the machine's other processes")
     wanted = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="esagent-bench-") as place,
-        running(Path(place), wanted.nodes) as cluster,
+        running(Path(place), wanted.nodes, wanted.slurm) as cluster,
+        backends(cluster) as ways_in,
     ):
         print(f"submitting {wanted.jobs} held jobs", file=sys.stderr)
         cluster.fill(wanted.jobs)
-        settings = SlurmSettings(conf=cluster.conf, command_timeout=300)
-
-        def connect() -> CliBackend:
-            return CliBackend(settings, SystemClock(), cluster.environment)
-
-        backend = connect()
-        backend.snapshot()
-        costs = measure(readers(cluster, connect, backend), wanted.rounds)
-        memory = [_resident()]
-        for number in range(wanted.snapshots):
-            backend.snapshot()
-            if (number + 1) % max(wanted.snapshots // 10, 1) == 0:
-                memory.append(_resident())
-        read = backend.snapshot()
+        if wanted.first:
+            cluster.hurry()
+        ways = {
+            what: read
+            for what, read in (ours(ways_in) | others(cluster)).items()
+            if re.search(wanted.ways, what)
+        }
+        costs = measure(ways, wanted.rounds) if wanted.rounds else []
+        memory = watch_memory(ways_in[wanted.memory_of], wanted.snapshots) if wanted.snapshots else []
+        read = ways_in["commands"]().snapshot()
         release = cluster.run("squeue", "--version").strip()
-    fastest = min(cost.wall for cost in costs if cost.what.startswith("raw"))
+    fastest = min((cost.wall for cost in costs if cost.what.startswith("raw")), default=math.nan)
     title = (
         f"{release}, Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores; "
         f"{len(read.nodes)} nodes, {len(read.jobs)} job records; medians of {wanted.rounds}"
@@ -160,7 +234,8 @@ def main() -> None:
         f"{'':62} {'wall s':>8} {'CPU s':>8} {'/ fastest raw':>14}",
         *(f"{c.what:62} {c.wall:8.2f} {c.cpu:8.2f} {c.wall / fastest:14.2f}" for c in costs),
         "",
-        f"memory in MB over {wanted.snapshots} snapshots: {' '.join(f'{mb:.0f}' for mb in memory)}",
+        f"memory in MB over {wanted.snapshots} snapshots, {wanted.memory_of}: "
+        + " ".join(f"{mb:.0f}" for mb in memory),
     ]
     print("\n".join(lines))
     OUTPUT.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from typing import Any
 
 from agent.core.errors import SlurmError
 from agent.slurm.model import Job
@@ -124,33 +125,32 @@ class JobReader:
 
 
 def _job(record: str, form: JobFormat) -> Job:
-    own = record.split("|", len(_OWN))
-    if len(own) != len(_OWN) + 1:
-        raise SlurmError(f"expected a job of squeue, got {record[:160]!r}")
-    listed, held, submitted, started, ends, rest = own
-    job_id, tasks, at_once = split_tasks(listed)
+    try:
+        listed, held, submitted, started, ends, rest = record.split("|", len(_OWN))
+    except ValueError as error:
+        raise SlurmError(f"expected a job of squeue, got {record[:160]!r}") from error
     shape = _shape(rest, form.release)
-    pending, starts = shape.state == "PENDING", _time(started)
+    starts = _time(started)
     # To set 26 fields of a frozen dataclass one by one is most of what reading 50,000 jobs would take.
-    job = object.__new__(Job)
+    fields = shape.copy()
+    fields["id"], fields["task_count"], fields["task_limit"] = split_tasks(listed)
+    fields["nodes"] = expand(held)
+    fields["submitted"] = _time(submitted)
     # For a pending job the two times are what the scheduler expects, unless it waits for one of them.
-    vars(job).update(
-        vars(shape),
-        id=job_id,
-        nodes=expand(held),
-        task_count=tasks,
-        task_limit=at_once,
-        begins=starts if pending and shape.reason == "BeginTime" else None,
-        submitted=_time(submitted),
-        started=None if pending else starts,
-        ends=None if pending or shape.time_limit is None else _time(ends),
-    )
+    if fields["state"] != "PENDING":
+        fields["started"] = starts
+        if fields["time_limit"] is not None:
+            fields["ends"] = _time(ends)
+    elif fields["reason"] == "BeginTime":
+        fields["begins"] = starts
+    job = object.__new__(Job)
+    object.__setattr__(job, "__dict__", fields)
     return job
 
 
 @lru_cache(maxsize=4096)
-def _shape(text: str, release: tuple[int, int]) -> Job:
-    """Read the fields of a job that it has in common with others."""
+def _shape(text: str, release: tuple[int, int]) -> dict[str, Any]:
+    """Read the fields of a job that it has in common with others; field -> value of a ``Job``."""
     form = JobFormat(release, "", "")
     head, *free = text.split("\0")
     plain = head.split("|", len(_PLAIN))
@@ -161,7 +161,7 @@ def _shape(text: str, release: tuple[int, int]) -> Job:
     if _STATE.fullmatch(state) is None or requeue not in {"0", "1"}:
         raise SlurmError(f"expected a job of squeue, got {text[:160]!r}")
     megabytes = _megabytes(memory)
-    return Job(
+    job = Job(
         id="",
         state=state,
         user=user,
@@ -182,6 +182,7 @@ def _shape(text: str, release: tuple[int, int]) -> Job:
         requeueable=requeue == "1",
         restarts=_count(restarts),
     )
+    return vars(job)
 
 
 def parse_excluded_nodes(text: str) -> dict[str, frozenset[str]]:
@@ -221,9 +222,9 @@ def split_tasks(job_id: str) -> tuple[str, int, int | None]:
     """
     if _ID.fullmatch(job_id) is None:
         raise SlurmError(f"expected a job id of squeue, got {job_id[:80]!r}")
-    array, bracket, listed = job_id.partition("_[")
-    if not bracket:
+    if not job_id.endswith("]"):
         return job_id, 1, None
+    array, _, listed = job_id.partition("_[")
     tasks, _, limit = listed.removesuffix("]").partition("%")
     count = sum(_count_tasks(part, job_id) for part in tasks.split(","))
     return f"{array}_[{tasks}]", count, int(limit) if limit else None

@@ -202,18 +202,41 @@ def test_what_a_pending_job_excludes_and_asks_for_is_told(bed: TestBed, slurm: C
         assert (job(slurm, plain).excluded_nodes, job(slurm, plain).memory_per_cpu) == (frozenset(), False)
 
 
-def test_the_requests_of_a_snapshot_are_few_however_much_is_read(bed: TestBed, slurm: CliBackend) -> None:
+def requests(bed: TestBed) -> dict[str, int]:
+    """Count the requests to slurmctld since the last ``sdiag --reset``, without those of sdiag itself."""
+    listed = re.findall(r"(REQUEST_(?!STATS)\w+)\s+\( *\d+\) count:(\d+)", bed.slurm.run("sdiag"))
+    # Those of slurmd come as they like.
+    return {name: int(count) for name, count in listed if name.endswith("_INFO")}
+
+
+def test_a_snapshot_is_three_requests(bed: TestBed, slurm: CliBackend) -> None:
     bed.slurm.submit(SLEEP, "--hold", "--array=0-99")
+    blocker = bed.slurm.submit(SLEEP, f"--nodelist={NODES[0]}", "--exclusive")
+    bed.slurm.wait_for_job(blocker, "RUNNING")
+    first = slurm.snapshot()
+    bed.slurm.run("sdiag", "--reset")
+    # Its excluded nodes are told too, which squeue's text does not before 24.05.
+    waits = str(bed.slurm.submit(SLEEP, f"--nodelist={NODES[0]}", f"--exclude={NODES[1]}"))
+    for _ in range(3):
+        following = slurm.snapshot()
+    assert {j.id: j.excluded_nodes for j in following.jobs}[waits] == {NODES[1]}
+    assert sorted(map(repr, first.jobs)) == sorted(repr(j) for j in following.jobs if j.id != waits)
+    assert requests(bed) == {
+        "REQUEST_NODE_INFO": 3, "REQUEST_PARTITION_INFO": 3, "REQUEST_JOB_INFO": 3
+    }  # fmt: skip
+
+
+def test_a_snapshot_of_a_long_queue_is_four_requests(bed: TestBed, slurm: CliBackend) -> None:
+    components = ["--hold", ":"] * 125
+    for _ in range(5):
+        bed.slurm.run("sbatch", "--parsable", "--output=/dev/null", *components[:-1], f"--wrap={SLEEP}")
     slurm.snapshot()
     bed.slurm.run("sdiag", "--reset")
-    slurm.snapshot()
-    counts = dict(re.findall(r"(REQUEST_(?!STATS)\w+)\s+\( *\d+\) count:(\d+)", bed.slurm.run("sdiag")))
-    # squeue and scontrol each read the few partitions as well, and have no option against it.
-    assert {name: n for name, n in counts.items() if name.endswith("_INFO")} == {
-        "REQUEST_NODE_INFO": "1",
-        "REQUEST_JOB_INFO": "1",
-        "REQUEST_PARTITION_INFO": "2",
-    }
+    assert len(slurm.snapshot().jobs) == 625
+    # squeue's text is made by asking for the partitions as well, and there is no option against it.
+    assert requests(bed) == {
+        "REQUEST_NODE_INFO": 1, "REQUEST_PARTITION_INFO": 2, "REQUEST_JOB_INFO": 1
+    }  # fmt: skip
 
 
 def test_a_reservation_is_made_moved_read_and_removed(slurm: CliBackend) -> None:

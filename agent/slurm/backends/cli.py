@@ -6,28 +6,20 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from functools import cached_property
 
-from agent.core.errors import SlurmError, SlurmRefusedError
+from agent.core.errors import SlurmRefusedError
 from agent.core.ports import Clock, Host, RemoteCommand
 from agent.slurm import joblist, names, text
+from agent.slurm.backends.cli_reader import JOBS_AT_ONCE, CliReader
 from agent.slurm.command import Finished, LocalRunner, RemoteRunner, Runner, Take, printable
-from agent.slurm.model import MAX_WEIGHT, REQUEUEABLE_STATES, Job, Node, Reservation, SignalTarget, Snapshot
+from agent.slurm.model import MAX_WEIGHT, REQUEUEABLE_STATES, Reservation, SignalTarget, Snapshot
 from agent.slurm.settings import SlurmSettings
 
 _MAX_TEXT = 1000
 _UNKNOWN_NODE = "Invalid node name specified"
 _UNKNOWN_RESERVATION = "Requested reservation is invalid"
-_UNKNOWN_JOB = "Invalid job id specified"
 _NEITHER_DOWN_NOR_DRAINED = ("Invalid node state specified", "Invalid node state transition")
 _NOT_DELETED = re.compile(r"failed to delete nodes (\S+)")
-_NUMBER = re.compile("[_+]")
-_JOBS_AT_ONCE = 500
-_NEVER_STARTS = frozenset({"JobHeldUser", "JobHeldAdmin", "Dependency", "DependencyNeverSatisfied"})
-"""Reasons of pending jobs for which no node is looked for."""
-_LOOK_LASTS = 300.0
-"""Seconds after which a closer look at a pending job is taken anew."""
 _OWN_FLAGS = frozenset({"SPEC_NODES", "ALL_NODES"})
 """Flags of a reservation that Slurm sets by itself and takes from nobody."""
 
@@ -35,8 +27,7 @@ _OWN_FLAGS = frozenset({"SPEC_NODES", "ALL_NODES"})
 class CliBackend:
     """A ``SlurmBackend`` over Slurm's commands, on this machine or on a head node.
 
-    Reads are exact or raise ``SlurmError``. A snapshot is four requests to slurmctld: squeue and scontrol
-    each read the few partitions as well, which neither can be kept from.
+    Reads are exact or raise ``SlurmError``. A snapshot is three requests to slurmctld, four of a long queue.
 
     Args:
         settings: [slurm].
@@ -61,9 +52,7 @@ class CliBackend:
             self._runner = LocalRunner(timeout, os.environ if environment is None else environment, ours)
         else:
             self._runner = RemoteRunner(timeout, head[1], head[0], ours)
-        self._confirmed: frozenset[str] = frozenset()
-        self._jobs: Mapping[str, Job] = {}
-        self._looked = clock.monotonic()
+        self._reader = CliReader(self._run, clock)
 
     def snapshot(self) -> Snapshot:
         """Read nodes and jobs side by side.
@@ -77,17 +66,18 @@ class CliBackend:
         """
         taken = self._clock.now()
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="squeue") as side:
-            jobs = side.submit(self._read_jobs)
-            nodes = self._read_nodes()
+            jobs = side.submit(self._reader.jobs)
+            nodes = self._reader.nodes()
             return Snapshot(taken, nodes, jobs.result())
 
     def requeueable(self, job_ids: Iterable[str]) -> Mapping[str, bool]:
         """Tell for each job that is not over whether it may be requeued (``squeue -O Requeue``)."""
         ids = [names.check_job(job_id) for job_id in job_ids]
         found: dict[str, bool] = {}
-        for start in range(0, len(ids), _JOBS_AT_ONCE):
-            listed = ",".join(ids[start : start + _JOBS_AT_ONCE])
-            found.update(joblist.parse_requeue(self._squeue("-j", listed, "-O", "JobArrayID:|,Requeue:|")))
+        for start in range(0, len(ids), JOBS_AT_ONCE):
+            listed = ",".join(ids[start : start + JOBS_AT_ONCE])
+            told = self._reader.squeue("-j", listed, "-O", "JobArrayID:|,Requeue:|")
+            found.update(joblist.parse_requeue(told))
         return {job_id: found[job_id] for job_id in ids if job_id in found}
 
     def drain(self, nodes: Iterable[str], reason: str) -> None:
@@ -160,7 +150,7 @@ class CliBackend:
 
         scontrol takes a plain number alone here: of ``12_3`` it would notify job 12.
         """
-        own = self._squeue("-j", _leader(job_id), "-o", "%A").split()
+        own = self._reader.squeue("-j", _leader(job_id), "-o", "%A").split()
         if not own:
             raise SlurmRefusedError(f"notify of job {job_id}: it is over")
         for number in own:
@@ -188,7 +178,7 @@ class CliBackend:
         """Read the AdminComment of many (``squeue -O admin_comment``)."""
         found: dict[str, str] = {}
         for part in _parts(job_ids):
-            listed = self._squeue("-j", ",".join(part.values()), "-O", "JobArrayID:|,admin_comment:|")
+            listed = self._reader.squeue("-j", ",".join(part.values()), "-O", "JobArrayID:|,admin_comment:|")
             rows = (line.split("|") for line in listed.splitlines())
             told = {row[0].strip(): row[1] for row in rows if len(row) == 3}
             found |= {job_id: told[job_id] for job_id in part if told.get(job_id, "(null)") != "(null)"}
@@ -247,83 +237,10 @@ class CliBackend:
         listed = self._run("sinfo", "-h", "-a", "-o", "%R|%l|%L").check()
         return frozenset(text.parse_limited(listed))
 
-    def _read_nodes(self) -> dict[str, Node]:
-        """Read all nodes: scontrol's text, or JSON where free text makes that inexact."""
-        output = self._run("scontrol", "-o", "--local", "show", "nodes").check()
-        try:
-            nodes = text.parse_nodes(output)
-            self._confirm(frozenset(nodes))
-        except text.InexactTextError:
-            argv = ("sinfo", "--json") if self._release < (23, 2) else ("scontrol", "show", "nodes", "--json")
-            nodes = text.parse_nodes_json(self._run(*argv).check())
-        if not nodes:
-            raise SlurmError("scontrol show nodes: expected at least one node, got none")
-        return nodes
-
-    def _confirm(self, seen: frozenset[str]) -> None:
-        """Ask Slurm for the names not seen in the last read: no text can fake an exit status, or a bare list.
-
-        sinfo has all names in one line, but for those of nodes in no partition.
-        """
-        new = seen - self._confirmed
-        self._confirmed = frozenset()
-        if new:
-            listed = self._run("sinfo", "-h", "-a", "--local", "-o", "%N").check()
-            new = new.difference(*map(names.expand, listed.split()))
-        for _, folded in names.fold(new):
-            if self._run("scontrol", "-o", "--local", "show", "node", folded).status != 0:
-                raise text.InexactTextError(f"not all of {folded} are nodes")
-        self._confirmed = seen
-
-    def _read_jobs(self) -> tuple[Job, ...]:
-        form = joblist.JobFormat(self._release)
-        known, self._jobs = self._jobs, {}
-        reader = joblist.JobReader(form, known)
-        self._squeue("-O", form.argument, take=reader.feed)
-        jobs = reader.finish()
-        missed: set[str] = set() if form.tells_excluded_nodes else self._look_closer(jobs, known)
-        self._jobs = {record: job for record, job in jobs.items() if record not in missed} if missed else jobs
-        return tuple(jobs.values())
-
-    def _look_closer(self, jobs: dict[str, Job], known: Mapping[str, Job]) -> set[str]:
-        """Fill in which nodes the jobs exclude that may start, where the list of jobs does not tell.
-
-        A change of nothing else is noticed within ``_LOOK_LASTS`` seconds. Returns the records of jobs that
-        changed before they were looked at.
-        """
-        now = self._clock.monotonic()
-        if now - self._looked > _LOOK_LASTS:
-            self._looked, known = now, {}
-        waiting = {
-            record: job
-            for record, job in jobs.items()
-            if job.state == "PENDING" and job.reason not in _NEVER_STARTS and record not in known
-        }
-        if not waiting:
-            return set()
-        listed = ("-j", ",".join(sorted({_NUMBER.split(j.id, 1)[0] for j in waiting.values()})))
-        some = listed if len(waiting) <= _JOBS_AT_ONCE else ()
-        told = joblist.parse_excluded_nodes(self._squeue(*some, "-t", "PENDING", "-o", "%i|%x|"))
-        for record, job in waiting.items():
-            if excluded := told.get(job.id):
-                jobs[record] = replace(job, excluded_nodes=excluded)
-        return {record for record, job in waiting.items() if job.id not in told}
-
-    @cached_property
-    def _release(self) -> tuple[int, int]:
-        return text.parse_release(self._run("squeue", "--version").check())
-
-    def _squeue(self, *arguments: str, take: Take | None = None) -> str:
-        """List jobs that are not over; a single job that Slurm does not know is no job."""
-        listed = self._run("squeue", "-h", "-a", "--local", "--noconvert", *arguments, take=take)
-        if listed.status != 0 and "-j" in arguments and _UNKNOWN_JOB in listed.complaint:
-            return ""
-        return listed.check()
-
     def _states(self, leaders: Iterable[str]) -> dict[str, set[str]]:
         """Read the states of jobs that are not over, those of all components of a heterogeneous job."""
         states: dict[str, set[str]] = {}
-        for line in self._squeue("-j", ",".join(leaders), "-o", "%i|%T").splitlines():
+        for line in self._reader.squeue("-j", ",".join(leaders), "-o", "%i|%T").splitlines():
             job_id, _, state = line.strip().partition("|")
             states.setdefault(job_id.partition("+")[0], set()).add(state)
         return states
@@ -359,7 +276,7 @@ class CliBackend:
         for part, folded in names.fold(nodes):
             done = self._run("scontrol", "update", f"NodeName={folded}", *changes)
             if _UNKNOWN_NODE in done.complaint:
-                known = part & self._read_nodes().keys()
+                known = part & self._reader.nodes().keys()
                 unknown |= part - known
                 for _, again in names.fold(known):
                     done = self._run("scontrol", "update", f"NodeName={again}", *changes)
@@ -393,8 +310,8 @@ class CliBackend:
 def _parts(job_ids: Iterable[str]) -> Iterator[dict[str, str]]:
     """Yield job id -> the id that acts on it, of as many as fit into one command."""
     jobs = {job_id: _leader(job_id) for job_id in job_ids}
-    for start in range(0, len(jobs), _JOBS_AT_ONCE):
-        yield dict(list(jobs.items())[start : start + _JOBS_AT_ONCE])
+    for start in range(0, len(jobs), JOBS_AT_ONCE):
+        yield dict(list(jobs.items())[start : start + JOBS_AT_ONCE])
 
 
 def _is_about(complaint: str, job: str) -> bool:

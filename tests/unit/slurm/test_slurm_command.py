@@ -233,6 +233,37 @@ def test_excluded_nodes_are_in_the_list_of_jobs_of_newer_releases(tmp_path: Path
     assert "%x" not in asked.read_text()
 
 
+def test_a_short_queue_is_read_as_json_from_the_second_look_on(tmp_path: Path) -> None:
+    asked = tmp_path / "asked"
+    document = SAMPLES / "22.05" / "rest-v0.0.38-jobs.json"
+    slurm = backend(
+        tmp_path,
+        scontrol=cat("nodes.txt"),
+        squeue=f'echo "$@" >> {asked}; case "$*" in *--json*) cat {document};; esac',
+    )
+    assert slurm.snapshot().jobs == ()
+    assert "3_0" in {job.id for job in slurm.snapshot().jobs}
+    forms = [line.split()[-2] for line in asked.read_text().splitlines()]
+    assert forms == ["-O", "--noconvert"]
+
+
+@pytest.mark.parametrize(
+    "said", ["exit 1", "echo no JSON", "echo '[]'", """echo '{"errors": ["cut"]}'""", "echo '{}'"]
+)
+def test_a_squeue_without_json_is_read_as_text_and_left_alone(tmp_path: Path, said: str) -> None:
+    asked, jobs = tmp_path / "asked", tmp_path / "jobs"
+    jobs.write_text(f"5{SHAPE} JobHeldUser\n")
+    text = PRINTS_JOBS.format(asked=asked, jobs=jobs)
+    slurm = backend(
+        tmp_path,
+        scontrol=cat("nodes.txt"),
+        squeue=f'case "$*" in *--json*) echo json >> {asked}; {said};; *) {text};; esac',
+    )
+    for _ in range(4):
+        assert [job.id for job in slurm.snapshot().jobs] == ["5"]
+    assert asked.read_text().count("json") == 1
+
+
 def test_a_cluster_without_nodes_is_no_answer(tmp_path: Path) -> None:
     with pytest.raises(SlurmError, match="at least one node"):
         backend(tmp_path).snapshot()
