@@ -30,18 +30,23 @@ _FIRST_NUMBER = 2
 _LAST_NUMBER = 254
 _FAREWELL = Path("spool/slurmd/farewell")
 
-# Process 1 of a machine. It has to reap what daemons leave, which `wait` does. An empty resolv.conf and a
-# full hosts file: slurmd would wait ten seconds for a name server out of reach. The tmpfs over the cgroup
-# tree keeps slurmd from the host's, and from the host's systemd.
+# An empty resolv.conf and a full hosts file: Slurm's daemons would wait ten seconds for a name server that is
+# out of reach, and slurmctld asks it about whoever connects.
+_NAMES = """
+mount --bind {room}/hosts /etc/hosts
+if [ -e /etc/resolv.conf ]; then mount --bind {room}/resolv.conf /etc/resolv.conf; fi
+"""
+
+# Process 1 of a machine. It has to reap what daemons leave, which `wait` does. The tmpfs over the cgroup tree
+# keeps slurmd from the host's, and from the host's systemd.
 _INIT = """
 set -e
 hostname "$1"
 mount --bind "$2/passwd" /etc/passwd
 mount --bind "$2/shadow" /etc/shadow
-mount --bind "$3/hosts" /etc/hosts
-if [ -e /etc/resolv.conf ]; then mount --bind "$3/resolv.conf" /etc/resolv.conf; fi
 mount --bind "$2/spool" /var/spool
 for place in /run /sys/fs/cgroup; do mount -t tmpfs -o mode=755 "$1" "$place"; done
+. "$3/boot.sh"
 mkdir /run/sshd
 /usr/sbin/sshd -D -e -f "$2/sshd_config" &
 wait
@@ -253,6 +258,19 @@ class Machines:
         directory.mkdir(parents=True)
         (directory / "resolv.conf").touch()
         (directory / "hosts").write_text(f"127.0.0.1 localhost\n{instance.address} {socket.gethostname()}\n")
+        self._names = _NAMES.format(room=shlex.quote(str(directory)))
+        self.run_at_boot("")
+
+    def run_at_boot(self, script: str) -> None:
+        """Let every machine that boots from now on run a shell script before it starts its sshd."""
+        (self._directory / "boot.sh").write_text(f"{self._names}{script}")
+
+    def knowing_them(self, command: Sequence[str]) -> list[str]:
+        """Make a command know the machines' names, and no name server.
+
+        The caller gives it a mount namespace, as unshare(1) does.
+        """
+        return ["sh", "-c", f'set -e\n{self._names}exec "$0" "$@"', *command]
 
     def machine(self, node_id: str) -> Machine:
         """Find a machine by name; a new name is a new machine, switched off.

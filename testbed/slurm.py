@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import shlex
 import shutil
 import signal
 import socket
@@ -33,6 +34,14 @@ _MAX_NODES = 254
 # slurmrestd refuses to run as root, or as SlurmUser, who is root here. In this user namespace it takes itself
 # and its clients, root, for somebody else, and is root all the same for munge and so for slurmctld.
 NOT_AS_ROOT = ("unshare", "--user", "--map-user=1", "--map-group=1")
+
+# A munged takes a credential once. A job over several nodes shows the same one to each slurmd, so every
+# machine needs its own, like a real one; it is where the cluster's is for the others.
+_MUNGED_OF_A_MACHINE = """
+munged --force --key-file={directory}/munge.key --socket=/run/munge.socket --pid-file=/run/munged.pid \\
+    --seed-file=/run/munged.seed --log-file=/var/spool/munged.log
+mount --bind /run/munge.socket {directory}/munge.socket
+"""
 
 # Unlike Slurm's defaults for the sake of speed: bf_interval, sched_min_interval, KillWait, SlurmdTimeout, and
 # cred_expire, which holds a requeued job back for its length plus one second.
@@ -138,6 +147,7 @@ class SlurmCluster:
             f"--seed-file={self.directory}/munged.seed",
         )
         self._await("munged", (self.directory / "munge.socket").exists)
+        self._machines.run_at_boot(_MUNGED_OF_A_MACHINE.format(directory=shlex.quote(str(self.directory))))
         self.start_slurmctld()
         if self._backup:
             self._start_backup()
@@ -322,7 +332,7 @@ class SlurmCluster:
     ) -> ProcessTree:
         return ProcessTree(
             program,
-            self.release.inside([*through, program, *arguments]),
+            self.release.inside(self._machines.knowing_them([*through, program, *arguments])),
             instance=self._instance,
             log=self.directory / f"{program}.out",
             environment=self.environment,

@@ -241,12 +241,16 @@ def _stands(node: Node, drain: Drain) -> bool:
 def _undrains(
     snapshot: Snapshot, wanted: Mapping[str, Drain], ours: Collection[str], now: datetime
 ) -> list[NodeAction]:
-    """Give back what nobody wants emptied (any more, or yet)."""
+    """Give back what nobody wants emptied (any more, or yet).
+
+    A node that is down until its machine has joined is left to the join: up before that, Slurm would send it
+    jobs that hang there.
+    """
     lifted = [
         node
         for node in snapshot.nodes.values()
         if node.name in ours
-        and is_ours(node.reason)
+        and (is_ours(node.reason) if node.state != "DOWN" else parse_reason(node.name, node.reason))
         and (node.draining or node.state == "DOWN")
         and (node.name not in wanted or wanted[node.name].is_later_than(now))
     ]

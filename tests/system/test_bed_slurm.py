@@ -37,18 +37,6 @@ def joined(bed: TestBed) -> Iterator[str]:
     bed.slurm.run("scontrol", "delete", f"NodeName={NAME}")
 
 
-def shares_munged(bed: TestBed) -> bool:
-    """Tell whether slurmds that share a munged, as in the test bed, may all read one credential.
-
-    It is decided when Slurm is built; only the plugin's words for the replayed credential tell.
-    """
-    plugins = re.search(r"PluginDir\s*= (\S+)", bed.slurm.run("scontrol", "show", "config"))
-    assert plugins is not None
-    look = ["grep", "-q", "multiple slurmd mode", f"{plugins[1]}/auth_munge.so"]
-    done = subprocess.run(["unshare", "--mount", *bed.slurm.release.inside(look)], timeout=30, check=False)
-    return done.returncode == 0
-
-
 def output(bed: TestBed, job: int) -> str:
     return (bed.slurm.directory / f"job-{job}.out").read_text()
 
@@ -67,8 +55,6 @@ def test_a_machine_that_joins_over_ssh_runs_jobs(bed: TestBed, joined: str) -> N
 
 
 def test_a_job_over_several_nodes_runs(bed: TestBed, joined: str) -> None:
-    if not shares_munged(bed):
-        pytest.skip("this Slurm is built without --enable-multiple-slurmd: one munged serves one slurmd only")
     assert sorted(bed.slurm.run("srun", "--nodes=2", "hostname").split()) == sorted([PERMANENT_NODE, joined])
 
 

@@ -402,6 +402,12 @@ def test_a_machine_that_is_ours_after_all_comes_back_from_down() -> None:
     assert plan([down], [], [], ours={"pc1"}) == [UndrainNodes(("pc1",), down=True)]
 
 
+def test_a_node_that_is_down_until_its_machine_joins_stays_so() -> None:
+    for reason in ("esagent: no machine behind it", "esagent: its machine joins"):
+        down = Node("pc1", "DOWN", frozenset({"CLOUD"}), reason=reason)
+        assert plan([down], [], [], ours={"pc1"}) == []
+
+
 def test_an_administrator_may_take_a_drain_over_and_have_the_machine_given_back() -> None:
     drain = Drain("pc1", DrainCause.ADMIN, who="ada", why="x", give_back=True, takes_over=True)
     foreign = Node("pc1", "IDLE", frozenset({"DRAIN"}), reason="disk is dying")
