@@ -24,6 +24,7 @@ from agent.ledger import LedgerSettings
 from agent.log import LogSettings
 from agent.mail import MailSettings
 from agent.metrics import MetricsSettings
+from agent.page.server import PageSettings
 from agent.slurm.borrowed import PluginSettings
 from agent.slurm.drain_settings import DrainSettings
 from agent.slurm.join import JoinSettings
@@ -91,6 +92,7 @@ class Settings(BaseModel):
     admin: AdminSettings = Field(AdminSettings(), description="The local API that the esagent command uses.")
     mail: MailSettings = Field(MailSettings(), description="Mail to a person when something notable happens.")
     metrics: MetricsSettings = Field(MetricsSettings(), description="Figures for Prometheus.")
+    page: PageSettings = Field(PageSettings(), description="The status page.")
     ledger: LedgerSettings = Field(LedgerSettings(), description="What survives a restart.")
     log: LogSettings = Field(LogSettings(), description="The log on stderr.")
 

@@ -30,6 +30,8 @@ from agent.core.profile import DocumentHelper, read_rspec, run_profile
 from agent.ledger import Ledger
 from agent.mail import Mailer, make_post
 from agent.metrics import Metrics
+from agent.page.gather import Gatherer
+from agent.page.server import PageServer
 from agent.signals import SignalWaiter
 from agent.slurm.administration import Administration
 from agent.slurm.backends.choice import choose
@@ -230,6 +232,11 @@ class Daemon:
         self._on_stop(stop_metrics)
         admin.start()
         self._on_stop(admin.stop)
+        if settings.page.enabled:
+            page = PageServer(settings.page, Gatherer(manager, ledger, server.identity.expires), clock=clock)
+            page.start()
+            self._on_stop(page.stop)
+            logger.info("the status page is served", address=page.address)
         callback.start()
         self._on_stop(callback.stop)
         manager.start()

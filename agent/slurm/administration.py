@@ -45,7 +45,7 @@ class Administration:
             "machines": len(view.nodes),
             "states": states,
             "wanted": view.wanted,
-            "paused": _hold_words(self._manager.hold),
+            "paused": hold_words(self._manager.hold),
             "growth_stopped": view.growth_stopped,
             "reasons": list(growth.reasons) if growth else [],
             "said": self._manager.said,
@@ -133,7 +133,7 @@ class Administration:
 
     def pause(self, who: str) -> str:
         """Ask for no machine from now on; tell in words what is in force."""
-        return _hold_words(self._manager.pause(who))
+        return hold_words(self._manager.pause(who))
 
     def unpause(self, who: str) -> str:
         """Allow growth again, whether somebody or the protective brake stopped it; tell in words.
@@ -161,7 +161,7 @@ class Administration:
             raise AgentError(f"this agent keeps {urn}, not a slice called {slice_name!r}")
         due = self._manager.clock.now() + timedelta(seconds=deadline) if deadline is not None else None
         hold = self._manager.tear_down(who, due)
-        return f"{_hold_words(hold)}; {len(self._manager.held())} machines are held"
+        return f"{hold_words(hold)}; {len(self._manager.held())} machines are held"
 
     def _resolve(self, names: Iterable[str]) -> dict[str, SliverNode]:
         """Turn node_ids, client_ids, node names and node sets of them into node name -> machine."""
@@ -190,7 +190,8 @@ def _list(machines: Mapping[str, Any]) -> str:
     return f"they are {NodeSet.fromlist(list(machines), resolver=RESOLVER_NOGROUP)}"
 
 
-def _hold_words(hold: AdminDrain | None) -> str:
+def hold_words(hold: AdminDrain | None) -> str:
+    """Tell who holds growth up, and since when; "" for nobody."""
     if hold is None:
         return ""
     due = f", due {_iso(hold.deadline)}" if hold.deadline else ""

@@ -1,0 +1,1 @@
+"""The status page: what people see of the agent in a browser, read only."""

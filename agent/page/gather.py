@@ -1,0 +1,74 @@
+"""Gathers what the page shows out of the manager's memory and the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from agent.core.errors import LedgerError
+from agent.core.model import Event
+from agent.page.history import StateHistory
+from agent.page.model import Countdown, HeldBy, PageView
+from agent.page.render import MAX_EVENTS
+from agent.slurm.administration import hold_words
+from agent.slurm.drain_figures import Forecast, foresee
+from agent.slurm.manager import SlurmElasticSliceManager
+
+
+class EventHistory(Protocol):
+    """Where events can be read again."""
+
+    def events(self, subject: str = "", *, newest: int = 100) -> Sequence[Event]:
+        """Return the newest events about a subject ("" for all), oldest first. Raises ``LedgerError``."""
+
+
+class Gatherer:
+    """Looks at the manager from time to time, and tells the page what there is to show."""
+
+    def __init__(
+        self, manager: SlurmElasticSliceManager, events: EventHistory, certificate_expires: datetime
+    ) -> None:
+        self._manager = manager
+        self._events = events
+        self._certificate_expires = certificate_expires
+        self._history = StateHistory()
+
+    def look(self) -> None:
+        """Remember how many machines are in each state."""
+        self._history.observe(self._manager.view().nodes, self._manager.clock.now())
+
+    def view(self) -> PageView:
+        """Return what the page shows now: from memory, but for the events, which are in the ledger."""
+        manager = self._manager
+        now = manager.clock.now()
+        agent = manager.view()
+        self._history.observe(agent.nodes, now)
+        growth = manager.growth
+        events: Sequence[Event] = ()
+        unread = ""
+        try:
+            events = self._events.events(newest=MAX_EVENTS)
+        except LedgerError as error:
+            unread = str(error)
+        forecasts = foresee(manager.wishes().drains, manager.drainer.outlooks, now)
+        return PageView(
+            now=now,
+            slice_urn=manager.server.slice_urn,
+            agent=agent,
+            hold=hold_words(manager.hold),
+            reasons=tuple(growth.reasons) if growth else (),
+            countdowns=tuple(_countdown(forecast) for forecast in forecasts),
+            events=tuple(reversed(events)),
+            certificate_expires=self._certificate_expires,
+            history=self._history.samples(),
+            unread=unread,
+        )
+
+
+def _countdown(forecast: Forecast) -> Countdown:
+    drain = forecast.drain
+    jobs = tuple(HeldBy(o.job.id, o.job.user, o.fate.value, o.at) for o in forecast.outlooks)
+    return Countdown(
+        drain.node, drain.cause.value, drain.who, drain.why, drain.deadline, forecast.empty, jobs
+    )

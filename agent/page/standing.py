@@ -1,0 +1,61 @@
+"""What is not as it should be right now, in words: the warnings at the head of the page. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from agent.core.model import NodeState
+from agent.page.model import PageView
+from agent.page.words import cm_name, span
+
+BLIND_AFTER = timedelta(minutes=15)
+LEASE_LEFT = timedelta(hours=6)
+CERTIFICATE_LEFT = timedelta(days=14)
+LOOKS = {
+    "get_system_state": "Slurm was not read",
+    "update_sliver_status": "Cloudlab's machines were not looked at",
+}
+"""Steps without which the agent is blind, and what it means when one does not go well."""
+
+
+def standing_warnings(view: PageView) -> tuple[str, ...]:
+    """Return the warnings that hold at the moment, the most urgent first.
+
+    The limits are those of the alert rules in contrib/prometheus.
+    """
+    return tuple(_warnings(view))
+
+
+def _warnings(view: PageView) -> Iterator[str]:
+    now, agent = view.now, view.agent
+    for countdown in view.countdowns:
+        if countdown.due is None:
+            continue
+        if countdown.due < now:
+            yield f"{countdown.node} had to be empty {span(now - countdown.due)} ago"
+        elif countdown.empty is not None and countdown.empty > countdown.due:
+            late = span(countdown.empty - countdown.due)
+            yield f"{countdown.node} will not be empty in time: its last job goes {late} after the deadline"
+    for step, what in LOOKS.items():
+        seen = agent.last_success.get(step)
+        if seen is None:
+            yield f"{what} yet ({step})"
+        elif now - seen > BLIND_AFTER:
+            yield f"{what} for {span(now - seen)} ({step})"
+    ends = [("the slice", agent.slice_expires)]
+    ends += [(f"the sliver at {cm_name(cm)}", when) for cm, when in sorted(agent.sliver_expires.items())]
+    for what, when in ends:
+        if when is not None and when - now < LEASE_LEFT:
+            yield f"the lease of {what} ends in {span(when - now)} and was not renewed"
+    if view.certificate_expires - now < CERTIFICATE_LEFT:
+        yield f"the user's certificate ends in {span(view.certificate_expires - now)}"
+    if agent.growth_stopped:
+        yield f"growth is stopped: {agent.growth_stopped}"
+    if view.hold:
+        yield view.hold
+    failed = sum(node.state is NodeState.FAILED for node in agent.nodes)
+    if failed:
+        yield f"{failed} machine{'s' * (failed > 1)} failed"
+    if view.unread:
+        yield f"the events cannot be read: {view.unread}"
