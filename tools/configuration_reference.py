@@ -19,12 +19,12 @@ _HEAD = """\
 
 The settings of `agent.conf`, in [TOML](https://toml.io). This page is written from the code
 (`tools/configuration_reference.py`); `esagent config example` prints the same as a file to fill in, and
-`esagent check` says what is wrong with yours: an unknown setting with the nearest known one, a value with what was
-expected.
+`esagent check` says what is wrong with yours: an unknown setting with the nearest known one, a value with
+what was expected.
 
 A duration is a number of seconds, or a string with a unit: `"30s"`, `"10m"`, `"6h"`, `"5d"`. A list stands in
-square brackets. `systemctl reload esagent` (SIGHUP) takes up changes of most sections, and the log says which need
-a restart.
+square brackets. `systemctl reload esagent` (SIGHUP) takes up changes of most sections, and the log says which
+need a restart.
 """
 
 

@@ -26,12 +26,8 @@ def load(dump: Path, path: Path) -> None:
 
 def structure(path: Path) -> dict[str, list[tuple[object, ...]]]:
     with closing(sqlite3.connect(path)) as connection:
-        tables = [
-            name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-        ]
-        return {
-            name: connection.execute(f"PRAGMA table_info({name})").fetchall() for (name,) in sorted(names)
-        }
+        names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        return {n: connection.execute(f"PRAGMA table_info({n})").fetchall() for (n,) in sorted(names)}
 
 
 def test_there_is_a_ledger_of_every_older_schema_to_try_with() -> None:
