@@ -135,16 +135,16 @@ def _known_keys(parents: list[int | str]) -> list[str]:
     for name in parents:
         if isinstance(name, str) and model is not None:
             info = model.model_fields.get(name)
-            model = _section_of(info.annotation) if info else None
+            model = section_of(info.annotation) if info else None
     return list(model.model_fields) if model else []
 
 
-def _section_of(annotation: Any) -> type[Section] | None:
+def section_of(annotation: Any) -> type[Section] | None:
     """Find the section that a field holds, alone or as the items of a tuple."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation
     for part in get_args(annotation):
-        if found := _section_of(part):
+        if found := section_of(part):
             return found
     return None
 
@@ -159,7 +159,7 @@ def example() -> str:
     )
     blocks = [head]
     for name, info in Settings.model_fields.items():
-        section = _section_of(info.annotation)
+        section = section_of(info.annotation)
         assert section is not None
         blocks.extend(_table(name, section, info.description or ""))
     return "\n\n".join(blocks) + "\n"
@@ -171,7 +171,7 @@ def _table(name: str, section: type[Section], description: str, brackets: str = 
     lines = [*lines[:1], f"{opening}{name}{closing}"]
     nested = []
     for key, info in section.model_fields.items():
-        if inner := _section_of(info.annotation):
+        if inner := section_of(info.annotation):
             nested.append((f"{name}.{key}", inner, info))
             continue
         lines.extend(_setting(key, info))
@@ -191,23 +191,24 @@ def _commented_out(block: str) -> str:
 
 def _setting(key: str, info: FieldInfo) -> Iterator[str]:
     words = info.description or ""
-    if choices := _choices(info.annotation):
+    if choices := choices_of(info.annotation):
         words += f" ({' or '.join(json.dumps(c) for c in choices)})"
     if info.is_required():
         yield from _sentence(f"{words}. REQUIRED")
-        yield f"{key} = {_toml(_blank(info), info)}"
+        yield f"{key} = {as_toml(_blank(info), info)}"
     else:
         yield from _sentence(f"{words}.")
         default = info.get_default(call_default_factory=True)
         shown = info.examples[0] if default is None and info.examples else default
-        yield f"# {key} = {_toml(shown, info)}"
+        yield f"# {key} = {as_toml(shown, info)}"
 
 
 def _sentence(words: str) -> Iterator[str]:
     yield from textwrap.wrap(words[0].upper() + words[1:], 110, initial_indent="# ", subsequent_indent="#   ")
 
 
-def _choices(annotation: Any) -> tuple[str, ...]:
+def choices_of(annotation: Any) -> tuple[str, ...]:
+    """List the words that a setting may be; empty where it is no choice."""
     return get_args(annotation) if get_origin(annotation) is Literal else ()
 
 
@@ -215,16 +216,21 @@ def _blank(info: FieldInfo) -> object:
     return [] if get_origin(info.annotation) is tuple else ""
 
 
-def _toml(value: object, info: FieldInfo) -> str:
+def as_toml(value: object, info: FieldInfo) -> str:
+    """Write a value as it stands in agent.conf; a duration with its unit."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    is_duration = any(isinstance(m, BeforeValidator) and m.func is parse_duration for m in info.metadata)
-    if isinstance(value, int | float) and is_duration:
+    if isinstance(value, int | float) and is_duration(info):
         return json.dumps(format_duration(value))
     if isinstance(value, int | float):
         return repr(value)
     if isinstance(value, tuple | list):
-        return f"[{', '.join(_toml(v, info) for v in value)}]"
+        return f"[{', '.join(as_toml(v, info) for v in value)}]"
     if isinstance(value, dict):
-        return f"{{ {', '.join(f'{k} = {_toml(v, info)}' for k, v in value.items())} }}"
+        return f"{{ {', '.join(f'{k} = {as_toml(v, info)}' for k, v in value.items())} }}"
     return json.dumps(str(value))
+
+
+def is_duration(info: FieldInfo) -> bool:
+    """Tell whether a setting is a time in seconds that may have a unit."""
+    return any(isinstance(m, BeforeValidator) and m.func is parse_duration for m in info.metadata)

@@ -1,6 +1,5 @@
 """The ledger: what is written survives, and trouble with the file is told by its name."""
 
-import sqlite3
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -164,47 +163,11 @@ def test_a_damaged_file_is_moved_aside_and_a_new_one_begun(path, damage):
     again.close()
 
 
-def test_a_file_of_an_older_agent_gains_what_is_new_and_keeps_the_rest(path, ledger):
-    ledger.add_intents([ADD])
-    ledger.close()
-    connection = sqlite3.connect(path)
-    connection.executescript(
-        "DROP TABLE holdings; ALTER TABLE drains DROP COLUMN give_back; PRAGMA user_version = 1;"
-    )
-    connection.close()
-    again = Ledger(path)
-    assert again.intents() == (ADD,)
+def test_what_each_cm_held_is_replaced_by_the_newest_word(ledger):
     holding = Holding("urn:cm", frozenset({"node-2", "node-1"}), NOON)
-    again.put_holding(replace(holding, expires=None))
-    again.put_holding(holding)
-    assert again.holdings() == (holding,)
-    again.close()
-
-
-def test_a_file_of_a_newer_agent_is_left_alone(path, ledger):
-    ledger.close()
-    connection = sqlite3.connect(path)
-    connection.execute("PRAGMA user_version = 99")
-    connection.close()
-    with pytest.raises(LedgerError, match="newer"):
-        Ledger(path)
-    assert not list(path.parent.glob("*.corrupt-*"))
-
-
-def test_a_file_of_an_older_agent_is_brought_up_to_date(path, ledger):
-    drain = AdminDrain("pc7", "new disk", "ada", NOON)
-    ledger.put_drain(drain)
-    ledger.close()
-    connection = sqlite3.connect(path)
-    connection.executescript(
-        "ALTER TABLE drains DROP COLUMN give_back; DROP TABLE holdings; PRAGMA user_version = 1;"
-    )
-    connection.close()
-    again = Ledger(path)
-    assert again.drains() == (drain,)
-    again.put_drain(replace(drain, give_back=True))
-    assert again.drains() == (replace(drain, give_back=True),)
-    again.close()
+    ledger.put_holding(replace(holding, expires=None))
+    ledger.put_holding(holding)
+    assert ledger.holdings() == (holding,)
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):

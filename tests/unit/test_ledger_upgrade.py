@@ -1,0 +1,66 @@
+"""A ledger that an older agent left is taken over whole; one of a newer agent is refused and left alone."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from agent.core.errors import LedgerError
+from agent.core.model import AdminDrain, Event, Intent, IntentKind, Revocation
+from agent.ledger import SCHEMA_VERSION, Ledger
+
+DUMPS = sorted((Path(__file__).parents[1] / "data" / "ledger").glob("schema-*.sql"))
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+ONE = NOON + timedelta(hours=1)
+
+
+def load(dump: Path, path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(dump.read_text())
+
+
+def structure(path: Path) -> dict[str, list[tuple[object, ...]]]:
+    with closing(sqlite3.connect(path)) as connection:
+        names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        return {n: connection.execute(f"PRAGMA table_info({n})").fetchall() for (n,) in sorted(names)}
+
+
+def test_there_is_a_ledger_of_every_older_schema_to_try_with() -> None:
+    known = {int(re.findall(r"\d+", dump.stem)[0]) for dump in DUMPS}
+    assert known >= set(range(1, SCHEMA_VERSION)), "dump one of the schema that you replace to tests/data"
+
+
+@pytest.mark.parametrize("dump", DUMPS, ids=lambda dump: dump.stem)
+def test_all_that_an_older_agent_knew_is_taken_over(dump: Path, tmp_path: Path) -> None:
+    load(dump, tmp_path / "ledger.db")
+    with closing(Ledger(tmp_path / "ledger.db")) as ledger:
+        assert ledger.intents() == (Intent(IntentKind.ADD, "urn:cm", "node-1", NOON),)
+        assert ledger.revocations() == (Revocation("pc100", "node-2", ONE, NOON, NOON),)
+        assert ledger.drains() == (AdminDrain("pc7", "new disk", "ada", NOON, ONE),)
+        assert ledger.events() == (Event(NOON, "add", "node-1", "asked for it", {"number": 1}),)
+
+
+@pytest.mark.parametrize("dump", DUMPS, ids=lambda dump: dump.stem)
+def test_afterwards_it_is_like_one_that_was_begun_now(dump: Path, tmp_path: Path) -> None:
+    load(dump, tmp_path / "old.db")
+    Ledger(tmp_path / "old.db").close()
+    Ledger(tmp_path / "new.db").close()
+    assert structure(tmp_path / "old.db") == structure(tmp_path / "new.db")
+
+
+def test_one_of_a_newer_agent_is_refused_by_name_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    load(DUMPS[-1], path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+
+    with pytest.raises(LedgerError, match=rf"{path} is of a newer agent: schema version 99"):
+        Ledger(path)
+
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM events").fetchone() == (1,)
