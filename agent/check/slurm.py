@@ -16,13 +16,20 @@ from agent.slurm.join import JoinSettings
 from agent.slurm.model import SlurmBackend, Snapshot
 from agent.slurm.primary import Controller, is_same_host
 
-_SETTING = re.compile(r"^(\S+)\s*= (.*)$", re.MULTILINE)
+_SETTING = re.compile(r"^([^\s\[]+)(?:\[\d+\])?\s*= (.*)$", re.MULTILINE)
 _USER = re.compile(r"([^()]+)\((\d+)\)")
 
 
 def parse_config(text: str) -> dict[str, str]:
-    """Read ``scontrol show config``: key -> value, as it stands there."""
-    return {key: value.strip() for key, value in _SETTING.findall(text)}
+    """Read ``scontrol show config``: key -> value, as it stands there.
+
+    Later releases number what may be given more than once (``EpilogSlurmctld[0]``): such values are joined
+    by commas.
+    """
+    settings: dict[str, str] = {}
+    for key, value in _SETTING.findall(text):
+        settings[key] = f"{settings[key]},{value.strip()}" if key in settings else value.strip()
+    return settings
 
 
 def check_slurm(
@@ -242,9 +249,10 @@ def _submit_policy(config: Mapping[str, str], directory: Path, table: Path | Non
     return fine(subject, str(policy))
 
 
-def _poke(program: str) -> Finding:
+def _poke(programs: str) -> Finding:
     subject = "EpilogSlurmctld"
-    if "esagent-poke" not in program:
+    program = next((each for each in programs.split(",") if "esagent-poke" in each), "")
+    if not program:
         return skipped(subject, "esagent-poke is not installed: an empty machine is found by the timer")
     if not os.access(program.split(maxsplit=1)[0], os.X_OK):
         return fault(subject, f"{program} cannot be run", "run contrib/slurm-plugin/install.sh poke")

@@ -171,7 +171,7 @@ local function decide(job, partitions, now)
     return slurm.SUCCESS
 end
 
--- Slurm up to 25.11 accepts a job whose script fails, 26.05 refuses it: a fault here is only logged.
+-- A fault here is only logged; Slurm 26.05 would refuse the job.
 function M.submit(job, partitions, uid)
     local fine, answer = pcall(decide, job, partitions, os.time())
     if not fine then

@@ -32,7 +32,13 @@ function slurm_job_submit(job, partitions, uid)
     if esagent == nil then
         return slurm.SUCCESS
     end
-    return esagent.submit(job, partitions, uid)
+    -- Slurm up to 25.11 accepts a job whose script fails, 26.05 refuses it.
+    local fine, verdict = pcall(esagent.submit, job, partitions, uid)
+    if not fine or type(verdict) ~= "number" then
+        slurm.log_error("esagent_submit.lua: %s; the job is accepted as it came", tostring(verdict))
+        return slurm.SUCCESS
+    end
+    return verdict
 end
 
 function slurm_job_modify(job, record, partitions, uid)

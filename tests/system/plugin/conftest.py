@@ -7,11 +7,12 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from testbed import release
 from testbed.up import TestBed
 
 SOURCE = Path(__file__).parents[3] / "contrib/slurm-plugin"
@@ -32,6 +33,9 @@ end
 
 return slurm.SUCCESS
 """
+
+
+Inside = Callable[[Sequence[object]], list[str]]
 
 
 class Plugged:
@@ -65,6 +69,12 @@ class Plugged:
             check=True,
         )
         return done.stdout
+
+    def fragment(self, name: str) -> str:
+        """Return what the README says under a name (```` ```NAME ````), with the places of the test bed."""
+        match = re.search(rf"```{name}\n(.*?)```", (self.source / "README.md").read_text(), re.DOTALL)
+        assert match is not None, f"the README has no fragment {name!r}"
+        return match[1].replace("/usr/local/libexec/esagent", str(self.etc))
 
     def write_table(self, **changes: str) -> None:
         """Write the table as the agent would; a key without a value is left out."""
@@ -111,30 +121,59 @@ class Plugged:
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All parts, built by the Makefile."""
+def inside() -> Inside:
+    """Put a command where it finds the release of the tests, and what was built there."""
+    found = release.find_release(release.wanted())
+    enter = [] if found.is_own else ["unshare", "--mount"]
+    return lambda command: [*enter, *found.inside([str(word) for word in command])]
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory, inside: Inside) -> Path:
+    """All parts, built by the Makefile with the compiler and the headers of the release."""
     source = tmp_path_factory.mktemp("plugin") / "slurm-plugin"
     shutil.copytree(SOURCE, source, ignore=shutil.ignore_patterns("build"))
-    subprocess.run(["make", "--silent"], cwd=source, check=True, timeout=120)
+    prefix = release.wanted()
+    headers = [f"SLURM_CFLAGS=-I{prefix}/include"] if prefix and (prefix / "include/slurm").exists() else []
+    command = inside(["make", "--silent", "CC=gcc", "CFLAGS=-O2 -g -Werror", *headers])
+    subprocess.run(command, cwd=source, check=True, timeout=120)
     return source
 
 
+@pytest.fixture(scope="session")
+def has_lua(bed: TestBed, inside: Inside) -> bool:
+    """Whether this Slurm has the plugin that asks job_submit.lua; a build of one's own may lack it."""
+    found = re.search(r"(?m)^PluginDir\s*= (\S+)", bed.slurm.run("scontrol", "show", "config"))
+    assert found is not None, "scontrol tells no PluginDir"
+    look = inside(["test", "-e", f"{found[1]}/job_submit_lua.so"])
+    return subprocess.run(look, check=False, timeout=20).returncode == 0
+
+
+@pytest.fixture
+def lua(has_lua: bool) -> None:
+    """For tests of the submit policy."""
+    if not has_lua:
+        pytest.skip("this Slurm was built without job_submit/lua")
+
+
 @pytest.fixture(scope="module")
-def plugged(bed: TestBed, built: Path) -> Iterator[Plugged]:
+def plugged(bed: TestBed, built: Path, has_lua: bool) -> Iterator[Plugged]:
     """The test bed with all parts; afterwards its slurm.conf is what it was."""
     slurm = bed.slurm
     conf = slurm.conf.read_text()
     plugged = Plugged(bed, built)
     (plugged.etc / "job_submit.lua").write_text(SITE_SCRIPT)
-    plugged.install("job-submit", "poke", "orphan", *(["spank"] if slurm.release.is_own else []))
+    plugged.install("job-submit", "poke", "orphan", "spank")
     plugged.write_table()
     # Slurm runs them without an environment, and nothing of the test bed is at its usual place.
     write_program(plugged.etc / "esagent-poke", f"ESAGENT_SOCKET={plugged.socket} {plugged.bin}/esagent-poke")
     write_program(plugged.etc / "esagent-orphan", f"SLURM_CONF={slurm.conf} {plugged.bin}/esagent-orphan")
     text = conf.replace("CPUs=2 Weight=0", "CPUs=2 Weight=0 Feature=owned,elastic")
-    slurm.conf.write_text(
-        f"{text}JobRequeue=0\nPlugStackConfig={plugged.etc}/plugstack.conf\n{fragment(plugged)}"
-    )
+    fragment = plugged.fragment("slurm.conf").replace("Feature=elastic", "Feature=elastic,cloudlab")
+    fragment = fragment.replace("HealthCheckInterval=60", "HealthCheckInterval=1")
+    if not has_lua:
+        fragment = fragment.replace("JobSubmitPlugins=lua\n", "")
+    slurm.conf.write_text(f"{text}JobRequeue=0\nPlugStackConfig={plugged.etc}/plugstack.conf\n{fragment}")
     restart(bed)
     yield plugged
     for job in slurm.run("squeue", "-h", "-o", "%A").split():
@@ -146,18 +185,9 @@ def plugged(bed: TestBed, built: Path) -> Iterator[Plugged]:
     restart(bed)
 
 
-def fragment(plugged: Plugged) -> str:
-    """Return what the README says for slurm.conf, with the places of the test bed."""
-    match = re.search(r"```slurm\.conf\n(.*?)```", (SOURCE / "README.md").read_text(), re.DOTALL)
-    assert match is not None, "the README has no fragment of slurm.conf"
-    text = match[1].replace("/usr/local/libexec/esagent", str(plugged.etc))
-    text = text.replace("HealthCheckInterval=60", "HealthCheckInterval=1")
-    return text.replace("Feature=elastic", "Feature=elastic,cloudlab")
-
-
 def write_program(path: Path, command: str) -> None:
-    """Write a program that runs a shell command."""
-    path.write_text(f"#!/bin/sh\n{command}\n")
+    """Write a program that runs a shell command with what it is given."""
+    path.write_text(f'#!/bin/sh\n{command} "$@"\n')
     path.chmod(0o755)
 
 

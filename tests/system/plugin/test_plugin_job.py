@@ -13,12 +13,6 @@ from testbed.waiting import wait_for
 LEASE = "/run/esagent/lease"
 
 
-@pytest.fixture(autouse=True)
-def _own_release(plugged) -> None:
-    if not plugged.bed.slurm.release.is_own:
-        pytest.skip("the headers at hand are those of another release")
-
-
 def output_of(plugged, script: str) -> str:
     slurm = plugged.bed.slurm
     job = slurm.submit(script, "--nodelist=n1")
@@ -54,6 +48,7 @@ def test_a_job_on_the_sites_own_machine_is_told_nothing(plugged) -> None:
     assert output_of(plugged, "env | grep ELASTIC_DEADLINE || echo nothing") == "nothing\n"
 
 
+@pytest.mark.usefixtures("lua")
 def test_the_agent_tells_slurm_and_its_machines_what_is_borrowed(agent, plugged) -> None:
     bed = plugged.bed
     agent.change(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,16 +22,24 @@ def listener(tmp_path: Path) -> Iterator[socket.socket]:
         yield server
 
 
-def poke(built: Path, path: object, *arguments: str, **environment: str) -> None:
+Poke = Callable[..., None]
+
+
+@pytest.fixture
+def poke(built: Path, inside) -> Poke:
     """Run it; it has to end by itself, with status 0 and without a word."""
-    done = subprocess.run(
-        [built / "build/esagent-poke", *arguments],
-        env={"ESAGENT_SOCKET": str(path), **environment},
-        capture_output=True,
-        timeout=60,
-        check=True,
-    )
-    assert done.stdout + done.stderr == b""
+
+    def run(path: object, *arguments: str, **environment: str) -> None:
+        done = subprocess.run(
+            inside([built / "build/esagent-poke", *arguments]),
+            env={"ESAGENT_SOCKET": str(path), **environment},
+            capture_output=True,
+            timeout=60,
+            check=True,
+        )
+        assert done.stdout + done.stderr == b""
+
+    return run
 
 
 def heard(listener: socket.socket) -> str:
@@ -41,31 +50,31 @@ def heard(listener: socket.socket) -> str:
         return stream.read()
 
 
-def test_it_tells_the_job_and_its_nodes(built: Path, listener: socket.socket) -> None:
-    poke(built, listener.getsockname(), SLURM_JOB_ID="7", SLURM_JOB_NODELIST="n[1-2]")
+def test_it_tells_the_job_and_its_nodes(poke: Poke, listener: socket.socket) -> None:
+    poke(listener.getsockname(), SLURM_JOB_ID="7", SLURM_JOB_NODELIST="n[1-2]")
     assert '{"nodes": "n[1-2]", "job": "7"}' in heard(listener)
-    poke(built, listener.getsockname(), 'a"b\\c\nd')
+    poke(listener.getsockname(), 'a"b\\c\nd')
     assert '{"nodes": "a?b?c?d", "job": ""}' in heard(listener)
 
 
 @pytest.mark.parametrize("name", ["esagent-resume", "esagent-suspend", "esagent-resume-fail"])
 def test_the_programs_of_power_saving_have_the_agent_look_at_slurm(
-    built: Path, tmp_path: Path, listener: socket.socket, name: str
+    built: Path, inside, tmp_path: Path, listener: socket.socket, name: str
 ) -> None:
     (tmp_path / name).hardlink_to(built / "build/esagent-poke")
-    command = [tmp_path / name, "node-[1-2]"]
+    command = inside([tmp_path / name, "node-[1-2]"])
     subprocess.run(command, env={"ESAGENT_SOCKET": listener.getsockname()}, timeout=60, check=True)
     told = heard(listener)
     assert told.startswith("POST /v1/power ")
     assert '"nodes": "node-[1-2]"' in told
 
 
-def test_it_ends_while_the_agent_never_answers(built: Path, listener: socket.socket) -> None:
+def test_it_ends_while_the_agent_never_answers(poke: Poke, listener: socket.socket) -> None:
     # Its connection is never taken, and stays open at this end for as long as it runs, and longer.
-    poke(built, listener.getsockname())
+    poke(listener.getsockname())
 
 
-def test_it_ends_when_the_agent_takes_no_more_connections(built: Path, listener: socket.socket) -> None:
+def test_it_ends_when_the_agent_takes_no_more_connections(poke: Poke, listener: socket.socket) -> None:
     waiting: list[socket.socket] = []
     try:
         while True:
@@ -74,42 +83,62 @@ def test_it_ends_when_the_agent_takes_no_more_connections(built: Path, listener:
             client.setblocking(False)
             client.connect(listener.getsockname())
     except BlockingIOError:
-        poke(built, listener.getsockname())
+        poke(listener.getsockname())
     finally:
         for client in waiting:
             client.close()
 
 
 @pytest.mark.parametrize("path", ["missing", "plain", "dead", "x" * 4000, ""])
-def test_it_ends_when_there_is_no_agent(built: Path, tmp_path: Path, path: str) -> None:
+def test_it_ends_when_there_is_no_agent(poke: Poke, tmp_path: Path, path: str) -> None:
     (tmp_path / "plain").touch()
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "dead"))
-    poke(built, tmp_path / path)
+    poke(tmp_path / path)
 
 
-def test_the_epilog_of_each_job_pokes(plugged) -> None:
-    slurm = plugged.bed.slurm
+@pytest.fixture
+def slurms_listener(plugged) -> Iterator[socket.socket]:
+    """What Slurm's programs poke, in the agent's place."""
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(plugged.socket))
         server.listen(5)
-        try:
-            job = slurm.submit("true", "--nodelist=n1")
-            assert f'"nodes": "n1", "job": "{job}"' in heard(server)
-        finally:
-            plugged.socket.unlink()
+        yield server
+    plugged.socket.unlink()
+
+
+def test_the_epilog_of_each_job_pokes(plugged, slurms_listener: socket.socket) -> None:
+    job = plugged.bed.slurm.submit("true", "--nodelist=n1")
+    assert f'"nodes": "n1", "job": "{job}"' in heard(slurms_listener)
+
+
+def test_a_trigger_pokes_when_a_node_is_drained(plugged, slurms_listener: socket.socket) -> None:
+    slurm = plugged.bed.slurm
+    slurm.run(*shlex.split(plugged.fragment("sh trigger")))
+    slurm.run("scontrol", "update", "NodeName=n1", "State=DRAIN", "Reason=test")
+    try:
+        assert '"nodes": "n1", "job": ""' in heard(slurms_listener)
+    finally:
+        slurm.run("strigger", "--clear", "--node", "--quiet", "--user=root")
+        slurm.run("scontrol", "update", "NodeName=n1", "State=UNDRAIN")
+        slurm.wait_for_node("n1", "IDLE")
 
 
 def test_the_end_of_a_job_lets_its_machine_go_at_once(agent, plugged) -> None:
     slurm = plugged.bed.slurm
     agent.change('tick = "1s"', 'tick = "10m"')
     agent.start()
+    node, job = agent.borrow()
+    assert agent.ask("drain", node, "--release").returncode == 0
+    slurm.wait_for_node(node, "DRAIN")
+    # Its end is heard by nobody: the tick would be the next to tell, in ten minutes.
+    slurm.run("scancel", str(job))
+    wait_for("the machine is empty", lambda: not slurm.run("squeue", "-h", "-w", node), timeout=60)
+    agent.let_it_look_again()
+    assert not agent.said("gave back")
     plugged.socket.symlink_to(agent.socket)
     try:
-        node, job = agent.borrow()
-        assert agent.ask("drain", node, "--release").returncode == 0
-        slurm.wait_for_node(node, "DRAIN")
-        slurm.run("scancel", str(job))
+        slurm.run("scancel", "--nodelist=n1")
         wait_for("it is given back", lambda: agent.said("gave back"), timeout=60)
     finally:
         plugged.socket.unlink()

@@ -170,6 +170,17 @@ def test_pieces_that_are_not_installed_are_no_fault(tmp_path: Path) -> None:
     assert set(pieces(tmp_path).values()) == {Grade.SKIPPED}
 
 
+def test_an_epilog_is_found_in_each_way_that_releases_tell_it(tmp_path: Path) -> None:
+    program = tmp_path / "esagent-poke"
+    program.touch(mode=0o755)
+    for config in (
+        f"EpilogSlurmctld         = {program}\n",
+        f"EpilogSlurmctld[0]      = /site/epilog\nEpilogSlurmctld[1]      = {program}\n",
+    ):
+        assert pieces(tmp_path, config)["EpilogSlurmctld"] is Grade.FINE
+        assert pieces(tmp_path, config.replace(str(tmp_path), "/gone"))["EpilogSlurmctld"] is Grade.FAULT
+
+
 def test_a_submit_policy_that_slurm_was_not_told_of_is_found(tmp_path: Path) -> None:
     (tmp_path / "esagent_submit.lua").touch()
     (tmp_path / "job_submit.lua").write_text('load("esagent_submit.lua")')

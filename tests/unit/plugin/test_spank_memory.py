@@ -45,7 +45,7 @@ class Built:
         self._under = under
         words = " ".join(flags)
         subprocess.run(
-            ["make", "--silent", f"BUILD={out}", f"CFLAGS=-g {words}", f"LDFLAGS={words}"],
+            ["make", "--silent", f"BUILD={out}", f"CFLAGS=-g -Werror {words}", f"LDFLAGS={words}"],
             cwd=SOURCE,
             check=True,
             timeout=120,
