@@ -101,6 +101,8 @@ class Daemon:
                 manager = self._build()
                 notifier.notify("READY=1")
                 logger.info("the agent is up", config=str(self._path))
+                if self._lookout is not None:
+                    manager.tell("primary", "", f"this agent acts: {self._lookout.standing}")
                 status = self._watch(manager, notifier, signals)
                 if status != HANDED_OVER:
                     notifier.notify("STOPPING=1")

@@ -16,6 +16,7 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from testbed.accounting import Accounting
 from testbed.cloudlab.room import Boot
 from testbed.machines import Machines
 from testbed.registry import BedError, Instance
@@ -102,6 +103,7 @@ class SlurmCluster:
         release: Release,
         *,
         backup: bool = False,
+        accounting: tuple[int, int] | None = None,
     ) -> None:
         """Describe a cluster.
 
@@ -112,6 +114,7 @@ class SlurmCluster:
             ports: TCP ports for slurmctld, and for slurmd on every machine.
             release: which Slurm; the machines have to be of the same.
             backup: a second slurmctld waits on the machine ``BACKUP_HEAD``.
+            accounting: TCP ports for slurmdbd and its database; None for no accounting.
         """
         self.directory = directory
         self.conf = directory / "slurm.conf"
@@ -123,6 +126,8 @@ class SlurmCluster:
         self._machines = machines
         self._ports = ports
         self._backup = backup
+        munge = directory / "munge.socket"
+        self._accounting = Accounting(directory, instance, accounting, munge) if accounting else None
         self._munged: ProcessTree | None = None
         self._slurmctld: ProcessTree | None = None
         self._slurmrestd: ProcessTree | None = None
@@ -148,6 +153,8 @@ class SlurmCluster:
         )
         self._await("munged", (self.directory / "munge.socket").exists)
         self._machines.run_at_boot(_MUNGED_OF_A_MACHINE.format(directory=shlex.quote(str(self.directory))))
+        if self._accounting is not None:
+            self._accounting.start(self.environment)
         self.start_slurmctld()
         if self._backup:
             self._start_backup()
@@ -172,6 +179,8 @@ class SlurmCluster:
             if tree is not None:
                 tree.close()
         self._slurmrestd = self._slurmctld = self._munged = None
+        if self._accounting is not None:
+            self._accounting.stop()
 
     def start_slurmctld(self) -> None:
         """Start slurmctld with the state that it saved; return when it answers."""
@@ -377,6 +386,7 @@ class SlurmCluster:
                 node=PERMANENT_NODE,
                 node_address=self._machines.address(PERMANENT_NODE),
             )
+            + (self._accounting.slurm_conf if self._accounting else "")
         )
         # The machines have no cgroup tree, and nothing here uses one; slurmd looks for one all the same.
         plugin = "cgroup/v1" if self.release.number < (23, 11) else "disabled"

@@ -7,7 +7,7 @@ wait.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -43,7 +43,7 @@ from agent.slurm.drain_jobs import (
 )
 from agent.slurm.drain_settings import DrainSettings
 from agent.slurm.fence import Fencer
-from agent.slurm.model import Job, SlurmBackend, Snapshot
+from agent.slurm.model import Job, SignalTarget, SlurmBackend, Snapshot
 
 log = structlog.get_logger()
 
@@ -201,9 +201,9 @@ class Drainer:
             actions = list(plan_jobs(outlooks, self._signalled, self._warned, settings, now))
         self._signal([a for a in actions if isinstance(a, SignalJob)])
         self._requeue([a for a in actions if isinstance(a, RequeueJob)])
+        self._cancel([a for a in actions if isinstance(a, CancelJob)])
         # What can wait comes last.
-        for action in sorted(actions, key=lambda action: isinstance(action, WarnJob)):
-            self._try(partial(self._act_on_job, action))
+        self._warn([a for a in actions if isinstance(a, WarnJob)])
 
     def _recall(self, actions: Iterable[JobAction], now: datetime) -> bool:
         """Look up whom an earlier run of the agent has told already, once a job, before it is told anything.
@@ -275,19 +275,44 @@ class Drainer:
                 self._cleaner.put(action)
 
     def _signal(self, actions: Iterable[SignalJob]) -> None:
-        """Signal jobs, and then write that into them, for their users and for a later run of the agent."""
-        done: dict[str, list[str]] = {}
+        """Signal the jobs of one deadline at once; for their users it is written into them."""
+        groups: dict[tuple[str, SignalTarget, str], list[SignalJob]] = {}
         for action in actions:
-            self._try(partial(self._signal_job, action, done))
-        for comment, jobs in done.items():
-            self._comment(jobs, comment)
+            groups.setdefault((action.signal, action.target, action.comment), []).append(action)
+        for group in groups.values():
+            self._try(partial(self._signal_all, group))
 
-    def _signal_job(self, action: SignalJob, done: dict[str, list[str]]) -> None:
-        job = action.job
-        self._backend.signal(job.id, action.signal, action.target)
-        self._signalled[leader(job)] = self._clock.now()
-        done.setdefault(action.comment, []).append(job.id)
-        self._tell_job("signal", job, f"{action.signal} to job {job.id} ({action.target}): {action.reason}")
+    def _signal_all(self, group: Sequence[SignalJob]) -> None:
+        first = group[0]
+        refused = self._backend.signal_all([a.job.id for a in group], first.signal, first.target)
+        for error in refused.values():
+            log.warning("a job got no checkpoint signal; it is tried again", error=str(error))
+        done = [action for action in group if action.job.id not in refused]
+        for action in done:
+            job = action.job
+            self._signalled[leader(job)] = self._clock.now()
+            words = f"{action.signal} to job {job.id} ({action.target}): {action.reason}"
+            self._tell_job("signal", job, words)
+        # A later run of the agent reads it there too.
+        self._comment([action.job.id for action in done], first.comment)
+
+    def _cancel(self, actions: Iterable[CancelJob]) -> None:
+        """End the jobs of one deadline at once; why is written into them before."""
+        groups: dict[str, dict[str, Job]] = {}
+        for action in actions:
+            groups.setdefault(action.reason, {})[action.job.id] = action.job
+        for reason, jobs in groups.items():
+            self._try(partial(self._cancel_all, jobs, reason))
+
+    def _cancel_all(self, jobs: Mapping[str, Job], reason: str) -> None:
+        self._comment(jobs, f"cancelled by esagent: {reason}")
+        refused = self._backend.cancel_all(jobs)
+        for error in refused.values():
+            log.warning("a job was not cancelled; it is tried again", error=str(error))
+        for job_id, job in jobs.items():
+            if job_id not in refused:
+                self._figures.ended(job)
+                self._tell_lost("cancel", job, f"job {job.id} cancelled: {reason}")
 
     def _requeue(self, actions: Iterable[RequeueJob]) -> None:
         """Requeue all jobs of one deadline at once; why is written into them when they are safe."""
@@ -308,20 +333,21 @@ class Drainer:
             self._tell_lost("requeue", job, f"job {job.id} requeued{held}: {reason}")
         self._comment([job.id for job in done], f"requeued by esagent: {reason}")
 
-    def _act_on_job(self, action: JobAction) -> None:
-        match action:
-            case WarnJob(job, reason):
-                # The comment of a signal tells all of it too.
-                if leader(job) not in self._signalled:
-                    self._comment([job.id], action.comment)
-                self._warned.add(leader(job))
-                self._backend.notify(job.id, action.comment)
-                self._tell_job("warn", job, f"the user of job {job.id} was told: {reason}")
-            case CancelJob(job, reason):
-                self._comment([job.id], f"cancelled by esagent: {reason}")
-                self._backend.cancel(job.id)
-                self._figures.ended(job)
-                self._tell_lost("cancel", job, f"job {job.id} cancelled: {reason}")
+    def _warn(self, actions: Sequence[WarnJob]) -> None:
+        """Tell users early; what a signal's comment told is not written again."""
+        unwritten: dict[str, list[str]] = {}
+        for action in actions:
+            if leader(action.job) not in self._signalled:
+                unwritten.setdefault(action.comment, []).append(action.job.id)
+        for comment, jobs in unwritten.items():
+            self._comment(jobs, comment)
+        for action in actions:
+            self._try(partial(self._notify, action))
+
+    def _notify(self, action: WarnJob) -> None:
+        self._warned.add(leader(action.job))
+        self._backend.notify(action.job.id, action.comment)
+        self._tell_job("warn", action.job, f"the user of job {action.job.id} was told: {action.reason}")
 
     def _comment(self, jobs: Collection[str], text: str) -> None:
         """Write to jobs' users; that fails without harm."""

@@ -234,11 +234,19 @@ class SlurmBackend(Protocol):
     def signal(self, job_id: str, signal: str, target: SignalTarget = SignalTarget.ALL) -> None:
         """Send a signal such as ``USR1`` to a job."""
 
+    def signal_all(
+        self, job_ids: Iterable[str], signal: str, target: SignalTarget = SignalTarget.ALL
+    ) -> Mapping[str, SlurmRefusedError]:
+        """``signal`` many; return job id -> why, for those that were refused."""
+
     def notify(self, job_id: str, text: str) -> None:
         """Write a line to the output of a running job (``scontrol notify``)."""
 
     def cancel(self, job_id: str) -> None:
         """End a job."""
+
+    def cancel_all(self, job_ids: Iterable[str]) -> Mapping[str, SlurmRefusedError]:
+        """``cancel`` many; return job id -> why, for those that were refused."""
 
     def comment(self, job_id: str, text: str) -> None:
         """Set the AdminComment, which the job's user can read."""

@@ -295,6 +295,20 @@ def test_running_jobs_go_back_to_the_queue(bed: TestBed, slurm: SlurmBackend) ->
     assert states(slurm, tasks[1]) == {"PENDING"}
 
 
+def test_many_jobs_are_signalled_and_ended_at_once_whatever_is_over_among_them(
+    bed: TestBed, slurm: SlurmBackend
+) -> None:
+    job = bed.slurm.submit(SLEEP, f"--nodelist={NODES[0]}", "--ntasks=1")
+    array = bed.slurm.submit(SLEEP, "--array=1-2", f"--nodelist={NODES[1]}", "--ntasks=1")
+    many = [str(job), f"{array}_1", f"{array}_2"]
+    wait_for("all of them", lambda: states(slurm, *many) == {"RUNNING"}, timeout=60)
+    wait_for(
+        "their signal", lambda: list(slurm.signal_all([*many, "99999"], "CONT")) == ["99999"], timeout=30
+    )
+    assert slurm.cancel_all([*many, "99999"]) == {}
+    wait_for("their end", lambda: not states(slurm, *many), timeout=60)
+
+
 def states(slurm: SlurmBackend, *job_ids: str) -> set[str]:
     return {j.state for j in slurm.snapshot().jobs if j.id in job_ids}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from agent.core.errors import SlurmRefusedError
@@ -137,13 +137,24 @@ class CliBackend:
                     refused[job_id] = SlurmRefusedError(words)
                 elif found != {"PENDING"}:
                     due[job_id] = leader
-            refused |= self._on_jobs(due, lambda listed: ("scontrol", verb, listed))
+            refused |= self._on_jobs(due, lambda ids: ("scontrol", verb, ",".join(ids)))
         return refused
 
     def signal(self, job_id: str, signal: str, target: SignalTarget = SignalTarget.ALL) -> None:
-        """Send a signal (scancel(1): without an option it goes to the steps alone)."""
+        """Send a signal."""
+        for error in self.signal_all([job_id], signal, target).values():
+            raise error
+
+    def signal_all(
+        self, job_ids: Iterable[str], signal: str, target: SignalTarget = SignalTarget.ALL
+    ) -> dict[str, SlurmRefusedError]:
+        """Send a signal to many (scancel(1): without an option it goes to the steps alone)."""
         to = {SignalTarget.BATCH: ["--batch"], SignalTarget.ALL: ["--full"], SignalTarget.STEPS: []}[target]
-        self._run("scancel", *to, f"--signal={names.check_signal(signal)}", _leader(job_id)).check()
+        word = f"--signal={names.check_signal(signal)}"
+        refused: dict[str, SlurmRefusedError] = {}
+        for part in _parts(job_ids):
+            refused |= self._on_jobs(part, lambda ids: ("scancel", *to, word, *ids))
+        return refused
 
     def notify(self, job_id: str, text: str) -> None:
         """Write a line to the output of a running job.
@@ -158,7 +169,15 @@ class CliBackend:
 
     def cancel(self, job_id: str) -> None:
         """End a job; one that is over is no error."""
-        self._run("scancel", _leader(job_id)).check()
+        for error in self.cancel_all([job_id]).values():
+            raise error
+
+    def cancel_all(self, job_ids: Iterable[str]) -> dict[str, SlurmRefusedError]:
+        """End many; one that is over is no error."""
+        refused: dict[str, SlurmRefusedError] = {}
+        for part in _parts(job_ids):
+            refused |= self._on_jobs(part, lambda ids: ("scancel", *ids))
+        return refused
 
     def comment(self, job_id: str, text: str) -> None:
         """Set the AdminComment."""
@@ -171,7 +190,7 @@ class CliBackend:
         said = f"AdminComment={_one_line(text)}"
         for part in _parts(job_ids):
             own = {job_id: job_id for job_id in part}
-            refused |= self._on_jobs(own, lambda listed: ("scontrol", "update", f"JobId={listed}", said))
+            refused |= self._on_jobs(own, lambda ids: ("scontrol", "update", f"JobId={','.join(ids)}", said))
         return refused
 
     def comments(self, job_ids: Iterable[str]) -> dict[str, str]:
@@ -246,15 +265,15 @@ class CliBackend:
         return states
 
     def _on_jobs(
-        self, jobs: Mapping[str, str], command: Callable[[str], tuple[str, ...]]
+        self, jobs: Mapping[str, str], command: Callable[[Collection[str]], tuple[str, ...]]
     ) -> dict[str, SlurmRefusedError]:
-        """Run scontrol(1) on a list of jobs, job id -> what scontrol calls it; it goes on after a refusal.
+        """Run scontrol(1) or scancel(1) on jobs, job id -> what they call it; they go on after a refusal.
 
-        It complains in one line a job, "... for job 12" or "12_3: ...".
+        They complain in one line a job: "... for job 12", "12_3: ..." or "... on job id 12: ...".
         """
         if not jobs:
             return {}
-        done = self._run(*command(",".join(jobs.values())))
+        done = self._run(*command(jobs.values()))
         try:
             done.check()
         except SlurmRefusedError as error:
@@ -262,9 +281,9 @@ class CliBackend:
             words = {job_id: [x for x in lines if _is_about(x, name)] for job_id, name in jobs.items()}
             if len(jobs) == 1 or not any(words.values()):
                 return dict.fromkeys(jobs, error)
-            verb = command("")[1]
+            verb = " ".join(done.argv[:2])
             return {
-                job_id: SlurmRefusedError(f"{verb} of job {job_id}: {printable('; '.join(said))}")
+                job_id: SlurmRefusedError(f"{verb}: job {job_id}: {printable('; '.join(said))}")
                 for job_id, said in words.items()
                 if said
             }
@@ -315,7 +334,8 @@ def _parts(job_ids: Iterable[str]) -> Iterator[dict[str, str]]:
 
 
 def _is_about(complaint: str, job: str) -> bool:
-    return complaint.startswith(f"{job}: ") or complaint.rstrip().endswith(f" job {job}")
+    line = complaint.rstrip()
+    return line.startswith(f"{job}: ") or line.endswith(f" job {job}") or f" on job id {job}: " in line
 
 
 def _leader(job_id: str) -> str:

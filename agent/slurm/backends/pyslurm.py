@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from functools import partial
 from typing import Any
 
 from agent.core.errors import SlurmError, SlurmRefusedError
@@ -16,7 +15,6 @@ from agent.slurm.backends.cli import CliBackend
 from agent.slurm.backends.pyslurm_child import OVER_STATES
 from agent.slurm.backends.pyslurm_process import PyslurmProcess, PyslurmRefusedError
 from agent.slurm.command import clean_environment, printable
-from agent.slurm.many import refused_of
 from agent.slurm.model import MAX_WEIGHT, Job, Node, Reservation, SignalTarget, Snapshot
 from agent.slurm.settings import SlurmSettings
 
@@ -212,8 +210,18 @@ class PyslurmBackend:
         self._process.ask("requeue", number=number, hold=hold)
 
     def requeue_all(self, job_ids: Iterable[str], *, hold: bool = False) -> dict[str, SlurmRefusedError]:
-        """Put running jobs back into the queue, one by one."""
-        return refused_of(job_ids, partial(self.requeue, hold=hold))
+        """Put running jobs back into the queue: all by one of Slurm's commands, pyslurm takes one by one."""
+        return self._commands.requeue_all(job_ids, hold=hold)
+
+    def signal_all(
+        self, job_ids: Iterable[str], signal: str, target: SignalTarget = SignalTarget.ALL
+    ) -> dict[str, SlurmRefusedError]:
+        """Send a signal to many, as ``requeue_all`` does."""
+        return self._commands.signal_all(job_ids, signal, target)
+
+    def cancel_all(self, job_ids: Iterable[str]) -> dict[str, SlurmRefusedError]:
+        """End many, as ``requeue_all`` does."""
+        return self._commands.cancel_all(job_ids)
 
     def signal(self, job_id: str, signal: str, target: SignalTarget = SignalTarget.ALL) -> None:
         """Send a signal."""
@@ -244,8 +252,8 @@ class PyslurmBackend:
         self._process.ask("update_job", number=self._number(_leader(job_id)), changes=changes)
 
     def comment_all(self, job_ids: Iterable[str], text: str) -> dict[str, SlurmRefusedError]:
-        """Set the AdminComment of many, one by one."""
-        return refused_of(job_ids, partial(self.comment, text=text))
+        """Set the AdminComment of many, as ``requeue_all`` does."""
+        return self._commands.comment_all(job_ids, text)
 
     def comments(self, job_ids: Iterable[str]) -> Mapping[str, str]:
         """Read the AdminComment of jobs (``squeue -O``)."""

@@ -19,6 +19,7 @@ from agent.slurm.backends.rest_shapes import (
     last_update,
     parse_jobs,
     parse_nodes,
+    parse_refusals,
     parse_reservations,
 )
 from agent.slurm.backends.rest_transport import Reply, RestTransport, UnknownPathError
@@ -45,6 +46,9 @@ _IGNORED = "Ignoring unknown field"
 _UNKNOWN_NODE = "Invalid node name specified"
 _NEITHER_DOWN_NOR_DRAINED = ("Invalid node state specified", "Invalid node state transition")
 _JOB_IS_OVER = ("Invalid job id specified", "Job/step already completing or completed")
+
+_FLAGS = {SignalTarget.ALL: "FULL_JOB", SignalTarget.BATCH: "BATCH_JOB", SignalTarget.STEPS: ""}
+"""Who gets a signal, as slurmrestd calls it."""
 
 _Value = TypeVar("_Value")
 
@@ -217,32 +221,52 @@ class RestBackend:
         """
         if other := self._other_for_job(Deed.REQUEUE_HELD if hold else Deed.REQUEUE, job_id):
             return other.requeue(job_id, hold=hold)
+        return self._requeue(job_id, self.snapshot().jobs)
+
+    def _requeue(self, job_id: str, jobs: Iterable[Job]) -> None:
         leader = _leader(job_id)
-        states = {j.state for j in self.snapshot().jobs if _leader(j.id) == leader}
+        states = {j.state for j in jobs if _leader(j.id) == leader}
         if not states:
             raise SlurmRefusedError(f"requeue of job {leader}: it is over")
         if states == {"PENDING"}:
-            return None
+            return
         if not states <= REQUEUEABLE_STATES:
             raise SlurmRefusedError(f"requeue of job {leader}: expected it to run, it is {', '.join(states)}")
-        self._check_warnings(self._get(f"job/{_leader(job_id)}/requeue"))
-        return None
+        self._check_warnings(self._get(f"job/{leader}/requeue"))
 
     def requeue_all(self, job_ids: Iterable[str], *, hold: bool = False) -> dict[str, SlurmRefusedError]:
-        """Put running jobs back into the queue, one by one."""
-        return refused_of(job_ids, partial(self.requeue, hold=hold))
+        """Put running jobs back into the queue, by the other way in at once, else one by one."""
+        if self._aside is not None:
+            return dict(self._aside.requeue_all(job_ids, hold=hold))
+        jobs = self.snapshot().jobs
+
+        def requeue(job_id: str) -> None:
+            # It refuses what cannot be done without another way in.
+            self._other_for_job(Deed.REQUEUE_HELD if hold else Deed.REQUEUE, job_id)
+            self._requeue(job_id, jobs)
+
+        return refused_of(job_ids, requeue)
 
     def signal(self, job_id: str, signal: str, target: SignalTarget = SignalTarget.ALL) -> None:
         """Send a signal such as ``USR1`` to a job."""
-        word = names.check_signal(signal)
         deed = Deed.SIGNAL if target is SignalTarget.ALL else Deed.SIGNAL_PART
         if other := self._other_for_job(deed, job_id):
             return other.signal(job_id, signal, target)
-        query = {"signal": word if word.isdecimal() else f"SIG{word.removeprefix('SIG')}"}
-        flag = {SignalTarget.ALL: "FULL_JOB", SignalTarget.BATCH: "BATCH_JOB", SignalTarget.STEPS: ""}[target]
-        if flag in self._api().signal_flags:
+        query = {"signal": _signal_word(signal)}
+        if (flag := _FLAGS[target]) in self._api().signal_flags:
             query["flags"] = flag
         return self._change("DELETE", f"job/{_leader(job_id)}", query=query)
+
+    def signal_all(
+        self, job_ids: Iterable[str], signal: str, target: SignalTarget = SignalTarget.ALL
+    ) -> dict[str, SlurmRefusedError]:
+        """Send a signal to many, with one request."""
+        flags = [_FLAGS[target]] if _FLAGS[target] else []
+        if self._api().ends_many:
+            return self._end_many(job_ids, {"signal": _signal_word(signal), "flags": flags})
+        if self._aside is not None:
+            return dict(self._aside.signal_all(job_ids, signal, target))
+        return refused_of(job_ids, partial(self.signal, signal=signal, target=target))
 
     def notify(self, job_id: str, text: str) -> None:
         """Write a line to the output of a running job."""
@@ -259,6 +283,27 @@ class RestBackend:
                 raise
             return None
 
+    def cancel_all(self, job_ids: Iterable[str]) -> dict[str, SlurmRefusedError]:
+        """End many, with one request; one that is over is no error."""
+        if self._api().ends_many:
+            refused = self._end_many(job_ids, {})
+            return {j: e for j, e in refused.items() if not any(words in str(e) for words in _JOB_IS_OVER)}
+        if self._aside is not None:
+            return dict(self._aside.cancel_all(job_ids))
+        return refused_of(job_ids, self.cancel)
+
+    def _end_many(self, job_ids: Iterable[str], order: Mapping[str, object]) -> dict[str, SlurmRefusedError]:
+        jobs = {job_id: _leader(names.check_job(job_id)) for job_id in job_ids}
+        path = f"/slurm/{self._api().name}/jobs/"
+        reply = self._call("DELETE", path, body={"jobs": list(jobs.values()), **order})
+        self._check_warnings(reply)
+        said = parse_refusals(reply.document)
+        return {
+            job_id: SlurmRefusedError(f"job {job_id}: {printable(said[leader])}")
+            for job_id, leader in jobs.items()
+            if leader in said
+        }
+
     def comment(self, job_id: str, text: str) -> None:
         """Set the AdminComment."""
         if other := self._other_for_job(Deed.COMMENT, job_id):
@@ -266,7 +311,9 @@ class RestBackend:
         return self._change("POST", f"job/{_leader(job_id)}", body={"admin_comment": _one_line(text)})
 
     def comment_all(self, job_ids: Iterable[str], text: str) -> dict[str, SlurmRefusedError]:
-        """Set the AdminComment of many, one by one."""
+        """Set the AdminComment of many, as ``requeue_all`` does."""
+        if self._aside is not None:
+            return dict(self._aside.comment_all(job_ids, text))
         return refused_of(job_ids, partial(self.comment, text=text))
 
     def comments(self, job_ids: Iterable[str]) -> Mapping[str, str]:
@@ -387,6 +434,11 @@ class RestBackend:
         if self._api().changes_many:
             return self._change("POST", "nodes/", body={"name": [folded], **changes})
         return self._change("POST", f"node/{quote(folded, safe='')}", body=changes)
+
+
+def _signal_word(signal: str) -> str:
+    word = names.check_signal(signal)
+    return word if word.isdecimal() else f"SIG{word.removeprefix('SIG')}"
 
 
 def _leader(job_id: str) -> str:

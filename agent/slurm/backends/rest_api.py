@@ -61,6 +61,11 @@ class Api:
         """One request changes nodes of a list, else of a path."""
         return ("post", "nodes") in self.calls
 
+    @property
+    def ends_many(self) -> bool:
+        """One request signals or cancels jobs of a list, tasks of arrays too."""
+        return ("delete", "jobs") in self.calls
+
     def can(self, deed: Deed) -> bool:
         """Tell whether this version does it, as far as was seen to work."""
         match deed:

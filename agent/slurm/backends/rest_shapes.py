@@ -100,6 +100,20 @@ def complaints(document: Mapping[str, Any], key: str = "errors") -> tuple[str, .
     return tuple(map(_words_of, listed)) if isinstance(listed, list) else (str(listed),)
 
 
+def parse_refusals(document: Mapping[str, Any]) -> dict[str, str]:
+    """Read the ``status`` of ``DELETE jobs/``: job id -> why, of the jobs that it was not done to.
+
+    Raises:
+        SlurmError: it has another shape.
+    """
+    try:
+        listed = [(str(entry["step_id"]), str(entry["error"]["string"])) for entry in document["status"]]
+    except (KeyError, TypeError) as error:
+        raise SlurmError(f"slurmrestd jobs/: expected a status with step_id and error, {error!r}") from None
+    # A task of an array comes as 4_2 or 4_[2].
+    return {job_id.replace("[", "").replace("]", ""): words for job_id, words in listed}
+
+
 def error_numbers(document: Mapping[str, Any]) -> frozenset[int]:
     """Return Slurm's numbers of the errors inside a reply (slurm_errno.h)."""
     listed = document.get("errors")

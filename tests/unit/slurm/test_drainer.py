@@ -38,6 +38,8 @@ class Slurm:
         self.nodes = {n.name: n for n in nodes}
         self.jobs = {j.id: j for j in jobs}
         self.calls: list[tuple[str, object]] = []
+        self.acts: list[str] = []
+        """What was done to many jobs at once."""
         self.down = False
         self.hang_at = ""
         self.refuse: set[str] = set()
@@ -95,9 +97,19 @@ class Slurm:
     def signal(self, job_id: str, signal: str, target: SignalTarget = SignalTarget.ALL) -> None:
         self._called("signal", (job_id, signal))
 
+    def signal_all(
+        self, job_ids: Iterable[str], signal: str, target: SignalTarget = SignalTarget.ALL
+    ) -> dict[str, SlurmRefusedError]:
+        self.acts.append("signal_all")
+        return refused_of(job_ids, partial(self.signal, signal=signal, target=target))
+
     def cancel(self, job_id: str) -> None:
         self._called("cancel", job_id)
         del self.jobs[job_id]
+
+    def cancel_all(self, job_ids: Iterable[str]) -> dict[str, SlurmRefusedError]:
+        self.acts.append("cancel_all")
+        return refused_of(tuple(job_ids), self.cancel)
 
     def reservations(self) -> tuple[Reservation, ...]:
         self._called("reservations", None)
@@ -375,3 +387,15 @@ def test_two_hundred_jobs_of_one_deadline_are_requeued_by_one_act_and_then_told_
     bench.after(880).drainer.tick()
     kinds = [what for what, _ in slurm.calls]
     assert kinds == ["snapshot", "drain", *["requeue"] * 200, *["comment"] * 200, "reservations"]
+
+
+def test_two_hundred_jobs_are_signalled_and_cancelled_by_one_act_each() -> None:
+    found = [busy(f"pc{n}", str(n)) for n in range(200)]
+    slurm = Slurm([node for node, _ in found], [job for _, job in found])
+    slurm.may_requeue = {str(n): False for n in range(200)}
+    bench = Bench(slurm, *(revoked(f"pc{n}", 1000) for n in range(200)))
+    bench.after(400).drainer.tick()
+    assert slurm.acts == ["signal_all"]
+    bench.after(940).drainer.tick()
+    assert slurm.acts == ["signal_all", "cancel_all"]
+    assert len(slurm.said("cancel")) == 200

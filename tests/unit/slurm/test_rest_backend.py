@@ -75,11 +75,16 @@ class Slurmrestd:
 class Recorder:
     """Another way in that notes what it is asked to do."""
 
-    def __init__(self) -> None:
+    def __init__(self, answer: object = None) -> None:
         self.asked: list[str] = []
+        self.answer = answer
 
     def __getattr__(self, name: str) -> Any:
-        return lambda *_, **__: self.asked.append(name)
+        def act(*_: object, **__: object) -> object:
+            self.asked.append(name)
+            return self.answer
+
+        return act
 
 
 def backend(server: Slurmrestd, aside: Any = None, clock: Clock | None = None) -> RestBackend:
@@ -265,6 +270,44 @@ def test_a_job_that_is_over_is_cancelled_without_harm() -> None:
     server = Slurmrestd()
     server.answers["DELETE", "/slurm/v0.0.44/job/7"] = SlurmRefusedError("Invalid job id specified (2017)")
     backend(server).cancel("7")
+
+
+def test_many_jobs_are_signalled_and_ended_with_one_request_and_each_refusal_is_told() -> None:
+    server = Slurmrestd()
+    server.extra = {"jobs/": ["get", "delete"]}
+    over = {"step_id": "7", "error": {"string": "Job/step already completing or completed", "code": 2021}}
+    task = {"step_id": "4_[2]", "error": {"string": "Job can not be altered now", "code": 2020}}
+    server.answers["DELETE", "/slurm/v0.0.44/jobs/"] = {"status": [over, task]}
+    rest = backend(server, Recorder())
+    assert sorted(rest.signal_all(["1", "4_2", "5+1", "7"], "USR1", SignalTarget.BATCH)) == ["4_2", "7"]
+    assert list(rest.cancel_all(["1", "4_2", "5+1", "7"])) == ["4_2"]
+    jobs = ["1", "4_2", "5", "7"]
+    assert [asked for _, _, asked in server.changes()] == [
+        {"jobs": jobs, "signal": "SIGUSR1", "flags": ["BATCH_JOB"]},
+        {"jobs": jobs},
+    ]
+
+
+def test_what_slurmrestd_does_to_one_job_at_a_time_another_way_in_does_to_many() -> None:
+    server = Slurmrestd()
+    aside = Recorder({})
+    rest = backend(server, aside)
+    assert rest.signal_all(["1", "2"], "USR1") == rest.cancel_all(["1", "2"]) == {}
+    assert rest.requeue_all(["1", "2"]) == rest.comment_all(["1", "2"], "x") == {}
+    assert aside.asked == ["signal_all", "cancel_all", "requeue_all", "comment_all"]
+    assert server.changes() == []
+
+
+def test_without_another_way_in_many_jobs_cost_one_read_and_a_request_each() -> None:
+    server = Slurmrestd("26.05", 45)
+    server.extra = {"job/{id}/requeue": ["get"]}
+    for job in ("1", "6"):
+        server.answers["GET", f"/slurm/v0.0.45/job/{job}/requeue"] = {}
+    refused = backend(server).requeue_all(["1", "3_1", "9", "11111"])
+    assert sorted(refused) == ["11111", "3_1", "9"]
+    paths = [path for _, path, _ in server.asked]
+    assert paths.count("/slurm/v0.0.45/job/1/requeue") == 1
+    assert len([path for path in paths if path.endswith("/jobs")]) == 1
 
 
 def test_the_way_in_that_is_asked_for_is_taken() -> None:

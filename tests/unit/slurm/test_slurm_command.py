@@ -16,6 +16,7 @@ from agent.core.errors import SlurmDownError, SlurmError, SlurmRefusedError, Ssh
 from agent.core.ports import CommandResult, Host
 from agent.slurm.backends.cli import CliBackend
 from agent.slurm.command import MAX_OUTPUT, RemoteRunner, clean_environment, run
+from agent.slurm.model import SignalTarget
 from agent.slurm.settings import SlurmSettings
 
 SAMPLES = Path(__file__).parents[2] / "data" / "slurm"
@@ -157,11 +158,18 @@ def test_a_head_node_that_does_not_answer_is_slurm_down() -> None:
 
 
 def backend(
-    directory: Path, *, scontrol: str = "", squeue: str = "", sinfo: str = "", release: str = "22.05.8"
+    directory: Path,
+    *,
+    scontrol: str = "",
+    squeue: str = "",
+    sinfo: str = "",
+    scancel: str = "",
+    release: str = "22.05.8",
 ) -> CliBackend:
     """Make a backend over shell scripts that stand for Slurm's commands."""
     version = f'if [ "$1" = --version ]; then echo slurm-wlm {release}; exit; fi\n'
-    for name, script in (("scontrol", scontrol), ("squeue", version + squeue), ("sinfo", sinfo)):
+    scripts = {"scontrol": scontrol, "squeue": version + squeue, "sinfo": sinfo, "scancel": scancel}
+    for name, script in scripts.items():
         path = directory / name
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(0o755)
@@ -333,6 +341,17 @@ def test_many_jobs_are_requeued_by_one_command_and_each_refusal_is_told_from_the
     assert sorted(refused) == ["2", "3", "4_1", "5"]
     assert "presently disabled" in str(refused["2"])
     assert "it is over" in str(refused["5"])
+
+
+def test_many_jobs_are_signalled_by_one_command_and_each_refusal_is_told_from_the_others(
+    tmp_path: Path,
+) -> None:
+    asked = tmp_path / "asked"
+    words = "scancel: error: Kill job error on job id 2: Invalid job id specified\\n"
+    slurm = backend(tmp_path, scancel=f"echo $* >> {asked}; printf '{words}' >&2; exit 1")
+    refused = slurm.signal_all(["1", "2", "4_1", "6+1"], "USR1", SignalTarget.BATCH)
+    assert asked.read_text() == "--batch --signal=USR1 1 2 4_1 6\n"
+    assert list(refused) == ["2"]
 
 
 def test_what_administrators_wrote_into_jobs_is_read_for_many_at_once(tmp_path: Path) -> None:

@@ -1,0 +1,143 @@
+"""Slurm's accounting: a slurmdbd and a MariaDB of their own, which is what it takes to have QOS."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from testbed.registry import BedError, Instance
+from testbed.tree import PATH, ProcessTree
+from testbed.waiting import wait_for
+
+PROGRAMS = ("mariadbd", "slurmdbd")
+_TABLES = Path("/usr/share/mysql")
+_START_TIMEOUT = 60.0
+_OPTIONS = ("--no-defaults", "--user=root", "--innodb-buffer-pool-size=64M", "--innodb-log-file-size=8M")
+_SLURMDBD_CONF = """\
+AuthType=auth/munge
+AuthInfo=socket={munge}
+DbdHost={host}
+DbdAddr={address}
+DbdPort={port}
+SlurmUser=root
+LogFile={directory}/slurmdbd.log
+PidFile={directory}/slurmdbd.pid
+StorageType=accounting_storage/mysql
+StorageHost={address}
+StoragePort={storage_port}
+StorageUser=root
+StorageLoc=accounting
+"""
+_SLURM_CONF = """\
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost={address}
+AccountingStoragePort={port}
+AccountingStoragePass={munge}
+"""
+
+
+def missing_programs() -> list[str]:
+    """List what accounting needs and this machine lacks; ``tools/setup-system`` knows the packages."""
+    return [name for name in PROGRAMS if shutil.which(name, path=PATH) is None]
+
+
+class Accounting:
+    """The two daemons; off until ``start``.
+
+    Args:
+        directory: of slurm.conf, where slurmdbd looks for its own settings.
+        instance: the test bed that it belongs to.
+        ports: TCP ports for slurmdbd and for MariaDB.
+        munge: munged's socket.
+    """
+
+    def __init__(self, directory: Path, instance: Instance, ports: tuple[int, int], munge: Path) -> None:
+        self._directory = directory
+        self._munge = munge
+        self._instance = instance
+        self._ports = ports
+        self._trees: list[ProcessTree] = []
+
+    @property
+    def slurm_conf(self) -> str:
+        """The lines of slurm.conf that lead to it."""
+        return _SLURM_CONF.format(address=self._instance.address, port=self._ports[0], munge=self._munge)
+
+    def start(self, environment: Mapping[str, str]) -> None:
+        """Start both; return when slurmdbd listens.
+
+        Raises:
+            BedError: a program ends.
+            NotInTimeError: one does not come up in time.
+        """
+        self._make_tables()
+        database = self._directory / "database"
+        self._run(
+            "mariadbd",
+            *_OPTIONS,
+            f"--datadir={database}",
+            f"--socket={database}/socket",
+            f"--bind-address={self._instance.address}",
+            f"--port={self._ports[1]}",
+            # Nobody but this machine reaches it, and it lasts as long as the test.
+            "--skip-grant-tables",
+        )
+        self._listens("MariaDB", self._ports[1])
+        conf = self._directory / "slurmdbd.conf"
+        conf.touch(mode=0o600)
+        conf.write_text(
+            _SLURMDBD_CONF.format(
+                munge=self._munge,
+                host=socket.gethostname().partition(".")[0],
+                address=self._instance.address,
+                port=self._ports[0],
+                storage_port=self._ports[1],
+                directory=self._directory,
+            )
+        )
+        self._run("slurmdbd", "-D", environment=environment)
+        self._listens("slurmdbd", self._ports[0])
+
+    def stop(self) -> None:
+        """End both at once."""
+        while self._trees:
+            self._trees.pop().close()
+
+    def _make_tables(self) -> None:
+        database = self._directory / "database"
+        database.mkdir()
+        files = (_TABLES / f"mysql_system_tables{part}.sql" for part in ("", "_data"))
+        statements = "create database mysql;\nuse mysql;\n" + "".join(file.read_text() for file in files)
+        done = subprocess.run(
+            ["mariadbd", *_OPTIONS, "--bootstrap", f"--datadir={database}"],
+            input=statements,
+            capture_output=True,
+            check=False,
+            env={"PATH": PATH},
+            text=True,
+            timeout=_START_TIMEOUT,
+        )
+        if done.returncode != 0:
+            raise BedError(f"mariadbd --bootstrap: status {done.returncode}: {done.stderr[-1000:]}")
+
+    def _run(self, program: str, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
+        log = self._directory / f"{program}.out"
+        command = [program, *arguments]
+        self._trees.append(
+            ProcessTree(program, command, instance=self._instance, log=log, environment=environment)
+        )
+
+    def _listens(self, what: str, port: int) -> None:
+        tree = self._trees[-1]
+
+        def look() -> bool:
+            if not tree.is_alive():
+                raise BedError(f"{what} ended; {tree.last_words()}")
+            with socket.socket() as probe:
+                probe.settimeout(2)
+                return probe.connect_ex((self._instance.address, port)) == 0
+
+        wait_for(f"{what} to listen; see {self._directory}", look, timeout=_START_TIMEOUT)
