@@ -25,7 +25,7 @@ class EventHistory(Protocol):
 
 
 class Administration:
-    """Turns requests of administrators into wishes of the manager. Every method answers from memory."""
+    """Turns requests of administrators into wishes of the manager; answers from memory, but for ``plan``."""
 
     def __init__(self, manager: SlurmElasticSliceManager, history: EventHistory) -> None:
         self._manager = manager
@@ -59,7 +59,7 @@ class Administration:
         """Tell what the next cycle would do, why each pending job counts or not, and each node stays or goes.
 
         Raises:
-            AgentError: Slurm was not read yet.
+            AgentError: Slurm was not read yet, or its reservations could not be, where a node is about to go.
         """
         preview = self._manager.preview()
         if preview is None:

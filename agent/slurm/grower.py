@@ -12,7 +12,7 @@ from agent.slurm.picture import Picture
 from agent.slurm.policy import SlurmPolicy
 from agent.slurm.power import grow_by_name, power_surplus
 from agent.slurm.supply import Supply
-from agent.slurm.surplus import History, NodeVerdict, plan_surplus
+from agent.slurm.surplus import History, NodeVerdict, look_back, plan_surplus
 
 
 class Grower:
@@ -26,20 +26,15 @@ class Grower:
         self._policy = policy
         self._lock = threading.Lock()
         self._waiting: Mapping[str, datetime] = {}
-        self._history = History({}, {})
+        self._history: History | None = None
         self._last: tuple[Snapshot, Supply, SlurmPolicy, GrowthPlan] | None = None
 
     def observe(self, snapshot: Snapshot, joined: Collection[str]) -> None:
         """Take in a reading of Slurm; every reading once, in order."""
         policy = self._policy()
-        now = snapshot.taken
-        idle = [n.name for n in snapshot.nodes.values() if n.empty and n.usable]
         with self._lock:
             self._waiting = still_waiting(snapshot, self._waiting, policy.demand, policy.partitions)
-            self._history = History(
-                {name: self._history.idle_since.get(name, now) for name in idle},
-                {name: self._history.joined_since.get(name, now) for name in joined},
-            )
+            self._history = look_back(snapshot, self._history, joined)
 
     def growth(self, snapshot: Snapshot, supply: Supply) -> GrowthPlan:
         """Plan growth; asked again for the same, it answers from memory."""
@@ -74,7 +69,7 @@ class Grower:
         if power_names := self._policy().join.power_names:
             return power_surplus(picture, power_names)
         with self._lock:
-            history = self._history
+            history = self._history or History({}, {})
         return plan_surplus(
             picture.snapshot,
             ours=picture.serving,

@@ -32,7 +32,7 @@ from agent.slurm.release import is_given_back
 from agent.slurm.returning import Returning
 from agent.slurm.supply import Supply
 from agent.slurm.view import node_views
-from agent.slurm.weights import SetWeight, plan_weights, push_weights
+from agent.slurm.weights import SetWeight, note_weights, plan_weights, push_weights
 
 
 class SlurmElasticSliceManager(SimpleElasticSliceManager):
@@ -458,6 +458,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         refused: list[SlurmRefusedError] = []
         for change in self.weights(self.picture(self.snapshot)):
             done, errors = push_weights(self._backend, change)
+            self.snapshot = note_weights(self.snapshot, done, change.weight)
             refused += errors
             for name in done:
                 self.tell("weight", name, f"weight {change.weight}: {change.reason}")
@@ -566,7 +567,11 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
     def preview(self) -> Preview | None:
         """Tell what the next cycle would do, by what is known now; None before Slurm was read once.
 
-        The cycle looks again before it acts: reservations, and what has changed since, may keep a node.
+        The cycle looks again before it acts: what has changed since may keep a node. As there, reservations
+        are read when a node is about to go.
+
+        Raises:
+            SlurmError: they could not be read.
         """
         if self.snapshot is None:
             return None
@@ -577,7 +582,8 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
             growth=growth,
             shares=self._borrowing.shares(growth, now),
             held_up=self._held_up_words(),
-            verdicts=self._grower.surplus(picture, growth, self._values_by_name(picture), now),
+            kept=self._returning.to_keep(picture.snapshot, growth),
+            verdicts=self._returning.verdicts(picture, growth, self._values_by_name(picture), now),
             drains=self._emptying.drains(self._situation()),
             machines=list(picture.machines),
             deletable=[*(m.client_id for m in self.failed()), *(self.should_delete_nodes() or ())],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
@@ -53,6 +53,8 @@ class Node:
     """MB that jobs hold."""
     gres: str = ""
     """Generic resources that it offers (``gpu:2``); "" for none."""
+    last_busy: datetime | None = field(default=None, compare=False)
+    """When a job last ended there, or it came to Slurm; of a node with jobs it tells nothing."""
 
     @property
     def draining(self) -> bool:

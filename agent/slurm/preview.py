@@ -41,6 +41,7 @@ def draw_preview(
     growth: GrowthPlan,
     shares: Mapping[tuple[str, str], int],
     held_up: str,
+    kept: Mapping[str, str],
     verdicts: Sequence[NodeVerdict],
     drains: Mapping[str, Drain],
     machines: Sequence[str],
@@ -54,6 +55,7 @@ def draw_preview(
         growth: what the queue wants.
         shares: (type, CM) -> machines to ask for.
         held_up: what holds growth up; "" for nothing.
+        kept: name of a draining node that returns to service -> why.
         verdicts: which nodes stay and which go, of those in service.
         drains: node name -> what it is emptied for.
         machines: node names of all machines that we hold.
@@ -67,7 +69,7 @@ def draw_preview(
             PlannedStep("add", cm, f"{count} more{f' of type {kind}' if kind else ''}: the queue wants them")
             for (kind, cm), count in shares.items()
         ]
-    steps += [PlannedStep("keep", name, "the queue wants it again") for name in sorted(growth.returned)]
+    steps += [PlannedStep("keep", name, why) for name, why in sorted(kept.items())]
     steps += [PlannedStep("surplus", v.name, v.why) for v in verdicts if v.goes]
     steps += [PlannedStep("delete", name, "it failed, or is empty and surplus") for name in deletable]
     for kind, part in (("join", joins.start), ("probe", joins.probe), ("give up", joins.failed)):

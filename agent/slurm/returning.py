@@ -10,7 +10,7 @@ from agent.slurm.giveback import GiveBack
 from agent.slurm.grower import Grower
 from agent.slurm.model import SlurmBackend, Snapshot
 from agent.slurm.picture import Picture
-from agent.slurm.surplus import names_in_use
+from agent.slurm.surplus import NodeVerdict, names_in_use
 
 
 class Returning:
@@ -41,15 +41,25 @@ class Returning:
         Raises:
             SlurmError: Slurm's reservations could not be read; nothing was done.
         """
-        if not any(v.goes for v in self._grower.surplus(picture, growth, values, now)):
-            return False
-        verdicts = self._grower.surplus(picture, growth, values, now, self._backend.reservations())
-        going = [verdict for verdict in verdicts if verdict.goes]
+        going = [verdict for verdict in self.verdicts(picture, growth, values, now) if verdict.goes]
         for verdict in going:
             self._giveback.choose(verdict.name)
             node_id = picture.machines[verdict.name].node_id
             self._tell("surplus", node_id, f"to be given back: {verdict.why}")
         return bool(going)
+
+    def verdicts(
+        self, picture: Picture, growth: GrowthPlan, values: Mapping[str, float], now: datetime
+    ) -> tuple[NodeVerdict, ...]:
+        """Tell which nodes go and which stay.
+
+        Raises:
+            SlurmError: Slurm's reservations could not be read.
+        """
+        verdicts = self._grower.surplus(picture, growth, values, now)
+        if any(verdict.goes for verdict in verdicts):
+            return self._grower.surplus(picture, growth, values, now, self._backend.reservations())
+        return verdicts
 
     def keep(self, snapshot: Snapshot, growth: GrowthPlan) -> bool:
         """Return draining nodes to service for jobs that wait for room, or that name them meanwhile.
@@ -57,14 +67,22 @@ class Returning:
         Raises:
             SlurmError: Slurm's reservations could not be read; nothing was done.
         """
-        resting = self._giveback.returnable
-        if not resting:
-            return False
-        waiting = [job for job in snapshot.jobs if not job.holds_nodes]
-        named = names_in_use(waiting, self._backend.reservations(), snapshot.taken)
-        kept = {name: named[name] for name in resting & named.keys()}
-        kept |= dict.fromkeys(growth.returned & resting, "the queue wants it again")
+        kept = self.to_keep(snapshot, growth)
         self._giveback.keep(kept)
         for name, why in sorted(kept.items()):
             self._tell("keep", name, why)
         return bool(kept)
+
+    def to_keep(self, snapshot: Snapshot, growth: GrowthPlan) -> dict[str, str]:
+        """Tell which draining nodes are to return to service: node name -> why.
+
+        Raises:
+            SlurmError: Slurm's reservations could not be read.
+        """
+        resting = self._giveback.returnable
+        if not resting:
+            return {}
+        waiting = [job for job in snapshot.jobs if not job.holds_nodes]
+        named = names_in_use(waiting, self._backend.reservations(), snapshot.taken)
+        kept = {name: named[name] for name in resting & named.keys()}
+        return kept | dict.fromkeys(growth.returned & resting, "the queue wants it again")

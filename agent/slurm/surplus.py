@@ -29,6 +29,31 @@ class History:
     """Node name -> since when it has been seen without a job; one that is missing is not idle."""
     joined_since: Mapping[str, datetime]
     """Node name -> since when it has been seen as a node of Slurm."""
+    found: frozenset[str] = frozenset()
+    """Names of the nodes that the first reading found."""
+
+
+def look_back(snapshot: Snapshot, earlier: History | None, joined: Collection[str]) -> History:
+    """Tell since when nodes are idle, and joined; a restart of the agent begins neither anew.
+
+    For what the first reading finds there are better sources: Slurm's own time for a node that is idle, and
+    the boot of its machine, which comes to us by one, for a node that has joined.
+
+    Args:
+        snapshot: what Slurm says.
+        earlier: what this function returned for the snapshot before; None for the first.
+        joined: names of our nodes that Slurm has.
+    """
+    now = snapshot.taken
+    first = History({}, {}, frozenset(snapshot.nodes)) if earlier is None else earlier
+    idle = {node.name: node for node in snapshot.nodes.values() if node.empty and node.usable}
+    idle_before = {n: node.last_busy or now for n, node in idle.items()} if earlier is None else {}
+    booted = {name: snapshot.nodes[name].booted or now for name in first.found.intersection(joined)}
+    return History(
+        {name: first.idle_since.get(name, min(idle_before.get(name, now), now)) for name in idle},
+        {name: first.joined_since.get(name, min(booted.get(name, now), now)) for name in joined},
+        first.found,
+    )
 
 
 def plan_surplus(

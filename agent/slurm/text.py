@@ -40,7 +40,8 @@ _BETWEEN = re.compile(
 )
 _SET_BY = re.compile(r" \[[^\s\[\]]+@[^\s\[\]@]+\]")
 _TAIL = re.compile(
-    r"(?P<booted>\d+|None)(?: +(?!Reason=|Comment=|Extra=)\w+=\S*)*"
+    r"(?P<booted>\d+|None)(?: +SlurmdStartTime=\S*)?(?: +LastBusyTime=(?P<busy>\d+))?"
+    r"(?: +(?!Reason=|Comment=|Extra=)\w+=\S*)*"
     r"(?: +Reason=(?P<reason>[^\n]*?) \[(?P<by>[^\s\[\]]+)@[^\s\[\]@]+\](?: \w+=.*)?"
     r"| +(?:Comment|Extra)=.*)?\s*",
     re.DOTALL | re.ASCII,
@@ -108,6 +109,7 @@ def _node(record: str) -> Node:
         booted=None if end["booted"] == "None" else _timestamp(int(end["booted"])),
         allocated_memory=int(core["used"]),
         gres=_gres(between["gres"]),
+        last_busy=_timestamp(int(end["busy"])) if end["busy"] else None,
     )
 
 
@@ -142,6 +144,7 @@ def _node_from_json(record: dict[str, Any]) -> Node:
     state, *flags = (word.upper() for word in words)
     features = record["active_features"]
     booted, reason = _number(record["boot_time"]), record["reason"]
+    busy = _number(record.get("last_busy", 0))
     return Node(
         name=record["name"],
         state=state,
@@ -158,6 +161,7 @@ def _node_from_json(record: dict[str, Any]) -> Node:
         booted=_timestamp(booted) if booted else None,
         allocated_memory=_number(record["alloc_memory"]),
         gres=_gres(record["gres"]),
+        last_busy=_timestamp(busy) if busy else None,
     )
 
 

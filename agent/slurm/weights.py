@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal, Self
@@ -107,6 +107,15 @@ def _value_now(received: ResourceValue | None, settings: WeightSettings, now: da
     if not 0 <= received.value <= 1:
         return settings.default_value, f"{default}: {received.value} is not from 0 to 1"
     return received.value, f"resource value {received.value:.2f}"
+
+
+def note_weights(snapshot: Snapshot, names: Iterable[str], weight: int) -> Snapshot:
+    """Return the snapshot with the weight that Slurm took just now; the next reading tells what really holds.
+
+    Until then the same would be set, and told, again whenever resource values come.
+    """
+    changed = {name: replace(snapshot.nodes[name], weight=weight) for name in names}
+    return replace(snapshot, nodes={**snapshot.nodes, **changed})
 
 
 def push_weights(backend: SlurmBackend, change: SetWeight) -> tuple[tuple[str, ...], list[SlurmRefusedError]]:

@@ -227,12 +227,12 @@ def test_a_snapshot_is_three_requests(bed: TestBed, slurm: CliBackend) -> None:
 
 
 def test_a_snapshot_of_a_long_queue_is_four_requests(bed: TestBed, slurm: CliBackend) -> None:
-    components = ["--hold", ":"] * 125
-    for _ in range(5):
+    components = ["--hold", ":"] * 42
+    for _ in range(12):
         bed.slurm.run("sbatch", "--parsable", "--output=/dev/null", *components[:-1], f"--wrap={SLEEP}")
     slurm.snapshot()
     bed.slurm.run("sdiag", "--reset")
-    assert len(slurm.snapshot().jobs) == 625
+    assert len(slurm.snapshot().jobs) == 504
     # squeue's text is made by asking for the partitions as well, and there is no option against it.
     assert requests(bed) == {
         "REQUEST_NODE_INFO": 1, "REQUEST_PARTITION_INFO": 2, "REQUEST_JOB_INFO": 1

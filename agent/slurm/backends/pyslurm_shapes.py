@@ -20,6 +20,7 @@ from agent.slurm.names import expand
 NODE_FIELDS = (
     "name", "state", "address", "weight", "active_features", "total_cpus", "allocated_cpus", "real_memory",
     "allocated_memory", "reason", "reason_user", "partitions", "boot_time", "configured_gres",
+    "last_busy_time",
 )  # fmt: skip
 JOB_FIELDS = (
     "id", "array_id", "array_task_id", "array_tasks_waiting", "array_tasks_parallel", "heterogeneous_id",
@@ -58,7 +59,7 @@ def node(record: list[Any]) -> Node:
         SlurmError: a field is not what it has to be.
     """
     (name, state, address, weight, features, cpus, allocated, memory, allocated_memory, reason, reason_user,
-     partitions, booted, gres) = _cut(record, NODE_FIELDS)  # fmt: skip
+     partitions, booted, gres, busy) = _cut(record, NODE_FIELDS)  # fmt: skip
     if not isinstance(state, str) or _STATE.fullmatch(state) is None:
         raise SlurmError(f"node {name}: expected a state such as IDLE+DRAIN from pyslurm, got {state!r:.80}")
     base, *flags = state.split("+")
@@ -81,6 +82,7 @@ def node(record: list[Any]) -> Node:
         booted=_time(booted, "boot_time"),
         allocated_memory=_count(allocated_memory, "allocated_memory"),
         gres=_gres(gres),
+        last_busy=_time(busy, "last_busy_time"),
     )
 
 

@@ -169,6 +169,7 @@ def _node(record: Mapping[str, Any]) -> Node:
         booted=_time(booted),
         allocated_memory=_count(record["alloc_memory"]),
         gres=_SOCKETS.sub("", _text(record["gres"])),
+        last_busy=_time(_number(record.get("last_busy"))),
     )
 
 

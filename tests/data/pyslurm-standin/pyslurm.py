@@ -82,7 +82,7 @@ class Node(_Record):
     fields = (
         "name", "state", "address", "weight", "active_features", "total_cpus", "allocated_cpus",
         "real_memory", "allocated_memory", "reason", "reason_user", "partitions", "boot_time",
-        "configured_gres",
+        "last_busy_time", "configured_gres",
     )  # fmt: skip
 
     def modify(self, changes):

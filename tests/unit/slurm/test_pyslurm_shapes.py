@@ -16,7 +16,7 @@ NODE: dict[str, Any] = {
     "name": "n2", "state": "MIXED+DRAIN", "address": "127.0.0.1", "weight": 1, "active_features": ["small"],
     "total_cpus": 2, "allocated_cpus": 1, "real_memory": 1000, "allocated_memory": 0,
     "reason": "update kernel", "reason_user": "root", "partitions": ["main"], "boot_time": 1795345278,
-    "configured_gres": {},
+    "last_busy_time": 1795351689, "configured_gres": {},
 }  # fmt: skip
 JOB: dict[str, Any] = dict.fromkeys(shapes.JOB_FIELDS) | {
     "id": 1, "state": "RUNNING", "user_id": "alice", "state_reason": "None", "partition": "main",
@@ -58,10 +58,11 @@ def test_what_pyslurm_leaves_out_is_nothing() -> None:
         reason_user=None,
         partitions=[],
         boot_time=None,
+        last_busy_time=None,
         address=None,
     )
     assert (bare.weight, bare.features, bare.reason, bare.reason_user) == (0, frozenset(), "", "")
-    assert (bare.partitions, bare.booted, bare.address) == ((), None, "")
+    assert (bare.partitions, bare.booted, bare.last_busy, bare.address) == ((), None, None, "")
 
 
 def test_nobody_set_a_reason_that_is_not_there() -> None:

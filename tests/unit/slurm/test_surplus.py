@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from agent.slurm.demand import GrowthPlan, plan_growth
 from agent.slurm.model import Job, Node, Reservation, Snapshot
 from agent.slurm.supply import DemandSettings, Supply
-from agent.slurm.surplus import History, plan_surplus
+from agent.slurm.surplus import History, look_back, plan_surplus
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 SETTINGS = DemandSettings(node_cpus=4, max_nodes=10, idle_timeout=600, min_hold=900)
@@ -161,3 +161,44 @@ def reservation(ends: float, *flags: str) -> Reservation:
 )
 def test_a_reservation_that_names_a_node_keeps_it_until_it_ends(kept_by: Reservation, stays: bool) -> None:
     assert surplus(node("pc1"), idle={"pc1": 9999}, reservations=(kept_by,)) == ([] if stays else ["pc1"])
+
+
+def seen_after(seconds: float, *nodes: Node, earlier: History | None, joined: str = "pc1") -> History:
+    seen = replace(snapshot(*nodes), taken=NOW + timedelta(seconds=seconds))
+    return look_back(seen, earlier, {joined} & seen.nodes.keys())
+
+
+def test_a_restart_of_the_agent_begins_no_time_anew() -> None:
+    long_ago, lately = NOW - timedelta(seconds=1200), NOW - timedelta(seconds=500)
+    first = seen_after(0, node("pc1", booted=long_ago, last_busy=lately), node("pc2"), earlier=None)
+    assert first.idle_since == {"pc1": lately, "pc2": NOW}
+    assert first.joined_since == {"pc1": long_ago}
+    assert seen_after(60, node("pc1"), earlier=first).idle_since == {"pc1": lately}
+
+
+def test_a_machine_of_ours_that_the_manifest_tells_later_was_there_all_the_same() -> None:
+    there = node("pc1", booted=NOW - timedelta(seconds=1200))
+    first = seen_after(0, there, earlier=None, joined="")
+    assert seen_after(60, there, earlier=first).joined_since == {"pc1": there.booted}
+
+
+def test_a_node_that_comes_later_is_idle_and_joined_from_then_on() -> None:
+    first = seen_after(0, earlier=None)
+    came = NOW + timedelta(seconds=60)
+    later = seen_after(60, node("pc1", booted=NOW - timedelta(hours=9), last_busy=NOW), earlier=first)
+    assert (later.idle_since, later.joined_since) == ({"pc1": came}, {"pc1": came})
+
+
+def test_a_node_that_was_drained_meanwhile_is_idle_from_its_return_on() -> None:
+    busy = {"last_busy": NOW - timedelta(hours=1)}
+    first = seen_after(0, node("pc1", **busy), earlier=None)
+    drained = seen_after(60, node("pc1", flags=frozenset({"DRAIN"}), **busy), earlier=first)
+    assert drained.idle_since == {}
+    back = seen_after(120, node("pc1", **busy), earlier=drained)
+    assert back.idle_since == {"pc1": NOW + timedelta(seconds=120)}
+
+
+def test_a_time_in_the_future_counts_as_now() -> None:
+    ahead = {"booted": NOW + timedelta(hours=1), "last_busy": NOW + timedelta(hours=1)}
+    first = seen_after(0, node("pc1", **ahead), earlier=None)
+    assert (first.idle_since, first.joined_since) == ({"pc1": NOW}, {"pc1": NOW})

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from agent.core.model import ResourceValue
 from agent.slurm.model import Node, Snapshot
-from agent.slurm.weights import SetWeight, WeightSettings, plan_weights, weight_of
+from agent.slurm.weights import SetWeight, WeightSettings, note_weights, plan_weights, weight_of
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 SETTINGS = WeightSettings(weight_min=100, weight_max=200, levels=11, value_ttl=600, default_value=0.5)
@@ -116,3 +116,12 @@ def test_only_our_nodes_are_touched_and_a_second_plan_has_nothing_to_do(
         NOW, {n: Node(n, "IDLE", weight=changed.get(n, node.weight)) for n, node in before.nodes.items()}, ()
     )
     assert plan_weights(after, OURS, values, settings, NOW) == ()
+
+
+def test_what_slurm_took_is_not_set_or_told_again_before_the_next_reading() -> None:
+    seen = snapshot(pc102=150)
+    for act in plan(seen, value("pc100", 0.9)):
+        seen = note_weights(seen, act.nodes, act.weight)
+    assert plan(seen, value("pc100", 0.9)) == ()
+    assert plan(note_weights(seen, ["pc100"], 1), value("pc100", 0.9)) != ()
+    assert seen.nodes["head"].weight == 1
