@@ -26,7 +26,9 @@ from testbed.waiting import wait_for
 _BOOTS_AT_ONCE = 4
 
 
-def add_nodes(machines: Machines, slurm: SlurmCluster, names: Sequence[str], *, cpus: int = 2) -> None:
+def add_nodes(
+    machines: Machines, slurm: SlurmCluster, names: Sequence[str], *, cpus: int = 2, features: str = ""
+) -> None:
     """Boot machines and register them in Slurm as dynamic nodes; return when Slurm could use them.
 
     Raises:
@@ -34,19 +36,20 @@ def add_nodes(machines: Machines, slurm: SlurmCluster, names: Sequence[str], *, 
         RoomError: a machine does not boot.
     """
     with ThreadPoolExecutor(_BOOTS_AT_ONCE) as pool:
-        list(pool.map(lambda name: boot_node(machines, slurm, name, cpus=cpus), names))
+        list(pool.map(lambda name: boot_node(machines, slurm, name, cpus=cpus, features=features), names))
     for name in names:
         slurm.wait_for_node(name, "IDLE")
 
 
-def boot_node(machines: Machines, slurm: SlurmCluster, name: str, *, cpus: int) -> None:
+def boot_node(machines: Machines, slurm: SlurmCluster, name: str, *, cpus: int, features: str = "") -> None:
     """Boot a machine, and let its slurmd make itself known.
 
     Raises:
         RoomError: it does not boot.
     """
     machines.power_on(name, Boot(client_id=name, host_name=name, users=(), authorized_keys=(), fresh=True))
-    command = f"SLURM_CONF={slurm.conf} slurmd -Z -N {name} --conf 'CPUs={cpus} RealMemory=1000'"
+    conf = " ".join([f"CPUs={cpus} RealMemory=1000", *([f"Feature={features}"] if features else [])])
+    command = f"SLURM_CONF={slurm.conf} slurmd -Z -N {name} --conf '{conf}'"
     machines.run(name, command, timeout=30)
 
 

@@ -328,6 +328,14 @@ class SlurmCluster:
 
         return wait_for(f"node {name} {' '.join(states)}", look, timeout=timeout)
 
+    def wait_until_usable(self, timeout: float = 60.0) -> None:
+        """Wait until every node is idle and answers: after a drain, Slurm wants to hear of it before."""
+        wait_for(
+            "all nodes idle",
+            lambda: all(state - {"DYNAMIC_NORM"} == {"IDLE"} for state in self.nodes().values()),
+            timeout=timeout,
+        )
+
     @property
     def _path(self) -> str:
         return PATH if self.bin_dir is None else f"{self.bin_dir}:{PATH}"

@@ -16,8 +16,14 @@ from typing import Any
 import pytest
 
 from agent.client import call
-from agent.core.errors import AgentError
+from agent.core.errors import AgentError, ConfigError
+from agent.core.ports import SystemClock
+from agent.slurm.backends.choice import Choice, choose
+from agent.slurm.backends.cli import CliBackend
+from agent.slurm.model import SlurmBackend
+from agent.slurm.settings import SlurmSettings
 from testbed import release
+from testbed.emptying import add_nodes, remove_nodes
 from testbed.slurm import BACKUP_HEAD
 from testbed.up import TestBed
 from testbed.waiting import wait_for
@@ -64,6 +70,73 @@ def pyslurm_site() -> str:
     script = "import importlib.util as u; print(u.find_spec('pyslurm').submodule_search_locations[0])"
     found = subprocess.run([python, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     return str(Path(found.stdout.strip()).parent) if found.returncode == 0 else ""
+
+
+@pytest.fixture(scope="module")
+def two_nodes(request: pytest.FixtureRequest, bed: TestBed) -> Iterator[tuple[str, str]]:
+    """The dynamic nodes that the module names in ``NODES``: 2 CPUs, 1000 MB, features small and x."""
+    names: tuple[str, str] = request.module.NODES
+    add_nodes(bed.machines, bed.slurm, names, features="small,x")
+    bed.slurm.wait_until_usable()
+    yield names
+    remove_nodes(bed.machines, bed.slurm, names)
+
+
+@pytest.fixture
+def nodes_as_found(bed: TestBed, two_nodes: tuple[str, str]) -> Iterator[None]:
+    """Afterwards no job is left, and ``two_nodes`` and n1 are as they were."""
+    yield
+    bed.slurm.run("scancel", "-u", "root")
+    bed.slurm.wait_until_idle()
+    listed = ",".join(two_nodes)
+    bed.slurm.run("scontrol", "update", f"NodeName=n1,{listed}", "Comment=", "Extra=")
+    for name in two_nodes:
+        # A test may have stopped it.
+        bed.machines.run(name, "pkill -CONT -x slurmd", timeout=30)
+    for name, state in bed.slurm.nodes().items():
+        if state & {"DOWN", "DRAIN"}:
+            bed.slurm.run("scontrol", "update", f"NodeName={name}", "State=RESUME")
+    bed.slurm.run("scontrol", "update", f"NodeName={listed}", "Weight=1")
+    bed.slurm.wait_until_usable()
+
+
+WAYS_IN = ("cli", "rest", "pyslurm")
+
+
+@pytest.fixture(scope="module")
+def choices(bed: TestBed, pyslurm_site: str) -> Iterator[dict[str, Choice | str]]:
+    """Each way in, or in words why it does not work with this cluster."""
+    found: dict[str, Choice | str] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        if pyslurm_site:
+            patch.setenv("PYTHONPATH", pyslurm_site)
+        for name in WAYS_IN:
+            settings = SlurmSettings.model_validate(
+                {"backend": name, "conf": bed.slurm.conf, "rest_url": f"unix:{bed.slurm.rest_socket}"}
+            )
+            try:
+                found[name] = choose(settings, SystemClock(), CliBackend(settings, SystemClock()))
+            except ConfigError as error:
+                found[name] = str(error)
+        yield found
+    for choice in found.values():
+        if isinstance(choice, Choice):
+            choice.close()
+
+
+@pytest.fixture(scope="module")
+def ways_in(choices: dict[str, Choice | str]) -> dict[str, SlurmBackend]:
+    """Every way in that works with this cluster."""
+    return {name: choice.backend for name, choice in choices.items() if isinstance(choice, Choice)}
+
+
+@pytest.fixture(params=WAYS_IN)
+def each_way_in(request: pytest.FixtureRequest, choices: dict[str, Choice | str]) -> SlurmBackend:
+    """One way in after the other."""
+    choice = choices[request.param]
+    if isinstance(choice, str):
+        pytest.skip(choice)
+    return choice.backend
 
 
 class Agent:

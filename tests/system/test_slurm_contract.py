@@ -1,113 +1,42 @@
-"""One contract: every way in to the same real cluster tells the same and does the same.
+"""One contract: through every way in, the same real cluster is told alike, whatever stands in it.
 
-pyslurm is among them where ``PYSLURM_PYTHON`` names a Python that has it, and Slurm is of its release.
+pyslurm is among them where ``PYSLURM_PYTHON`` names a Python that has it, and Slurm is of its release. What
+is changed through them is in test_slurm_changes.py.
 """
 
 import dataclasses
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from agent.core.errors import ConfigError, SlurmError, SlurmRefusedError
-from agent.core.ports import SystemClock
-from agent.slurm.backends.choice import Choice, choose
-from agent.slurm.backends.cli import CliBackend
-from agent.slurm.model import Job, Reservation, SlurmBackend, Snapshot
-from agent.slurm.settings import SlurmSettings
-from testbed.cloudlab.room import Boot
+from agent.core.errors import SlurmDownError, SlurmError
+from agent.slurm.model import Job, Node, Reservation, SlurmBackend, Snapshot
 from testbed.up import TestBed
 from testbed.waiting import wait_for
 
-WAYS_IN = ("cli", "rest", "pyslurm")
+pytestmark = pytest.mark.usefixtures("nodes_as_found")
 NODES = ("pc910", "pc911")
 SLEEP = "sleep 600"
 HOSTILE = "esagent: x State=DOWN Weight=9 [root@1]\nNodeName=n1 State=DOWN|`id`\x1b[2J'\"\t="
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _two_dynamic_nodes(bed: TestBed) -> Iterator[None]:
-    for name in NODES:
-        boot = Boot(client_id=name, host_name=name, users=(), authorized_keys=(), fresh=True)
-        bed.machines.power_on(name, boot)
-        slurmd = f"slurmd -Z -N {name} --conf 'CPUs=2 RealMemory=1000 Feature=small,x'"
-        assert bed.machines.run(name, f"SLURM_CONF={bed.slurm.conf} {slurmd}", timeout=30) == 0
-    wait_until_usable(bed)
-    yield
-    bed.slurm.run("scontrol", "delete", f"NodeName={','.join(NODES)}")
-    for name in NODES:
-        bed.machines.power_off(name)
-
-
-@pytest.fixture(autouse=True)
-def _left_as_found(bed: TestBed) -> Iterator[None]:
-    yield
-    bed.slurm.run("scancel", "-u", "root")
-    bed.slurm.wait_until_idle()
-    everything = f"NodeName=n1,{','.join(NODES)}"
-    bed.slurm.run("scontrol", "update", everything, "Comment=", "Extra=")
-    for name, state in bed.slurm.nodes().items():
-        if "DOWN" in state or "DRAIN" in state:
-            bed.slurm.run("scontrol", "update", f"NodeName={name}", "State=RESUME")
-    for name in NODES:
-        resume_slurmd(bed, name)
-    bed.slurm.run("scontrol", "update", f"NodeName={','.join(NODES)}", "Weight=1")
-    wait_until_usable(bed)
+TEXTS = [
+    "x State=DOWN NodeName=x Weight=9",
+    "esagent: not mine [root@2026-11-22T12:00:00] Comment=y Reason=z",
+    "two\nlines",
+    "NodeName=n1 Arch=x86_64 CoresPerSocket=1 \nNodeName=ghost State=IDLE",
+    "a|b<c>d\te",
+    "r" * 60_000,
+    "bytes \udcff\udcfe",
+    "escape \x1b[2J\x1b]0;x\x07",
+    "x'y\\z",
+    "None",
+]
 
 
 def hang_slurmd(bed: TestBed, node: str) -> None:
     """Let a slurmd say nothing: with ReturnToService=2 its next word would end that its node is down."""
     assert bed.machines.run(node, "pkill -STOP -x slurmd", timeout=30) == 0
-
-
-def resume_slurmd(bed: TestBed, node: str) -> None:
-    """Let a slurmd that was made to hang go on; harmless to one that was not."""
-    assert bed.machines.run(node, "pkill -CONT -x slurmd", timeout=30) == 0
-
-
-def wait_until_usable(bed: TestBed) -> None:
-    """Wait until every node answers: lifting a drain marks it as not responding until the next ping."""
-    everything = ("n1", *NODES)
-    wait_for(
-        "all nodes idle",
-        lambda: all(bed.slurm.node_state(n) - {"DYNAMIC_NORM"} == {"IDLE"} for n in everything),
-        timeout=60,
-    )
-
-
-@pytest.fixture(scope="module")
-def choices(bed: TestBed, pyslurm_site: str) -> Iterator[dict[str, Choice | str]]:
-    """Each way in, or in words why it does not work with this cluster."""
-    found: dict[str, Choice | str] = {}
-    with pytest.MonkeyPatch.context() as patch:
-        if pyslurm_site:
-            patch.setenv("PYTHONPATH", pyslurm_site)
-        for name in WAYS_IN:
-            settings = SlurmSettings.model_validate(
-                {"backend": name, "conf": bed.slurm.conf, "rest_url": f"unix:{bed.slurm.rest_socket}"}
-            )
-            try:
-                found[name] = choose(settings, SystemClock(), CliBackend(settings, SystemClock()))
-            except ConfigError as error:
-                found[name] = str(error)
-        yield found
-    for choice in found.values():
-        if isinstance(choice, Choice):
-            choice.close()
-
-
-@pytest.fixture(scope="module")
-def ways_in(choices: dict[str, Choice | str]) -> dict[str, SlurmBackend]:
-    """Every way in that works with this cluster."""
-    return {name: choice.backend for name, choice in choices.items() if isinstance(choice, Choice)}
-
-
-@pytest.fixture(params=WAYS_IN)
-def slurm(request: pytest.FixtureRequest, choices: dict[str, Choice | str]) -> SlurmBackend:
-    choice = choices[request.param]
-    if isinstance(choice, str):
-        pytest.skip(choice)
-    return choice.backend
 
 
 def same(ways_in: dict[str, SlurmBackend]) -> dict[str, Job]:
@@ -137,7 +66,7 @@ def told_at_rest(ways_in: dict[str, SlurmBackend]) -> tuple[Snapshot, dict[str, 
 def fields(record: object) -> dict[str, object]:
     assert dataclasses.is_dataclass(record)
     assert not isinstance(record, type)
-    return {f.name: getattr(record, f.name) for f in dataclasses.fields(record) if f.compare}
+    return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
 
 
 def test_an_empty_queue_is_told_alike(ways_in: dict[str, SlurmBackend]) -> None:
@@ -197,7 +126,6 @@ def test_nodes_in_every_condition_are_told_alike(bed: TestBed, ways_in: dict[str
     bed.slurm.run("scontrol", "update", f"NodeName={NODES[1]}", "State=DOWN", "Reason=gone", "Weight=77")
     bed.slurm.run("scontrol", "update", "NodeName=n1", f"Comment={HOSTILE}", f"Extra={HOSTILE}")
     same(ways_in)
-    assert len({backend.snapshot().nodes["n1"].last_busy for backend in ways_in.values()}) == 1
     nodes = ways_in["rest"].snapshot().nodes
     assert nodes[NODES[0]].draining
     assert not nodes[NODES[0]].drained
@@ -219,8 +147,9 @@ def test_reservations_are_told_alike(bed: TestBed, ways_in: dict[str, SlurmBacke
 
 
 def test_what_one_way_in_changes_the_others_tell(
-    bed: TestBed, slurm: SlurmBackend, ways_in: dict[str, SlurmBackend]
+    bed: TestBed, each_way_in: SlurmBackend, ways_in: dict[str, SlurmBackend]
 ) -> None:
+    slurm = each_way_in
     hang_slurmd(bed, NODES[1])
     slurm.set_weight(NODES, 40)
     slurm.drain([NODES[0]], "esagent: due\nState=DOWN")
@@ -233,8 +162,9 @@ def test_what_one_way_in_changes_the_others_tell(
     assert (seen[NODES[1]].state, seen[NODES[1]].reason) == ("DOWN", "esagent: gone")
     slurm.undrain([NODES[0]])
     slurm.resume(NODES)
-    resume_slurmd(bed, NODES[1])
-    wait_until_usable(bed)
+    slurm.resume(NODES)
+    assert bed.machines.run(NODES[1], "pkill -CONT -x slurmd", timeout=30) == 0
+    bed.slurm.wait_until_usable()
     # The boot time comes back with the slurmd's word, which 25.11 does not count as a change of the nodes.
     slurm.set_weight(NODES, 41)
     same(ways_in)
@@ -242,109 +172,78 @@ def test_what_one_way_in_changes_the_others_tell(
     assert not any(seen[name].draining or seen[name].state == "DOWN" for name in NODES)
 
 
-def test_a_node_that_slurm_does_not_know_costs_the_others_nothing(slurm: SlurmBackend) -> None:
-    with pytest.raises(SlurmRefusedError, match="pc999"):
-        slurm.set_weight([*NODES, "pc999"], 50)
-    assert {slurm.snapshot().nodes[name].weight for name in NODES} == {50}
-    slurm.delete_nodes(["pc999"])
+def nodes(slurm: SlurmBackend) -> dict[str, Node]:
+    """Read the nodes, without what their slurmds say by and by: when they booted."""
+    return {name: replace(node, booted=None) for name, node in slurm.snapshot().nodes.items()}
 
 
-def test_jobs_are_requeued_signalled_told_and_ended(bed: TestBed, slurm: SlurmBackend) -> None:
-    script = f"trap 'touch {bed.slurm.directory}/caught' USR1; while :; do sleep 0.1; done"
-    job = bed.slurm.submit(script, f"--nodelist={NODES[0]}", "--requeue", "--ntasks=1")
-    fixed = bed.slurm.submit(SLEEP, f"--nodelist={NODES[0]}", "--no-requeue", "--ntasks=1")
-    caught = bed.slurm.directory / "caught"
-    caught.unlink(missing_ok=True)
-    for running in (job, fixed):
-        bed.slurm.wait_for_job(running, "RUNNING")
-    assert slurm.requeueable([str(job), str(fixed), "99999"]) == {str(job): True, str(fixed): False}
-
-    def signalled() -> bool:
-        # The script may not have come to its trap yet: then the signal is lost.
-        slurm.signal(str(job), "USR1") if bed.slurm.job_state(job) == "RUNNING" else None
-        return caught.exists()
-
-    wait_for("the signal", signalled, timeout=30)
-    slurm.notify(str(fixed), "its machine goes back to Cloudlab")
-    slurm.comment(str(fixed), "told\nState=DOWN")
-    assert "AdminComment=told State=DOWN" in bed.slurm.run("scontrol", "-o", "show", "job", str(fixed))
-    with pytest.raises(SlurmRefusedError, match="disabled"):
-        slurm.requeue(str(fixed))
-    slurm.cancel(str(fixed))
-    bed.slurm.wait_for_job(fixed, "CANCELLED")
-    slurm.cancel(str(fixed))
-
-
-def test_running_jobs_go_back_to_the_queue(bed: TestBed, slurm: SlurmBackend) -> None:
-    job = bed.slurm.submit(SLEEP, f"--nodelist={NODES[0]}", "--ntasks=1")
-    array = bed.slurm.submit(SLEEP, "--array=1-2", f"--nodelist={NODES[1]}", "--ntasks=1")
-    tasks = [f"{array}_1", f"{array}_2"]
-    wait_for(
-        "all of them",
-        lambda: {j.id for j in slurm.snapshot().jobs if j.holds_nodes} == {str(job), *tasks},
-        timeout=60,
-    )
-    slurm.requeue(str(job))
-    slurm.requeue(tasks[1], hold=True)
-    wait_for("back in the queue", lambda: states(slurm, str(job), tasks[1]) == {"PENDING"}, timeout=60)
-    slurm.requeue(str(job))
-    assert states(slurm, tasks[0]) == {"RUNNING"}
-    slurm.cancel(tasks[0])
-    wait_for("ended", lambda: tasks[0] not in {j.id for j in slurm.snapshot().jobs}, timeout=60)
-    with pytest.raises(SlurmRefusedError, match="it is over"):
-        slurm.requeue(tasks[0])
-    assert states(slurm, tasks[1]) == {"PENDING"}
-
-
-def test_many_jobs_are_signalled_and_ended_at_once_whatever_is_over_among_them(
-    bed: TestBed, slurm: SlurmBackend
+@pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
+def test_free_text_of_a_node_changes_nothing_else(
+    bed: TestBed, ways_in: dict[str, SlurmBackend], text: str
 ) -> None:
-    job = bed.slurm.submit(SLEEP, f"--nodelist={NODES[0]}", "--ntasks=1")
-    array = bed.slurm.submit(SLEEP, "--array=1-2", f"--nodelist={NODES[1]}", "--ntasks=1")
-    many = [str(job), f"{array}_1", f"{array}_2"]
-    wait_for("all of them", lambda: states(slurm, *many) == {"RUNNING"}, timeout=60)
-    wait_for(
-        "their signal", lambda: list(slurm.signal_all([*many, "99999"], "CONT")) == ["99999"], timeout=30
+    ways_in["cli"].drain([NODES[0]], "plain")
+    before = {name: nodes(slurm) for name, slurm in ways_in.items()}
+    node = f"NodeName={NODES[0]}"
+    for field in ("Comment", "Extra"):
+        bed.slurm.run("scontrol", "update", node, f"{field}={text}")
+        for name, slurm in ways_in.items():
+            assert nodes(slurm) == before[name], f"{name}: {field}"
+    bed.slurm.run("scontrol", "update", node, "State=DRAIN", f"Reason={text}")
+    reason = text.encode(errors="surrogateescape").decode(errors="replace")
+    for name, slurm in ways_in.items():
+        changed = replace(before[name][NODES[0]], reason=reason)
+        assert nodes(slurm) == before[name] | {NODES[0]: changed}, name
+
+
+@pytest.mark.parametrize("text", [text[:1000] for text in TEXTS], ids=range(len(TEXTS)))
+def test_free_text_of_a_job_changes_nothing_else(
+    bed: TestBed, ways_in: dict[str, SlurmBackend], text: str
+) -> None:
+    made = bed.slurm.submit(
+        SLEEP, "--hold", "--time=5", f"--job-name={text}", f"--comment={text}", f"--export=ALL,EVIL={text}"
     )
-    assert slurm.cancel_all([*many, "99999"]) == {}
-    wait_for("their end", lambda: not states(slurm, *many), timeout=60)
-
-
-def states(slurm: SlurmBackend, *job_ids: str) -> set[str]:
-    return {j.state for j in slurm.snapshot().jobs if j.id in job_ids}
-
-
-def test_names_that_are_none_are_refused_before_slurm_is_asked(slurm: SlurmBackend) -> None:
-    for act in (
-        lambda: slurm.drain(["n1 State=DOWN"], "x"),
-        lambda: slurm.set_weight(["n1"], -1),
-        lambda: slurm.delete_nodes(["../n1"]),
-        lambda: slurm.requeue("1; rm"),
-        lambda: slurm.cancel("../1"),
-        lambda: slurm.comment("1/2", "x"),
-        lambda: slurm.signal("1", "USR1 9"),
-    ):
-        with pytest.raises(SlurmRefusedError):
-            act()
+    before = {name: slurm.snapshot().jobs for name, slurm in ways_in.items()}
+    for name, (seen,) in before.items():
+        told = (seen.id, seen.state, seen.reason, seen.user, seen.partitions)
+        assert told == (str(made), "PENDING", "JobHeldUser", "root", ("main",)), name
+    for field in ("AdminComment", "Comment"):
+        bed.slurm.run("scontrol", "update", f"JobId={made}", f"{field}={text}")
+    assert {name: slurm.snapshot().jobs for name, slurm in ways_in.items()} == before
 
 
 def test_a_controller_that_hangs_is_down_for_all(bed: TestBed, ways_in: dict[str, SlurmBackend]) -> None:
     bed.slurm.hang_slurmctld()
     try:
-        for backend in ways_in.values():
-            with pytest.raises(SlurmError):
-                backend.snapshot()
+        assert not any(each_answers(ways_in))
     finally:
         bed.slurm.resume_slurmctld()
-    for backend in ways_in.values():
-        wait_for("an answer", lambda b=backend: answers(b), timeout=60)
-    wait_until_usable(bed)
+    wait_for("all answer", lambda: all(each_answers(ways_in)), timeout=60)
+    bed.slurm.wait_until_usable()
     assert same(ways_in) == {}
 
 
-def answers(backend: SlurmBackend) -> bool:
+def test_a_controller_that_is_off_is_down_for_all_and_comes_back(
+    bed: TestBed, ways_in: dict[str, SlurmBackend]
+) -> None:
+    bed.slurm.stop_slurmctld()
     try:
-        backend.snapshot()
-    except SlurmError:
-        return False
-    return True
+        assert not any(each_answers(ways_in, SlurmDownError))
+    finally:
+        bed.slurm.start_slurmctld()
+    wait_for("all answer", lambda: all(each_answers(ways_in)), timeout=60)
+    bed.slurm.wait_until_usable()
+    assert same(ways_in) == {}
+
+
+def each_answers(ways_in: dict[str, SlurmBackend], unless: type[SlurmError] = SlurmError) -> list[bool]:
+    """Tell which ways in can be read, all asked at once: each of Slurm's clients waits for ten seconds."""
+
+    def answers(slurm: SlurmBackend) -> bool:
+        try:
+            slurm.snapshot()
+        except unless:
+            return False
+        return True
+
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(answers, ways_in.values()))

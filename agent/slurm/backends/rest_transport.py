@@ -31,7 +31,10 @@ _CHUNK = 256 * 1024
 _NOT_LET_IN = frozenset({401, 403, 407, 511})
 _NO_CONTROLLER = frozenset({502, 503, 504})
 _UNSPECIFIED = -1
-"""With status 500, all that 22.05 says about a token that it does not take."""
+"""With status 500, all that 22.05 says of a token that it does not take, and of a controller that is off.
+
+With ``update_time`` it says so too where some of what it was asked for is new and some is not.
+"""
 
 
 class UnknownPathError(SlurmRefusedError):
@@ -97,10 +100,10 @@ class RestTransport:
             raise SlurmError(f"{what}: HTTP {status}, and no JSON but {said[:80]!r}") from error
         if not isinstance(document, dict):
             raise SlurmError(f"{what}: expected an object, got {said[:80]!r}")
-        self._check(what, status, document)
+        self._check(what, status, document, plain_read=method == "GET" and not query)
         return Reply(document)
 
-    def _check(self, what: str, status: int, document: Mapping[str, Any]) -> None:
+    def _check(self, what: str, status: int, document: Mapping[str, Any], *, plain_read: bool) -> None:
         errors = complaints(document)
         if not errors and status == requests.codes.ok:
             return
@@ -109,7 +112,9 @@ class RestTransport:
         if status in _NO_CONTROLLER or means_no_answer(said):
             raise SlurmDownError(message)
         if status >= 500 and error_numbers(document) == {_UNSPECIFIED}:
-            message += ": is the token in rest_token valid?"
+            if self._settings.rest_token is None and plain_read:
+                raise SlurmDownError(message)
+            message += ": is the token in rest_token valid, and does slurmctld answer?"
         raise SlurmRefusedError(message)
 
     def _credentials(self) -> dict[str, str]:

@@ -101,7 +101,7 @@ BAD_ANSWERS = [
     ("200 OK", error(error="Bad", error_number=9), SlurmRefusedError, r"Bad \(9\)"),
     ("200 OK", error(description="Socket timed out on send/recv operation"), SlurmDownError, "timed out"),
     ("500 X", error(error="Invalid node name specified", errno=2018), SlurmRefusedError, "2018"),
-    ("500 X", error(error="Unspecified error", errno=-1), SlurmRefusedError, "rest_token"),
+    ("500 X", error(error="Unspecified error", errno=-1), SlurmDownError, "Unspecified"),
     ("500 X", {}, SlurmRefusedError, "no message"),
     ("502 X", error(description="Unable to contact slurm controller"), SlurmDownError, "Unable"),
     ("504 X", {"errors": []}, SlurmDownError, "504"),
@@ -127,6 +127,19 @@ def test_what_is_no_good_answer_is_an_error(
     server.answer = http(status, content.encode())
     with pytest.raises(kind, match=words):
         transport(server).call("GET", "/slurm/v0.0.44/nodes")
+
+
+def test_what_22_05_does_not_specify_may_be_a_token_that_it_does_not_take(
+    server: Server, tmp_path: Path
+) -> None:
+    token = tmp_path / "slurm.jwt"
+    token.write_text("SLURM_JWT=a.b.c\n")
+    server.answer = http("500 X", json.dumps(error(error="Unspecified error", errno=-1)).encode())
+    with pytest.raises(SlurmRefusedError, match="rest_token"):
+        transport(server, rest_token=token).call("GET", "/slurm/v0.0.38/nodes")
+    for unclear in (lambda t: t.call("POST", "/x"), lambda t: t.call("GET", "/x", query={"update_time": 1})):
+        with pytest.raises(SlurmRefusedError, match="does slurmctld answer"):
+            unclear(transport(server))
 
 
 def test_a_cut_reply_is_no_reply(server: Server) -> None:

@@ -1,0 +1,221 @@
+"""One contract: every way in changes the same real cluster alike, and refuses alike."""
+
+import re
+from collections.abc import Collection
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from agent.core.errors import SlurmRefusedError
+from agent.slurm.model import Job, Reservation, SlurmBackend
+from testbed.emptying import boot_node
+from testbed.up import TestBed
+from testbed.waiting import wait_for
+
+pytestmark = pytest.mark.usefixtures("nodes_as_found")
+NODES = ("pc910", "pc911")
+SLEEP = "sleep 600"
+
+
+@pytest.fixture
+def slurm(each_way_in: SlurmBackend) -> SlurmBackend:
+    return each_way_in
+
+
+def job(slurm: SlurmBackend, job_id: str) -> Job:
+    return {j.id: j for j in slurm.snapshot().jobs}[job_id]
+
+
+def states(slurm: SlurmBackend, *job_ids: str) -> set[str]:
+    return {j.state for j in slurm.snapshot().jobs if j.id in job_ids}
+
+
+def started(bed: TestBed, *options: str) -> str:
+    """Submit a long job to the first node; return its id once it runs."""
+    running = bed.slurm.submit(SLEEP, f"--nodelist={NODES[0]}", "--ntasks=1", *options)
+    bed.slurm.wait_for_job(running, "RUNNING")
+    return str(running)
+
+
+def wait_for_tasks(slurm: SlurmBackend, tasks: Collection[str]) -> None:
+    """Wait until these and no others run."""
+    wait_for(
+        "its tasks", lambda: {j.id for j in slurm.snapshot().jobs if j.holds_nodes} == set(tasks), timeout=60
+    )
+
+
+def test_an_unknown_name_in_a_list_costs_the_others_nothing(slurm: SlurmBackend) -> None:
+    with pytest.raises(SlurmRefusedError, match="ghost"):
+        slurm.drain([NODES[1], "ghost", NODES[0]], "esagent: revoked by Cloudlab")
+    with pytest.raises(SlurmRefusedError, match="ghost"):
+        slurm.set_weight([*NODES, "ghost"], 50)
+    seen = slurm.snapshot().nodes
+    assert [seen[name].reason for name in NODES] == ["esagent: revoked by Cloudlab"] * 2
+    assert [(seen[name].drained, seen[name].weight) for name in NODES] == [(True, 50)] * 2
+    assert not seen["n1"].draining
+    slurm.undrain(NODES)
+    slurm.undrain(NODES)
+    assert not any(node.draining for node in slurm.snapshot().nodes.values())
+
+
+def test_weights_are_set_on_the_nodes_asked_for_and_on_no_other(slurm: SlurmBackend) -> None:
+    before = slurm.snapshot().nodes["n1"].weight
+    for weight in (4294967280, 0):
+        slurm.set_weight(NODES, weight)
+        seen = slurm.snapshot().nodes
+        assert [seen[name].weight for name in NODES] == [weight] * 2
+    assert seen["n1"].weight == before
+
+
+def test_deleting_tolerates_what_is_not_there_and_is_refused_where_a_job_runs(
+    bed: TestBed, slurm: SlurmBackend
+) -> None:
+    running = started(bed)
+    with pytest.raises(SlurmRefusedError, match="busy"):
+        slurm.delete_nodes(["ghost", NODES[0]])
+    assert states(slurm, running) == {"RUNNING"}
+    slurm.delete_nodes(["ghost", NODES[1]])
+    assert NODES[1] not in slurm.snapshot().nodes
+    slurm.delete_nodes([NODES[1]])
+    boot_node(bed.machines, bed.slurm, NODES[1], cpus=2, features="small,x")
+    bed.slurm.wait_for_node(NODES[1], "IDLE")
+
+
+def test_a_running_job_is_requeued_once(bed: TestBed, slurm: SlurmBackend) -> None:
+    running = started(bed)
+    slurm.requeue(running)
+    wait_for("job back in the queue", lambda: states(slurm, running) == {"PENDING"}, timeout=30)
+    slurm.requeue(running)
+    wait_for("its begin time", lambda: job(slurm, running).reason == "BeginTime", timeout=30)
+    assert job(slurm, running).begins is not None
+    assert "Restarts=1 " in bed.slurm.run("scontrol", "-o", "show", "job", running)
+
+
+def test_a_job_is_held_where_that_is_asked_for(bed: TestBed, slurm: SlurmBackend) -> None:
+    running = started(bed)
+    slurm.requeue(running, hold=True)
+    held = ("squeue", "-h", "-j", running, "-o", "%r")
+    wait_for("job held", lambda: re.search("[Hh]eld", bed.slurm.run(*held)), timeout=30)
+    assert states(slurm, running) == {"PENDING"}
+
+
+def test_a_finished_job_is_not_run_again(bed: TestBed, slurm: SlurmBackend) -> None:
+    done = bed.slurm.submit("true", f"--nodelist={NODES[0]}")
+    bed.slurm.wait_for_job(done, "COMPLETED")
+    for job_id in (str(done), "99999"):
+        with pytest.raises(SlurmRefusedError, match="it is over"):
+            slurm.requeue(job_id)
+    assert bed.slurm.job_state(done) == "COMPLETED"
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_one_task_of_an_array_is_requeued_and_then_ended(
+    bed: TestBed, slurm: SlurmBackend, which: int
+) -> None:
+    """The last task to start has the array's own number, which stands for the whole array."""
+    array = bed.slurm.submit(SLEEP, "--array=0-1", f"--nodelist={NODES[0]}", "--ntasks=1")
+    tasks = [f"{array}_0", f"{array}_1"]
+    wait_for_tasks(slurm, tasks)
+    assert slurm.requeueable(tasks) == dict.fromkeys(tasks, True)
+    chosen, other = tasks[which], tasks[1 - which]
+    slurm.comment(chosen, "chosen")
+    assert "AdminComment=chosen" in bed.slurm.run("scontrol", "-o", "show", "job", chosen)
+    assert "AdminComment=chosen" not in bed.slurm.run("scontrol", "-o", "show", "job", other)
+    slurm.requeue(chosen)
+    wait_for("task pending", lambda: states(slurm, chosen) == {"PENDING"}, timeout=30)
+    assert states(slurm, other) == {"RUNNING"}
+    slurm.cancel(chosen)
+    wait_for("task gone", lambda: not states(slurm, chosen), timeout=30)
+    assert states(slurm, other) == {"RUNNING"}
+
+
+def test_a_heterogeneous_job_is_requeued_whole(bed: TestBed, slurm: SlurmBackend) -> None:
+    bed.slurm.run(
+        "sbatch", "--parsable", "--output=/dev/null", "--ntasks=1", f"--nodelist={NODES[0]}", ":",
+        "--ntasks=1", f"--nodelist={NODES[1]}", f"--wrap={SLEEP}",
+    )  # fmt: skip
+    wait_for("both components", lambda: len(slurm.snapshot().jobs_on(NODES)) == 2, timeout=60)
+    parts = sorted(j.id for j in slurm.snapshot().jobs)
+    assert [part.partition("+")[2] for part in parts] == ["0", "1"]
+    slurm.requeue(parts[1])
+    wait_for("all pending", lambda: {j.state for j in slurm.snapshot().jobs} == {"PENDING"}, timeout=30)
+
+
+def test_jobs_are_requeued_signalled_told_and_ended(bed: TestBed, slurm: SlurmBackend) -> None:
+    script = f"trap 'touch {bed.slurm.directory}/caught' USR1; while :; do sleep 0.1; done"
+    job = bed.slurm.submit(script, f"--nodelist={NODES[0]}", "--requeue", "--ntasks=1")
+    fixed = bed.slurm.submit(SLEEP, f"--nodelist={NODES[0]}", "--no-requeue", "--ntasks=1")
+    caught = bed.slurm.directory / "caught"
+    caught.unlink(missing_ok=True)
+    for running in (job, fixed):
+        bed.slurm.wait_for_job(running, "RUNNING")
+    assert slurm.requeueable([str(job), str(fixed), "99999"]) == {str(job): True, str(fixed): False}
+
+    def signalled() -> bool:
+        # The script may not have come to its trap yet: then the signal is lost.
+        slurm.signal(str(job), "USR1") if bed.slurm.job_state(job) == "RUNNING" else None
+        return caught.exists()
+
+    wait_for("the signal", signalled, timeout=30)
+    slurm.notify(str(fixed), "its machine goes back to Cloudlab")
+    slurm.comment(str(fixed), "told\nState=DOWN")
+    assert "AdminComment=told State=DOWN" in bed.slurm.run("scontrol", "-o", "show", "job", str(fixed))
+    with pytest.raises(SlurmRefusedError, match="disabled"):
+        slurm.requeue(str(fixed))
+    assert states(slurm, str(fixed)) == {"RUNNING"}
+    slurm.cancel(str(fixed))
+    bed.slurm.wait_for_job(fixed, "CANCELLED")
+    slurm.cancel(str(fixed))
+    with pytest.raises(SlurmRefusedError, match="Invalid job id"):
+        slurm.comment("99999", "x")
+
+
+def test_names_that_are_none_are_refused_before_slurm_is_asked(slurm: SlurmBackend) -> None:
+    for act in (
+        lambda: slurm.drain(["n1 State=DOWN"], "x"),
+        lambda: slurm.set_weight(["n1"], -1),
+        lambda: slurm.delete_nodes(["../n1"]),
+        lambda: slurm.requeue("1; rm"),
+        lambda: slurm.cancel("../1"),
+        lambda: slurm.comment("1/2", "x"),
+        lambda: slurm.signal("1", "USR1 9"),
+    ):
+        with pytest.raises(SlurmRefusedError):
+            act()
+
+
+def test_a_reservation_is_made_moved_and_removed(slurm: SlurmBackend) -> None:
+    assert slurm.reservations() == ()
+    slurm.remove_reservation("esagent-fence")
+    starts = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=2)
+    fence = Reservation("esagent-fence", frozenset({NODES[0]}), starts, starts + timedelta(hours=1))
+    slurm.reserve(fence)
+    try:
+        (seen,) = slurm.reservations()
+        assert replace(seen, flags=frozenset()) == fence
+        assert seen.flags >= {"MAINT", "IGNORE_JOBS"}
+        later = starts + timedelta(minutes=7)
+        wanted = replace(seen, nodes=frozenset(NODES), starts=later, ends=later + timedelta(hours=2))
+        slurm.reserve(wanted)
+        (moved,) = slurm.reservations()
+        assert (moved.nodes, moved.starts, moved.ends) == (wanted.nodes, wanted.starts, wanted.ends)
+    finally:
+        slurm.remove_reservation("esagent-fence")
+    assert slurm.reservations() == ()
+    slurm.reserve(moved)
+    slurm.remove_reservation(moved.name)
+
+
+def test_many_jobs_are_signalled_and_ended_at_once_whatever_is_over_among_them(
+    bed: TestBed, slurm: SlurmBackend
+) -> None:
+    first = bed.slurm.submit(SLEEP, f"--nodelist={NODES[0]}", "--ntasks=1")
+    array = bed.slurm.submit(SLEEP, "--array=1-2", f"--nodelist={NODES[1]}", "--ntasks=1")
+    many = [str(first), f"{array}_1", f"{array}_2"]
+    wait_for("all of them", lambda: states(slurm, *many) == {"RUNNING"}, timeout=60)
+    wait_for(
+        "their signal", lambda: list(slurm.signal_all([*many, "99999"], "CONT")) == ["99999"], timeout=30
+    )
+    assert slurm.cancel_all([*many, "99999"]) == {}
+    wait_for("their end", lambda: not states(slurm, *many), timeout=60)
