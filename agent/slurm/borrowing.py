@@ -72,9 +72,11 @@ class Borrowing:
             spare=self._spare(now),
             settings=self._borrower.policy.demand,
         )
-        if power_names := self._borrower.policy.join.power_names:
+        policy = self._borrower.policy
+        if power_names := policy.join.power_names:
             asked_for = {intent.client_id for intent in requested}
-            return replace(supply, lacking=lacking(picture, power_names, asked_for))
+            offers = policy.demand.offers()
+            return replace(supply, lacking=lacking(picture, power_names, asked_for, offers))
         return supply
 
     def shares(self, growth: GrowthPlan, now: datetime) -> dict[tuple[str, str], int]:
@@ -86,13 +88,16 @@ class Borrowing:
         fields = self._borrower.get_add_args(len(names)).values()
         return dict(zip(names, fields, strict=True))
 
-    def name_machines(self, cm: str, wanted: Mapping[str, int], most: int) -> AddArgs:
+    def name_machines(
+        self, cm: str, wanted: Mapping[str, int], most: int, names: Mapping[str, str]
+    ) -> AddArgs:
         """Pick a free machine of its type for each that is wanted: ``AddNodes`` cannot name a type.
 
         Args:
             cm: the CM.
             wanted: type -> machines.
             most: how many in all.
+            names: name -> type, where the machines are to have these names; else they are free.
         """
         args: AddArgs = {}
         for kind, count in wanted.items():
@@ -103,8 +108,13 @@ class Borrowing:
                 avoid_types=(),
                 values=self._borrower.resource_values,
             )
-            fields = self._borrower.get_add_args(len(chosen)).items() if chosen else ()
-            for (client_id, each), node_id in zip(fields, chosen, strict=True):
+            if not chosen:
+                continue
+            if names:
+                fields = self.take_names([n for n, k in names.items() if k == kind][: len(chosen)])
+            else:
+                fields = self._borrower.get_add_args(len(chosen))
+            for (client_id, each), node_id in zip(fields.items(), chosen, strict=True):
                 args[client_id] = {**each, "node": node_id}
                 self._asked[client_id] = kind
         return args

@@ -73,11 +73,18 @@ def test_a_type_that_is_left_alone_at_a_cm_is_not_asked_for_there() -> None:
 def test_each_machine_that_is_asked_for_is_a_free_one_of_its_type() -> None:
     manager = Manager()
     borrowing = Borrowing(manager, avoided=lambda _cm, _now: ())
-    args = borrowing.name_machines("urn:one", {"big": 2}, 5)
+    args = borrowing.name_machines("urn:one", {"big": 2}, 5, {})
     assert args == {"node-1": {"diskimage": "urn:image", "node": "ee"}}
     manager.intents = [Intent(IntentKind.ADD, "urn:one", "node-1", NOW)]
     picture = Picture(Snapshot(NOW, {}, ()), {})
     assert borrowing.supply(picture, (), (), NOW).coming == {"big": 1}
+
+
+def test_machines_that_slurm_asks_for_by_name_are_of_the_type_of_their_node() -> None:
+    borrowing = Borrowing(Manager(), avoided=lambda _cm, _now: ())
+    names = {"a": "small", "b": "big", "c": "small", "d": "small"}
+    args = borrowing.name_machines("urn:one", {"small": 2, "big": 1}, 5, names)
+    assert {name: fields["node"] for name, fields in args.items()} == {"a": "ae", "c": "be", "b": "ee"}
 
 
 def test_what_is_held_is_counted_by_type_and_only_what_will_join_is_coming() -> None:
