@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from agent.core.helper import AddArgs
-from agent.core.model import AdvertisedNode, Intent, ResourceValue
+from agent.core.model import AdvertisedNode, Intent, ResourceValue, SliverNode
 from agent.core.policy import Share, choose_machines
 from agent.slurm.demand import GrowthPlan
 from agent.slurm.picture import Picture, count_supply, share_of
@@ -29,6 +29,9 @@ class Borrower(Protocol):
 
     def share(self, cm: str) -> Share | None:
         """Count the free machines of the one type that is borrowed."""
+
+    def held(self, cm: str | None = None) -> list[SliverNode]:
+        """List the machines that manifests say are ours."""
 
     def requested(self, cm: str | None = None) -> list[Intent]:
         """List the machines that were asked for and have not been seen yet."""
@@ -102,7 +105,7 @@ class Borrowing:
         args: AddArgs = {}
         for kind, count in wanted.items():
             chosen = choose_machines(
-                self._borrower.available.get(cm, ()),
+                self._free(cm) or (),
                 min(count, most - len(args)),
                 nodetype=kind,
                 avoid_types=(),
@@ -123,6 +126,12 @@ class Borrowing:
         """Drop what was asked for a machine that is not ours any more."""
         self._asked.pop(client_id, None)
 
+    def _free(self, cm: str) -> list[AdvertisedNode] | None:
+        """List what a CM said is free, without what has become ours since; None where it was not read."""
+        ours = {machine.node_id for machine in self._borrower.held(cm)}
+        free = self._borrower.available.get(cm)
+        return None if free is None else [node for node in free if node.node_id not in ours]
+
     def _spare(self, now: datetime) -> dict[tuple[str, str], int]:
         """Count what each CM can spare of each type; no key where that is not known."""
         borrower = self._borrower
@@ -131,7 +140,7 @@ class Borrowing:
             avoided = self._avoided(cm, now)
             for kind in borrower.policy.demand.types_at(cm):
                 if kind:
-                    share = share_of(kind, borrower.all_nodes.get(cm), borrower.available.get(cm))
+                    share = share_of(kind, borrower.all_nodes.get(cm), self._free(cm))
                 else:
                     share = borrower.share(cm)
                 if share is not None and kind not in avoided:
