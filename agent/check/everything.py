@@ -72,6 +72,7 @@ def _slurm(settings: Settings, clock: Clock) -> Iterator[Finding]:
             config,
             join=settings.join,
             max_nodes=settings.demand.max_nodes,
+            offers=settings.demand.offers(),
             way_in="; ".join((way_in.name, *way_in.passed_over)),
             shortcomings=way_in.remarks,
             drain=settings.drain,

@@ -13,8 +13,11 @@ from agent.core.settings import format_duration
 from agent.slurm.borrowed import PluginSettings
 from agent.slurm.drain_settings import DrainSettings
 from agent.slurm.join import JoinSettings
-from agent.slurm.model import SlurmBackend, Snapshot
+from agent.slurm.model import Node, SlurmBackend, Snapshot
+from agent.slurm.names import fold
+from agent.slurm.power import offer_for
 from agent.slurm.primary import Controller, is_same_host
+from agent.slurm.supply import Offer
 
 _SETTING = re.compile(r"^([^\s\[]+)(?:\[\d+\])?\s*= (.*)$", re.MULTILINE)
 _USER = re.compile(r"([^()]+)\((\d+)\)")
@@ -38,6 +41,7 @@ def check_slurm(
     *,
     join: JoinSettings,
     max_nodes: int,
+    offers: Sequence[Offer] = (),
     way_in: str,
     shortcomings: Iterable[str] = (),
     drain: DrainSettings,
@@ -50,6 +54,7 @@ def check_slurm(
         config: gives the output of ``scontrol show config``.
         join: how machines join.
         max_nodes: how many machines are held at most.
+        offers: what can be borrowed, preferred first.
         way_in: its name, and why it was not another one.
         shortcomings: what this way in cannot do with this cluster, in words.
         drain: how machines are emptied.
@@ -65,7 +70,7 @@ def check_slurm(
         for words in shortcomings:
             yield warning("way in to Slurm", words, "see [slurm] backend")
         settings = parse_config(config())
-        yield from check_settings(settings, snapshot, join=join, max_nodes=max_nodes)
+        yield from check_settings(settings, snapshot, join=join, max_nodes=max_nodes, offers=offers)
         yield check_permission(settings, os.geteuid())
         yield from check_leads(settings, drain)
         if fence is not None:
@@ -155,12 +160,17 @@ def check_fence(snapshot: Snapshot, limited: Collection[str]) -> Finding:
 
 
 def check_settings(
-    config: Mapping[str, str], snapshot: Snapshot, *, join: JoinSettings, max_nodes: int
+    config: Mapping[str, str],
+    snapshot: Snapshot,
+    *,
+    join: JoinSettings,
+    max_nodes: int,
+    offers: Sequence[Offer] = (),
 ) -> Iterator[Finding]:
     """Look at what slurm.conf has to say for machines that come and go."""
     if any("-Z" in command.split() for command in join.commands):
         yield _room(config, len(snapshot.nodes), max_nodes)
-    if join.mode == "cloud":
+    if join.mode == "cloud" and (join.predeclared or not join.power_nodes):
         yield _predeclared(join)
     select = config.get("SelectType", "")
     if select and not select.endswith(("cons_tres", "cons_res", "linear")):
@@ -173,7 +183,7 @@ def check_settings(
             "set TreeWidth=65533: a machine passes messages on only to those that it knows by name",
         )
     if join.power_nodes:
-        yield from _power_saving(config)
+        yield from _power_saving(config, snapshot, join, offers)
     if config.get("JobRequeue") == "0":
         yield warning(
             "JobRequeue",
@@ -192,15 +202,36 @@ def _predeclared(join: JoinSettings) -> Finding:
     return fine("predeclared nodes", join.predeclared)
 
 
-def _power_saving(config: Mapping[str, str]) -> Iterator[Finding]:
+def _power_saving(
+    config: Mapping[str, str], snapshot: Snapshot, join: JoinSettings, offers: Sequence[Offer]
+) -> Iterator[Finding]:
     """Look at what lets Slurm's power saving decide about machines."""
     if "cloud" not in config.get("PrivateData", "").split(","):
         seen = "without cloud: the agent cannot see which nodes sleep"
         yield fault("PrivateData", seen, "set PrivateData=cloud, for [join] power_nodes")
+    else:
+        yield _power_nodes(snapshot.nodes, join, offers)
     for key, name in (("ResumeProgram", "esagent-resume"), ("SuspendProgram", "esagent-suspend")):
         program = config.get(key, "(null)")
         if name not in program:
             yield warning(key, f"{program}: the agent is not woken", f"set {key} to {name}, see its README")
+
+
+def _power_nodes(nodes: Mapping[str, Node], join: JoinSettings, offers: Sequence[Offer]) -> Finding:
+    """Tell whether Slurm has each node that its power saving may ask for, and a machine can be like it."""
+    subject = "[join] power_nodes"
+    if missing := join.power_names - nodes.keys():
+        mend = "declare them in slurm.conf with State=CLOUD, or name others"
+        return fault(subject, f"Slurm has no {_listed(missing)}", mend)
+    odd = {name for name in join.power_names if offers and offer_for(nodes[name], offers) is None}
+    if odd:
+        mend = "give it the features of a type in slurm.conf, and no more CPUs, memory and Gres than that has"
+        return fault(subject, f"no type of machine in [demand] is like {_listed(odd)}", mend)
+    return fine(subject, join.power_nodes)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ",".join(hostlist for _, hostlist in fold(names))
 
 
 def _room(config: Mapping[str, str], known: int, max_nodes: int) -> Finding:

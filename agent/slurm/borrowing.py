@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from agent.core.helper import AddArgs
-from agent.core.model import AdvertisedNode, Intent, ResourceValue
+from agent.core.model import AdvertisedNode, Intent, ResourceValue, SliverNode
 from agent.core.policy import Share, choose_machines
 from agent.slurm.demand import GrowthPlan
 from agent.slurm.picture import Picture, count_supply, share_of
@@ -29,6 +29,9 @@ class Borrower(Protocol):
 
     def share(self, cm: str) -> Share | None:
         """Count the free machines of the one type that is borrowed."""
+
+    def held(self, cm: str | None = None) -> list[SliverNode]:
+        """List the machines that manifests say are ours."""
 
     def requested(self, cm: str | None = None) -> list[Intent]:
         """List the machines that were asked for and have not been seen yet."""
@@ -72,9 +75,11 @@ class Borrowing:
             spare=self._spare(now),
             settings=self._borrower.policy.demand,
         )
-        if power_names := self._borrower.policy.join.power_names:
+        policy = self._borrower.policy
+        if power_names := policy.join.power_names:
             asked_for = {intent.client_id for intent in requested}
-            return replace(supply, lacking=lacking(picture, power_names, asked_for))
+            offers = policy.demand.offers()
+            return replace(supply, lacking=lacking(picture, power_names, asked_for, offers))
         return supply
 
     def shares(self, growth: GrowthPlan, now: datetime) -> dict[tuple[str, str], int]:
@@ -86,25 +91,33 @@ class Borrowing:
         fields = self._borrower.get_add_args(len(names)).values()
         return dict(zip(names, fields, strict=True))
 
-    def name_machines(self, cm: str, wanted: Mapping[str, int], most: int) -> AddArgs:
+    def name_machines(
+        self, cm: str, wanted: Mapping[str, int], most: int, names: Mapping[str, str]
+    ) -> AddArgs:
         """Pick a free machine of its type for each that is wanted: ``AddNodes`` cannot name a type.
 
         Args:
             cm: the CM.
             wanted: type -> machines.
             most: how many in all.
+            names: name -> type, where the machines are to have these names; else they are free.
         """
         args: AddArgs = {}
         for kind, count in wanted.items():
             chosen = choose_machines(
-                self._borrower.available.get(cm, ()),
+                self._free(cm) or (),
                 min(count, most - len(args)),
                 nodetype=kind,
                 avoid_types=(),
                 values=self._borrower.resource_values,
             )
-            fields = self._borrower.get_add_args(len(chosen)).items() if chosen else ()
-            for (client_id, each), node_id in zip(fields, chosen, strict=True):
+            if not chosen:
+                continue
+            if names:
+                fields = self.take_names([n for n, k in names.items() if k == kind][: len(chosen)])
+            else:
+                fields = self._borrower.get_add_args(len(chosen))
+            for (client_id, each), node_id in zip(fields.items(), chosen, strict=True):
                 args[client_id] = {**each, "node": node_id}
                 self._asked[client_id] = kind
         return args
@@ -112,6 +125,12 @@ class Borrowing:
     def forget(self, client_id: str) -> None:
         """Drop what was asked for a machine that is not ours any more."""
         self._asked.pop(client_id, None)
+
+    def _free(self, cm: str) -> list[AdvertisedNode] | None:
+        """List what a CM said is free, without what has become ours since; None where it was not read."""
+        ours = {machine.node_id for machine in self._borrower.held(cm)}
+        free = self._borrower.available.get(cm)
+        return None if free is None else [node for node in free if node.node_id not in ours]
 
     def _spare(self, now: datetime) -> dict[tuple[str, str], int]:
         """Count what each CM can spare of each type; no key where that is not known."""
@@ -121,7 +140,7 @@ class Borrowing:
             avoided = self._avoided(cm, now)
             for kind in borrower.policy.demand.types_at(cm):
                 if kind:
-                    share = share_of(kind, borrower.all_nodes.get(cm), borrower.available.get(cm))
+                    share = share_of(kind, borrower.all_nodes.get(cm), self._free(cm))
                 else:
                     share = borrower.share(cm)
                 if share is not None and kind not in avoided:

@@ -51,8 +51,10 @@ class GrowthPlan:
     """Names of nodes with free CPUs that pending jobs are expected to take."""
     returned: frozenset[str] = frozenset()
     """Names of drained surplus nodes that go back into service instead."""
-    names: tuple[str, ...] = ()
-    """Names that the machines are to have, where Slurm's power saving asks for them; else they are free."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """Names that the machines are to have -> their types, where Slurm's power saving asks for them."""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Names that it asks for too -> why they get no machine."""
     jobs: tuple[JobVerdict, ...] = field(default=(), repr=False)
     """One for each pending job, oldest first."""
 

@@ -126,9 +126,14 @@ class JoinSettings(Section):
         if self.power_nodes and (self.mode, self.node_name) != ("cloud", "client_id"):
             raise ValueError('power_nodes: mode = "cloud" and node_name = "client_id" are expected with it')
         try:
-            expand(self.power_nodes)
+            both = expand(self.power_nodes) & expand(self.predeclared)
         except SlurmError as error:
             raise ValueError(f"power_nodes: {error}") from None
+        if both:
+            raise ValueError(
+                f"power_nodes: {min(both)} is in predeclared too, and those are set down while they have no"
+                " machine: expected one of the two"
+            )
         return self
 
     @property

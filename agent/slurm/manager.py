@@ -99,8 +99,8 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         self._borrowing = Borrowing(self, self._placement.avoided)
         self._first_type = ""
         """Hardware type of the first machine of the next sliver."""
-        self._names: tuple[str, ...] = ()
-        """Names that Slurm's power saving wants machines for, at the last look."""
+        self._names: Mapping[str, str] = {}
+        """Names that Slurm's power saving wants machines for -> their types, at the last look."""
         self._power = PowerSaver(backend, lambda: self.policy, self.tell)
         self._adopted = False
         self.drainer = Drainer(
@@ -239,7 +239,8 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         """Ask the helper for a request; its first machine is of a type that the queue wants."""
         if isinstance(self.helper, SimpleElasticSliceHelper):
             self.helper.request_type = self._first_type or self.helper.request_type
-            self.helper.request_names = self._names[: self.helper.num_pcs]
+            names = [name for name, kind in self._names.items() if kind == self._first_type]
+            self.helper.request_names = names[: self.helper.num_pcs]
         return super().create_rspec()
 
     def should_add_nodes(self, count: int = 0, cm: str | None = None) -> int | AddArgs | None:
@@ -250,11 +251,11 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         total = sum(sum(each.values()) for each in wanted)
         if count and total < count:
             return None
-        if self._names:
-            return self._borrowing.take_names(self._names[: count or total])
         if self.policy.demand.types and cm:
             self.reserve_names(self._slivers.names())
-            return self._borrowing.name_machines(cm, wanted[0], count or total)
+            return self._borrowing.name_machines(cm, wanted[0], count or total, self._names)
+        if self._names:
+            return self._borrowing.take_names([*self._names][: count or total])
         return count or total or None
 
     # --- holding growth up

@@ -6,15 +6,17 @@ or an agent that starts in the middle, changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from agent.slurm.demand import GrowthPlan
 from agent.slurm.drain import REASON_PREFIX, is_ours
+from agent.slurm.gres import parse_gres, take_gres
 from agent.slurm.model import Node
 from agent.slurm.picture import Picture
-from agent.slurm.supply import DemandSettings, Supply
+from agent.slurm.supply import DemandSettings, Offer, Supply
 from agent.slurm.surplus import NodeVerdict
 
 FAILED = f"{REASON_PREFIX}no machine for it: "
@@ -35,34 +37,73 @@ class PowerPlan:
     """Powered down: they may be resumed again."""
 
 
-def lacking(picture: Picture, names: Collection[str], requested: Collection[str]) -> tuple[str, ...]:
-    """Return the nodes that Slurm powers up and that no machine is behind, held or asked for."""
+def offer_for(node: Node, offers: Sequence[Offer]) -> Offer | None:
+    """Return the first type of machine that can be what slurm.conf says of a node; None where none can.
+
+    Its features have to be among the node's, and the node may not be larger. Where one type alone is
+    borrowed, every node gets that.
+    """
+    if len(offers) == 1:
+        return offers[0]
+    return next((offer for offer in offers if _can_be(node, offer)), None)
+
+
+def _can_be(node: Node, offer: Offer) -> bool:
+    try:
+        has_gres = take_gres(parse_gres(offer.gres), parse_gres(node.gres)) is not None
+    except ValueError:
+        has_gres = False
+    return (
+        offer.features <= node.features
+        and node.cpus <= offer.cpus
+        and (offer.memory is None or node.memory <= offer.memory)
+        and has_gres
+    )
+
+
+def lacking(
+    picture: Picture, names: Collection[str], requested: Collection[str], offers: Sequence[Offer]
+) -> dict[str, str | None]:
+    """Return the nodes that Slurm powers up and that no machine is behind, held or asked for.
+
+    Returns:
+        Node name -> the hardware type of its machine; None where no type is like it.
+    """
     nodes = picture.snapshot.nodes
-    return tuple(
-        name
+    wanting = (
+        nodes[name]
         for name in sorted(names)
         if name in nodes
         and _is_waking(nodes[name])
         and name not in picture.machines
         and name not in requested
     )
+    found = {node.name: offer_for(node, offers) for node in wanting}
+    return {name: None if offer is None else offer.type for name, offer in found.items()}
 
 
 def grow_by_name(supply: Supply, settings: DemandSettings) -> GrowthPlan:
     """Decide which of the nodes that lack a machine get one: within ``max_nodes``, and what CMs can spare."""
-    kind = settings.offers()[0].type
-    names = supply.lacking or ()
-    room = max(settings.max_nodes - supply.count, 0)
-    # While no CM was read it is not known: that is no reason to give a node up.
-    spare = len(names) if supply.spare is None else supply.spare.get(kind, len(names))
-    served = names[: min(room, spare)]
-    reasons = []
-    if served:
-        reasons.append(f"Slurm powers {', '.join(served)} up")
-    if len(names) > len(served):
-        why = "max_nodes is reached" if room <= spare else "no CM can spare a machine now"
-        reasons.append(f"{', '.join(names[len(served) :])}: {why}")
-    return GrowthPlan(len(served), tuple(reasons), {kind: len(served)} if served else {}, names=served)
+    most = {offer.type: offer.max_nodes for offer in settings.offers()}
+    served: dict[str, str] = {}
+    refused: dict[str, str] = {}
+    taken: Counter[str] = Counter()
+    for name, kind in (supply.lacking or {}).items():
+        if kind is None:
+            refused[name] = "no type of machine in [demand] is like it"
+        elif supply.count + len(served) >= settings.max_nodes:
+            refused[name] = "max_nodes is reached"
+        elif supply.held.get(kind, 0) + taken[kind] >= most[kind]:
+            refused[name] = f"max_nodes of {kind} is reached"
+        # While no CM was read it is not known what it can spare: that is no reason to give a node up.
+        elif supply.spare is not None and taken[kind] >= supply.spare.get(kind, len(supply.lacking or ())):
+            refused[name] = "no CM can spare a machine now"
+        else:
+            served[name] = kind
+            taken[kind] += 1
+    reasons = [f"Slurm powers {', '.join(served)} up"] if served else []
+    reasons += [f"{name}: {why}" for name, why in refused.items()]
+    return GrowthPlan(len(served), tuple(reasons), taken, names=served, refused=refused)
 
 
 def power_surplus(picture: Picture, names: Collection[str]) -> tuple[NodeVerdict, ...]:
@@ -103,11 +144,11 @@ def plan_power(
     """
     nodes = picture.snapshot.nodes
     fail = {}
-    for name in supply.lacking or ():
+    for name in supply.lacking or {}:
         if held_up:
             fail[name] = held_up
         elif name not in growth.names:
-            fail[name] = next((r for r in growth.reasons if name in r), "none can be had")
+            fail[name] = growth.refused.get(name, "none can be had")
     for name in frozenset(failed) & frozenset(names) & nodes.keys():
         if _is_waking(nodes[name]):
             fail[name] = "its machine failed"

@@ -135,8 +135,11 @@ class Supply:
     spare: Mapping[str, int] | None = None
     """Type -> machines that the CMs together can spare; None for no limit."""
 
-    lacking: tuple[str, ...] | None = None
-    """Nodes that Slurm's power saving wants machines for; None where the queue decides."""
+    lacking: Mapping[str, str | None] | None = None
+    """Nodes that Slurm's power saving wants machines for -> their type, None where no type is like a node.
+
+    None in all where the queue decides.
+    """
 
     @property
     def count(self) -> int:

@@ -83,30 +83,39 @@ function M.wish(job, known)
     if word ~= nil and WORDS[word] then
         return word
     end
-    for feature in (job.features or ""):gmatch("[%w_.-]+") do
-        if feature == known.feature then
-            return "only"
-        elseif feature == known.own_feature then
-            return "never"
+    -- Who writes "elastic|owned" has chosen among them, and asks for neither alone.
+    local features = job.features or ""
+    if not features:find("[|%[%*]") then
+        for feature in features:gmatch("[%w_.-]+") do
+            if feature == known.feature then
+                return "only"
+            elseif feature == known.own_feature then
+                return "never"
+            end
         end
     end
     return nil
 end
 
+-- Add a feature to what the user asked for; return false where Slurm has no way to say that. Slurm reads a
+-- constraint from left to right, so this holds for all of it, and refuses parentheses around parentheses.
+-- With counts of nodes (rack1*2) it takes any further feature, and then does not heed it.
 local function constrain(job, feature)
     local features = job.features
-    for each in (features or ""):gmatch("[%w_.-]+") do
-        if each == feature then
-            return
-        end
-    end
     if features == nil or features == "" then
         job.features = feature
-    elseif features:find("[|%[%*]") then
-        job.features = "(" .. features .. ")&" .. feature
-    else
-        job.features = features .. "&" .. feature
+        return true
+    elseif features:find("*", 1, true) then
+        return false
+    elseif not features:find("[|%[]") then
+        for each in features:gmatch("[%w_.-]+") do
+            if each == feature then
+                return true
+            end
+        end
     end
+    job.features = features .. "&" .. feature
+    return true
 end
 
 local function minutes_left(known, now)
@@ -120,10 +129,25 @@ function M.objection(job, known, now)
     end
     local left = minutes_left(known, now)
     local limit = job.time_limit
-    if left ~= nil and limit ~= nil and limit ~= NO_VAL and limit ~= INFINITE and limit > left then
+    if left ~= nil and limit == INFINITE then
+        return string.format("it has no time limit, and the lease has %d minutes left", left)
+    elseif left ~= nil and limit ~= nil and limit ~= NO_VAL and limit > left then
         return string.format("its time limit of %d minutes is longer than the lease, which has %d left", limit, left)
     end
     return nil
+end
+
+local function keep_off(job, known, objection)
+    local kept = known.own_feature ~= nil and constrain(job, known.own_feature)
+    if objection then
+        local words = kept and "this job stays off borrowed machines: %s"
+            or "should this job start on a borrowed machine: %s"
+        slurm.log_user(words, objection)
+    elseif not kept and known.own_feature == nil then
+        slurm.log_user("elastic=never has no effect: the site has not named the feature of its own machines")
+    elseif not kept then
+        slurm.log_user("elastic=never has no effect beside a constraint with counts of nodes: %s", job.features)
+    end
 end
 
 local function decide(job, partitions, now)
@@ -151,18 +175,11 @@ local function decide(job, partitions, now)
         if objection then
             slurm.log_user("this job asks for borrowed machines, but %s", objection)
         end
-        constrain(job, known.feature)
-    elseif wish == "never" or objection then
-        if known.own_feature ~= nil then
-            constrain(job, known.own_feature)
-            if objection then
-                slurm.log_user("this job stays off borrowed machines: %s", objection)
-            end
-        elseif wish == "never" then
-            slurm.log_user("elastic=never has no effect: the site has not named the feature of its own machines")
-        else
-            slurm.log_user("should this job start on a borrowed machine: %s", objection)
+        if not constrain(job, known.feature) then
+            slurm.log_user("elastic=only has no effect beside a constraint with counts of nodes: %s", job.features)
         end
+    elseif wish == "never" or objection then
+        keep_off(job, known, objection)
         return slurm.SUCCESS
     end
     if known.requeue and job.requeue == NO_VAL16 then

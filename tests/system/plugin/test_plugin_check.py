@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -24,14 +23,21 @@ def set_up(agent, plugged) -> None:
     agent.change("[join]\n", f"[plugin]\n{settings}[join]\n")
 
 
+PIECES = {
+    "esagent_submit.lua": "submit policy",
+    "esagent-poke": "EpilogSlurmctld",
+    "lib/spank_esagent.so": "SPANK plugin",
+}
+
+
 @pytest.fixture
-def without(plugged, request: pytest.FixtureRequest) -> Iterator[Path]:
-    """A piece is away."""
-    piece: Path = plugged.etc / request.param
-    away = piece.with_name("away")
-    piece.rename(away)
-    yield piece
-    away.rename(piece)
+def without_pieces(plugged) -> Iterator[None]:
+    """One piece of each part is away."""
+    for piece in PIECES:
+        (plugged.etc / piece).rename(plugged.etc / f"{piece}.away")
+    yield
+    for piece in PIECES:
+        (plugged.etc / f"{piece}.away").rename(plugged.etc / piece)
 
 
 @pytest.mark.usefixtures("set_up")
@@ -43,20 +49,13 @@ def test_all_parts_in_place_are_found_fine(agent, plugged, has_lua: bool) -> Non
     assert found["SPANK plugin"] == ("ok", f"{plugged.etc}/lib/spank_esagent.so")
 
 
-@pytest.mark.usefixtures("set_up")
-@pytest.mark.parametrize(
-    ("without", "subject"),
-    [
-        ("esagent_submit.lua", "submit policy"),
-        ("esagent-poke", "EpilogSlurmctld"),
-        ("lib/spank_esagent.so", "SPANK plugin"),
-    ],
-    indirect=["without"],
-)
-def test_a_missing_piece_is_a_fault_and_named(agent, without: Path, subject: str) -> None:
-    grade, seen = findings(agent)[subject]
-    assert grade == "fault"
-    assert str(without) in seen
+@pytest.mark.usefixtures("set_up", "without_pieces")
+def test_each_missing_piece_is_a_fault_and_named(agent, plugged) -> None:
+    found = findings(agent)
+    for piece, subject in PIECES.items():
+        grade, seen = found[subject]
+        assert grade == "fault"
+        assert str(plugged.etc / piece) in seen
 
 
 @pytest.mark.usefixtures("lua")

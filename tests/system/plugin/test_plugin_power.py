@@ -10,7 +10,18 @@ import pytest
 from testbed.up import TestBed
 from testbed.waiting import wait_for
 
-NODES = "node-[1-3]"
+NODES = "node-[1-2],big-1"
+TYPES = """\
+[[demand.types]]
+hardware_type = "d430"
+cpus = 2
+features = ["big"]
+
+[[demand.types]]
+hardware_type = "m510"
+cpus = 2
+
+"""
 
 
 @pytest.fixture
@@ -32,8 +43,9 @@ def saving(bed: TestBed, built, tmp_path) -> Iterator[TestBed]:
     text = match[1].replace("/usr/local/libexec/esagent", str(programs))
     text = text.replace("SuspendTime=600", "SuspendTime=5").replace("SuspendTimeout=120", "SuspendTimeout=3")
     text = text.replace("SuspendExcNodes=owned[1-100]", "SuspendExcNodes=n1")
-    text = text.replace("node-[1-50] CPUs=16", f"{NODES} NodeAddr=127.0.0.1 CPUs=2")
-    assert f"NodeName={NODES}" in text
+    for stated, here in {"node-[1-50] CPUs=16": "node-[1-2]", "big-[1-4] CPUs=32": "big-1"}.items():
+        assert stated in text
+        text = text.replace(stated, f"{here} NodeAddr=127.0.0.1 CPUs=2")
     bed.slurm.conf.write_text(conf + text)
     bed.slurm.restart_slurmctld()
     yield bed
@@ -48,17 +60,25 @@ def saving(bed: TestBed, built, tmp_path) -> Iterator[TestBed]:
 
 
 @pytest.fixture
-def obedient(agent, saving: TestBed):
-    """An agent that leaves growth to Slurm."""
+def willing(agent, saving: TestBed):
+    """An agent that leaves growth to Slurm, and is not started yet."""
     agent.change('slurmd -Z -N {node_name} --conf \\"CPUs=2 Feature=cloudlab\\"', "slurmd -b -N {node_name}")
     agent.change(
         "[join]\n",
         f'[join]\nmode = "cloud"\nnode_name = "client_id"\npower_nodes = "{NODES}"\npower_retry = "1s"\n',
     )
+    agent.change("node_cpus = 2\n", "")
+    agent.change("[drain]\n", f"{TYPES}[drain]\n")
     # Only what Slurm's programs say makes it look.
     agent.change("get_system_state = 1\n", "get_system_state = 5\n")
-    agent.start()
     return agent
+
+
+@pytest.fixture
+def obedient(willing):
+    """An agent that leaves growth to Slurm."""
+    willing.start()
+    return willing
 
 
 def is_asleep(bed: TestBed, name: str) -> bool:
@@ -66,29 +86,42 @@ def is_asleep(bed: TestBed, name: str) -> bool:
     return state >= {"IDLE", "POWERED_DOWN"} and "DRAIN" not in state
 
 
-def wait_until_given_back(agent, bed: TestBed, job: int) -> None:
-    """End a job, and wait until Slurm has let its machine go and the agent has given it back."""
-    bed.slurm.run("scancel", str(job))
-    wait_for("it is given back", lambda: agent.said("gave back"), timeout=90)
-
-
-def test_machines_come_and_go_as_slurm_says(obedient, saving: TestBed) -> None:
+def test_machines_come_and_go_as_slurm_says_each_of_the_type_of_its_node(obedient, saving: TestBed) -> None:
     bed = saving
-    assert all(is_asleep(bed, f"node-{n}") for n in (1, 2, 3))
-    job = bed.slurm.submit("sleep 600", "--nodelist=node-2")
-    bed.slurm.wait_for_job(job, "RUNNING", timeout=60)
-    assert [m.client_id for m in bed.cloudlab.machines() if m.slice_urn] == ["node-2"]
-    wait_until_given_back(obedient, bed, job)
-    wait_for("Slurm may wake it again", lambda: is_asleep(bed, "node-2"), timeout=60)
+    names = ("node-2", "big-1")
+    assert all(is_asleep(bed, name) for name in ("node-1", *names))
+    jobs = {name: bed.slurm.submit("sleep 600", f"--nodelist={name}") for name in names}
+    for job in jobs.values():
+        bed.slurm.wait_for_job(job, "RUNNING", timeout=60)
+    held = {m.client_id: m.type for m in bed.cloudlab.machines() if m.slice_urn}
+    assert held == {"node-2": "m510", "big-1": "d430"}
+    for job in jobs.values():
+        bed.slurm.run("scancel", str(job))
+    for name in names:
+        wait_for(f"Slurm may wake {name} again", lambda n=name: is_asleep(bed, n), timeout=90)
+    assert not [m for m in bed.cloudlab.machines() if m.slice_urn]
 
 
 def test_slurm_is_told_at_once_that_no_machine_comes(obedient, saving: TestBed) -> None:
-    bed = saving
     assert obedient.ask("pause").returncode == 0
-    job = bed.slurm.submit("sleep 600", "--nodelist=node-1")
+    job = saving.slurm.submit("sleep 600", "--nodelist=node-1")
     obedient.wait_for_log("Slurm was told that no machine comes: pause", timeout=60)
-    bed.slurm.wait_for_job(job, "PENDING")
-    obedient.wait_for_log("Slurm may ask for it again", timeout=60)
-    assert obedient.ask("unpause").returncode == 0
-    bed.slurm.wait_for_job(job, "RUNNING", timeout=120)
-    wait_until_given_back(obedient, bed, job)
+    saving.slurm.wait_for_job(job, "PENDING")
+
+
+def test_slurm_is_told_at_once_of_a_boot_that_fails_and_of_one_that_never_ends(
+    willing, saving: TestBed
+) -> None:
+    slurm = saving.slurm
+    willing.change("[cycle]\n", '[cycle]\nboot_timeout = "15s"\n')
+    willing.change('type_backoff = "20s"', 'type_backoff = "1s"')
+    willing.start()
+    saving.cloudlab.fault("*", "boot-fails")
+    saving.cloudlab.fault("*", "boot-never-ends")
+    job = slurm.submit("sleep 600", "--nodelist=node-1")
+    told = "Slurm was told that no machine comes: its machine failed"
+    # ResumeTimeout is half an hour.
+    willing.wait_for_log(f"TBFAILED(?s:.*){told}", timeout=60)
+    slurm.wait_for_job(job, "PENDING")
+    willing.wait_for_log(f"not ready after 15s(?s:.*){told}", timeout=90)
+    slurm.wait_for_job(job, "RUNNING", timeout=120)

@@ -64,6 +64,21 @@ def test_a_job_may_ask_without_the_option(plugged, option: str, features: str) -
 
 
 @pytest.mark.usefixtures("lua")
+@pytest.mark.parametrize(
+    "constraint",
+    [
+        *("owned", "elastic|owned", "(elastic|owned)", "[elastic|owned]", "owned&(elastic|owned)"),
+        *("(owned&elastic)|owned", "owned&elastic|owned", "owned&[elastic|owned]"),
+        *("elastic*1", "[elastic*1&owned*1]", "[(elastic&owned)*1&owned*1]"),
+    ],
+)
+def test_slurm_takes_every_constraint_that_it_took_before(plugged, constraint: str) -> None:
+    for word in ("never", "only"):
+        job, told = plugged.sbatch(f"--constraint={constraint}", f"--comment=elastic={word}")
+        assert job["Features"].startswith(constraint), told
+
+
+@pytest.mark.usefixtures("lua")
 def test_a_wrong_word_in_the_comment_is_refused_and_named(plugged) -> None:
     job, told = plugged.sbatch("--comment=elastic=sometimes")
     assert job == {}

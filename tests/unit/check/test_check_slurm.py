@@ -25,6 +25,7 @@ from agent.slurm.drain_settings import DrainSettings
 from agent.slurm.join import JoinSettings
 from agent.slurm.model import Node, Snapshot
 from agent.slurm.primary import Controller
+from agent.slurm.supply import Offer
 
 CONFIG = """\
 Configuration data as of 2026-11-22T16:00:00
@@ -111,9 +112,7 @@ def test_an_agent_that_would_never_act_is_a_fault(
 
 
 def test_power_saving_that_the_agent_cannot_see_is_a_fault() -> None:
-    join = JoinSettings(
-        mode="cloud", node_name="client_id", power_nodes="node-[1-3]", predeclared="node-[1-3]"
-    )
+    join = JoinSettings(mode="cloud", node_name="client_id", power_nodes="n[1-3]")
     found = list(check_settings(parse_config(CONFIG), SNAPSHOT, join=join, max_nodes=1))
     assert [f.subject for f in found if f.grade is not Grade.FINE] == [
         "PrivateData",
@@ -125,8 +124,28 @@ def test_power_saving_that_the_agent_cannot_see_is_a_fault() -> None:
         "ResumeProgram": "/x/esagent-resume",
         "SuspendProgram": "/x/esagent-suspend",
     }
-    mended = check_settings(told, SNAPSHOT, join=join, max_nodes=1)
-    assert all(f.grade is Grade.FINE for f in mended)
+    mended = list(check_settings(told, SNAPSHOT, join=join, max_nodes=1))
+    assert [(f.subject, f.grade) for f in mended] == [("[join] power_nodes", Grade.FINE)]
+
+
+SMALL = Offer("small", cpus=1, memory=None, gres="", features=frozenset({"s"}), max_nodes=1)
+LARGE = Offer("large", cpus=8, memory=None, gres="", features=frozenset({"l"}), max_nodes=1)
+
+
+def test_a_node_of_power_saving_that_slurm_lacks_or_no_machine_can_be_is_a_fault() -> None:
+    told = {"PrivateData": "cloud", "ResumeProgram": "esagent-resume", "SuspendProgram": "esagent-suspend"}
+    nodes = {n: Node(n, "IDLE", cpus=4, features=frozenset(n[0])) for n in ("s1", "s2", "l1")}
+    snapshot = Snapshot(SNAPSHOT.taken, nodes, ())
+
+    def seen(names: str, offers: tuple[Offer, ...] = (SMALL, LARGE)) -> tuple[Grade, str]:
+        join = JoinSettings(mode="cloud", node_name="client_id", power_nodes=names)
+        (finding,) = check_settings(told, snapshot, join=join, max_nodes=1, offers=offers)
+        return finding.grade, finding.seen
+
+    assert seen("l[1-3],s1") == (Grade.FAULT, "Slurm has no l[2-3]")
+    assert seen("l1,s[1-2]") == (Grade.FAULT, "no type of machine in [demand] is like s[1-2]")
+    assert seen("l1") == (Grade.FINE, "l1")
+    assert seen("l1,s[1-2]", (SMALL,)) == (Grade.FINE, "l1,s[1-2]")
 
 
 @pytest.mark.parametrize(("uid", "grade"), [(0, Grade.FINE), (64030, Grade.FINE), (12345, Grade.WARNING)])

@@ -12,6 +12,7 @@ from lupa import lua51
 
 POLICY = Path(__file__).parents[3] / "contrib/slurm-plugin/esagent_submit.lua"
 NO_VAL = 4294967294
+INFINITE = 4294967295
 NO_VAL16 = 65534
 NOW = 1_795_350_000
 TABLE = f"""\
@@ -106,13 +107,37 @@ def test_the_option_is_heard_before_the_comment(controller: Controller) -> None:
         ("", "owned"),
         ("ssd", "ssd&owned"),
         ("ssd&owned", "ssd&owned"),
-        ("ssd|nvme", "(ssd|nvme)&owned"),
+        ("ssd|nvme", "ssd|nvme&owned"),
+        ("(ssd|nvme)", "(ssd|nvme)&owned"),
+        ("[rack1|rack2]", "[rack1|rack2]&owned"),
+        ("elastic|owned", "elastic|owned&owned"),
         ("disowned", "disowned&owned"),
+        ("rack1*2", "rack1*2"),
+        ("[rack1*2&owned*1]", "[rack1*2&owned*1]"),
     ],
 )
 def test_a_constraint_of_the_users_is_kept(controller: Controller, wanted: str, becomes: str) -> None:
     _, job = controller.submit(features=wanted, comment="elastic=never")
     assert job["features"] == becomes
+
+
+@pytest.mark.parametrize(
+    ("word", "effect"), [("never", "elastic=never has no"), ("only", "elastic=only has no")]
+)
+def test_a_word_that_slurm_cannot_be_told_beside_counts_is_said_to_have_no_effect(
+    controller: Controller, word: str, effect: str
+) -> None:
+    answer, job = controller.submit(features="rack1*2", comment=f"elastic={word}")
+    assert (answer, job["features"]) == (0, "rack1*2")
+    assert controller.said == [f"{effect} effect beside a constraint with counts of nodes: rack1*2"]
+
+
+@pytest.mark.parametrize("features", ["elastic|owned", "[owned|elastic]", "elastic*1"])
+def test_who_names_both_kinds_of_machines_asks_for_neither_alone(
+    controller: Controller, features: str
+) -> None:
+    _, job = controller.submit(features=features)
+    assert (job["features"], controller.said) == (features, [])
 
 
 def test_a_word_that_is_none_is_refused_and_named(controller: Controller) -> None:
@@ -130,6 +155,12 @@ def test_a_job_longer_than_the_lease_stays_off_and_is_told_why(controller: Contr
     answer, job = controller.submit(time_limit=121)
     assert (answer, job["features"]) == (0, "owned")
     assert "121 minutes is longer than the lease, which has 120 left" in controller.said[0]
+
+
+def test_a_job_that_wants_no_time_limit_stays_off_and_is_told_why(controller: Controller) -> None:
+    answer, job = controller.submit(time_limit=INFINITE)
+    assert (answer, job["features"]) == (0, "owned")
+    assert "it has no time limit, and the lease has 120 minutes left" in controller.said[0]
 
 
 def test_without_a_feature_of_its_own_machines_a_job_is_only_warned(controller: Controller) -> None:

@@ -33,9 +33,13 @@ class Manager:
             DemandSettings(types=(SMALL, BIG)), WeightSettings(), DrainSettings(), JoinSettings()
         )
         self.intents: list[Intent] = []
+        self.machines: list[SliverNode] = []
 
     def share(self, cm: str) -> Share | None:
         raise AssertionError(f"{cm}: only where one type is borrowed")
+
+    def held(self, cm: str | None = None) -> list[SliverNode]:
+        return [m for m in self.machines if cm in {None, m.cm}]
 
     def requested(self, cm: str | None = None) -> list[Intent]:
         return [i for i in self.intents if cm in {None, i.cm}]
@@ -73,11 +77,30 @@ def test_a_type_that_is_left_alone_at_a_cm_is_not_asked_for_there() -> None:
 def test_each_machine_that_is_asked_for_is_a_free_one_of_its_type() -> None:
     manager = Manager()
     borrowing = Borrowing(manager, avoided=lambda _cm, _now: ())
-    args = borrowing.name_machines("urn:one", {"big": 2}, 5)
+    args = borrowing.name_machines("urn:one", {"big": 2}, 5, {})
     assert args == {"node-1": {"diskimage": "urn:image", "node": "ee"}}
     manager.intents = [Intent(IntentKind.ADD, "urn:one", "node-1", NOW)]
     picture = Picture(Snapshot(NOW, {}, ()), {})
     assert borrowing.supply(picture, (), (), NOW).coming == {"big": 1}
+
+
+def test_what_has_become_ours_since_the_cm_was_read_is_not_asked_for_again() -> None:
+    manager = Manager()
+    manager.machines = [machine("ae", "small"), machine("ee", "big")]
+    borrowing = Borrowing(manager, avoided=lambda _cm, _now: ())
+    args = borrowing.name_machines("urn:one", {"small": 2, "big": 1}, 5, {})
+    assert [fields["node"] for fields in args.values()] == ["be"]
+    assert borrowing.shares(GrowthPlan(2, wanted={"small": 2}), NOW) == {
+        ("small", "urn:one"): 1,
+        ("small", "urn:two"): 1,
+    }
+
+
+def test_machines_that_slurm_asks_for_by_name_are_of_the_type_of_their_node() -> None:
+    borrowing = Borrowing(Manager(), avoided=lambda _cm, _now: ())
+    names = {"a": "small", "b": "big", "c": "small", "d": "small"}
+    args = borrowing.name_machines("urn:one", {"small": 2, "big": 1}, 5, names)
+    assert {name: fields["node"] for name, fields in args.items()} == {"a": "ae", "c": "be", "b": "ee"}
 
 
 def test_what_is_held_is_counted_by_type_and_only_what_will_join_is_coming() -> None:
