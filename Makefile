@@ -2,7 +2,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 
-.PHONY: help setup system demo test test-releases test-long bench check unit lint types format lock clean
+.PHONY: help setup system demo test test-releases test-long bench screenshot check unit lint types format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-13s %s\n", $$1, $$2}'
@@ -40,6 +40,10 @@ bench: system setup ## what reading Slurm costs, and what revocations cost, besi
 	@$(BIN)/python -m bench.submit_policy
 	@$(BIN)/python -m bench.poke
 	@$(BIN)/python -m bench.revocations --out build/bench/revocations.md
+
+screenshot: system setup ## make docs/status-page.png anew, from a real daemon in a real browser (root, Debian)
+	@$(BIN)/pytest -q tests/system/test_agent_page.py
+	@cp build/status-page.png docs/status-page.png
 
 check: lint types unit ## lint, types and unit tests: no root, no daemons
 

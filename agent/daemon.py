@@ -214,6 +214,7 @@ class Daemon:
                 mail=self._start_mailer(server.email),
                 lease=settings.lease,
                 cycle=settings.cycle,
+                observe_step=metrics.step,
             ),
             backend=way_in.backend,
             shell=shell,

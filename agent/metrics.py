@@ -1,4 +1,4 @@
-"""Every Prometheus metric of the agent, defined in one place.
+"""The agent's figures for Prometheus: counted here, made at a scrape, and served.
 
 A scrape reads memory only. Gauges are made from the view at the moment of the scrape: a machine that is given
 back leaves no series behind.
@@ -10,14 +10,28 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from importlib.metadata import version
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
-from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    disable_created_metrics,
+    start_http_server,
+)
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from pydantic import Field
 
+from agent import figures
 from agent.core.errors import ConfigError
 from agent.core.model import AgentView, Event, NodeState
 from agent.core.settings import Section
+from agent.figures import Figure
+
+# They would double the series of every counter, and tell what the process' start tells already.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+_REVOCATION_EVENTS = {"revoke": "announced", "withdrawn": "withdrawn"}
+"""Kind of an event -> outcome of a revocation that it tells."""
 
 
 class MetricsSettings(Section):
@@ -40,82 +54,43 @@ class _ViewCollector(Collector):
         self._certificate_expires = certificate_expires
         self._credential_expiries = credential_expiries
 
-    def collect(self) -> Iterator[GaugeMetricFamily | InfoMetricFamily]:
+    def collect(self) -> Iterator[GaugeMetricFamily]:
         view = self._view()
-        build = InfoMetricFamily("esagent_build", "Version of the agent.")
-        build.add_metric([], {"version": version("esagent")})
-        yield build
-
-        nodes = GaugeMetricFamily("esagent_nodes", "Machines of ours by state.", labels=["cm", "state"])
-        for cm in {n.cm for n in view.nodes} | set(view.sliver_expires):
-            for state in NodeState:
-                count = sum(n.cm == cm and n.state is state for n in view.nodes)
-                nodes.add_metric([cm, state], count)
-        yield nodes
-
-        yield GaugeMetricFamily(
-            "esagent_nodes_wanted", "Machines that the queue wants and we do not hold yet.", view.wanted
-        )
-        yield GaugeMetricFamily(
-            "esagent_growth_stopped",
-            "1 while no machines are asked for, since new ones failed one after the other.",
-            int(bool(view.growth_stopped)),
-        )
-        yield GaugeMetricFamily(
-            "esagent_paused", "1 while an administrator holds growth up.", int(view.paused)
-        )
-        value = GaugeMetricFamily(
-            "esagent_node_resource_value", "How much Cloudlab wants a machine, 0 to 1.", labels=["node"]
-        )
-        weight = GaugeMetricFamily("esagent_node_weight", "Weight of the node in Slurm.", labels=["node"])
-        due = GaugeMetricFamily(
-            "esagent_revocation_deadline_timestamp_seconds",
-            "When the machine has to be empty.",
-            labels=["node"],
-        )
-        for node in view.nodes:
-            if node.value is not None:
-                value.add_metric([node.node], node.value)
-            if node.weight is not None:
-                weight.add_metric([node.node], node.weight)
-            if node.due is not None:
-                due.add_metric([node.node], node.due.timestamp())
-        yield from (value, weight, due)
-
-        yield GaugeMetricFamily(
-            "esagent_certificate_expiry_timestamp_seconds",
-            "When the user's certificate ends.",
-            self._certificate_expires.timestamp(),
-        )
-        credential = GaugeMetricFamily(
-            "esagent_credential_expiry_timestamp_seconds",
-            "When a credential that the agent holds ends; it gets new ones by itself.",
-            labels=["target"],
-        )
-        for target, expires in self._credential_expiries().items():
-            credential.add_metric([target], expires.timestamp())
-        yield credential
+        yield _gauge(figures.BUILD, {(version("esagent"),): 1})
+        yield _gauge(figures.NODES, _count(view))
+        yield _gauge(figures.NODES_WANTED, {(): view.wanted})
+        yield _gauge(figures.GROWTH_STOPPED, {(): int(bool(view.growth_stopped))})
+        yield _gauge(figures.PAUSED, {(): int(view.paused)})
+        nodes = view.nodes
+        yield _gauge(figures.RESOURCE_VALUE, {(n.node,): n.value for n in nodes if n.value is not None})
+        yield _gauge(figures.WEIGHT, {(n.node,): n.weight for n in nodes if n.weight is not None})
+        yield _gauge(figures.DEADLINE, _times({n.node: n.due for n in nodes if n.due}))
+        yield _gauge(figures.CERTIFICATE_EXPIRY, {(): self._certificate_expires.timestamp()})
+        yield _gauge(figures.CREDENTIAL_EXPIRY, _times(self._credential_expiries()))
         if view.slice_expires is not None:
-            yield GaugeMetricFamily(
-                "esagent_slice_expiry_timestamp_seconds",
-                "Until when the slice lasts at the SA.",
-                view.slice_expires.timestamp(),
-            )
-        sliver = GaugeMetricFamily(
-            "esagent_sliver_expiry_timestamp_seconds", "Until when the sliver lasts at the CM.", labels=["cm"]
-        )
-        for cm, expires in view.sliver_expires.items():
-            sliver.add_metric([cm], expires.timestamp())
-        yield sliver
+            yield _gauge(figures.SLICE_EXPIRY, {(): view.slice_expires.timestamp()})
+        yield _gauge(figures.SLIVER_EXPIRY, _times(view.sliver_expires))
+        yield _gauge(figures.LAST_SUCCESS, _times(view.last_success))
 
-        success = GaugeMetricFamily(
-            "esagent_last_success_timestamp_seconds",
-            "When a step of the cycle last went well.",
-            labels=["step"],
-        )
-        for step, when in view.last_success.items():
-            success.add_metric([step], when.timestamp())
-        yield success
+
+def _gauge(figure: Figure, values: Mapping[tuple[str, ...], float]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(figure.name, figure.meaning, labels=figure.labels)
+    for labels, value in values.items():
+        family.add_metric(labels, value)
+    return family
+
+
+def _count(view: AgentView) -> dict[tuple[str, ...], float]:
+    cms = sorted({n.cm for n in view.nodes} | set(view.sliver_expires))
+    return {
+        (cm, state): sum(n.cm == cm and n.state is state for n in view.nodes)
+        for cm in cms
+        for state in NodeState
+    }
+
+
+def _times(times: Mapping[str, datetime]) -> dict[tuple[str, ...], float]:
+    return {(label,): when.timestamp() for label, when in times.items()}
 
 
 class Metrics:
@@ -123,45 +98,25 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._events = Counter(
-            "esagent_events", "Decisions and acts by kind.", ["kind"], registry=self.registry
-        )
-        self._requests = Histogram(
-            "esagent_provider_request_duration_seconds",
-            "Calls to the SA and the CMs, with the waiting for retries.",
-            ["method", "outcome"],
-            registry=self.registry,
-            buckets=(0.05, 0.2, 1, 5, 20, 60, 300),
-        )
-        self._callbacks = Counter(
-            "esagent_callbacks",
-            "Calls from Cloudlab by outcome.",
-            ["method", "outcome"],
-            registry=self.registry,
-        )
-        self._margin = Histogram(
-            "esagent_drain_margin_seconds",
-            "Time left before the deadline when a revoked machine was released.",
-            registry=self.registry,
-            buckets=(0, 10, 30, 60, 120, 300, 600, 1800),
-        )
-        self._drain_time = Histogram(
-            "esagent_drain_duration_seconds",
-            "Time from the first notice of a revocation to the machine's release.",
-            registry=self.registry,
-            buckets=(10, 30, 60, 120, 300, 600, 1800, 3600, 14400),
-        )
-        self._drained_jobs = Counter(
-            "esagent_drained_jobs",
-            "Jobs on draining nodes: finish, warn, signal, requeue, cancel, or lost with their machine.",
-            ["outcome", "cause"],
-            registry=self.registry,
-        )
-        self._lost_work = Counter(
-            "esagent_lost_work_cpu_seconds",
-            "Run time thrown away by ending jobs on draining nodes, times their CPUs.",
-            ["cause"],
-            registry=self.registry,
+        self._events = self._counter(figures.EVENTS)
+        self._steps = self._histogram(figures.STEP_DURATION)
+        self._requests = self._histogram(figures.REQUESTS)
+        self._callbacks = self._counter(figures.CALLBACKS)
+        self._revocations = self._counter(figures.REVOCATIONS)
+        self._margin = self._histogram(figures.DRAIN_MARGIN)
+        self._drain_time = self._histogram(figures.DRAIN_DURATION)
+        self._drained_jobs = self._counter(figures.DRAINED_JOBS)
+        self._lost_work = self._counter(figures.LOST_WORK)
+
+    def _counter(self, figure: Figure) -> Counter:
+        counter = Counter(figure.name, figure.meaning, figure.labels, registry=self.registry)
+        for values in figure.known:
+            counter.labels(*values)
+        return counter
+
+    def _histogram(self, figure: Figure) -> Histogram:
+        return Histogram(
+            figure.name, figure.meaning, figure.labels, registry=self.registry, buckets=figure.buckets
         )
 
     def watch(
@@ -174,11 +129,14 @@ class Metrics:
         self.registry.register(_ViewCollector(view, certificate_expires, credential_expiries))
 
     def event(self, event: Event) -> None:
-        """Count a decision or act; what draining cost is counted besides."""
+        """Count a decision or act; what became of revocations, and what draining cost, is counted besides."""
         self._events.labels(event.kind).inc()
         margin = event.data.get("margin_seconds")
         if isinstance(margin, int | float):
             self._margin.observe(margin)
+            self._revocations.labels("released" if margin >= 0 else "late").inc()
+        if event.kind in _REVOCATION_EVENTS:
+            self._revocations.labels(_REVOCATION_EVENTS[event.kind]).inc()
         duration = event.data.get("drain_seconds")
         if isinstance(duration, int | float):
             self._drain_time.observe(duration)
@@ -188,6 +146,10 @@ class Metrics:
             lost = event.data.get("lost_cpu_seconds")
             if isinstance(lost, int | float):
                 self._lost_work.labels(cause).inc(lost)
+
+    def step(self, step: str, outcome: str, seconds: float) -> None:
+        """Count a run of a step of the manager's cycle."""
+        self._steps.labels(step, outcome).observe(seconds)
 
     def request(self, method: str, _authority: str, outcome: str, seconds: float) -> None:
         """Count a call to Cloudlab."""

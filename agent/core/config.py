@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -184,3 +184,5 @@ class ManagerConfig:
     """Told of every event by a manager with ``email``; it picks what is notable. None sends no mail."""
     lease: LeaseSettings = field(default_factory=LeaseSettings)
     cycle: CycleSettings = field(default_factory=CycleSettings)
+    observe_step: Callable[[str, str, float], None] | None = None
+    """Told of each run of a step: its name, the outcome in one word, and seconds."""

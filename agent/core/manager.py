@@ -155,7 +155,7 @@ class SimpleElasticSliceManager(
             cms=self.cmlist,
             default_interval=self.DEF_INTERVAL,
         )
-        self._runner = Runner(self, schedule, self.clock, self.events)
+        self._runner = Runner(self, schedule, self.clock, self.events, parts.observe_step)
 
     # --- what is known
 

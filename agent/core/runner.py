@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol
 
@@ -38,6 +39,7 @@ class Runner:
         schedule: which step is due.
         clock: time.
         events: where decisions and acts are told.
+        observe: told of each run of a step: its name, the outcome in one word, and seconds.
 
     Attributes:
         cycle: wakes steps.
@@ -49,7 +51,14 @@ class Runner:
         ConfigError: a step that is no method of the owner.
     """
 
-    def __init__(self, owner: Owner, schedule: Schedule, clock: Clock, events: EventSink) -> None:
+    def __init__(
+        self,
+        owner: Owner,
+        schedule: Schedule,
+        clock: Clock,
+        events: EventSink,
+        observe: Callable[[str, str, float], None] | None = None,
+    ) -> None:
         steps = dict.fromkeys(key.step for key in schedule.keys)
         if unknown := [step for step in steps if not callable(getattr(owner, step, None))]:
             raise ConfigError(
@@ -58,6 +67,7 @@ class Runner:
         self._owner = owner
         self._clock = clock
         self._events = events
+        self._observe = observe
         self._notes = threading.local()
         self._thread: threading.Thread | None = None
         self.cycle = Cycle(schedule, clock, self._perform, _lane)
@@ -128,6 +138,13 @@ class Runner:
             notes.append(text)
 
     def _perform(self, key: Key) -> Outcome:
+        begun = self._clock.monotonic()
+        outcome = self._run(key)
+        if self._observe is not None:
+            self._observe(key.step, outcome.name.lower(), self._clock.monotonic() - begun)
+        return outcome
+
+    def _run(self, key: Key) -> Outcome:
         try:
             self._owner.before_step()
             step = getattr(self._owner, key.step)

@@ -10,12 +10,12 @@ from agent.core.model import NodeState
 from agent.page.history import KEEP, thin
 from agent.page.model import Sample
 
-WIDTH, HEIGHT = 640, 200
-LEFT, RIGHT, TOP, BOTTOM = 34, 6, 8, 20
+WIDTH, HEIGHT = 640, 180
+LEFT, RIGHT, TOP, BOTTOM = 44, 8, 12, 30
 """Margins: room for the axes' numbers."""
 COLUMNS = 240
 """Steps of the course that are drawn at most."""
-SHORTEST = timedelta(minutes=10)
+SHORTEST = timedelta(minutes=2)
 """An agent that has just begun does not blow seconds up to the whole width."""
 STATES = (
     NodeState.JOINED,
@@ -28,7 +28,7 @@ STATES = (
     NodeState.FAILED,
 )
 """From the bottom of the stack to its top: at work, coming, going, lost."""
-_STEPS = tuple(timedelta(minutes=m) for m in (2, 5, 10, 30, 60, 120, 240, 360))
+_STEPS = tuple(timedelta(minutes=m) for m in (1, 2, 5, 10, 30, 60, 120, 240, 360))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from agent.core.model import AgentView, Event, NodeState
 
@@ -59,6 +59,8 @@ class PageView:
     """The earliest deadline first."""
     events: tuple[Event, ...]
     """The newest first."""
+    renewed_before: timedelta
+    """A lease of which less than this is left should have been renewed long ago."""
     certificate_expires: datetime
     history: tuple[Sample, ...]
     """Oldest first."""

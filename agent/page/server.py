@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 KEEP_FOR = 2.0
 """Seconds that a page is served again."""
-LOOK_EVERY = 10.0
+LOOK_EVERY = 5.0
 """Seconds between two looks at the machines' states, for the course over time."""
 REQUEST_TIME = 10.0
 """Seconds that one connection may last."""

@@ -10,7 +10,6 @@ from agent.page.model import PageView
 from agent.page.words import cm_name, span
 
 BLIND_AFTER = timedelta(minutes=15)
-LEASE_LEFT = timedelta(hours=6)
 CERTIFICATE_LEFT = timedelta(days=14)
 LOOKS = {
     "get_system_state": "Slurm was not read",
@@ -20,10 +19,7 @@ LOOKS = {
 
 
 def standing_warnings(view: PageView) -> tuple[str, ...]:
-    """Return the warnings that hold at the moment, the most urgent first.
-
-    The limits are those of the alert rules in contrib/prometheus.
-    """
+    """Return the warnings that hold at the moment, the most urgent first."""
     return tuple(_warnings(view))
 
 
@@ -46,7 +42,7 @@ def _warnings(view: PageView) -> Iterator[str]:
     ends = [("the slice", agent.slice_expires)]
     ends += [(f"the sliver at {cm_name(cm)}", when) for cm, when in sorted(agent.sliver_expires.items())]
     for what, when in ends:
-        if when is not None and when - now < LEASE_LEFT:
+        if when is not None and when - now < view.renewed_before:
             yield f"the lease of {what} ends in {span(when - now)} and was not renewed"
     if view.certificate_expires - now < CERTIFICATE_LEFT:
         yield f"the user's certificate ends in {span(view.certificate_expires - now)}"

@@ -89,7 +89,7 @@ def test_a_state_stands_on_the_one_below_it() -> None:
     assert [area.state for area in chart.areas] == [JOINED, DRAINING]
     low, middle, high = HEIGHT - BOTTOM, (HEIGHT - BOTTOM + TOP) / 2, TOP
     assert chart.areas[0].path == f"M{LEFT} {low} V{middle:g}H{WIDTH - RIGHT} V{low}H{LEFT} Z"
-    assert chart.areas[1].path == f"M{LEFT} {middle:g} V{high}H{WIDTH - RIGHT} V{middle:g}H{LEFT} Z"
+    assert chart.areas[1].path == f"M{LEFT} {middle:g} V{high:g}H{WIDTH - RIGHT} V{middle:g}H{LEFT} Z"
 
 
 def test_the_axes_have_round_numbers() -> None:

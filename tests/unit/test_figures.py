@@ -1,0 +1,183 @@
+"""The figures for Prometheus: their names, their document, and that their number stays bounded."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from agent.core.model import (
+    AgentView,
+    Event,
+    NodeState,
+    NodeStatus,
+    ResourceValue,
+    Revocation,
+    SliverNode,
+)
+from agent.figures import CAUSES, FIGURES, LABELS, Kind
+from agent.metrics import Metrics
+from agent.slurm.drain import Drain, DrainCause
+from agent.slurm.view import node_views
+
+ROOT = Path(__file__).parents[2]
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+CM = "urn:cm"
+
+
+def series(metrics: Metrics) -> list[tuple[str, tuple[str, ...]]]:
+    return [
+        (sample.name, tuple(sample.labels))
+        for family in metrics.registry.collect()
+        for sample in family.samples
+    ]
+
+
+class Cloud:
+    """An agent's memory while machines come and go, each under a name that no other ever had."""
+
+    def __init__(self) -> None:
+        self.machines: dict[str, SliverNode] = {}
+        self.metrics = Metrics()
+        self.metrics.watch(self.view, NOW, lambda: {"self": NOW, "slice": NOW})
+
+    def view(self) -> AgentView:
+        names = list(self.machines)
+        return AgentView(
+            nodes=node_views(
+                self.machines,
+                {
+                    m.sliver_id: NodeStatus(m.client_id, m.node_id, m.sliver_id, "started", "ready")
+                    for m in self.machines.values()
+                },
+                None,
+                {n: Drain(n, DrainCause.REVOKED, NOW) for n in names},
+                {n: ResourceValue(n, 0.5, NOW) for n in names},
+                {n: Revocation(n, n, NOW, NOW, NOW) for n in names},
+                (),
+            ),
+            wanted=1,
+            slice_expires=NOW,
+            sliver_expires={CM: NOW},
+            last_success={"get_system_state": NOW},
+        )
+
+    def cycle(self, number: int) -> None:
+        """Add a machine, empty it and give it back."""
+        name = f"pc{number}"
+        metrics, now = self.metrics, NOW + timedelta(minutes=number)
+        metrics.request("AddNodes", CM, "ok", 1.0)
+        metrics.step("add_nodes", "done", 1.0)
+        self.machines[name] = SliverNode(f"node-{number}", name, CM, f"urn:sliver+{number}")
+        for kind in ("add", "arrived", "join", "weight", "revoke", "drain"):
+            metrics.event(Event(now, kind, name, f"{kind} {name}"))
+        job = {"job": str(number), "drain_cause": "revoked", "lost_cpu_seconds": 9.0}
+        metrics.event(Event(now, "requeue", name, f"job {number} requeued", job))
+        metrics.callback("NotifyDeletePending", "ok")
+        margin = {"margin_seconds": float(number % 90 - 9), "drain_seconds": 60.0}
+        metrics.event(Event(now, "release", name, "", margin))
+        series(metrics)  # a scrape, with the machine in it
+        metrics.callback("NotifyDeleteComplete", "ok")
+        metrics.event(Event(now, "gone", name, ""))
+        del self.machines[name]
+
+
+def test_a_thousand_machines_that_came_and_went_leave_no_series_behind() -> None:
+    cloud = Cloud()
+    cloud.cycle(0)
+    before = series(cloud.metrics)
+    for number in range(1, 1001):
+        cloud.cycle(number)
+    assert series(cloud.metrics) == before
+    assert len(before) < 200
+    assert not [s for s in before if "node" in s[1]]
+
+
+def test_a_machine_has_its_series_while_it_is_held() -> None:
+    cloud = Cloud()
+    cloud.machines["pc1"] = SliverNode("node-1", "pc1", CM, "urn:sliver+1")
+    value = cloud.metrics.registry.get_sample_value
+    assert value("esagent_node_resource_value", {"node": "pc1"}) == 0.5
+    assert value("esagent_nodes", {"cm": CM, "state": "draining"}) == 1
+    assert value("esagent_nodes", {"cm": CM, "state": "joined"}) == 0
+
+
+def test_what_is_served_is_what_the_table_says() -> None:
+    cloud = Cloud()
+    cloud.cycle(0)
+    cloud.machines["pc1"] = SliverNode("node-1", "pc1", CM, "urn:sliver+1")
+    figures = {name: figure for figure in FIGURES for name in figure.series}
+    weightless = {"esagent_node_weight"}  # no Slurm gave this machine one
+    told = set(series(cloud.metrics))
+    assert {name for name, _ in told} == set(figures) - weightless
+    for name, labels in told:
+        assert set(labels) - {"le"} == set(figures[name].labels)
+    for family in cloud.metrics.registry.collect():
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        figure = next(f for f in FIGURES if f.name == name)
+        assert (family.type, family.documentation) == (figure.kind.value, figure.meaning)
+
+
+@pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.name)
+def test_names_follow_the_rules_of_prometheus(figure) -> None:
+    assert re.fullmatch(r"esagent(_[a-z]+)+", figure.name)
+    assert figure.name.endswith("_total") == (figure.kind is Kind.COUNTER)
+    assert bool(figure.buckets) == (figure.kind is Kind.HISTOGRAM)
+    if figure.kind is Kind.HISTOGRAM:
+        assert figure.name.endswith("_seconds")
+    assert not re.search(r"_(ms|minutes|hours|days|percent|mb|count|sum|bucket)\b", figure.name)
+    assert set(figure.labels) <= set(LABELS)
+    assert figure.meaning.endswith(".")
+    assert all(len(values) == len(figure.labels) for values in figure.known)
+
+
+def test_counters_with_known_labels_begin_at_0_so_that_the_first_event_is_seen() -> None:
+    value = Metrics().registry.get_sample_value
+    assert value("esagent_drained_jobs_total", {"outcome": "lost", "cause": "taken"}) == 0
+    assert value("esagent_callbacks_total", {"method": "", "outcome": "forbidden"}) == 0
+    assert value("esagent_revocations_total", {"outcome": "late"}) == 0
+
+
+def test_the_causes_are_those_of_drains() -> None:
+    assert set(CAUSES) == {cause.value for cause in DrainCause}
+
+
+def test_revocations_are_counted_by_what_became_of_them() -> None:
+    metrics = Metrics()
+    for kind, data in (
+        ("revoke", {}),
+        ("revoke", {}),
+        ("revoke", {}),
+        ("release", {"margin_seconds": 3.0, "drain_seconds": 9.0}),
+        ("release", {"margin_seconds": -3.0, "drain_seconds": 9.0}),
+        ("withdrawn", {}),
+    ):
+        metrics.event(Event(NOW, kind, "pc1", "", data))
+    value = metrics.registry.get_sample_value
+    counted = {
+        o: value("esagent_revocations_total", {"outcome": o})
+        for o in ("announced", "released", "late", "withdrawn")
+    }
+    assert counted == {"announced": 3, "released": 1, "late": 1, "withdrawn": 1}
+
+
+def test_the_document_is_what_the_code_says() -> None:
+    made = subprocess.run(
+        [sys.executable, ROOT / "tools/metrics_doc.py"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert (ROOT / "docs/metrics.md").read_text() == made.stdout, (
+        ".venv/bin/python tools/metrics_doc.py > docs/metrics.md"
+    )
+
+
+def test_states_of_machines_all_have_a_series() -> None:
+    value = Cloud().metrics.registry.get_sample_value
+    assert [value("esagent_nodes", {"cm": CM, "state": state}) for state in NodeState] == [0] * len(NodeState)
