@@ -118,7 +118,7 @@ def load(path: Path) -> Settings:
 
 def _without_blanks(model: type[BaseModel], table: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out what the example leaves open, so that it is told as missing."""
-    kept = {}
+    kept: dict[str, Any] = {}
     for key, value in table.items():
         info = model.model_fields.get(key)
         inner = section_of(info.annotation) if info else None

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from agent.check.finding import Grade
 from agent.check.slurm import (
@@ -17,7 +16,7 @@ from agent.check.slurm import (
     check_slurm,
     parse_config,
 )
-from agent.core.errors import SlurmDownError
+from agent.core.errors import SlurmDownError, SlurmRefusedError
 from agent.slurm.borrowed import PluginSettings
 from agent.slurm.join import JoinSettings
 from agent.slurm.model import Node, Snapshot
@@ -87,9 +86,23 @@ def test_power_saving_that_the_agent_cannot_see_is_a_fault() -> None:
     assert all(f.grade is Grade.FINE for f in mended)
 
 
-@pytest.mark.parametrize(("uid", "grade"), [(0, Grade.FINE), (64030, Grade.FINE), (12345, Grade.WARNING)])
-def test_only_root_and_slurm_user_surely_have_the_rights(uid: int, grade: Grade) -> None:
-    assert check_permission(parse_config(CONFIG), uid).grade is grade
+def refusing(words: str) -> Callable[[Sequence[str]], None]:
+    def change(nodes: Sequence[str]) -> None:
+        raise SlurmRefusedError(f"scontrol update NodeName={nodes[0]}: {words} (status 1)")
+
+    return change
+
+
+def test_a_user_whose_change_is_refused_only_for_lack_of_the_node_may_change_nodes() -> None:
+    found = check_permission(refusing("Invalid node name specified"), "esagent")
+    assert (found.grade, found.seen) == (Grade.FINE, "esagent may change nodes")
+
+
+def test_a_user_whom_slurm_turns_away_is_a_fault_that_says_how_to_make_him_one() -> None:
+    found = check_permission(refusing("Invalid user id"), "esagent")
+    assert found.grade is Grade.FAULT
+    assert "Invalid user id" in found.seen
+    assert "sacctmgr add user esagent adminlevel=Admin" in found.mend
 
 
 def test_partitions_in_which_jobs_have_no_time_limit_are_warned_of_where_nodes_are_fenced() -> None:
@@ -109,7 +122,10 @@ def test_a_slurm_that_does_not_answer_is_a_fault_in_its_own_words() -> None:
             raise SlurmDownError("squeue: Unable to contact slurm controller")
 
     silent: Any = Silent()
-    findings = list(check_slurm(silent, lambda: "", join=DYNAMIC, max_nodes=1, way_in="cli"))
+    change = refusing("never asked")
+    findings = list(
+        check_slurm(silent, lambda: "", change, join=DYNAMIC, max_nodes=1, way_in="cli", user="ada")
+    )
     assert [(f.grade, f.seen) for f in findings] == [
         (Grade.FAULT, "squeue: Unable to contact slurm controller")
     ]
