@@ -60,7 +60,7 @@ deb: ## a Debian package in build/deb, for the Debian that this machine runs (De
 
 test-deb: system setup deb ## install, start, upgrade and purge that package on clean machines (root, Debian)
 	@lintian --fail-on error,warning build/deb/*.deb
-	@tools/setup-release bookworm build/chroots/bookworm-head apt systemd-sysv dbus slurm-client
+	@tools/setup-release bookworm build/chroots/bookworm-head apt systemd-sysv dbus slurm-client openssl openssh-client
 	@$(BIN)/pytest -q tests/packaging
 
 docs: setup ## the documents as a web site in build/site, with no broken link

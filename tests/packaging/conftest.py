@@ -6,12 +6,14 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
+from testbed.up import TestBed
 from testbed.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -19,7 +21,7 @@ CHROOT = ROOT / "build" / "chroots" / "bookworm-head"
 _UNCOUNTED = frozenset(
     {"proc", "sys", "dev", "run", "tmp", "root", "var/cache", "var/lib/apt", "var/lib/dpkg", "var/log"}
 )
-_NSPAWN = ("systemd-nspawn", "--quiet", "--register=no", "--keep-unit")
+_NSPAWN = ("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--resolv-conf=copy-host")
 
 
 class Machine:
@@ -97,7 +99,6 @@ class Machine:
             *_NSPAWN,
             f"--machine={self._name}",
             "--pipe",
-            "--resolv-conf=copy-host",
             "-D",
             str(self.root),
         )
@@ -115,21 +116,20 @@ class Machine:
         assert not check or done.returncode == 0, f"{command}: {done.returncode}: {done.stdout}{done.stderr}"
         return done
 
-    def install(self, package: Path) -> None:
-        """Have apt install a package of ours, with what it depends on."""
-        shutil.copy(package, self.root / "root" / "esagent.deb")
-        apt = (
-            "apt-get",
-            "-qq",
-            "-y",
-            "-o",
-            "APT::Sandbox::User=root",
-            "-o",
-            "Dpkg::Options::=--force-confold",
+    def prepare_apt(self) -> None:
+        """Let apt work without a question, and know what there is."""
+        (self.root / "etc/apt/apt.conf.d/90test").write_text(
+            'APT::Get::Assume-Yes "true"; APT::Install-Recommends "false"; APT::Sandbox::User "root";'
+            ' Dpkg::Options:: "--force-confold"; quiet "2";'
         )
         if not any((self.root / "var/lib/apt/lists").glob("*Packages*")):
-            self.run(*apt, "update")
-        self.run(*apt, "--no-install-recommends", "install", "/root/esagent.deb")
+            self.run("apt-get", "update")
+
+    def install(self, package: Path) -> None:
+        """Have apt install a package of ours, with what it depends on."""
+        self.prepare_apt()
+        shutil.copy(package, self.root / "root" / "esagent.deb")
+        self.run("apt-get", "install", "/root/esagent.deb")
 
     def files(self) -> set[str]:
         """List what is on its disk, but for what dpkg, apt and the log keep."""
@@ -145,6 +145,17 @@ class Machine:
 def _root() -> None:
     if os.geteuid() != 0:
         pytest.exit("tests/packaging makes machines out of chroots: run it as root", returncode=4)
+
+
+@pytest.fixture
+def bed() -> Iterator[TestBed]:
+    """Run a test bed where the unit's sandbox can see it: not below /tmp."""
+    directory = Path(tempfile.mkdtemp(prefix="esagent-", dir="/srv"))
+    try:
+        with TestBed(directory, speed=120) as bed:
+            yield bed
+    finally:
+        shutil.rmtree(directory)
 
 
 @pytest.fixture(scope="session")

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from testbed.up import TestBed
 from testbed.waiting import wait_for
@@ -18,17 +14,6 @@ ROOT = Path(__file__).parents[2]
 CONF = "/etc/esagent/agent.conf"
 Machine = Any
 MakeMachine = Callable[..., Machine]
-
-
-@pytest.fixture
-def bed() -> Iterator[TestBed]:
-    """Run a test bed where the unit's sandbox can see it: not below /tmp."""
-    directory = Path(tempfile.mkdtemp(prefix="esagent-", dir="/srv"))
-    try:
-        with TestBed(directory, speed=120) as bed:
-            yield bed
-    finally:
-        shutil.rmtree(directory)
 
 
 def state_of(machine: Machine) -> str:
