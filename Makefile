@@ -2,7 +2,8 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 
-.PHONY: help setup system demo test test-releases test-long bench screenshot check unit lint types format lock clean
+.PHONY: help setup system demo test test-releases test-long bench screenshot check unit lint types deb test-deb docs \
+	format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-13s %s\n", $$1, $$2}'
@@ -60,13 +61,24 @@ unit: setup
 	@echo "check: unit tests"
 	@$(BIN)/pytest -q -n 3 --dist worksteal tests/unit
 
+deb: ## a Debian package in build/deb, for the Debian that this machine runs (Debian)
+	@tools/build-deb build/deb
+
+test-deb: system setup deb ## install, start, upgrade and purge that package on clean machines (root, Debian)
+	@lintian --fail-on error,warning build/deb/*.deb
+	@tools/setup-release bookworm build/chroots/bookworm-head apt systemd-sysv dbus slurm-client openssl openssh-client
+	@$(BIN)/pytest -q tests/packaging
+
+docs: setup ## the documents as a web site in build/site, with no broken link
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
 format: setup ## let ruff mend what it can
 	@$(BIN)/ruff check --quiet --fix-only .
 	@$(BIN)/ruff format --quiet .
 
 lock: setup ## pin the newest versions that pyproject.toml allows
 	@$(BIN)/python -m pip --quiet install uv
-	@$(BIN)/uv pip compile --quiet --upgrade --no-header --no-annotate --extra test pyproject.toml -o requirements.lock
+	@$(BIN)/uv pip compile --quiet --upgrade --no-header --no-annotate --extra test --extra docs pyproject.toml -o requirements.lock
 
 clean: ## remove what the other targets made
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

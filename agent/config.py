@@ -6,7 +6,7 @@ import difflib
 import json
 import textwrap
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -108,11 +108,31 @@ def load(path: Path) -> Settings:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     try:
-        return Settings.model_validate(tomllib.loads(text))
+        return Settings.model_validate(_without_blanks(Settings, tomllib.loads(text)))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not TOML: {error}") from error
     except ValidationError as error:
-        raise ConfigError("\n".join(f"{path}: {_explain(e)}" for e in error.errors())) from error
+        faults = error.errors()
+        deeper = {e["loc"][:-2] for e in faults}
+        told = [e for e in faults if e["type"] != "too_short" or e["loc"] not in deeper]
+        raise ConfigError("\n".join(f"{path}: {_explain(e)}" for e in told)) from error
+
+
+def _without_blanks(model: type[BaseModel], table: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what the example leaves open, so that it is told as missing."""
+    kept: dict[str, Any] = {}
+    for key, value in table.items():
+        info = model.model_fields.get(key)
+        inner = section_of(info.annotation) if info else None
+        if info and info.is_required() and value in ("", []):
+            continue
+        if inner and isinstance(value, dict):
+            kept[key] = _without_blanks(inner, value)
+        elif inner and isinstance(value, list):
+            kept[key] = [_without_blanks(inner, v) if isinstance(v, dict) else v for v in value]
+        else:
+            kept[key] = value
+    return kept
 
 
 def _explain(error: ErrorDetails) -> str:
@@ -126,6 +146,8 @@ def _explain(error: ErrorDetails) -> str:
             return f"{key}: no such setting{hint}"
         case "missing":
             return f"{key}: is required"
+        case "value_error":
+            return f"{key}: {error['ctx']['error']}, not {error['input']!r}"
         case _:
             return f"{key}: {error['msg']}, not {error['input']!r}"
 

@@ -124,6 +124,11 @@ class SshShell:
                 f"[ssh] key {settings.key}: expected a private key without a passphrase: {error}"
             ) from error
 
+    @property
+    def public_key(self) -> str:
+        """The public half of our key, as ``TYPE BASE64``."""
+        return f"{self._key.get_name()} {self._key.get_base64()}"
+
     def run(self, commands: Mapping[Host, Series], *, timeout: float) -> Mapping[Host, HostResult]:
         """Run each machine's commands in order, at most ``fan_out`` machines side by side over all calls.
 

@@ -1,6 +1,6 @@
 """Writes docs/configuration.md from the settings that the code obeys.
 
-``.venv/bin/python tools/configuration_reference.py > docs/configuration.md``
+``.venv/bin/python -m tools.configuration_reference > docs/configuration.md``
 """
 
 from __future__ import annotations

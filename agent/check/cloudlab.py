@@ -6,7 +6,7 @@ import http.client
 import ipaddress
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
@@ -15,10 +15,13 @@ from agent.check.finding import Finding, fault, fine, look, skipped, warning
 from agent.cloudlab.callback import CallbackSettings
 from agent.cloudlab.identity import Identity
 from agent.cloudlab.server import CloudlabSettings, ProtoGeniServer, tls_of
-from agent.core.ports import Clock
+from agent.core.model import SliverNode
+from agent.core.ports import Clock, Host, RemoteShell
 
 MAX_SKEW = 60.0
 """Seconds that two clocks may differ: credentials and deadlines are compared across them."""
+_OUTSIDE_TIME = 30.0
+"""Seconds for a machine to look at our callback port."""
 
 
 def check_authorities(server: ProtoGeniServer) -> Iterator[Finding]:
@@ -28,7 +31,9 @@ def check_authorities(server: ProtoGeniServer) -> Iterator[Finding]:
     def at_sa() -> Iterator[Finding]:
         until = server.find_slice()
         words = "is to be made" if until is None else f"lasts until {until:%Y-%m-%dT%H:%M:%SZ}"
-        yield fine("SA", f"gave us a credential; the slice {server.slice_urn} {words}")
+        ends = server.credential_expiries().get("self")
+        credential = f"a credential until {ends:%Y-%m-%d}" if ends else "a credential"
+        yield fine("SA", f"gave us {credential}; the slice {server.slice_urn} {words}")
 
     yield from look("SA", at_sa, mend)
     for cm in server.cms:
@@ -38,6 +43,49 @@ def check_authorities(server: ProtoGeniServer) -> Iterator[Finding]:
             yield fine(f"CM {cm}", f"{free} machines are free")
 
         yield from look(f"CM {cm}", at_cm, mend)
+
+
+def check_public_key(ours: str, given: Collection[str]) -> Finding:
+    """Tell whether new machines will let us in.
+
+    Args:
+        ours: the public half of our key, as ``TYPE BASE64``.
+        given: the keys that Cloudlab puts on new machines.
+    """
+    if ours in given:
+        return fine("SSH key at Cloudlab", f"one of {len(given)} that new machines are given")
+    return fault(
+        "SSH key at Cloudlab",
+        f"not among the {len(given)} that new machines are given: none will let us in",
+        "add the public half at the Cloudlab portal, or its file to [cloudlab] ssh_keys",
+    )
+
+
+def check_from_outside(
+    machines: Iterable[SliverNode], shell: RemoteShell, login: str, settings: CallbackSettings
+) -> Finding:
+    """Have a borrowed machine connect to the callback port, from where Cloudlab is; it has to be up.
+
+    Args:
+        machines: those that are held.
+        shell: runs commands there.
+        login: user to log in as; "" for that of the manifest.
+        settings: the section [callback].
+    """
+    subject = "callback port from outside"
+    machine = next((m for m in machines if m.address or m.hostname), None)
+    if machine is None:
+        return skipped(subject, "no machine is held that could look")
+    host = Host(machine.node_id, machine.address or machine.hostname, login or machine.username)
+    ask = f"timeout 10 bash -c '</dev/tcp/'${{SSH_CONNECTION%% *}}'/{settings.port}' && echo $SSH_CONNECTION"
+    result = shell.run({host: [ask]}, timeout=_OUTSIDE_TIME)[host]
+    if result.ok:
+        return fine(subject, f"{host.name} reaches {result.output.split(maxsplit=1)[0]} port {settings.port}")
+    return warning(
+        subject,
+        f"{host.name} does not reach port {settings.port}: {result.error}",
+        "open the port in the firewalls between Cloudlab and this machine",
+    )
 
 
 def check_clocks(settings: CloudlabSettings, identity: Identity, clock: Clock) -> Iterator[Finding]:
@@ -76,8 +124,22 @@ def _date(url: str, context: ssl.SSLContext, timeout: float) -> datetime | None:
         return None
 
 
-def check_callback_port(settings: CallbackSettings, timeout: float) -> Iterator[Finding]:
-    """Look whether calls from outside can arrive, as far as that can be seen from here."""
+def callback_answers(settings: CallbackSettings, timeout: float) -> bool:
+    """Tell whether something takes connections at the callback port, at our outer address."""
+    try:
+        with socket.create_connection((_callback_address(settings), settings.port), timeout):
+            return True
+    except OSError:
+        return False
+
+
+def check_callback_port(settings: CallbackSettings, *, is_up: bool) -> Iterator[Finding]:
+    """Look whether calls can arrive, as far as that can be seen from this machine.
+
+    Args:
+        settings: the section [callback].
+        is_up: something takes connections there.
+    """
     subject = "callback port"
     where = f"{settings.listen} port {settings.port}"
     if settings.port == 0:
@@ -87,13 +149,10 @@ def check_callback_port(settings: CallbackSettings, timeout: float) -> Iterator[
         yield warning(
             subject, f"{where}: Cloudlab cannot reach it", 'set [callback] listen to "0.0.0.0" or our address'
         )
-    address = _outer_address() if settings.listen in {"0.0.0.0", "::"} else settings.listen  # noqa: S104
-    try:
-        with socket.create_connection((address, settings.port), timeout):
-            yield fine(
-                subject, f"{address} port {settings.port} takes connections; a firewall is not seen here"
-            )
-    except OSError:
+    if is_up:
+        address = _callback_address(settings)
+        yield fine(subject, f"{address} port {settings.port} takes connections from this machine")
+    else:
         yield from _bind(subject, settings)
 
 
@@ -112,6 +171,10 @@ def _bind(subject: str, settings: CallbackSettings) -> Iterator[Finding]:
             )
         else:
             yield fine(subject, f"{settings.listen} port {settings.port} is free; the daemon is not up")
+
+
+def _callback_address(settings: CallbackSettings) -> str:
+    return _outer_address() if settings.listen in {"0.0.0.0", "::"} else settings.listen  # noqa: S104
 
 
 def _is_loopback(address: str) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import pwd
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -55,15 +56,54 @@ def check_places(ledger: Path, known_hosts: Path, socket: Path) -> Iterator[Find
             yield fault(subject, f"{path}: this user may not write there", "run as the agent's user")
 
 
+def check_user(home: Path, uid: int) -> Iterator[Finding]:
+    """Tell where the daemon is somebody else than who looks: one may read what the other may not."""
+    try:
+        owner = home.stat().st_uid
+    except OSError:
+        return
+    if owner != uid:
+        seen = f"{user_name(uid)} looks, and {home} belongs to {user_name(owner)}"
+        yield warning(
+            "user", seen, f"look as the daemon will: runuser -u {user_name(owner)} -- esagent check"
+        )
+
+
+def user_name(uid: int) -> str:
+    """Name a user, by the number where there is no name."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
+
+
+def check_secrets(secrets: Mapping[str, Path | None]) -> Iterator[Finding]:
+    """Look at files that nobody else may read.
+
+    Args:
+        secrets: what holds a secret, such as ``[callback] key`` -> the file; None where there is none.
+    """
+    for subject, path in secrets.items():
+        if path is None:
+            continue
+        try:
+            with path.open("rb"):
+                mode = path.stat().st_mode
+        except OSError as error:
+            yield fault(subject, f"{path}: {error.strerror}", "give it to the daemon's user")
+            continue
+        if mode & 0o077:
+            yield warning(subject, f"{path}: other users can read it", f"chmod 600 {path}")
+        else:
+            yield fine(subject, str(path))
+
+
 def check_ssh_key(settings: SshSettings) -> Iterator[Finding]:
     """Look at the key that opens machines."""
 
     def at() -> Iterator[Finding]:
         SshShell(settings)
-        if settings.key.stat().st_mode & 0o077:
-            yield warning("SSH key", f"{settings.key}: other users can read it", f"chmod 600 {settings.key}")
-        else:
-            yield fine("SSH key", str(settings.key))
+        yield from check_secrets({"SSH key": settings.key})
 
     return look("SSH key", at, "see [ssh] key")
 

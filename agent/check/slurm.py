@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import pwd
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from agent.check.finding import Finding, fault, fine, look, skipped, warning
+from agent.core.errors import SlurmRefusedError
 from agent.core.settings import format_duration
 from agent.slurm.borrowed import PluginSettings
 from agent.slurm.drain_settings import DrainSettings
@@ -20,7 +20,9 @@ from agent.slurm.primary import Controller, is_same_host
 from agent.slurm.supply import Offer
 
 _SETTING = re.compile(r"^([^\s\[]+)(?:\[\d+\])?\s*= (.*)$", re.MULTILINE)
-_USER = re.compile(r"([^()]+)\((\d+)\)")
+_NO_SUCH_NODE = "Invalid node name"
+NOBODY = "esagent-check-no-such-node"
+"""A node name that no site has."""
 
 
 def parse_config(text: str) -> dict[str, str]:
@@ -38,11 +40,13 @@ def parse_config(text: str) -> dict[str, str]:
 def check_slurm(
     backend: SlurmBackend,
     config: Callable[[], str],
+    change: Callable[[Sequence[str]], None],
     *,
     join: JoinSettings,
     max_nodes: int,
     offers: Sequence[Offer] = (),
     way_in: str,
+    user: str,
     shortcomings: Iterable[str] = (),
     drain: DrainSettings,
     fence: Callable[[], frozenset[str]] | None = None,
@@ -52,10 +56,12 @@ def check_slurm(
     Args:
         backend: that way in.
         config: gives the output of ``scontrol show config``.
+        change: changes nodes, harmlessly where there is nothing to change.
         join: how machines join.
         max_nodes: how many machines are held at most.
         offers: what can be borrowed, preferred first.
         way_in: its name, and why it was not another one.
+        user: whom Slurm takes us for.
         shortcomings: what this way in cannot do with this cluster, in words.
         drain: how machines are emptied.
         fence: names the partitions that give every job a time limit; None where nodes are not fenced.
@@ -71,7 +77,7 @@ def check_slurm(
             yield warning("way in to Slurm", words, "see [slurm] backend")
         settings = parse_config(config())
         yield from check_settings(settings, snapshot, join=join, max_nodes=max_nodes, offers=offers)
-        yield check_permission(settings, os.geteuid())
+        yield check_permission(change, user)
         yield from check_leads(settings, drain)
         if fence is not None:
             yield check_fence(snapshot, fence())
@@ -79,17 +85,26 @@ def check_slurm(
     return look("Slurm", at, mend)
 
 
-def check_permission(config: Mapping[str, str], uid: int) -> Finding:
-    """Tell whether a user may drain nodes and requeue jobs: root and SlurmUser may (slurm.conf(5))."""
-    stated = _USER.fullmatch(config.get("SlurmUser", ""))
-    if uid == 0 or (stated is not None and int(stated[2]) == uid):
-        return fine("rights in Slurm", "this user may change nodes and jobs")
-    name = _name(uid)
-    return warning(
-        "rights in Slurm",
-        f"{name} is neither root nor SlurmUser",
-        f"run the agent as one of them, or: sacctmgr add user {name} adminlevel=operator",
-    )
+def check_permission(change: Callable[[Sequence[str]], None], user: str) -> Finding:
+    """Tell whether our user may change nodes, by a change of one that is not there.
+
+    slurmctld looks at who asks before it looks for the node: root, SlurmUser and administrators may.
+
+    Args:
+        change: changes nodes through the way in that the agent will use.
+        user: whom Slurm takes us for, in words.
+    """
+    subject = "rights in Slurm"
+    try:
+        change([NOBODY])
+    except SlurmRefusedError as error:
+        if _NO_SUCH_NODE not in str(error):
+            return fault(
+                subject,
+                f"{user} may not change nodes: {' '.join(str(error).split())}",
+                f"run the agent as root or SlurmUser, or: sacctmgr add user {user} adminlevel=Admin",
+            )
+    return fine(subject, f"{user} may change nodes")
 
 
 def check_leads(config: Mapping[str, str], drain: DrainSettings) -> Iterator[Finding]:
@@ -319,10 +334,3 @@ def _mentions(path: Path, words: str) -> bool:
         return words in path.read_text(errors="replace")
     except OSError:
         return False
-
-
-def _name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"uid {uid}"

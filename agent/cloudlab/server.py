@@ -392,6 +392,10 @@ class ProtoGeniServer:
             raise NotFoundError("this CM holds no sliver for us", method=method, authority=cm)
         return self._sliver_urns[cm]
 
+    def public_keys(self) -> frozenset[str]:
+        """Tell the SSH public keys that new machines are given, each as ``TYPE BASE64``."""
+        return frozenset(" ".join(key.split()[:2]) for user in self._keys() for key in user.keys)
+
     def _keys(self) -> list[UserKeys]:
         accounts = list(self._credentials.with_self(self._sa.get_keys))
         if not self._extra_keys:

@@ -98,6 +98,24 @@ def test_every_fault_is_told_not_only_the_first(tmp_path: Path) -> None:
     assert "[drain] tick" in fault
 
 
+def test_an_example_that_is_not_filled_in_names_each_setting_that_is_open(tmp_path: Path) -> None:
+    faults = fault_of(tmp_path, example()).splitlines()
+    told = sorted(fault.partition(": ")[2] for fault in faults)
+    assert told == sorted(
+        f"{key}: is required"
+        for key in (
+            *("[cloudlab] certificate", "[cloudlab] ca_bundle", "[cloudlab] slice"),
+            *("[cloudlab.cms] urn", "[cloudlab.cms] url", "[ssh] key"),
+            *("[callback] certificate", "[callback] key", "[callback] ca_bundle", "[callback] allowed_urns"),
+        )
+    )
+
+
+def test_a_value_that_is_refused_is_told_with_what_was_expected(tmp_path: Path) -> None:
+    fault = fault_of(tmp_path, REQUIRED.replace('"elastic"', '"-x"'))
+    assert "[cloudlab] slice: '-x' is not a slice name: 2 to 19 letters" in fault
+
+
 def test_a_fault_inside_a_cm_names_its_table(tmp_path: Path) -> None:
     fault = fault_of(tmp_path, REQUIRED.replace("https://boss", "http://boss"))
     assert "[cloudlab.cms] url" in fault

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from agent.check.slurm import (
     check_slurm,
     parse_config,
 )
-from agent.core.errors import SlurmDownError
+from agent.core.errors import SlurmDownError, SlurmRefusedError
 from agent.slurm.borrowed import PluginSettings
 from agent.slurm.drain_settings import DrainSettings
 from agent.slurm.join import JoinSettings
@@ -148,9 +149,23 @@ def test_a_node_of_power_saving_that_slurm_lacks_or_no_machine_can_be_is_a_fault
     assert seen("l1,s[1-2]", (SMALL,)) == (Grade.FINE, "l1,s[1-2]")
 
 
-@pytest.mark.parametrize(("uid", "grade"), [(0, Grade.FINE), (64030, Grade.FINE), (12345, Grade.WARNING)])
-def test_only_root_and_slurm_user_surely_have_the_rights(uid: int, grade: Grade) -> None:
-    assert check_permission(parse_config(CONFIG), uid).grade is grade
+def refusing(words: str) -> Callable[[Sequence[str]], None]:
+    def change(nodes: Sequence[str]) -> None:
+        raise SlurmRefusedError(f"scontrol update NodeName={nodes[0]}: {words} (status 1)")
+
+    return change
+
+
+def test_a_user_whose_change_is_refused_only_for_lack_of_the_node_may_change_nodes() -> None:
+    found = check_permission(refusing("Invalid node name specified"), "esagent")
+    assert (found.grade, found.seen) == (Grade.FINE, "esagent may change nodes")
+
+
+def test_a_user_whom_slurm_turns_away_is_a_fault_that_says_how_to_make_him_one() -> None:
+    found = check_permission(refusing("Invalid user id"), "esagent")
+    assert found.grade is Grade.FAULT
+    assert "Invalid user id" in found.seen
+    assert "sacctmgr add user esagent adminlevel=Admin" in found.mend
 
 
 def test_partitions_in_which_jobs_have_no_time_limit_are_warned_of_where_nodes_are_fenced() -> None:
@@ -170,8 +185,11 @@ def test_a_slurm_that_does_not_answer_is_a_fault_in_its_own_words() -> None:
             raise SlurmDownError("squeue: Unable to contact slurm controller")
 
     silent: Any = Silent()
+    change, drain = refusing("never asked"), DrainSettings()
     findings = list(
-        check_slurm(silent, lambda: "", join=DYNAMIC, max_nodes=1, drain=DrainSettings(), way_in="cli")
+        check_slurm(
+            silent, lambda: "", change, join=DYNAMIC, max_nodes=1, drain=drain, way_in="cli", user="ada"
+        )
     )
     assert [(f.grade, f.seen) for f in findings] == [
         (Grade.FAULT, "squeue: Unable to contact slurm controller")

@@ -1,0 +1,145 @@
+"""The Debian package on clean machines: it installs, runs in its sandbox, is upgraded, and goes again."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from testbed.up import TestBed
+from testbed.waiting import wait_for
+
+ROOT = Path(__file__).parents[2]
+CONF = "/etc/esagent/agent.conf"
+Machine = Any
+MakeMachine = Callable[..., Machine]
+
+
+def state_of(machine: Machine) -> str:
+    return machine.run("systemctl", "is-active", "esagent", check=False).stdout.strip()
+
+
+def main_pid(machine: Machine) -> int:
+    return int(machine.run("systemctl", "show", "-P", "MainPID", "esagent").stdout)
+
+
+def journal(machine: Machine) -> str:
+    return machine.run("journalctl", "--no-pager", "-u", "esagent").stdout
+
+
+def field_values(machine: Machine, field: str) -> list[str]:
+    return machine.run("journalctl", "-u", "esagent", "-F", field).stdout.split()
+
+
+def use(machine: Machine, bed: TestBed) -> None:
+    """Configure a machine for a test bed, as a site without slurmdbd does: the agent runs as SlurmUser."""
+    assert bed.bedfile.agent_conf is not None
+    (machine.root / CONF.lstrip("/")).write_text(
+        bed.bedfile.agent_conf.read_text()
+        .replace(str(bed.agent_socket), "/run/esagent/admin.sock")
+        .replace(str(bed.agent_socket.parent), "/var/lib/esagent")
+    )
+    drop_in = machine.root / "etc/systemd/system/esagent.service.d/user.conf"
+    drop_in.parent.mkdir(parents=True)
+    drop_in.write_text("[Service]\nUser=root\n")
+
+
+def test_the_command_works_once_it_is_installed(installed: Path, machine_on: MakeMachine) -> None:
+    machine = machine_on(installed)
+
+    assert machine.run("esagent", "--version").stdout.startswith("esagent 0.")
+    assert machine.run("esagent", "config", "example").stdout == (ROOT / "agent.conf.example").read_text()
+    assert (machine.root / CONF.lstrip("/")).read_text() == (ROOT / "agent.conf.example").read_text()
+    looked = machine.run("esagent", "check", "--offline", check=False)
+    assert looked.returncode == 1
+    assert "[cloudlab] certificate" in looked.stdout
+
+
+def test_keys_in_etc_are_for_root_and_the_agent_only(installed: Path, machine_on: MakeMachine) -> None:
+    machine = machine_on(installed)
+    assert machine.run("stat", "-c", "%U:%G %a", "/etc/esagent").stdout.strip() == "root:esagent 750"
+
+
+def test_it_neither_starts_nor_is_enabled_before_it_is_filled_in(
+    installed: Path, machine_on: MakeMachine
+) -> None:
+    machine = machine_on(installed)
+    machine.boot()
+
+    assert state_of(machine) == "inactive"
+    assert machine.run("systemctl", "is-enabled", "esagent", check=False).stdout.strip() == "disabled"
+    machine.run("systemctl", "start", "esagent", check=False)
+    wait_for("the log says why", lambda: "[cloudlab] certificate" in journal(machine), timeout=30)
+
+
+def test_it_does_its_work_in_its_sandbox(installed: Path, machine_on: MakeMachine, bed: TestBed) -> None:
+    machine = machine_on(installed)
+    use(machine, bed)
+    machine.boot(f"--bind={bed.directory}")
+
+    machine.run("systemctl", "enable", "--now", "esagent")
+
+    assert state_of(machine) == "active"
+    assert "slice" in machine.run("esagent", "status").stdout
+    blocker = bed.slurm.submit("sleep 600", "--cpus-per-task=2", "--nodelist=n1")
+    bed.slurm.wait_for_job(blocker, "RUNNING")
+    job = bed.slurm.submit("true", "--cpus-per-task=2", "--time=30")
+    bed.slurm.wait_for_job(job, "COMPLETED", timeout=120)
+    assert "joined" in machine.run("esagent", "nodes").stdout
+    wait_for("the journal has fields", lambda: "add" in field_values(machine, "ESAGENT_KIND"), timeout=30)
+    machine.run("esagent", "teardown", "--yes")
+    wait_for("no machine is held", lambda: not any(m.slice_urn for m in bed.cloudlab.machines()), timeout=120)
+
+
+def test_an_upgrade_keeps_settings_and_ledger_and_restarts_what_runs(
+    package: Path, older_package: Path, machine_on: MakeMachine, bed: TestBed
+) -> None:
+    machine = machine_on()
+    machine.install(older_package)
+    use(machine, bed)
+    conf = (machine.root / CONF.lstrip("/")).read_text()
+    machine.boot(f"--bind={bed.directory}")
+    machine.run("systemctl", "enable", "--now", "esagent")
+    before = main_pid(machine)
+    machine.run("esagent", "pause")
+    (first, *_) = machine.run("esagent", "events").stdout.splitlines()
+
+    machine.install(package)
+
+    wait_for("it runs again", lambda: state_of(machine) == "active", timeout=60)
+    assert main_pid(machine) != before
+    assert (machine.root / CONF.lstrip("/")).read_text() == conf
+    assert first in machine.run("esagent", "events").stdout.splitlines()
+    assert "growth is paused" in machine.run("esagent", "status").stdout
+    machine.run("dpkg", "--remove", "esagent")
+    assert state_of(machine) != "active"
+    with sqlite3.connect(machine.root / "var/lib/esagent/ledger.db") as ledger:
+        assert ledger.execute("SELECT count(*) FROM events").fetchone() > (0,)
+    ledger.close()
+
+
+def test_a_purge_leaves_nothing(package: Path, machine_on: MakeMachine, installed: Path) -> None:
+    clean = machine_on(installed)
+    clean.run("dpkg", "--purge", "esagent")
+    before = clean.files()
+    clean.install(package)
+    clean.run("esagent", "--version")
+    state = clean.root / "var/lib/esagent"
+    state.mkdir(exist_ok=True)
+    (state / "ledger.db").touch()
+
+    clean.run("dpkg", "--purge", "esagent")
+
+    assert clean.files() - before == set()
+    assert "esagent" not in (clean.root / "etc/passwd").read_text()
+
+
+def test_a_purge_spares_keys_that_somebody_put_into_etc(installed: Path, machine_on: MakeMachine) -> None:
+    machine = machine_on(installed)
+    (machine.root / "etc/esagent/cloudlab.pem").touch()
+
+    machine.run("dpkg", "--purge", "esagent")
+
+    assert (machine.root / "etc/esagent/cloudlab.pem").exists()
+    assert "esagent" in (machine.root / "etc/passwd").read_text()
