@@ -15,7 +15,7 @@ import sdnotify
 import structlog
 
 from agent import config, log
-from agent.admin import AdminServer
+from agent.admin.server import AdminServer
 from agent.cloudlab.callback import CallbackServer
 from agent.cloudlab.server import ProtoGeniServer, connect
 from agent.config import Settings
@@ -31,6 +31,7 @@ from agent.mail import Mailer, make_post
 from agent.metrics import Metrics
 from agent.signals import SignalWaiter
 from agent.slurm.administration import Administration
+from agent.slurm.answers import ConfigAnswer
 from agent.slurm.backends.choice import choose
 from agent.slurm.manager import SlurmElasticSliceManager
 from agent.slurm.policy import SlurmPolicy
@@ -176,7 +177,8 @@ class Daemon:
         )
         manager.set_helper(helper)
         metrics.watch(manager.view, server.identity.expires, server.credential_expiries)
-        admin = AdminServer(settings.admin, Administration(manager, ledger))
+        administration = Administration(manager, ledger, self._settings_in_force)
+        admin = AdminServer(settings.admin, administration, events, clock)
         callback = CallbackServer(manager, settings.callback, observe=metrics.callback)
         port, stop_metrics = metrics.serve(settings.metrics)
         logger.info("figures are served", address=settings.metrics.listen, port=port)
@@ -196,6 +198,13 @@ class Daemon:
         mailer.start()
         self._on_stop(lambda: mailer.stop(STOP_TIME / 2))
         return mailer
+
+    def _settings_in_force(self) -> ConfigAnswer:
+        return ConfigAnswer(
+            path=str(self._path),
+            settings=self._settings.model_dump(mode="json"),
+            reloadable=tuple(sorted(RELOADABLE)),
+        )
 
     def _on_stop(self, call: Callable[[], object]) -> None:
         self._parts.callback(call)
