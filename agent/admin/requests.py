@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from agent.core.settings import Duration
 
-MOST_NODES = 10_000
+MOST_WORDS = 1000
+"""Names or node sets in one call; a node set may stand for many."""
+MOST_MACHINES = 10_000
 LONGEST_WAIT = 25.0
 """Seconds that a call may wait for events."""
 _A_MONTH = 30 * 86400
 
 Names = Annotated[
-    list[Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[A-Za-z0-9_.,\[\]-]+$")]],
+    list[Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_.,\[\]-]+$")]],
     Field(
         min_length=1,
-        max_length=MOST_NODES,
+        max_length=MOST_WORDS,
         description="node_ids, client_ids, node names, or node sets of them such as pc[100-102]",
     ),
 ]
@@ -25,6 +27,11 @@ Reason = Annotated[
     str,
     Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$", description="why, for all to read"),
 ]
+
+
+def _whole(value: object) -> object:
+    """Take 3.0 for 3, as JSON does."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class Ask(BaseModel):
@@ -76,7 +83,9 @@ class ResumeRequest(Ask):
 class GrowRequest(Ask):
     """Body of ``POST /v1/grow``."""
 
-    count: int = Field(ge=0, le=MOST_NODES, description="machines in addition; 0 withdraws an earlier wish")
+    count: Annotated[int, BeforeValidator(_whole)] = Field(
+        ge=0, le=MOST_MACHINES, description="machines in addition; 0 withdraws an earlier wish"
+    )
     within: Duration = Field(
         3600, gt=0, le=_A_MONTH, description="seconds after which the wish ends by itself"
     )

@@ -161,3 +161,15 @@ def rig(tmp_path):
     yield rig
     rig.server.stop()
     rig.ledger.close()
+
+
+@pytest.fixture(scope="module")
+def shared_rig(tmp_path_factory):
+    """A rig for a whole module, whose followers never wait."""
+    rig = Rig(tmp_path_factory.mktemp("api") / "a.sock", {"demand": {"max_nodes": 5}})
+    rig.look()
+    rig.ledger.let_go()
+    rig.server.start()
+    yield rig
+    rig.server.stop()
+    rig.ledger.close()
