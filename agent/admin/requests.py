@@ -6,8 +6,6 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from agent.core.settings import Duration
-
 MOST_WORDS = 1000
 """Names or node sets in one call; a node set may stand for many."""
 MOST_MACHINES = 10_000
@@ -34,6 +32,9 @@ def _whole(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+Deadline = Annotated[float, Field(ge=0, le=_A_MONTH)]
+
+
 class Ask(BaseModel):
     """What a call takes: nothing that it does not name."""
 
@@ -56,10 +57,8 @@ class DrainRequest(Ask):
 
     nodes: Names
     reason: Reason
-    deadline: Duration | None = Field(
+    deadline: Deadline | None = Field(
         None,
-        ge=0,
-        le=_A_MONTH,
         description="seconds from now until the nodes have to be empty; null lets every job run to its end",
     )
     force: bool = Field(False, description="also nodes that somebody else drained")
@@ -86,9 +85,7 @@ class GrowRequest(Ask):
     count: Annotated[int, BeforeValidator(_whole)] = Field(
         ge=0, le=MOST_MACHINES, description="machines in addition; 0 withdraws an earlier wish"
     )
-    within: Duration = Field(
-        3600, gt=0, le=_A_MONTH, description="seconds after which the wish ends by itself"
-    )
+    within: float = Field(3600, gt=0, le=_A_MONTH, description="seconds after which the wish ends by itself")
 
 
 class TeardownRequest(Ask):
@@ -99,9 +96,7 @@ class TeardownRequest(Ask):
         max_length=200,
         description="name of the slice that is meant: nobody tears another one down by a wrong socket",
     )
-    deadline: Duration | None = Field(
+    deadline: Deadline | None = Field(
         None,
-        ge=0,
-        le=_A_MONTH,
         description="seconds from now until what still runs is requeued; null lets every job run to its end",
     )
