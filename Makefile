@@ -40,6 +40,7 @@ bench: system setup ## what reading Slurm costs, and what revocations cost, besi
 	@$(BIN)/python -m bench.read_slurm
 	@$(BIN)/python -m bench.submit_policy
 	@$(BIN)/python -m bench.poke
+	@$(BIN)/python -m bench.command_line
 	@$(BIN)/python -m bench.revocations --out build/bench/revocations.md
 
 screenshot: system setup ## make docs/status-page.png anew, from a real daemon in a real browser (root, Debian)

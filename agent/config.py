@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_v
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from agent.admin import AdminSettings
+from agent.admin.settings import AdminSettings
 from agent.cloudlab.callback import CallbackSettings
 from agent.cloudlab.server import CloudlabSettings
 from agent.core.errors import ConfigError

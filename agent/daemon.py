@@ -16,7 +16,7 @@ import sdnotify
 import structlog
 
 from agent import config, log
-from agent.admin import AdminServer
+from agent.admin.server import AdminServer
 from agent.cloudlab.callback import CallbackServer
 from agent.cloudlab.server import ProtoGeniServer, connect
 from agent.config import Settings
@@ -34,13 +34,14 @@ from agent.page.gather import Gatherer
 from agent.page.server import PageServer
 from agent.signals import SignalWaiter
 from agent.slurm.administration import Administration
+from agent.slurm.answers import ConfigAnswer
 from agent.slurm.backends.choice import choose
 from agent.slurm.manager import SlurmElasticSliceManager
 from agent.slurm.policy import SlurmPolicy
 from agent.slurm.primary import Lookout
 from agent.slurm_access import slurm_commands
 from agent.ssh import SshShell
-from agent.standby import StandbyEndpoint, standby_operations
+from agent.standby import StandbyEndpoint, StandbyEvents, standby_operations
 
 logger = structlog.get_logger()
 
@@ -113,7 +114,8 @@ class Daemon:
     def _stand_by(self, notifier: sdnotify.SystemdNotifier, signals: SignalWaiter) -> bool:
         """Answer politely until slurmctld is primary on this host; False where it was asked to end."""
         settings = self._settings
-        commands = slurm_commands(settings, SystemClock(), SshShell(settings.ssh))
+        clock = SystemClock()
+        commands = slurm_commands(settings, clock, SshShell(settings.ssh))
         here, interval = socket.gethostname(), settings.slurm.ping_interval
         lookout = self._lookout = Lookout(commands.ping, commands.config, here, interval)
         self._on_stop(lookout.stop)
@@ -122,7 +124,7 @@ class Daemon:
             return str(lookout.standing)
 
         with ExitStack() as parts:
-            admin = AdminServer(settings.admin, standby_operations(why))
+            admin = AdminServer(settings.admin, standby_operations(why), StandbyEvents(), clock)
             callback = CallbackServer(StandbyEndpoint(why), settings.callback)
             for part in (admin, callback):
                 part.start()
@@ -228,7 +230,8 @@ class Daemon:
         )
         manager.set_helper(helper)
         metrics.watch(manager.view, server.identity.expires, server.credential_expiries)
-        admin = AdminServer(settings.admin, Administration(manager, ledger))
+        administration = Administration(manager, ledger, self._settings_in_force)
+        admin = AdminServer(settings.admin, administration, events, clock)
         callback = CallbackServer(manager, settings.callback, observe=metrics.callback)
         port, stop_metrics = metrics.serve(settings.metrics)
         logger.info("figures are served", address=settings.metrics.listen, port=port)
@@ -253,6 +256,13 @@ class Daemon:
         mailer.start()
         self._on_stop(lambda: mailer.stop(STOP_TIME / 2))
         return mailer
+
+    def _settings_in_force(self) -> ConfigAnswer:
+        return ConfigAnswer(
+            path=str(self._path),
+            settings=self._settings.model_dump(mode="json"),
+            reloadable=tuple(sorted(RELOADABLE)),
+        )
 
     def _on_stop(self, call: Callable[[], object]) -> None:
         self._parts.callback(call)

@@ -8,9 +8,10 @@ lost.
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -82,6 +83,8 @@ class Ledger:
         self._path = str(path)
         self._max_events = max_events
         self._lock = threading.RLock()
+        self._news = threading.Condition()
+        self._ended = False
         self._since_prune = 0
         self._connection = self._open()
 
@@ -187,26 +190,51 @@ class Ledger:
                     "INSERT INTO events (time, kind, subject, message, data) VALUES (?, ?, ?, ?, ?)", row
                 )
                 self._prune(connection)
+            with self._news:
+                self._news.notify_all()
         except LedgerError as error:
             log.warning("an event is lost from the history", message=event.message, error=str(error))
 
     def events(self, subject: str = "", *, newest: int = 100) -> tuple[Event, ...]:
         """Return the newest events about a subject ("" for all), oldest first."""
-        where, arguments = ("WHERE subject = ?", (subject,)) if subject else ("", ())
-        found = self._read(
-            f"SELECT {_EVENT_COLUMNS} FROM events {where} ORDER BY id DESC LIMIT ?",  # noqa: S608 - our words
-            _event,
-            (*arguments, newest),
-        )
-        return found[::-1]
+        return tuple(event for _, event in self.history((subject,) if subject else (), newest=newest))
 
-    def events_after(self, last: int, *, most: int = 1000) -> tuple[tuple[int, Event], ...]:
-        """Return (id, event) of what was recorded after the event of this id, oldest first."""
-        return self._read(
-            f"SELECT {_EVENT_COLUMNS} FROM events WHERE id > ? ORDER BY id LIMIT ?",  # noqa: S608 - our words
+    def history(
+        self, subjects: Collection[str] = (), *, newest: int = 100, after: int | None = None
+    ) -> tuple[tuple[int, Event], ...]:
+        """Return (id, event), oldest first.
+
+        Args:
+            subjects: any of them; none for all. An event may have several, with commas between them.
+            newest: how many at most: the newest, or with ``after`` the oldest after it.
+            after: only what was recorded after the event of this id.
+        """
+        about = " OR ".join("',' || subject || ',' LIKE ?" for _ in subjects)
+        like = [f"%,{re.sub(r'[%_]', '_', subject)},%" for subject in subjects]
+        order = "DESC" if after is None else "ASC"
+        found = self._read(
+            f"SELECT {_EVENT_COLUMNS} FROM events WHERE id > ?"  # noqa: S608 - our words
+            f"{f' AND ({about})' if about else ''} ORDER BY id {order} LIMIT ?",
             lambda row: (int(row[0]), _event(row)),
-            (last, most),
+            (after or 0, *like, newest),
         )
+        return found[::-1] if after is None else found
+
+    def last_event(self) -> int:
+        """Return the id of the newest event; 0 before the first."""
+        ((last,),) = self._read("SELECT coalesce(max(id), 0) FROM events", tuple)
+        return int(last)
+
+    def wait_for_event(self, after: int, timeout: float) -> None:
+        """Wait until an event is recorded after the one of this id, or ``let_go`` is called."""
+        with self._news:
+            self._news.wait_for(lambda: self._ended or self.last_event() > after, timeout)
+
+    def let_go(self) -> None:
+        """Let those go who wait for events, now and from now on."""
+        with self._news:
+            self._ended = True
+            self._news.notify_all()
 
     def _prune(self, connection: sqlite3.Connection) -> None:
         self._since_prune += 1

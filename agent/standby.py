@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, cast
 
-from agent.admin import Operations
+import structlog
+
+from agent.admin.routes import Operations
 from agent.core.endpoint import Envelope, ProtoGeniClientServerEndpoint, reply
 from agent.core.errors import AgentError
+from agent.core.model import Event
+from agent.slurm.answers import StatusAnswer
+
+log = structlog.get_logger()
 
 BUSY = 14
 """ProtoGENI's response code for what may be asked again in seconds."""
@@ -43,14 +49,38 @@ class StandbyEndpoint(ProtoGeniClientServerEndpoint):
         return reply(code=BUSY, output=f"standby: {self._why()}")
 
 
+class StandbyEvents:
+    """Tells events to the log only: the ledger belongs to the agent that acts."""
+
+    def record(self, event: Event) -> None:
+        """Log it."""
+        log.info(event.message, kind=event.kind, subject=event.subject, **event.data)
+
+
 class _Standby:
     """Tells the status, and refuses all else that an administrator may ask for."""
 
     def __init__(self, why: Callable[[], str]) -> None:
         self._why = why
 
-    def status(self) -> Mapping[str, object]:
-        return {"standby": self._why()}
+    def status(self) -> StatusAnswer:
+        return StatusAnswer(
+            standby=self._why(),
+            slice="",
+            slice_expires=None,
+            sliver_expires={},
+            machines=0,
+            states={},
+            wanted=0,
+            growing=None,
+            paused="",
+            growth_stopped="",
+            reasons=(),
+            said="",
+        )
+
+    def let_go(self) -> None:
+        """Let nobody go: nobody waits here."""
 
     def __getattr__(self, _name: str) -> Any:
         raise StandbyError(f"standby: {self._why()}: ask the agent there")

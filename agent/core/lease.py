@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -67,6 +68,7 @@ class Lease:
         self._owner = owner
         self.slice_expires: datetime | None = None
         self.blocked: dict[str, str] = {}
+        self._urged = threading.Event()
 
     def ensure_slice(self) -> None:
         """Read until when the slice lasts; create it where there is none."""
@@ -91,6 +93,10 @@ class Lease:
         self.slice_expires = expires
         self._owner.tell("slice", self._server.slice_urn, f"the slice lasts until {_when(expires)}")
 
+    def urge(self) -> None:
+        """Have the next ``renew`` extend everything to its full length, whatever it has left."""
+        self._urged.set()
+
     def renew(self) -> None:
         """Renew what has too little left: the SA first, then all CMs side by side up to what it granted.
 
@@ -101,12 +107,14 @@ class Lease:
             self._owner.note("no renewal: until when the slice lasts is not known")
             return
         errors: list[AgentError] = []
+        urged = self._urged.is_set()
+        self._urged.clear()
         try:
-            self._renew_slice(self.slice_expires)
+            self._renew_slice(self.slice_expires, urged)
         except AgentError as error:
             self._owner.tell("lease", self._server.slice_urn, f"the slice was not renewed: {error}")
             errors.append(error)
-        targets = {cm: self._sliver_target(cm, self.slice_expires) for cm in self._slivers.held_at()}
+        targets = {cm: self._sliver_target(cm, self.slice_expires, urged) for cm in self._slivers.held_at()}
         due = {cm: until for cm, until in targets.items() if until is not None}
         asked = together(due, lambda cm: self._renew_sliver(cm, due[cm]))
         for cm, granted in asked.items():
@@ -145,8 +153,8 @@ class Lease:
         if drop and node is not None:
             self._owner.handle_blocking_node(node)
 
-    def _renew_slice(self, expires: datetime) -> None:
-        until = renewal_target(expires, self._clock.now(), self._settings())
+    def _renew_slice(self, expires: datetime, urged: bool) -> None:
+        until = renewal_target(expires, self._clock.now(), self._settings(), urged=urged)
         if until is None:
             self._owner.note(f"the slice lasts until {_when(expires)}, which is enough")
             return
@@ -154,10 +162,10 @@ class Lease:
         self.slice_expires = granted
         self._owner.tell("renew", self._server.slice_urn, f"the slice lasts until {_when(granted)}")
 
-    def _sliver_target(self, cm: str, slice_expires: datetime) -> datetime | None:
+    def _sliver_target(self, cm: str, slice_expires: datetime, urged: bool) -> datetime | None:
         """Decide until when to ask a CM to renew; None for not now."""
         expires = self._slivers.expires.get(cm)
-        until = renewal_target(expires, self._clock.now(), self._settings())
+        until = renewal_target(expires, self._clock.now(), self._settings(), urged=urged)
         if until is None:
             return None
         # A CM refuses what is later than the slice's own end.

@@ -276,12 +276,16 @@ def withdrawn(
     )
 
 
-def renewal_target(expires: datetime | None, now: datetime, lease: LeaseSettings) -> datetime | None:
+def renewal_target(
+    expires: datetime | None, now: datetime, lease: LeaseSettings, *, urged: bool = False
+) -> datetime | None:
     """Return until when to extend a lease now, in whole seconds; None while it has enough left.
+
+    ``urged`` extends it whatever it has left.
 
     An unknown expiry is renewed: asking for what it already has is harmless (``GeniCM RenewSliverAux``).
     """
-    if expires is not None and (expires - now).total_seconds() >= _lead(lease):
+    if not urged and expires is not None and (expires - now).total_seconds() >= _lead(lease):
         return None
     target = (now + timedelta(seconds=lease.duration)).replace(microsecond=0)
     # The SA refuses to shorten; the CM would do it.

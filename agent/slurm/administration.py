@@ -2,60 +2,148 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import timedelta
-from typing import Any, Protocol
-
-from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet, NodeSetException
+from typing import Protocol
 
 from agent.core.errors import AgentError
-from agent.core.model import AdminDrain, Event, NodeView, SliverNode
+from agent.core.model import AdminDrain, Event
+from agent.slurm.addressed import aliases, resolve
+from agent.slurm.answers import (
+    ConfigAnswer,
+    DrainJob,
+    DrainRecord,
+    DrainsAnswer,
+    EventRecord,
+    EventsAnswer,
+    GrowAnswer,
+    Growing,
+    GrowthAnswer,
+    JobsAnswer,
+    NamesAnswer,
+    NodeRecord,
+    NodesAnswer,
+    PlanAnswer,
+    StatusAnswer,
+    ValueRecord,
+    ValuesAnswer,
+    write_time,
+)
+from agent.slurm.causes import find_causes
 from agent.slurm.drain import is_ours
 from agent.slurm.drain_figures import Forecast, foresee
+from agent.slurm.grow_order import GrowOrder, in_service
 from agent.slurm.hold import TEARDOWN
+from agent.slurm.joblook import job_records
 from agent.slurm.manager import SlurmElasticSliceManager
+from agent.slurm.model import Snapshot
+
+NOT_READ = "Slurm was not read yet: ask again in a moment"
 
 
 class EventHistory(Protocol):
     """Where events can be read again."""
 
-    def events(self, subject: str = "", *, newest: int = 100) -> Sequence[Event]:
-        """Return the newest events about a subject ("" for all), oldest first."""
+    def history(
+        self, subjects: Collection[str] = (), *, newest: int = 100, after: int | None = None
+    ) -> Sequence[tuple[int, Event]]:
+        """Return (id, event) of any of these subjects, oldest first; those after an id, or the newest."""
+
+    def last_event(self) -> int:
+        """Return the id of the newest event; 0 before the first."""
+
+    def wait_for_event(self, after: int, timeout: float) -> None:
+        """Wait until an event is recorded after the one of this id, or ``let_go`` is called."""
+
+    def let_go(self) -> None:
+        """Let those go who wait for events, now and from now on."""
 
 
 class Administration:
-    """Turns requests of administrators into wishes of the manager; answers from memory, but for ``plan``."""
+    """Turns requests of administrators into wishes of the manager.
 
-    def __init__(self, manager: SlurmElasticSliceManager, history: EventHistory) -> None:
+    Every method but ``plan`` answers from memory or from the ledger; ``events`` may wait for news.
+
+    Args:
+        manager: what is looked at and acted on.
+        history: the events.
+        config: returns the settings in force.
+    """
+
+    def __init__(
+        self,
+        manager: SlurmElasticSliceManager,
+        history: EventHistory,
+        config: Callable[[], ConfigAnswer],
+    ) -> None:
         self._manager = manager
         self._history = history
+        self._config = config
 
-    def status(self) -> Mapping[str, object]:
+    # --- what is known
+
+    def status(self) -> StatusAnswer:
         """Tell what the agent holds, wants and does."""
         view = self._manager.view()
         states: dict[str, int] = {}
         for node in view.nodes:
             states[node.state] = states.get(node.state, 0) + 1
         growth = self._manager.growth
-        return {
-            "slice": self._manager.server.slice_urn,
-            "slice_expires": _iso(view.slice_expires),
-            "sliver_expires": {cm: _iso(when) for cm, when in view.sliver_expires.items()},
-            "machines": len(view.nodes),
-            "states": states,
-            "wanted": view.wanted,
-            "paused": hold_words(self._manager.hold),
-            "growth_stopped": view.growth_stopped,
-            "reasons": list(growth.reasons) if growth else [],
-            "said": self._manager.said,
-        }
+        return StatusAnswer(
+            slice=self._manager.server.slice_urn,
+            slice_expires=view.slice_expires,
+            sliver_expires=dict(view.sliver_expires),
+            machines=len(view.nodes),
+            states=states,
+            wanted=view.wanted,
+            growing=self._growing(self._manager.grow_orders.order),
+            paused=hold_words(self._manager.hold),
+            growth_stopped=view.growth_stopped,
+            reasons=growth.reasons if growth else (),
+            said=self._manager.said,
+        )
 
-    def nodes(self) -> list[Mapping[str, object]]:
+    def nodes(self) -> NodesAnswer:
         """Tell one record a machine."""
-        return [_node_record(node) for node in self._manager.view().nodes]
+        return NodesAnswer(nodes=tuple(NodeRecord(**vars(node)) for node in self._manager.view().nodes))
 
-    def plan(self) -> Mapping[str, object]:
+    def jobs(self) -> JobsAnswer:
+        """Tell the jobs on borrowed machines, then those that wait.
+
+        Raises:
+            AgentError: Slurm was not read yet.
+        """
+        outlooks = self._manager.drainer.outlooks
+        growth = self._manager.growth
+        verdicts = growth.jobs if growth else ()
+        return JobsAnswer(jobs=job_records(self._snapshot(), self._manager.machines(), outlooks, verdicts))
+
+    def values(self) -> ValuesAnswer:
+        """Tell how much Cloudlab wants each machine, and the weights that follow from it."""
+        manager = self._manager
+        snapshot = manager.snapshot
+        with manager.rlock:
+            values = dict(manager.resource_values)
+        changes = manager.weights(manager.picture(snapshot)) if snapshot else ()
+        due = {name: change.weight for change in changes for name in change.nodes}
+        known = snapshot.nodes if snapshot else {}
+        records = []
+        for name, machine in sorted(manager.machines().items()):
+            value = values.get(machine.node_id)
+            records.append(
+                ValueRecord(
+                    node=name,
+                    node_id=machine.node_id,
+                    client_id=machine.client_id,
+                    value=value.value if value else None,
+                    received=value.received if value else None,
+                    weight=known[name].weight if name in known else None,
+                    wanted_weight=due.get(name),
+                )
+            )
+        return ValuesAnswer(values=tuple(records))
+
+    def plan(self) -> PlanAnswer:
         """Tell what the next cycle would do, why each pending job counts or not, and each node stays or goes.
 
         Raises:
@@ -63,21 +151,51 @@ class Administration:
         """
         preview = self._manager.preview()
         if preview is None:
-            raise AgentError("Slurm was not read yet: ask again in a moment")
-        return asdict(preview)
+            raise AgentError(NOT_READ)
+        return PlanAnswer(**vars(preview))
 
-    def events(self, subject: str, newest: int) -> list[Mapping[str, object]]:
-        """Tell the newest events, oldest first."""
-        return [
-            {"time": _iso(e.time), "kind": e.kind, "subject": e.subject, "message": e.message, **e.data}
-            for e in self._history.events(subject, newest=newest)
-        ]
+    def events(self, subject: str, newest: int, after: int | None, wait: float) -> EventsAnswer:
+        """Tell events, oldest first, each with what led to it where that is told beside it.
 
-    def drains(self) -> list[Mapping[str, object]]:
+        Args:
+            subject: any name of a machine, a CM, or "" for all.
+            newest: how many at most: the newest, or with ``after`` the oldest after it.
+            after: only what came after the event of this id.
+            wait: seconds to wait for one, with ``after``, while there is none.
+        """
+        last = self._history.last_event()
+        if after is not None:
+            # A ledger that was begun anew counts from 1 again.
+            after = min(after, last)
+            self._history.wait_for_event(after, wait)
+            last = self._history.last_event()
+        found = self._history.history(self._subjects(subject), newest=newest, after=after)
+        if after is not None and len(found) == newest:
+            last = found[-1][0]
+        causes = find_causes(found)
+        records = (
+            EventRecord(
+                **{"id": number, **vars(event), "data": dict(event.data), "cause": causes.get(number)}
+            )
+            for number, event in found
+        )
+        return EventsAnswer(events=tuple(records), last=last)
+
+    def let_go(self) -> None:
+        """Let those go who wait for events."""
+        self._history.let_go()
+
+    def drains(self) -> DrainsAnswer:
         """Tell one record a node that is emptied, the earliest deadline first."""
         now = self._manager.clock.now()
         forecasts = foresee(self._manager.wishes().drains, self._manager.drainer.outlooks, now)
-        return [_drain_record(forecast) for forecast in forecasts]
+        return DrainsAnswer(drains=tuple(_drain_record(forecast) for forecast in forecasts))
+
+    def config(self) -> ConfigAnswer:
+        """Tell the settings in force."""
+        return self._config()
+
+    # --- what is done
 
     def poke(self) -> None:
         """Look at the drains at once."""
@@ -96,14 +214,14 @@ class Administration:
         *,
         force: bool = False,
         release: bool = False,
-    ) -> list[str]:
+    ) -> NamesAnswer:
         """Empty machines, to keep them or, with ``release``, to give them back.
 
         Raises:
             AgentError: a name is not a machine of ours, or without ``force`` somebody else has drained it;
                 nothing was done.
         """
-        found = self._resolve(names)
+        found = resolve(names, self._manager.machines())
         snapshot = self._manager.snapshot
         for name in found:
             node = snapshot.nodes.get(name) if snapshot else None
@@ -115,27 +233,72 @@ class Administration:
         for machine in found.values():
             wish = AdminDrain(machine.node_id, reason, who, now, due, release)
             self._manager.put_admin_drain(wish, take_over=force)
-        return sorted(found)
+        return NamesAnswer(nodes=tuple(sorted(found)))
 
-    def resume(self, names: Iterable[str], who: str) -> list[str]:
+    def release(self, names: Iterable[str], reason: str, who: str, *, now: bool = False) -> NamesAnswer:
+        """Give machines back to Cloudlab on which nothing runs; with ``now`` their jobs are requeued at once.
+
+        Raises:
+            AgentError: a name is not a machine of ours, a job is on it, or somebody else has drained it;
+                nothing was done.
+        """
+        found = resolve(names, self._manager.machines())
+        for name in found if not now else ():
+            if jobs := self._snapshot().jobs_on([name]):
+                ids = ", ".join(sorted(job.id for job in jobs)[:5])
+                raise AgentError(
+                    f"{name} has jobs on it ({ids}): `esagent drain --release` waits for their end,"
+                    " `esagent release --now` requeues them"
+                )
+        return self.drain(found, reason, who, 0.0 if now else None, release=True)
+
+    def resume(self, names: Iterable[str], who: str) -> NamesAnswer:
         """Give machines back to the scheduler.
 
         Raises:
             AgentError: a name is not a machine of ours, or no administrator drained it; nothing was done.
         """
-        found = self._resolve(names)
+        found = resolve(names, self._manager.machines())
         for name, machine in found.items():
             if self._manager.admin_drain(machine.node_id) is None:
                 raise AgentError(f"{name} was not drained with `esagent drain`")
         for machine in found.values():
             self._manager.remove_admin_drain(machine.node_id, who)
-        return sorted(found)
+        return NamesAnswer(nodes=tuple(sorted(found)))
 
-    def pause(self, who: str) -> str:
+    def grow(self, count: int, who: str, within: float) -> GrowAnswer:
+        """Have so many machines more than are held now, whatever the queue wants; 0 withdraws the wish.
+
+        Args:
+            count: machines.
+            who: the administrator's user name.
+            within: seconds after which the wish ends by itself.
+
+        Raises:
+            AgentError: something holds growth up, ``max_nodes`` does not allow it, or there is nothing to
+                withdraw; nothing was done.
+        """
+        manager = self._manager
+        if not count:
+            if not manager.grow_orders.strike(who):
+                raise AgentError("nobody has asked for machines with `esagent grow`")
+            return GrowAnswer(growing=None)
+        self._snapshot()
+        order = GrowOrder(
+            manager.held_or_coming() + count, who, manager.clock.now() + timedelta(seconds=within)
+        )
+        manager.grow(order)
+        return GrowAnswer(growing=self._growing(order))
+
+    def renew(self, who: str) -> GrowthAnswer:
+        """Renew the lease to its full length now, whatever it has left; events tell how that went."""
+        return GrowthAnswer(growth=self._manager.renew_now(who))
+
+    def pause(self, who: str) -> GrowthAnswer:
         """Ask for no machine from now on; tell in words what is in force."""
-        return hold_words(self._manager.pause(who))
+        return GrowthAnswer(growth=hold_words(self._manager.pause(who)))
 
-    def unpause(self, who: str) -> str:
+    def unpause(self, who: str) -> GrowthAnswer:
         """Allow growth again, whether somebody or the protective brake stopped it; tell in words.
 
         Raises:
@@ -143,9 +306,9 @@ class Administration:
         """
         if not self._manager.unpause(who):
             raise AgentError("growth is neither paused nor stopped")
-        return f"growth is allowed again by {who}"
+        return GrowthAnswer(growth=f"growth is allowed again by {who}")
 
-    def teardown(self, slice_name: str, who: str, deadline: float | None) -> str:
+    def teardown(self, slice_name: str, who: str, deadline: float | None) -> GrowthAnswer:
         """Stop growth, empty every machine and give it back; tell in words.
 
         Args:
@@ -161,64 +324,52 @@ class Administration:
             raise AgentError(f"this agent keeps {urn}, not a slice called {slice_name!r}")
         due = self._manager.clock.now() + timedelta(seconds=deadline) if deadline is not None else None
         hold = self._manager.tear_down(who, due)
-        return f"{hold_words(hold)}; {len(self._manager.held())} machines are held"
+        return GrowthAnswer(growth=f"{hold_words(hold)}; {len(self._manager.held())} machines are held")
 
-    def _resolve(self, names: Iterable[str]) -> dict[str, SliverNode]:
-        """Turn node_ids, client_ids, node names and node sets of them into node name -> machine."""
+    # --- the small things
+
+    def _snapshot(self) -> Snapshot:
+        snapshot = self._manager.snapshot
+        if snapshot is None:
+            raise AgentError(NOT_READ)
+        return snapshot
+
+    def _growing(self, order: GrowOrder | None) -> Growing | None:
+        if order is None:
+            return None
+        snapshot = self._manager.snapshot
+        there = in_service(self._manager.picture(snapshot)) if snapshot else 0
+        return Growing(machines=order.machines, in_service=there, who=order.who, until=order.until)
+
+    def _subjects(self, subject: str) -> set[str]:
+        """Return every name of a machine that is ours; the word itself for anything else, "" for nothing."""
         machines = self._manager.machines()
-        known = {alias: name for name, m in machines.items() for alias in (m.client_id, m.node_id, name)}
-        found = {}
-        for word in names:
-            for alias in _expand(word):
-                if alias not in known:
-                    raise AgentError(f"{alias} is not one of our machines: {_list(machines)}")
-                found[known[alias]] = machines[known[alias]]
-        return found
-
-
-def _expand(word: str) -> Iterable[str]:
-    try:
-        expanded: Iterable[str] = NodeSet(word, resolver=RESOLVER_NOGROUP)
-    except NodeSetException as error:
-        raise AgentError(f"{word!r} is neither a name nor a node set: {error}") from None
-    return expanded
-
-
-def _list(machines: Mapping[str, Any]) -> str:
-    if not machines:
-        return "there are none"
-    return f"they are {NodeSet.fromlist(list(machines), resolver=RESOLVER_NOGROUP)}"
+        name = aliases(machines).get(subject)
+        if name is None:
+            return {subject} if subject else set()
+        return {name, machines[name].node_id, machines[name].client_id}
 
 
 def hold_words(hold: AdminDrain | None) -> str:
     """Tell who holds growth up, and since when; "" for nobody."""
     if hold is None:
         return ""
-    due = f", due {_iso(hold.deadline)}" if hold.deadline else ""
+    due = f", due {write_time(hold.deadline)}" if hold.deadline else ""
     what = "everything is given back" if hold.reason == TEARDOWN else "growth is paused"
-    return f"{what} by {hold.who} since {_iso(hold.since)}{due}"
+    return f"{what} by {hold.who} since {write_time(hold.since)}{due}"
 
 
-def _node_record(node: NodeView) -> Mapping[str, object]:
-    return {**vars(node), "state": node.state.value, "due": _iso(node.due)}
-
-
-def _drain_record(forecast: Forecast) -> Mapping[str, object]:
+def _drain_record(forecast: Forecast) -> DrainRecord:
     drain, margin = forecast.drain, forecast.margin
-    return {
-        "node": drain.node,
-        "cause": drain.cause.value,
-        "who": drain.who,
-        "why": drain.why,
-        "due": _iso(drain.deadline),
-        "jobs": [
-            {"job": o.job.id, "user": o.job.user, "fate": o.fate.value, "at": _iso(o.at)}
-            for o in forecast.outlooks
-        ],
-        "empty_at": _iso(forecast.empty),
-        "margin_seconds": round(margin.total_seconds()) if margin is not None else None,
-    }
-
-
-def _iso(when: Any) -> str | None:
-    return when.strftime("%Y-%m-%dT%H:%M:%SZ") if when is not None else None
+    return DrainRecord(
+        node=drain.node,
+        cause=drain.cause.value,
+        who=drain.who,
+        why=drain.why,
+        due=drain.deadline,
+        jobs=tuple(
+            DrainJob(job=o.job.id, user=o.job.user, fate=o.fate.value, at=o.at) for o in forecast.outlooks
+        ),
+        empty_at=forecast.empty,
+        margin_seconds=round(margin.total_seconds()) if margin is not None else None,
+    )

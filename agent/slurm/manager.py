@@ -18,6 +18,7 @@ from agent.slurm.drain import Drain, DrainCause, DrainStore, LeaveNode
 from agent.slurm.drainer import Drainer, Wishes
 from agent.slurm.emptying import Emptying, Situation, left_by_an_earlier_run
 from agent.slurm.giveback import GiveBack
+from agent.slurm.grow_order import GrowOrder, GrowOrders, in_service
 from agent.slurm.grower import Grower
 from agent.slurm.hold import PAUSE, TEARDOWN, WHOLE_SLICE, GrowthHold
 from agent.slurm.join import leave_commands, node_name
@@ -93,7 +94,8 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         self._hold = GrowthHold(drains, stored.pop(WHOLE_SLICE, None))
         self._emptying = Emptying(drains, stored.values(), limited)
         self._giveback = GiveBack()
-        self._grower = Grower(lambda: self.policy)
+        self.grow_orders = GrowOrders(lambda words: self.tell("admin", "", words))
+        self._grower = Grower(lambda: self.grow_orders.applied_to(self.policy))
         self._records = Records(backend, self.tell, self.note, join=lambda: self.policy.join)
         self._returning = Returning(backend, self._grower, self._giveback, self.tell)
         self._borrowing = Borrowing(self, self._placement.avoided)
@@ -174,6 +176,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         picture = self.picture(snapshot)
         self._announcer.look(picture, self.sliver_expires, self.lease.duration)
         self._grower.observe(snapshot, picture.joined)
+        self.grow_orders.observe(in_service(picture), self.clock.now())
         supply = self._supply(picture)
         self.growth = growth = self._grower.growth(snapshot, supply)
         self.note(f"{growth.count} more machines are wanted")
@@ -303,6 +306,33 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         self.drainer.wake()
         self.wake("get_system_state", "ensure_sliver", "add_nodes")
         return True
+
+    def held_or_coming(self) -> int:
+        """Count the machines that are held, or were asked for; 0 before Slurm was read once."""
+        return self._supply(self.picture(self.snapshot)).count if self.snapshot else 0
+
+    def grow(self, order: GrowOrder) -> None:
+        """Ask for machines until so many are in service.
+
+        Raises:
+            AgentError: something holds growth up, or ``max_nodes`` does not allow it; nothing was done.
+        """
+        most = self.policy.demand.max_nodes
+        if words := self._held_up_words():
+            raise AgentError(f"no machine is asked for: {words} (`esagent unpause` allows growth again)")
+        if self.policy.join.power_names:
+            raise AgentError("Slurm's power saving decides which machines come ([join] power_nodes)")
+        if order.machines > most:
+            raise AgentError(f"{order.machines} machines would be held, and [demand] max_nodes is {most}")
+        self.grow_orders.put(order)
+        self.wake("get_system_state", "ensure_sliver", "add_nodes")
+
+    def renew_now(self, who: str) -> str:
+        """Renew the lease to its full length at the next moment; return what is done, in words."""
+        self.urge_renewal()
+        self.tell("admin", "", f"{who} has the lease renewed")
+        self.wake("ensure_slice", "renew")
+        return "the lease is being renewed; `esagent events` tells how that goes"
 
     def _put_hold(self, reason: str, who: str, deadline: datetime | None) -> AdminDrain:
         hold = self._hold.put(reason, who, self.clock.now(), deadline)

@@ -31,7 +31,7 @@ def reason(bed: TestBed, node: str) -> str:
 
 def drains(agent) -> list[dict]:
     done = agent.ask("drains", "--json")
-    return json.loads(done.stdout) if done.returncode == 0 else []
+    return json.loads(done.stdout)["drains"] if done.returncode == 0 else []
 
 
 def test_the_reply_to_cloudlab_comes_from_memory_while_slurm_hangs_and_the_drain_follows(

@@ -99,9 +99,25 @@ def test_the_newest_events_are_told_oldest_first(ledger):
 def test_events_can_be_followed(ledger):
     for number in range(3):
         ledger.record(event(number))
-    first, *rest = ledger.events_after(0)
-    assert [e for _, e in ledger.events_after(first[0])] == [e for _, e in rest]
-    assert ledger.events_after(rest[-1][0]) == ()
+    first, *rest = ledger.history(after=0)
+    assert list(ledger.history(after=first[0])) == rest
+    assert ledger.history(after=first[0], newest=1) == (rest[0],)
+    assert ledger.history(after=rest[-1][0]) == ()
+    assert ledger.last_event() == rest[-1][0]
+
+
+def test_an_event_about_several_nodes_is_found_by_each_of_them_and_by_no_other_name(ledger):
+    ledger.record(event(1, "pc1,pc10"))
+    ledger.record(event(2, "pc2"))
+    assert [e.data["number"] for e in ledger.events("pc10")] == [1]
+    assert [e.data["number"] for _, e in ledger.history(["pc1", "pc2"])] == [1, 2]
+    assert ledger.events("pc") == ()
+    assert ledger.events("%") == ()
+
+
+def test_whoever_waits_for_an_event_is_let_go_for_good(ledger):
+    ledger.let_go()
+    ledger.wait_for_event(0, 60)
 
 
 def test_the_history_is_bounded():

@@ -1,0 +1,223 @@
+"""Serves the local API on a unix socket: bounded input, typed answers, and each act in the event log."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+from cheroot import wsgi
+from pydantic import ValidationError
+
+from agent.admin.openapi import ErrorAnswer, document
+from agent.admin.peers import Peer, Permission, Permissions
+from agent.admin.requests import Ask, EventsQuery
+from agent.admin.routes import ROUTES, Operations, Route
+from agent.admin.settings import AdminSettings
+from agent.core.errors import AgentError, ConfigError
+from agent.core.model import Event
+from agent.core.ports import Clock, EventSink
+from agent.slurm.answers import Answer
+
+MAX_BODY = 1 << 20
+MAX_HEADER = 1 << 14
+THREADS = 12
+MOST_WAITING = 8
+"""Callers that may wait for events at one time; the others are answered at once."""
+_DOCUMENT = ("/v1/openapi.json", "GET")
+_PERMISSION_KEYS = {
+    Permission.READ: "[admin] readers, reader_groups",
+    Permission.ACT: "[admin] operators, operator_groups",
+}
+
+Environ = dict[str, Any]
+StartResponse = Callable[[str, list[tuple[str, str]]], object]
+
+
+class _Refusal(Exception):  # noqa: N818 - an HTTP status, not an error of ours
+    def __init__(self, status: str, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = headers or {}
+
+
+class AdminServer:
+    """Serves the operations.
+
+    Args:
+        settings: [admin].
+        operations: what administrators see and do.
+        events: where acts are told, done or refused.
+        clock: time.
+
+    Raises:
+        ConfigError: a user or a group that this machine does not know.
+    """
+
+    def __init__(
+        self,
+        settings: AdminSettings,
+        operations: Operations,
+        events: EventSink,
+        clock: Clock,
+    ) -> None:
+        self._settings = settings
+        self._operations = operations
+        self._events = events
+        self._clock = clock
+        self._permissions = Permissions(settings)
+        self._routes = {(route.path, route.method): route for route in ROUTES}
+        self._document = document().encode()
+        self._waiting = threading.Semaphore(MOST_WAITING)
+        self._server: wsgi.Server | None = None
+
+    def start(self) -> None:
+        """Bind and serve.
+
+        Raises:
+            ConfigError: the socket cannot be made; the message names it.
+        """
+        path = self._settings.socket
+        try:
+            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)
+            server = wsgi.Server(
+                str(path),
+                self._answer,
+                numthreads=THREADS,
+                timeout=10,
+                peercreds_enabled=True,
+                server_name="esagent",
+            )
+            server.max_request_body_size = MAX_BODY
+            server.max_request_header_size = MAX_HEADER
+            server.shutdown_timeout = 1
+            server.prepare()
+            # Anybody may call; who may read or act is decided by who the caller is.
+            path.chmod(0o666)
+        except OSError as error:
+            raise ConfigError(f"[admin] socket {path}: {error}") from error
+        self._server = server
+        threading.Thread(target=server.serve, name="admin", daemon=True).start()
+
+    def stop(self) -> None:
+        """End and remove the socket."""
+        self._operations.let_go()
+        if self._server is not None:
+            self._server.stop()
+        self._settings.socket.unlink(missing_ok=True)
+
+    def _answer(self, environ: Environ, start_response: StartResponse) -> list[bytes]:
+        headers: Mapping[str, str] = {}
+        try:
+            status, payload = "200 OK", self._dispatch(environ)
+        except _Refusal as error:
+            status, payload, headers = error.status, _error(error), error.headers
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(map(str, first["loc"])) or "body"
+            status, payload = "400 Bad Request", _error(f"{where}: {first['msg']}")
+        except AgentError as error:
+            status, payload = "409 Conflict", _error(error)
+        start_response(
+            status,
+            [
+                ("Content-Type", "application/json"),
+                ("Content-Length", str(len(payload))),
+                *headers.items(),
+            ],
+        )
+        return [payload]
+
+    def _dispatch(self, environ: Environ) -> bytes:
+        method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+        route = self._routes.get((path, method))
+        if (path, method) == _DOCUMENT:
+            return self._document
+        if route is None:
+            raise self._no_such_call(method, path)
+        peer = Peer(int(environ["X_REMOTE_UID"]), int(environ["X_REMOTE_GID"]))
+        if route.may is not Permission.ACT:
+            self._check(peer, route)
+            return _json(self._handle(route, _ask(route, environ), peer))
+        ask: Ask | None = None
+        outcome = "refused"
+        try:
+            self._check(peer, route)
+            ask = _ask(route, environ)
+            answer = self._handle(route, ask, peer)
+            outcome = "done"
+        except (_Refusal, AgentError) as error:
+            outcome = f"refused: {error}"
+            raise
+        finally:
+            self._tell(peer, route, ask, outcome)
+        return _json(answer)
+
+    def _handle(self, route: Route, ask: Ask | None, peer: Peer) -> Answer:
+        if not isinstance(ask, EventsQuery) or not ask.wait:
+            return route.handle(self._operations, ask, peer.name)
+        if not self._waiting.acquire(blocking=False):
+            return route.handle(self._operations, ask.model_copy(update={"wait": 0}), peer.name)
+        try:
+            return route.handle(self._operations, ask, peer.name)
+        finally:
+            self._waiting.release()
+
+    def _check(self, peer: Peer, route: Route) -> None:
+        if not self._permissions.allow(peer, route.may):
+            keys = _PERMISSION_KEYS[route.may]
+            raise _Refusal("403 Forbidden", f"user {peer.name} is not {route.may}: see {keys}")
+
+    def _no_such_call(self, method: str, path: str) -> _Refusal:
+        known = [each for where, each in (*self._routes, _DOCUMENT) if where == path]
+        if not known:
+            return _Refusal("404 Not Found", f"no such call: {method} {path}")
+        allowed = ", ".join(known)
+        return _Refusal("405 Method Not Allowed", f"{path} takes {allowed} only", {"Allow": allowed})
+
+    def _tell(self, peer: Peer, route: Route, ask: Ask | None, outcome: str) -> None:
+        """Put an act into the event log, with the uid and what was asked."""
+        asked = ask.model_dump(exclude_defaults=True) if ask else {}
+        nodes = asked.pop("nodes", [])
+        call = route.path.rpartition("/")[2]
+        words = " ".join([call, *nodes[:20], *(f"{key}={value}" for key, value in asked.items())])
+        subject = nodes[0] if len(nodes) == 1 else ""
+        message = f"{peer.name} (uid {peer.uid}) asks: {words[:500]}: {outcome}"
+        data = {"uid": peer.uid, "gid": peer.gid, "call": call, "outcome": outcome}
+        self._events.record(Event(self._clock.now(), "request", subject, message, data))
+
+
+def _ask(route: Route, environ: Environ) -> Ask | None:
+    """Read and check what is asked.
+
+    Raises:
+        ValidationError: a field is not as it should be.
+        _Refusal: a query that is no query.
+    """
+    if route.body is not None:
+        body: bytes = environ["wsgi.input"].read(MAX_BODY)
+        return route.body.model_validate_json(body, strict=True)
+    try:
+        fields = parse_qsl(environ["QUERY_STRING"], keep_blank_values=True, max_num_fields=20)
+    except ValueError as error:
+        raise _Refusal("400 Bad Request", f"the query cannot be read: {error}") from None
+    return (route.query or Ask).model_validate(_once(fields))
+
+
+def _once(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for key, value in fields:
+        if key in found:
+            raise _Refusal("400 Bad Request", f"{key[:100]}: it is expected once")
+        found[key] = value
+    return found
+
+
+def _json(answer: Answer) -> bytes:
+    return answer.model_dump_json().encode()
+
+
+def _error(error: object) -> bytes:
+    return _json(ErrorAnswer(error=str(error)))

@@ -1,0 +1,5 @@
+"""The `esagent` command: parse, ask the daemon, print."""
+
+from agent.cli.app import app, main
+
+__all__ = ["app", "main"]

@@ -1,0 +1,188 @@
+"""Commands that have the running daemon do something."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from agent.cli.options import DEFAULT_SOCKET, Json, Nodes, Reason, Socket, Timeout, Wait, seconds
+from agent.cli.output import say, say_json
+from agent.client import call
+from agent.core.errors import AgentError
+
+commands = typer.Typer()
+
+Deadline = Annotated[
+    str,
+    typer.Option(
+        "--deadline", metavar="TIME", help="Requeue what still runs after this time, such as 30m or 0s."
+    ),
+]
+
+
+@commands.command()
+def drain(
+    nodes: Nodes,
+    reason: Reason = "administrator",
+    deadline: Deadline = "",
+    force: Annotated[bool, typer.Option("--force", help="Also nodes that somebody else drained.")] = False,
+    release: Annotated[
+        bool, typer.Option("--release", help="Give the machines back to Cloudlab once they are empty.")
+    ] = False,
+    wait: Wait = False,
+    timeout: Timeout = "",
+    socket: Socket = DEFAULT_SOCKET,
+    as_json: Json = False,
+) -> None:
+    """Empty machines, to keep or to release them.
+
+    Running jobs end, no new ones start.
+    """
+    body = {
+        "nodes": nodes,
+        "reason": reason,
+        "deadline": seconds("--deadline", deadline),
+        "force": force,
+        "release": release,
+    }
+    limit = seconds("--timeout", timeout)
+    answer = call(socket, "POST", "/v1/drain", body)
+    _tell(answer, f"draining: {' '.join(answer['nodes'])}", as_json)
+    if wait:
+        from agent.cli.waiting import wait_for_empty
+
+        wait_for_empty(socket, answer["nodes"], limit, gone=release)
+
+
+@commands.command()
+def release(
+    nodes: Nodes,
+    reason: Reason = "administrator",
+    now: Annotated[bool, typer.Option("--now", help="Requeue what runs there, at once.")] = False,
+    wait: Wait = False,
+    timeout: Timeout = "",
+    socket: Socket = DEFAULT_SOCKET,
+    as_json: Json = False,
+) -> None:
+    """Give empty machines back to Cloudlab.
+
+    A machine with jobs on it goes with --now only; `esagent drain --release` waits for their end first.
+    """
+    limit = seconds("--timeout", timeout)
+    answer = call(socket, "POST", "/v1/release", {"nodes": nodes, "reason": reason, "now": now})
+    _tell(answer, f"given back: {' '.join(answer['nodes'])}", as_json)
+    if wait:
+        from agent.cli.waiting import wait_for_empty
+
+        wait_for_empty(socket, answer["nodes"], limit, gone=True)
+
+
+@commands.command()
+def resume(nodes: Nodes, socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
+    """Put machines back into service after `esagent drain`."""
+    answer = call(socket, "POST", "/v1/resume", {"nodes": nodes})
+    _tell(answer, f"resumed: {' '.join(answer['nodes'])}", as_json)
+
+
+@commands.command()
+def grow(
+    count: Annotated[
+        int, typer.Argument(min=0, max=10_000, help="Machines in addition; 0 withdraws an earlier wish.")
+    ],
+    within: Annotated[
+        str,
+        typer.Option("--within", metavar="TIME", help="The wish ends by itself after this time, such as 2h."),
+    ] = "1h",
+    wait: Wait = False,
+    timeout: Timeout = "",
+    socket: Socket = DEFAULT_SOCKET,
+    as_json: Json = False,
+) -> None:
+    """Have machines in addition, whatever the queue wants.
+
+    Once they are in service they are as all others: idle ones go back in their time. A restart of the daemon
+    forgets the wish.
+    """
+    body = {"count": count, "within": seconds("--within", within)}
+    limit = seconds("--timeout", timeout)
+    answer = call(socket, "POST", "/v1/grow", body)
+    growing = answer["growing"]
+    if growing is None:
+        _tell(answer, "the wish is withdrawn", as_json)
+        return
+    words = f"{growing['machines']} machines are to be in service; {growing['in_service']} are"
+    _tell(answer, words, as_json)
+    if wait:
+        from agent.cli.waiting import wait_for_machines
+
+        wait_for_machines(socket, growing["machines"], limit)
+
+
+@commands.command()
+def renew(socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
+    """Renew the lease to its full length now."""
+    _growth(socket, "renew", None, as_json)
+
+
+@commands.command()
+def pause(socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
+    """Ask Cloudlab for no machine until `esagent unpause`.
+
+    All else goes on. It holds over a restart too.
+    """
+    _growth(socket, "pause", None, as_json)
+
+
+@commands.command()
+def unpause(socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
+    """Allow growth again.
+
+    After `esagent pause`, `esagent teardown` or a stop by the protective brake.
+    """
+    _growth(socket, "unpause", None, as_json)
+
+
+@commands.command()
+def teardown(
+    deadline: Deadline = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    socket: Socket = DEFAULT_SOCKET,
+    as_json: Json = False,
+) -> None:
+    """Empty every machine and give it back to Cloudlab.
+
+    The agent stays up and asks for none: growth stays stopped, also over a restart, until `esagent unpause`.
+    """
+    limit = seconds("--deadline", deadline)
+    status = call(socket, "GET", "/v1/status")
+    name = str(status["slice"]).rpartition("+")[2]
+    if not yes:
+        question = f"This empties all {status['machines']} machines of {status['slice']} and gives them back."
+        typer.echo(question, err=as_json)
+        if typer.prompt("Type the slice's name to go on", err=as_json) != name:
+            raise AgentError("that is not its name; nothing was done")
+    _growth(socket, "teardown", {"slice": name, "deadline": limit}, as_json)
+
+
+@commands.command()
+def poke(socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
+    """Have the draining nodes looked at now.
+
+    For Slurm's epilog and triggers.
+    """
+    answer = call(socket, "POST", "/v1/poke")
+    if as_json:
+        say_json(answer)
+
+
+def _growth(socket: Socket, what: str, body: dict[str, object] | None, as_json: bool) -> None:
+    answer = call(socket, "POST", f"/v1/{what}", body)
+    _tell(answer, answer["growth"], as_json)
+
+
+def _tell(answer: Any, words: str, as_json: bool) -> None:
+    if as_json:
+        say_json(answer)
+    else:
+        say(words)

@@ -1,0 +1,72 @@
+"""Commands that work without a running daemon, and the daemon itself."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from agent.cli.exits import Exit
+from agent.cli.options import DEFAULT_CONFIG, Config, Json
+from agent.cli.output import say, say_json, say_table
+
+commands = typer.Typer()
+
+
+@commands.command()
+def run(config: Config = DEFAULT_CONFIG) -> None:
+    """Run the daemon in the foreground until SIGTERM.
+
+    SIGHUP reads the settings again.
+    """
+    from agent.daemon import serve
+
+    raise SystemExit(serve(config))
+
+
+@commands.command()
+def check(
+    config: Config = DEFAULT_CONFIG,
+    offline: Annotated[bool, typer.Option("--offline", help="Ask neither Cloudlab nor Slurm.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Look at everything that the agent needs.
+
+    Exit code 1 where something keeps it from its work.
+    """
+    from dataclasses import asdict
+
+    from agent.check.everything import check_everything
+    from agent.check.finding import Grade
+    from agent.core.ports import SystemClock
+    from agent.log import LogSettings, configure
+
+    configure(LogSettings(level="error"))
+    findings = []
+    for finding in check_everything(config, SystemClock(), offline=offline):
+        findings.append(finding)
+        if not as_json:
+            say(f"{finding.grade:8} {finding.subject}: {finding.seen}")
+            if finding.mend:
+                say(f"{'':8} -> {finding.mend}")
+    if as_json:
+        say_json({"version": 1, "kind": "check", "findings": [asdict(f) for f in findings]})
+    if any(f.grade is Grade.FAULT for f in findings):
+        raise typer.Exit(Exit.REFUSED)
+
+
+@commands.command()
+def state(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
+    """Tell what Slurm says now of its nodes and jobs.
+
+    Also while no daemon runs.
+    """
+    from agent import state as shown
+    from agent.config import load
+
+    snapshot = shown.read_slurm(load(config))
+    if as_json:
+        say_json({"version": 1, "kind": "state", **shown.as_json(snapshot)})
+        return
+    say_table(shown.NODE_COLUMNS, shown.node_rows(snapshot), nothing="Slurm has no node")
+    say_table(shown.JOB_COLUMNS, shown.job_rows(snapshot), nothing="Slurm has no job")

@@ -1,0 +1,69 @@
+"""Options and arguments that many commands have."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agent.core.errors import AgentError
+
+DEFAULT_CONFIG = Path("/etc/esagent/agent.conf")
+DEFAULT_SOCKET = Path("/run/esagent/admin.sock")
+
+
+def _complete_nodes(incomplete: str) -> list[str]:
+    """Return the machines whose name begins so; none where the daemon does not tell."""
+    from agent.client import call
+
+    path = Path(os.environ.get("ESAGENT_SOCKET", str(DEFAULT_SOCKET)))
+    try:
+        records = call(path, "GET", "/v1/nodes", timeout=2)["nodes"]
+    except AgentError:
+        return []
+    return sorted(record["node"] for record in records if record["node"].startswith(incomplete))
+
+
+Config = Annotated[
+    Path, typer.Option("--config", "-c", metavar="FILE", envvar="ESAGENT_CONFIG", help="The settings.")
+]
+Socket = Annotated[
+    Path,
+    typer.Option(
+        "--socket", metavar="FILE", envvar="ESAGENT_SOCKET", help="The daemon's socket ([admin] socket)."
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON: an object with its kind and version.")]
+Nodes = Annotated[
+    list[str],
+    typer.Argument(
+        help="node_id, client_id or node name; node sets such as pc[100-102].",
+        autocompletion=_complete_nodes,
+    ),
+]
+Subject = Annotated[
+    str, typer.Argument(help="Only what concerns this machine, or CM.", autocompletion=_complete_nodes)
+]
+Reason = Annotated[str, typer.Option("--reason", "-r", metavar="TEXT", help="Why, for all to read.")]
+Wait = Annotated[bool, typer.Option("--wait", "-w", help="Return when it is so; show how far it is.")]
+Timeout = Annotated[
+    str, typer.Option("--timeout", metavar="TIME", help="With --wait: wait so long at most, such as 30m.")
+]
+
+
+def seconds(option: str, text: str) -> float | None:
+    """Read a duration that an option was given; None where it was not.
+
+    Raises:
+        BadParameter: it is none.
+    """
+    if not text:
+        return None
+    from agent.core.settings import parse_duration
+
+    try:
+        return float(text) if text.isdecimal() else float(str(parse_duration(text)))
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None

@@ -1,0 +1,155 @@
+"""Commands that tell what the running daemon knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import typer
+
+from agent.cli.options import DEFAULT_SOCKET, Json, Socket
+from agent.cli.output import say, say_fields, say_json, say_table
+from agent.client import call
+
+TOLD = 5
+"""Jobs of one verdict that are named."""
+
+commands = typer.Typer()
+
+
+@commands.command()
+def status(socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
+    """Tell what the agent holds, wants and last did."""
+    answer = call(socket, "GET", "/v1/status")
+    if as_json:
+        say_json(answer)
+        return
+    say_fields(status_fields(answer))
+
+
+def status_fields(answer: Mapping[str, Any]) -> dict[str, object]:
+    """Return what `esagent status` tells of an answer."""
+    if answer["standby"]:
+        return {"standby": answer["standby"]}
+    fields = {key: value for key, value in answer.items() if key not in {"kind", "version", "standby"}}
+    if growing := answer["growing"]:
+        fields["growing"] = (
+            f"{growing['in_service']} of {growing['machines']} machines in service, asked for by"
+            f" {growing['who']}, until {growing['until']}"
+        )
+    return fields
+
+
+@commands.command()
+def nodes(socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
+    """List the machines that the agent holds."""
+    answer = call(socket, "GET", "/v1/nodes")
+    if as_json:
+        say_json(answer)
+        return
+    say_table(
+        ("node", "client_id", "state", "value", "weight", "due", "cm"),
+        answer["nodes"],
+        nothing="no machine is held",
+    )
+
+
+@commands.command()
+def jobs(socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
+    """List the jobs on borrowed machines, and those that wait.
+
+    Each with what will become of it, or what it means for growth.
+    """
+    answer = call(socket, "GET", "/v1/jobs")
+    if as_json:
+        say_json(answer)
+        return
+    say_table(
+        ("job", "user", "state", "ends", "nodes", "outlook"),
+        answer["jobs"],
+        nothing="no job is on a borrowed machine, and none waits",
+    )
+
+
+@commands.command()
+def values(socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
+    """List the resource value and the weight of each machine."""
+    answer = call(socket, "GET", "/v1/values")
+    if as_json:
+        say_json(answer)
+        return
+    say_table(
+        ("node", "client_id", "value", "received", "weight", "wanted_weight"),
+        answer["values"],
+        nothing="no machine is held",
+    )
+
+
+@commands.command()
+def plan(socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
+    """Tell what the next cycle would do, and why.
+
+    And why each pending job counts or not, and each node stays or goes.
+    """
+    answer = call(socket, "GET", "/v1/plan")
+    if as_json:
+        say_json(answer)
+        return
+    if answer["growth"]:
+        say(f"growth is held up: {answer['growth']}")
+    for step in answer["steps"]:
+        say(f"{step['kind']} {step['subject']}: {step['why']}")
+    if not answer["steps"]:
+        say("nothing is to be done")
+    say_table(("jobs", "counts", "machines", "why"), alike(answer["jobs"]))
+    nodes = [{"node": n["name"], "goes": _yes(n["goes"]), "why": n["why"]} for n in answer["nodes"]]
+    say_table(("node", "goes", "why"), nodes)
+
+
+def alike(jobs: Sequence[Mapping[str, Any]]) -> list[dict[str, object]]:
+    """Put the jobs of one verdict into one row, so that a long queue is told in few."""
+    rows: dict[tuple[object, ...], list[str]] = {}
+    for job in jobs:
+        rows.setdefault((_yes(job["counts"]), job["machines"], job["why"]), []).append(str(job["job"]))
+    return [
+        {
+            "jobs": " ".join(ids[:TOLD]) + (f" and {len(ids) - TOLD} more" if len(ids) > TOLD else ""),
+            "counts": counts,
+            "machines": machines,
+            "why": why,
+        }
+        for (counts, machines, why), ids in rows.items()
+    ]
+
+
+def _yes(answer: object) -> str:
+    return "yes" if answer else "no"
+
+
+@commands.command()
+def drains(socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
+    """List what is being emptied, and the jobs on it.
+
+    Whose jobs they are, what will happen to them and when, and the margin to the deadline.
+    """
+    answer = call(socket, "GET", "/v1/drains")
+    if as_json:
+        say_json(answer)
+        return
+    say_table(DRAIN_COLUMNS, drain_rows(answer["drains"]), nothing="no machine is being emptied")
+
+
+DRAIN_COLUMNS = ("node", "cause", "due", "margin", "job", "user", "fate", "at")
+
+
+def drain_rows(records: Sequence[Mapping[str, Any]]) -> list[dict[str, object]]:
+    """Return a row for each job that holds a draining node, one for a node that none holds."""
+    return [
+        {**record, **job, "margin": _margin(record["margin_seconds"])}
+        for record in records
+        for job in record["jobs"] or [{"job": "", "user": "", "fate": "empty", "at": None}]
+    ]
+
+
+def _margin(seconds: int | None) -> str:
+    return "-" if seconds is None else f"{seconds} s"

@@ -1,0 +1,160 @@
+"""`esagent top`: machines, drains and the newest events on one screen."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import termios
+import tty
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from agent.cli.feed import Feed
+from agent.cli.output import plain, terminal_width
+from agent.cli.show import drain_rows
+from agent.client import NoDaemonError, call
+
+ENDS = b"qQ"
+EVENTS = 12
+"""Events that are shown."""
+CALM = 0.2
+"""Seconds between two looks at least."""
+NARROW = 70
+"""Columns below which a table shows the most important of its own only."""
+_COLOURS = {"joined": "green", "draining": "yellow", "drained": "yellow", "failed": "red", "released": "dim"}
+
+
+def look(socket: Path) -> dict[str, Any]:
+    """Read all that is shown: one object of this shape is what ``--json`` prints."""
+    return {
+        "version": 1,
+        "kind": "top",
+        "status": call(socket, "GET", "/v1/status"),
+        "nodes": call(socket, "GET", "/v1/nodes")["nodes"],
+        "drains": call(socket, "GET", "/v1/drains")["drains"],
+        "events": call(socket, "GET", f"/v1/events?newest={EVENTS}")["events"],
+    }
+
+
+def run(socket: Path, interval: float) -> None:
+    """Show it until a key ends it; once where there is no terminal.
+
+    Raises:
+        AgentError: no daemon answers at the start.
+    """
+    picture = look(socket)
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        Console(width=1000, color_system=None).print(draw(picture, 1000), soft_wrap=True)
+        return
+    feed = Feed(socket)
+    with suppress(KeyboardInterrupt), _keys() as keyboard, Live(screen=True, auto_refresh=False) as live:
+        lost = ""
+        while True:
+            live.update(draw(picture, terminal_width() or 80, lost), refresh=True)
+            if _ended(keyboard, feed, interval, alive=not lost):
+                return
+            try:
+                picture, lost = look(socket), ""
+            except NoDaemonError as error:
+                lost = str(error)
+
+
+def draw(picture: Mapping[str, Any], width: int, lost: str = "") -> RenderableType:
+    """Draw one screen.
+
+    Args:
+        picture: what ``look`` returned.
+        width: columns of the terminal.
+        lost: why the daemon does not answer any more; "" where it does.
+    """
+    status = picture["status"]
+    states = ", ".join(f"{count} {state}" for state, count in sorted(status["states"].items()))
+    head = [
+        Text(f"{status['slice']}", style="bold"),
+        Text(f"{status['machines']} machines held ({states or '-'}), {status['wanted']} more wanted"),
+        Text(f"lease until {plain(status['slice_expires'])}"),
+    ]
+    if growing := status["growing"]:
+        words = f"{growing['in_service']} of {growing['machines']} machines in service, for {growing['who']}"
+        head.append(Text(words, style="cyan"))
+    head += [Text(status[key], style="yellow") for key in ("paused", "growth_stopped") if status[key]]
+    if lost:
+        head.append(Text(lost, style="bold red"))
+    wide = width >= NARROW
+    return Group(
+        *head,
+        _table(
+            ("node", "state", "value", "weight", "due") if wide else ("node", "state", "due"),
+            picture["nodes"],
+        ),
+        _table(
+            ("node", "cause", "due", "margin", "job", "user", "fate", "at")
+            if wide
+            else ("node", "job", "fate"),
+            drain_rows(picture["drains"]),
+        ),
+        _table(
+            ("time", "kind", "subject", "message") if wide else ("kind", "message"),
+            list(reversed(picture["events"])),
+        ),
+    )
+
+
+def _table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> RenderableType:
+    if not rows:
+        return Text("")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column.upper(), no_wrap=True, overflow="ellipsis")
+    for row in rows:
+        cells = (escape(plain(row.get(column))) for column in columns)
+        table.add_row(*cells, style=_COLOURS.get(str(row.get("state")), ""))
+    return table
+
+
+def _ended(keyboard: int, feed: Feed, interval: float, *, alive: bool) -> bool:
+    """Wait for an event, a key, or the interval; tell whether the key ends it."""
+    if not alive:
+        return _pressed(keyboard, interval)
+    try:
+        under_way = feed.ask(interval)
+    except NoDaemonError:
+        return _pressed(keyboard, interval)
+    try:
+        ready, _, _ = select.select([keyboard, under_way.fileno()], [], [], interval + 1)
+        if under_way.fileno() in ready:
+            feed.take(under_way)
+    except NoDaemonError:
+        return _pressed(keyboard, interval)
+    finally:
+        under_way.close()
+    return _pressed(keyboard, 0.0 if keyboard in ready else CALM)
+
+
+def _pressed(keyboard: int, seconds: float) -> bool:
+    ready, _, _ = select.select([keyboard], [], [], seconds)
+    if not ready:
+        return False
+    keys = os.read(keyboard, 64)
+    return not keys or any(key in ENDS for key in keys)
+
+
+@contextmanager
+def _keys() -> Iterator[int]:
+    """Read single keys from the terminal; as it was, afterwards."""
+    keyboard = sys.stdin.fileno()
+    before = termios.tcgetattr(keyboard)
+    tty.setcbreak(keyboard)
+    try:
+        yield keyboard
+    finally:
+        termios.tcsetattr(keyboard, termios.TCSADRAIN, before)

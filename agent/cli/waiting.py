@@ -1,0 +1,103 @@
+"""Waits until something is so, with a progress bar on a terminal and a line for each step elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from agent.cli.exits import Exit
+from agent.cli.feed import Feed
+from agent.cli.output import remark
+from agent.client import call
+from agent.core.errors import AgentError
+
+INTERVAL = 2.0
+"""Seconds between two looks at most: an event makes the next one due at once."""
+AT_EASE = {"joined", "ready", "booting"}
+"""States of a machine that nobody empties."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How far it is."""
+
+    done: int
+    total: int
+    words: str
+
+    @property
+    def complete(self) -> bool:
+        """All of it is so."""
+        return self.done >= self.total
+
+
+def wait_for_empty(socket: Path, names: Collection[str], limit: float | None, *, gone: bool) -> None:
+    """Wait until these machines are empty; with ``gone``, until we hold them no more.
+
+    Raises:
+        AgentError: one of them is back in service.
+        SystemExit: they are not within ``limit`` seconds.
+    """
+
+    def look() -> Stage:
+        records = call(socket, "GET", "/v1/nodes")["nodes"]
+        states = {record["node"]: record["state"] for record in records if record["node"] in names}
+        back = sorted(name for name, state in states.items() if state in AT_EASE)
+        if back:
+            raise AgentError(f"{' '.join(back)}: back in service; `esagent events {back[0]}` tells why")
+        left = sorted(n for n, state in states.items() if gone or state not in {"drained", "released"})
+        words = f"emptying {' '.join(left[:5])}{' ...' if len(left) > 5 else ''}" if left else "empty"
+        return Stage(len(names) - len(left), len(names), words)
+
+    _wait(socket, look, limit)
+
+
+def wait_for_machines(socket: Path, wanted: int, limit: float | None) -> None:
+    """Wait until so many machines are in service.
+
+    Raises:
+        AgentError: the wish for them has ended before.
+        SystemExit: they are not within ``limit`` seconds.
+    """
+
+    def look() -> Stage:
+        growing = call(socket, "GET", "/v1/status")["growing"]
+        records = call(socket, "GET", "/v1/nodes")["nodes"]
+        joined = sum(1 for record in records if record["state"] == "joined")
+        if growing is None and joined < wanted:
+            raise AgentError(f"the wish has ended with {joined} of {wanted} machines; see `esagent events`")
+        states = sorted({r["state"] for r in records} - {"joined"})
+        return Stage(
+            min(joined, wanted), wanted, f"machines in service; others: {', '.join(states) or 'none'}"
+        )
+
+    _wait(socket, look, limit)
+
+
+def _wait(socket: Path, look: Callable[[], Stage], limit: float | None) -> None:
+    feed = Feed(socket)
+    began = time.monotonic()
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=None)
+        told = None
+        while True:
+            stage = look()
+            progress.update(task, description=stage.words, completed=stage.done, total=stage.total)
+            if not console.is_terminal and stage != told:
+                remark(f"{stage.done}/{stage.total} {stage.words}")
+                told = stage
+            if stage.complete:
+                return
+            left = INTERVAL if limit is None else min(INTERVAL, began + limit - time.monotonic())
+            if left <= 0:
+                break
+            feed.wait(left)
+    remark(f"esagent: not so within {limit:g} s; it goes on")
+    raise SystemExit(Exit.TIMED_OUT)

@@ -1,0 +1,80 @@
+"""An administrator's wish for more machines than the queue wants: held until they are in service."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from agent.slurm.picture import Picture
+from agent.slurm.policy import SlurmPolicy
+
+
+@dataclass(frozen=True)
+class GrowOrder:
+    """So many machines are to be in service."""
+
+    machines: int
+    who: str
+    until: datetime
+    """When the wish ends by itself."""
+
+
+class GrowOrders:
+    """Holds the wish in force, in memory: a restart forgets it. Thread-safe.
+
+    Args:
+        tell: tells an event about the whole agent, in words.
+    """
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._lock = threading.Lock()
+        self._order: GrowOrder | None = None
+
+    @property
+    def order(self) -> GrowOrder | None:
+        """The wish in force."""
+        with self._lock:
+            return self._order
+
+    def put(self, order: GrowOrder) -> None:
+        """Take a wish in place of an earlier one."""
+        with self._lock:
+            self._order = order
+        self._tell(f"{order.who} wants {order.machines} machines in service")
+
+    def strike(self, who: str) -> bool:
+        """Withdraw the wish; False where there is none."""
+        with self._lock:
+            order, self._order = self._order, None
+        if order is not None:
+            self._tell(f"{who} wants no more machines than the queue does")
+        return order is not None
+
+    def observe(self, in_service: int, now: datetime) -> None:
+        """End the wish when it is fulfilled, or its time is over."""
+        with self._lock:
+            order = self._order
+            if order is None or (in_service < order.machines and now < order.until):
+                return
+            self._order = None
+        outcome = "is fulfilled" if in_service >= order.machines else "ends: its time is over"
+        self._tell(
+            f"the wish of {order.who} {outcome}: {in_service} of {order.machines} machines are in service"
+        )
+
+    def applied_to(self, policy: SlurmPolicy) -> SlurmPolicy:
+        """Return a policy that keeps at least as many machines as are wished for."""
+        order = self.order
+        least = min(order.machines, policy.demand.max_nodes) if order else 0
+        if least <= policy.demand.min_nodes:
+            return policy
+        return replace(policy, demand=policy.demand.model_copy(update={"min_nodes": least}))
+
+
+def in_service(picture: Picture) -> int:
+    """Count the machines of ours that jobs may start on."""
+    nodes = picture.snapshot.nodes
+    return sum(1 for name in picture.serving if nodes[name].usable)

@@ -1,0 +1,175 @@
+"""The real local API over a real manager that knows three machines, with Cloudlab and Slurm in memory."""
+
+import os
+import pwd
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from typer.testing import CliRunner
+
+from agent.admin.server import AdminServer
+from agent.admin.settings import AdminSettings
+from agent.cli import app
+from agent.client import call
+from agent.core.config import ManagerConfig
+from agent.core.helper import SimpleElasticSliceHelper
+from agent.core.model import AdvertisedNode, Event, ResourceValue, Sliver, SliverNode
+from agent.ledger import Ledger
+from agent.slurm.administration import Administration
+from agent.slurm.answers import ConfigAnswer
+from agent.slurm.drain_settings import DrainSettings
+from agent.slurm.join import JoinSettings
+from agent.slurm.manager import SlurmElasticSliceManager
+from agent.slurm.model import Job, Node, Snapshot
+from agent.slurm.policy import SlurmPolicy
+from agent.slurm.supply import DemandSettings
+from agent.slurm.weights import WeightSettings
+
+CM = "urn:publicid:IDN+utah.example.net+authority+cm"
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+ME = pwd.getpwuid(os.getuid()).pw_name
+MACHINES = tuple(
+    SliverNode(f"node-{n}", f"pc10{n}", CM, f"urn:sliver-{n}", "m510", f"10.0.0.{n}") for n in (1, 2, 3)
+)
+JOB = Job("7", "RUNNING", "ada", nodes=frozenset({"pc101"}), ends=NOW + timedelta(hours=1))
+
+
+class Clock:
+    def __init__(self):
+        self.time = NOW
+
+    def now(self):
+        return self.time
+
+    def monotonic(self):
+        return self.time.timestamp()
+
+
+class Cloudlab:
+    """A slice with one sliver."""
+
+    slice_urn = "urn:publicid:IDN+example.net+slice+demo"
+    cms = (CM,)
+    email = "ada@example.net"
+
+    def __init__(self):
+        self.renewed = []
+
+    def find_slice(self):
+        return NOW + timedelta(hours=20)
+
+    def find_sliver(self, cm):
+        return Sliver(cm, "urn:sliver", NOW + timedelta(hours=20), MACHINES, "")
+
+    def renew_slice(self, expires):
+        self.renewed.append(("sa", expires))
+        return expires
+
+    def renew_sliver(self, cm, expires):
+        self.renewed.append((cm, expires))
+        return expires
+
+    def discover(self, cm, *, available):
+        return tuple(AdvertisedNode(f"pc2{n:02}", cm, ("m510",), True) for n in range(10))
+
+
+class Slurm:
+    """Three idle nodes, a job on the first, and one that waits."""
+
+    def __init__(self):
+        self.nodes = {m.node_id: Node(m.node_id, "IDLE", cpus=2, weight=10) for m in MACHINES}
+        self.nodes["pc101"] = replace(self.nodes["pc101"], state="ALLOCATED")
+        self.jobs = [JOB, Job("8", "PENDING", "bob", reason="Dependency")]
+
+    def snapshot(self):
+        return Snapshot(NOW, dict(self.nodes), tuple(self.jobs))
+
+
+class Shell:
+    """Machines that are never reached."""
+
+    def forget(self, host):
+        pass
+
+
+@dataclass
+class Rig:
+    """Everything that a test may touch."""
+
+    socket: object
+    settings: dict
+    slurm: Slurm = field(default_factory=Slurm)
+    cloudlab: Cloudlab = field(default_factory=Cloudlab)
+    clock: Clock = field(default_factory=Clock)
+    ledger: Ledger = field(default_factory=lambda: Ledger(":memory:"))
+
+    def __post_init__(self):
+        self.policy = SlurmPolicy(
+            DemandSettings(max_nodes=5), WeightSettings(), DrainSettings(), JoinSettings()
+        )
+        self.manager = SlurmElasticSliceManager(
+            self.cloudlab,
+            ManagerConfig(clock=self.clock, events=self.ledger),
+            backend=self.slurm,
+            shell=Shell(),
+            policy=self.policy,
+            drains=self.ledger,
+        )
+        self.manager.set_helper(SimpleElasticSliceHelper(server=self.cloudlab))
+        self.administration = Administration(self.manager, self.ledger, self.config)
+        self.server = self.serve(AdminSettings(socket=self.socket))
+
+    def serve(self, settings):
+        return AdminServer(settings, self.administration, self.ledger, self.clock)
+
+    def config(self):
+        return ConfigAnswer(path="/etc/esagent/agent.conf", settings=self.settings, reloadable=("demand",))
+
+    def look(self):
+        """Read Cloudlab and Slurm, as the cycle does."""
+        for step in ("ensure_slice", "ensure_sliver", "update_all", "update_available", "get_system_state"):
+            getattr(self.manager, step)()
+
+    def value(self, node_id, value):
+        self.manager.resource_values[node_id] = ResourceValue(node_id, value, NOW)
+
+    def record(self, kind, subject, message="why", **data):
+        self.ledger.record(Event(self.clock.now(), kind, subject, message, data))
+
+    def told(self, kind):
+        return [e for _, e in self.ledger.history(newest=1000) if e.kind == kind]
+
+    def call(self, method, route, body=None):
+        return call(self.socket, method, route, body)
+
+    def ask(self, *arguments, code=0, **options):
+        """Run a command in this process; return its result."""
+        result = CliRunner().invoke(app, [*arguments, "--socket", str(self.socket)], **options)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        assert result.exit_code == code, result.output
+        return result
+
+
+@pytest.fixture
+def rig(tmp_path):
+    """A rig whose server answers, and that has read Cloudlab and Slurm."""
+    rig = Rig(tmp_path / "a.sock", {"demand": {"max_nodes": 5}, "log": {"level": "info"}})
+    rig.look()
+    rig.server.start()
+    yield rig
+    rig.server.stop()
+    rig.ledger.close()
+
+
+@pytest.fixture(scope="module")
+def shared_rig(tmp_path_factory):
+    """A rig for a whole module, whose followers never wait."""
+    rig = Rig(tmp_path_factory.mktemp("api") / "a.sock", {"demand": {"max_nodes": 5}})
+    rig.look()
+    rig.ledger.let_go()
+    rig.server.start()
+    yield rig
+    rig.server.stop()
+    rig.ledger.close()

@@ -1,0 +1,225 @@
+"""The local API: who may call, what is refused at the door, and what is written down."""
+
+import grp
+import os
+import pwd
+import socket
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from agent.admin.peers import Peer, Permission, Permissions
+from agent.admin.server import MAX_HEADER
+from agent.admin.settings import AdminSettings
+from agent.client import NoDaemonError, NotAllowedError, call
+from agent.core.errors import AgentError, ConfigError
+
+ME = pwd.getpwuid(os.getuid()).pw_name
+NOBODY = pwd.getpwnam("nobody")
+
+
+def test_a_drain_reaches_the_manager_with_the_callers_name(rig) -> None:
+    answer = rig.call("POST", "/v1/drain", {"nodes": ["pc102"], "reason": "disk", "deadline": 90})
+    assert answer == {"version": 1, "kind": "names", "nodes": ["pc102"]}
+    drain = rig.manager.admin_drain("pc102")
+    assert (drain.reason, drain.who, drain.deadline) == ("disk", ME, rig.clock.now() + timedelta(seconds=90))
+
+
+def test_each_act_is_in_the_event_log_with_the_uid_also_a_refused_one(rig) -> None:
+    rig.call("POST", "/v1/drain", {"nodes": ["pc102"], "reason": "disk"})
+    with pytest.raises(AgentError):
+        rig.call("POST", "/v1/resume", {"nodes": ["pc103"]})
+    done, refused = rig.told("request")
+    assert done.subject == "pc102"
+    assert done.message == f"{ME} (uid {os.getuid()}) asks: drain pc102 reason=disk: done"
+    assert (done.data["uid"], done.data["call"], done.data["outcome"]) == (os.getuid(), "drain", "done")
+    assert "was not drained with `esagent drain`" in refused.data["outcome"]
+
+
+def test_looking_and_poking_leave_no_trace_in_the_event_log(rig) -> None:
+    for method, route in (("GET", "/v1/status"), ("POST", "/v1/poke"), ("POST", "/v1/power")):
+        rig.call(method, route)
+    assert rig.told("request") == []
+
+
+@pytest.mark.parametrize(
+    ("route", "body", "words"),
+    [
+        ("drain", {"nodes": [], "reason": "x"}, "nodes"),
+        ("drain", {"nodes": "pc101", "reason": "x"}, "nodes"),
+        ("drain", {"nodes": ["pc101; reboot"], "reason": "x"}, "nodes.0"),
+        ("drain", {"nodes": ["@all"], "reason": "x"}, "nodes.0"),
+        ("drain", {"nodes": ["pc101"], "reason": "two\nlines"}, "reason"),
+        ("drain", {"nodes": ["pc101"], "reason": "x", "deadline": -1}, "deadline"),
+        ("drain", {"nodes": ["pc101"], "reason": "x", "deadline": float("nan")}, "deadline"),
+        ("drain", {"nodes": ["pc101"], "reason": "x", "hurry": True}, "hurry"),
+        ("drain", {"nodes": ["pc[1-99999999]"], "reason": "x"}, "stands for 99999999 names"),
+        ("drain", {"nodes": ["pc[1-9999]-[1-9999]"], "reason": "x"}, "stands for 99980001 names"),
+        ("grow", {"count": "3"}, "count"),
+        ("grow", {"count": 10**9}, "count"),
+        ("teardown", {}, "slice"),
+        ("teardown", {"slice": ""}, "slice"),
+        ("teardown", {"slice": "other"}, "not a slice called 'other'"),
+    ],
+)
+def test_bad_input_is_refused_by_name_and_changes_nothing(rig, route: str, body, words: str) -> None:
+    with pytest.raises(AgentError, match=words):
+        rig.call("POST", f"/v1/{route}", body)
+    assert rig.manager.wishes().drains == {}
+    assert rig.manager.grow_orders.order is None
+    assert rig.manager.hold is None
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("newest=0", "newest"),
+        ("newest=many", "newest"),
+        ("newest=1&newest=2", "newest: it is expected once"),
+        ("wait=3600", "wait"),
+        ("colour=red", "colour"),
+        ("&".join(f"x{n}=1" for n in range(30)), "cannot be read"),
+    ],
+)
+def test_a_bad_query_is_refused_by_name(rig, query: str, words: str) -> None:
+    with pytest.raises(AgentError, match=words):
+        rig.call("GET", f"/v1/events?{query}")
+
+
+def test_a_call_of_no_query_takes_none(rig) -> None:
+    with pytest.raises(AgentError, match="colour"):
+        rig.call("GET", "/v1/status?colour=red")
+
+
+def test_garbage_on_the_socket_costs_nobody_else(rig) -> None:
+    with socket.socket(socket.AF_UNIX) as rude:
+        rude.connect(str(rig.socket))
+        rude.sendall(b"\x00\xff not http\r\n\r\n")
+        rude.recv(1000)
+    assert rig.call("GET", "/v1/status")["machines"] == 3
+
+
+def test_an_oversize_body_or_head_is_refused(rig) -> None:
+    with pytest.raises(AgentError):
+        rig.call("POST", "/v1/drain", {"nodes": ["pc101"], "reason": "x" * (2 << 20)})
+    with pytest.raises(AgentError):
+        rig.call("GET", f"/v1/events?subject={'x' * 2 * MAX_HEADER}")
+    assert rig.manager.wishes().drains == {}
+
+
+def test_an_unknown_call_is_refused_and_a_known_one_says_how_it_is_made(rig) -> None:
+    with pytest.raises(AgentError, match="no such call: GET /v1/secrets"):
+        rig.call("GET", "/v1/secrets")
+    with pytest.raises(AgentError, match="/v1/drain takes POST only"):
+        rig.call("GET", "/v1/drain")
+
+
+@pytest.mark.parametrize("key", ["operators", "operator_groups", "readers", "reader_groups"])
+def test_a_user_or_group_that_this_machine_does_not_know_is_a_fault_of_the_settings(rig, key: str) -> None:
+    with pytest.raises(ConfigError, match=rf"\[admin\] {key}: .*nobody-like-this"):
+        rig.serve(AdminSettings(**{"socket": rig.socket, key: ("nobody-like-this",)}))
+
+
+def test_a_socket_that_cannot_be_made_is_named(rig, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    server = rig.serve(AdminSettings(socket=tmp_path / "file" / "a.sock"))
+    with pytest.raises(ConfigError, match="socket"):
+        server.start()
+
+
+STRANGER = Peer(NOBODY.pw_uid, NOBODY.pw_gid)
+THEIR_GROUP = grp.getgrgid(NOBODY.pw_gid).gr_name
+
+
+@pytest.mark.parametrize(
+    ("settings", "reads", "acts"),
+    [
+        ({}, True, False),
+        ({"readers": ("daemon",)}, False, False),
+        ({"readers": ("nobody",)}, True, False),
+        ({"reader_groups": ("daemon",)}, False, False),
+        ({"reader_groups": (THEIR_GROUP,)}, True, False),
+        ({"operators": ("nobody",)}, True, True),
+        ({"readers": ("daemon",), "operators": ("nobody",)}, True, True),
+        ({"readers": ("daemon",), "operator_groups": (THEIR_GROUP,)}, True, True),
+    ],
+)
+def test_who_may_read_and_who_may_act_goes_by_user_and_group(settings, reads: bool, acts: bool) -> None:
+    permissions = Permissions(AdminSettings(**settings))
+    assert permissions.allow(STRANGER, Permission.READ) is reads
+    assert permissions.allow(STRANGER, Permission.ACT) is acts
+    assert permissions.allow(STRANGER, Permission.ANYBODY)
+
+
+def test_root_and_the_daemons_own_user_always_may() -> None:
+    permissions = Permissions(AdminSettings(readers=("nobody",), operators=("nobody",)))
+    for uid in (0, os.getuid()):
+        assert permissions.allow(Peer(uid, 0), Permission.READ)
+        assert permissions.allow(Peer(uid, 0), Permission.ACT)
+
+
+def test_a_user_of_no_name_is_known_by_the_number() -> None:
+    peer = Peer(987654321, 987654321)
+    assert peer.name == "uid 987654321"
+    assert peer.groups() == {987654321}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs to become another user")
+def test_another_user_may_read_and_poke_but_not_act_and_that_is_written_down(rig) -> None:
+    rig.socket.parent.chmod(0o755)
+    assert as_nobody(lambda near: call(near, "GET", "/v1/status")["machines"] == 3, rig.socket)
+    assert as_nobody(lambda near: call(near, "POST", "/v1/poke")["kind"] == "done", rig.socket)
+    for route in ("pause", "unpause", "teardown", "drain", "release", "resume", "grow", "renew"):
+        assert as_nobody(lambda near, route=route: is_refused(near, route), rig.socket)
+    assert rig.manager.hold is None
+    assert {e.data["uid"] for e in rig.told("request")} == {NOBODY.pw_uid}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs to become another user")
+def test_a_socket_in_a_directory_that_is_closed_says_which_and_whose_it_is(rig) -> None:
+    rig.socket.parent.chmod(0o700)
+
+    def told(_: Path) -> bool:
+        with pytest.raises(
+            NoDaemonError, match=r"may not open the daemon's socket: .* is drwx------, of user"
+        ):
+            call(rig.socket, "GET", "/v1/status")
+        return True
+
+    assert as_nobody(told, rig.socket)
+
+
+def is_refused(near: Path, route: str) -> bool:
+    with pytest.raises(NotAllowedError, match=r"user nobody is not an operator: see \[admin\] operators"):
+        call(near, "POST", f"/v1/{route}", {"slice": "demo"})
+    return True
+
+
+def as_nobody(act, path: Path) -> bool:
+    """Do something in a process of another user; tell whether it was as expected."""
+    # The directories above may be closed to it: it comes in through one that is open already.
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.setgroups([])
+            os.setgid(NOBODY.pw_gid)
+            os.setuid(NOBODY.pw_uid)
+            status = 0 if act(Path(f"/proc/self/fd/{directory}") / path.name) else 1
+        finally:
+            os._exit(status)
+    os.close(directory)
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status) == 0
+
+
+def test_a_socket_that_a_dead_daemon_left_is_told_from_none(tmp_path: Path) -> None:
+    path = tmp_path / "odd.sock"
+    with pytest.raises(NoDaemonError, match="there is no socket"):
+        call(path, "GET", "/v1/status")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        with pytest.raises(NoDaemonError, match="no daemon answers"):
+            call(path, "GET", "/v1/status")

@@ -1,0 +1,244 @@
+"""The command line as people and scripts use it, over the real local API."""
+
+import json
+import os
+import pwd
+import subprocess
+import sys
+import tomllib
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from agent.cli import main
+from agent.cli.settings import differences, toml
+from agent.cli.show import alike
+from agent.core.errors import AgentError
+
+ME = pwd.getpwuid(os.getuid()).pw_name
+ESAGENT = Path(sys.executable).with_name("esagent")
+
+
+def lines(text: str) -> list[list[str]]:
+    return [line.split() for line in text.splitlines()]
+
+
+# --- what is known
+
+
+def test_nodes_are_a_table_for_people_and_an_object_for_programs(rig) -> None:
+    rig.value("pc101", 0.5)
+    head, first, *_ = lines(rig.ask("nodes").stdout)
+    assert head == ["NODE", "CLIENT", "ID", "STATE", "VALUE", "WEIGHT", "DUE", "CM"]
+    assert first[:5] == ["pc101", "node-1", "joined", "0.5", "10"]
+    told = json.loads(rig.ask("nodes", "--json").stdout)
+    assert (told["version"], told["kind"], told["nodes"][0]["node"]) == (1, "nodes", "pc101")
+
+
+def test_status_tells_who_asked_for_machines(rig) -> None:
+    rig.ask("grow", "1")
+    fields = dict(line.split(":", 1) for line in rig.ask("status").stdout.splitlines())
+    assert fields["machines"].strip() == "3"
+    assert f"3 of 4 machines in service, asked for by {ME}" in fields["growing"]
+    assert "kind" not in fields
+
+
+def test_jobs_and_values_are_listed(rig) -> None:
+    _, running, waiting = lines(rig.ask("jobs").stdout)
+    assert running[:3] == ["7", "ada", "RUNNING"]
+    assert waiting[:3] == ["8", "bob", "PENDING"]
+    assert lines(rig.ask("values").stdout)[1][:2] == ["pc101", "node-1"]
+
+
+def test_a_plan_for_a_long_queue_is_told_in_a_few_lines() -> None:
+    held = [{"job": str(n), "counts": False, "machines": 0, "why": "held"} for n in range(1, 50_001)]
+    wanted = {"job": "77777", "counts": True, "machines": 2, "why": "waits"}
+    assert alike([*held, wanted]) == [
+        {"jobs": "1 2 3 4 5 and 49995 more", "counts": "no", "machines": 0, "why": "held"},
+        {"jobs": "77777", "counts": "yes", "machines": 2, "why": "waits"},
+    ]
+
+
+def test_the_plan_tells_jobs_and_nodes(rig) -> None:
+    told = rig.ask("plan").stdout
+    assert told.startswith("weight pc101,pc102,pc103: ")
+    assert ["8", "no", "0"] in [words[:3] for words in lines(told)]
+    assert json.loads(rig.ask("plan", "--json").stdout)["kind"] == "plan"
+
+
+def test_the_list_of_drains_tells_whose_jobs_hold_a_node_and_the_margin(rig) -> None:
+    assert rig.ask("drains").stderr == "no machine is being emptied\n"
+    rig.ask("drain", "pc102", "--deadline", "30m")
+    _, row = lines(rig.ask("drains").stdout)
+    assert row[:3] == ["pc102", "admin", "2026-11-22T12:30:00Z"]
+    assert "empty" in row
+
+
+def test_events_of_one_machine_can_be_asked_for_and_an_unknown_name_is_told_with_the_nearest(rig) -> None:
+    rig.record("drain", "pc101", "two\nlines")
+    head, *_, last = rig.ask("events", "pc101", "-n", "5").stdout.splitlines()
+    assert head.split() == ["TIME", "KIND", "SUBJECT", "MESSAGE"]
+    assert last.split() == ["2026-11-22T12:00:00Z", "drain", "pc101", "two", "lines"]
+    assert rig.ask("events", "pc1011").stderr == "no event is about pc1011; did you mean pc101 or pc103?\n"
+
+
+@pytest.mark.parametrize(
+    "command", ["status", "nodes", "jobs", "values", "plan", "drains", "events", "top", "config show"]
+)
+def test_everything_that_is_told_comes_as_an_object_of_its_kind_and_version(rig, command: str) -> None:
+    told = json.loads(rig.ask(*command.split(), "--json").stdout)
+    assert (told["version"], told["kind"]) == (1, command.removesuffix(" show"))
+
+
+# --- what is done
+
+
+def test_draining_says_what_drains_and_reaches_the_manager(rig) -> None:
+    told = rig.ask("drain", "pc[102-103]", "--deadline", "30m", "-r", "disk", "--force", "--release")
+    assert told.stdout == "draining: pc102 pc103\n"
+    drain = rig.manager.admin_drain("pc102")
+    assert (drain.reason, drain.who, drain.give_back) == ("disk", ME, True)
+    assert drain.deadline == rig.clock.now() + timedelta(minutes=30)
+
+
+def test_a_number_of_seconds_needs_no_unit_and_nonsense_is_wrong_usage(rig) -> None:
+    rig.ask("drain", "pc102", "--deadline", "0")
+    assert rig.manager.admin_drain("pc102").deadline == rig.clock.now()
+    told = rig.ask("drain", "pc103", "--deadline", "soon", code=2).stderr
+    assert "--deadline" in told
+    assert "'soon' is not a duration" in told
+    assert rig.manager.admin_drain("pc103") is None
+
+
+def test_resume_undoes_a_drain(rig) -> None:
+    rig.ask("drain", "pc102")
+    assert rig.ask("resume", "node-2").stdout == "resumed: pc102\n"
+    assert rig.manager.admin_drain("pc102") is None
+
+
+def test_pausing_and_unpausing_say_who(rig) -> None:
+    assert rig.ask("pause").stdout.startswith(f"growth is paused by {ME} since")
+    assert rig.ask("unpause").stdout == f"growth is allowed again by {ME}\n"
+    with pytest.raises(AgentError, match="neither paused nor stopped"):
+        rig.ask("unpause")
+
+
+def test_every_act_prints_its_answer_as_json(rig) -> None:
+    for words, kind in (
+        (["drain", "pc102"], "names"),
+        (["resume", "pc102"], "names"),
+        (["release", "pc102"], "names"),
+        (["grow", "1"], "grow"),
+        (["grow", "0"], "grow"),
+        (["renew"], "growth"),
+        (["pause"], "growth"),
+        (["unpause"], "growth"),
+        (["poke"], "done"),
+        (["teardown", "--yes"], "growth"),
+    ):
+        told = json.loads(rig.ask(*words, "--json").stdout)
+        assert (told["version"], told["kind"]) == (1, kind)
+
+
+def test_a_teardown_goes_on_when_the_slices_name_is_typed(rig) -> None:
+    told = rig.ask("teardown", "--deadline", "10m", input="demo\n").stdout
+    assert "empties all 3 machines of urn:publicid:IDN+example.net+slice+demo" in told
+    assert f"everything is given back by {ME}" in told
+    assert rig.manager.hold.deadline == rig.clock.now() + timedelta(minutes=10)
+
+
+@pytest.mark.parametrize("typed", ["other\n", "Demo\n", "yes\n"])
+def test_any_other_word_tears_nothing_down(rig, typed: str) -> None:
+    with pytest.raises(AgentError, match="nothing was done"):
+        rig.ask("teardown", input=typed)
+    assert rig.manager.hold is None
+
+
+# --- the settings
+
+
+def test_settings_in_force_are_printed_as_toml_that_reads_back(rig) -> None:
+    assert tomllib.loads(rig.ask("config", "show").stdout) == rig.settings
+    settings = {"a": {"x": 'q"\\\u001b', "y": [1, 2.5], "t": [{"k": True, "odd key": ""}], "n": None}}
+    assert tomllib.loads(toml(settings)) == {
+        "a": {"x": 'q"\\\u001b', "y": [1, 2.5], "t": [{"k": True, "odd key": ""}]}
+    }
+
+
+def test_what_differs_between_the_daemon_and_the_file_is_told_with_what_takes_it_up() -> None:
+    running = {"demand": {"max_nodes": 3, "min_nodes": 0}, "admin": {"socket": "/a"}}
+    file = {"demand": {"max_nodes": 5, "min_nodes": 0}, "admin": {"socket": "/b"}}
+    assert differences(running, file, ["demand"]) == [
+        {"setting": "[demand] max_nodes", "running": 3, "file": 5, "taken_up_by": "reload"},
+        {"setting": "[admin] socket", "running": "/a", "file": "/b", "taken_up_by": "restart"},
+    ]
+
+
+# --- how it ends
+
+
+def run_main(monkeypatch, capsys, *arguments: str) -> tuple[int, str]:
+    monkeypatch.setattr("sys.argv", ["esagent", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0), capsys.readouterr().err
+
+
+def test_without_a_daemon_there_is_one_helpful_sentence_and_a_code_of_its_own(
+    tmp_path, monkeypatch, capsys
+) -> None:
+    code, words = run_main(monkeypatch, capsys, "status", "--socket", str(tmp_path / "none.sock"))
+    assert code == 3
+    assert words == f"esagent: no daemon: there is no socket {tmp_path}/none.sock (is `esagent run` up?)\n"
+
+
+def test_a_refusal_is_the_agents_own_words_and_code_1(rig, monkeypatch, capsys) -> None:
+    code, words = run_main(monkeypatch, capsys, "drain", "pc109", "--socket", str(rig.socket))
+    assert code == 1
+    assert words.startswith("esagent: pc109 is not one of our machines: they are pc[101-103]; did you mean")
+
+
+def test_a_mistyped_command_is_wrong_usage_and_told_with_the_nearest(monkeypatch, capsys) -> None:
+    code, words = run_main(monkeypatch, capsys, "statsu")
+    assert code == 2
+    assert "Did you mean 'status'" in words
+
+
+def test_ctrl_c_ends_without_a_traceback(monkeypatch, capsys) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("agent.cli.show.call", interrupted)
+    code, words = run_main(monkeypatch, capsys, "status")
+    assert (code, words) == (130, "")
+
+
+@pytest.mark.parametrize("command", [["events", "-n", "5000"], ["--help"], ["api"], ["man"]])
+def test_a_reader_that_goes_away_costs_no_traceback(rig, command: list[str]) -> None:
+    for number in range(500):
+        rig.record("drain", f"pc{number}", "x" * 200)
+    read, write = os.pipe()
+    os.close(read)
+    environment = {**os.environ, "ESAGENT_SOCKET": str(rig.socket)}
+    done = subprocess.run(
+        [ESAGENT, *command], stdout=write, stderr=subprocess.PIPE, env=environment, timeout=60, check=False
+    )
+    os.close(write)
+    assert done.stderr == b""
+    assert done.returncode in {1, 141}
+
+
+def test_status_imports_nothing_heavy(rig) -> None:
+    script = (
+        "import sys\n"
+        "from agent.cli import main\n"
+        f"sys.argv = ['esagent', 'status', '--socket', {str(rig.socket)!r}]\n"
+        "try:\n    main()\nfinally:\n    print(*sys.modules, file=sys.stderr)\n"
+    )
+    heavy = "pydantic lxml paramiko cryptography requests cheroot ClusterShell rich structlog"
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert "machines:" in done.stdout
+    loaded = {name.partition(".")[0] for name in done.stderr.split()}
+    assert loaded.isdisjoint(heavy.split())
