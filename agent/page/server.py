@@ -9,9 +9,11 @@ import logging
 import math
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import structlog
 from cheroot import server as cheroot_server
@@ -96,6 +98,8 @@ class PageServer:
         self._source = source
         self._clock = clock
         self._request_time = request_time
+        self._tcp = not settings.listen.startswith("/")
+        self._names = {name.lower() for name in ("localhost", settings.listen, socket.gethostname())}
         self._lock = threading.Lock()
         self._page = b""
         self._made: float | None = None
@@ -120,7 +124,7 @@ class PageServer:
             ConfigError: the address cannot be used.
         """
         listen = self._settings.listen
-        path = Path(listen) if listen.startswith("/") else None
+        path = None if self._tcp else Path(listen)
         if path is not None and path.exists() and not path.is_socket():
             raise ConfigError(f"[page] cannot listen on {listen}: it is there, and no socket")
         try:
@@ -145,7 +149,7 @@ class PageServer:
             self._server.stop()
             for thread in self._threads:
                 thread.join(2)
-            if self._settings.listen.startswith("/"):
+            if not self._tcp:
                 Path(self._settings.listen).unlink(missing_ok=True)
 
     def _keep_looking(self) -> None:
@@ -159,6 +163,11 @@ class PageServer:
         if method not in {"GET", "HEAD"}:
             status, body = "405 Method Not Allowed", b"only GET and HEAD\n"
             more = [("Allow", "GET, HEAD")]
+        elif self._tcp and not is_ours(environ.get("HTTP_HOST", ""), self._names):
+            status, body = (
+                "421 Misdirected Request",
+                b"ask for the page by an address or this machine's name\n",
+            )
         elif path != "/":
             status, body = "404 Not Found", b"the status page is /\n"
         else:
@@ -174,6 +183,23 @@ class PageServer:
                 self._page = render(self._source.view()).encode("utf-8", "replace")
                 self._made = now
             return self._page
+
+
+def is_ours(host: str, names: Collection[str]) -> bool:
+    """Tell whether a Host header has an address, or one of our names, or nothing.
+
+    A web site may let its own name point to this address, and read the page through a browser that can reach
+    it; the browser then still says that name.
+    """
+    try:
+        name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+    except ValueError:
+        return False
+    try:
+        ip_address(name)
+    except ValueError:
+        return not name or name in names
+    return True
 
 
 class _Connection(cheroot_server.HTTPConnection):

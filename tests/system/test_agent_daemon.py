@@ -118,13 +118,31 @@ def test_settings_with_faults_end_it_at_once_with_each_fault_in_one_line(agent) 
     assert "[demand] max_nods: no such setting; did you mean 'max_nodes'?" in done.stderr
 
 
-def test_a_real_prometheus_scrapes_the_figures(agent, bed: TestBed, tmp_path: Path) -> None:
+CONTRIB = Path(__file__).parents[2] / "contrib"
+
+
+def panels() -> list[str]:
+    """Return the dashboard's expressions, with values in place of its variables."""
+    found = [
+        target["expr"]
+        for panel in json.loads((CONTRIB / "grafana/esagent.json").read_text())["panels"]
+        for target in panel.get("targets", ())
+    ]
+    for name, value in {"$instance": ".*", "$__rate_interval": "1m", "$__range": "1m"}.items():
+        found = [expression.replace(name, value) for expression in found]
+    return found
+
+
+def test_a_real_prometheus_scrapes_the_figures_and_evaluates_alerts_and_panels(
+    agent, bed: TestBed, tmp_path: Path
+) -> None:
     agent.start()
     node, _ = agent.borrow()
     target = f"127.0.0.1:{agent.metrics_port}"
     conf = tmp_path / "prometheus.yml"
     conf.write_text(
-        "global: {scrape_interval: 1s}\n"
+        "global: {scrape_interval: 1s, evaluation_interval: 1s}\n"
+        f"rule_files: ['{CONTRIB}/prometheus/esagent.rules.yml']\n"
         f"scrape_configs: [{{job_name: esagent, static_configs: [{{targets: ['{target}']}}]}}]\n"
     )
     with socket.socket() as probe:
@@ -140,14 +158,25 @@ def test_a_real_prometheus_scrapes_the_figures(agent, bed: TestBed, tmp_path: Pa
             stderr=log,
         )
 
+    def api(route: str) -> dict[str, Any]:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/{route}", timeout=5) as answer:
+            data: dict[str, Any] = json.load(answer)["data"]
+            return data
+
+    def query_now(query: str) -> Any:
+        return api("query?" + urllib.parse.urlencode({"query": query}))["result"]
+
     def ask(query: str) -> list[dict[str, object]]:
-        url = f"http://127.0.0.1:{port}/api/v1/query?" + urllib.parse.urlencode({"query": query})
         try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
-                found: list[dict[str, object]] = json.load(answer)["data"]["result"]
-                return found
+            found: list[dict[str, object]] = api("query?" + urllib.parse.urlencode({"query": query}))[
+                "result"
+            ]
         except OSError:
             return []
+        return found
+
+    def rules() -> list[dict[str, Any]]:
+        return [rule for group in api("rules")["groups"] for rule in group["rules"]]
 
     try:
         wait_for("a scrape", lambda: ask("esagent_build_info"), timeout=30)
@@ -164,6 +193,8 @@ def test_a_real_prometheus_scrapes_the_figures(agent, bed: TestBed, tmp_path: Pa
             "esagent_events_total",
             "esagent_callbacks_total",
             "esagent_provider_request_duration_seconds_count",
+            "esagent_step_duration_seconds_count",
+            "esagent_revocations_total",
         }
         for name in sorted(names):
             wait_for(f"a series of {name}", lambda n=name: ask(n), timeout=30)
@@ -171,6 +202,12 @@ def test_a_real_prometheus_scrapes_the_figures(agent, bed: TestBed, tmp_path: Pa
         assert joined[0]["value"][1] == "1"  # type: ignore[index]
         assert ask(f'esagent_node_weight{{node="{node}"}}')
         assert [up["value"][1] for up in ask("up")] == ["1"]  # type: ignore[index]
+        wait_for("the alerts are evaluated", lambda: all(r["health"] == "ok" for r in rules()), timeout=30)
+        assert {rule["lastError"] for rule in rules() if "lastError" in rule} == set()
+        for expression in panels():
+            query_now(expression)  # an error is an HTTP error
+        half = len(panels()) / 2
+        wait_for("most panels have something", lambda: sum(map(bool, map(ask, panels()))) > half, timeout=30)
     finally:
         prometheus.terminate()
         prometheus.wait(20)

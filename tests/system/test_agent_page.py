@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 
+from agent.client import call
 from testbed.up import TestBed
 from testbed.waiting import wait_for
 
 SCREENSHOT = Path(__file__).parents[2] / "build" / "status-page.png"
 """Both widths side by side; `make screenshot` takes it into the documents."""
+HEIGHT = 1100
 PHONE, DESK = 360, 1000
 """Widths of a small phone and of a window, in CSS pixels."""
 
@@ -42,10 +44,10 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
 
 
 def look(browser: Chrome, width: int, theme: str) -> tuple[str, bytes]:
-    """Lay the page out at a width and in a theme; return the ground's colour and a picture of all of it."""
+    """Lay the page out at a width and in a theme; return the ground's colour and a picture of its head."""
     scheme = [{"name": "prefers-color-scheme", "value": theme}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
-    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width == PHONE}
+    size = {"width": width, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": width == PHONE}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     measured = evaluate(
         browser,
@@ -56,9 +58,7 @@ def look(browser: Chrome, width: int, theme: str) -> tuple[str, bytes]:
     assert measured["shown"] == width
     assert measured["wide"] <= width, f"the page has to be scrolled sideways at {width} px"
     assert measured["font"] >= 14
-    picture = browser.execute_cdp_cmd(
-        "Page.captureScreenshot", {"format": "png", "captureBeyondViewport": True, "optimizeForSpeed": False}
-    )
+    picture = browser.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})
     return measured["ground"], base64.b64decode(picture["data"])
 
 
@@ -81,7 +81,7 @@ def side_by_side(browser: Chrome, pictures: list[bytes]) -> bytes:
     )
     page = f'<body style="display:flex;align-items:start;gap:16px;margin:16px;background:#888">{images}'
     browser.get("data:text/html;base64," + base64.b64encode(page.encode()).decode())
-    size = {"width": PHONE + DESK + 48, "height": 1100, "deviceScaleFactor": 1, "mobile": False}
+    size = {"width": PHONE + DESK + 48, "height": HEIGHT + 32, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     picture = browser.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})
     return base64.b64decode(picture["data"])
@@ -97,7 +97,8 @@ def test_a_person_sees_a_drain_on_a_phone_and_a_desk_by_day_and_night(
     bed.slurm.wait_for_job(second, "RUNNING", timeout=60)
     bed.cloudlab.revoke(node, 90)
     wait_for("the drain", lambda: agent.nodes()[node]["state"] == "draining", timeout=20)
-    agent.ask("drain", node, "--reason", "<script>document.title='taken over'</script>")
+    hostile = "<script>document.title='taken over'</script>"
+    call(agent.socket, "POST", "/v1/drain", {"nodes": [node], "reason": hostile, "force": True})
     wait_for(
         "the job's fate is known",
         lambda: any(drain["jobs"] for drain in agent.look("/v1/drains")["drains"]),
@@ -110,7 +111,7 @@ def test_a_person_sees_a_drain_on_a_phone_and_a_desk_by_day_and_night(
     said = evaluate(browser, "document.body.innerText")
     for words in (f"{node}: revoked, due in", str(job), "is requeued", "Sliver at", "Newest events"):
         assert words in said
-    assert "<script>document.title='taken over'</script>" in said
+    assert hostile in said
     assert evaluate(browser, "document.title").startswith("esagent: ")
     assert evaluate(browser, "document.querySelectorAll('svg path').length") > 0
     day, phone = look(browser, PHONE, "light")

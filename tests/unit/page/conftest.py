@@ -58,6 +58,6 @@ def make_view(**fields: Any) -> PageView:
     return replace(view, **fields)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def page_view() -> Callable[..., PageView]:
     return make_view

@@ -16,7 +16,7 @@ import pytest
 
 from agent.core.errors import ConfigError
 from agent.page.model import PageView
-from agent.page.server import MAX_HEADER, THREADS, PageServer, PageSettings
+from agent.page.server import MAX_HEADER, THREADS, PageServer, PageSettings, is_ours
 
 
 class SetClock:
@@ -124,6 +124,34 @@ def test_there_is_one_page_and_nothing_beside_it(server: PageServer, path: str) 
     status, headers, body = ask(server, path=path)
     assert (status, body) == (404, b"the status page is /\n")
     assert headers["Content-Security-Policy"].startswith("default-src 'none'")
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1:9816",
+        "localhost:9816",
+        "[::1]:9816",
+        "10.0.0.7",
+        "head.example.org",
+        "",
+        "HEAD.example.org.",
+    ],
+)
+def test_an_address_and_our_own_names_are_ours(host: str) -> None:
+    assert is_ours(host, {"localhost", "head.example.org"})
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example:9816", "localhost.evil.example", "[::1", "127.0.0.1.evil.example"]
+)
+def test_another_name_that_leads_here_is_not(server: PageServer, source: Source, host: str) -> None:
+    assert not is_ours(host, {"localhost", "head.example.org"})
+    connection = http.client.HTTPConnection(*address(server), timeout=20)
+    connection.request("GET", "/", headers={"Host": host})
+    assert connection.getresponse().status == 421
+    connection.close()
+    assert source.views == 0
 
 
 def test_many_who_ask_cost_the_daemon_one_look(server: PageServer, source: Source, clock: SetClock) -> None:
