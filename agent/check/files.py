@@ -52,6 +52,9 @@ def check_places(ledger: Path, known_hosts: Path, socket: Path) -> Iterator[Find
         place = next(p for p in (path.parent, *path.parent.parents) if p.exists())
         if os.access(place, os.W_OK | os.X_OK) and (not path.exists() or os.access(path, os.W_OK)):
             yield fine(subject, str(path))
+        elif not path.parent.exists():
+            mend = "the systemd unit makes it when it starts; else make it for the agent's user"
+            yield warning(subject, f"{path.parent} is not there yet", mend)
         else:
             yield fault(subject, f"{path}: this user may not write there", "run as the agent's user")
 

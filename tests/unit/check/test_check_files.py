@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from agent.check.files import check_secrets, check_user
+import pytest
+
+from agent.check.files import check_places, check_secrets, check_user
 from agent.check.finding import Grade
 
 
@@ -35,3 +37,15 @@ def test_whoever_looks_in_place_of_the_daemons_user_is_told(tmp_path: Path) -> N
     assert found.grade is Grade.WARNING
     assert found.seen.startswith("uid 12345 looks")
     assert not list(check_user(tmp_path / "not there yet", 12345))
+
+
+def test_directories_that_the_unit_will_make_are_no_fault_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    there, later = tmp_path / "x", tmp_path / "later" / "x"
+    assert [f.grade for f in check_places(later, later, there)] == [
+        Grade.WARNING,
+        Grade.WARNING,
+        Grade.FAULT,
+    ]
