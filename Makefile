@@ -38,6 +38,7 @@ test-long: system setup ## faults, kills and random revocations, exhaustively: m
 bench: system setup ## what reading Slurm costs, and what revocations cost, beside other ways (root, Debian, many minutes)
 	@$(BIN)/python -m bench.read_slurm
 	@$(BIN)/python -m bench.submit_policy
+	@$(BIN)/python -m bench.command_line
 	@$(BIN)/python -m bench.revocations --out build/bench/revocations.md
 
 check: lint types unit ## lint, types and unit tests: no root, no daemons

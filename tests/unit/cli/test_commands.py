@@ -83,6 +83,14 @@ def test_events_of_one_machine_can_be_asked_for_and_an_unknown_name_is_told_with
     assert rig.ask("events", "pc1011").stderr == "no event is about pc1011; did you mean pc101 or pc103?\n"
 
 
+@pytest.mark.parametrize(
+    "command", ["status", "nodes", "jobs", "values", "plan", "drains", "events", "top", "config show"]
+)
+def test_everything_that_is_told_comes_as_an_object_of_its_kind_and_version(rig, command: str) -> None:
+    told = json.loads(rig.ask(*command.split(), "--json").stdout)
+    assert (told["version"], told["kind"]) == (1, command.removesuffix(" show"))
+
+
 # --- what is done
 
 
