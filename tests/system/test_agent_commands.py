@@ -52,7 +52,7 @@ def test_a_person_grows_looks_around_and_gives_it_back(agent, bed: TestBed) -> N
     assert [m for m in bed.cloudlab.machines() if m.slice_urn] == []
     asked = [e for e in agent.look("/v1/events?newest=500")["events"] if e["kind"] == "request"]
     assert {(e["data"]["call"], e["data"]["uid"]) for e in asked if e["data"]["outcome"] == "done"} == {
-        (call, os.getuid()) for call in ("grow", "renew", "release")
+        (call, os.getuid()) for call in ("grow", "pause", "unpause", "renew", "release")
     }
 
 
