@@ -1,7 +1,6 @@
 """What `esagent status` costs beside a bare interpreter, in one run.
 
-``python -m bench.command_line`` answers on a socket of its own, runs the commands in turn, and prints a
-table.
+``python -m bench.command_line`` answers on a socket of its own, runs each command in turn, prints a table.
 """
 
 from __future__ import annotations

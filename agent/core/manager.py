@@ -230,10 +230,6 @@ class SimpleElasticSliceManager(
         finally:
             self._runner.cycle.no_later("renew", max(self._lease.next_try(), self.retry_interval))
 
-    def urge_renewal(self) -> None:
-        """Have the next ``renew`` extend the lease to its full length, whatever it has left."""
-        self._lease.urge()
-
     def handle_blocking_node(self, node: SliverNode) -> None:
         """Give a machine back that is promised to others; override it where it has to be emptied first.
 

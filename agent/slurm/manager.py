@@ -329,7 +329,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
 
     def renew_now(self, who: str) -> str:
         """Renew the lease to its full length at the next moment; return what is done, in words."""
-        self.urge_renewal()
+        self._lease.urge()
         self.tell("admin", "", f"{who} has the lease renewed")
         self.wake("ensure_slice", "renew")
         return "the lease is being renewed; `esagent events` tells how that goes"

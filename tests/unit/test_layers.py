@@ -42,3 +42,14 @@ def test_only_the_composition_root_knows_both_worlds() -> None:
     for module in (ROOT / "agent").glob("*.py"):
         worlds = {n.split(".")[1] for n in imports_of(module) if n.count(".")} & {"cloudlab", "slurm"}
         assert len(worlds) < 2 or module.name in {"daemon.py", "config.py"}, module
+
+
+def test_the_command_line_knows_only_the_local_api_when_it_starts() -> None:
+    known = {"agent.cli", "agent.client", "agent.core.errors"}
+    for module in (ROOT / "agent" / "cli").glob("*.py"):
+        at_start = [n for n in ast.parse(module.read_text()).body if isinstance(n, ast.ImportFrom)]
+        for name in (n.module or "" for n in at_start):
+            is_ours = name.split(".")[0] == "agent"
+            assert not is_ours or any(name == k or name.startswith(k + ".") for k in known), (
+                f"{module}: {name}"
+            )

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from agent import cli, config, state
+from agent.cli import local
 from agent.slurm.model import Job, Node, Snapshot
 
 AT = datetime(2026, 11, 22, 14, 0, tzinfo=UTC)
@@ -56,11 +57,13 @@ def test_json_has_every_field_by_its_name() -> None:
 
 
 def test_a_pipe_gets_one_line_each_and_nothing_that_a_terminal_obeys() -> None:
-    assert run().splitlines() == [
-        "pc1\tMIXED+DRAIN\t2/8\t0/0\t7\t-\t[bold]two lines [2J [root]",
-        "pc2\tIDLE\t0/8\t0/1000\t1\ta,b\t-",
-        "12_3\tRUNNING\teve\t-\t2x2\tpc[1,3]\t1:30:00\t2026-11-22T14:00:00+00:00",
-        "13\tPENDING\teve\tResources\t1x1\t-\t-\t-",
+    assert [line.split() for line in run().splitlines()] == [
+        [name.upper() for name in state.NODE_COLUMNS],
+        ["pc1", "MIXED+DRAIN", "2/8", "0/0", "7", "-", "[bold]two", "lines", "[2J", "[root]"],
+        ["pc2", "IDLE", "0/8", "0/1000", "1", "a,b", "-"],
+        [name.upper() for name in state.JOB_COLUMNS],
+        ["12_3", "RUNNING", "eve", "-", "2x2", "pc[1,3]", "1:30:00", "2026-11-22T14:00:00+00:00"],
+        ["13", "PENDING", "eve", "Resources", "1x1", "-", "-", "-"],
     ]
 
 
@@ -70,8 +73,8 @@ def test_a_terminal_gets_tables_whose_text_is_no_markup(
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.setenv("TERM", "dumb")
-    cli.state(Path("agent.conf"))
+    local.state(Path("agent.conf"))
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == list(state.NODE_COLUMNS)
+    assert lines[0].split() == [name.upper() for name in state.NODE_COLUMNS]
     assert "[bold]two lines [2J [root]" in lines[1]
-    assert lines[3].split() == list(state.JOB_COLUMNS)
+    assert lines[3].split() == [name.upper() for name in state.JOB_COLUMNS]

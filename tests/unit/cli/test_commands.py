@@ -175,6 +175,16 @@ def test_what_differs_between_the_daemon_and_the_file_is_told_with_what_takes_it
     ]
 
 
+def test_config_diff_ends_with_1_where_the_file_says_something_else(rig, monkeypatch) -> None:
+    monkeypatch.setattr("agent.cli.settings._load", lambda _: rig.settings)
+    same = rig.ask("config", "diff")
+    assert (same.stdout, same.stderr) == ("", "the daemon runs with what /etc/esagent/agent.conf says\n")
+    monkeypatch.setattr("agent.cli.settings._load", lambda _: {**rig.settings, "demand": {"max_nodes": 2}})
+    told = rig.ask("config", "diff", code=1).stdout
+    assert lines(told)[1] == ["[demand]", "max_nodes", "5", "2", "reload"]
+    assert json.loads(rig.ask("config", "diff", "--json", code=1).stdout)["kind"] == "config-diff"
+
+
 # --- how it ends
 
 
