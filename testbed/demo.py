@@ -103,7 +103,7 @@ class Demo:
         environment = {**os.environ, "ESAGENT_SOCKET": str(self.bed.agent_socket)}
         done = subprocess.run(
             [str(Path(sys.executable).with_name("esagent")), *arguments],
-            env=environment, capture_output=True, text=True, timeout=15, check=False,
+            env=environment, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         return (done.stdout + done.stderr).strip()
 

@@ -80,7 +80,7 @@ def test_a_whole_record_in_a_comment_makes_no_node(bed: TestBed, slurm: CliBacke
 
 
 def test_free_text_in_features_changes_no_other_field(bed: TestBed, slurm: CliBackend) -> None:
-    text = "small,State=DOWN Weight=9\nNodeName=ghost ActiveFeatures=z"
+    text = "small,x,State=DOWN Weight=9\nNodeName=ghost ActiveFeatures=z"
     bed.slurm.run("scontrol", "update", f"NodeName={NODES[0]}", f"AvailableFeatures={text}")
     try:
         seen = slurm.snapshot().nodes

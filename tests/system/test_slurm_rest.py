@@ -219,5 +219,9 @@ def test_a_token_lets_in_and_a_fresh_one_takes_its_place(
     slurm = way_in(bed, rest_url=token_url, rest_token=file).backend
     with pytest.raises(SlurmRefusedError, match="rest_token"):
         slurm.snapshot()
-    file.write_text(bed.slurm.run("scontrol", "token", "username=root", "lifespan=300"))
-    assert sorted(slurm.snapshot().nodes) == ["n1"]
+    for lifespan in (200, 300):
+        file.write_text(bed.slurm.run("scontrol", "token", "username=root", f"lifespan={lifespan}"))
+        assert sorted(slurm.snapshot().nodes) == ["n1"]
+    file.write_text(NO_TOKEN)
+    with pytest.raises(SlurmRefusedError, match="rest_token"):
+        slurm.snapshot()
