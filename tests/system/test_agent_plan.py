@@ -86,6 +86,26 @@ def test_a_job_gets_a_machine_of_the_type_that_alone_offers_what_it_asks_for(age
         bed.slurm.run("scontrol", "update", "NodeName=n1", "ActiveFeatures=", "AvailableFeatures=")
 
 
+def test_a_job_gets_a_machine_of_the_type_that_has_the_memory_it_asks_for(agent, bed: TestBed) -> None:
+    agent.change("node_cpus = 2\n", "")
+    agent.change("CPUs=2 Feature=cloudlab", "CPUs=2 RealMemory=4000")
+    types = TYPES.replace('features = ["m510"]', "memory = 1000").replace(
+        'features = ["d430"]', "memory = 4000"
+    )
+    agent.conf.write_text(agent.conf.read_text() + types)
+    # sbatch takes only what some node has; this one is never up.
+    bed.slurm.run("scontrol", "create", "NodeName=big1", "CPUs=2", "RealMemory=4000", "State=CLOUD")
+    try:
+        bed.slurm.run("scontrol", "update", "NodeName=big1", "State=DOWN", "Reason=there is none")
+        hungry = bed.slurm.submit("sleep 600", "--mem=3000")
+        agent.start()
+        bed.slurm.wait_for_job(hungry, "RUNNING", timeout=90)
+        kinds = {m.node_id: m.type for m in bed.cloudlab.machines()}
+        assert kinds[bed.slurm.job_nodes(hungry)] == "d430"
+    finally:
+        bed.slurm.run("scontrol", "delete", "NodeName=big1")
+
+
 def test_jobs_go_to_what_cloudlab_wants_least_also_after_slurm_forgot_the_weights(
     agent, bed: TestBed
 ) -> None:

@@ -60,6 +60,7 @@ def test_nodes_are_those_of_the_text(release: str, version: int) -> None:
         name: replace(
             node,
             booted=at(field(lines[name], "BootTime")),
+            last_busy=at(field(lines[name], "LastBusyTime")),
             allocated_memory=int(field(lines[name], "AllocMem")),
             gres="",
             reason_user="root" if node.reason else "",

@@ -27,8 +27,9 @@ def read(release: str, name: str) -> str:
 
 @pytest.mark.parametrize("release", RELEASES)
 def test_text_and_json_of_a_release_tell_the_same_nodes(release: str) -> None:
-    by_text = parse_nodes(read(release, "nodes.txt"))
-    assert by_text == parse_nodes_json(read(release, "nodes.json"))
+    by_text, by_json = parse_nodes(read(release, "nodes.txt")), parse_nodes_json(read(release, "nodes.json"))
+    assert by_text == by_json
+    assert all(by_text[n].last_busy == by_json[n].last_busy is not None for n in by_text)
     assert sorted(by_text) == ["n1", "n2", "n3", "n4"]
     assert by_text["n1"].state == "ALLOCATED"
     assert (by_text["n2"].state, by_text["n2"].flags, by_text["n2"].reason) == (
