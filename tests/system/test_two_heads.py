@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 import time
 
+import pytest
+
 from testbed.slurm import BACKUP_HEAD
 from testbed.waiting import wait_for
 
@@ -18,6 +20,7 @@ def saved_since(bed, start: float) -> bool:
     return all(file.exists() and file.stat().st_mtime > start for file in files)
 
 
+@pytest.mark.timeout(900)
 def test_when_slurmctld_moves_the_other_agent_finishes_the_drain_before_its_deadline(two_heads) -> None:
     bed, one, two = two_heads
     here = socket.gethostname().partition(".")[0]
@@ -27,9 +30,9 @@ def test_when_slurmctld_moves_the_other_agent_finishes_the_drain_before_its_dead
         agent.change("[drain]\n", '[drain]\nrelease = "delete"\n')
         agent.change('requeue_lead = "25s"', 'requeue_lead = "60s"')
         agent.start()
-    wait_for("the agent beside the primary acts", lambda: acts(one), timeout=60)
+    wait_for("the agent beside the primary acts", lambda: acts(one), timeout=120)
     why = f"slurmctld is primary on {here}"
-    wait_for("the other one stands by", lambda: two.status().get("standby") == why, timeout=60)
+    wait_for("the other one stands by", lambda: two.status().get("standby") == why, timeout=120)
     refused = two.ask("pause")
     assert refused.returncode != 0
     assert f"{why}: ask the agent there" in refused.stderr
@@ -40,9 +43,9 @@ def test_when_slurmctld_moves_the_other_agent_finishes_the_drain_before_its_dead
     reasons = wait_for("the drain", lambda: reason(bed, node), timeout=30)
     wait_for("slurmctld has saved it", lambda: saved_since(bed, start), timeout=30)
     bed.slurm.kill_slurmctld()
-    wait_for("the other agent acts", lambda: acts(two), timeout=90)
+    wait_for("the other agent acts", lambda: acts(two), timeout=120)
     why = f"slurmctld is primary on {BACKUP_HEAD}"
-    wait_for("the first one stands by", lambda: one.status().get("standby") == why, timeout=60)
+    wait_for("the first one stands by", lambda: one.status().get("standby") == why, timeout=120)
     assert two.told(f"this agent acts: slurmctld is primary on {BACKUP_HEAD}")
     wait_for("the drain is taken over", lambda: two.told("found as an earlier run left it"), timeout=30)
     assert two.told(reasons)
@@ -51,8 +54,8 @@ def test_when_slurmctld_moves_the_other_agent_finishes_the_drain_before_its_dead
     assert bed.slurm.job_state(job) == "PENDING"
 
     bed.slurm.start_slurmctld()
-    wait_for("the first one acts again", lambda: acts(one), timeout=60)
-    wait_for("the other one stands by", lambda: two.status().get("standby"), timeout=60)
+    wait_for("the first one acts again", lambda: acts(one), timeout=120)
+    wait_for("the other one stands by", lambda: two.status().get("standby"), timeout=120)
 
 
 def reason(bed, node: str) -> str:
