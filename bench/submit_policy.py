@@ -2,12 +2,13 @@
 
 ``python -m bench.submit_policy`` submits held jobs to a slurmctld of its own: without a job_submit plugin,
 with a script that does nothing, and with ours. Blocks take turns, so that what else the machine does meets
-all alike.
+all alike. The CPU time of slurmctld tells a cost also where other processes make each submission wait.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import tempfile
@@ -33,6 +34,7 @@ def main() -> None:
     arguments = parser.parse_args()
     block = arguments.jobs // arguments.blocks
     seconds = dict.fromkeys(WAYS, 0.0)
+    cpu = dict.fromkeys(WAYS, 0.0)
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         program = directory / "submit_jobs"
@@ -44,16 +46,19 @@ def main() -> None:
             for way in WAYS[first:] + WAYS[:first]:
                 place = directory / f"{number}-{WAYS.index(way)}"
                 place.mkdir()
-                seconds[way] += submit(place, way, program, block)
+                taken, used = submit(place, way, program, block)
+                seconds[way] += taken
+                cpu[way] += used
     count = block * arguments.blocks
-    for way, total in seconds.items():
-        more = (total - seconds[WAYS[0]]) / count * 1e3
-        ratio = total / seconds[WAYS[0]]
-        print(f"{way:28} {total / count * 1e3:7.3f} ms a job  {more:+7.3f} ms  x {ratio:.3f}")
+    print(f"load {os.getloadavg()[0]:.1f}, {count} jobs each way, in ms a job")
+    for way in WAYS:
+        waited, used = (total[way] / count * 1e3 for total in (seconds, cpu))
+        more = (cpu[way] - cpu[WAYS[0]]) / count * 1e3
+        print(f"{way:28} waited {waited:7.3f}  slurmctld's CPU {used:7.3f} ({more:+.3f})")
 
 
-def submit(directory: Path, way: str, program: Path, count: int) -> float:
-    """Submit to a fresh slurmctld; return the seconds that it took."""
+def submit(directory: Path, way: str, program: Path, count: int) -> tuple[float, float]:
+    """Submit to a fresh slurmctld; return the seconds that it took, and the CPU seconds of slurmctld."""
     with running(directory, nodes=10) as cluster:
         with cluster.conf.open("a") as conf:
             # So that the record of a job tells which script it met.
@@ -61,6 +66,7 @@ def submit(directory: Path, way: str, program: Path, count: int) -> float:
         if way != WAYS[0]:
             write_script(directory, ours=way == WAYS[2])
         cluster.run("scontrol", "reconfigure")
+        before = cpu_seconds(directory)
         done = subprocess.run(
             [program, str(count)],
             env=cluster.environment,
@@ -69,9 +75,17 @@ def submit(directory: Path, way: str, program: Path, count: int) -> float:
             text=True,
             timeout=1800,
         )
+        used = cpu_seconds(directory) - before
         asked = "Requeue=1" in cluster.run("scontrol", "-o", "show", "job", "1")
         assert asked is (way == WAYS[2]), f"{way}: the job came out otherwise than this script has it"
-    return float(done.stdout)
+    return float(done.stdout), used
+
+
+def cpu_seconds(directory: Path) -> float:
+    """Return what slurmctld has used, as the kernel counts it (``proc(5)``: utime and stime)."""
+    number = (directory / "slurmctld.pid").read_text().strip()
+    fields = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def write_script(directory: Path, *, ours: bool) -> None:

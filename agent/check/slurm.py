@@ -221,23 +221,27 @@ def _power_saving(
     config: Mapping[str, str], snapshot: Snapshot, join: JoinSettings, offers: Sequence[Offer]
 ) -> Iterator[Finding]:
     """Look at what lets Slurm's power saving decide about machines."""
-    if "cloud" not in config.get("PrivateData", "").split(","):
-        seen = "without cloud: the agent cannot see which nodes sleep"
-        yield fault("PrivateData", seen, "set PrivateData=cloud, for [join] power_nodes")
-    else:
-        yield _power_nodes(snapshot.nodes, join, offers)
+    private = config.get("PrivateData", "").split(",")
+    yield _power_nodes(snapshot.nodes, join, offers, asleep_are_seen="cloud" in private)
     for key, name in (("ResumeProgram", "esagent-resume"), ("SuspendProgram", "esagent-suspend")):
         program = config.get(key, "(null)")
         if name not in program:
             yield warning(key, f"{program}: the agent is not woken", f"set {key} to {name}, see its README")
 
 
-def _power_nodes(nodes: Mapping[str, Node], join: JoinSettings, offers: Sequence[Offer]) -> Finding:
-    """Tell whether Slurm has each node that its power saving may ask for, and a machine can be like it."""
+def _power_nodes(
+    nodes: Mapping[str, Node], join: JoinSettings, offers: Sequence[Offer], *, asleep_are_seen: bool
+) -> Finding:
+    """Tell whether Slurm lists each node that its power saving may ask for, and a machine can be like it.
+
+    Releases before 24.11 list nodes that sleep only with PrivateData=cloud; 26.05 has no such setting.
+    """
     subject = "[join] power_nodes"
     if missing := join.power_names - nodes.keys():
-        mend = "declare them in slurm.conf with State=CLOUD, or name others"
-        return fault(subject, f"Slurm has no {_listed(missing)}", mend)
+        seen = f"Slurm lists no {_listed(missing)}"
+        if asleep_are_seen:
+            return fault(subject, seen, "declare them in slurm.conf with State=CLOUD, or name others")
+        return fault(subject, seen, "set PrivateData=cloud, and declare them with State=CLOUD, in slurm.conf")
     odd = {name for name in join.power_names if offers and offer_for(nodes[name], offers) is None}
     if odd:
         mend = "give it the features of a type in slurm.conf, and no more CPUs, memory and Gres than that has"

@@ -70,16 +70,27 @@ run() {
     [ -n "$dry" ] || "$@"
 }
 
-# Write standard input to a file, whole or not at all: slurmctld may read it at any moment.
+new=$(mktemp -d)
+trap 'rm -rf "$new"' EXIT
+
+# Make a file of standard input, whole or not at all: slurmctld may read it at any moment. What is so already is
+# not touched, and what changes is shown.
 put() {
-    echo "write $1"
-    if [ -n "$dry" ]; then
-        cat >/dev/null
+    file=$(readlink -m "$1")
+    cat >"$new/file"
+    if [ ! -e "$file" ]; then
+        echo "new $1"
+    elif cmp -s "$file" "$new/file"; then
+        echo "same $1"
+        return
     else
-        cat >"$1.esagent-new"
-        chmod "$2" "$1.esagent-new"
-        mv "$1.esagent-new" "$1"
+        echo "change $1"
+        diff -u "$file" "$new/file" | grep -a '^[-+ ]' | sed '1,2d; s/^/    /' || true
     fi
+    [ -z "$dry" ] || return 0
+    cp "$new/file" "$file.esagent-new"
+    if [ -e "$file" ]; then chmod --reference="$file" "$file.esagent-new"; else chmod "$2" "$file.esagent-new"; fi
+    mv "$file.esagent-new" "$file"
 }
 
 is_ours() {
@@ -91,13 +102,13 @@ built() {
 }
 
 job_submit_install() {
-    put "$etc/esagent_submit.lua" 644 <"$here/esagent_submit.lua"
     if [ -e "$etc/job_submit.lua" ] && ! is_ours "$etc/job_submit.lua"; then
         [ ! -e "$etc/job_submit.site.lua" ] ||
             fail "$etc/job_submit.site.lua and a job_submit.lua that is not esagent's: make one of the two"
         # A copy first, then one rename: at no moment is there no script, which would end slurmctld.
         run cp -p "$etc/job_submit.lua" "$etc/job_submit.site.lua"
     fi
+    put "$etc/esagent_submit.lua" 644 <"$here/esagent_submit.lua"
     sed "s|@SLURM_ETC@|$etc|; s|@TABLE@|$table|" "$here/job_submit.lua" | put "$etc/job_submit.lua" 644
     echo "slurm.conf needs: JobSubmitPlugins=lua (then restart slurmctld)"
 }

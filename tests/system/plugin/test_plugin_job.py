@@ -57,6 +57,7 @@ def test_the_agent_tells_slurm_and_its_machines_what_is_borrowed(agent, plugged)
         f'lease = "{LEASE}"\norphan_after = "30m"\n[join]\n',
     )
     agent.change("[demand]\n", '[demand]\nfeatures = ["cloudlab"]\n')
+    agent.change('renew_when_left = "9m"', 'renew_when_left = "590s"')
     agent.start()
     wait_for("the table is written", lambda: "feature cloudlab\n" in plugged.table.read_text(), timeout=30)
     plugged.reread()

@@ -134,7 +134,9 @@ def test_the_end_of_a_job_lets_its_machine_go_at_once(agent, plugged) -> None:
     # Its end is heard by nobody: the tick would be the next to tell, in ten minutes.
     slurm.run("scancel", str(job))
     wait_for("the machine is empty", lambda: not slurm.run("squeue", "-h", "-w", node), timeout=60)
-    agent.let_it_look_again()
+    journal = agent.bed.cloudlab.journal
+    looks = len(journal.calls("Resolve")) + 4
+    wait_for("a few looks at Cloudlab", lambda: len(journal.calls("Resolve")) >= looks, timeout=60)
     assert not agent.said("gave back")
     plugged.socket.symlink_to(agent.socket)
     try:

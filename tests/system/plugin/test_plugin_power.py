@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 
@@ -100,6 +101,13 @@ def test_machines_come_and_go_as_slurm_says_each_of_the_type_of_its_node(obedien
     for name in names:
         wait_for(f"Slurm may wake {name} again", lambda n=name: is_asleep(bed, n), timeout=90)
     assert not [m for m in bed.cloudlab.machines() if m.slice_urn]
+
+
+def test_power_saving_as_the_readme_has_it_is_found_fine(willing) -> None:
+    told = json.loads(willing.ask("check", "--json", "--config", str(willing.conf)).stdout)
+    grades = {f["subject"]: f["grade"] for f in told["findings"]}
+    assert grades["[join] power_nodes"] == "ok"
+    assert not grades.keys() & {"ResumeProgram", "SuspendProgram", "predeclared nodes"}
 
 
 def test_slurm_is_told_at_once_that_no_machine_comes(obedient, saving: TestBed) -> None:

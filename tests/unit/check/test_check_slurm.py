@@ -112,21 +112,27 @@ def test_an_agent_that_would_never_act_is_a_fault(
     assert (found.grade, found.seen) == (grade, words)
 
 
-def test_power_saving_that_the_agent_cannot_see_is_a_fault() -> None:
+def test_power_saving_that_does_not_wake_the_agent_is_warned_of() -> None:
     join = JoinSettings(mode="cloud", node_name="client_id", power_nodes="n[1-3]")
-    found = list(check_settings(parse_config(CONFIG), SNAPSHOT, join=join, max_nodes=1))
-    assert [f.subject for f in found if f.grade is not Grade.FINE] == [
-        "PrivateData",
-        "ResumeProgram",
-        "SuspendProgram",
-    ]
-    told = {
-        "PrivateData": "accounts,cloud",
-        "ResumeProgram": "/x/esagent-resume",
-        "SuspendProgram": "/x/esagent-suspend",
+
+    def seen(config: dict[str, str]) -> dict[str, Grade]:
+        return {f.subject: f.grade for f in check_settings(config, SNAPSHOT, join=join, max_nodes=1)}
+
+    assert seen({}) == {
+        "[join] power_nodes": Grade.FINE,
+        "ResumeProgram": Grade.WARNING,
+        "SuspendProgram": Grade.WARNING,
     }
-    mended = list(check_settings(told, SNAPSHOT, join=join, max_nodes=1))
-    assert [(f.subject, f.grade) for f in mended] == [("[join] power_nodes", Grade.FINE)]
+    told = {"ResumeProgram": "/x/esagent-resume", "SuspendProgram": "/x/esagent-suspend"}
+    assert seen(told) == {"[join] power_nodes": Grade.FINE}
+
+
+def test_nodes_that_sleep_and_that_the_agent_cannot_see_are_a_fault() -> None:
+    join = JoinSettings(mode="cloud", node_name="client_id", power_nodes="n[8-11]")
+    for private, mend in (("", "set PrivateData=cloud"), ("accounts,cloud", "declare them in slurm.conf")):
+        found = next(iter(check_settings({"PrivateData": private}, SNAPSHOT, join=join, max_nodes=1)))
+        assert (found.grade, found.seen) == (Grade.FAULT, "Slurm lists no n[10-11]")
+        assert found.mend.startswith(mend)
 
 
 SMALL = Offer("small", cpus=1, memory=None, gres="", features=frozenset({"s"}), max_nodes=1)
@@ -143,7 +149,7 @@ def test_a_node_of_power_saving_that_slurm_lacks_or_no_machine_can_be_is_a_fault
         (finding,) = check_settings(told, snapshot, join=join, max_nodes=1, offers=offers)
         return finding.grade, finding.seen
 
-    assert seen("l[1-3],s1") == (Grade.FAULT, "Slurm has no l[2-3]")
+    assert seen("l[1-3],s1") == (Grade.FAULT, "Slurm lists no l[2-3]")
     assert seen("l1,s[1-2]") == (Grade.FAULT, "no type of machine in [demand] is like s[1-2]")
     assert seen("l1") == (Grade.FINE, "l1")
     assert seen("l1,s[1-2]", (SMALL,)) == (Grade.FINE, "l1,s[1-2]")

@@ -58,6 +58,24 @@ def test_a_dry_run_changes_nothing_and_tells_what_it_would_do(site: Site) -> Non
         assert str(site.root / name) in said
 
 
+def test_what_changes_in_a_file_of_the_sites_is_shown(site: Site) -> None:
+    said = site.install("--dry-run", "spank").stdout
+    line = f"optional {site.root}/lib/spank_esagent.so table=/run/esagent/lease"
+    assert f"change {site.etc}/plugstack.conf\n     {PLUGSTACK}    +{line}\n" in said
+
+
+def test_a_file_of_the_sites_keeps_its_permissions_and_the_link_that_leads_to_it(site: Site) -> None:
+    real = site.root / "kept" / "plugstack.conf"
+    real.parent.mkdir()
+    (site.etc / "plugstack.conf").rename(real)
+    real.chmod(0o600)
+    (site.etc / "plugstack.conf").symlink_to(real)
+    site.install("spank")
+    assert (site.etc / "plugstack.conf").is_symlink()
+    assert "spank_esagent.so" in real.read_text()
+    assert real.stat().st_mode & 0o777 == 0o600
+
+
 def test_a_sites_own_files_are_kept_and_given_back(site: Site) -> None:
     before = site.files()
     site.install(*PARTS)
@@ -71,8 +89,10 @@ def test_a_sites_own_files_are_kept_and_given_back(site: Site) -> None:
 def test_to_install_twice_is_to_install_once(site: Site) -> None:
     site.install(*PARTS)
     once = site.files()
-    site.install(*PARTS)
+    said = site.install(*PARTS).stdout
     assert site.files() == once
+    assert "new " not in said
+    assert "change " not in said
 
 
 def test_it_goes_where_it_is_told_that_the_tables_are(site: Site) -> None:
@@ -84,11 +104,11 @@ def test_it_goes_where_it_is_told_that_the_tables_are(site: Site) -> None:
 
 def test_two_scripts_that_are_the_sites_own_are_left_alone(site: Site) -> None:
     (site.etc / "job_submit.site.lua").write_text("-- another\n")
-    before = site.files()["etc/job_submit.lua"]
+    before = site.files()
     done = site.install("job-submit", check=False)
     assert done.returncode == 1
     assert "make one of the two" in done.stderr
-    assert site.files()["etc/job_submit.lua"] == before
+    assert site.files() == before
 
 
 def test_slurmctld_keeps_a_script_when_the_site_has_none(site: Site) -> None:
