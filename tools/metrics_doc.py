@@ -13,8 +13,8 @@ HEAD = """\
 
 The daemon serves these figures for Prometheus at `http://127.0.0.1:9815/metrics`; `[metrics]` of agent.conf
 moves it. A scrape reads the agent's memory and costs nothing outside.
-[contrib/prometheus](../contrib/prometheus/esagent.rules.yml) has alert rules, each explained in the
-[runbook](runbook.md), and [contrib/grafana](../contrib/grafana/esagent.json) a dashboard.
+`contrib/prometheus/esagent.rules.yml` has alert rules, each explained in the
+[runbook](runbook.md), and `contrib/grafana/esagent.json` a dashboard.
 
 ```yaml
 scrape_configs:
