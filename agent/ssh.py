@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import re
 import shlex
 import socket
 import struct
@@ -33,6 +34,7 @@ MAX_HEAD = 16 * 1024
 MAX_TAIL = 48 * 1024
 """Bytes of a machine's output that are kept from its beginning and from its end."""
 _CHUNK = 32 * 1024
+_NO_WORD = re.compile(r"\W")
 _SSH_PORT = 22
 _KEEPALIVE = 15
 """Seconds between signs of life: firewalls cut connections that are silent."""
@@ -72,16 +74,17 @@ class SshSettings(Section):
 class _Policy(paramiko.MissingHostKeyPolicy):
     """What to do at a machine of which no key is known."""
 
-    def __init__(self, known: KnownHosts, mode: str) -> None:
+    def __init__(self, known: KnownHosts, mode: str, name: str) -> None:
         self._known = known
         self._mode = mode
+        self._name = name
 
     def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:  # noqa: ARG002
         if self._mode == "strict":
             raise SshUnreachableError(
                 f"host key of {hostname} is not known ({key.fingerprint}) and host_keys is strict"
             )
-        self._known.learn(hostname, key)
+        self._known.learn(self._name, key)
 
 
 class _Output:
@@ -198,7 +201,7 @@ class SshShell:
             SshError: the file of host keys cannot be written.
         """
         try:
-            self._known.forget(_key_name(host))
+            self._known.forget(self._known_as(host))
         except OSError as error:
             raise SshError(f"known_hosts {self._settings.known_hosts}: {error}") from error
 
@@ -214,6 +217,12 @@ class SshShell:
         except SshError as error:
             return HostResult(host, output.text(), str(error))
         return HostResult(host, output.text())
+
+    def _known_as(self, host: Host) -> str:
+        """Return the name of its keys in the file; those that a person wrote down are known by address."""
+        learns = self._settings.host_keys != "strict"
+        life = _NO_WORD.sub("", host.life)
+        return f"{_key_name(host)}-{life}" if learns and life else _key_name(host)
 
     @contextmanager
     def _connection(self, host: Host, deadline: float) -> Iterator[tuple[paramiko.SSHClient, socket.socket]]:
@@ -247,8 +256,10 @@ class SshShell:
         user = self._settings.user or host.username
         try:
             client.set_log_channel(_LOG_CHANNEL)
-            client.set_missing_host_key_policy(_Policy(self._known, self._settings.host_keys))
-            for kind, key in self._known.keys(_key_name(host)):
+            client.set_missing_host_key_policy(
+                _Policy(self._known, self._settings.host_keys, self._known_as(host))
+            )
+            for kind, key in self._known.keys(self._known_as(host)):
                 client.get_host_keys().add(_key_name(host), kind, key)
             client.connect(
                 host.address,

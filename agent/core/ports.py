@@ -137,6 +137,8 @@ class Host:
     address: str
     username: str
     port: int = 22
+    life: str = ""
+    """What tells this machine from an earlier one at its address: a learnt host key is known for it alone."""
 
 
 @dataclass(frozen=True)

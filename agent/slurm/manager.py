@@ -587,7 +587,9 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
 
     def _host(self, machine: SliverNode) -> Host:
         user = self.policy.ssh_user or machine.username
-        return Host(machine.node_id, machine.address or machine.hostname, user)
+        # A machine that was given back comes again with another host key, and as another sliver.
+        life = machine.sliver_id.rpartition("+")[2]
+        return Host(machine.node_id, machine.address or machine.hostname, user, life=life)
 
     def _run_on(self, machine: SliverNode, commands: Series, timeout: float) -> HostResult:
         host = self._host(machine)

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from getpass import getuser
 from pathlib import Path
 
@@ -273,6 +273,23 @@ def test_an_unknown_host_key_is_learnt_and_a_changed_one_refused_until_forgotten
         assert (tmp_path / "known_hosts").read_text() == learnt
         ssh.forget(other.host())
         assert one(ssh, other.host(), "true").ok
+    finally:
+        stop(other)
+
+
+def test_a_machine_that_is_lent_anew_may_have_another_host_key(
+    tmp_path: Path, server: Server, user_key: Path, shell: Callable[..., SshShell]
+) -> None:
+    ssh = shell()
+    first = replace(server.host(), life="1")
+    assert one(ssh, first, "true").ok
+    stop(server)
+    other = start_sshd(tmp_path / "other", user_key, server.port)
+    try:
+        assert "its host key has changed" in one(ssh, first, "true").error
+        second = replace(first, life="2\nnot a word")
+        assert one(ssh, second, "true").ok
+        assert one(ssh, second, "true").ok
     finally:
         stop(other)
 
