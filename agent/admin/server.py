@@ -23,6 +23,8 @@ from agent.slurm.answers import Answer
 MAX_BODY = 1 << 20
 MAX_HEADER = 1 << 14
 THREADS = 12
+QUEUE = 128
+"""Connections that wait to be taken: further ones are turned away, and the end of each job is one."""
 MOST_WAITING = 8
 """Callers that may wait for events at one time; the others are answered at once."""
 _DOCUMENT = ("/v1/openapi.json", "GET")
@@ -86,6 +88,7 @@ class AdminServer:
                 str(path),
                 self._answer,
                 numthreads=THREADS,
+                request_queue_size=QUEUE,
                 timeout=10,
                 peercreds_enabled=True,
                 server_name="esagent",

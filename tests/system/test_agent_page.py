@@ -19,6 +19,7 @@ from testbed.waiting import wait_for
 SCREENSHOT = Path(__file__).parents[2] / "build" / "status-page.png"
 """Both widths side by side; `make screenshot` takes it into the documents."""
 HEIGHT = 1100
+CHROMIUM, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
 PHONE, DESK = 360, 1000
 """Widths of a small phone and of a window, in CSS pixels."""
 
@@ -26,8 +27,11 @@ PHONE, DESK = 360, 1000
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
     """Headless Chromium that tells what it asks for and what it complains of; scripts of pages do not run."""
+    for program in (CHROMIUM, DRIVER):
+        if not Path(program).exists():
+            pytest.skip(f"{program} is missing (Debian: chromium, chromium-driver)")
     options = ChromeOptions()
-    options.binary_location = "/usr/bin/chromium"
+    options.binary_location = CHROMIUM
     profile = tmp_path_factory.mktemp("chromium")
     for argument in (
         *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"),
@@ -36,7 +40,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
     ):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    browser = Chrome(options=options, service=ChromeService("/usr/bin/chromedriver"))
+    browser = Chrome(options=options, service=ChromeService(DRIVER))
     browser.set_page_load_timeout(60)
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     yield browser
