@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
 import typer
 
+from agent.cli.exits import Exit
 from agent.cli.feed import Feed
 from agent.cli.options import DEFAULT_SOCKET, Json, Socket, Subject
 from agent.cli.output import plain, remark, say, say_json, say_table
@@ -55,10 +60,25 @@ def _follow(socket: Path, subject: str, first: Mapping[str, Any], as_json: bool)
             words = (plain(event["time"]), f"{event['kind']:<10}", f"{plain(event['subject']):<12}")
             say("  ".join((*words, plain(event["message"]))))
 
-    for event in first["events"]:
-        tell(event)
-    for event in Feed(socket, first["last"], subject).endless():
-        tell(event)
+    with _ending_at_ctrl_c():
+        for event in first["events"]:
+            tell(event)
+        for event in Feed(socket, first["last"], subject).endless():
+            tell(event)
+
+
+@contextmanager
+def _ending_at_ctrl_c() -> Iterator[None]:
+    """End at once: Python drops a KeyboardInterrupt that is raised while an object is being finalized."""
+    before = signal.signal(signal.SIGINT, _end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    os._exit(Exit.INTERRUPTED)
 
 
 def event_fields(event: Mapping[str, Any]) -> dict[str, Any]:

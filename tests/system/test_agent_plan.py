@@ -104,6 +104,8 @@ def test_a_job_gets_a_machine_of_the_type_that_has_the_memory_it_asks_for(agent,
         assert kinds[bed.slurm.job_nodes(hungry)] == "d430"
     finally:
         bed.slurm.run("scontrol", "delete", "NodeName=big1")
+        # slurmctld 22.05 takes the next node in its place for one that boots, and starts no job there.
+        bed.slurm.restart_slurmctld()
 
 
 def test_jobs_go_to_what_cloudlab_wants_least_also_after_slurm_forgot_the_weights(

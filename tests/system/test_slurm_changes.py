@@ -97,7 +97,7 @@ def test_a_job_is_held_where_that_is_asked_for(bed: TestBed, slurm: SlurmBackend
     slurm.requeue(running, hold=True)
     held = ("squeue", "-h", "-j", running, "-o", "%r")
     wait_for("job held", lambda: re.search("[Hh]eld", bed.slurm.run(*held)), timeout=30)
-    assert states(slurm, running) == {"PENDING"}
+    wait_for("it is pending", lambda: states(slurm, running) == {"PENDING"}, timeout=30)
 
 
 def test_a_finished_job_is_not_run_again(bed: TestBed, slurm: SlurmBackend) -> None:

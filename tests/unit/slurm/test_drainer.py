@@ -344,6 +344,7 @@ def test_a_gone_machine_is_told_to_slurm_and_its_jobs_count_as_lost() -> None:
 def test_the_thread_looks_when_it_is_woken_and_ends_when_it_is_told() -> None:
     drain = revoked("pc1", 900)
     bench = Bench(Slurm([Node("pc1", "IDLE")]))
+    bench.settings = bench.settings.model_copy(update={"tick": 0.1})
     bench.ours.add("pc1")
     bench.drainer.start()
     bench.drains["pc1"] = drain
