@@ -1,6 +1,8 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 BIN := .venv/bin
+# Without compiled modules every daemon and every worker of the tests would compile them anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup system demo test test-releases test-long bench screenshot check unit lint types deb test-deb docs \
 	format lock clean
