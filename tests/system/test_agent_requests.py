@@ -22,6 +22,6 @@ def test_a_cycle_of_the_daemon_is_three_requests(agent, bed: TestBed) -> None:
     bed.slurm.run("sdiag", "--reset")
     wait_for("ten cycles", lambda: requests(bed).get("REQUEST_JOB_INFO", 0) >= 10, timeout=60)
     counted = requests(bed)
-    # One cycle may be under way, and slurmd has its own word with slurmctld.
+    # A cycle may be under way at either end, and slurmd has its own word with slurmctld.
     counted.pop("MESSAGE_NODE_REGISTRATION_STATUS", None)
-    assert sum(counted.values()) <= 3 * (counted["REQUEST_JOB_INFO"] + 1), counted
+    assert sum(counted.values()) <= 3 * (counted["REQUEST_JOB_INFO"] + 2), counted
