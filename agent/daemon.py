@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
-from datetime import timedelta
 from pathlib import Path
 
 import sdnotify
@@ -180,9 +179,7 @@ class Daemon:
         if warning := self._certificate.look(self._server.identity.expires, now):
             manager.tell("certificate", "", warning)
         expires = self._server.credential_expiries().get("slice")
-        lease = self._settings.lease
-        # A renewal is tried from ``renew_when_left`` on: at half of that it has failed for long.
-        before = timedelta(seconds=min(lease.renew_when_left, lease.duration) / 2)
+        before = self._settings.lease.overdue_when_left
         if expires and (warning := self._credential.look(expires, now, before)):
             manager.tell("credential", self._server.slice_urn, warning)
 

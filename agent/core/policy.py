@@ -41,6 +41,11 @@ class LeaseSettings(Section):
         description="empty and give back a machine that is promised to others, when it blocks the renewal",
     )
 
+    @property
+    def overdue_when_left(self) -> timedelta:
+        """What is left of a lease whose renewal has failed for long: half of when it is first tried."""
+        return timedelta(seconds=min(self.renew_when_left, self.duration) / 2)
+
 
 @dataclass(frozen=True)
 class Share:

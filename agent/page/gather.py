@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Protocol
 
 from agent.core.errors import LedgerError
@@ -44,7 +44,7 @@ class Gatherer:
         now = manager.clock.now()
         agent = manager.view()
         self._history.observe(agent.nodes, now)
-        growth, lease = manager.growth, manager.lease
+        growth = manager.growth
         events: Sequence[Event] = ()
         unread = ""
         try:
@@ -60,7 +60,7 @@ class Gatherer:
             reasons=tuple(growth.reasons) if growth else (),
             countdowns=tuple(_countdown(forecast) for forecast in forecasts),
             events=tuple(reversed(events)),
-            renewed_before=timedelta(seconds=min(lease.renew_when_left, lease.duration) / 2),
+            renewed_before=manager.lease.overdue_when_left,
             certificate_expires=self._certificate_expires,
             history=self._history.samples(),
             unread=unread,
