@@ -22,7 +22,7 @@ from testbed.machines import Machines
 from testbed.registry import BedError, Instance
 from testbed.release import Release
 from testbed.tree import OWN_PROCESSES, PATH, ProcessTree
-from testbed.waiting import wait_for
+from testbed.waiting import PATIENCE, wait_for
 
 PERMANENT_NODE = "n1"
 BACKUP_HEAD = "head2"
@@ -292,7 +292,7 @@ class SlurmCluster:
         """Return the node list of a job, such as ``n1``; "(null)" before it has started."""
         return _field(self.run("scontrol", "-o", "show", "job", str(job)), "NodeList")
 
-    def wait_for_job(self, job: int, *states: str, timeout: float = 60.0) -> str:
+    def wait_for_job(self, job: int, *states: str, timeout: float = PATIENCE) -> str:
         """Wait until a job is in one of the states, and return it.
 
         Raises:
@@ -305,7 +305,7 @@ class SlurmCluster:
 
         return wait_for(f"job {job} {' or '.join(states)}", look, timeout=timeout)
 
-    def wait_until_idle(self, timeout: float = 60.0) -> None:
+    def wait_until_idle(self, timeout: float = PATIENCE) -> None:
         """Wait until no job is pending, running or completing."""
         wait_for("an empty queue", lambda: not self.run("squeue", "-h").strip(), timeout=timeout)
 
@@ -319,7 +319,7 @@ class SlurmCluster:
         """Return a node's state and flags; empty when there is no such node."""
         return self.nodes().get(name, frozenset())
 
-    def wait_for_node(self, name: str, *states: str, timeout: float = 60.0) -> frozenset[str]:
+    def wait_for_node(self, name: str, *states: str, timeout: float = PATIENCE) -> frozenset[str]:
         """Wait until a node's state holds all of the given words, and return it."""
 
         def look() -> frozenset[str]:
@@ -328,7 +328,7 @@ class SlurmCluster:
 
         return wait_for(f"node {name} {' '.join(states)}", look, timeout=timeout)
 
-    def wait_until_usable(self, timeout: float = 60.0) -> None:
+    def wait_until_usable(self, timeout: float = PATIENCE) -> None:
         """Wait until every node is idle and answers: after a drain, Slurm wants to hear of it before."""
         wait_for(
             "all nodes idle",

@@ -8,12 +8,15 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+PATIENCE = 180.0
+"""Seconds to wait for what is to come, on a slow machine too: Slurm may look at its queue once a minute."""
+
 
 class NotInTimeError(Exception):
     """A condition that was waited for did not come true in time."""
 
 
-def wait_for(what: str, check: Callable[[], T], *, timeout: float, interval: float = 0.05) -> T:
+def wait_for(what: str, check: Callable[[], T], *, timeout: float = PATIENCE, interval: float = 0.05) -> T:
     """Call ``check`` every ``interval`` seconds until it returns something true, and return that.
 
     Args:

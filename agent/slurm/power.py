@@ -153,7 +153,7 @@ def plan_power(
         if _is_waking(nodes[name]):
             fail[name] = "its machine failed"
     sleep, restore = [], []
-    for name in sorted(frozenset(names) & nodes.keys() - picture.machines.keys()):
+    for name in sorted(frozenset(names) & nodes.keys() - picture.machines.keys() - fail.keys()):
         node = nodes[name]
         if not is_forsaken(node):
             continue

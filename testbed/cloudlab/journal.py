@@ -11,6 +11,8 @@ from pathlib import Path
 from threading import Condition
 from typing import Any, ClassVar, TypeVar
 
+from testbed.waiting import PATIENCE
+
 NAME = "journal.jsonl"
 
 NOT_CARRIED_OUT = -1
@@ -216,7 +218,7 @@ class Journal:
         """Return for how many real seconds a machine (or all together) was held."""
         return sum(entry.end - entry.start for entry in self.held(node_id))
 
-    def wait_for(self, predicate: Callable[[], _T], timeout: float) -> _T:
+    def wait_for(self, predicate: Callable[[], _T], timeout: float = PATIENCE) -> _T:
         """Wait until ``predicate`` is true, looking after every entry; return what it returned.
 
         Raises:

@@ -30,6 +30,9 @@ from testbed.waiting import wait_for
 
 ESAGENT = Path(sys.executable).with_name("esagent")
 
+SOON = 30.0
+"""Seconds that a daemon has to end, on a machine that is busy."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let a socket pass that Python leaves open: it forgets one whose peer went before the handshake.
@@ -38,6 +41,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     for item in items:
         item.add_marker(pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Show with a failure what the daemons said last."""
+    report = yield
+    if report.failed and isinstance(item, pytest.Function):
+        logs = []
+        for part in item.funcargs.values():
+            if isinstance(part, Agent):
+                logs.append(part.log)
+            elif isinstance(part, TestBed):
+                logs.append(part.slurm.directory / "slurmctld.log")
+        for log in dict.fromkeys(logs):
+            if log.exists():
+                newest = log.read_text(errors="replace").splitlines()[-25:]
+                report.sections.append((f"the end of {log}", "\n".join(line[:240] for line in newest)))
+    return report
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -179,7 +200,7 @@ class Agent:
                 stderr=log,
                 env={**os.environ, "PYTHONFAULTHANDLER": "1", **environment},
             )
-        wait_for("the daemon answers", lambda: self.look("/v1/status"), timeout=90)
+        wait_for("the daemon answers", lambda: self.look("/v1/status"))
 
     def ask(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run an administrator's command."""
@@ -219,7 +240,7 @@ class Agent:
         """Wait until it has read its manifests a few times: it had every chance to ask for a machine."""
         journal = self.bed.cloudlab.journal
         before = len(journal.calls("Resolve"))
-        wait_for("a few looks", lambda: len(journal.calls("Resolve")) >= before + 10, timeout=40)
+        wait_for("a few looks", lambda: len(journal.calls("Resolve")) >= before + 10)
 
     def nodes(self) -> dict[str, dict[str, object]]:
         """Return node name -> record of `esagent nodes`; empty when the daemon does not answer."""
@@ -230,15 +251,15 @@ class Agent:
         blocker = self.bed.slurm.submit("sleep 600", "--cpus-per-task=2", "--nodelist=n1")
         self.bed.slurm.wait_for_job(blocker, "RUNNING")
         job = self.bed.slurm.submit(script, *(options or ("--cpus-per-task=2", "--time=30")))
-        self.bed.slurm.wait_for_job(job, "RUNNING", timeout=60)
+        self.bed.slurm.wait_for_job(job, "RUNNING")
         return self.bed.slurm.job_nodes(job), job
 
     def send(self, number: int) -> None:
         assert self.process is not None
         self.process.send_signal(number)
 
-    def stop(self, number: int = signal.SIGTERM, timeout: float = 5.0) -> int:
-        """End the daemon; it has to do so within ``timeout`` seconds.
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """End the daemon; it has to do so within ``SOON`` seconds.
 
         Raises:
             AssertionError: it runs on; its log tells where each of its threads is.
@@ -246,20 +267,20 @@ class Agent:
         assert self.process is not None
         self.send(number)
         try:
-            return self.process.wait(timeout)
+            return self.process.wait(SOON)
         except subprocess.TimeoutExpired:
             self.send(signal.SIGABRT)
             self.process.wait()
         newest = self.log.read_text(errors="replace")[-20_000:]
-        raise AssertionError(f"the daemon did not end in {timeout:g} s after signal {number}:\n{newest}")
+        raise AssertionError(f"the daemon did not end in {SOON:g} s after signal {number}:\n{newest}")
 
     def said(self, pattern: str) -> bool:
         """Tell whether the daemon has logged something."""
         return re.search(pattern, self.log.read_text(errors="replace")) is not None
 
-    def wait_for_log(self, pattern: str, timeout: float = 20.0) -> None:
+    def wait_for_log(self, pattern: str) -> None:
         """Wait until the daemon has logged something."""
-        wait_for(f"the log says {pattern!r}", lambda: self.said(pattern), timeout=timeout)
+        wait_for(f"the log says {pattern!r}", lambda: self.said(pattern))
 
 
 @pytest.fixture
@@ -297,14 +318,14 @@ def give_everything_back(bed: TestBed) -> None:
         bed.slurm.run("scancel", job)
     if machines := held(bed):
         bed.cloudlab.revoke(machines, 0)
-    wait_for("no machine is held", lambda: not held(bed), timeout=60)
+    wait_for("no machine is held", lambda: not held(bed))
     for fence in re.findall(
         r"(?m)^ReservationName=(esagent-\S+)", bed.slurm.run("scontrol", "-o", "show", "res")
     ):
         bed.slurm.run("scontrol", "delete", f"ReservationName={fence}")
     for name in set(bed.slurm.nodes()) - {"n1"}:
         bed.slurm.run("scontrol", "update", f"NodeName={name}", "State=DOWN", "Reason=test")
-        wait_for(f"{name} is empty", lambda n=name: not bed.slurm.run("squeue", "-h", "-w", n), timeout=60)
+        wait_for(f"{name} is empty", lambda n=name: not bed.slurm.run("squeue", "-h", "-w", n))
         bed.slurm.run("scontrol", "delete", f"NodeName={name}")
 
 

@@ -31,9 +31,9 @@ def test_boot_failures_in_a_row_stop_growth_which_is_told_everywhere_and_resumed
     blocker = bed.slurm.submit("sleep 600", "--cpus-per-task=2", "--nodelist=n1")
     bed.slurm.wait_for_job(blocker, "RUNNING")
     jobs = [bed.slurm.submit("sleep 600", "--cpus-per-task=2") for _ in range(2)]
-    wait_for("growth stops", lambda: agent.status()["growth_stopped"], timeout=90)
+    wait_for("growth stops", lambda: agent.status()["growth_stopped"])
 
-    wait_for("what failed is given back", lambda: not held(bed), timeout=60)
+    wait_for("what failed is given back", lambda: not held(bed))
     before = asked(bed)
     agent.let_it_look_again()
     assert asked(bed) == before, "no machine is asked for while growth is stopped"
@@ -47,7 +47,7 @@ def test_boot_failures_in_a_row_stop_growth_which_is_told_everywhere_and_resumed
     bed.cloudlab.clear_faults()
     assert "growth is allowed again by" in agent.ask("unpause").stdout
     for job in jobs:
-        bed.slurm.wait_for_job(job, "RUNNING", timeout=90)
+        bed.slurm.wait_for_job(job, "RUNNING")
     assert agent.status()["growth_stopped"] == ""
     assert agent.figure("esagent_growth_stopped") == "0.0"
     # The rest of what happened is told in one mail at the end.
@@ -76,16 +76,16 @@ def test_a_machine_that_blocks_the_renewal_is_emptied_and_given_back_and_the_oth
     agent.start()
     blocking, job = agent.borrow()
     other_job = bed.slurm.submit("sleep 600", "--cpus-per-task=2", "--time=30")
-    bed.slurm.wait_for_job(other_job, "RUNNING", timeout=60)
+    bed.slurm.wait_for_job(other_job, "RUNNING")
     [other] = held(bed) - {blocking}
     promised(blocking)
     journal = bed.cloudlab.journal
-    wait_for("the renewal is refused", lambda: journal.calls("RenewSlice", code=7), timeout=60)
-    wait_for("it is emptied", lambda: "DRAIN" in bed.slurm.node_state(blocking), timeout=30)
+    wait_for("the renewal is refused", lambda: journal.calls("RenewSlice", code=7))
+    wait_for("it is emptied", lambda: "DRAIN" in bed.slurm.node_state(blocking))
     assert agent.told(f"the sliver is not renewed, since {blocking} is promised to others; it is emptied")
     assert bed.slurm.job_state(job) == "RUNNING", "its job may end by itself"
     bed.slurm.run("scancel", str(job))
-    wait_for("it is given back", lambda: held(bed) == {other}, timeout=60)
+    wait_for("it is given back", lambda: held(bed) == {other})
     refused = len(journal.entries())
 
     def renewed() -> bool:
@@ -95,6 +95,6 @@ def test_a_machine_that_blocks_the_renewal_is_emptied_and_given_back_and_the_oth
             getattr(e, "method", "") == "RenewSlice" and e.code == 0 and e.authority in cms for e in later
         )
 
-    wait_for("the sliver is renewed without it", renewed, timeout=60)
+    wait_for("the sliver is renewed without it", renewed)
     assert bed.slurm.job_state(other_job) == "RUNNING"
     assert "DRAIN" not in bed.slurm.node_state(other)

@@ -46,7 +46,7 @@ def test_a_person_grows_looks_around_and_gives_it_back(agent, bed: TestBed) -> N
     misses(agent, node)
     follows(agent)
     assert agent.ask("renew").returncode == 0
-    wait_for("the lease is renewed", lambda: agent.told("the sliver lasts until"), timeout=30)
+    wait_for("the lease is renewed", lambda: agent.told("the sliver lasts until"))
     done = agent.ask("release", node, "--wait", "--timeout", "5m")
     assert done.returncode == 0, done.stderr
     assert [m for m in bed.cloudlab.machines() if m.slice_urn] == []

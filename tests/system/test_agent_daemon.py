@@ -31,7 +31,7 @@ def test_sigterm_ends_an_idle_daemon_cleanly(agent) -> None:
 def test_sigterm_ends_a_daemon_whose_slurm_hangs(agent, bed: TestBed) -> None:
     agent.start()
     bed.slurm.hang_slurmctld()
-    agent.wait_for_log("get_system_state failed|could not be read", timeout=60)
+    agent.wait_for_log("get_system_state failed|could not be read")
     assert agent.stop(signal.SIGTERM) == 0
 
 
@@ -39,7 +39,7 @@ def test_sigterm_ends_a_daemon_while_machines_boot(agent, bed: TestBed) -> None:
     agent.start()
     bed.slurm.submit("sleep 60", "--cpus-per-task=2")
     bed.slurm.submit("sleep 60", "--cpus-per-task=2")
-    wait_for("a machine is asked for", lambda: bed.cloudlab.journal.calls(method="CreateSliver"), timeout=30)
+    wait_for("a machine is asked for", lambda: bed.cloudlab.journal.calls(method="CreateSliver"))
     assert agent.stop(signal.SIGTERM) == 0
 
 
@@ -84,7 +84,7 @@ def test_sighup_takes_mail_settings_and_says_each_time_what_needs_a_restart(
     agent.wait_for_log(refused)
     agent.send(signal.SIGHUP)
     agent.wait_for_log(r"settings were read again.*changed=\[\]")
-    wait_for("it is said again", lambda: len(re.findall(refused, agent.log.read_text())) == 2, timeout=20)
+    wait_for("it is said again", lambda: len(re.findall(refused, agent.log.read_text())) == 2)
     agent.change("growth_stop_after = 9\n", "")
     agent.change("[mail]", '[mail]\nuser = "agent"\nstarttls = true\npassword_file = "/no/where"')
     agent.send(signal.SIGHUP)
@@ -97,12 +97,12 @@ def test_a_lease_that_is_not_renewed_in_time_is_told_once_and_mailed(
     inbox = mail_server()
     agent.change("[admin]", f'[mail]\nhost = "127.0.0.1"\nport = {inbox.port}\n\n[admin]')
     agent.start()
-    wait_for("the slice", lambda: agent.status()["slice_expires"], timeout=30)
+    wait_for("the slice", lambda: agent.status()["slice_expires"])
     bed.cloudlab.fault("RenewSlice", "busy", times=1000, at="sa")
     agent.change('duration = "10m"\nrenew_when_left = "9m"', 'duration = "24h"\nrenew_when_left = "18h"')
     for _ in range(3):
         agent.send(signal.SIGHUP)
-        wait_for("it is told", lambda: agent.told("the slice's credential ends at"), timeout=30)
+        wait_for("it is told", lambda: agent.told("the slice's credential ends at"))
     warnings = json.loads(agent.ask("events", "--json", "-n", "500").stdout)
     assert len([e for e in warnings["events"] if e["kind"] == "credential"]) == 1
     inbox.wait_for(1)
@@ -179,7 +179,7 @@ def test_a_real_prometheus_scrapes_the_figures_and_evaluates_alerts_and_panels(
         return [rule for group in api("rules")["groups"] for rule in group["rules"]]
 
     try:
-        wait_for("a scrape", lambda: ask("esagent_build_info"), timeout=30)
+        wait_for("a scrape", lambda: ask("esagent_build_info"))
         names = {
             "esagent_nodes",
             "esagent_nodes_wanted",
@@ -197,17 +197,17 @@ def test_a_real_prometheus_scrapes_the_figures_and_evaluates_alerts_and_panels(
             "esagent_revocations_total",
         }
         for name in sorted(names):
-            wait_for(f"a series of {name}", lambda n=name: ask(n), timeout=30)
-        joined = wait_for("a joined node", lambda: ask('esagent_nodes{state="joined"} > 0'), timeout=30)
+            wait_for(f"a series of {name}", lambda n=name: ask(n))
+        joined = wait_for("a joined node", lambda: ask('esagent_nodes{state="joined"} > 0'))
         assert joined[0]["value"][1] == "1"  # type: ignore[index]
         assert ask(f'esagent_node_weight{{node="{node}"}}')
         assert [up["value"][1] for up in ask("up")] == ["1"]  # type: ignore[index]
-        wait_for("the alerts are evaluated", lambda: all(r["health"] == "ok" for r in rules()), timeout=30)
+        wait_for("the alerts are evaluated", lambda: all(r["health"] == "ok" for r in rules()))
         assert {rule["lastError"] for rule in rules() if "lastError" in rule} == set()
         for expression in panels():
             query_now(expression)  # an error is an HTTP error
         half = len(panels()) / 2
-        wait_for("most panels have something", lambda: sum(map(bool, map(ask, panels()))) > half, timeout=30)
+        wait_for("most panels have something", lambda: sum(map(bool, map(ask, panels()))) > half)
     finally:
         prometheus.terminate()
         prometheus.wait(20)
@@ -250,7 +250,7 @@ def test_a_call_that_names_a_permanent_node_touches_nothing(agent, bed: TestBed)
             cloudlab.SetResourceValues({"nodelist": [{"node_id": node, "value": 0.7}]})
             return agent.said("resource value 0.70")
 
-        wait_for("the next value is a weight", say_another, timeout=20, interval=0.5)
+        wait_for("the next value is a weight", say_another, interval=0.5)
     assert bed.slurm.node_state("n1") & {"DRAIN", "DOWN"} == set()
     assert bed.slurm.job_state(job) == "RUNNING"
     assert len(bed.slurm.run("squeue", "-h", "-t", "RUNNING").splitlines()) == 2
@@ -267,7 +267,7 @@ def test_bad_items_of_a_call_cost_the_good_ones_nothing(agent, bed: TestBed) -> 
             assert cloudlab.SetResourceValues({"nodelist": items})["code"] == 0
             return agent.said("resource value 0.90")
 
-        wait_for("the good value arrives", say_it, timeout=20, interval=0.5)
+        wait_for("the good value arrives", say_it, interval=0.5)
 
 
 def drained_by_revocation(bed: TestBed, node: str) -> Callable[[], bool]:
@@ -280,7 +280,7 @@ def test_a_killed_agent_without_its_ledger_goes_on_with_the_deadline_in_slurms_r
     agent.start()
     node, job = agent.borrow()
     bed.cloudlab.revoke(node, 45)
-    wait_for("the drain", drained_by_revocation(bed, node), timeout=20)
+    wait_for("the drain", drained_by_revocation(bed, node))
     reason = bed.slurm.run("sinfo", "-h", "-n", node, "-o", "%E")
     bed.cloudlab.withdraw(node)  # from now on Cloudlab says nothing more of it
     agent.stop(signal.SIGKILL)
@@ -289,19 +289,19 @@ def test_a_killed_agent_without_its_ledger_goes_on_with_the_deadline_in_slurms_r
     agent.start()
     agent.wait_for_log("found as an earlier run left it")
     assert bed.slurm.run("sinfo", "-h", "-n", node, "-o", "%E") == reason
-    bed.slurm.wait_for_job(job, "PENDING", timeout=60)  # requeued ahead of that deadline
+    bed.slurm.wait_for_job(job, "PENDING")  # requeued ahead of that deadline
 
 
 def test_a_killed_agent_goes_on_with_the_deadline_in_its_ledger(agent, bed: TestBed) -> None:
     agent.start()
     node, job = agent.borrow()
     bed.cloudlab.revoke(node, 45)
-    wait_for("the drain", drained_by_revocation(bed, node), timeout=20)
+    wait_for("the drain", drained_by_revocation(bed, node))
     bed.cloudlab.withdraw(node)
     agent.stop(signal.SIGKILL)
     bed.slurm.run("scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=mine")
     agent.start()
-    bed.slurm.wait_for_job(job, "PENDING", timeout=60)
+    bed.slurm.wait_for_job(job, "PENDING")
 
 
 def test_a_revocation_that_is_not_carried_out_gives_the_machine_back_to_slurm(agent, bed: TestBed) -> None:
@@ -309,12 +309,12 @@ def test_a_revocation_that_is_not_carried_out_gives_the_machine_back_to_slurm(ag
     agent.start()
     node, job = agent.borrow("sleep 600", "--cpus-per-task=2", "--time=1")
     bed.cloudlab.revoke(node, 15)
-    wait_for("the drain", drained_by_revocation(bed, node), timeout=20)
+    wait_for("the drain", drained_by_revocation(bed, node))
     bed.cloudlab.withdraw(node)
-    bed.slurm.wait_for_job(job, "PENDING", timeout=30)
-    agent.wait_for_log("the revocation of .* is over", timeout=40)
-    wait_for("it is back", lambda: "DRAIN" not in bed.slurm.node_state(node), timeout=20)
-    bed.slurm.wait_for_job(job, "RUNNING", timeout=60)
+    bed.slurm.wait_for_job(job, "PENDING")
+    agent.wait_for_log("the revocation of .* is over")
+    wait_for("it is back", lambda: "DRAIN" not in bed.slurm.node_state(node))
+    bed.slurm.wait_for_job(job, "RUNNING")
 
 
 def test_the_administrator_is_told_what_a_drain_cannot_do(agent, bed: TestBed) -> None:
@@ -323,7 +323,7 @@ def test_the_administrator_is_told_what_a_drain_cannot_do(agent, bed: TestBed) -
     assert "n1 is not one of our machines" in agent.ask("drain", "n1").stderr
     assert f"{node} was not drained with `esagent drain`" in agent.ask("resume", node).stderr
     bed.slurm.run("scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=mine")
-    wait_for("it is seen", lambda: agent.nodes()[node]["state"] == "draining", timeout=20)
+    wait_for("it is seen", lambda: agent.nodes()[node]["state"] == "draining")
     done = agent.ask("drain", node)
     assert done.returncode == 1
     assert f"{node} is already drained: mine" in done.stderr
@@ -333,9 +333,9 @@ def test_an_administrators_drain_survives_a_restart(agent, bed: TestBed) -> None
     agent.start()
     node, _ = agent.borrow()
     assert agent.ask("drain", node, "--reason", "look at the disk").stdout == f"draining: {node}\n"
-    wait_for("the drain", lambda: "DRAIN" in bed.slurm.node_state(node), timeout=20)
+    wait_for("the drain", lambda: "DRAIN" in bed.slurm.node_state(node))
     agent.stop(signal.SIGKILL)
     agent.start()
-    wait_for("it is known", lambda: agent.nodes().get(node, {}).get("state") == "draining", timeout=30)
+    wait_for("it is known", lambda: agent.nodes().get(node, {}).get("state") == "draining")
     assert agent.ask("resume", node).stdout == f"resumed: {node}\n"
-    wait_for("it is back", lambda: "DRAIN" not in bed.slurm.node_state(node), timeout=20)
+    wait_for("it is back", lambda: "DRAIN" not in bed.slurm.node_state(node))

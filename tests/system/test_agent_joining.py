@@ -21,10 +21,10 @@ def test_a_machine_whose_probe_fails_is_kept_for_a_look_and_then_given_back(agen
     bed.slurm.wait_for_job(blocker, "RUNNING")
     # It starts at once on what has just joined, and ends: only then the machine can go.
     bed.slurm.submit("sleep 1", "--cpus-per-task=2")
-    agent.wait_for_log("the join commands have run", timeout=60)
-    agent.wait_for_log("given up: .*the probe does not pass.*status 1", timeout=60)
+    agent.wait_for_log("the join commands have run")
+    agent.wait_for_log("given up: .*the probe does not pass.*status 1")
     assert agent.said("no scratch disk")
-    agent.wait_for_log("gave back", timeout=60)
+    agent.wait_for_log("gave back")
 
 
 def test_the_record_of_a_machine_that_is_taken_stays_while_a_pending_job_names_it(
@@ -40,11 +40,11 @@ def test_the_record_of_a_machine_that_is_taken_stays_while_a_pending_job_names_i
         reason = bed.slurm.run("sinfo", "-h", "-n", node, "-o", "%E")
         return "DOWN" in bed.slurm.node_state(node) and "esagent: no machine behind it" in reason
 
-    wait_for("the record is down with our reason", kept, timeout=60)
+    wait_for("the record is down with our reason", kept)
     bed.slurm.run("scontrol", "reconfigure")
     assert bed.slurm.job_state(named) == "PENDING"
     bed.slurm.run("scancel", str(named))
-    wait_for("the record is gone", lambda: node not in bed.slurm.nodes(), timeout=60)
+    wait_for("the record is gone", lambda: node not in bed.slurm.nodes())
 
 
 @pytest.fixture(params=["CLOUD", "FUTURE"])
@@ -68,9 +68,9 @@ def test_a_machine_takes_over_the_node_that_slurm_conf_declares_for_it(
     agent.change('slurmd -Z -N {node_name} --conf \\"CPUs=2 Feature=cloudlab\\"', "slurmd -b -N {node_name}")
     agent.change("[join]\n", f'[join]\nmode = "cloud"\npredeclared = "{predeclared}"\n')
     agent.start()
-    agent.wait_for_log("predeclared nodes have no machine: set down", timeout=30)
+    agent.wait_for_log("predeclared nodes have no machine: set down")
     node, job = agent.borrow()
     assert node in bed.slurm.nodes()
     bed.cloudlab.revoke(node, 0)
-    wait_for("it has no machine any more", lambda: "DOWN" in bed.slurm.node_state(node), timeout=60)
+    wait_for("it has no machine any more", lambda: "DOWN" in bed.slurm.node_state(node))
     bed.slurm.run("scancel", str(job))

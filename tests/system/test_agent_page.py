@@ -98,15 +98,14 @@ def test_a_person_sees_a_drain_on_a_phone_and_a_desk_by_day_and_night(
     agent.start()
     node, job = agent.borrow()
     second = bed.slurm.submit("sleep 600", "--cpus-per-task=2", "--time=30")
-    bed.slurm.wait_for_job(second, "RUNNING", timeout=60)
+    bed.slurm.wait_for_job(second, "RUNNING")
     bed.cloudlab.revoke(node, 90)
-    wait_for("the drain", lambda: agent.nodes()[node]["state"] == "draining", timeout=20)
+    wait_for("the drain", lambda: agent.nodes()[node]["state"] == "draining")
     hostile = "<script>document.title='taken over'</script>"
     call(agent.socket, "POST", "/v1/drain", {"nodes": [node], "reason": hostile, "force": True})
     wait_for(
         "the job's fate is known",
         lambda: any(drain["jobs"] for drain in agent.look("/v1/drains")["drains"]),
-        timeout=20,
     )
     match = re.search(r"the status page is served.*address=.?(http://[0-9.:]+/)", agent.log.read_text())
     assert match is not None

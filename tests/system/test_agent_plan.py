@@ -40,7 +40,7 @@ def test_a_real_queue_of_mixed_jobs_is_counted_as_by_hand(agent, bed: TestBed) -
         found = {str(j["job"]).partition("_")[0]: (j["counts"], j["machines"]) for j in plan(agent)["jobs"]}
         return found == {str(job): verdict for job, verdict in expected.items()}
 
-    wait_for("the queue is counted as by hand", counted, timeout=40)
+    wait_for("the queue is counted as by hand", counted)
     assert json.loads(agent.ask("status", "--json").stdout)["wanted"] == sum(n for _, n in expected.values())
     assert "pause" in agent.ask("plan").stdout
     assert plan(agent)["steps"] == []
@@ -76,11 +76,11 @@ def test_a_job_gets_a_machine_of_the_type_that_alone_offers_what_it_asks_for(age
         either = bed.slurm.submit("sleep 600", "--cpus-per-task=2", "--constraint=m510|d430")
         agent.start()
         for job, expected in ((picky, "d430"), (either, "m510")):
-            bed.slurm.wait_for_job(job, "RUNNING", timeout=90)
+            bed.slurm.wait_for_job(job, "RUNNING")
             assert kind[bed.slurm.job_nodes(job)] == expected
         # The one m510 that is allowed is held: the next one of either kind is a d430.
         another = bed.slurm.submit("sleep 600", "--cpus-per-task=2", "--constraint=m510|d430")
-        bed.slurm.wait_for_job(another, "RUNNING", timeout=90)
+        bed.slurm.wait_for_job(another, "RUNNING")
         assert kind[bed.slurm.job_nodes(another)] == "d430"
     finally:
         bed.slurm.run("scontrol", "update", "NodeName=n1", "ActiveFeatures=", "AvailableFeatures=")
@@ -99,7 +99,7 @@ def test_a_job_gets_a_machine_of_the_type_that_has_the_memory_it_asks_for(agent,
         bed.slurm.run("scontrol", "update", "NodeName=big1", "State=DOWN", "Reason=there is none")
         hungry = bed.slurm.submit("sleep 600", "--mem=3000")
         agent.start()
-        bed.slurm.wait_for_job(hungry, "RUNNING", timeout=90)
+        bed.slurm.wait_for_job(hungry, "RUNNING")
         kinds = {m.node_id: m.type for m in bed.cloudlab.machines()}
         assert kinds[bed.slurm.job_nodes(hungry)] == "d430"
     finally:
@@ -114,7 +114,7 @@ def test_jobs_go_to_what_cloudlab_wants_least_also_after_slurm_forgot_the_weight
     agent.start()
     first, job = agent.borrow()
     other = bed.slurm.submit("sleep 600", "--cpus-per-task=2")
-    bed.slurm.wait_for_job(other, "RUNNING", timeout=60)
+    bed.slurm.wait_for_job(other, "RUNNING")
     second = bed.slurm.job_nodes(other)
     bed.cloudlab.value(first, 0.9)
     bed.cloudlab.value(second, 0.1)
@@ -122,18 +122,16 @@ def test_jobs_go_to_what_cloudlab_wants_least_also_after_slurm_forgot_the_weight
     def steered() -> bool:
         return weight(bed, first) > 500 > weight(bed, second)
 
-    wait_for("the weights follow the values", steered, timeout=30)
+    wait_for("the weights follow the values", steered)
     for forget in (lambda: bed.slurm.run("scontrol", "reconfigure"), bed.slurm.restart_slurmctld):
         bed.slurm.run("scontrol", "update", f"NodeName={first},{second}", "Weight=1")
         forget()
-        wait_for("the weights are right again", steered, timeout=30)
+        wait_for("the weights are right again", steered)
     for each in (job, other):
         bed.slurm.run("scancel", str(each))
-    wait_for(
-        "both are empty", lambda: not bed.slurm.run("squeue", "-h", "-w", f"{first},{second}"), timeout=30
-    )
+    wait_for("both are empty", lambda: not bed.slurm.run("squeue", "-h", "-w", f"{first},{second}"))
     chosen = bed.slurm.submit("sleep 600", "--cpus-per-task=2")
-    bed.slurm.wait_for_job(chosen, "RUNNING", timeout=30)
+    bed.slurm.wait_for_job(chosen, "RUNNING")
     assert bed.slurm.job_nodes(chosen) == second
 
 

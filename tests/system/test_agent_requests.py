@@ -20,7 +20,7 @@ def test_a_cycle_of_the_daemon_is_three_requests(agent, bed: TestBed) -> None:
     agent.start()
     agent.let_it_look_again()
     bed.slurm.run("sdiag", "--reset")
-    wait_for("ten cycles", lambda: requests(bed).get("REQUEST_JOB_INFO", 0) >= 10, timeout=60)
+    wait_for("ten cycles", lambda: requests(bed).get("REQUEST_JOB_INFO", 0) >= 10)
     counted = requests(bed)
     # A cycle may be under way at either end, and slurmd has its own word with slurmctld.
     counted.pop("MESSAGE_NODE_REGISTRATION_STATUS", None)

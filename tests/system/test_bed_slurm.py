@@ -134,6 +134,6 @@ def test_nothing_of_slurm_reaches_the_cgroups_of_the_host(bed: TestBed, joined: 
 def test_a_drained_node_takes_no_jobs(bed: TestBed, joined: str) -> None:
     bed.slurm.run("scontrol", "update", f"NodeName={joined}", "State=DRAIN", "Reason=test")
     job = bed.slurm.submit("hostname", f"--nodelist={joined}")
-    wait_for("its reason", lambda: "ReqNodeNotAvail" in bed.slurm.run("squeue", "-h", "-o", "%r"), timeout=20)
+    wait_for("its reason", lambda: "ReqNodeNotAvail" in bed.slurm.run("squeue", "-h", "-o", "%r"))
     bed.slurm.run("scontrol", "update", f"NodeName={joined}", "State=UNDRAIN")
     bed.slurm.wait_for_job(job, "COMPLETED")

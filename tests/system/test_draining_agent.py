@@ -45,10 +45,10 @@ def test_the_reply_to_cloudlab_comes_from_memory_while_slurm_hangs_and_the_drain
         # Slurm's commands would not answer within the time limit of a call.
         assert cm.NotifyDeletePending(words) == {"code": 0, "value": 0, "output": ""}
     bed.slurm.resume_slurmctld()
-    wait_for("the drain", lambda: "revoked by Cloudlab" in reason(bed, node), timeout=90)
+    wait_for("the drain", lambda: "revoked by Cloudlab" in reason(bed, node))
     (drain,) = [d for d in drains(agent) if d["node"] == node]
     assert drain["cause"] == "revoked"
-    wait_for("its job is known", lambda: drains(agent)[0]["jobs"], timeout=30)
+    wait_for("its job is known", lambda: drains(agent)[0]["jobs"])
     (held,) = drains(agent)[0]["jobs"]
     assert (held["job"], held["fate"]) == (str(job), "is requeued")
 
@@ -59,11 +59,11 @@ def test_with_release_delete_a_machine_is_back_seconds_after_its_last_job(agent,
     node, job = agent.borrow("sleep 600", "--cpus-per-task=2", "--time=30")
     with cloudlab(bed) as cm:  # behind the back of the simulated CM, which would take it by itself
         cm.NotifyDeletePending(notice(agent, node, 3000))
-    wait_for("the drain", lambda: "revoked by Cloudlab" in reason(bed, node), timeout=30)
+    wait_for("the drain", lambda: "revoked by Cloudlab" in reason(bed, node))
     assert bed.slurm.job_state(job) == "RUNNING"
     bed.slurm.run("scancel", str(job))
     agent.ask("poke")
-    wait_for("it is given back", lambda: node not in held(bed), timeout=60)
+    wait_for("it is given back", lambda: node not in held(bed))
 
 
 def test_a_machine_that_is_empty_after_the_last_notice_is_given_back_before_its_deadline(
@@ -74,9 +74,9 @@ def test_a_machine_that_is_empty_after_the_last_notice_is_given_back_before_its_
     node, job = agent.borrow("sleep 600", "--cpus-per-task=2", "--time=30")
     with cloudlab(bed) as cm:  # once, where the simulated CM would go on asking
         cm.NotifyDeletePending(notice(agent, node, 800))
-    wait_for("the drain", lambda: "revoked by Cloudlab" in reason(bed, node), timeout=30)
+    wait_for("the drain", lambda: "revoked by Cloudlab" in reason(bed, node))
     bed.slurm.run("scancel", str(job))
-    wait_for("it is given back", lambda: node not in held(bed), timeout=60)
+    wait_for("it is given back", lambda: node not in held(bed))
 
 
 def held(bed: TestBed) -> list[str]:
@@ -87,11 +87,11 @@ def test_a_machine_that_is_taken_early_leaves_no_job_hanging_and_gets_no_new_one
     agent.start()
     node, job = agent.borrow()
     bed.cloudlab.revoke(node, 300)
-    wait_for("the drain", lambda: "revoked by Cloudlab" in reason(bed, node), timeout=30)
+    wait_for("the drain", lambda: "revoked by Cloudlab" in reason(bed, node))
     bed.cloudlab.revoke(node, 0)
-    bed.slurm.wait_for_job(job, "PENDING", timeout=60)
+    bed.slurm.wait_for_job(job, "PENDING")
     agent.wait_for_log("Slurm was told|requeued")
-    wait_for("its record is gone", lambda: not bed.slurm.node_state(node), timeout=60)
+    wait_for("its record is gone", lambda: not bed.slurm.node_state(node))
 
 
 def test_an_administrator_takes_a_drain_over_and_has_the_machine_given_back_across_a_kill(
@@ -100,13 +100,13 @@ def test_an_administrator_takes_a_drain_over_and_has_the_machine_given_back_acro
     agent.start()
     node, job = agent.borrow()
     bed.slurm.run("scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=mine")
-    wait_for("it is seen", lambda: agent.nodes()[node]["state"] == "draining", timeout=20)
+    wait_for("it is seen", lambda: agent.nodes()[node]["state"] == "draining")
     assert "already drained: mine" in agent.ask("drain", node).stderr
     asked = agent.ask("drain", node, "--force", "--release", "--deadline", "10m", "--reason", "old")
     assert asked.stdout == f"draining: {node}\n"
-    wait_for("our reason", lambda: "to be given back" in reason(bed, node), timeout=30)
+    wait_for("our reason", lambda: "to be given back" in reason(bed, node))
     agent.stop(signal.SIGKILL)
     agent.start()
-    wait_for("it is known", lambda: [d for d in drains(agent) if d["jobs"]], timeout=60)
+    wait_for("it is known", lambda: [d for d in drains(agent) if d["jobs"]])
     bed.slurm.run("scancel", str(job))
-    wait_for("it is given back", lambda: node not in held(bed), timeout=90)
+    wait_for("it is given back", lambda: node not in held(bed))

@@ -22,7 +22,7 @@ def borrow_three(agent, bed: TestBed) -> dict[str, int]:
     _, first = agent.borrow()
     jobs = [first, *(bed.slurm.submit("sleep 600", "--cpus-per-task=2", "--time=30") for _ in range(2))]
     for job in jobs:
-        bed.slurm.wait_for_job(job, "RUNNING", timeout=90)
+        bed.slurm.wait_for_job(job, "RUNNING")
     return {bed.slurm.job_nodes(job): job for job in jobs}
 
 
@@ -44,8 +44,8 @@ def test_machines_that_hang_or_never_stop_talking_do_not_delay_the_others_and_ar
     assert bed.machines.run(endless, "touch /var/spool/slurmd/endless", timeout=10) == 0
     assert bed.machines.run(silent, HANG, timeout=10) == 0
     bed.cloudlab.revoke([silent, endless, well], 60)
-    wait_for("the machine that is well", lambda: cause(bed, well), timeout=90)
-    wait_for("all of them", lambda: cause(bed, silent) and cause(bed, endless), timeout=90)
+    wait_for("the machine that is well", lambda: cause(bed, well))
+    wait_for("all of them", lambda: cause(bed, silent) and cause(bed, endless))
     assert [cause(bed, node) for node in (silent, endless, well)] == ["released"] * 3
     ends = {node: bed.cloudlab.journal.held(node)[-1].end for node in (silent, endless, well)}
     assert ends[well] < min(ends[silent], ends[endless])
@@ -65,13 +65,13 @@ def test_a_withdrawn_machine_comes_back_to_service_with_its_weight(agent, bed: T
     node, job = agent.borrow()
     before = weight(bed, node)
     bed.cloudlab.value(node, 0.25)
-    wait_for("a weight of its own", lambda: weight(bed, node) != before, timeout=30)
+    wait_for("a weight of its own", lambda: weight(bed, node) != before)
     own = weight(bed, node)
     bed.cloudlab.revoke(node, 12)
-    wait_for("the drain", lambda: "DRAIN" in state(bed, node), timeout=30)
+    wait_for("the drain", lambda: "DRAIN" in state(bed, node))
     bed.cloudlab.withdraw(node)
-    bed.slurm.wait_for_job(job, "PENDING", timeout=60)
-    wait_for("it is at work", lambda: is_at_work(bed, node), timeout=120)
+    bed.slurm.wait_for_job(job, "PENDING")
+    wait_for("it is at work", lambda: is_at_work(bed, node))
     assert weight(bed, node) == own
     assert not cause(bed, node)
     assert bed.slurm.run("sinfo", "-h", "-n", node, "-o", "%E").strip() == "none"
@@ -91,8 +91,8 @@ def test_without_any_time_jobs_are_requeued_at_once_and_the_machine_is_given_bac
     agent.start()
     node, job = agent.borrow()
     bed.cloudlab.revoke(node, 0)
-    bed.slurm.wait_for_job(job, "PENDING", timeout=60)
-    wait_for("its record is gone", lambda: not state(bed, node), timeout=60)
+    bed.slurm.wait_for_job(job, "PENDING")
+    wait_for("its record is gone", lambda: not state(bed, node))
 
 
 def test_a_fence_keeps_a_revoked_machine_at_work_for_short_jobs(agent, bed: TestBed) -> None:
@@ -102,21 +102,21 @@ def test_a_fence_keeps_a_revoked_machine_at_work_for_short_jobs(agent, bed: Test
         agent.change('idle_timeout = "25s"', 'idle_timeout = "1h"')
         agent.start()
         node, job = agent.borrow("sleep 600", "--cpus-per-task=1", "--time=3")
-        wait_for("a fence for its lease", lambda: fences(bed, node), timeout=60)
+        wait_for("a fence for its lease", lambda: fences(bed, node))
         lease = fences(bed, node)
         bed.cloudlab.revoke(node, 280)
-        wait_for("the fence moved", lambda: fences(bed, node) not in ([], lease), timeout=60)
+        wait_for("the fence moved", lambda: fences(bed, node) not in ([], lease))
         short = bed.slurm.submit("sleep 1", "--time=1", f"--nodelist={node}")
         long = bed.slurm.submit("sleep 1", "--time=30", f"--nodelist={node}")
-        bed.slurm.wait_for_job(short, "COMPLETED", timeout=60)
+        bed.slurm.wait_for_job(short, "COMPLETED")
         assert bed.slurm.job_state(long) == "PENDING"
         assert "DRAIN" not in state(bed, node)
         assert agent.ask("pause").returncode == 0  # else the machine comes back for its job, with a new fence
         bed.cloudlab.revoke(node, 45)
-        wait_for("the drain", lambda: "DRAIN" in state(bed, node) or cause(bed, node), timeout=30)
-        wait_for("it is given back", lambda: cause(bed, node), timeout=90)
+        wait_for("the drain", lambda: "DRAIN" in state(bed, node) or cause(bed, node))
+        wait_for("it is given back", lambda: cause(bed, node))
         assert bed.slurm.job_state(job) == "PENDING"
-        wait_for("its fence is gone", lambda: not fences(bed, node), timeout=60)
+        wait_for("its fence is gone", lambda: not fences(bed, node))
     finally:
         bed.slurm.run("scontrol", "update", "PartitionName=main", "MaxTime=UNLIMITED")
 
@@ -152,7 +152,7 @@ def test_random_revocations_and_kills_of_the_daemon_lose_no_job(
         script = f"sleep {chance.choice([1, 4, 12, 30] if LONG else [1, 8])}; echo > {done}/$SLURM_JOB_ID"
         jobs[bed.slurm.submit(script, *options, *(["--no-requeue"] if keep else []))] = keep
     for _ in range(8 if LONG else 2):
-        machines = wait_for("a machine at work", lambda: working(bed), timeout=90)
+        machines = wait_for("a machine at work", lambda: working(bed))
         chosen = chance.sample(machines, min(len(machines), chance.choice([1, 2])))
         bed.cloudlab.revoke(chosen, chance.choice([5, 28, 40]))
         if chance.random() < 0.7 or not LONG:
@@ -160,7 +160,7 @@ def test_random_revocations_and_kills_of_the_daemon_lose_no_job(
             if chance.random() < 0.5:
                 agent.ledger.unlink(missing_ok=True)
             agent.start()
-        wait_for("they are gone", lambda names=chosen: all(cause(bed, n) for n in names), timeout=90)
+        wait_for("they are gone", lambda names=chosen: all(cause(bed, n) for n in names))
         if len(jobs.keys() & listed(bed)) < len(jobs) // 4:
             break
     bed.slurm.run("scancel", *(str(job) for job in listed(bed) - jobs.keys()))

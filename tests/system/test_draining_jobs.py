@@ -40,7 +40,7 @@ def _left_as_found(bed: TestBed) -> Iterator[None]:
     bed.slurm.run("scancel", "-u", "root")
     bed.slurm.wait_until_idle()
     bed.slurm.run("scontrol", "update", f"NodeName={','.join(NODES)}", "State=UNDRAIN")
-    wait_for("all nodes idle", lambda: all("IDLE" in bed.slurm.node_state(n) for n in NODES), timeout=60)
+    wait_for("all nodes idle", lambda: all("IDLE" in bed.slurm.node_state(n) for n in NODES))
 
 
 def emptying(bed: TestBed, settings: DrainSettings = SETTINGS) -> Emptying:
@@ -87,8 +87,8 @@ def test_requeued_jobs_of_every_kind_really_run_again(bed: TestBed) -> None:
         empty.wait_until_left(REVOKED, timeout=60)
         assert len(empty.told("requeue")) == 6, "each once: two array tasks, and the whole of each other"
         for job in (exclusive, single, hetero, wide, dependent):
-            slurm.wait_for_job(job, "COMPLETED", timeout=120)
-        wait_for("the array", lambda: array_states(bed, array) == {"COMPLETED"}, timeout=120)
+            slurm.wait_for_job(job, "COMPLETED")
+        wait_for("the array", lambda: array_states(bed, array) == {"COMPLETED"})
     for job in (exclusive, single, wide):
         assert field(bed, job, "Restarts") == "1"
         assert "requeued by esagent: its machine has to be empty" in field(bed, job, "AdminComment")
@@ -112,7 +112,7 @@ def test_a_job_that_may_not_be_requeued_is_warned_signalled_and_ended_last(bed: 
     short = bed.slurm.submit("sleep 2", "--time=1", ON)
     started(bed, job, short)
     output = bed.slurm.directory / f"job-{job}.out"
-    wait_for("the script runs", lambda: output.exists() and "up" in output.read_text(), timeout=30)
+    wait_for("the script runs", lambda: output.exists() and "up" in output.read_text())
     settings = DrainSettings(
         tick=1,
         requeue_lead=600,
@@ -124,12 +124,12 @@ def test_a_job_that_may_not_be_requeued_is_warned_signalled_and_ended_last(bed: 
     )
     with emptying(bed, settings) as empty:
         empty.revoke(REVOKED[:1], 2000)
-        wait_for("the warning", lambda: "has to be empty" in output.read_text(), timeout=30)
+        wait_for("the warning", lambda: "has to be empty" in output.read_text())
         empty.revoke(REVOKED[:1], 900)
-        wait_for("the signal", lambda: "saved" in output.read_text(), timeout=30)
+        wait_for("the signal", lambda: "saved" in output.read_text())
         assert bed.slurm.job_state(job) == "RUNNING"
         empty.revoke(REVOKED[:1], 90)
-        bed.slurm.wait_for_job(job, "CANCELLED", timeout=60)
+        bed.slurm.wait_for_job(job, "CANCELLED")
         empty.wait_until_left(REVOKED[:1], timeout=60)
         kinds = [e.kind for e in empty.events if e.data.get("job") == str(job)]
         assert kinds == ["warn", "signal", "cancel"]
@@ -161,7 +161,7 @@ def test_a_policy_of_a_partition_has_a_signal_of_its_own_and_a_restart_does_not_
         plain = bed.slurm.submit("sleep 600", ON)
         started(bed, knows, plain)
         output = bed.slurm.directory / f"job-{knows}.out"
-        wait_for("the script runs", lambda: output.exists() and "up" in output.read_text(), timeout=30)
+        wait_for("the script runs", lambda: output.exists() and "up" in output.read_text())
         policy = DrainPolicy(partitions=("saving",), checkpoint_signal="USR1")
         settings = DrainSettings(
             tick=1, policies=(policy,), checkpoint_lead=900, checkpoint_to=SignalTarget.BATCH
@@ -169,8 +169,8 @@ def test_a_policy_of_a_partition_has_a_signal_of_its_own_and_a_restart_does_not_
         for _ in range(2):
             with emptying(bed, settings) as empty:
                 empty.revoke(REVOKED[:1], 800)
-                wait_for("the signal", lambda: "saved" in output.read_text(), timeout=30)
-                wait_for("a later look", lambda e=empty: e.drainer.outlooks, timeout=30)
+                wait_for("the signal", lambda: "saved" in output.read_text())
+                wait_for("a later look", lambda e=empty: e.drainer.outlooks)
                 empty.drainer.tick()
         assert output.read_text().count("saved") == 1
         assert re.match(
@@ -202,8 +202,8 @@ def test_jobs_that_are_only_to_finish_run_beyond_the_deadline(bed: TestBed) -> N
     finish = DrainPolicy(partitions=("main",), method="finish")
     with emptying(bed, DrainSettings(tick=1, policies=(finish,))) as empty:
         deadline = empty.revoke(REVOKED[:1], 1)
-        wait_for("its user is told", lambda: empty.told("warn"), timeout=30)
-        wait_for("the deadline", lambda: empty.clock.now() > deadline, timeout=30)
+        wait_for("its user is told", lambda: empty.told("warn"))
+        wait_for("the deadline", lambda: empty.clock.now() > deadline)
         empty.drainer.tick()
         assert bed.slurm.job_state(job) == "RUNNING"
         assert not empty.left
@@ -226,11 +226,9 @@ def test_a_deadline_that_moves_is_followed_and_a_withdrawal_ends_it(bed: TestBed
     with emptying(bed, DrainSettings(tick=1, requeue_lead=60)) as empty:
         for seconds in (1000, 500):
             due = f"due {empty.revoke(REVOKED[:1], seconds):%Y-%m-%dT%H:%M:%SZ}"
-            wait_for(
-                due, lambda d=due: d in bed.slurm.run("sinfo", "-hn", REVOKED[0], "-o", "%E"), timeout=20
-            )
+            wait_for(due, lambda d=due: d in bed.slurm.run("sinfo", "-hn", REVOKED[0], "-o", "%E"))
         empty.withdraw(REVOKED[:1])
-        wait_for("it is back", lambda: "DRAIN" not in bed.slurm.node_state(REVOKED[0]), timeout=20)
+        wait_for("it is back", lambda: "DRAIN" not in bed.slurm.node_state(REVOKED[0]))
         assert bed.slurm.job_state(job) == "RUNNING"
         empty.revoke(REVOKED[:1], 30)
         bed.slurm.wait_for_job(job, "PENDING")
@@ -241,7 +239,7 @@ def test_a_machine_that_is_taken_early_does_not_hold_its_jobs(bed: TestBed) -> N
     started(bed, job)
     with emptying(bed) as empty:
         empty.take(REVOKED[:1])
-        bed.slurm.wait_for_job(job, "PENDING", timeout=30)
+        bed.slurm.wait_for_job(job, "PENDING")
         assert empty.told("lost") == [str(job)]
         assert "DRAIN" in bed.slurm.node_state(REVOKED[0])
 

@@ -27,7 +27,7 @@ def _records(bed: TestBed) -> Iterator[None]:
     nodes = f"NodeName=pc[{NAMES[0][2:]}-{NAMES[-1][2:]}]"
     bed.slurm.run("scontrol", "create", nodes, "CPUs=2", "State=CLOUD", "NodeAddr=127.0.0.1")
     bed.slurm.restart_slurmctld()
-    wait_for("the nodes", lambda: bed.slurm.nodes().keys() >= set(NAMES), timeout=60)
+    wait_for("the nodes", lambda: bed.slurm.nodes().keys() >= set(NAMES))
     yield
     bed.slurm.run("scontrol", "delete", nodes)
     bed.slurm.wait_for_node("n1", "IDLE")
@@ -58,7 +58,7 @@ def test_two_hundred_machines_of_one_call_are_drained_with_one_request_and_left_
         empty.wait_until_left(NAMES, timeout=100)
         assert counted.calls()["scontrol update"] == 1
         empty.withdraw(NAMES)
-        wait_for("they are back", lambda: not any(drained(bed)), timeout=60)
+        wait_for("they are back", lambda: not any(drained(bed)))
         assert counted.calls()["scontrol update"] == 2
     assert 1 < most <= 16
 
@@ -76,10 +76,10 @@ def test_fifty_overlapping_countdowns_cost_as_many_requests_a_look_as_one(
         looks = counted.calls()["squeue -h"]
         for number, group in enumerate(groups):
             empty.revoke(group, 599 + 10 * number - 2)
-        wait_for("more looks", lambda: counted.calls()["squeue -h"] >= looks + 3, timeout=60)
+        wait_for("more looks", lambda: counted.calls()["squeue -h"] >= looks + 3)
         assert counted.calls()["scontrol update"] <= 100
         empty.withdraw(NAMES)
-        wait_for("they are back", lambda: not any(drained(bed)), timeout=60)
+        wait_for("they are back", lambda: not any(drained(bed)))
 
 
 def drained(bed: TestBed) -> Iterator[str]:

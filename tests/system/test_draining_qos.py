@@ -43,9 +43,7 @@ def slurm(tmp_path: Path) -> Iterator[SlurmCluster]:
         )
         parts.callback(slurm.stop)
         slurm.start()
-        wait_for(
-            "the cluster in the accounts", lambda: "testbed" in sacctmgr(slurm, "show", "cluster"), timeout=60
-        )
+        wait_for("the cluster in the accounts", lambda: "testbed" in sacctmgr(slurm, "show", "cluster"))
         sacctmgr(slurm, "add", "qos", "urgent")
         sacctmgr(slurm, "add", "account", "lab")
         sacctmgr(slurm, "add", "user", "root", "account=lab", "qos=normal,urgent", "defaultqos=normal")
@@ -61,7 +59,7 @@ def test_jobs_of_a_qos_are_only_to_finish_while_others_are_requeued_at_once(slur
         tick=1,
         policies=(DrainPolicy(qos=("urgent",), method="finish"), DrainPolicy(method="requeue-now")),
     )
-    urgent = wait_for("the QOS is known", lambda: submit(slurm, "--qos=urgent"), timeout=60)
+    urgent = wait_for("the QOS is known", lambda: submit(slurm, "--qos=urgent"))
     other = submit(slurm)
     for job in (urgent, other):
         slurm.wait_for_job(job, "RUNNING")
@@ -70,7 +68,7 @@ def test_jobs_of_a_qos_are_only_to_finish_while_others_are_requeued_at_once(slur
         assert jobs == {str(urgent): "urgent", str(other): "normal"}
         emptying.revoke([PERMANENT_NODE], 5)
         slurm.wait_for_job(other, "PENDING")
-        wait_for("the deadline is past", lambda: emptying.told("warn") == [str(urgent)], timeout=30)
+        wait_for("the deadline is past", lambda: emptying.told("warn") == [str(urgent)])
         assert slurm.job_state(urgent) == "RUNNING"
         slurm.run("scancel", str(urgent), str(other))
         emptying.wait_until_left([PERMANENT_NODE], timeout=60)

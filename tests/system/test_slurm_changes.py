@@ -40,9 +40,7 @@ def started(bed: TestBed, *options: str) -> str:
 
 def wait_for_tasks(slurm: SlurmBackend, tasks: Collection[str]) -> None:
     """Wait until these and no others run."""
-    wait_for(
-        "its tasks", lambda: {j.id for j in slurm.snapshot().jobs if j.holds_nodes} == set(tasks), timeout=60
-    )
+    wait_for("its tasks", lambda: {j.id for j in slurm.snapshot().jobs if j.holds_nodes} == set(tasks))
 
 
 def test_an_unknown_name_in_a_list_costs_the_others_nothing(slurm: SlurmBackend) -> None:
@@ -85,9 +83,9 @@ def test_deleting_tolerates_what_is_not_there_and_is_refused_where_a_job_runs(
 def test_a_running_job_is_requeued_once(bed: TestBed, slurm: SlurmBackend) -> None:
     running = started(bed)
     slurm.requeue(running)
-    wait_for("job back in the queue", lambda: states(slurm, running) == {"PENDING"}, timeout=30)
+    wait_for("job back in the queue", lambda: states(slurm, running) == {"PENDING"})
     slurm.requeue(running)
-    wait_for("its begin time", lambda: job(slurm, running).reason == "BeginTime", timeout=30)
+    wait_for("its begin time", lambda: job(slurm, running).reason == "BeginTime")
     assert job(slurm, running).begins is not None
     assert "Restarts=1 " in bed.slurm.run("scontrol", "-o", "show", "job", running)
 
@@ -96,8 +94,8 @@ def test_a_job_is_held_where_that_is_asked_for(bed: TestBed, slurm: SlurmBackend
     running = started(bed)
     slurm.requeue(running, hold=True)
     held = ("squeue", "-h", "-j", running, "-o", "%r")
-    wait_for("job held", lambda: re.search("[Hh]eld", bed.slurm.run(*held)), timeout=30)
-    wait_for("it is pending", lambda: states(slurm, running) == {"PENDING"}, timeout=30)
+    wait_for("job held", lambda: re.search("[Hh]eld", bed.slurm.run(*held)))
+    wait_for("it is pending", lambda: states(slurm, running) == {"PENDING"})
 
 
 def test_a_finished_job_is_not_run_again(bed: TestBed, slurm: SlurmBackend) -> None:
@@ -123,10 +121,10 @@ def test_one_task_of_an_array_is_requeued_and_then_ended(
     assert "AdminComment=chosen" in bed.slurm.run("scontrol", "-o", "show", "job", chosen)
     assert "AdminComment=chosen" not in bed.slurm.run("scontrol", "-o", "show", "job", other)
     slurm.requeue(chosen)
-    wait_for("task pending", lambda: states(slurm, chosen) == {"PENDING"}, timeout=30)
+    wait_for("task pending", lambda: states(slurm, chosen) == {"PENDING"})
     assert states(slurm, other) == {"RUNNING"}
     slurm.cancel(chosen)
-    wait_for("task gone", lambda: not states(slurm, chosen), timeout=30)
+    wait_for("task gone", lambda: not states(slurm, chosen))
     assert states(slurm, other) == {"RUNNING"}
 
 
@@ -135,11 +133,11 @@ def test_a_heterogeneous_job_is_requeued_whole(bed: TestBed, slurm: SlurmBackend
         "sbatch", "--parsable", "--output=/dev/null", "--ntasks=1", f"--nodelist={NODES[0]}", ":",
         "--ntasks=1", f"--nodelist={NODES[1]}", f"--wrap={SLEEP}",
     )  # fmt: skip
-    wait_for("both components", lambda: len(slurm.snapshot().jobs_on(NODES)) == 2, timeout=60)
+    wait_for("both components", lambda: len(slurm.snapshot().jobs_on(NODES)) == 2)
     parts = sorted(j.id for j in slurm.snapshot().jobs)
     assert [part.partition("+")[2] for part in parts] == ["0", "1"]
     slurm.requeue(parts[1])
-    wait_for("all pending", lambda: {j.state for j in slurm.snapshot().jobs} == {"PENDING"}, timeout=30)
+    wait_for("all pending", lambda: {j.state for j in slurm.snapshot().jobs} == {"PENDING"})
 
 
 def test_jobs_are_requeued_signalled_told_and_ended(bed: TestBed, slurm: SlurmBackend) -> None:
@@ -157,7 +155,7 @@ def test_jobs_are_requeued_signalled_told_and_ended(bed: TestBed, slurm: SlurmBa
         slurm.signal(str(job), "USR1") if bed.slurm.job_state(job) == "RUNNING" else None
         return caught.exists()
 
-    wait_for("the signal", signalled, timeout=30)
+    wait_for("the signal", signalled)
     slurm.notify(str(fixed), "its machine goes back to Cloudlab")
     slurm.comment(str(fixed), "told\nState=DOWN")
     assert "AdminComment=told State=DOWN" in bed.slurm.run("scontrol", "-o", "show", "job", str(fixed))
@@ -213,9 +211,7 @@ def test_many_jobs_are_signalled_and_ended_at_once_whatever_is_over_among_them(
     first = bed.slurm.submit(SLEEP, f"--nodelist={NODES[0]}", "--ntasks=1")
     array = bed.slurm.submit(SLEEP, "--array=1-2", f"--nodelist={NODES[1]}", "--ntasks=1")
     many = [str(first), f"{array}_1", f"{array}_2"]
-    wait_for("all of them", lambda: states(slurm, *many) == {"RUNNING"}, timeout=60)
-    wait_for(
-        "their signal", lambda: list(slurm.signal_all([*many, "99999"], "CONT")) == ["99999"], timeout=30
-    )
+    wait_for("all of them", lambda: states(slurm, *many) == {"RUNNING"})
+    wait_for("their signal", lambda: list(slurm.signal_all([*many, "99999"], "CONT")) == ["99999"])
     assert slurm.cancel_all([*many, "99999"]) == {}
-    wait_for("their end", lambda: not states(slurm, *many), timeout=60)
+    wait_for("their end", lambda: not states(slurm, *many))

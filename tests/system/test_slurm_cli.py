@@ -171,9 +171,9 @@ def test_a_job_is_told_a_line_as_it_is(bed: TestBed, slurm: CliBackend, text: st
         f"--output={bed.slurm.directory}/told-%A_%a.out",
     )  # fmt: skip
     outputs = [bed.slurm.directory / f"told-{array}_{task}.out" for task in (1, 2)]
-    wait_for("both tasks", lambda: all(o.exists() and "ready" in o.read_text() for o in outputs), timeout=60)
+    wait_for("both tasks", lambda: all(o.exists() and "ready" in o.read_text() for o in outputs))
     slurm.notify(f"{array}_1", text)
-    wait_for("the line", lambda: text.replace("\n", " ") in outputs[0].read_text(), timeout=30)
+    wait_for("the line", lambda: text.replace("\n", " ") in outputs[0].read_text())
     assert outputs[1].read_text() == "ready\n"
 
 
@@ -211,7 +211,7 @@ def test_over_a_head_node_the_same_is_read_and_done(bed: TestBed, slurm: CliBack
     finally:
         bed.slurm.resume_slurmctld()
         bed.machines.power_off(HEAD)
-    wait_for("slurmctld answers", lambda: answers(slurm), timeout=60)
+    wait_for("slurmctld answers", lambda: answers(slurm))
     with pytest.raises(SlurmDownError, match=HEAD):
         far.snapshot()
 
@@ -226,7 +226,7 @@ def test_a_controller_that_hangs_is_down_and_costs_only_the_time_limit(bed: Test
             slurm.drain([NODES[0]], "x")
     finally:
         bed.slurm.resume_slurmctld()
-    wait_for("slurmctld answers", lambda: answers(slurm), timeout=60)
+    wait_for("slurmctld answers", lambda: answers(slurm))
     assert sorted(slurm.snapshot().nodes) == ["n1", *NODES]
 
 
@@ -253,5 +253,5 @@ def test_after_a_restart_no_node_is_taken_for_free_or_drained_before_slurm_knows
         assert nodes[NODES[0]].reason == "mine"
         return not unknown
 
-    wait_for("no node unknown", settled, timeout=60)
+    wait_for("no node unknown", settled)
     assert slurm.snapshot().nodes[NODES[0]].draining

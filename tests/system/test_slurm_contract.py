@@ -41,7 +41,7 @@ def hang_slurmd(bed: TestBed, node: str) -> None:
 
 def same(ways_in: dict[str, SlurmBackend]) -> dict[str, Job]:
     """Check that every way in tells the same, field by field, and return the jobs by id."""
-    first, told = wait_for("a cluster at rest", lambda: told_at_rest(ways_in), timeout=60)
+    first, told = wait_for("a cluster at rest", lambda: told_at_rest(ways_in))
     expected = {job.id: job for job in first.jobs}
     for name, snapshot in told.items():
         assert sorted(snapshot.nodes) == sorted(first.nodes), name
@@ -94,11 +94,10 @@ def test_a_mixed_queue_is_told_alike(bed: TestBed, ways_in: dict[str, SlurmBacke
     wait_for(
         "the first task of the array",
         lambda: any(j.id == f"{array}_0" and j.holds_nodes for j in ways_in["cli"].snapshot().jobs),
-        timeout=60,
     )
     bed.slurm.run("scontrol", "update", f"JobId={held}", "AdminComment=" + "x " * 2000)
     asked = ("squeue", "-h", "-j", str(waits), "-o", "%r")
-    wait_for("a reason", lambda: "None" not in bed.slurm.run(*asked), timeout=60)
+    wait_for("a reason", lambda: "None" not in bed.slurm.run(*asked))
     jobs = same(ways_in)
     assert len(jobs) == 12
     assert jobs[str(endless)].exclusive
@@ -120,7 +119,7 @@ def test_a_mixed_queue_is_told_alike(bed: TestBed, ways_in: dict[str, SlurmBacke
 
 def test_nodes_in_every_condition_are_told_alike(bed: TestBed, ways_in: dict[str, SlurmBackend]) -> None:
     bed.slurm.submit(SLEEP, f"--nodelist={NODES[0]}", "--ntasks=1")
-    wait_for("a job on it", lambda: bed.slurm.node_state(NODES[0]) >= {"MIXED"}, timeout=60)
+    wait_for("a job on it", lambda: bed.slurm.node_state(NODES[0]) >= {"MIXED"})
     bed.slurm.run("scontrol", "update", f"NodeName={NODES[0]}", "State=DRAIN", f"Reason={HOSTILE}")
     hang_slurmd(bed, NODES[1])
     bed.slurm.run("scontrol", "update", f"NodeName={NODES[1]}", "State=DOWN", "Reason=gone", "Weight=77")
@@ -217,7 +216,7 @@ def test_a_controller_that_hangs_is_down_for_all(bed: TestBed, ways_in: dict[str
         assert not any(each_answers(ways_in))
     finally:
         bed.slurm.resume_slurmctld()
-    wait_for("all answer", lambda: all(each_answers(ways_in)), timeout=60)
+    wait_for("all answer", lambda: all(each_answers(ways_in)))
     bed.slurm.wait_until_usable()
     assert same(ways_in) == {}
 
@@ -230,7 +229,7 @@ def test_a_controller_that_is_off_is_down_for_all_and_comes_back(
         assert not any(each_answers(ways_in, SlurmDownError))
     finally:
         bed.slurm.start_slurmctld()
-    wait_for("all answer", lambda: all(each_answers(ways_in)), timeout=60)
+    wait_for("all answer", lambda: all(each_answers(ways_in)))
     bed.slurm.wait_until_usable()
     assert same(ways_in) == {}
 

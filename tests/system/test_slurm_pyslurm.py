@@ -75,14 +75,14 @@ def test_an_address_is_changed(bed: TestBed, slurm: PyslurmBackend) -> None:
 def test_signals_reach_the_processes_asked_for(bed: TestBed, slurm: PyslurmBackend, tmp_path: Path) -> None:
     script = f"trap 'echo >> {tmp_path}/seen' USR1; touch {tmp_path}/ready; while :; do sleep 0.1; done"
     running = bed.slurm.submit(script, f"--nodelist={NODES[0]}")
-    wait_for("script ready", (tmp_path / "ready").exists, timeout=60)
+    wait_for("script ready", (tmp_path / "ready").exists)
     slurm.signal(str(running), "USR1", SignalTarget.BATCH)
-    wait_for("signal caught", (tmp_path / "seen").exists, timeout=30)
+    wait_for("signal caught", (tmp_path / "seen").exists)
     slurm.signal(str(running), "10", SignalTarget.ALL)
-    wait_for("caught again", lambda: (tmp_path / "seen").read_text().count("\n") >= 2, timeout=30)
+    wait_for("caught again", lambda: (tmp_path / "seen").read_text().count("\n") >= 2)
     slurm.notify(str(running), "it ends soon")
     out = bed.slurm.directory / f"job-{running}.out"
-    wait_for("the warning", lambda: "it ends soon" in out.read_text(), timeout=30)
+    wait_for("the warning", lambda: "it ends soon" in out.read_text())
     assert job(slurm, str(running)).state == "RUNNING"
     with pytest.raises(SlurmRefusedError, match="Invalid job id"):
         slurm.signal("99999", "USR1")
@@ -116,7 +116,7 @@ def test_a_controller_that_hangs_is_down_and_costs_only_the_time_limit(bed: Test
             slurm.drain([NODES[0]], "x")
     finally:
         bed.slurm.resume_slurmctld()
-    wait_for("slurmctld answers", lambda: answers(slurm), timeout=60)
+    wait_for("slurmctld answers", lambda: answers(slurm))
     assert sorted(slurm.snapshot().nodes) == ["n1", *NODES]
     slurm.close()
 

@@ -99,7 +99,7 @@ def test_a_heterogeneous_job_ends_whole(bed: TestBed) -> None:
     parts = sorted(j.id for j in slurm.snapshot().jobs)
     assert [part.partition("+")[2] for part in parts] == ["0", "1"]
     slurm.cancel(parts[1])
-    wait_for("both ended", lambda: slurm.snapshot().jobs == (), timeout=30)
+    wait_for("both ended", lambda: slurm.snapshot().jobs == ())
 
 
 def test_what_this_slurmrestd_cannot_do_is_said_at_the_start(bed: TestBed, tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_a_controller_that_is_off_is_down_and_comes_back(bed: TestBed) -> None:
             return False
         return seen["n1"].usable and seen.keys() == before.nodes.keys()
 
-    wait_for("slurmrestd answers", again, timeout=60)
+    wait_for("slurmrestd answers", again)
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ def token_url(bed: TestBed) -> Iterator[str]:
             return connection.connect_ex(("127.0.0.1", port)) == 0
 
     try:
-        wait_for("slurmrestd listens", listens, timeout=30)
+        wait_for("slurmrestd listens", listens)
         yield f"http://127.0.0.1:{port}"
     finally:
         process.kill()
@@ -207,7 +207,7 @@ def _takes_tokens(bed: TestBed) -> Iterator[None]:
     yield
     bed.slurm.conf.write_text(before)
     bed.slurm.restart_slurmctld()
-    wait_for("n1 is back", lambda: bed.slurm.node_state("n1") == {"IDLE"}, timeout=60)
+    wait_for("n1 is back", lambda: bed.slurm.node_state("n1") == {"IDLE"})
 
 
 @pytest.mark.usefixtures("_takes_tokens")

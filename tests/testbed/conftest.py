@@ -114,7 +114,7 @@ class Foreign:
             answers.append(self.call(method, site, **params))
             return answers[-1]["code"] != 14
 
-        self.cloudlab.journal.wait_for(tried, timeout=10)
+        self.cloudlab.journal.wait_for(tried)
         return answers[-1]
 
     def ready(self, site=0):
@@ -126,7 +126,7 @@ class Foreign:
             value = found[-1]["value"]
             return found[-1]["code"] == 0 and (value["state"], value["status"]) == ("started", "ready")
 
-        self.cloudlab.journal.wait_for(looked, timeout=10)
+        self.cloudlab.journal.wait_for(looked)
         return found[-1]["value"]
 
 

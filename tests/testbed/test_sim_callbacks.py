@@ -103,7 +103,7 @@ def test_values_of_all_machines_are_pushed_at_once_on_a_change(bed, agent, user)
         lists = agent.nodelists("SetResourceValues")
         return lists and {item["node_id"]: item for item in lists[-1]}["pc102"]["value"] == 1 and lists[-1]
 
-    items = {item["node_id"]: item for item in bed.journal.wait_for(pushed, timeout=5)}
+    items = {item["node_id"]: item for item in bed.journal.wait_for(pushed)}
     assert list(items) == list(SITES[0].machines)
     assert items["pc101"]["value"] == 0.9
     assert [type(items[name]["value"]) for name in ("pc100", "pc102")] == [int, int]
@@ -113,13 +113,13 @@ def test_values_of_all_machines_are_pushed_at_once_on_a_change(bed, agent, user)
 
 def test_values_are_pushed_again_now_and_then(bed, agent):
     """Every ten simulated minutes, without a change."""
-    bed.journal.wait_for(lambda: len(agent.nodelists("SetResourceValues")) >= 3, timeout=5)
+    bed.journal.wait_for(lambda: len(agent.nodelists("SetResourceValues")) >= 3)
 
 
 def test_a_revocation_is_told_at_once_and_counted_down_until_it_is_taken(bed, agent, user):
     """§6.3, §6.4: all pending machines of the slice in each notice, real seconds as whole numbers."""
     bed.revoke(["pc100", "pc101"], 1.2)
-    bed.journal.wait_for(lambda: agent.nodelists("NotifyDeleteComplete"), timeout=10)
+    bed.journal.wait_for(lambda: agent.nodelists("NotifyDeleteComplete"))
     notices = agent.nodelists("NotifyDeletePending")
     assert notices[0] == [
         {"node_id": "pc100", "client_id": "a", "max_wait_time": 1},
@@ -144,7 +144,7 @@ def test_a_0_in_the_reply_releases_that_machine_only(bed, agent, user):
     """§6.3, the second valid reply."""
     bed.revoke(["pc100", "pc101"], 600)
     agent.release = ("pc101",)
-    (complete,) = bed.journal.wait_for(lambda: agent.nodelists("NotifyDeleteComplete"), timeout=5)
+    (complete,) = bed.journal.wait_for(lambda: agent.nodelists("NotifyDeleteComplete"))
     assert complete == [{"node_id": "pc101", "client_id": "b", "max_wait_time": 0}]
     assert held(bed) == ["pc100"]
     assert [entry.cause for entry in bed.journal.held("pc101")] == ["released"]
@@ -153,39 +153,37 @@ def test_a_0_in_the_reply_releases_that_machine_only(bed, agent, user):
     }
     agent.release = ()
     seen = len(agent.told)
-    bed.journal.wait_for(
-        lambda: [n for m, n in agent.told[seen:] if m == "NotifyDeletePending"][1:], timeout=5
-    )
+    bed.journal.wait_for(lambda: [n for m, n in agent.told[seen:] if m == "NotifyDeletePending"][1:])
     assert [item["node_id"] for item in agent.nodelists("NotifyDeletePending")[-1]] == ["pc100"]
 
 
 def test_0_seconds_take_the_machine_at_once_and_it_is_told_all_the_same(bed, agent, user):
     """§6.3: the node may already be gone on arrival."""
     bed.revoke("pc100", 0)
-    bed.journal.wait_for(lambda: agent.nodelists("NotifyDeleteComplete"), timeout=5)
+    bed.journal.wait_for(lambda: agent.nodelists("NotifyDeleteComplete"))
     assert agent.nodelists("NotifyDeletePending")[0][0]["max_wait_time"] == 0
     assert held(bed) == ["pc101"]
 
 
 def test_a_taken_machine_is_used_by_somebody_else(bed, agent, user):
     bed.revoke("pc100", 0)
-    bed.journal.wait_for(lambda: agent.nodelists("NotifyDeleteComplete"), timeout=5)
-    bed.journal.wait_for(lambda: bed.machines()[0].state == "ISUP", timeout=5)
+    bed.journal.wait_for(lambda: agent.nodelists("NotifyDeleteComplete"))
+    bed.journal.wait_for(lambda: bed.machines()[0].state == "ISUP")
     assert not bed.machines()[0].available
     answer = user.unlocked("AddNodes", nodes={"c": {"node": "pc100"}})
     assert answer["output"] == "Physical node pc100 is not available"
-    bed.journal.wait_for(lambda: bed.machines()[0].available, timeout=10)
+    bed.journal.wait_for(lambda: bed.machines()[0].available)
 
 
 def test_a_withdrawn_revocation_is_silent_and_the_machine_stays(bed, agent, user):
     bed.revoke("pc100", 600)
-    bed.journal.wait_for(lambda: len(agent.nodelists("NotifyDeletePending")) > 1, timeout=5)
+    bed.journal.wait_for(lambda: len(agent.nodelists("NotifyDeletePending")) > 1)
     assert bed.machines()[0].deadline is not None
     bed.withdraw("pc100")
     assert bed.machines()[0].deadline is None
     bed.revoke("pc101", 600)
     bed.journal.wait_for(
-        lambda: [i["node_id"] for i in agent.nodelists("NotifyDeletePending")[-1]] == ["pc101"], timeout=5
+        lambda: [i["node_id"] for i in agent.nodelists("NotifyDeletePending")[-1]] == ["pc101"]
     )
     assert held(bed) == ["pc100", "pc101"]
 
@@ -196,7 +194,7 @@ def test_a_machine_that_the_client_deletes_itself_has_no_revocation_any_more(bed
     user.unlocked("DeleteNodes", nodes=["a"])
     assert bed.machines()[0].deadline is None
     bed.revoke("pc101", 0)
-    bed.journal.wait_for(lambda: agent.nodelists("NotifyDeleteComplete"), timeout=5)
+    bed.journal.wait_for(lambda: agent.nodelists("NotifyDeleteComplete"))
     assert [[i["node_id"] for i in told] for told in agent.nodelists("NotifyDeleteComplete")] == [["pc101"]]
 
 
@@ -205,10 +203,10 @@ def test_a_locked_slice_delays_the_taking(bed, agent, user):
     lock = bed.cm(CM).slices[user.slice_urn].lock
     lock.take("slice")
     bed.revoke("pc100", 0)
-    bed.journal.wait_for(lambda: len(agent.nodelists("NotifyDeletePending")) > 2, timeout=5)
+    bed.journal.wait_for(lambda: len(agent.nodelists("NotifyDeletePending")) > 2)
     assert held(bed) == ["pc100", "pc101"]
     lock.free()
-    bed.journal.wait_for(lambda: held(bed) == ["pc101"], timeout=5)
+    bed.journal.wait_for(lambda: held(bed) == ["pc101"])
 
 
 @pytest.mark.parametrize(
@@ -218,7 +216,7 @@ def test_odd_replies_stop_nothing(bed, agent, user, answer):
     """§6: they are journalled; the countdown goes on and the machine is taken."""
     agent.answer = answer
     bed.revoke("pc100", 0.3)
-    bed.journal.wait_for(lambda: bed.journal.callbacks("NotifyDeleteComplete"), timeout=5)
+    bed.journal.wait_for(lambda: bed.journal.callbacks("NotifyDeleteComplete"))
     assert held(bed) == ["pc101"]
 
 
@@ -226,10 +224,10 @@ def test_an_agent_that_does_not_answer_is_journalled_and_called_again(start, for
     agent.end()
     bed = start(sites=SITES, callback_url=agent.url, speed=1000.0)
     foreign(bed).register().create()
-    calls = bed.journal.wait_for(lambda: bed.journal.callbacks("SetResourceValues")[2:], timeout=5)
+    calls = bed.journal.wait_for(lambda: bed.journal.callbacks("SetResourceValues")[2:])
     assert (calls[0].code, "refused" in calls[0].error) == (None, True)
     bed.revoke("pc100", 0)
-    bed.journal.wait_for(lambda: bed.journal.callbacks("NotifyDeleteComplete"), timeout=5)
+    bed.journal.wait_for(lambda: bed.journal.callbacks("NotifyDeleteComplete"))
     assert held(bed) == []
 
 
@@ -237,7 +235,7 @@ def test_an_agent_with_a_foreign_certificate_is_not_trusted(start, tmp_path):
     stranger = listening(CertificateAuthority(tmp_path / "other"))
     try:
         bed = start(sites=SITES, callback_url=stranger.url)
-        (call, *_) = bed.journal.wait_for(lambda: bed.journal.callbacks("SetResourceValues"), timeout=5)
+        (call, *_) = bed.journal.wait_for(lambda: bed.journal.callbacks("SetResourceValues"))
         bed.stop()
     finally:
         stranger.end()
@@ -248,5 +246,5 @@ def test_without_an_endpoint_machines_are_taken_in_silence(start, foreign):
     bed = start(sites=SITES)
     foreign(bed).register().create()
     bed.revoke("pc100", 0)
-    bed.journal.wait_for(lambda: held(bed) == [], timeout=5)
+    bed.journal.wait_for(lambda: held(bed) == [])
     assert bed.journal.callbacks() == []

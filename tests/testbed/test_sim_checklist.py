@@ -21,9 +21,7 @@ def test_client_ids_have_1_to_32_characters(cloudlab, eva, length, code):
     name = "n" * length
     assert eva.unlocked("AddNodes", nodes={name: {}})["code"] == code
     assert eva.unlocked("DeleteSlice", cancel=1)["code"] == 0
-    eva.cloudlab.journal.wait_for(
-        lambda: eva.slice_urn not in {m.slice_urn for m in eva.cloudlab.machines()}, timeout=10
-    )
+    eva.cloudlab.journal.wait_for(lambda: eva.slice_urn not in {m.slice_urn for m in eva.cloudlab.machines()})
 
 
 def test_bind_to_slice_and_shutdown_meet_the_lock_and_shutdown_sets_its_flag_all_the_same(cloudlab, sliver):
@@ -49,7 +47,7 @@ def test_a_slice_that_was_shut_down_cannot_be_changed_until_that_is_cleared(clou
     ]:
         answer = sliver.unlocked(method, **more)
         assert (answer["code"], answer["output"]) == (code, "Slice has been shutdown"), method
-    cloudlab.journal.wait_for(lambda: cloudlab.machines()[0].state == "POWEROFF", timeout=10)
+    cloudlab.journal.wait_for(lambda: cloudlab.machines()[0].state == "POWEROFF")
     assert sliver.ok("SliverStatus")["state"] == "stopped"
     assert sliver.ok("Shutdown", clear=1) == 0
     assert sliver.unlocked("AddNodes", nodes={"n-2": {}})["code"] == 0
@@ -114,7 +112,7 @@ def test_a_machine_that_hangs_for_too_long_makes_the_slice_failed_and_itself_rea
         found.append(ada.unlocked("SliverStatus")["value"])
         return found[-1]["status"] == "failed"
 
-    cloudlab.journal.wait_for(given_up, timeout=10)
+    cloudlab.journal.wait_for(given_up)
     (node,) = found[-1]["details"].values()
     assert (node["status"], node["rawstate"], node["error"]) == ("changing", "BOOTING", "")
     assert ada.unlocked("AddNodes", nodes={})["code"] == 0

@@ -328,7 +328,7 @@ def test_an_expired_sliver_is_torn_down(cloudlab, ada, clock):
     ada.ready()
     ada.ok("RenewSlice", valid_until=stamp(clock, hours=1))
     clock.offset = timedelta(hours=1, minutes=1)
-    cloudlab.journal.wait_for(lambda: not [m for m in cloudlab.machines() if m.slice_urn], timeout=5)
+    cloudlab.journal.wait_for(lambda: not [m for m in cloudlab.machines() if m.slice_urn])
     assert ada.call("SliverStatus")["code"] == 12
     assert [held.cause for held in cloudlab.journal.held("pc100")] == ["expired"]
 
@@ -358,12 +358,12 @@ def test_restart_boots_again_without_a_fresh_disk(cloudlab, ada, rspec):
         return events.count("BOOTING"), events.count("RELOADING")
 
     assert ada.unlocked("RestartSliver", sliver_urns=[urns["a"]])["code"] == 0
-    cloudlab.journal.wait_for(lambda: boots("pc100") == boots("pc101") == (2, 1), timeout=5)
+    cloudlab.journal.wait_for(lambda: boots("pc100") == boots("pc101") == (2, 1))
     ada.ready()
     ada.unlocked("GetSliver")
     only = {"credentials": [ada.credential], "sliver_urns": [urns["a"]]}
-    cloudlab.journal.wait_for(lambda: ada.cm("RestartSliver", only)["code"] == 0, timeout=5)
-    cloudlab.journal.wait_for(lambda: boots("pc100") == (3, 1), timeout=5)
+    cloudlab.journal.wait_for(lambda: ada.cm("RestartSliver", only)["code"] == 0)
+    cloudlab.journal.wait_for(lambda: boots("pc100") == (3, 1))
     assert boots("pc101") == (2, 1)
     assert ada.cm("RestartSliver", {**only, "sliver_urns": ["urn:publicid:IDN+x+sliver+1"]})["code"] == 12
 
@@ -372,10 +372,10 @@ def test_a_stopped_sliver_is_started_again(cloudlab, ada):
     """§3.11: the gates, too."""
     ada.register().create()
     ada.ready()
-    cloudlab.journal.wait_for(lambda: ada.call("StartSliver")["code"] == 7, timeout=5)
+    cloudlab.journal.wait_for(lambda: ada.call("StartSliver")["code"] == 7)
     assert ada.unlocked("StopSliver")["code"] == 0
     assert ada.call("RestartSliver")["output"] == "Sliver is not started (yet)"
-    cloudlab.journal.wait_for(lambda: cloudlab.machines()[0].state == "POWEROFF", timeout=5)
+    cloudlab.journal.wait_for(lambda: cloudlab.machines()[0].state == "POWEROFF")
     assert ada.ok("SliverStatus")["state"] == "stopped"
     assert ada.unlocked("StartSliver")["code"] == 0
     ada.ready()
@@ -385,4 +385,4 @@ def test_a_fraction_of_a_second_corrupts_the_stored_expiry_at_the_cm(cloudlab, c
     """§5: it survives parsing, and what is stored is no date; the slice is as good as expired."""
     when = (clock.now() + timedelta(hours=2)).strftime("%Y-%m-%dT%H:%M:%S.5Z")
     assert sliver.unlocked("RenewSlice", valid_until=when)["value"] == "1970-01-01T00:00:00 GMT"
-    cloudlab.journal.wait_for(lambda: not cloudlab.machines()[0].slice_urn, timeout=10)
+    cloudlab.journal.wait_for(lambda: not cloudlab.machines()[0].slice_urn)

@@ -40,7 +40,7 @@ def test_a_foreign_client_creates_adds_deletes_renews_and_gives_back(cloudlab, a
 
     assert ada.unlocked("DeleteSlice")["value"] == 0
     resolve = {"credentials": [ada.credential], "urn": ada.slice_urn}
-    cloudlab.journal.wait_for(lambda: ada.cm("Resolve", resolve)["code"] == 12, timeout=10)
+    cloudlab.journal.wait_for(lambda: ada.cm("Resolve", resolve)["code"] == 12)
     assert not [m for m in cloudlab.machines() if m.slice_urn]
     assert {held.cause for held in cloudlab.journal.held()} == {"DeleteNodes", "DeleteSlice"}
-    cloudlab.journal.wait_for(lambda: all(m.available for m in cloudlab.machines()), timeout=10)
+    cloudlab.journal.wait_for(lambda: all(m.available for m in cloudlab.machines()))

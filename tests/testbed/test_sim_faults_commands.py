@@ -75,7 +75,7 @@ def test_a_lock_left_held_is_freed(holding, ada):
 def test_a_forced_revocation_takes_the_machine_at_once(holding):
     """§6.3: 0 seconds."""
     assert run(holding, "revoke", "pc100", "--in", "0") == (0, "pc100: taken in 0 s\n")
-    holding.journal.wait_for(lambda: not holding.machines()[0].slice_urn, timeout=10)
+    holding.journal.wait_for(lambda: not holding.machines()[0].slice_urn)
     assert [entry.cause for entry in holding.journal.held("pc100")] == ["revoked"]
 
 

@@ -21,7 +21,7 @@ def status_when(client, wanted):
         found.append(client.unlocked("SliverStatus")["value"])
         return wanted(found[-1])
 
-    client.cloudlab.journal.wait_for(looked, timeout=10)
+    client.cloudlab.journal.wait_for(looked)
     return found[-1]
 
 
@@ -40,7 +40,7 @@ def test_so_many_boots_of_a_cm_fail_and_the_next_works(cloudlab, ada, rspec, kin
     assert event in nodes["a"]["error"]
     assert (nodes["c"]["error"], status["status"]) == ("", "failed")
     assert [(s.place, s.left) for s in cloudlab.journal.faults(fault=kind)] == [("pc100", 1), ("pc101", 0)]
-    cloudlab.journal.wait_for(lambda: ada.unlocked("RestartSliver")["code"] == 0, timeout=10)
+    cloudlab.journal.wait_for(lambda: ada.unlocked("RestartSliver")["code"] == 0)
     ada.ready()
 
 
@@ -49,10 +49,10 @@ def test_a_failed_reload_waits_for_a_boot_that_loads_an_image(cloudlab, ada):
     ada.register().create()
     ada.ready()
     cloudlab.fault("pc100", "reload-fails")
-    cloudlab.journal.wait_for(lambda: ada.unlocked("RestartSliver")["code"] == 0, timeout=10)
+    cloudlab.journal.wait_for(lambda: ada.unlocked("RestartSliver")["code"] == 0)
     ada.ready()
     assert len(cloudlab.faults()) == 1
-    cloudlab.journal.wait_for(lambda: ada.unlocked("ReloadSliver")["code"] == 0, timeout=10)
+    cloudlab.journal.wait_for(lambda: ada.unlocked("ReloadSliver")["code"] == 0)
     status_when(ada, lambda status: status["status"] == "failed")
     assert cloudlab.faults() == ()
 
@@ -86,7 +86,7 @@ def test_a_machine_vanishes_from_the_manifest_without_a_word(start, foreign, rsp
     ada.create(rspec("a", "b"))
     ada.ready()
     bed.fault("pc100", "vanishes")
-    bed.journal.wait_for(lambda: 'client_id="a"' not in ada.resolved()["manifest"], timeout=10)
+    bed.journal.wait_for(lambda: 'client_id="a"' not in ada.resolved()["manifest"])
     assert [entry.cause for entry in bed.journal.held("pc100")] == ["vanishes"]
     assert list(entries(ada.unlocked("SliverStatus")["value"])) == ["b"]
     assert ada.unlocked("DeleteNodes", nodes=["a"])["output"] == "No such node a in the topology!"
@@ -98,7 +98,7 @@ def test_a_vanishing_waits_for_a_machine_that_is_held(cloudlab, ada, rspec):
     cloudlab.fault(DOMAIN, "vanishes", times=2)
     assert len(cloudlab.faults()) == 1
     ada.register().create(rspec("a", "b", "c"))
-    cloudlab.journal.wait_for(lambda: cloudlab.faults() == (), timeout=10)
+    cloudlab.journal.wait_for(lambda: cloudlab.faults() == ())
     assert [m.client_id for m in cloudlab.machines() if m.slice_urn] == ["c"]
     assert [s.left for s in cloudlab.journal.faults(fault="vanishes")] == [1, 0]
 
@@ -109,7 +109,7 @@ def test_a_machine_that_is_not_reserved_any_more_spoils_the_slice_until_it_is_de
     ada.ready()
     ada.unlocked("GetSliver")
     cloudlab.fault("pc100", "unreserved")
-    cloudlab.journal.wait_for(lambda: cloudlab.faults() == (), timeout=10)
+    cloudlab.journal.wait_for(lambda: cloudlab.faults() == ())
     assert 'client_id="a"' in ada.resolved()["manifest"]
     answer = ada.unlocked("SliverStatus")
     assert (answer["code"], answer["output"]) == (2, "Error")
@@ -131,6 +131,6 @@ def test_the_whole_slice_can_be_deleted_with_a_machine_that_is_not_reserved(clou
     ada.ready()
     cloudlab.fault("pc100", "unreserved")
     assert ada.unlocked("DeleteSlice", cancel=1)["code"] == 0
-    cloudlab.journal.wait_for(lambda: not [m for m in cloudlab.machines() if m.slice_urn], timeout=10)
+    cloudlab.journal.wait_for(lambda: not [m for m in cloudlab.machines() if m.slice_urn])
     causes = {entry.node_id: entry.cause for entry in cloudlab.journal.held()}
     assert causes == {"pc100": "unreserved", "pc101": "DeleteSlice"}

@@ -85,7 +85,7 @@ def test_the_machine_is_switched_on_with_name_users_and_keys(bed, room, user):
     assert (first.client_id, first.host_name) == ("node-1", "node-1.myslice.labproj.cluster.example.net")
     assert (first.users, first.authorized_keys, first.fresh) == (("ada",), ("ssh-ed25519 AAAA me",), True)
     user.unlocked("RestartSliver")
-    bed.journal.wait_for(lambda: len(room.boots) == 2, timeout=5)
+    bed.journal.wait_for(lambda: len(room.boots) == 2)
     assert dataclasses.replace(first, fresh=False) == room.boots[1]
 
 
@@ -93,7 +93,7 @@ def test_started_and_changing_until_the_machine_answers(bed, room, user):
     """§3.5: state is «started» as soon as the reboot is issued; a hung machine reads changing."""
     room.may_boot.clear()
     user.create()
-    bed.journal.wait_for(lambda: bed.machines()[0].state == "BOOTING", timeout=5)
+    bed.journal.wait_for(lambda: bed.machines()[0].state == "BOOTING")
     status = user.unlocked("SliverStatus")["value"]
     node = entry(status)
     assert (status["state"], status["status"], status["error"]) == ("started", "changing", "")
@@ -124,12 +124,12 @@ def test_a_machine_that_does_not_come_up_failed_with_its_boot_log(bed, room, use
         status = user.unlocked("SliverStatus")["value"]
         return status if status["status"] == "failed" and entry(status, "n-2")["status"] == "ready" else None
 
-    status = bed.journal.wait_for(seen, timeout=5)
+    status = bed.journal.wait_for(seen)
     node = entry(status)
     assert (node["status"], node["rawstate"], failed in node["error"]) == ("failed", "TBFAILED", True)
     assert entry(status, "n-2")["error"] == ""
     user.unlocked("DeleteNodes", nodes=["node-1"])
-    bed.journal.wait_for(lambda: user.unlocked("SliverStatus")["value"]["status"] == "ready", timeout=5)
+    bed.journal.wait_for(lambda: user.unlocked("SliverStatus")["value"]["status"] == "ready")
 
 
 @pytest.mark.parametrize(("exit_status", "shown"), [(0, 0), (3, 3), (None, 255)])
@@ -145,7 +145,7 @@ def test_the_startup_command_runs_after_boot_and_its_status_is_shown(
         node = entry(user.unlocked("SliverStatus")["value"])
         return node if node["execute_state"] == "exited" else None
 
-    assert bed.journal.wait_for(ended, timeout=5)["execute_status"] == shown
+    assert bed.journal.wait_for(ended)["execute_status"] == shown
     assert ("run", "pc100", "/local/setup.sh") in room.calls
     user.unlocked("AddNodes", nodes={"n-2": {}})
     status = user.ready()
@@ -156,10 +156,10 @@ def test_a_released_machine_is_switched_off_even_while_it_boots(bed, room, user,
     """§3.8: deleting does not need it to be booted; the old boot does not go on."""
     room.may_boot.clear()
     user.create(rspec("node-1", "n-2"))
-    bed.journal.wait_for(lambda: bed.machines()[0].state == "BOOTING", timeout=5)
+    bed.journal.wait_for(lambda: bed.machines()[0].state == "BOOTING")
     user.unlocked("DeleteNodes", nodes=["node-1"])
     room.may_boot.set()
-    bed.journal.wait_for(lambda: bed.machines()[0].available, timeout=5)
+    bed.journal.wait_for(lambda: bed.machines()[0].available)
     assert [call for call in room.calls if call[1] == "pc100"][-1] == ("off", "pc100")
     assert "ISUP" not in [state.event for state in bed.journal.states("pc100")]
     assert user.ready()["details"]

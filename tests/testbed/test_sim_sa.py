@@ -201,7 +201,7 @@ def test_resolve_tells_the_slice_and_the_user(cloudlab, ada):
     assert "expires" not in value
     ada.create()
     cms = [cloudlab.cms[0].urn]
-    cloudlab.journal.wait_for(lambda: ada.sa("Resolve", ask)["value"]["component_managers"] == cms, timeout=5)
+    cloudlab.journal.wait_for(lambda: ada.sa("Resolve", ask)["value"]["component_managers"] == cms)
     user = ada.sa("Resolve", {"credential": ada.self_credential(), "hrn": "ada", "type": "User"})["value"]
     assert user["slices"] == [ada.slice_urn]
     assert user["pubkeys"][0]["key"].startswith("ssh-ed25519 ")
@@ -227,7 +227,7 @@ def test_a_live_slice_cannot_be_removed_and_an_expired_one_goes_by_itself(cloudl
     ask = {"credential": ada.self_credential(), "urn": ada.slice_urn}
     assert ada.sa("Remove", ask)["output"] == "Slice has not expired"
     clock.offset = timedelta(hours=7)
-    cloudlab.journal.wait_for(lambda: ada.sa("Resolve", ask)["code"] == 12, timeout=5)
+    cloudlab.journal.wait_for(lambda: ada.sa("Resolve", ask)["code"] == 12)
 
 
 def test_a_fraction_of_a_second_corrupts_the_stored_expiry_at_the_sa(clock, ada):

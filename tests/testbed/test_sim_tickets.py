@@ -29,7 +29,7 @@ def by_sliver(sliver):
             found.append(sliver.cm(method, {"sliver_urn": sliver_urn, "credentials": [credential], **params}))
             return "resource is busy" not in found[-1]["output"]
 
-        sliver.cloudlab.journal.wait_for(tried, timeout=10)
+        sliver.cloudlab.journal.wait_for(tried)
         return found[-1]
 
     return call
@@ -39,7 +39,7 @@ def by_sliver(sliver):
 def unwatched(sliver):
     """Wait until no boot is watched."""
     record = sliver.cloudlab.cm(DEFAULT_SITES[0].urn).slices[sliver.slice_urn]
-    sliver.cloudlab.journal.wait_for(lambda: not record.monitor and not record.lock.held, timeout=10)
+    sliver.cloudlab.journal.wait_for(lambda: not record.monitor and not record.lock.held)
 
 
 def test_delete_sliver_returns_a_ticket_and_keeps_the_machines_until_it_has_run_out(
@@ -58,7 +58,7 @@ def test_delete_sliver_returns_a_ticket_and_keeps_the_machines_until_it_has_run_
     assert shown["value"] == answer["value"]
     assert held(cloudlab) == {"node-1": "pc100"}
     clock.offset += timedelta(minutes=11)
-    cloudlab.journal.wait_for(lambda: not held(cloudlab), timeout=10)
+    cloudlab.journal.wait_for(lambda: not held(cloudlab))
     assert "ticket_urn" not in sliver.resolved()
 
 
@@ -86,7 +86,7 @@ def test_tickets_wait_for_the_lock_and_for_the_monitor(monkeypatch, cloudlab, ad
     own = ada.unlocked("GetSliver")["value"]
     sliver_urn = ada.resolved()["sliver_urn"]
     record = cloudlab.cm(DEFAULT_SITES[0].urn).slices[ada.slice_urn]
-    cloudlab.journal.wait_for(lambda: record.monitor and not record.lock.held, timeout=10)
+    cloudlab.journal.wait_for(lambda: record.monitor and not record.lock.held)
     ask = {"sliver_urn": sliver_urn, "credentials": [own], "rspec": rspec("node-1")}
     for method in ("DeleteSliver", "UpdateSliver"):
         answer = ada.cm(method, ask)
@@ -140,4 +140,4 @@ def test_a_slice_with_a_ticket_has_to_be_deleted_before_a_new_sliver_is_made(
     assert by_sliver("DeleteSliver")["code"] == 0
     assert sliver.call("CreateSliver", rspec=rspec("x"))["code"] == 7
     assert sliver.unlocked("DeleteSlice")["code"] == 0
-    cloudlab.journal.wait_for(lambda: not held(cloudlab), timeout=10)
+    cloudlab.journal.wait_for(lambda: not held(cloudlab))

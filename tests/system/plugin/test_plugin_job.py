@@ -59,7 +59,7 @@ def test_the_agent_tells_slurm_and_its_machines_what_is_borrowed(agent, plugged)
     agent.change("[demand]\n", '[demand]\nfeatures = ["cloudlab"]\n')
     agent.change('renew_when_left = "9m"', 'renew_when_left = "590s"')
     agent.start()
-    wait_for("the table is written", lambda: "feature cloudlab\n" in plugged.table.read_text(), timeout=30)
+    wait_for("the table is written", lambda: "feature cloudlab\n" in plugged.table.read_text())
     plugged.reread()
     # No node has the feature yet: slurm.conf makes it known.
     node, job = agent.borrow("env | grep ELASTIC_DEADLINE; sleep 600", "--elastic=only", "--time=5")
@@ -67,7 +67,6 @@ def test_the_agent_tells_slurm_and_its_machines_what_is_borrowed(agent, plugged)
     wait_for(
         "the job speaks",
         lambda: output.exists() and "SLURM_ELASTIC_DEADLINE=" in output.read_text(),
-        timeout=30,
     )
     assert "this machine is borrowed until" in output.read_text()
 
@@ -77,13 +76,13 @@ def test_the_agent_tells_slurm_and_its_machines_what_is_borrowed(agent, plugged)
 
     first = lease_end()
     assert "orphan_after 1800" in bed.ssh(node, f"cat {LEASE}").stdout
-    wait_for("the machine hears of the renewal", lambda: lease_end() > first, timeout=60)
+    wait_for("the machine hears of the renewal", lambda: lease_end() > first)
 
     # The agent falls silent for longer than it said it would be.
     agent.stop()
     bed.ssh(node, f"sed -i 's/^written .*/written 1000/' {LEASE}")
-    bed.slurm.wait_for_node(node, "DRAIN", timeout=30)
+    bed.slurm.wait_for_node(node, "DRAIN")
     assert bed.slurm.job_state(job) == "RUNNING"
     agent.start()
-    wait_for("the drain is lifted", lambda: "DRAIN" not in bed.slurm.node_state(node), timeout=60)
+    wait_for("the drain is lifted", lambda: "DRAIN" not in bed.slurm.node_state(node))
     assert bed.slurm.job_state(job) == "RUNNING"

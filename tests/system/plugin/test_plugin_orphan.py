@@ -24,7 +24,7 @@ def write(plugged) -> Iterator[Write]:
     yield put
     run("n1", "rm -f /run/esagent/lease", 10)
     plugged.bed.slurm.run("scontrol", "update", "NodeName=n1", "State=UNDRAIN")
-    wait_for("n1 serves again", lambda: "DRAIN" not in plugged.bed.slurm.node_state("n1"), timeout=30)
+    wait_for("n1 serves again", lambda: "DRAIN" not in plugged.bed.slurm.node_state("n1"))
 
 
 def reason(plugged) -> str:
@@ -36,7 +36,7 @@ def test_a_machine_whose_agent_is_silent_takes_no_new_jobs_and_keeps_the_old(plu
     job = slurm.submit("sleep 600", "--nodelist=n1")
     slurm.wait_for_job(job, "RUNNING")
     write("written 1000\\norphan_after 60\\n")
-    slurm.wait_for_node("n1", "DRAIN", timeout=30)
+    slurm.wait_for_node("n1", "DRAIN")
     assert REASON in reason(plugged)
     assert slurm.job_state(job) == "RUNNING"
     slurm.run("scancel", str(job))

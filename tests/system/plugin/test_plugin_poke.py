@@ -133,14 +133,14 @@ def test_the_end_of_a_job_lets_its_machine_go_at_once(agent, plugged) -> None:
     slurm.wait_for_node(node, "DRAIN")
     # Its end is heard by nobody: the tick would be the next to tell, in ten minutes.
     slurm.run("scancel", str(job))
-    wait_for("the machine is empty", lambda: not slurm.run("squeue", "-h", "-w", node), timeout=60)
+    wait_for("the machine is empty", lambda: not slurm.run("squeue", "-h", "-w", node))
     journal = agent.bed.cloudlab.journal
     looks = len(journal.calls("Resolve")) + 4
-    wait_for("a few looks at Cloudlab", lambda: len(journal.calls("Resolve")) >= looks, timeout=60)
+    wait_for("a few looks at Cloudlab", lambda: len(journal.calls("Resolve")) >= looks)
     assert not agent.said("gave back")
     plugged.socket.symlink_to(agent.socket)
     try:
         slurm.run("scancel", "--nodelist=n1")
-        wait_for("it is given back", lambda: agent.said("gave back"), timeout=60)
+        wait_for("it is given back", lambda: agent.said("gave back"))
     finally:
         plugged.socket.unlink()

@@ -93,13 +93,13 @@ def test_machines_come_and_go_as_slurm_says_each_of_the_type_of_its_node(obedien
     assert all(is_asleep(bed, name) for name in ("node-1", *names))
     jobs = {name: bed.slurm.submit("sleep 600", f"--nodelist={name}") for name in names}
     for job in jobs.values():
-        bed.slurm.wait_for_job(job, "RUNNING", timeout=60)
+        bed.slurm.wait_for_job(job, "RUNNING")
     held = {m.client_id: m.type for m in bed.cloudlab.machines() if m.slice_urn}
     assert held == {"node-2": "m510", "big-1": "d430"}
     for job in jobs.values():
         bed.slurm.run("scancel", str(job))
     for name in names:
-        wait_for(f"Slurm may wake {name} again", lambda n=name: is_asleep(bed, n), timeout=90)
+        wait_for(f"Slurm may wake {name} again", lambda n=name: is_asleep(bed, n))
     assert not [m for m in bed.cloudlab.machines() if m.slice_urn]
 
 
@@ -113,7 +113,7 @@ def test_power_saving_as_the_readme_has_it_is_found_fine(willing) -> None:
 def test_slurm_is_told_at_once_that_no_machine_comes(obedient, saving: TestBed) -> None:
     assert obedient.ask("pause").returncode == 0
     job = saving.slurm.submit("sleep 600", "--nodelist=node-1")
-    obedient.wait_for_log("Slurm was told that no machine comes: pause", timeout=60)
+    obedient.wait_for_log("Slurm was told that no machine comes: pause")
     saving.slurm.wait_for_job(job, "PENDING")
 
 
@@ -129,7 +129,7 @@ def test_slurm_is_told_at_once_of_a_boot_that_fails_and_of_one_that_never_ends(
     job = slurm.submit("sleep 600", "--nodelist=node-1")
     told = "Slurm was told that no machine comes: its machine failed"
     # ResumeTimeout is half an hour.
-    willing.wait_for_log(f"TBFAILED(?s:.*){told}", timeout=60)
+    willing.wait_for_log(f"TBFAILED(?s:.*){told}")
     slurm.wait_for_job(job, "PENDING")
-    willing.wait_for_log(f"not ready after 15s(?s:.*){told}", timeout=90)
-    slurm.wait_for_job(job, "RUNNING", timeout=120)
+    willing.wait_for_log(f"not ready after 15s(?s:.*){told}")
+    slurm.wait_for_job(job, "RUNNING")

@@ -115,6 +115,12 @@ def test_a_node_that_gets_no_machine_is_given_up_at_once_with_the_reason() -> No
     assert set(plan(seen, held_up="paused").fail.values()) == {"paused"}
 
 
+def test_a_node_that_is_given_up_while_it_drains_is_set_down_before_it_is_powered_down() -> None:
+    draining = Node("a", "IDLE", WAKING | {"DRAIN"}, reason="esagent: surplus, to be given back")
+    told = plan(picture(draining), held_up="paused")
+    assert (told.fail, told.sleep) == ({"a": "paused"}, ())
+
+
 def test_a_machine_goes_when_its_node_was_sent_to_sleep_or_given_up() -> None:
     nodes = (
         Node("a", "IDLE", ASLEEP),
