@@ -226,7 +226,7 @@ class Daemon:
             nodetype=settings.request.nodetype or helper.request_type,
         )
         manager.set_helper(helper)
-        metrics.watch(manager.view, server.identity.expires, server.credential_expiries)
+        metrics.watch(manager.viewer.view, server.identity.expires, server.credential_expiries)
         administration = Administration(manager, ledger, self._settings_in_force)
         admin = AdminServer(settings.admin, administration, events, clock)
         callback = CallbackServer(manager, settings.callback, observe=metrics.callback)

@@ -36,13 +36,13 @@ class Gatherer:
 
     def look(self) -> None:
         """Remember how many machines are in each state."""
-        self._history.observe(self._manager.view().nodes, self._manager.clock.now())
+        self._history.observe(self._manager.viewer.view().nodes, self._manager.clock.now())
 
     def view(self) -> PageView:
         """Return what the page shows now: from memory, but for the events, which are in the ledger."""
         manager = self._manager
         now = manager.clock.now()
-        agent = manager.view()
+        agent = manager.viewer.view()
         self._history.observe(agent.nodes, now)
         growth = manager.growth
         events: Sequence[Event] = ()
@@ -51,12 +51,12 @@ class Gatherer:
             events = self._events.events(newest=MAX_EVENTS)
         except LedgerError as error:
             unread = str(error)
-        forecasts = foresee(manager.wishes().drains, manager.drainer.outlooks, now)
+        forecasts = foresee(manager.known.wishes().drains, manager.drainer.outlooks, now)
         return PageView(
             now=now,
             slice_urn=manager.server.slice_urn,
             agent=agent,
-            hold=hold_words(manager.hold),
+            hold=hold_words(manager.orders.hold),
             reasons=tuple(growth.reasons) if growth else (),
             countdowns=tuple(_countdown(forecast) for forecast in forecasts),
             events=tuple(reversed(events)),

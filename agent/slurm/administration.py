@@ -84,7 +84,7 @@ class Administration:
 
     def status(self) -> StatusAnswer:
         """Tell what the agent holds, wants and does."""
-        view = self._manager.view()
+        view = self._manager.viewer.view()
         states: dict[str, int] = {}
         for node in view.nodes:
             states[node.state] = states.get(node.state, 0) + 1
@@ -96,8 +96,8 @@ class Administration:
             machines=len(view.nodes),
             states=states,
             wanted=view.wanted,
-            growing=self._growing(self._manager.grow_orders.order),
-            paused=hold_words(self._manager.hold),
+            growing=self._growing(self._manager.orders.growing),
+            paused=hold_words(self._manager.orders.hold),
             growth_stopped=view.growth_stopped,
             reasons=growth.reasons if growth else (),
             said=self._manager.said,
@@ -105,7 +105,9 @@ class Administration:
 
     def nodes(self) -> NodesAnswer:
         """Tell one record a machine."""
-        return NodesAnswer(nodes=tuple(NodeRecord(**vars(node)) for node in self._manager.view().nodes))
+        return NodesAnswer(
+            nodes=tuple(NodeRecord(**vars(node)) for node in self._manager.viewer.view().nodes)
+        )
 
     def jobs(self) -> JobsAnswer:
         """Tell the jobs on borrowed machines, then those that wait.
@@ -116,19 +118,21 @@ class Administration:
         outlooks = self._manager.drainer.outlooks
         growth = self._manager.growth
         verdicts = growth.jobs if growth else ()
-        return JobsAnswer(jobs=job_records(self._snapshot(), self._manager.machines(), outlooks, verdicts))
+        return JobsAnswer(
+            jobs=job_records(self._snapshot(), self._manager.known.machines(), outlooks, verdicts)
+        )
 
     def values(self) -> ValuesAnswer:
         """Tell how much Cloudlab wants each machine, and the weights that follow from it."""
         manager = self._manager
-        snapshot = manager.snapshot
+        snapshot = manager.known.snapshot
         with manager.rlock:
             values = dict(manager.resource_values)
-        changes = manager.weights(manager.picture(snapshot)) if snapshot else ()
+        changes = manager.weigher.plan(manager.known.picture(snapshot)) if snapshot else ()
         due = {name: change.weight for change in changes for name in change.nodes}
         known = snapshot.nodes if snapshot else {}
         records = []
-        for name, machine in sorted(manager.machines().items()):
+        for name, machine in sorted(manager.known.machines().items()):
             value = values.get(machine.node_id)
             records.append(
                 ValueRecord(
@@ -188,7 +192,7 @@ class Administration:
     def drains(self) -> DrainsAnswer:
         """Tell one record a node that is emptied, the earliest deadline first."""
         now = self._manager.clock.now()
-        forecasts = foresee(self._manager.wishes().drains, self._manager.drainer.outlooks, now)
+        forecasts = foresee(self._manager.known.wishes().drains, self._manager.drainer.outlooks, now)
         return DrainsAnswer(drains=tuple(_drain_record(forecast) for forecast in forecasts))
 
     def config(self) -> ConfigAnswer:
@@ -221,8 +225,8 @@ class Administration:
             AgentError: a name is not a machine of ours, or without ``force`` somebody else has drained it;
                 nothing was done.
         """
-        found = resolve(names, self._manager.machines())
-        snapshot = self._manager.snapshot
+        found = resolve(names, self._manager.known.machines())
+        snapshot = self._manager.known.snapshot
         for name in found:
             node = snapshot.nodes.get(name) if snapshot else None
             if node is not None and node.draining and not is_ours(node.reason) and not force:
@@ -232,7 +236,7 @@ class Administration:
         due = now + timedelta(seconds=deadline) if deadline is not None else None
         for machine in found.values():
             wish = AdminDrain(machine.node_id, reason, who, now, due, release)
-            self._manager.put_admin_drain(wish, take_over=force)
+            self._manager.orders.drain(wish, take_over=force)
         return NamesAnswer(nodes=tuple(sorted(found)))
 
     def release(self, names: Iterable[str], reason: str, who: str, *, now: bool = False) -> NamesAnswer:
@@ -242,7 +246,7 @@ class Administration:
             AgentError: a name is not a machine of ours, a job is on it, or somebody else has drained it;
                 nothing was done.
         """
-        found = resolve(names, self._manager.machines())
+        found = resolve(names, self._manager.known.machines())
         for name in found if not now else ():
             if jobs := self._snapshot().jobs_on([name]):
                 ids = ", ".join(sorted(job.id for job in jobs)[:5])
@@ -258,12 +262,12 @@ class Administration:
         Raises:
             AgentError: a name is not a machine of ours, or no administrator drained it; nothing was done.
         """
-        found = resolve(names, self._manager.machines())
+        found = resolve(names, self._manager.known.machines())
         for name, machine in found.items():
-            if self._manager.admin_drain(machine.node_id) is None:
+            if self._manager.orders.drain_of(machine.node_id) is None:
                 raise AgentError(f"{name} was not drained with `esagent drain`")
         for machine in found.values():
-            self._manager.remove_admin_drain(machine.node_id, who)
+            self._manager.orders.resume(machine.node_id, who)
         return NamesAnswer(nodes=tuple(sorted(found)))
 
     def grow(self, count: int, who: str, within: float) -> GrowAnswer:
@@ -280,23 +284,23 @@ class Administration:
         """
         manager = self._manager
         if not count:
-            if not manager.grow_orders.strike(who):
+            if not manager.orders.withdraw_growth(who):
                 raise AgentError("nobody has asked for machines with `esagent grow`")
             return GrowAnswer(growing=None)
         self._snapshot()
         order = GrowOrder(
-            manager.held_or_coming() + count, who, manager.clock.now() + timedelta(seconds=within)
+            manager.wanting.held_or_coming() + count, who, manager.clock.now() + timedelta(seconds=within)
         )
-        manager.grow(order)
+        manager.orders.grow(order)
         return GrowAnswer(growing=self._growing(order))
 
     def renew(self, who: str) -> GrowthAnswer:
         """Renew the lease to its full length now, whatever it has left; events tell how that went."""
-        return GrowthAnswer(growth=self._manager.renew_now(who))
+        return GrowthAnswer(growth=self._manager.orders.renew(who))
 
     def pause(self, who: str) -> GrowthAnswer:
         """Ask for no machine from now on; tell in words what is in force."""
-        return GrowthAnswer(growth=hold_words(self._manager.pause(who)))
+        return GrowthAnswer(growth=hold_words(self._manager.orders.pause(who)))
 
     def unpause(self, who: str) -> GrowthAnswer:
         """Allow growth again, whether somebody or the protective brake stopped it; tell in words.
@@ -304,7 +308,7 @@ class Administration:
         Raises:
             AgentError: nothing holds growth up.
         """
-        if not self._manager.unpause(who):
+        if not self._manager.orders.unpause(who):
             raise AgentError("growth is neither paused nor stopped")
         return GrowthAnswer(growth=f"growth is allowed again by {who}")
 
@@ -323,13 +327,13 @@ class Administration:
         if slice_name != urn.rpartition("+")[2]:
             raise AgentError(f"this agent keeps {urn}, not a slice called {slice_name!r}")
         due = self._manager.clock.now() + timedelta(seconds=deadline) if deadline is not None else None
-        hold = self._manager.tear_down(who, due)
+        hold = self._manager.orders.tear_down(who, due)
         return GrowthAnswer(growth=f"{hold_words(hold)}; {len(self._manager.held())} machines are held")
 
     # --- the small things
 
     def _snapshot(self) -> Snapshot:
-        snapshot = self._manager.snapshot
+        snapshot = self._manager.known.snapshot
         if snapshot is None:
             raise AgentError(NOT_READ)
         return snapshot
@@ -337,13 +341,13 @@ class Administration:
     def _growing(self, order: GrowOrder | None) -> Growing | None:
         if order is None:
             return None
-        snapshot = self._manager.snapshot
-        there = in_service(self._manager.picture(snapshot)) if snapshot else 0
+        snapshot = self._manager.known.snapshot
+        there = in_service(self._manager.known.picture(snapshot)) if snapshot else 0
         return Growing(machines=order.machines, in_service=there, who=order.who, until=order.until)
 
     def _subjects(self, subject: str) -> set[str]:
         """Return every name of a machine that is ours; the word itself for anything else, "" for nothing."""
-        machines = self._manager.machines()
+        machines = self._manager.known.machines()
         name = aliases(machines).get(subject)
         if name is None:
             return {subject} if subject else set()

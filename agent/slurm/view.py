@@ -1,13 +1,87 @@
-"""What the agent shows of its machines: a pure picture of what it knows."""
+"""What the agent shows of its machines: a picture of what it knows."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
+from typing import Any, Protocol
 
-from agent.core.model import NodeState, NodeStatus, NodeView, ResourceValue, Revocation, SliverNode
+from agent.core.brake import GrowthBrake
+from agent.core.model import (
+    AgentView,
+    NodeState,
+    NodeStatus,
+    NodeView,
+    ResourceValue,
+    Revocation,
+    SliverNode,
+    SliverStatus,
+)
+from agent.slurm.demand import GrowthPlan
 from agent.slurm.drain import Drain
+from agent.slurm.giveback import GiveBack
+from agent.slurm.known import Known
 from agent.slurm.model import Snapshot
+from agent.slurm.orders import Orders
+
+
+class Holder(Protocol):
+    """What the manager knows of Cloudlab, and decided."""
+
+    rlock: Any
+    brake: GrowthBrake
+    growth: GrowthPlan | None
+    statuses: dict[str, SliverStatus]
+    slice_expires: datetime | None
+    sliver_expires: dict[str, datetime]
+    last_success: dict[str, datetime]
+    resource_values: dict[str, ResourceValue]
+    revocations: dict[str, Revocation]
+
+
+class Viewer:
+    """Shows what the agent knows, from memory, to any thread.
+
+    Args:
+        holder: the manager.
+        known: the moment.
+        giveback: which nodes are surplus.
+        orders: what administrators ask for.
+    """
+
+    def __init__(self, holder: Holder, known: Known, giveback: GiveBack, orders: Orders) -> None:
+        self._holder = holder
+        self._known = known
+        self._giveback = giveback
+        self._orders = orders
+
+    def view(self) -> AgentView:
+        """Draw a picture of the agent."""
+        holder = self._holder
+        return AgentView(
+            nodes=self._nodes(),
+            wanted=holder.growth.count if holder.growth else 0,
+            slice_expires=holder.slice_expires,
+            sliver_expires=holder.sliver_expires,
+            last_success=dict(holder.last_success),
+            growth_stopped=holder.brake.words(),
+            paused=self._orders.hold is not None,
+        )
+
+    def _nodes(self) -> tuple[NodeView, ...]:
+        statuses = {
+            node.sliver_id: node for status in self._holder.statuses.values() for node in status.nodes
+        }
+        with self._holder.rlock:
+            return node_views(
+                self._known.machines(),
+                statuses,
+                self._known.snapshot,
+                self._known.wishes().drains,
+                dict(self._holder.resource_values),
+                dict(self._holder.revocations),
+                self._giveback.emptied,
+            )
 
 
 def node_views(

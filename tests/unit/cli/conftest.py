@@ -29,9 +29,13 @@ from agent.slurm.weights import WeightSettings
 CM = "urn:publicid:IDN+utah.example.net+authority+cm"
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 ME = pwd.getpwuid(os.getuid()).pw_name
-MACHINES = tuple(
-    SliverNode(f"node-{n}", f"pc10{n}", CM, f"urn:sliver-{n}", "m510", f"10.0.0.{n}") for n in (1, 2, 3)
-)
+
+
+def machine(n):
+    return SliverNode(f"node-{n}", f"pc10{n}", CM, f"urn:sliver-{n}", "m510", f"10.0.0.{n}")
+
+
+MACHINES = (machine(1), machine(2), machine(3))
 JOB = Job("7", "RUNNING", "ada", nodes=frozenset({"pc101"}), ends=NOW + timedelta(hours=1))
 
 
@@ -55,12 +59,13 @@ class Cloudlab:
 
     def __init__(self):
         self.renewed = []
+        self.machines = MACHINES
 
     def find_slice(self):
         return NOW + timedelta(hours=20)
 
     def find_sliver(self, cm):
-        return Sliver(cm, "urn:sliver", NOW + timedelta(hours=20), MACHINES, "")
+        return Sliver(cm, "urn:sliver", NOW + timedelta(hours=20), self.machines, "")
 
     def renew_slice(self, expires):
         self.renewed.append(("sa", expires))
@@ -130,6 +135,11 @@ class Rig:
         """Read Cloudlab and Slurm, as the cycle does."""
         for step in ("ensure_slice", "ensure_sliver", "update_all", "update_available", "get_system_state"):
             getattr(self.manager, step)()
+
+    def add_machine(self, n):
+        """Have Cloudlab lend one more, which Slurm has at work."""
+        self.cloudlab.machines += (machine(n),)
+        self.slurm.nodes[f"pc10{n}"] = Node(f"pc10{n}", "IDLE", cpus=2, weight=10)
 
     def value(self, node_id, value):
         self.manager.resource_values[node_id] = ResourceValue(node_id, value, NOW)

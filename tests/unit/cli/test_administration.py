@@ -30,7 +30,7 @@ def test_jobs_on_borrowed_machines_come_first_then_those_that_wait_with_the_reas
 
 
 def test_before_slurm_was_read_the_answer_says_so(rig) -> None:
-    rig.manager.snapshot = None
+    rig.manager.known.snapshot = None
     for route in ("jobs", "plan"):
         with pytest.raises(AgentError, match="Slurm was not read yet"):
             rig.call("GET", f"/v1/{route}")
@@ -43,18 +43,18 @@ def test_an_unknown_name_is_told_with_the_nearest_ones(rig) -> None:
     with pytest.raises(AgentError) as refused:
         rig.call("POST", "/v1/drain", {"nodes": ["pc102", "pc1011"], "reason": "x"})
     assert "pc1011 is not one of our machines: they are pc[101-103]; did you mean pc101" in str(refused.value)
-    assert rig.manager.wishes().drains == {}
+    assert rig.manager.known.wishes().drains == {}
 
 
 @pytest.mark.parametrize("word", ["pc[101-102]", "node-1,pc102", "node-[1-2]"])
 def test_a_machine_goes_by_each_of_its_names_and_by_node_sets_of_them(rig, word: str) -> None:
-    assert sorted(resolve([word], rig.manager.machines())) == ["pc101", "pc102"]
+    assert sorted(resolve([word], rig.manager.known.machines())) == ["pc101", "pc102"]
 
 
 @pytest.mark.parametrize("word", ["pc[101", "pc[3-1]", "pc[]", "pc101]"])
 def test_what_is_no_node_set_is_refused(rig, word: str) -> None:
     with pytest.raises(AgentError):
-        resolve([word], rig.manager.machines())
+        resolve([word], rig.manager.known.machines())
 
 
 # --- release
@@ -63,10 +63,10 @@ def test_what_is_no_node_set_is_refused(rig, word: str) -> None:
 def test_only_an_empty_machine_is_released_unless_its_jobs_are_to_be_requeued(rig) -> None:
     with pytest.raises(AgentError, match=r"pc101 has jobs on it \(7\).*--now"):
         rig.call("POST", "/v1/release", {"nodes": ["pc101", "pc102"], "reason": "x"})
-    assert rig.manager.wishes().drains == {}
+    assert rig.manager.known.wishes().drains == {}
     rig.call("POST", "/v1/release", {"nodes": ["pc102"], "reason": "x"})
     rig.call("POST", "/v1/release", {"nodes": ["pc101"], "reason": "x", "now": True})
-    drains = rig.manager.wishes().drains
+    drains = rig.manager.known.wishes().drains
     assert {name: (d.give_back, d.deadline) for name, d in drains.items()} == {
         "pc101": (True, rig.clock.now()),
         "pc102": (True, None),
@@ -77,32 +77,25 @@ def test_only_an_empty_machine_is_released_unless_its_jobs_are_to_be_requeued(ri
 
 
 def test_machines_are_wanted_in_addition_until_they_are_in_service(rig) -> None:
-    answer = rig.call("POST", "/v1/grow", {"count": 2})
-    assert (answer["growing"]["machines"], answer["growing"]["in_service"]) == (5, 3)
+    answer = rig.call("POST", "/v1/grow", {"count": 1})
+    assert (answer["growing"]["machines"], answer["growing"]["in_service"]) == (4, 3)
     rig.look()
-    assert rig.manager.growth.count == 2
-    assert rig.call("GET", "/v1/status")["growing"]["machines"] == 5
-    rig.manager.grow_orders.observe(5, rig.clock.now())
+    assert rig.manager.growth.count == 1
+    assert rig.call("GET", "/v1/status")["growing"]["machines"] == 4
+    rig.add_machine(4)
+    rig.look()
     assert rig.call("GET", "/v1/status")["growing"] is None
-    assert "is fulfilled: 5 of 5 machines are in service" in rig.told("admin")[-1].message
-
-
-def test_no_machine_is_surplus_while_more_are_wished_for(rig) -> None:
-    rig.manager.grow_orders.put(order := _order(rig, 3))
-    demand = rig.manager.grow_orders.applied_to(rig.policy).demand
-    assert demand.min_nodes == order.machines
-    rig.call("POST", "/v1/grow", {"count": 0})
-    assert rig.manager.grow_orders.applied_to(rig.policy) is rig.policy
+    assert "is fulfilled: 4 of 4 machines are in service" in rig.told("admin")[-1].message
 
 
 def test_a_wish_ends_when_its_time_is_over(rig) -> None:
     rig.call("POST", "/v1/grow", {"count": 1, "within": 60})
     rig.clock.time += timedelta(seconds=59)
     rig.look()
-    assert rig.manager.grow_orders.order is not None
+    assert rig.manager.orders.growing is not None
     rig.clock.time += timedelta(seconds=1)
     rig.look()
-    assert rig.manager.grow_orders.order is None
+    assert rig.manager.orders.growing is None
     assert "its time is over: 3 of 4" in rig.told("admin")[-1].message
 
 
@@ -114,12 +107,6 @@ def test_growing_is_refused_beyond_max_nodes_and_while_growth_is_held_up(rig) ->
         rig.call("POST", "/v1/grow", {"count": 1})
     with pytest.raises(AgentError, match="nobody has asked"):
         rig.call("POST", "/v1/grow", {"count": 0})
-
-
-def _order(rig, machines: int):
-    from agent.slurm.grow_order import GrowOrder
-
-    return GrowOrder(machines, "ada", rig.clock.now() + timedelta(hours=1))
 
 
 # --- renew

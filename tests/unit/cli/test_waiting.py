@@ -51,7 +51,7 @@ def test_a_drain_is_waited_for_and_each_step_is_told_where_there_is_no_terminal(
 
 def test_a_drain_that_is_undone_ends_the_wait_with_a_word(rig, soon) -> None:
     rig.ask("drain", "pc102")
-    soon(lambda: rig.manager.remove_admin_drain("pc102", "bob"))
+    soon(lambda: rig.manager.orders.resume("pc102", "bob"))
     with pytest.raises(AgentError, match="pc102: back in service; `esagent events pc102` tells why"):
         wait_for_empty(rig.socket, ["pc102"], 60, gone=False)
 
@@ -62,7 +62,7 @@ def test_a_wait_that_takes_too_long_ends_with_a_code_of_its_own(rig) -> None:
 
 
 def test_a_released_machine_is_waited_for_until_it_is_gone(rig, soon, monkeypatch) -> None:
-    soon(lambda: monkeypatch.setattr(rig.manager, "machines", dict))
+    soon(lambda: monkeypatch.setattr(rig.manager.known, "machines", dict))
     told = rig.ask("release", "pc102", "--wait", "--timeout", "60", "--json")
     assert json.loads(told.stdout)["nodes"] == ["pc102"]
     assert told.stderr.endswith("1/1 empty\n")
@@ -70,7 +70,7 @@ def test_a_released_machine_is_waited_for_until_it_is_gone(rig, soon, monkeypatc
 
 def test_growth_is_waited_for_until_the_wish_ends(rig, soon) -> None:
     rig.ask("grow", "1")
-    soon(lambda: rig.manager.grow_orders.strike("bob"))
+    soon(lambda: rig.manager.orders.withdraw_growth("bob"))
     with pytest.raises(AgentError, match="the wish has ended with 3 of 4 machines"):
         wait_for_machines(rig.socket, 4, 60)
     wait_for_machines(rig.socket, 3, 60)

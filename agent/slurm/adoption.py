@@ -1,0 +1,85 @@
+"""Takes over once what an earlier run of the agent wrote into Slurm, where nothing else remembers it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Protocol
+
+from agent.core.model import AdminDrain, Revocation, SliverNode
+from agent.core.ports import Clock
+from agent.slurm.drain import Drain, DrainCause
+from agent.slurm.emptying import Emptying, left_by_an_earlier_run
+from agent.slurm.giveback import GiveBack
+from agent.slurm.hold import TEARDOWN
+from agent.slurm.known import Known
+from agent.slurm.model import Snapshot
+from agent.slurm.orders import Orders
+
+
+class Owner(Protocol):
+    """What the manager gives."""
+
+    clock: Clock
+    rlock: Any
+    revocations: dict[str, Revocation]
+
+    def tell(self, kind: str, subject: str, message: str, **data: object) -> None:
+        """Record an event."""
+
+
+class Adoption:
+    """Reads the reasons of draining nodes, when the first machines of ours are known.
+
+    Args:
+        owner: the manager.
+        known: the moment.
+        orders: what administrators ask for.
+        emptying: the wishes for single machines.
+        giveback: which nodes are surplus.
+    """
+
+    def __init__(
+        self, owner: Owner, known: Known, *, orders: Orders, emptying: Emptying, giveback: GiveBack
+    ) -> None:
+        self._owner = owner
+        self._known = known
+        self._orders = orders
+        self._emptying = emptying
+        self._giveback = giveback
+        self._done = False
+
+    def look(self, snapshot: Snapshot) -> bool:
+        """Take over what is found; tell whether this was the time to do so.
+
+        Raises:
+            LedgerError: a wish cannot be written down.
+        """
+        machines = self._known.machines()
+        if self._done or not machines:
+            return False
+        now = self._owner.clock.now()
+        for machine, drain in left_by_an_earlier_run(machines, snapshot):
+            if self._take_over(machine, drain, now):
+                self._owner.tell("adopt", machine.node_id, f"found as an earlier run left it: {drain.reason}")
+        self._done = True
+        return True
+
+    def _take_over(self, machine: SliverNode, drain: Drain, now: datetime) -> bool:
+        node_id = machine.node_id
+        match drain:
+            case Drain(cause=DrainCause.REVOKED, deadline=datetime() as deadline):
+                revocation = Revocation(node_id, machine.client_id, deadline, now, now)
+                with self._owner.rlock:
+                    self._owner.revocations.setdefault(node_id, revocation)
+            case Drain(cause=DrainCause.ADMIN, why=why) if why == TEARDOWN:
+                if self._orders.hold is None:
+                    self._orders.tear_down(drain.who, drain.deadline)
+            case Drain(cause=DrainCause.ADMIN) if self._emptying.get(node_id) is None:
+                self._emptying.put(
+                    AdminDrain(node_id, drain.why, drain.who, now, drain.deadline, drain.give_back)
+                )
+            case Drain(cause=DrainCause.SURPLUS):
+                self._giveback.choose(drain.node)
+            case _:
+                return False
+        return True
