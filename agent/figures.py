@@ -62,7 +62,12 @@ LABELS = {
 """Every label, and where its values come from."""
 
 BUILD = Figure("esagent_build_info", Kind.GAUGE, "1, with the version of the agent.", ("version",))
-NODES = Figure("esagent_nodes", Kind.GAUGE, "Machines of ours by state.", ("cm", "state"))
+NODES = Figure(
+    "esagent_nodes",
+    Kind.GAUGE,
+    "Machines of ours by state; requested ones were asked for and have not come yet.",
+    ("cm", "state"),
+)
 NODES_WANTED = Figure(
     "esagent_nodes_wanted", Kind.GAUGE, "Machines that the queue wants and we do not hold yet."
 )

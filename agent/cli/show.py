@@ -42,15 +42,16 @@ def status_fields(answer: Mapping[str, Any]) -> dict[str, object]:
 
 @commands.command()
 def nodes(socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
-    """List the machines that the agent holds."""
+    """List the machines that the agent holds, and those that it has asked for."""
     answer = call(socket, "GET", "/v1/nodes")
     if as_json:
         say_json(answer)
         return
+    asked = ("asked",) if any(node["asked"] for node in answer["nodes"]) else ()
     say_table(
-        ("node", "client_id", "state", "value", "weight", "due", "cm"),
+        ("node", "client_id", "state", *asked, "value", "weight", "due", "cm"),
         answer["nodes"],
-        nothing="no machine is held",
+        nothing="no machine is held, and none was asked for",
     )
 
 

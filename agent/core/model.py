@@ -199,6 +199,8 @@ class NodeView:
     weight: int | None = None
     due: datetime | None = None
     """Deadline of its revocation or drain."""
+    asked: datetime | None = None
+    """When it was asked for, while it is in no manifest."""
 
 
 @dataclass(frozen=True)
@@ -206,6 +208,7 @@ class AgentView:
     """What the agent knows at one moment, from memory."""
 
     nodes: tuple[NodeView, ...]
+    """The machines that are held, then those that were asked for and are in no manifest yet."""
     wanted: int
     """How many more machines the queue wants."""
     slice_expires: datetime | None
@@ -217,3 +220,8 @@ class AgentView:
     """Why the protective brake holds growth up, and when it is probed; "" while growth goes on."""
     paused: bool = False
     """An administrator holds growth up."""
+
+    @property
+    def held(self) -> tuple[NodeView, ...]:
+        """The machines that are held."""
+        return tuple(node for node in self.nodes if node.state is not NodeState.REQUESTED)

@@ -93,7 +93,7 @@ class Administration:
             slice=self._manager.server.slice_urn,
             slice_expires=view.slice_expires,
             sliver_expires=dict(view.sliver_expires),
-            machines=len(view.nodes),
+            machines=len(view.held),
             states=states,
             wanted=view.wanted,
             growing=self._growing(self._manager.orders.growing),
@@ -104,7 +104,7 @@ class Administration:
         )
 
     def nodes(self) -> NodesAnswer:
-        """Tell one record a machine."""
+        """Tell one record a machine, those included that were asked for and have not come."""
         return NodesAnswer(
             nodes=tuple(NodeRecord(**vars(node)) for node in self._manager.viewer.view().nodes)
         )

@@ -54,7 +54,7 @@ class StatusAnswer(Answer):
     slice_expires: Moment | None
     sliver_expires: dict[str, Moment] = Field(description="URN of a CM -> until when its sliver lasts")
     machines: int = Field(description="machines held")
-    states: dict[NodeState, int] = Field(description="state -> machines")
+    states: dict[NodeState, int] = Field(description="state -> machines; requested ones are not held yet")
     wanted: int = Field(description="machines that the queue wants in addition")
     growing: Growing | None
     paused: str = Field(description='who stopped growth, in words; "" for nobody')
@@ -67,17 +67,18 @@ class NodeRecord(Part):
     """One machine."""
 
     node: str = Field(description="node name; the client_id until the machine has a node_id")
-    node_id: str
+    node_id: str = Field(description='"" while the machine was only asked for')
     client_id: str
     cm: str = Field(description="URN")
     state: NodeState
     value: float | None = Field(description="resource value, 0 to 1; null while Cloudlab told none")
     weight: int | None = Field(description="weight in Slurm; null where Slurm does not have it")
     due: Moment | None = Field(description="deadline of its revocation or drain")
+    asked: Moment | None = Field(description="when it was asked for; null once Cloudlab has lent it")
 
 
 class NodesAnswer(Answer):
-    """The machines that the agent holds."""
+    """The machines that the agent holds, then those that it has asked for."""
 
     kind: Literal["nodes"] = "nodes"
     nodes: tuple[NodeRecord, ...]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Protocol
 
 from agent.core.brake import GrowthBrake
 from agent.core.model import (
     AgentView,
+    Intent,
     NodeState,
     NodeStatus,
     NodeView,
@@ -37,6 +38,9 @@ class Holder(Protocol):
     last_success: dict[str, datetime]
     resource_values: dict[str, ResourceValue]
     revocations: dict[str, Revocation]
+
+    def requested(self, cm: str | None = None) -> list[Intent]:
+        """List the machines that were asked for and have not been seen yet."""
 
 
 class Viewer:
@@ -73,8 +77,9 @@ class Viewer:
             node.sliver_id: node for status in self._holder.statuses.values() for node in status.nodes
         }
         with self._holder.rlock:
-            return node_views(
-                self._known.machines(),
+            machines = self._known.machines()
+            held = node_views(
+                machines,
                 statuses,
                 self._known.snapshot,
                 self._known.wishes().drains,
@@ -82,6 +87,7 @@ class Viewer:
                 dict(self._holder.revocations),
                 self._giveback.emptied,
             )
+            return held + coming_views(self._holder.requested(), machines.values())
 
 
 def node_views(
@@ -122,6 +128,21 @@ def node_views(
             due=_due(drains.get(name)),
         )
         for name, machine in sorted(machines.items())
+    )
+
+
+def coming_views(asked: Iterable[Intent], machines: Iterable[SliverNode]) -> tuple[NodeView, ...]:
+    """Draw one picture for each machine that was asked for and is in no manifest yet.
+
+    Args:
+        asked: what was asked for and is not settled.
+        machines: those that are held.
+    """
+    held = {(machine.cm, machine.client_id) for machine in machines}
+    return tuple(
+        NodeView(i.client_id, "", i.client_id, i.cm, NodeState.REQUESTED, asked=i.asked)
+        for i in sorted(asked, key=lambda i: (i.asked, i.client_id))
+        if (i.cm, i.client_id) not in held
     )
 
 

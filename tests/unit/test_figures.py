@@ -13,6 +13,8 @@ import pytest
 from agent.core.model import (
     AgentView,
     Event,
+    Intent,
+    IntentKind,
     NodeState,
     NodeStatus,
     ResourceValue,
@@ -22,7 +24,7 @@ from agent.core.model import (
 from agent.figures import CAUSES, FIGURES, LABELS, Kind
 from agent.metrics import Metrics
 from agent.slurm.drain import Drain, DrainCause
-from agent.slurm.view import node_views
+from agent.slurm.view import coming_views, node_views
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -104,6 +106,18 @@ def test_a_machine_has_its_series_while_it_is_held() -> None:
     assert value("esagent_node_resource_value", {"node": "pc1"}) == 0.5
     assert value("esagent_nodes", {"cm": CM, "state": "draining"}) == 1
     assert value("esagent_nodes", {"cm": CM, "state": "joined"}) == 0
+
+
+def test_machines_that_were_asked_for_are_counted_at_their_cm_until_they_come() -> None:
+    machine = SliverNode("node-1", "pc1", CM, "urn:sliver+1")
+    asked = [Intent(IntentKind.ADD, cm, name, NOW) for cm, name in ((CM, "node-1"), ("urn:new", "node-2"))]
+    metrics = Metrics()
+    view = AgentView(coming_views(asked, [machine]), 1, NOW, {CM: NOW}, {})
+    metrics.watch(lambda: view, NOW, dict)
+    value = metrics.registry.get_sample_value
+    assert value("esagent_nodes", {"cm": "urn:new", "state": "requested"}) == 1
+    assert value("esagent_nodes", {"cm": CM, "state": "requested"}) == 0
+    assert view.held == ()
 
 
 def test_what_is_served_is_what_the_table_says() -> None:

@@ -14,7 +14,7 @@ import pytest
 from agent.cli import main
 from agent.cli.settings import differences, toml
 from agent.cli.show import alike
-from agent.core.errors import AgentError
+from agent.core.errors import AgentError, RefusedError
 
 ME = pwd.getpwuid(os.getuid()).pw_name
 ESAGENT = Path(sys.executable).with_name("esagent")
@@ -34,6 +34,29 @@ def test_nodes_are_a_table_for_people_and_an_object_for_programs(rig) -> None:
     assert first[:5] == ["pc101", "node-1", "joined", "0.5", "10"]
     told = json.loads(rig.ask("nodes", "--json").stdout)
     assert (told["version"], told["kind"], told["nodes"][0]["node"]) == (1, "nodes", "pc101")
+
+
+def test_a_machine_that_was_asked_for_is_told_of_before_it_comes_and_is_not_held(rig) -> None:
+    seen = []
+
+    def add_nodes(_cm, nodes):
+        """Look around while Cloudlab takes its time."""
+        seen.append((rig.call("GET", "/v1/nodes")["nodes"][3:], rig.call("GET", "/v1/status")))
+        seen.append((list(nodes), lines(rig.ask("nodes").stdout)))
+        raise RefusedError("not now", code=7)
+
+    rig.cloudlab.add_nodes = add_nodes
+    rig.ask("grow", "1")
+    rig.look()
+    with pytest.raises(RefusedError):
+        rig.manager.add_nodes()
+    ((told,), status), ((name,), (head, *_, last)) = seen
+    assert (told["node"], told["client_id"], told["state"]) == (name, name, "requested")
+    assert (told["node_id"], told["asked"]) == ("", "2026-11-22T12:00:00Z")
+    assert (status["machines"], status["states"]["requested"]) == (3, 1)
+    assert head == ["NODE", "CLIENT", "ID", "STATE", "ASKED", "VALUE", "WEIGHT", "DUE", "CM"]
+    assert last[:4] == [name, name, "requested", "2026-11-22T12:00:00Z"]
+    assert len(rig.call("GET", "/v1/nodes")["nodes"]) == 3
 
 
 def test_status_tells_who_asked_for_machines(rig) -> None:

@@ -113,6 +113,14 @@ def test_it_tells_states_values_weights_drains_lease_and_events(page_view) -> No
         assert tight(words) in said
 
 
+def test_a_machine_that_was_asked_for_is_told_of_and_is_not_held(page_view) -> None:
+    asked = NodeView("node-9", "", "node-9", "urn:cm", NodeState.REQUESTED, asked=NOW - timedelta(seconds=9))
+    agent = page_view().agent
+    page = render(page_view(agent=replace(agent, nodes=(*agent.nodes, asked))))
+    assert "<title>esagent: 2 machines</title>" in page
+    assert "node-9node-9aturn:cmrequestedaskedfor9sago" in tight(shown(page))
+
+
 def tight(text: str) -> str:
     """Leave spaces out: cells stand beside each other without any."""
     return text.replace(" ", "")
