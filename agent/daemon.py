@@ -218,7 +218,7 @@ class Daemon:
             backend=way_in.backend,
             shell=shell,
             policy=policy_of(settings),
-            drains=ledger,
+            wishes=ledger,
             limited=commands.limited_partitions,
             manage_intervals=settings.cycle.intervals(),
             retry_interval=settings.cycle.retry_interval,

@@ -1,6 +1,6 @@
 """The ledger: a SQLite file with what neither Cloudlab nor Slurm knows.
 
-Intents in flight, revocations, what CMs held when they were last heard, administrators' drains and the
+Intents in flight, revocations, what CMs held when they were last heard, administrators' wishes and the
 history of events. It can be deleted at any time: the next cycles rebuild what matters, and only history is
 lost.
 """
@@ -21,7 +21,7 @@ import structlog
 from pydantic import Field
 
 from agent.core.errors import LedgerError
-from agent.core.model import AdminDrain, Event, Holding, Intent, IntentKind, Revocation
+from agent.core.model import AdminDrain, Event, GrowOrder, Holding, Intent, IntentKind, Revocation
 from agent.core.settings import Section
 
 log = structlog.get_logger()
@@ -30,7 +30,6 @@ BUSY_TIMEOUT = 5.0
 """Seconds to wait for another process that writes, such as a backup."""
 PRUNE_EVERY = 256
 """Events between two looks at how many there are."""
-SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE intents (
     kind TEXT NOT NULL, cm TEXT NOT NULL, client_id TEXT NOT NULL, asked TEXT NOT NULL,
@@ -49,10 +48,20 @@ CREATE TABLE events (
 );
 CREATE INDEX events_by_subject ON events (subject, id);
 """
+"""Version 1."""
 _SINCE_VERSION_2 = """
 ALTER TABLE drains ADD COLUMN give_back INTEGER NOT NULL DEFAULT 0;
 CREATE TABLE holdings (cm TEXT PRIMARY KEY, client_ids TEXT NOT NULL, expires TEXT) WITHOUT ROWID;
 """
+_SINCE_VERSION_3 = """
+CREATE TABLE grow_order (
+    one INTEGER PRIMARY KEY CHECK (one = 1), machines INTEGER NOT NULL, who TEXT NOT NULL, until TEXT NOT NULL
+);
+DROP INDEX IF EXISTS events_by_subject;
+"""
+_UPGRADES = (_SCHEMA, _SINCE_VERSION_2, _SINCE_VERSION_3)
+"""What makes each version out of the one before."""
+SCHEMA_VERSION = len(_UPGRADES)
 _EVENT_COLUMNS = "id, time, kind, subject, message, data"
 T = TypeVar("T")
 
@@ -179,6 +188,26 @@ class Ledger:
             lambda r: AdminDrain(r[0], r[1], r[2], _time(r[3]), _time(r[4]) if r[4] else None, bool(r[5])),
         )
 
+    # --- an administrator's wish for more machines
+
+    def put_grow_order(self, order: GrowOrder) -> None:
+        """Store one in place of an older one."""
+        row = (order.machines, order.who, _text(order.until))
+        with self._writing() as connection:
+            connection.execute("INSERT OR REPLACE INTO grow_order VALUES (1, ?, ?, ?)", row)
+
+    def remove_grow_order(self) -> None:
+        """Forget it; no error where there is none."""
+        with self._writing() as connection:
+            connection.execute("DELETE FROM grow_order")
+
+    def grow_order(self) -> GrowOrder | None:
+        """Return what is stored; None for nothing."""
+        stored = self._read(
+            "SELECT machines, who, until FROM grow_order", lambda r: GrowOrder(int(r[0]), r[1], _time(r[2]))
+        )
+        return next(iter(stored), None)
+
     # --- history
 
     def record(self, event: Event) -> None:
@@ -287,7 +316,7 @@ class Ledger:
         if verdict != "ok":
             raise sqlite3.DatabaseError(verdict)
         if version < SCHEMA_VERSION:
-            new = (_SCHEMA if version == 0 else "") + _SINCE_VERSION_2
+            new = "".join(_UPGRADES[version:])
             connection.executescript(f"BEGIN; {new} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
 
     def _move_aside(self) -> Path:

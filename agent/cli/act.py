@@ -101,8 +101,8 @@ def grow(
 ) -> None:
     """Have machines in addition, whatever the queue wants.
 
-    Once they are in service they are as all others: idle ones go back in their time. A restart of the daemon
-    forgets the wish.
+    Once they are in service they are as all others: idle ones go back in their time. The wish holds over a
+    restart of the daemon.
     """
     body = {"count": count, "within": seconds("--within", within)}
     limit = seconds("--timeout", timeout)

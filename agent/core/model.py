@@ -142,6 +142,16 @@ class AdminDrain:
     """Once it is empty, it goes back to Cloudlab."""
 
 
+@dataclass(frozen=True)
+class GrowOrder:
+    """An administrator's wish that so many machines be in service."""
+
+    machines: int
+    who: str
+    until: datetime
+    """When the wish ends by itself."""
+
+
 class IntentKind(StrEnum):
     """A call whose reply may be lost."""
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from agent.core.errors import AgentError
-from agent.core.model import AdminDrain, Event
+from agent.core.model import AdminDrain, Event, GrowOrder
 from agent.slurm.addressed import aliases, resolve
 from agent.slurm.answers import (
     ConfigAnswer,
@@ -32,7 +32,7 @@ from agent.slurm.answers import (
 from agent.slurm.causes import find_causes
 from agent.slurm.drain import is_ours
 from agent.slurm.drain_figures import Forecast, foresee
-from agent.slurm.grow_order import GrowOrder, in_service
+from agent.slurm.grow_order import in_service
 from agent.slurm.hold import TEARDOWN
 from agent.slurm.joblook import job_records
 from agent.slurm.manager import SlurmElasticSliceManager

@@ -4,34 +4,41 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
+from typing import Protocol
 
+from agent.core.model import GrowOrder
 from agent.slurm.picture import Picture
 from agent.slurm.policy import SlurmPolicy
 
 
-@dataclass(frozen=True)
-class GrowOrder:
-    """So many machines are to be in service."""
+class GrowStore(Protocol):
+    """Where an administrator's wish for more machines survives a restart."""
 
-    machines: int
-    who: str
-    until: datetime
-    """When the wish ends by itself."""
+    def grow_order(self) -> GrowOrder | None:
+        """Return what is stored; None for nothing."""
+
+    def put_grow_order(self, order: GrowOrder) -> None:
+        """Store one in place of an older one."""
+
+    def remove_grow_order(self) -> None:
+        """Forget it; no error where there is none."""
 
 
 class GrowOrders:
-    """Holds the wish in force, in memory: a restart forgets it. Thread-safe.
+    """Holds the wish in force. Thread-safe.
 
     Args:
+        store: where it survives a restart.
         tell: tells an event about the whole agent, in words.
     """
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
+    def __init__(self, store: GrowStore, tell: Callable[[str], None]) -> None:
+        self._store = store
         self._tell = tell
         self._lock = threading.Lock()
-        self._order: GrowOrder | None = None
+        self._order = store.grow_order()
 
     @property
     def order(self) -> GrowOrder | None:
@@ -40,13 +47,23 @@ class GrowOrders:
             return self._order
 
     def put(self, order: GrowOrder) -> None:
-        """Take a wish in place of an earlier one."""
+        """Take a wish in place of an earlier one.
+
+        Raises:
+            LedgerError: it cannot be written down.
+        """
+        self._store.put_grow_order(order)
         with self._lock:
             self._order = order
         self._tell(f"{order.who} wants {order.machines} machines in service")
 
     def strike(self, who: str) -> bool:
-        """Withdraw the wish; False where there is none."""
+        """Withdraw the wish; False where there is none.
+
+        Raises:
+            LedgerError: it cannot be struck.
+        """
+        self._store.remove_grow_order()
         with self._lock:
             order, self._order = self._order, None
         if order is not None:
@@ -54,7 +71,11 @@ class GrowOrders:
         return order is not None
 
     def observe(self, in_service: int, now: datetime) -> None:
-        """End the wish when it is fulfilled, or its time is over."""
+        """End the wish when it is fulfilled, or its time is over.
+
+        Raises:
+            LedgerError: it cannot be struck, and ends anew after a restart.
+        """
         with self._lock:
             order = self._order
             if order is None or (in_service < order.machines and now < order.until):
@@ -64,6 +85,7 @@ class GrowOrders:
         self._tell(
             f"the wish of {order.who} {outcome}: {in_service} of {order.machines} machines are in service"
         )
+        self._store.remove_grow_order()
 
     def applied_to(self, policy: SlurmPolicy) -> SlurmPolicy:
         """Return a policy that keeps at least as many machines as are wished for."""

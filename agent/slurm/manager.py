@@ -15,7 +15,6 @@ from agent.slurm.announcer import Announcer
 from agent.slurm.borrowing import Borrowing
 from agent.slurm.demand import GrowthPlan
 from agent.slurm.departures import Departures
-from agent.slurm.drain import DrainStore
 from agent.slurm.drainer import Drainer
 from agent.slurm.emptying import Emptying
 from agent.slurm.giveback import GiveBack
@@ -26,7 +25,7 @@ from agent.slurm.join import leave_commands
 from agent.slurm.joiner import Joiner
 from agent.slurm.known import Known
 from agent.slurm.model import SlurmBackend
-from agent.slurm.orders import Orders
+from agent.slurm.orders import Orders, WishStore
 from agent.slurm.picture import Picture
 from agent.slurm.policy import SlurmPolicy
 from agent.slurm.power_saver import PowerSaver
@@ -52,7 +51,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         backend: the way in to Slurm.
         shell: runs commands on machines.
         policy: the settings of the decisions about Slurm.
-        drains: where administrators' drains survive a restart.
+        wishes: where administrators' wishes survive a restart.
         limited: reads the names of the partitions that give every job a time limit, where nodes are fenced.
         **arguments: further arguments of ``SimpleElasticSliceManager``.
 
@@ -91,7 +90,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         backend: SlurmBackend,
         shell: RemoteShell,
         policy: SlurmPolicy,
-        drains: DrainStore,
+        wishes: WishStore,
         limited: Callable[[], frozenset[str]] = frozenset,
         **arguments: Any,
     ) -> None:
@@ -102,11 +101,11 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         self._first_type = ""
         """Hardware type of the first machine of the next sliver."""
         failed = super().failed
-        stored = {drain.node_id: drain for drain in drains.drains()}
-        self._hold = GrowthHold(drains, stored.pop(WHOLE_SLICE, None))
-        self._emptying = Emptying(drains, stored.values(), limited)
+        stored = {drain.node_id: drain for drain in wishes.drains()}
+        self._hold = GrowthHold(wishes, stored.pop(WHOLE_SLICE, None))
+        self._emptying = Emptying(wishes, stored.values(), limited)
         self._giveback = GiveBack()
-        self._growing = GrowOrders(lambda words: self.tell("admin", "", words))
+        self._growing = GrowOrders(wishes, lambda words: self.tell("admin", "", words))
         self.known = Known(self, failed, emptying=self._emptying, giveback=self._giveback, hold=self._hold)
         self._reach = Reach(shell, lambda: self.policy)
         self._departures = Departures(

@@ -8,13 +8,18 @@ from typing import Protocol
 
 from agent.core.brake import GrowthBrake
 from agent.core.errors import AgentError
-from agent.core.model import AdminDrain
+from agent.core.model import AdminDrain, GrowOrder
 from agent.core.ports import Clock
+from agent.slurm.drain import DrainStore
 from agent.slurm.emptying import Emptying
 from agent.slurm.giveback import GiveBack
-from agent.slurm.grow_order import GrowOrder, GrowOrders
+from agent.slurm.grow_order import GrowOrders, GrowStore
 from agent.slurm.hold import PAUSE, TEARDOWN, GrowthHold
 from agent.slurm.policy import SlurmPolicy
+
+
+class WishStore(DrainStore, GrowStore, Protocol):
+    """Where what administrators ask for survives a restart."""
 
 
 class Owner(Protocol):
@@ -40,7 +45,7 @@ class Owner(Protocol):
 class Orders:
     """An administrator may hold growth up, have everything given back, have machines added or emptied.
 
-    A pause and a teardown last until ``unpause``, also over a restart.
+    A pause and a teardown last until ``unpause``. Every wish outlasts a restart.
 
     Args:
         owner: the manager.
@@ -149,6 +154,7 @@ class Orders:
 
         Raises:
             AgentError: something holds growth up, or ``max_nodes`` does not allow it; nothing was done.
+            LedgerError: it cannot be written down.
         """
         policy = self._owner.policy
         most = policy.demand.max_nodes
@@ -162,7 +168,11 @@ class Orders:
         self._owner.wake("get_system_state", "ensure_sliver", "add_nodes")
 
     def withdraw_growth(self, who: str) -> bool:
-        """Strike the wish for more machines; False where there is none."""
+        """Strike the wish for more machines; False where there is none.
+
+        Raises:
+            LedgerError: it cannot be struck.
+        """
         return self._growing.strike(who)
 
     def renew(self, who: str) -> str:

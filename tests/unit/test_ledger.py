@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.core.errors import LedgerError
-from agent.core.model import AdminDrain, Event, Holding, Intent, IntentKind, Revocation
+from agent.core.model import AdminDrain, Event, GrowOrder, Holding, Intent, IntentKind, Revocation
 from agent.ledger import Ledger
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -41,6 +41,7 @@ def test_everything_survives_a_restart(path, ledger):
     ledger.add_intents([ADD])
     ledger.put_revocation(REVOKED)
     ledger.put_drain(drain)
+    ledger.put_grow_order(order := GrowOrder(3, "ada", NOON))
     ledger.record(event(1, "pc100"))
     ledger.close()
 
@@ -49,6 +50,7 @@ def test_everything_survives_a_restart(path, ledger):
     assert again.intents() == (ADD,)
     assert again.revocations() == (REVOKED,)
     assert again.drains() == (drain,)
+    assert again.grow_order() == order
     assert again.events() == (event(1, "pc100"),)
     again.close()
 
@@ -71,6 +73,7 @@ def test_what_is_not_there_can_be_removed(ledger):
     ledger.remove_intents([ADD])
     ledger.remove_revocation("pc1")
     ledger.remove_drain("pc1")
+    ledger.remove_grow_order()
 
 
 def test_revocations_come_by_deadline_and_the_newest_word_counts(ledger):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from agent.core.errors import LedgerError
-from agent.core.model import AdminDrain, Event, Intent, IntentKind, Revocation
+from agent.core.model import AdminDrain, Event, GrowOrder, Intent, IntentKind, Revocation
 from agent.ledger import SCHEMA_VERSION, Ledger
 
 DUMPS = sorted((Path(__file__).parents[1] / "data" / "ledger").glob("schema-*.sql"))
@@ -27,7 +27,9 @@ def load(dump: Path, path: Path) -> None:
 def structure(path: Path) -> dict[str, list[tuple[object, ...]]]:
     with closing(sqlite3.connect(path)) as connection:
         names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-        return {n: connection.execute(f"PRAGMA table_info({n})").fetchall() for (n,) in sorted(names)}
+        tables = {n: connection.execute(f"PRAGMA table_info({n})").fetchall() for (n,) in sorted(names)}
+        indexes = connection.execute("SELECT name FROM sqlite_master WHERE type = 'index'").fetchall()
+        return {**tables, "indexes": sorted(indexes)}
 
 
 def test_there_is_a_ledger_of_every_older_schema_to_try_with() -> None:
@@ -43,6 +45,9 @@ def test_all_that_an_older_agent_knew_is_taken_over(dump: Path, tmp_path: Path) 
         assert ledger.revocations() == (Revocation("pc100", "node-2", ONE, NOON, NOON),)
         assert ledger.drains() == (AdminDrain("pc7", "new disk", "ada", NOON, ONE),)
         assert ledger.events() == (Event(NOON, "add", "node-1", "asked for it", {"number": 1}),)
+        assert ledger.grow_order() is None
+        ledger.put_grow_order(order := GrowOrder(3, "ada", ONE))
+        assert ledger.grow_order() == order
 
 
 @pytest.mark.parametrize("dump", DUMPS, ids=lambda dump: dump.stem)

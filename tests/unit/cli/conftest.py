@@ -113,17 +113,21 @@ class Rig:
         self.policy = SlurmPolicy(
             DemandSettings(max_nodes=5), WeightSettings(), DrainSettings(), JoinSettings()
         )
+        self.begin()
+        self.server = self.serve(AdminSettings(socket=self.socket))
+
+    def begin(self):
+        """Make the parts that know nothing yet but what the ledger does, as after a restart."""
         self.manager = SlurmElasticSliceManager(
             self.cloudlab,
             ManagerConfig(clock=self.clock, events=self.ledger),
             backend=self.slurm,
             shell=Shell(),
             policy=self.policy,
-            drains=self.ledger,
+            wishes=self.ledger,
         )
         self.manager.set_helper(SimpleElasticSliceHelper(server=self.cloudlab))
         self.administration = Administration(self.manager, self.ledger, self.config)
-        self.server = self.serve(AdminSettings(socket=self.socket))
 
     def serve(self, settings):
         return AdminServer(settings, self.administration, self.ledger, self.clock)

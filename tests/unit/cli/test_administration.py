@@ -99,6 +99,27 @@ def test_a_wish_ends_when_its_time_is_over(rig) -> None:
     assert "its time is over: 3 of 4" in rig.told("admin")[-1].message
 
 
+def test_a_wish_outlasts_a_restart_and_ends_by_the_same_rules(rig) -> None:
+    rig.call("POST", "/v1/grow", {"count": 1})
+    rig.begin()
+    rig.look()
+    assert rig.manager.growth.count == 1
+    growing = rig.administration.status().growing
+    assert (growing.machines, growing.in_service, growing.until) == (
+        4,
+        3,
+        rig.clock.now() + timedelta(hours=1),
+    )
+    rig.add_machine(4)
+    rig.look()
+    rig.begin()
+    rig.look()
+    assert rig.administration.status().growing is None
+    assert [event.message for event in rig.told("admin")][1:] == [
+        f"the wish of {growing.who} is fulfilled: 4 of 4 machines are in service"
+    ]
+
+
 def test_growing_is_refused_beyond_max_nodes_and_while_growth_is_held_up(rig) -> None:
     with pytest.raises(AgentError, match=r"6 machines would be held, and .* max_nodes is 5"):
         rig.call("POST", "/v1/grow", {"count": 3})
