@@ -56,6 +56,19 @@ def test_a_person_grows_looks_around_and_gives_it_back(agent, bed: TestBed) -> N
     }
 
 
+def test_a_wish_for_machines_outlasts_a_kill_and_is_fulfilled(agent, bed: TestBed) -> None:
+    agent.start()
+    assert agent.ask("grow", "1").returncode == 0
+    wait_for("a machine is lent", lambda: any(m.slice_urn for m in bed.cloudlab.machines()))
+    agent.stop(signal.SIGKILL)
+    agent.start()
+    wait_for("the wish is fulfilled", lambda: agent.told("is fulfilled: 1 of 1 machines are in service"))
+    assert agent.status()["growing"] is None
+    (node,) = agent.nodes()
+    wait_for("an idle machine goes back as all others", lambda: node not in agent.nodes())
+    assert [m for m in bed.cloudlab.machines() if m.slice_urn] == []
+
+
 def misses(agent, node: str) -> None:
     """Type what is nearly right."""
     done = agent.ask("drain", f"{node}0")
