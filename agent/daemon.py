@@ -186,7 +186,7 @@ class Daemon:
     def _build(self) -> SlurmElasticSliceManager:
         settings = self._settings
         clock = SystemClock()
-        metrics = Metrics()
+        metrics = Metrics(settings.cycle.intervals())
         ledger = Ledger(settings.ledger.path, max_events=settings.ledger.max_events)
         self._on_stop(ledger.close)
         events = _Recorder(ledger, metrics)

@@ -44,6 +44,10 @@ class Figure:
 
 CAUSES = ("revoked", "admin", "surplus", "taken")
 """Why a node is emptied: ``agent.slurm.drain.DrainCause``."""
+ORPHANS = ("cloudlab", "slurm")
+"""Where something is left over of a machine that is not ours any more."""
+STAGES = ("boot", "join")
+"""What a new machine failed at."""
 JOB_OUTCOMES = ("finish", "warn", "signal", "requeue", "cancel", "lost")
 """Kinds of the events about jobs on draining nodes."""
 
@@ -56,6 +60,9 @@ LABELS = {
     "target": "what a credential is for: self or slice",
     "kind": "kind of an event, in one word",
     "method": "remote method; empty for a call that named none of ours",
+    "reason": "why a CM is asked for less: insufficient (it had no machines), failed (a type did not boot)",
+    "side": f"where something is left over: {', '.join(ORPHANS)}",
+    "stage": f"what a new machine failed at: {', '.join(STAGES)}",
     "outcome": "how it went, in one word",
     "cause": f"why a node is emptied: {', '.join(CAUSES)}",
 }
@@ -75,6 +82,18 @@ GROWTH_STOPPED = Figure(
     "esagent_growth_stopped",
     Kind.GAUGE,
     "1 while no machines are asked for, since new ones failed one after the other.",
+)
+BACKOFF = Figure(
+    "esagent_backoff_active",
+    Kind.GAUGE,
+    "1 while a CM, or a hardware type there, is left alone for a while.",
+    ("cm", "reason"),
+)
+ORPHANED = Figure(
+    "esagent_orphans",
+    Kind.GAUGE,
+    "Machines in a manifest that are not ours any more, and nodes in Slurm whose machine is gone.",
+    ("side",),
 )
 PAUSED = Figure("esagent_paused", Kind.GAUGE, "1 while an administrator holds growth up.")
 RESOURCE_VALUE = Figure(
@@ -117,6 +136,25 @@ STEP_DURATION = Figure(
     "Time that a step of the cycle took.",
     ("step", "outcome"),
     buckets=(0.05, 0.2, 1, 5, 20, 60, 300),
+)
+STEP_OVERRUNS = Figure(
+    "esagent_step_overruns_total",
+    Kind.COUNTER,
+    "Runs of a step of the cycle that took longer than its interval.",
+    ("step",),
+)
+JOIN_DURATION = Figure(
+    "esagent_join_duration_seconds",
+    Kind.HISTOGRAM,
+    "Time from the first try to join a machine until it was at work in Slurm.",
+    buckets=(5, 10, 20, 30, 60, 120, 300, 600),
+)
+NEW_MACHINE_FAILURES = Figure(
+    "esagent_machine_failures_total",
+    Kind.COUNTER,
+    "Machines that were given up since they did not boot, or did not join.",
+    ("stage",),
+    known=tuple((stage,) for stage in STAGES),
 )
 REQUESTS = Figure(
     "esagent_provider_request_duration_seconds",

@@ -6,9 +6,11 @@ back leaves no series behind.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from importlib.metadata import version
+from types import MappingProxyType
 
 from prometheus_client import (
     CollectorRegistry,
@@ -60,6 +62,8 @@ class _ViewCollector(Collector):
         yield _gauge(figures.NODES, _count(view))
         yield _gauge(figures.NODES_WANTED, {(): view.wanted})
         yield _gauge(figures.GROWTH_STOPPED, {(): int(bool(view.growth_stopped))})
+        yield _gauge(figures.BACKOFF, {at: int(active) for at, active in view.backoffs.items()})
+        yield _gauge(figures.ORPHANED, {(side,): count for side, count in view.orphans.items()})
         yield _gauge(figures.PAUSED, {(): int(view.paused)})
         nodes = view.nodes
         yield _gauge(figures.RESOURCE_VALUE, {(n.node,): n.value for n in nodes if n.value is not None})
@@ -94,10 +98,20 @@ def _times(times: Mapping[str, datetime]) -> dict[tuple[str, ...], float]:
 
 
 class Metrics:
-    """The registry and the counters that other parts report to."""
+    """The registry and the counters that other parts report to.
 
-    def __init__(self) -> None:
+    Args:
+        intervals: step -> seconds after which its next run is due; none where no step runs.
+    """
+
+    def __init__(self, intervals: Mapping[str, float] = MappingProxyType({})) -> None:
         self.registry = CollectorRegistry()
+        self._intervals = intervals
+        self._overruns = self._counter(figures.STEP_OVERRUNS)
+        for step in intervals:
+            self._overruns.labels(step)
+        self._join_time = self._histogram(figures.JOIN_DURATION)
+        self._failures = self._counter(figures.NEW_MACHINE_FAILURES)
         self._events = self._counter(figures.EVENTS)
         self._steps = self._histogram(figures.STEP_DURATION)
         self._requests = self._histogram(figures.REQUESTS)
@@ -137,6 +151,11 @@ class Metrics:
             self._revocations.labels("released" if margin >= 0 else "late").inc()
         if event.kind in _REVOCATION_EVENTS:
             self._revocations.labels(_REVOCATION_EVENTS[event.kind]).inc()
+        joined = event.data.get("join_seconds")
+        if isinstance(joined, int | float):
+            self._join_time.observe(joined)
+        if event.kind == "failed":
+            self._failures.labels("join" if event.data.get("booted") else "boot").inc()
         duration = event.data.get("drain_seconds")
         if isinstance(duration, int | float):
             self._drain_time.observe(duration)
@@ -150,6 +169,8 @@ class Metrics:
     def step(self, step: str, outcome: str, seconds: float) -> None:
         """Count a run of a step of the manager's cycle."""
         self._steps.labels(step, outcome).observe(seconds)
+        if seconds > self._intervals.get(step, math.inf):
+            self._overruns.labels(step).inc()
 
     def request(self, method: str, _authority: str, outcome: str, seconds: float) -> None:
         """Count a call to Cloudlab."""

@@ -50,6 +50,11 @@ class Inventory:
         with self._rlock:
             return list(self._slivers.book.with_fate(fate, cm))
 
+    def lost(self) -> int:
+        """Count the machines in the last manifests that are not ours any more."""
+        with self._rlock:
+            return sum(len(self._slivers.book.lost(cm)) for cm in self._slivers.book.slivers)
+
     def in_flight(self, kind: IntentKind, cm: str | None) -> list[Intent]:
         """List what was asked for and is not settled."""
         return list(self._slivers.intents.in_flight(kind, cm))

@@ -230,6 +230,10 @@ class AgentView:
     """Why the protective brake holds growth up, and when it is probed; "" while growth goes on."""
     paused: bool = False
     """An administrator holds growth up."""
+    backoffs: Mapping[tuple[str, str], bool] = field(default_factory=dict)
+    """(CM, ``insufficient`` or ``failed``) -> whether it, or a type there, is left alone for a while."""
+    orphans: Mapping[str, int] = field(default_factory=dict)
+    """``cloudlab`` or ``slurm`` -> what is left over there of machines that are not ours any more."""
 
     @property
     def held(self) -> tuple[NodeView, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from agent.core.config import CycleSettings
@@ -50,6 +50,14 @@ class Placement:
             if self._nodetype is not None:
                 pauses.append(self._pauses.get((cm, self._nodetype)))
         return next((p for p in pauses if p is not None and now < p.until), None)
+
+    def backoffs(self, cms: Iterable[str], now: datetime) -> dict[tuple[str, str], bool]:
+        """Tell what is left alone: (CM, ``insufficient`` for all of it, or ``failed`` for a type) -> now."""
+        with self._lock:
+            active = {
+                (c, "failed" if t else "insufficient") for (c, t), p in self._pauses.items() if now < p.until
+            }
+        return {(cm, why): (cm, why) in active for cm in cms for why in ("insufficient", "failed")}
 
     def avoided(self, cm: str, now: datetime) -> frozenset[str]:
         """Return the hardware types that are not to be asked for at this CM."""

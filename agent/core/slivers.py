@@ -169,7 +169,7 @@ class Slivers:
                 self.book.judge(status, now, limit) if status else self.book.judge_unseen(cm, now, limit)
             )
         for machine in settled:
-            self._tell_settled(machine)
+            self._tell_settled(machine, booted=machine.fate == "ready")
 
     def note_unreserved(self, cm: str, error: CloudlabError) -> None:
         """Count a sighting where a CM's refusal names a machine of the sliver that is not reserved to us.
@@ -199,13 +199,12 @@ class Slivers:
         with self._owner.rlock:
             machine = self.book.give_up(cm, client_id, reason)
         if machine is not None:
-            self._tell_settled(machine)
+            self._tell_settled(machine, booted=True)
 
-    def _tell_settled(self, machine: Machine) -> None:
+    def _tell_settled(self, machine: Machine, *, booted: bool) -> None:
         node, fate = machine.node, machine.fate
-        self._owner.tell(
-            fate, node.node_id, f"{node.node_id} ({node.client_id}) is {fate}: {machine.reason}", cm=node.cm
-        )
+        message = f"{node.node_id} ({node.client_id}) is {fate}: {machine.reason}"
+        self._owner.tell(fate, node.node_id, message, cm=node.cm, booted=booted)
         self._owner.machine_settled(machine)
         self._hooks.put(node.cm, partial(self._owner.handle_added_node, vars(node).copy(), fate))
 

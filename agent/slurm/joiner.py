@@ -96,7 +96,9 @@ class Joiner:
             logs = {step.node.sliver_id: self._logs.pop(step.node.sliver_id, "") for step in plan.failed}
         for step, record in finished:
             if record.attempts or record.probes:
-                self._tell("join", step, f"joined: {step.reason}")
+                self._tell(
+                    "join", step, f"joined: {step.reason}", join_seconds=(now - record.first).total_seconds()
+                )
         for step in plan.failed:
             self._tell("join-failed", step, f"given up: {step.reason}", log=logs[step.node.sliver_id])
         given_up = [(step.node, step.reason) for step in plan.failed]

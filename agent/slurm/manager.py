@@ -138,7 +138,14 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
             look=self.drainer.wake,
             urge=self._lease.urge,
         )
-        self.viewer = Viewer(self, self.known, self._giveback, self.orders)
+        self.viewer = Viewer(
+            self,
+            self.known,
+            self._giveback,
+            self.orders,
+            backoffs=lambda: self._placement.backoffs(self.cmlist, self.clock.now()),
+            orphans=lambda: (self._inventory.lost(), self._records.left()),
+        )
         self._adoption = Adoption(
             self, self.known, orders=self.orders, emptying=self._emptying, giveback=self._giveback
         )

@@ -46,6 +46,11 @@ class Records:
         with self._lock:
             self._gone[name] = node_id
 
+    def left(self) -> int:
+        """Count the nodes whose machine is gone and that are in Slurm still."""
+        with self._lock:
+            return len(self._gone)
+
     def adopt(self, snapshot: Snapshot, ours: Collection[str]) -> None:
         """Take note of the records that an earlier run left down; set predeclared ones down that are not.
 

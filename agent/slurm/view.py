@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -51,17 +51,31 @@ class Viewer:
         known: the moment.
         giveback: which nodes are surplus.
         orders: what administrators ask for.
+        backoffs: tells (CM, why) -> whether it is asked for less.
+        orphans: tells (machines at Cloudlab, nodes in Slurm) that are left over.
     """
 
-    def __init__(self, holder: Holder, known: Known, giveback: GiveBack, orders: Orders) -> None:
+    def __init__(
+        self,
+        holder: Holder,
+        known: Known,
+        giveback: GiveBack,
+        orders: Orders,
+        *,
+        backoffs: Callable[[], Mapping[tuple[str, str], bool]],
+        orphans: Callable[[], tuple[int, int]],
+    ) -> None:
         self._holder = holder
         self._known = known
         self._giveback = giveback
         self._orders = orders
+        self._backoffs = backoffs
+        self._orphans = orphans
 
     def view(self) -> AgentView:
         """Draw a picture of the agent."""
         holder = self._holder
+        at_cloudlab, in_slurm = self._orphans()
         return AgentView(
             nodes=self._nodes(),
             wanted=holder.growth.count if holder.growth else 0,
@@ -70,6 +84,8 @@ class Viewer:
             last_success=dict(holder.last_success),
             growth_stopped=holder.brake.words(),
             paused=self._orders.hold is not None,
+            backoffs=self._backoffs(),
+            orphans={"cloudlab": at_cloudlab, "slurm": in_slurm},
         )
 
     def _nodes(self) -> tuple[NodeView, ...]:

@@ -21,7 +21,7 @@ from agent.core.model import (
     Revocation,
     SliverNode,
 )
-from agent.figures import CAUSES, FIGURES, LABELS, Kind
+from agent.figures import CAUSES, FIGURES, LABELS, STAGES, Kind
 from agent.metrics import Metrics
 from agent.slurm.drain import Drain, DrainCause
 from agent.slurm.view import coming_views, node_views
@@ -44,7 +44,7 @@ class Cloud:
 
     def __init__(self) -> None:
         self.machines: dict[str, SliverNode] = {}
-        self.metrics = Metrics()
+        self.metrics = Metrics({"add_nodes": 300.0})
         self.metrics.watch(self.view, NOW, lambda: {"self": NOW, "slice": NOW})
 
     def view(self) -> AgentView:
@@ -66,6 +66,8 @@ class Cloud:
             slice_expires=NOW,
             sliver_expires={CM: NOW},
             last_success={"get_system_state": NOW},
+            backoffs={(CM, "insufficient"): True, (CM, "failed"): False},
+            orphans={"cloudlab": 0, "slurm": 1},
         )
 
     def cycle(self, number: int) -> None:
@@ -85,6 +87,8 @@ class Cloud:
         series(metrics)  # a scrape, with the machine in it
         metrics.callback("NotifyDeleteComplete", "ok")
         metrics.event(Event(now, "gone", name, ""))
+        metrics.event(Event(now, "join", name, "", {"join_seconds": 12.5}))
+        metrics.event(Event(now, "failed", name, "", {"booted": True}))
         del self.machines[name]
 
 
@@ -190,6 +194,26 @@ def test_the_document_is_what_the_code_says() -> None:
     assert (ROOT / "docs/metrics.md").read_text() == made.stdout, (
         ".venv/bin/python tools/metrics_doc.py > docs/metrics.md"
     )
+
+
+def test_a_step_that_takes_longer_than_its_interval_is_an_overrun() -> None:
+    metrics = Metrics({"join_nodes": 15.0, "renew": 3600.0})
+    for seconds in (14.0, 16.0, 17.0):
+        metrics.step("join_nodes", "done", seconds)
+    metrics.step("another", "done", 1e6)
+    value = metrics.registry.get_sample_value
+    assert value("esagent_step_overruns_total", {"step": "join_nodes"}) == 2
+    assert value("esagent_step_overruns_total", {"step": "renew"}) == 0
+    assert value("esagent_step_overruns_total", {"step": "another"}) is None
+
+
+def test_machines_that_were_given_up_are_counted_by_what_they_failed_at() -> None:
+    metrics = Metrics()
+    value = metrics.registry.get_sample_value
+    assert [value("esagent_machine_failures_total", {"stage": stage}) for stage in STAGES] == [0, 0]
+    for booted in (False, True, True):
+        metrics.event(Event(NOW, "failed", "pc1", "", {"booted": booted}))
+    assert [value("esagent_machine_failures_total", {"stage": stage}) for stage in STAGES] == [1, 2]
 
 
 def test_states_of_machines_all_have_a_series() -> None:

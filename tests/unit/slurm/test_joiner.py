@@ -92,10 +92,13 @@ def test_a_machine_is_joined_probed_and_told_step_by_step() -> None:
     world = World()
     assert world.step().joined == ()
     at_work(world)
+    world.later(9)
     assert world.step().joined == ()
+    world.later(3)
     assert world.step(waits=False).joined == (MACHINE,)
     assert world.ran == ["start it", "probe it"]
     assert world.told() == ["joining", "join-step", "join-step", "join"]
+    assert world.events[-1].data == {"join_seconds": 12.0}
 
 
 def test_a_machine_whose_probe_fails_is_given_up_with_its_log() -> None:

@@ -53,8 +53,11 @@ def records(slurm: FakeSlurm, join: JoinSettings | None = None) -> Records:
 
 def test_the_record_of_a_machine_that_is_gone_is_dropped() -> None:
     slurm = FakeSlurm("pc1", "pc2")
-    records(slurm).step(ours=())
+    gone = records(slurm)
+    assert gone.left() == 2
+    gone.step(ours=())
     assert slurm.nodes == {}
+    assert gone.left() == 0
 
 
 def test_a_machine_that_came_back_keeps_its_record() -> None:
