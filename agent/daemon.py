@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import sdnotify
@@ -19,11 +20,11 @@ from agent.admin.server import AdminServer
 from agent.cloudlab.callback import CallbackServer
 from agent.cloudlab.server import ProtoGeniServer, connect
 from agent.config import Settings
+from agent.core.config import AllEvents, LoggedEvents
 from agent.core.errors import ConfigError
 from agent.core.expiry import ExpiryWarning
 from agent.core.helper import SimpleElasticSliceHelper
 from agent.core.manager import ManagerConfig
-from agent.core.model import Event
 from agent.core.ports import SliceServer, SystemClock
 from agent.core.profile import DocumentHelper, read_rspec, run_profile
 from agent.ledger import Ledger
@@ -40,7 +41,7 @@ from agent.slurm.policy import SlurmPolicy
 from agent.slurm.primary import Lookout
 from agent.slurm_access import slurm_commands
 from agent.ssh import SshShell
-from agent.standby import StandbyEndpoint, StandbyEvents, standby_operations
+from agent.standby import StandbyEndpoint, standby_operations
 
 logger = structlog.get_logger()
 
@@ -54,19 +55,6 @@ STANDING_WAIT = 1.0
 """Seconds after which a change of the primary slurmctld is noticed at the latest."""
 ENDS = frozenset({signal.SIGTERM, signal.SIGINT})
 RELOADABLE = frozenset({"lease", "demand", "weights", "drain", "join", "log", "mail", "plugin"})
-
-
-class _Recorder:
-    """Tells each event to the log, the ledger and the figures."""
-
-    def __init__(self, ledger: Ledger, metrics: Metrics) -> None:
-        self._ledger = ledger
-        self._metrics = metrics
-
-    def record(self, event: Event) -> None:
-        logger.info(event.message, kind=event.kind, subject=event.subject, **event.data)
-        self._metrics.event(event)
-        self._ledger.record(event)
 
 
 class Daemon:
@@ -123,7 +111,8 @@ class Daemon:
             return str(lookout.standing)
 
         with ExitStack() as parts:
-            admin = AdminServer(settings.admin, standby_operations(why), StandbyEvents(), clock)
+            # The ledger belongs to the agent that acts.
+            admin = AdminServer(settings.admin, standby_operations(why), LoggedEvents(), clock)
             callback = CallbackServer(StandbyEndpoint(why), settings.callback)
             for part in (admin, callback):
                 part.start()
@@ -137,8 +126,8 @@ class Daemon:
                 if came & ENDS:
                     notifier.notify("STOPPING=1")
                     return False
-                if signal.SIGHUP in came and (fresh := self._read_again()):
-                    self._settings = fresh
+                if signal.SIGHUP in came:
+                    self._read_again(self._use)
                 notifier.notify("WATCHDOG=1")
         return True
 
@@ -162,7 +151,7 @@ class Daemon:
                 return HANDED_OVER
             if signal.SIGHUP in came:
                 notifier.notify("RELOADING=1")
-                self._reload(manager)
+                self._read_again(partial(self._take_up, manager))
                 notifier.notify("READY=1")
             if manager.fatal:
                 logger.error("the agent ends", reason=manager.fatal)
@@ -189,7 +178,7 @@ class Daemon:
         metrics = Metrics(settings.cycle.intervals())
         ledger = Ledger(settings.ledger.path, max_events=settings.ledger.max_events)
         self._on_stop(ledger.close)
-        events = _Recorder(ledger, metrics)
+        events = AllEvents(LoggedEvents(), metrics, ledger)
         server = connect(settings.cloudlab, clock=clock, observe=metrics.request)
         for warning in server.identity.warnings:
             logger.warning(warning)
@@ -264,22 +253,23 @@ class Daemon:
     def _on_stop(self, call: Callable[[], object]) -> None:
         self._parts.callback(call)
 
-    def _read_again(self) -> Settings | None:
+    def _read_again(self, take: Callable[[Settings], None]) -> None:
+        """Have the settings taken up as the file has them now; where they have faults, all stays as it is."""
         try:
-            return config.load(self._path)
+            take(config.load(self._path))
         except ConfigError as error:
             logger.warning("the new settings have faults; the old ones stay in force", error=str(error))
-            return None
 
-    def _reload(self, manager: SlurmElasticSliceManager) -> None:
-        fresh = self._read_again()
-        if fresh is None:
-            return
-        try:
-            post = make_post(fresh.mail, self._server.email)
-        except ConfigError as error:
-            logger.warning("the new settings have faults; the old ones stay in force", error=str(error))
-            return
+    def _use(self, fresh: Settings) -> None:
+        self._settings = fresh
+
+    def _take_up(self, manager: SlurmElasticSliceManager, fresh: Settings) -> None:
+        """Obey new settings, as far as that needs no restart.
+
+        Raises:
+            ConfigError: the section [mail] is not fit for use; nothing was done.
+        """
+        post = make_post(fresh.mail, self._server.email)
         changed = {n for n in Settings.model_fields if getattr(fresh, n) != getattr(self._settings, n)}
         left = changed - RELOADABLE
         # What is not taken up stays as it is, and is told again at the next reload.

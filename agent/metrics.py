@@ -142,7 +142,7 @@ class Metrics:
         """Serve gauges made from this view, the certificate's end, and the ends of credentials by target."""
         self.registry.register(_ViewCollector(view, certificate_expires, credential_expiries))
 
-    def event(self, event: Event) -> None:
+    def record(self, event: Event) -> None:
         """Count a decision or act; what became of revocations, and what draining cost, is counted besides."""
         self._events.labels(event.kind).inc()
         margin = event.data.get("margin_seconds")

@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
-import structlog
-
 from agent.admin.routes import Operations
 from agent.core.endpoint import Envelope, ProtoGeniClientServerEndpoint, reply
 from agent.core.errors import AgentError
-from agent.core.model import Event
 from agent.slurm.answers import StatusAnswer
-
-log = structlog.get_logger()
 
 BUSY = 14
 """ProtoGENI's response code for what may be asked again in seconds."""
@@ -47,14 +42,6 @@ class StandbyEndpoint(ProtoGeniClientServerEndpoint):
 
     def _busy(self) -> Envelope:
         return reply(code=BUSY, output=f"standby: {self._why()}")
-
-
-class StandbyEvents:
-    """Tells events to the log only: the ledger belongs to the agent that acts."""
-
-    def record(self, event: Event) -> None:
-        """Log it."""
-        log.info(event.message, kind=event.kind, subject=event.subject, **event.data)
 
 
 class _Standby:

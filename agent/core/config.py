@@ -156,7 +156,7 @@ class LoggedEvents:
 
     def record(self, event: Event) -> None:
         """Log one event."""
-        log.info(event.message, kind=event.kind, subject=event.subject)
+        log.info(event.message, kind=event.kind, subject=event.subject, **event.data)
 
 
 class AllEvents:

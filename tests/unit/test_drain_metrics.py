@@ -18,7 +18,7 @@ def test_jobs_and_lost_work_are_counted_by_cause_and_releases_with_time_and_marg
         ("release", {"margin_seconds": -3.0, "drain_seconds": None}),
     ]
     for kind, data in told:
-        metrics.event(Event(NOW, kind, "pc1", "", data))
+        metrics.record(Event(NOW, kind, "pc1", "", data))
 
     def value(name: str, **labels: str) -> float | None:
         return metrics.registry.get_sample_value(name, labels)

@@ -78,17 +78,17 @@ class Cloud:
         metrics.step("add_nodes", "done", 1.0)
         self.machines[name] = SliverNode(f"node-{number}", name, CM, f"urn:sliver+{number}")
         for kind in ("add", "arrived", "join", "weight", "revoke", "drain"):
-            metrics.event(Event(now, kind, name, f"{kind} {name}"))
+            metrics.record(Event(now, kind, name, f"{kind} {name}"))
         job = {"job": str(number), "drain_cause": "revoked", "lost_cpu_seconds": 9.0}
-        metrics.event(Event(now, "requeue", name, f"job {number} requeued", job))
+        metrics.record(Event(now, "requeue", name, f"job {number} requeued", job))
         metrics.callback("NotifyDeletePending", "ok")
         margin = {"margin_seconds": float(number % 90 - 9), "drain_seconds": 60.0}
-        metrics.event(Event(now, "release", name, "", margin))
+        metrics.record(Event(now, "release", name, "", margin))
         series(metrics)  # a scrape, with the machine in it
         metrics.callback("NotifyDeleteComplete", "ok")
-        metrics.event(Event(now, "gone", name, ""))
-        metrics.event(Event(now, "join", name, "", {"join_seconds": 12.5}))
-        metrics.event(Event(now, "failed", name, "", {"booted": True}))
+        metrics.record(Event(now, "gone", name, ""))
+        metrics.record(Event(now, "join", name, "", {"join_seconds": 12.5}))
+        metrics.record(Event(now, "failed", name, "", {"booted": True}))
         del self.machines[name]
 
 
@@ -174,7 +174,7 @@ def test_revocations_are_counted_by_what_became_of_them() -> None:
         ("release", {"margin_seconds": -3.0, "drain_seconds": 9.0}),
         ("withdrawn", {}),
     ):
-        metrics.event(Event(NOW, kind, "pc1", "", data))
+        metrics.record(Event(NOW, kind, "pc1", "", data))
     value = metrics.registry.get_sample_value
     counted = {
         o: value("esagent_revocations_total", {"outcome": o})
@@ -212,7 +212,7 @@ def test_machines_that_were_given_up_are_counted_by_what_they_failed_at() -> Non
     value = metrics.registry.get_sample_value
     assert [value("esagent_machine_failures_total", {"stage": stage}) for stage in STAGES] == [0, 0]
     for booted in (False, True, True):
-        metrics.event(Event(NOW, "failed", "pc1", "", {"booted": booted}))
+        metrics.record(Event(NOW, "failed", "pc1", "", {"booted": booted}))
     assert [value("esagent_machine_failures_total", {"stage": stage}) for stage in STAGES] == [1, 2]
 
 
