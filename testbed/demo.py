@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from testbed import release
+from testbed.registry import MARKER
 from testbed.up import TestBed
 from testbed.waiting import NotInTimeError, wait_for
 
@@ -107,10 +108,10 @@ class Demo:
         )  # fmt: skip
         return (done.stdout + done.stderr).strip()
 
-    def wait(self, what: str, check: Callable[[], object], timeout: float) -> bool:
+    def wait(self, what: str, check: Callable[[], object]) -> bool:
         """Wait until it holds; an overrun is told, and the claim that follows will not be ok."""
         try:
-            return bool(wait_for(what, check, timeout=timeout, interval=0.2))
+            return bool(wait_for(what, check, interval=0.2))
         except NotInTimeError as error:
             self.say("LATE", str(error))
             return False
@@ -134,16 +135,18 @@ class Demo:
         log = (self.out / "agent.log").open("wb")
         esagent = str(Path(sys.executable).with_name("esagent"))
         command = [esagent, "run", "--config", str(self.bed.bedfile.agent_conf)]
-        self.agent = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        # With the mark, it is ended with the test bed even if this is killed.
+        environment = {**os.environ, MARKER: self.bed.instance.id}
+        self.agent = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
         log.close()
-        self.wait("the daemon answers", lambda: "no daemon" not in self.esagent("status"), 20)
+        self.wait("the daemon answers", lambda: "no daemon" not in self.esagent("status"))
         self.say("agent", f"esagent run --config {self.bed.bedfile.agent_conf}")
 
     def queue_grows(self) -> str:
         """Step 1."""
         self.chapter(1, "The queue is longer than the permanent node can take")
         blocker = self.submit("sleep 400", "--cpus-per-task=2", "--job-name=permanent", "--nodelist=n1")
-        self.wait("the first job runs", lambda: self.job(blocker, "JobState") == "RUNNING", 20)
+        self.wait("the first job runs", lambda: self.job(blocker, "JobState") == "RUNNING")
         self.jobs = [
             self.submit("sleep 12", "--cpus-per-task=2", "--time=2", f"--job-name=work{n}") for n in range(3)
         ]
@@ -156,19 +159,19 @@ class Demo:
         """Step 2."""
         self.chapter(2, "The agent borrows machines, waits for them to boot and joins each over SSH")
         journal = self.bed.cloudlab.journal
-        self.wait("CreateSliver", lambda: journal.calls(method="CreateSliver"), 20)
+        self.wait("CreateSliver", lambda: journal.calls(method="CreateSliver"))
         self.say("agent", "registered the slice at the SA and made the sliver at the CM")
-        self.wait("AddNodes", lambda: [c for c in journal.calls(method="AddNodes") if c.code == 0], 40)
+        self.wait("AddNodes", lambda: [c for c in journal.calls(method="AddNodes") if c.code == 0])
         self.say("agent", "asked for more machines (AddNodes)")
-        self.wait("three machines held", lambda: len(self.held()) == 3, 20)
+        self.wait("three machines held", lambda: len(self.held()) == 3)
         machines = self.held()
         self.claim(
             "three machines are borrowed", "Cloudlab's journal", " ".join(machines), len(machines) == 3
         )
-        self.wait("all joined", lambda: set(machines) <= set(self.slurm_nodes()), 60)
+        self.wait("all joined", lambda: set(machines) <= set(self.slurm_nodes()))
         self.say("agent", "joined them: slurmd runs on each, under its own host name")
         done = self.wait(
-            "the jobs end", lambda: all(self.job(j, "JobState") == "COMPLETED" for j in self.jobs), 60
+            "the jobs end", lambda: all(self.job(j, "JobState") == "COMPLETED" for j in self.jobs)
         )
         where = [self.job(j, "NodeList") for j in self.jobs]
         self.claim(
@@ -191,7 +194,7 @@ class Demo:
         def weights() -> list[int]:
             return [int(self.node(n, "Weight")) for n in by_value]
 
-        self.wait("weights follow", lambda: sorted(set(weights())) == weights(), 20)
+        self.wait("weights follow", lambda: sorted(set(weights())) == weights())
         told = ", ".join(f"{n}={w}" for n, w in zip(by_value, weights(), strict=True))
         self.claim(
             "weights order the machines by value",
@@ -200,7 +203,7 @@ class Demo:
             sorted(set(weights())) == weights(),
         )
         job = self.submit("sleep 3", "--cpus-per-task=2", "--time=2", "--job-name=least-wanted")
-        self.wait("it runs", lambda: self.job(job, "JobState") in {"RUNNING", "COMPLETED"}, 20)
+        self.wait("it runs", lambda: self.job(job, "JobState") in {"RUNNING", "COMPLETED"})
         where = self.job(job, "NodeList")
         self.claim(
             "a new job lands where Cloudlab wants least", "scontrol show job", where, where == by_value[0]
@@ -216,7 +219,7 @@ class Demo:
         def renewals() -> list[str]:
             return [c.authority.rsplit("+", 1)[-1] for c in journal.calls(method="RenewSlice") if c.code == 0]
 
-        self.wait("both are renewed", lambda: {"sa", "cm"} <= set(renewals()), 60)
+        self.wait("both are renewed", lambda: {"sa", "cm"} <= set(renewals()))
         self.slurm("scancel", keeper)
         self.claim(
             "SA before CM",
@@ -232,27 +235,27 @@ class Demo:
         """Step 5."""
         self.chapter(5, "Cloudlab takes a busy machine back, and no work is lost")
         long = self.submit(LONG_JOB, "--cpus-per-task=1", "--time=30", "--job-name=long")
-        self.wait("the long job runs", lambda: self.job(long, "JobState") == "RUNNING", 20)
+        self.wait("the long job runs", lambda: self.job(long, "JobState") == "RUNNING")
         node = self.job(long, "NodeList")
         short = self.submit(
             "sleep 25", "--cpus-per-task=1", "--time=1", "--job-name=short", f"--nodelist={node}"
         )
-        self.wait("the short job runs", lambda: self.job(short, "JobState") == "RUNNING", 20)
+        self.wait("the short job runs", lambda: self.job(short, "JobState") == "RUNNING")
         self.say("user", f"jobs {long} (may run for 30 minutes) and {short} (limit 1 minute) run on {node}")
         revoked = time.time()
         self.bed.cloudlab.revoke(node, REVOKE_IN)
         self.say("Cloudlab", f"NotifyDeletePending {node}, max_wait_time {REVOKE_IN:g}")
-        self.wait("it drains", lambda: "DRAIN" in self.node(node, "State"), 10)
+        self.wait("it drains", lambda: "DRAIN" in self.node(node, "State"))
         reason = self.slurm("sinfo", "-h", "-n", node, "-o", "%E")
         self.claim(
             "the machine drains, with the deadline as reason", "sinfo", reason, "esagent: revoked" in reason
         )
-        self.wait("the short job ends", lambda: self.job(short, "JobState") == "COMPLETED", 60)
+        self.wait("the short job ends", lambda: self.job(short, "JobState") == "COMPLETED")
         told = f"{self.job(short, 'JobState')} on {self.job(short, 'NodeList')}"
         self.claim(
             "the job that fits finishes there", "scontrol show job", told, told == f"COMPLETED on {node}"
         )
-        self.wait("the long job is requeued", lambda: self.job(long, "Restarts") == "1", 90)
+        self.wait("the long job is requeued", lambda: self.job(long, "Restarts") == "1")
         left = REVOKE_IN - (time.time() - revoked)
         self.claim(
             "the job that does not fit is requeued in time",
@@ -261,7 +264,7 @@ class Demo:
             left > 0,
         )
         journal = self.bed.cloudlab.journal
-        self.wait("the machine is taken", lambda: node not in self.held(), 60)
+        self.wait("the machine is taken", lambda: node not in self.held())
         released = next(
             (c.time for c in journal.callbacks(method="NotifyDeletePending") if node in c.released), None
         )
@@ -274,18 +277,18 @@ class Demo:
         )
         cleaned = (self.bed.machines.last_words(node) if released else "").strip()
         self.claim("the delete commands ran on it over SSH", "the machine's disk", cleaned, "left" in cleaned)
-        self.wait("Cloudlab says complete", lambda: journal.callbacks(method="NotifyDeleteComplete"), 30)
+        self.wait("Cloudlab says complete", lambda: journal.callbacks(method="NotifyDeleteComplete"))
         taken = [c for c in journal.callbacks(method="NotifyDeleteComplete") if c.code == 0]
         told = "NotifyDeleteComplete, answered with code 0" if taken else "nothing"
         self.claim("Cloudlab took it and said so", "Cloudlab's journal", told, taken)
-        self.wait("the record goes", lambda: node not in self.slurm_nodes(), 30)
+        self.wait("the record goes", lambda: node not in self.slurm_nodes())
         self.claim(
             "the node is gone from Slurm",
             "sinfo",
             " ".join(self.slurm_nodes()),
             node not in self.slurm_nodes(),
         )
-        self.wait("the long job ends", lambda: self.job(long, "JobState") == "COMPLETED", 60)
+        self.wait("the long job ends", lambda: self.job(long, "JobState") == "COMPLETED")
         told = f"{self.job(long, 'JobState')} on {self.job(long, 'NodeList')}"
         self.claim(
             "the requeued job ends elsewhere",
@@ -300,14 +303,14 @@ class Demo:
         node = next(n for n in self.held() if n in self.slurm_nodes())
         self.say("admin", f"esagent drain {node} --reason 'look at the disk'")
         self.say("esagent", self.esagent("drain", node, "--reason", "look at the disk"))
-        self.wait("drained", lambda: "DRAIN" in self.node(node, "State"), 15)
+        self.wait("drained", lambda: "DRAIN" in self.node(node, "State"))
         reason = self.slurm("sinfo", "-h", "-n", node, "-o", "%T %E")
         self.claim(
             "it is drained and kept", "sinfo", reason, reason.startswith("drained") and node in self.held()
         )
         self.say("admin", f"esagent resume {node}")
         self.say("esagent", self.esagent("resume", node))
-        back = self.wait("back", lambda: self.slurm("sinfo", "-h", "-n", node, "-o", "%T") == "idle", 15)
+        back = self.wait("back", lambda: self.slurm("sinfo", "-h", "-n", node, "-o", "%T") == "idle")
         self.claim("it is back in service", "sinfo", self.slurm("sinfo", "-h", "-n", node, "-o", "%T"), back)
 
     def all_is_given_back(self, blocker: str) -> None:
@@ -315,9 +318,9 @@ class Demo:
         self.chapter(7, "The queue is empty: the machines go back")
         self.slurm("scancel", blocker)
         self.say("user", f"scancel {blocker}: nothing is left in the queue")
-        self.wait("nothing is held", lambda: not self.held(), 90)
+        self.wait("nothing is held", lambda: not self.held())
         self.claim("nothing is held", "Cloudlab's records", " ".join(self.held()) or "none", not self.held())
-        self.wait("only n1 is left", lambda: self.slurm_nodes() == ["n1"], 30)
+        self.wait("only n1 is left", lambda: self.slurm_nodes() == ["n1"])
         self.claim(
             "only the permanent node is left",
             "sinfo",

@@ -24,6 +24,7 @@ from agent.slurm.model import SlurmBackend
 from agent.slurm.settings import SlurmSettings
 from testbed import release
 from testbed.emptying import add_nodes, remove_nodes
+from testbed.registry import MARKER
 from testbed.slurm import BACKUP_HEAD
 from testbed.up import TestBed
 from testbed.waiting import wait_for
@@ -198,7 +199,8 @@ class Agent:
                 command,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "PYTHONFAULTHANDLER": "1", **environment},
+                # With the mark, it is ended with the test bed even if this process is killed.
+                env={**os.environ, "PYTHONFAULTHANDLER": "1", MARKER: self.bed.instance.id, **environment},
             )
         wait_for("the daemon answers", lambda: self.look("/v1/status"))
 

@@ -28,6 +28,8 @@ _UNKNOWN_JOB = 2017
 _UNKNOWN_NODE = 2018
 _INVALID_NODE_STATE = frozenset({2028, 2180})
 _UNKNOWN_RESERVATION = 2053
+_HIDES_EXCLUSIVE = (26, 5)
+"""From this release of slurmctld on, libslurm 25.11 reads OverSubscribe=NO for every job (26.05.5)."""
 
 
 class PyslurmBackend:
@@ -60,7 +62,7 @@ class PyslurmBackend:
         self._process = PyslurmProcess(clean_environment(inherited, **ours), settings.command_timeout)
         self._task_numbers: dict[str, int] = {}
         try:
-            self._sharing_tells = self._check_release()
+            self._check_release()
         except SlurmError:
             self.close()
             raise
@@ -259,8 +261,12 @@ class PyslurmBackend:
         """Read the AdminComment of jobs (``squeue -O``)."""
         return self._commands.comments(job_ids)
 
-    def _check_release(self) -> bool:
-        """Tell whether OverSubscribe tells exclusive jobs from others; it does below 26.05."""
+    def _check_release(self) -> None:
+        """Refuse a cluster that this pyslurm cannot read whole.
+
+        Raises:
+            SlurmError: it cannot, with the reason.
+        """
         fields = {
             "Node": shapes.NODE_FIELDS,
             "Job": shapes.JOB_FIELDS,
@@ -272,7 +278,11 @@ class PyslurmBackend:
         match = re.match(r"(\d{2})\.(\d{2})\b", said["controller"] or "")
         if match is None:
             raise SlurmError(f"pyslurm: expected the controller's release, got {said['controller']!r}")
-        return (int(match[1]), int(match[2])) < (26, 5)
+        if (int(match[1]), int(match[2])) >= _HIDES_EXCLUSIVE:
+            raise SlurmError(
+                f"pyslurm {said['version']} cannot be used: Slurm {said['controller']} does not tell "
+                "its libslurm which jobs are exclusive"
+            )
 
     def _read_nodes(self) -> dict[str, Node]:
         nodes: dict[str, Node] = {}
@@ -286,7 +296,7 @@ class PyslurmBackend:
         return nodes
 
     def _job(self, row: list[Any]) -> Job:
-        return shapes.job(row, sharing_tells=self._sharing_tells)
+        return shapes.job(row)
 
     def _find(self, job_id: str) -> tuple[int, Job | None]:
         """Return the number by which libslurm knows a job, and its record; None when there is none.

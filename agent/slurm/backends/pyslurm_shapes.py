@@ -86,10 +86,8 @@ def node(record: list[Any]) -> Node:
     )
 
 
-def job(record: list[Any], *, sharing_tells: bool = True) -> Job:
+def job(record: list[Any]) -> Job:
     """Read ``JOB_FIELDS``.
-
-    Without ``sharing_tells`` (controllers from 26.05 on say NO for every job) no job counts as exclusive.
 
     Raises:
         SlurmError: a field is not what it has to be.
@@ -112,7 +110,7 @@ def job(record: list[Any], *, sharing_tells: bool = True) -> Job:
         node_count=_count(node_count, "num_nodes"),
         cpus=_count(cpus, "cpus"),
         features=features if isinstance(features, str) else ",".join(_list(features, "constraints")),
-        exclusive=sharing_tells and sharing == "NO",
+        exclusive=sharing == "NO",
         task_count=tasks,
         task_limit=_count(at_once, "array_tasks_parallel") or None if waiting else None,
         begins=_time(eligible, "eligible_time") if pending and word == "BeginTime" else None,

@@ -163,10 +163,9 @@ def test_a_controller_that_speaks_another_protocol_is_told_at_the_start(start: S
         start(faults={"config": fault})
 
 
-def test_from_26_05_on_no_job_counts_as_exclusive(start: Start) -> None:
-    jobs = [JOB | {"resource_sharing": "NO"}]
-    assert start(jobs=jobs).snapshot().jobs[0].exclusive
-    assert not start(jobs=jobs, controller="26.05.5").snapshot().jobs[0].exclusive
+def test_a_controller_that_does_not_tell_exclusive_jobs_from_others_is_turned_down(start: Start) -> None:
+    with pytest.raises(SlurmError, match=r"25\.11\.2 cannot be used: Slurm 26\.05\.5 .* exclusive"):
+        start(controller="26.05.5")
 
 
 @pytest.mark.parametrize("moment", ["import", "config"])

@@ -154,7 +154,6 @@ def test_exclusive_jobs() -> None:
     values = JOB | {"resource_sharing": "NO"}
     row = [values[name] for name in shapes.JOB_FIELDS]
     assert shapes.job(row).exclusive
-    assert not shapes.job(row, sharing_tells=False).exclusive
     assert not job().exclusive
 
 
