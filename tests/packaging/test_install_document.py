@@ -6,8 +6,8 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
+from testbed.nspawn import CleanMachine
 from testbed.up import TestBed
 from testbed.waiting import wait_for
 
@@ -63,7 +63,7 @@ def settings(bed: TestBed) -> str:
 
 
 def test_the_words_of_the_document_are_enough(
-    package: Path, machine_on: Callable[..., Any], bed: TestBed
+    package: Path, machine_on: Callable[..., CleanMachine], bed: TestBed
 ) -> None:
     machine = machine_on()
     machine.prepare_apt()
@@ -83,7 +83,7 @@ def test_the_words_of_the_document_are_enough(
             bed.slurm.wait_for_job(blocker, "RUNNING")
             job = bed.slurm.submit("true", "--cpus-per-task=2", "--time=30")
             bed.slurm.wait_for_job(job, "COMPLETED", timeout=120)
-        machine.run("sh", "-c", f"cd {CLONE} && {command}")
+        machine.run("sh", "-c", command, directory=CLONE)
         if command.startswith("esagent teardown"):
             wait_for(
                 "all is given back",
