@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sqlite3
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -55,6 +56,18 @@ def test_the_command_works_once_it_is_installed(installed: Path, machine_on: Mak
     looked = machine.run("esagent", "check", "--offline", check=False)
     assert looked.returncode == 1
     assert "[cloudlab] certificate" in looked.stdout
+
+
+def test_it_bears_the_name_of_its_builder_and_brings_both_manual_pages(package: Path) -> None:
+    def told(*command: str | Path) -> str:
+        return subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+        ).stdout
+
+    assert told("dpkg-deb", "-f", package, "Maintainer") == told("tools/maintainer")
+    files = told("dpkg-deb", "-c", package)
+    assert "./usr/share/man/man1/esagent.1.gz" in files
+    assert "./usr/share/man/man5/agent.conf.5.gz" in files
 
 
 def test_keys_in_etc_are_for_root_and_the_agent_only(installed: Path, machine_on: MakeMachine) -> None:

@@ -27,8 +27,18 @@ _INLINE = re.compile(r"`(esagent [^`]+)`")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 OTHERS = frozenset(
     {
-        *("apt-get", "cd", "chgrp", "chown", "cp", "install", "ln", "mkdir"),
-        *("openssl", "printf", "python3", "runuser", "sacctmgr", "ssh-keygen", "systemctl", "useradd"),
+        *("apt-get", "cd", "chgrp", "chown", "cp", "install", "ln", "mkdir", "rm"),
+        *(
+            "openssl",
+            "printf",
+            "python3",
+            "runuser",
+            "sacctmgr",
+            "ssh-keygen",
+            "systemctl",
+            "useradd",
+            "userdel",
+        ),
     }
 )
 """Commands of Debian's own and of Slurm that the documents may use."""
