@@ -71,6 +71,8 @@ test-deb: system setup deb ## install, start, upgrade and purge that package on 
 	@command -v systemd-nspawn >/dev/null || apt-get install -y -qq --no-install-recommends systemd-container
 	@lintian --allow-root --fail-on error build/deb/*.deb
 	@tools/setup-release bookworm build/chroots/bookworm-head apt systemd-sysv dbus slurm-client openssl openssh-client
+	@tools/setup-release bookworm build/chroots/bookworm-site apt systemd-sysv dbus slurmctld slurmdbd slurm-client \
+		munge mariadb-server openssl openssh-client python3-venv
 	@$(BIN)/pytest -q --timeout 900 tests/packaging
 
 docs: setup ## the documents as a web site in build/site, with no broken link

@@ -24,7 +24,7 @@ from prometheus_client.registry import Collector
 from pydantic import Field
 
 from agent import figures
-from agent.core.errors import ConfigError
+from agent.core.errors import UnavailableError
 from agent.core.model import AgentView, Event, NodeState
 from agent.core.settings import Section
 from agent.figures import Figure
@@ -184,12 +184,12 @@ class Metrics:
         """Serve ``/metrics``; return the port and a function that ends it.
 
         Raises:
-            ConfigError: the address cannot be bound.
+            UnavailableError: the address cannot be bound.
         """
         try:
             server, thread = start_http_server(settings.port, settings.listen, self.registry)
         except OSError as error:
-            raise ConfigError(f"[metrics] {settings.listen} port {settings.port}: {error}") from error
+            raise UnavailableError(f"[metrics] {settings.listen} port {settings.port}: {error}") from error
 
         def stop() -> None:
             server.shutdown()

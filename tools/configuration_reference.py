@@ -44,15 +44,19 @@ def _section(name: str, section: type[Section], description: str) -> Iterator[st
         if nested := section_of(info.annotation):
             inner.append((f"[[{name.strip('[]')}.{key}]]", nested, info.description or ""))
         else:
-            lines.append(f"- **`{key}`** ({_worth(info)}): {info.description}.")
-    words = description[:1].upper() + description[1:].removesuffix(".")
-    yield f"## `{name}`\n\n{words}.\n\n" + "\n".join(lines) + "\n"
+            lines.append(f"- **`{key}`** ({worth(info)}): {info.description}.")
+    yield f"## `{name}`\n\n{as_sentence(description)}\n\n" + "\n".join(lines) + "\n"
     for item in inner:
         yield from _section(*item)
 
 
-def _worth(info: FieldInfo) -> str:
-    """Tell default and bounds."""
+def as_sentence(description: str) -> str:
+    """Begin with a capital, end with a full stop."""
+    return f"{description[:1].upper()}{description[1:].removesuffix('.')}."
+
+
+def worth(info: FieldInfo) -> str:
+    """Tell default, choices and bounds of a setting; values stand in backquotes."""
     if info.is_required():
         words = ["required"]
     else:

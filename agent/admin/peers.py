@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from agent.admin.settings import AdminSettings
-from agent.core.errors import ConfigError
+from agent.core.errors import UnavailableError
 
 
 class Permission(StrEnum):
@@ -49,7 +49,7 @@ class Permissions:
     """Decides who may do what.
 
     Raises:
-        ConfigError: a user or a group that this machine does not know.
+        UnavailableError: a user or a group that this machine does not know.
     """
 
     def __init__(self, settings: AdminSettings) -> None:
@@ -77,7 +77,7 @@ def _uids(names: Iterable[str], key: str) -> set[int]:
         try:
             found.add(pwd.getpwnam(name).pw_uid)
         except KeyError:
-            raise ConfigError(f"[admin] {key}: no such user on this machine: {name!r}") from None
+            raise UnavailableError(f"[admin] {key}: no such user on this machine: {name!r}") from None
     return found
 
 
@@ -87,5 +87,5 @@ def _gids(names: Iterable[str], key: str) -> set[int]:
         try:
             found.add(grp.getgrnam(name).gr_gid)
         except KeyError:
-            raise ConfigError(f"[admin] {key}: no such group on this machine: {name!r}") from None
+            raise UnavailableError(f"[admin] {key}: no such group on this machine: {name!r}") from None
     return found

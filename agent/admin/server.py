@@ -15,7 +15,7 @@ from agent.admin.peers import Peer, Permission, Permissions
 from agent.admin.requests import Ask, EventsQuery
 from agent.admin.routes import ROUTES, Operations, Route
 from agent.admin.settings import AdminSettings
-from agent.core.errors import AgentError, ConfigError
+from agent.core.errors import AgentError, UnavailableError
 from agent.core.model import Event
 from agent.core.ports import Clock, EventSink
 from agent.slurm.answers import Answer
@@ -54,7 +54,7 @@ class AdminServer:
         clock: time.
 
     Raises:
-        ConfigError: a user or a group that this machine does not know.
+        UnavailableError: a user or a group that this machine does not know.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class AdminServer:
         """Bind and serve.
 
         Raises:
-            ConfigError: the socket cannot be made; the message names it.
+            UnavailableError: the socket cannot be made; the message names it.
         """
         path = self._settings.socket
         try:
@@ -100,7 +100,7 @@ class AdminServer:
             # Anybody may call; who may read or act is decided by who the caller is.
             path.chmod(0o666)
         except OSError as error:
-            raise ConfigError(f"[admin] socket {path}: {error}") from error
+            raise UnavailableError(f"[admin] socket {path}: {error}") from error
         self._server = server
         threading.Thread(target=server.serve, name="admin", daemon=True).start()
 

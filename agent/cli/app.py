@@ -11,7 +11,7 @@ import typer
 from agent.cli import about, act, local, settings, show, watch
 from agent.cli.exits import Exit, explain
 from agent.cli.output import remark, say, silence
-from agent.core.errors import AgentError
+from agent.core.errors import AgentError, ConfigError, UnavailableError
 
 COMPLETE = "_ESAGENT_COMPLETE"
 
@@ -65,6 +65,10 @@ def _code_of(error: AgentError) -> Exit:
             return Exit.NO_DAEMON
         case NotAllowedError():
             return Exit.NOT_ALLOWED
+        case UnavailableError():
+            return Exit.REFUSED
+        case ConfigError():
+            return Exit.CONFIG
     return Exit.REFUSED
 
 

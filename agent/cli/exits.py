@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class Exit(IntEnum):
-    """Exit codes; those of ``run`` are 0, 1 and 2."""
+    """Exit codes; those of ``run`` are 0, 1, 2 and 78 (EX_CONFIG of sysexits(3head))."""
 
     DONE = 0
     REFUSED = 1
@@ -14,6 +14,7 @@ class Exit(IntEnum):
     NO_DAEMON = 3
     NOT_ALLOWED = 4
     TIMED_OUT = 5
+    CONFIG = 78
     INTERRUPTED = 130
     PIPE_CLOSED = 141
 
@@ -25,6 +26,7 @@ MEANINGS = {
     Exit.NO_DAEMON: "no daemon answers, or this user may not open its socket",
     Exit.NOT_ALLOWED: "the daemon does not take this from this user",
     Exit.TIMED_OUT: "what --wait waits for did not happen within --timeout",
+    Exit.CONFIG: "agent.conf, or a file that it names, has a fault: to try again does not help",
     Exit.INTERRUPTED: "ended by Ctrl-C",
     Exit.PIPE_CLOSED: "the reader of the output went away",
 }

@@ -26,7 +26,7 @@ from pydantic import Field, field_validator
 
 from agent.cloudlab import wire
 from agent.cloudlab.urn import Urn, is_public, same_urn
-from agent.core.errors import ConfigError
+from agent.core.errors import ConfigError, UnavailableError
 from agent.core.settings import Section
 
 log = structlog.get_logger()
@@ -126,13 +126,13 @@ class CallbackServer:
         """Listen, and serve from now on.
 
         Raises:
-            ConfigError: the address cannot be used.
+            UnavailableError: the address cannot be used.
         """
         try:
             self._server.prepare()
         except OSError as error:
             where = f"{self._settings.listen} port {self._settings.port}"
-            raise ConfigError(f"[callback] cannot listen on {where}: {error}") from error
+            raise UnavailableError(f"[callback] cannot listen on {where}: {error}") from error
         self._thread = threading.Thread(target=self._server.serve, name="callback-server", daemon=True)
         self._thread.start()
         log.info("callback server listens", address=self._settings.listen, port=self.port)

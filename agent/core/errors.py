@@ -4,6 +4,7 @@
 
     AgentError
     ├── ConfigError             a setting, a file or a name that a person has to mend
+    │   └── UnavailableError    what a setting names cannot be had now: it may come by itself
     ├── LedgerError             the ledger cannot be read or written
     ├── FatalError              going on cannot help: ends the manager's loop
     ├── CloudlabError           an SA or CM did not do what was asked
@@ -36,6 +37,10 @@ class AgentError(Exception):
 
 class ConfigError(AgentError):
     """Something that a person has to mend: it names the place, the thing and what was expected."""
+
+
+class UnavailableError(ConfigError):
+    """What a setting names cannot be had now, and may be later: an address, a user, a program's answer."""
 
 
 class LedgerError(AgentError):

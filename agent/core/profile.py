@@ -15,7 +15,7 @@ from typing import IO, Any
 import structlog
 from lxml import etree
 
-from agent.core.errors import ConfigError
+from agent.core.errors import ConfigError, UnavailableError
 from agent.core.helper import SimpleElasticSliceHelper
 from agent.core.ports import SliceServer
 from agent.core.request import INSTALL_PATH, RSPEC, request_client_ids
@@ -58,7 +58,8 @@ def run_profile(script: Path, *, python: str, timeout: float) -> str:
         timeout: seconds; what still runs then is killed with its children.
 
     Raises:
-        ConfigError: it cannot be run, ends with another status than 0, takes or prints too much.
+        ConfigError: it cannot be run, or prints too much.
+        UnavailableError: it ends with another status than 0, or takes too long.
     """
     try:
         child = subprocess.Popen(
@@ -79,10 +80,10 @@ def run_profile(script: Path, *, python: str, timeout: float) -> str:
     if len(output) > MAX_RSPEC:
         raise ConfigError(f"{script}: prints more than {MAX_RSPEC} bytes; a request RSpec is expected")
     if not ended:
-        raise ConfigError(f"{script}: not done after {timeout:g} s, so it was killed")
+        raise UnavailableError(f"{script}: not done after {timeout:g} s, so it was killed")
     if child.returncode != 0:
         said = errors.decode("utf-8", "replace").strip() or "nothing on stderr"
-        raise ConfigError(f"{script}: ended with status {child.returncode}: {said}")
+        raise UnavailableError(f"{script}: ended with status {child.returncode}: {said}")
     return _decode(output, f"what {script} prints")
 
 

@@ -20,7 +20,7 @@ from cheroot import server as cheroot_server
 from cheroot import wsgi
 from pydantic import Field
 
-from agent.core.errors import ConfigError
+from agent.core.errors import ConfigError, UnavailableError
 from agent.core.ports import Clock
 from agent.core.settings import Section
 from agent.page.model import PageView
@@ -121,7 +121,8 @@ class PageServer:
         """Listen, and serve from now on.
 
         Raises:
-            ConfigError: the address cannot be used.
+            ConfigError: the address is no place for a socket.
+            UnavailableError: the address cannot be used.
         """
         listen = self._settings.listen
         path = None if self._tcp else Path(listen)
@@ -135,7 +136,7 @@ class PageServer:
                 # As with the local API: what is told here anybody on this machine may read.
                 path.chmod(0o666)
         except OSError as error:
-            raise ConfigError(f"[page] cannot listen on {listen}: {error}") from error
+            raise UnavailableError(f"[page] cannot listen on {listen}: {error}") from error
         self._server = server
         for name, run in (("page", server.serve), ("page-look", self._keep_looking)):
             thread = threading.Thread(target=run, name=name, daemon=True)

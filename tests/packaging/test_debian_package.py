@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
+import socket
 import sqlite3
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from urllib.parse import urlsplit
 
+from testbed.nspawn import CleanMachine
 from testbed.up import TestBed
 from testbed.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 CONF = "/etc/esagent/agent.conf"
-Machine = Any
-MakeMachine = Callable[..., Machine]
+MakeMachine = Callable[..., CleanMachine]
 
 
-def state_of(machine: Machine) -> str:
+def state_of(machine: CleanMachine) -> str:
     return machine.run("systemctl", "is-active", "esagent", check=False).stdout.strip()
 
 
-def main_pid(machine: Machine) -> int:
-    return int(machine.run("systemctl", "show", "-P", "MainPID", "esagent").stdout)
+def unit(machine: CleanMachine, *properties: str) -> list[str]:
+    return [machine.run("systemctl", "show", "-P", name, "esagent").stdout.strip() for name in properties]
 
 
-def journal(machine: Machine) -> str:
+def journal(machine: CleanMachine) -> str:
     return machine.run("journalctl", "--no-pager", "-u", "esagent").stdout
 
 
-def field_values(machine: Machine, field: str) -> list[str]:
+def field_values(machine: CleanMachine, field: str) -> list[str]:
     return machine.run("journalctl", "-u", "esagent", "-F", field).stdout.split()
 
 
-def use(machine: Machine, bed: TestBed) -> None:
+def use(machine: CleanMachine, bed: TestBed) -> None:
     """Configure a machine for a test bed, as a site without slurmdbd does: the agent runs as SlurmUser."""
     assert bed.bedfile.agent_conf is not None
     (machine.root / CONF.lstrip("/")).write_text(
@@ -56,6 +58,18 @@ def test_the_command_works_once_it_is_installed(installed: Path, machine_on: Mak
     assert "[cloudlab] certificate" in looked.stdout
 
 
+def test_it_bears_the_name_of_its_builder_and_brings_both_manual_pages(package: Path) -> None:
+    def told(*command: str | Path) -> str:
+        return subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+        ).stdout
+
+    assert told("dpkg-deb", "-f", package, "Maintainer") == told("tools/maintainer")
+    files = told("dpkg-deb", "-c", package)
+    assert "./usr/share/man/man1/esagent.1.gz" in files
+    assert "./usr/share/man/man5/agent.conf.5.gz" in files
+
+
 def test_keys_in_etc_are_for_root_and_the_agent_only(installed: Path, machine_on: MakeMachine) -> None:
     machine = machine_on(installed)
     assert machine.run("stat", "-c", "%U:%G %a", "/etc/esagent").stdout.strip() == "root:esagent 750"
@@ -69,8 +83,27 @@ def test_it_neither_starts_nor_is_enabled_before_it_is_filled_in(
 
     assert state_of(machine) == "inactive"
     assert machine.run("systemctl", "is-enabled", "esagent", check=False).stdout.strip() == "disabled"
+
+
+def test_settings_with_a_fault_are_not_tried_again_and_what_may_pass_is(
+    installed: Path, machine_on: MakeMachine, bed: TestBed
+) -> None:
+    machine = machine_on(installed)
+    machine.boot(f"--bind={bed.directory}")
+
     machine.run("systemctl", "start", "esagent", check=False)
+
     wait_for("the log says why", lambda: "[cloudlab] certificate" in journal(machine), timeout=30)
+    wait_for("it has failed", lambda: state_of(machine) == "failed", timeout=30)
+    # What is to be started again is not failed, but activating: see below.
+    assert unit(machine, "SubState", "ExecMainStatus", "NRestarts") == ["failed", "78", "0"]
+    use(machine, bed)
+    with socket.create_server((bed.instance.address, urlsplit(str(bed.bedfile.callback_url)).port or 0)):
+        machine.run("systemctl", "daemon-reload")
+        machine.run("systemctl", "start", "esagent", check=False)
+        wait_for("it is tried again", lambda: unit(machine, "NRestarts") != ["0"], timeout=60)
+        assert "cannot listen on" in journal(machine)
+    wait_for("it works, as soon as it can", lambda: state_of(machine) == "active", timeout=60)
 
 
 def test_it_does_its_work_in_its_sandbox(installed: Path, machine_on: MakeMachine, bed: TestBed) -> None:
@@ -87,7 +120,7 @@ def test_it_does_its_work_in_its_sandbox(installed: Path, machine_on: MakeMachin
     job = bed.slurm.submit("true", "--cpus-per-task=2", "--time=30")
     bed.slurm.wait_for_job(job, "COMPLETED", timeout=120)
     assert "joined" in machine.run("esagent", "nodes").stdout
-    wait_for("the journal has fields", lambda: "add" in field_values(machine, "ESAGENT_KIND"), timeout=30)
+    wait_for("the journal has fields", lambda: "join" in field_values(machine, "ESAGENT_KIND"), timeout=30)
     machine.run("esagent", "teardown", "--yes")
     wait_for("no machine is held", lambda: not any(m.slice_urn for m in bed.cloudlab.machines()), timeout=120)
 
@@ -101,14 +134,14 @@ def test_an_upgrade_keeps_settings_and_ledger_and_restarts_what_runs(
     conf = (machine.root / CONF.lstrip("/")).read_text()
     machine.boot(f"--bind={bed.directory}")
     machine.run("systemctl", "enable", "--now", "esagent")
-    before = main_pid(machine)
+    before = unit(machine, "MainPID")
     machine.run("esagent", "pause")
     (first, *_) = machine.run("esagent", "events").stdout.splitlines()
 
     machine.install(package)
 
     wait_for("it runs again", lambda: state_of(machine) == "active", timeout=60)
-    assert main_pid(machine) != before
+    assert unit(machine, "MainPID") != before
     assert (machine.root / CONF.lstrip("/")).read_text() == conf
     assert first in machine.run("esagent", "events").stdout.splitlines()
     assert "growth is paused" in machine.run("esagent", "status").stdout

@@ -1,32 +1,93 @@
-"""A person follows docs/install.md on a clean machine, word by word, up to the machine that is borrowed."""
+"""A person follows docs/install.md on a clean machine, word by word, either way, up to the end of it all."""
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
+import socket
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import pytest
+
+from testbed.nspawn import CleanMachine
 from testbed.up import TestBed
 from testbed.waiting import wait_for
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "install.md"
+ROOT = Path(__file__).parents[2]
+DOCUMENT = (ROOT / "docs" / "install.md").read_text()
+SITE = ROOT / "build" / "chroots" / "bookworm-site"
 CLONE = "/root/esagent"
-_USER = re.compile(r"(ch(?:own|grp) |User=)slurm|(runuser -u )esagent")
-LEFT_OUT = ("make deb", "sacctmgr")
-"""What is done beforehand, and what a test bed has not got: slurmdbd."""
+_PIECES = re.compile(
+    r'^#+ (?P<heading>[^\n]*)$|^\?\?\? note "(?P<note>[^\n]*)"$'
+    r"|^(?P<indent> *)```console\n(?P<text>.*?)^ *```$",
+    re.MULTILINE | re.DOTALL,
+)
+NOT_CLONED = (".git", ".venv", "build", "__pycache__", ".*_cache", ".hypothesis")
+SLURM_CONF = """\
+ClusterName=site
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={ports[0]}
+SlurmdPort={ports[1]}
+SlurmUser=slurm
+StateSaveLocation=/var/lib/slurm/slurmctld
+ProctrackType=proctrack/linuxproc
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStoragePort={ports[2]}
+NodeName=n1 NodeAddr=127.0.0.1 CPUs=2
+"""
+SLURMDBD_CONF = """\
+AuthType=auth/munge
+DbdHost=localhost
+DbdPort={ports[2]}
+SlurmUser=slurm
+StorageType=accounting_storage/mysql
+StorageHost=localhost
+StorageUser=slurm
+StorageLoc=slurm_acct_db
+"""
+DATABASE = """
+CREATE DATABASE slurm_acct_db;
+CREATE USER slurm@localhost IDENTIFIED VIA unix_socket;
+GRANT ALL ON slurm_acct_db.* TO slurm@localhost;
+"""
+PACKAGE = frozenset({"Without Debian packages", "With slurmdbd"})
+"""What is left out by whoever installs the package, and has no slurmdbd."""
+PLAIN = frozenset({"The package", "Without slurmdbd", "Purge the package"})
+"""What is left out by whoever does neither."""
 
 
-def commands() -> Iterator[str]:
-    """Find the commands, as for a test bed: its SlurmUser is root."""
-    for block in re.findall(r"(?ms)^```console\n(.*?)^```$", DOCUMENT.read_text()):
-        for line in block.splitlines():
-            command = line.removeprefix("$ ")
-            if not command.startswith(LEFT_OUT):
-                yield re.sub(
-                    r"(?<=chown |chgrp )slurm|(?<=User=)slurm|(?<=runuser -u )esagent", "root", command
-                )
+@dataclass(frozen=True)
+class Block:
+    """Commands that the document has its reader run, in order, and what they stand under."""
+
+    title: str
+    commands: tuple[str, ...]
+
+
+def blocks() -> list[Block]:
+    """Find each block of commands, under its heading or in its note."""
+    found, heading, note = [], "", ""
+    for piece in _PIECES.finditer(DOCUMENT):
+        heading, note = piece["heading"] or heading, piece["note"] or note
+        if piece["text"]:
+            lines = textwrap.dedent(piece["text"]).splitlines()
+            commands = tuple(line.removeprefix("$ ") for line in lines)
+            found.append(Block(note if piece["indent"] else heading, commands))
+    return found
+
+
+def commands(leave_out: frozenset[str]) -> list[str]:
+    """List the commands of one way through the document; the package itself is made beforehand."""
+    way = [c for block in blocks() if block.title not in leave_out for c in block.commands]
+    return [command for command in way if command != "make deb"]
 
 
 def put_in_place(bed: TestBed, etc: Path) -> None:
@@ -62,8 +123,14 @@ def settings(bed: TestBed) -> str:
     return text.replace('slice = "elastic"', f'slice = "elastic"\n{keys}')
 
 
-def test_the_words_of_the_document_are_enough(
-    package: Path, machine_on: Callable[..., Any], bed: TestBed
+def test_each_block_is_on_one_of_the_two_ways() -> None:
+    titles = {block.title for block in blocks()}
+    assert titles >= PACKAGE | PLAIN
+    assert not PACKAGE & PLAIN
+
+
+def test_the_words_are_enough_with_the_package_and_without_slurmdbd(
+    package: Path, machine_on: Callable[..., CleanMachine], bed: TestBed
 ) -> None:
     machine = machine_on()
     machine.prepare_apt()
@@ -73,7 +140,7 @@ def test_the_words_of_the_document_are_enough(
     machine.boot(f"--bind={bed.directory}")
     etc = machine.root / "etc/esagent"
 
-    for command in commands():
+    for command in commands(PACKAGE):
         if command.startswith("ssh-keygen"):
             put_in_place(bed, etc)
         if command.startswith("runuser"):
@@ -83,10 +150,95 @@ def test_the_words_of_the_document_are_enough(
             bed.slurm.wait_for_job(blocker, "RUNNING")
             job = bed.slurm.submit("true", "--cpus-per-task=2", "--time=30")
             bed.slurm.wait_for_job(job, "COMPLETED", timeout=120)
-        machine.run("sh", "-c", f"cd {CLONE} && {command}")
+        # The test bed's SlurmUser is root.
+        words = re.sub(r"(?<=chown |chgrp )slurm|(?<=User=)slurm", "root", command)
+        machine.run("sh", "-c", words, directory=CLONE)
         if command.startswith("esagent teardown"):
             wait_for(
                 "all is given back",
                 lambda: not any(m.slice_urn for m in bed.cloudlab.machines()),
                 timeout=120,
             )
+
+
+def test_the_words_are_enough_without_the_package_and_with_slurmdbd(
+    wheels: Path, machine_on: Callable[..., CleanMachine], bed: TestBed
+) -> None:
+    machine = machine_on(chroot=SITE)
+    shutil.copytree(ROOT, machine.root / CLONE.lstrip("/"), ignore=shutil.ignore_patterns(*NOT_CLONED))
+    (machine.root / "etc/pip.conf").write_text(f"[global]\nno-index = true\nfind-links = {wheels}\n")
+    keep_mariadb_off_the_network(machine.root / "etc")
+    machine.boot(f"--bind-ro={wheels}")
+    start_slurm(machine)
+    etc = machine.root / "etc/esagent"
+    seen = []
+
+    for command in commands(PLAIN):
+        if command.startswith("ssh-keygen"):
+            put_in_place(bed, etc)
+        if command.startswith("runuser"):
+            own = f'conf = "{bed.bedfile.slurm_conf}"\n'
+            (etc / "agent.conf").write_text(settings(bed).replace(own, ""))
+        if command.startswith("sacctmgr -i add account"):
+            assert rights(machine) == "fault"
+        if command.startswith("esagent teardown"):
+            seen.append(machine.run("systemctl", "is-active", "esagent").stdout)
+        machine.run("sh", "-c", command, directory=CLONE)
+        if command.startswith("sacctmgr -i add user"):
+            assert rights(machine) == "ok"
+
+    assert seen == ["active\n"]
+    assert machine.run("sh", "-c", "command -v esagent", check=False).returncode != 0
+
+
+@pytest.fixture
+def wheels(place: Path) -> Path:
+    """Fetch what pip asks PyPI for, with this machine's pip, which knows the way."""
+    wheels = place / "wheels"
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", wheels]
+    for wanted in (["--constraint", "requirements.lock", "."], ["hatchling"]):
+        subprocess.run([*pip, *wanted], cwd=ROOT, check=True, timeout=600, capture_output=True)
+    return wheels
+
+
+def start_slurm(machine: CleanMachine) -> None:
+    """Start a site's Slurm with accounting, set up as the document says."""
+    (lines,) = re.findall(r"(?ms)^```ini\n(.*?)^```$", DOCUMENT)
+    ports = free_ports(3)
+    host = machine.run("hostname").stdout.strip()
+    etc = machine.root / "etc/slurm"
+    etc.mkdir(exist_ok=True)
+    dbd = etc / "slurmdbd.conf"
+    dbd.touch(mode=0o600)
+    dbd.write_text(SLURMDBD_CONF.format(ports=ports))
+    (etc / "slurm.conf").write_text(SLURM_CONF.format(host=host, ports=ports) + lines)
+    machine.run("chown", "slurm:", "/etc/slurm/slurmdbd.conf")
+    machine.run("mariadb", "--execute", DATABASE)
+    machine.run("systemctl", "restart", "slurmdbd")
+    clusters = ("sacctmgr", "--noheader", "show", "cluster")
+    wait_for("slurmdbd", lambda: machine.run(*clusters, check=False).returncode == 0, interval=0.5)
+    machine.run("systemctl", "restart", "slurmctld")
+    wait_for("slurmctld", lambda: " UP" in machine.run("scontrol", "ping", check=False).stdout, interval=0.5)
+    wait_for("the cluster in the accounts", lambda: "site" in machine.run(*clusters).stdout, interval=0.5)
+
+
+def keep_mariadb_off_the_network(etc: Path) -> None:
+    """Leave it its unix socket; the machine has our network."""
+    (etc / "mysql/mariadb.conf.d/99-local.cnf").write_text("[mysqld]\nskip-networking\n")
+    (etc / "systemd/system/mariadb.socket").symlink_to("/dev/null")
+
+
+def free_ports(count: int) -> list[int]:
+    """Find TCP ports of this machine that nobody listens on."""
+    with ExitStack() as held:
+        servers = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [server.getsockname()[1] for server in servers]
+
+
+def rights(machine: CleanMachine) -> str:
+    """Tell how the daemon's user stands with Slurm."""
+    looked = machine.run("runuser", "-u", "esagent", "--", "esagent", "check", "--json", check=False)
+    (grade,) = (
+        f["grade"] for f in json.loads(looked.stdout)["findings"] if f["subject"] == "rights in Slurm"
+    )
+    return str(grade)

@@ -114,7 +114,7 @@ def test_a_lease_that_is_not_renewed_in_time_is_told_once_and_mailed(
 def test_settings_with_faults_end_it_at_once_with_each_fault_in_one_line(agent) -> None:
     agent.change("max_nodes = 3", "max_nods = 3")
     done = agent.ask("run", "--config", str(agent.conf))
-    assert done.returncode == 1
+    assert done.returncode == 78
     assert "[demand] max_nods: no such setting; did you mean 'max_nodes'?" in done.stderr
 
 

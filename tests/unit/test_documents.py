@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from agent.cli import app
 from agent.config import load
+from tools.configuration_manual import manual
 from tools.configuration_reference import reference
 
 ROOT = Path(__file__).parents[2]
@@ -26,8 +27,18 @@ _INLINE = re.compile(r"`(esagent [^`]+)`")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 OTHERS = frozenset(
     {
-        *("apt-get", "cd", "chgrp", "chown", "cp", "install", "ln", "mkdir"),
-        *("openssl", "printf", "python3", "runuser", "sacctmgr", "ssh-keygen", "systemctl", "useradd"),
+        *("apt-get", "cd", "chgrp", "chown", "cp", "install", "ln", "mkdir", "rm"),
+        *(
+            "openssl",
+            "printf",
+            "python3",
+            "runuser",
+            "sacctmgr",
+            "ssh-keygen",
+            "systemctl",
+            "useradd",
+            "userdel",
+        ),
     }
 )
 """Commands of Debian's own and of Slurm that the documents may use."""
@@ -92,6 +103,26 @@ def test_the_page_of_settings_is_what_the_code_says() -> None:
     assert (DOCS / "configuration.md").read_text() == reference(), (
         "write it anew: .venv/bin/python -m tools.configuration_reference > docs/configuration.md"
     )
+
+
+def test_the_manual_page_of_settings_is_what_the_code_says() -> None:
+    assert (DOCS / "man" / "agent.conf.5").read_text() == manual(), (
+        "write it anew: .venv/bin/python -m tools.configuration_manual > docs/man/agent.conf.5"
+    )
+
+
+@pytest.mark.skipif(not shutil.which("man"), reason="man is not installed")
+@pytest.mark.parametrize("page", sorted((DOCS / "man").iterdir()), ids=lambda page: page.name)
+def test_a_manual_page_is_taken_without_a_warning(page: Path) -> None:
+    shown = subprocess.run(
+        ["man", "--warnings", "-E", "UTF-8", "-Tutf8", "-Z", "-l", page],
+        env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "MANROFFSEQ": "", "MANWIDTH": "80"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert shown.stderr == ""
 
 
 def test_the_settings_that_the_installation_shows_are_accepted(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from agent.core.errors import ConfigError, SlurmDownError, SlurmError
+from agent.core.errors import ConfigError, SlurmDownError, SlurmError, UnavailableError
 from agent.core.ports import Clock
 from agent.slurm.backends.pyslurm import PyslurmBackend
 from agent.slurm.backends.rest import RestBackend
@@ -45,7 +45,8 @@ def choose(settings: SlurmSettings, clock: Clock, commands: SlurmBackend) -> Cho
         commands: the way in through Slurm's commands.
 
     Raises:
-        ConfigError: the one that is asked for by name cannot work here.
+        ConfigError: the one that is asked for by name lacks a setting.
+        UnavailableError: it does not work here.
     """
     match settings.backend:
         case "cli":
@@ -60,7 +61,7 @@ def choose(settings: SlurmSettings, clock: Clock, commands: SlurmBackend) -> Cho
             try:
                 return _pyslurm(settings, clock)
             except SlurmError as error:
-                raise ConfigError(f"[slurm] backend: pyslurm does not work here: {error}") from error
+                raise UnavailableError(f"[slurm] backend: pyslurm does not work here: {error}") from error
         case "auto":
             return _first_that_works(settings, clock, commands)
 

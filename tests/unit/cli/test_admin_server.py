@@ -13,7 +13,7 @@ from agent.admin.peers import Peer, Permission, Permissions
 from agent.admin.server import MAX_HEADER
 from agent.admin.settings import AdminSettings
 from agent.client import NoDaemonError, NotAllowedError, call
-from agent.core.errors import AgentError, ConfigError
+from agent.core.errors import AgentError, UnavailableError
 
 ME = pwd.getpwuid(os.getuid()).pw_name
 NOBODY = pwd.getpwnam("nobody")
@@ -117,14 +117,14 @@ def test_an_unknown_call_is_refused_and_a_known_one_says_how_it_is_made(rig) -> 
 
 @pytest.mark.parametrize("key", ["operators", "operator_groups", "readers", "reader_groups"])
 def test_a_user_or_group_that_this_machine_does_not_know_is_a_fault_of_the_settings(rig, key: str) -> None:
-    with pytest.raises(ConfigError, match=rf"\[admin\] {key}: .*nobody-like-this"):
+    with pytest.raises(UnavailableError, match=rf"\[admin\] {key}: .*nobody-like-this"):
         rig.serve(AdminSettings(**{"socket": rig.socket, key: ("nobody-like-this",)}))
 
 
 def test_a_socket_that_cannot_be_made_is_named(rig, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     server = rig.serve(AdminSettings(socket=tmp_path / "file" / "a.sock"))
-    with pytest.raises(ConfigError, match="socket"):
+    with pytest.raises(UnavailableError, match="socket"):
         server.start()
 
 

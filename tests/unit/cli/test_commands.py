@@ -14,7 +14,7 @@ import pytest
 from agent.cli import main
 from agent.cli.settings import differences, toml
 from agent.cli.show import alike
-from agent.core.errors import AgentError, RefusedError
+from agent.core.errors import AgentError, RefusedError, UnavailableError
 
 ME = pwd.getpwuid(os.getuid()).pw_name
 ESAGENT = Path(sys.executable).with_name("esagent")
@@ -230,6 +230,25 @@ def test_a_refusal_is_the_agents_own_words_and_code_1(rig, monkeypatch, capsys) 
     code, words = run_main(monkeypatch, capsys, "drain", "pc109", "--socket", str(rig.socket))
     assert code == 1
     assert words.startswith("esagent: pc109 is not one of our machines: they are pc[101-103]; did you mean")
+
+
+@pytest.mark.parametrize("command", ["run", "state", "config show"])
+def test_a_fault_in_agent_conf_has_a_code_of_its_own(tmp_path, monkeypatch, capsys, command: str) -> None:
+    conf = tmp_path / "agent.conf"
+    conf.write_text("[demand]\nmax_nods = 3\n")
+    code, words = run_main(monkeypatch, capsys, *command.split(), "--config", str(conf))
+    assert code == os.EX_CONFIG
+    assert f"{conf}: [demand] max_nods: no such setting; did you mean 'max_nodes'?" in words
+
+
+def test_what_cannot_be_had_now_ends_the_daemon_with_a_code_that_has_it_tried_again(
+    monkeypatch, capsys
+) -> None:
+    def in_use(_: object) -> int:
+        raise UnavailableError("[callback] cannot listen on 127.0.0.1 port 1: address in use")
+
+    monkeypatch.setattr("agent.daemon.serve", in_use)
+    assert run_main(monkeypatch, capsys, "run")[0] == 1
 
 
 def test_a_mistyped_command_is_wrong_usage_and_told_with_the_nearest(monkeypatch, capsys) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from agent.cloudlab.callback import CallbackServer, CallbackSettings, Dispatcher
-from agent.core.errors import ConfigError
+from agent.core.errors import ConfigError, UnavailableError
 
 CM_URN = "urn:publicid:IDN+cluster.example.net+authority+cm"
 
@@ -367,7 +367,7 @@ def test_bad_settings_name_what_is_wrong(pki: Any, encrypted: Callable[[str], Pa
 
 def test_an_address_in_use_is_said(pki: Any, shared: Bed) -> None:
     server = CallbackServer(Endpoint(), settings_of(pki, port=shared.server.port))
-    with pytest.raises(ConfigError, match=r"cannot listen on 127\.0\.0\.1 port \d+"):
+    with pytest.raises(UnavailableError, match=r"cannot listen on 127\.0\.0\.1 port \d+"):
         server.start()
 
 

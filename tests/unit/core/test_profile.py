@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from agent.config import RequestSettings
-from agent.core.errors import ConfigError
+from agent.core.errors import ConfigError, UnavailableError
 from agent.core.profile import MAX_RSPEC, DocumentHelper, read_rspec, run_profile
 from agent.core.request import RSPEC
 from agent.daemon import helper_of
@@ -151,7 +151,9 @@ def test_a_script_sees_its_directory_and_no_secret_of_ours(tmp_path, monkeypatch
 
 def test_a_script_that_fails_is_told_with_its_last_words(tmp_path):
     path = script(tmp_path, "import sys; sys.stderr.write('x' * 100000); raise SystemExit('no such type')")
-    with pytest.raises(ConfigError, match=r"profile\.py: ended with status 1: x+.*no such type") as error:
+    with pytest.raises(
+        UnavailableError, match=r"profile\.py: ended with status 1: x+.*no such type"
+    ) as error:
         run(path)
     assert len(str(error.value)) < 3000
 
@@ -166,7 +168,7 @@ def test_a_script_that_hangs_is_killed_with_its_children(tmp_path):
         time.sleep(600)
         """,
     )
-    with pytest.raises(ConfigError, match="not done after 2 s"):
+    with pytest.raises(UnavailableError, match="not done after 2 s"):
         run(path, timeout=2)
     pid = int((tmp_path / "pid").read_text())
     end = time.monotonic() + 10

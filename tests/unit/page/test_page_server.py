@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.core.errors import ConfigError
+from agent.core.errors import ConfigError, UnavailableError
 from agent.page.model import PageView
 from agent.page.server import MAX_HEADER, THREADS, PageServer, PageSettings, is_ours
 
@@ -237,6 +237,6 @@ def test_a_file_that_is_no_socket_is_left_alone_and_named(
 def test_an_address_that_is_taken_is_named(server: PageServer, source: Source, clock: SetClock) -> None:
     host, port = address(server)
     second = PageServer(PageSettings(enabled=True, listen=host, port=port), source, clock)
-    with pytest.raises(ConfigError, match=r"\[page\] cannot listen on 127.0.0.1"):
+    with pytest.raises(UnavailableError, match=r"\[page\] cannot listen on 127.0.0.1"):
         second.start()
     second.stop()
