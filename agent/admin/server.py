@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -25,6 +27,8 @@ MAX_HEADER = 1 << 14
 THREADS = 12
 QUEUE = 128
 """Connections that wait to be taken: further ones are turned away, and the end of each job is one."""
+PROBE_TIME = 2.0
+"""Seconds for another daemon to take a connection, before it counts as one that hangs."""
 MOST_WAITING = 8
 """Callers that may wait for events at one time; the others are answered at once."""
 _DOCUMENT = ("/v1/openapi.json", "GET")
@@ -78,9 +82,11 @@ class AdminServer:
         """Bind and serve.
 
         Raises:
-            ConfigError: the socket cannot be made; the message names it.
+            ConfigError: the socket cannot be made, or another daemon answers on it; the message names it.
         """
         path = self._settings.socket
+        if _is_answered(path):
+            raise ConfigError(f"[admin] socket {path}: another daemon answers on it; two never share one")
         try:
             path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             path.unlink(missing_ok=True)
@@ -109,7 +115,7 @@ class AdminServer:
         self._operations.let_go()
         if self._server is not None:
             self._server.stop()
-        self._settings.socket.unlink(missing_ok=True)
+            self._settings.socket.unlink(missing_ok=True)
 
     def _answer(self, environ: Environ, start_response: StartResponse) -> list[bytes]:
         headers: Mapping[str, str] = {}
@@ -190,6 +196,19 @@ class AdminServer:
         message = f"{peer.name} (uid {peer.uid}) asks: {words[:500]}: {outcome}"
         data = {"uid": peer.uid, "gid": peer.gid, "call": call, "outcome": outcome}
         self._events.record(Event(self._clock.now(), "request", subject, message, data))
+
+
+def _is_answered(path: Path) -> bool:
+    """Tell whether somebody listens on a socket: one that a killed daemon left is free to be replaced."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(PROBE_TIME)
+        try:
+            probe.connect(str(path))
+        except (TimeoutError, BlockingIOError):
+            return True
+        except OSError:
+            return False
+    return True
 
 
 def _ask(route: Route, environ: Environ) -> Ask | None:

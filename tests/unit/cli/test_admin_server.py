@@ -121,6 +121,26 @@ def test_a_user_or_group_that_this_machine_does_not_know_is_a_fault_of_the_setti
         rig.serve(AdminSettings(**{"socket": rig.socket, key: ("nobody-like-this",)}))
 
 
+def test_a_second_daemon_leaves_the_socket_to_the_first(rig) -> None:
+    settings = AdminSettings(socket=rig.socket)
+    second = rig.serve(settings)
+    with pytest.raises(ConfigError, match=r"a\.sock: another daemon answers on it"):
+        second.start()
+    second.stop()
+    assert rig.call("GET", "/v1/status")["machines"] == 3
+
+
+def test_a_socket_that_a_killed_daemon_left_is_replaced(rig, tmp_path: Path) -> None:
+    path = tmp_path / "left.sock"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+    server = rig.serve(AdminSettings(socket=path))
+    server.start()
+    assert call(path, "GET", "/v1/status")["machines"] == 3
+    server.stop()
+    assert not path.exists()
+
+
 def test_a_socket_that_cannot_be_made_is_named(rig, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     server = rig.serve(AdminSettings(socket=tmp_path / "file" / "a.sock"))
