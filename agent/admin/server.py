@@ -124,9 +124,7 @@ class AdminServer:
         except _Refusal as error:
             status, payload, headers = error.status, _error(error), error.headers
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(map(str, first["loc"])) or "body"
-            status, payload = "400 Bad Request", _error(f"{where}: {first['msg']}")
+            status, payload = "400 Bad Request", _error(_fault(error))
         except AgentError as error:
             status, payload = "409 Conflict", _error(error)
         start_response(
@@ -235,6 +233,15 @@ def _once(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
             raise _Refusal("400 Bad Request", f"{key[:100]}: it is expected once")
         found[key] = value
     return found
+
+
+def _fault(error: ValidationError) -> str:
+    """Tell the first thing that is not as it should be."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(map(str, first["loc"])) or "body"
+    if first["loc"][:1] == ("nodes",) and first["type"].startswith("string_"):
+        return f"{where}: {str(first['input'])[:100]!r} is neither a name nor a node set"
+    return f"{where}: {first['msg']}"
 
 
 def _json(answer: Answer) -> bytes:

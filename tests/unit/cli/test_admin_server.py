@@ -48,7 +48,7 @@ def test_looking_and_poking_leave_no_trace_in_the_event_log(rig) -> None:
     [
         ("drain", {"nodes": [], "reason": "x"}, "nodes"),
         ("drain", {"nodes": "pc101", "reason": "x"}, "nodes"),
-        ("drain", {"nodes": ["pc101; reboot"], "reason": "x"}, "nodes.0"),
+        ("drain", {"nodes": ["pc101; reboot"], "reason": "x"}, "nodes.0: 'pc101; reboot' is neither"),
         ("drain", {"nodes": ["@all"], "reason": "x"}, "nodes.0"),
         ("drain", {"nodes": ["pc101"], "reason": "two\nlines"}, "reason"),
         ("drain", {"nodes": ["pc101"], "reason": "x", "deadline": -1}, "deadline"),
