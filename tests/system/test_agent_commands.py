@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from testbed.up import TestBed
+from testbed.waiting import wait_for
 
 ESAGENT = Path(sys.executable).with_name("esagent")
 READING = ("status", "nodes", "jobs", "values", "plan", "drains", "events", "top", "config show")
@@ -53,6 +54,26 @@ def test_a_person_grows_looks_around_and_gives_it_back(agent, bed: TestBed) -> N
     assert {(e["data"]["call"], e["data"]["uid"]) for e in asked if e["data"]["outcome"] == "done"} == {
         (call, os.getuid()) for call in ("grow", "pause", "unpause", "renew", "release")
     }
+
+
+def test_what_the_file_says_since_the_start_is_told_and_taken_up_on_reload(agent) -> None:
+    agent.start()
+    same = agent.ask("config", "diff")
+    assert (same.returncode, same.stderr) == (0, f"the daemon runs with what {agent.conf} says\n")
+    agent.change("max_nodes = 3", "max_nodes = 2")
+    told = agent.ask("config", "diff")
+    assert told.returncode == 1
+    assert told.stdout.splitlines()[1].split() == ["[demand]", "max_nodes", "3", "2", "reload"]
+    agent.send(signal.SIGHUP)
+    wait_for("it is taken up", lambda: agent.look("/v1/config")["settings"]["demand"]["max_nodes"] == 2)
+    assert agent.ask("config", "diff").returncode == 0
+
+
+def test_a_second_daemon_is_refused_and_the_first_one_goes_on(agent) -> None:
+    agent.start()
+    second = agent.ask("run", "--config", str(agent.conf))
+    assert second.returncode != 0
+    assert agent.ask("status").returncode == 0
 
 
 def misses(agent, node: str) -> None:
