@@ -84,6 +84,9 @@ class Reader:
                 self.bed.slurm.run("scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=disk")
         yield
         match arguments:
+            case ["grow", "2"]:
+                # Enough for all that give one away.
+                wait_for("they are in service", lambda: self.agent.status()["growing"] is None)
             case ["pause"]:
                 self.ask("unpause")
             case ["drain", *_] if not gives_away(arguments):
@@ -114,10 +117,8 @@ class Reader:
         return sorted(n for n, record in self.agent.nodes().items() if record["state"] == "joined")
 
     def joined(self) -> list[str]:
-        """Return the machines that are in service; have one where there is none."""
-        if not self.in_service():
-            self.ask("grow", "1", "--wait")
-        return self.in_service()
+        """Return the machines that are in service, once there are some."""
+        return wait_for("a machine is in service", self.in_service)
 
     def ask(self, *arguments: str, typed: str = "") -> None:
         self.run([str(ESAGENT), *arguments], typed)
@@ -159,7 +160,7 @@ def reader(agent, bed: TestBed) -> Reader:
 
 @pytest.mark.timeout(600)
 def test_each_command_of_the_documents_does_what_it_is_there_for(reader: Reader) -> None:
-    reader.ask("grow", "1", "--wait")
+    reader.ask("grow", "2", "--wait")
     for words in documented():
         reader.type(words)
     wait_for("all is given back", lambda: not reader.agent.nodes())
