@@ -245,7 +245,7 @@ class Daemon:
 
     def _settings_in_force(self) -> ConfigAnswer:
         return ConfigAnswer(
-            path=str(self._path),
+            path=str(self._path.absolute()),
             settings=self._settings.model_dump(mode="json"),
             reloadable=tuple(sorted(RELOADABLE)),
         )

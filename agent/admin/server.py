@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -25,6 +27,8 @@ MAX_HEADER = 1 << 14
 THREADS = 12
 QUEUE = 128
 """Connections that wait to be taken: further ones are turned away, and the end of each job is one."""
+PROBE_TIME = 2.0
+"""Seconds for another daemon to take a connection, before it counts as one that hangs."""
 MOST_WAITING = 8
 """Callers that may wait for events at one time; the others are answered at once."""
 _DOCUMENT = ("/v1/openapi.json", "GET")
@@ -78,9 +82,13 @@ class AdminServer:
         """Bind and serve.
 
         Raises:
-            UnavailableError: the socket cannot be made; the message names it.
+            UnavailableError: the socket cannot be made, or another daemon answers on it.
         """
         path = self._settings.socket
+        if _is_answered(path):
+            raise UnavailableError(
+                f"[admin] socket {path}: another daemon answers on it; two never share one"
+            )
         try:
             path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             path.unlink(missing_ok=True)
@@ -109,7 +117,7 @@ class AdminServer:
         self._operations.let_go()
         if self._server is not None:
             self._server.stop()
-        self._settings.socket.unlink(missing_ok=True)
+            self._settings.socket.unlink(missing_ok=True)
 
     def _answer(self, environ: Environ, start_response: StartResponse) -> list[bytes]:
         headers: Mapping[str, str] = {}
@@ -118,9 +126,7 @@ class AdminServer:
         except _Refusal as error:
             status, payload, headers = error.status, _error(error), error.headers
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(map(str, first["loc"])) or "body"
-            status, payload = "400 Bad Request", _error(f"{where}: {first['msg']}")
+            status, payload = "400 Bad Request", _error(_fault(error))
         except AgentError as error:
             status, payload = "409 Conflict", _error(error)
         start_response(
@@ -192,6 +198,19 @@ class AdminServer:
         self._events.record(Event(self._clock.now(), "request", subject, message, data))
 
 
+def _is_answered(path: Path) -> bool:
+    """Tell whether somebody listens on a socket: one that a killed daemon left is free to be replaced."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(PROBE_TIME)
+        try:
+            probe.connect(str(path))
+        except (TimeoutError, BlockingIOError):
+            return True
+        except OSError:
+            return False
+    return True
+
+
 def _ask(route: Route, environ: Environ) -> Ask | None:
     """Read and check what is asked.
 
@@ -216,6 +235,15 @@ def _once(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
             raise _Refusal("400 Bad Request", f"{key[:100]}: it is expected once")
         found[key] = value
     return found
+
+
+def _fault(error: ValidationError) -> str:
+    """Tell the first thing that is not as it should be."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(map(str, first["loc"])) or "body"
+    if first["loc"][:1] == ("nodes",) and first["type"].startswith("string_"):
+        return f"{where}: {str(first['input'])[:100]!r} is neither a name nor a node set"
+    return f"{where}: {first['msg']}"
 
 
 def _json(answer: Answer) -> bytes:

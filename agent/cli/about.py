@@ -21,13 +21,14 @@ class Shell(StrEnum):
 
 
 @commands.command()
-def completion(shell: Annotated[Shell, typer.Argument(help="The shell.")]) -> None:
+def completion(shell: Annotated[Shell, typer.Argument(metavar="SHELL", help="bash, zsh or fish.")]) -> None:
     """Print what makes a shell complete.
 
     It completes commands, options and machines.
 
     For bash: esagent completion bash > /etc/bash_completion.d/esagent
     """
+    # Typer's public way, add_completion, costs every command its import and puts two options into every help.
     from typer._completion_shared import get_completion_script
 
     say(get_completion_script(prog_name="esagent", complete_var="_ESAGENT_COMPLETE", shell=shell.value))

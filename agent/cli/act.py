@@ -71,7 +71,7 @@ def release(
     """
     limit = seconds("--timeout", timeout)
     answer = call(socket, "POST", "/v1/release", {"nodes": nodes, "reason": reason, "now": now})
-    _tell(answer, f"given back: {' '.join(answer['nodes'])}", as_json)
+    _tell(answer, f"going back to Cloudlab: {' '.join(answer['nodes'])}", as_json)
     if wait:
         from agent.cli.waiting import wait_for_empty
 
@@ -88,7 +88,10 @@ def resume(nodes: Nodes, socket: Socket = DEFAULT_SOCKET, as_json: Json = False)
 @commands.command()
 def grow(
     count: Annotated[
-        int, typer.Argument(min=0, max=10_000, help="Machines in addition; 0 withdraws an earlier wish.")
+        int,
+        typer.Argument(
+            metavar="COUNT", min=0, max=10_000, help="Machines in addition; 0 withdraws an earlier wish."
+        ),
     ],
     within: Annotated[
         str,
@@ -111,7 +114,7 @@ def grow(
     if growing is None:
         _tell(answer, "the wish is withdrawn", as_json)
         return
-    words = f"{growing['machines']} machines are to be in service; {growing['in_service']} are"
+    words = f"machines in service: {growing['in_service']} of {growing['machines']}"
     _tell(answer, words, as_json)
     if wait:
         from agent.cli.waiting import wait_for_machines
@@ -120,9 +123,20 @@ def grow(
 
 
 @commands.command()
-def renew(socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
+def renew(
+    wait: Wait = False, timeout: Timeout = "", socket: Socket = DEFAULT_SOCKET, as_json: Json = False
+) -> None:
     """Renew the lease to its full length now."""
+    limit = seconds("--timeout", timeout)
+    if not wait:
+        _growth(socket, "renew", None, as_json)
+        return
+    from agent.cli.feed import last_event
+    from agent.cli.waiting import wait_for_renewal
+
+    since = last_event(socket)
     _growth(socket, "renew", None, as_json)
+    wait_for_renewal(socket, since, limit)
 
 
 @commands.command()
@@ -147,6 +161,8 @@ def unpause(socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
 def teardown(
     deadline: Deadline = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    wait: Wait = False,
+    timeout: Timeout = "",
     socket: Socket = DEFAULT_SOCKET,
     as_json: Json = False,
 ) -> None:
@@ -154,7 +170,7 @@ def teardown(
 
     The agent stays up and asks for none: growth stays stopped, also over a restart, until `esagent unpause`.
     """
-    limit = seconds("--deadline", deadline)
+    due, limit = seconds("--deadline", deadline), seconds("--timeout", timeout)
     status = call(socket, "GET", "/v1/status")
     name = str(status["slice"]).rpartition("+")[2]
     if not yes:
@@ -162,7 +178,11 @@ def teardown(
         typer.echo(question, err=as_json)
         if typer.prompt("Type the slice's name to go on", err=as_json) != name:
             raise AgentError("that is not its name; nothing was done")
-    _growth(socket, "teardown", {"slice": name, "deadline": limit}, as_json)
+    _growth(socket, "teardown", {"slice": name, "deadline": due}, as_json)
+    if wait:
+        from agent.cli.waiting import wait_for_none
+
+        wait_for_none(socket, status["machines"], limit)
 
 
 @commands.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,6 +24,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 for part in (show, watch, act, local, about):
     app.registered_commands += part.commands.registered_commands
@@ -31,6 +33,7 @@ app.add_typer(settings.commands, name="config")
 
 def main() -> None:
     """Run the command line; an error of ours is one sentence on stderr and an exit code."""
+    _open_what_is_closed()
     try:
         code = _run()
         sys.stdout.flush()
@@ -39,7 +42,19 @@ def main() -> None:
         code = Exit.PIPE_CLOSED
     except KeyboardInterrupt:
         code = Exit.INTERRUPTED
+    except OSError as error:
+        silence()
+        remark(f"esagent: {error}")
+        code = Exit.REFUSED
     raise SystemExit(code)
+
+
+def _open_what_is_closed() -> None:
+    """Let go nowhere what the caller closed (``esagent status >&-``): Python has no stream for it."""
+    if sys.stdout is None:
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - as long as the process
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - as long as the process
 
 
 def _run() -> int | str | None:

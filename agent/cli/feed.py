@@ -28,7 +28,7 @@ class Feed:
     def __init__(self, socket: Path, after: int | None = None, subject: str = "") -> None:
         self._socket = socket
         self._subject = subject
-        self._after = after if after is not None else self._last()
+        self._after = after if after is not None else last_event(socket)
 
     def ask(self, seconds: float) -> Call:
         """Ask for the next events; the answer comes when there are some, or the time is over."""
@@ -55,5 +55,7 @@ class Feed:
         while True:
             yield from self.wait(LONGEST_WAIT)
 
-    def _last(self) -> int:
-        return int(call(self._socket, "GET", "/v1/events?newest=1")["last"])
+
+def last_event(socket: Path) -> int:
+    """Return the id of the newest event; 0 before the first."""
+    return int(call(socket, "GET", "/v1/events?newest=1")["last"])

@@ -74,8 +74,7 @@ def _command(name: str, command: Any) -> Iterator[str]:
 
 
 def _usage(argument: Any) -> str:
-    word = argument.name.upper() + ("..." if argument.nargs != 1 else "")
-    return word if argument.required else f"[{word}]"
+    return argument.metavar if argument.required else f"[{argument.metavar}]"
 
 
 def _options(command: Any) -> Iterator[str]:

@@ -15,7 +15,7 @@ DEFAULT_SOCKET = Path("/run/esagent/admin.sock")
 
 
 def _complete_nodes(incomplete: str) -> list[str]:
-    """Return the machines whose name begins so; none where the daemon does not tell."""
+    """Return the names of machines that begin so; node names for none; nothing where no daemon tells."""
     from agent.client import call
 
     path = Path(os.environ.get("ESAGENT_SOCKET", str(DEFAULT_SOCKET)))
@@ -23,7 +23,10 @@ def _complete_nodes(incomplete: str) -> list[str]:
         records = call(path, "GET", "/v1/nodes", timeout=2)["nodes"]
     except AgentError:
         return []
-    return sorted(record["node"] for record in records if record["node"].startswith(incomplete))
+    names = {
+        record[key] for record in records for key in ("node", "client_id") if incomplete or key == "node"
+    }
+    return sorted(name for name in names if name.startswith(incomplete))
 
 
 Config = Annotated[
@@ -39,12 +42,18 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON: an object with i
 Nodes = Annotated[
     list[str],
     typer.Argument(
+        metavar="NODE...",
         help="node_id, client_id or node name; node sets such as pc[100-102].",
         autocompletion=_complete_nodes,
     ),
 ]
 Subject = Annotated[
-    str, typer.Argument(help="Only what concerns this machine, or CM.", autocompletion=_complete_nodes)
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="Only what concerns this: a machine by any of its names, a CM, a step.",
+        autocompletion=_complete_nodes,
+    ),
 ]
 Reason = Annotated[str, typer.Option("--reason", "-r", metavar="TEXT", help="Why, for all to read.")]
 Wait = Annotated[bool, typer.Option("--wait", "-w", help="Return when it is so; show how far it is.")]

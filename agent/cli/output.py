@@ -18,9 +18,9 @@ LEAST_LAST_COLUMN = 24
 
 
 def say(text: str) -> None:
-    """Print a line to stdout; a reader that went away ends the command."""
+    """Print text to stdout; a reader that went away ends the command."""
     try:
-        print(text, flush=True)
+        print(_harmless(text), flush=True)
     except BrokenPipeError:
         silence()
         raise SystemExit(Exit.PIPE_CLOSED) from None
@@ -34,8 +34,8 @@ def silence() -> None:
 
 
 def remark(text: str) -> None:
-    """Print a line to stderr, for people."""
-    print(text, file=sys.stderr)
+    """Print text to stderr, for people."""
+    print(_harmless(text), file=sys.stderr)
 
 
 def say_json(answer: object) -> None:
@@ -112,7 +112,12 @@ def plain(value: object) -> str:
     if isinstance(value, list | tuple):
         return "; ".join(map(plain, value)) or "-"
     text = "-" if value in (None, "") else str(value)
-    return "".join(c if c.isprintable() else " " for c in text)
+    return _harmless(text, kept="")
+
+
+def _harmless(text: str, kept: str = "\n\t") -> str:
+    """Leave out what a terminal obeys; users of Slurm and Cloudlab wrote part of what we print."""
+    return "".join(c if c.isprintable() or c in kept else " " for c in text)
 
 
 def _records(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], width: int) -> list[str]:

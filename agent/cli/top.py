@@ -14,7 +14,6 @@ from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -28,6 +27,8 @@ EVENTS = 12
 """Events that are shown."""
 CALM = 0.2
 """Seconds between two looks at least."""
+MOST = 24
+"""Characters of a column other than the last."""
 NARROW = 70
 """Columns below which a table shows the most important of its own only."""
 _COLOURS = {"joined": "green", "draining": "yellow", "drained": "yellow", "failed": "red", "released": "dim"}
@@ -104,7 +105,7 @@ def draw(picture: Mapping[str, Any], width: int, lost: str = "") -> RenderableTy
         ),
         _table(
             ("time", "kind", "subject", "message") if wide else ("kind", "message"),
-            list(reversed(picture["events"])),
+            [_short(event) for event in reversed(picture["events"])],
         ),
     )
 
@@ -113,12 +114,21 @@ def _table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Rendera
     if not rows:
         return Text("")
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column.upper(), no_wrap=True, overflow="ellipsis")
+    *others, last = columns
+    for column in others:
+        table.add_column(column.upper(), no_wrap=True, overflow="ellipsis", max_width=MOST)
+    # Rich takes room from columns that may wrap, before others: this one may, and none of its cells does.
+    table.add_column(last.upper())
     for row in rows:
-        cells = (escape(plain(row.get(column))) for column in columns)
+        cells = (Text(plain(row.get(c)), no_wrap=True, overflow="ellipsis") for c in columns)
         table.add_row(*cells, style=_COLOURS.get(str(row.get("state")), ""))
     return table
+
+
+def _short(event: Mapping[str, Any]) -> dict[str, object]:
+    """Leave out of an event what is the same in every line: the day, and what every URN begins with."""
+    clock = event["time"].partition("T")[2]
+    return {**event, "time": clock, "subject": event["subject"].removeprefix("urn:publicid:IDN+")}
 
 
 def _ended(keyboard: int, feed: Feed, interval: float, *, alive: bool) -> bool:

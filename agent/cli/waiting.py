@@ -57,6 +57,26 @@ def wait_for_empty(socket: Path, names: Collection[str], limit: float | None, *,
     _wait(socket, look, limit)
 
 
+def wait_for_none(socket: Path, held: int, limit: float | None) -> None:
+    """Wait until no machine is held any more, of so many at the start.
+
+    Raises:
+        AgentError: somebody allows growth again.
+        SystemExit: one still is after ``limit`` seconds.
+    """
+
+    def look() -> Stage:
+        status = call(socket, "GET", "/v1/status")
+        left = status["machines"]
+        if left and not status["paused"]:
+            raise AgentError(f"growth is allowed again, with {left} machines held; see `esagent events`")
+        total = max(held, left)
+        states = ", ".join(f"{count} {state}" for state, count in sorted(status["states"].items()))
+        return Stage(total - left, total, f"giving back: {states}" if left else "all is given back")
+
+    _wait(socket, look, limit)
+
+
 def wait_for_machines(socket: Path, wanted: int, limit: float | None) -> None:
     """Wait until so many machines are in service.
 
@@ -75,6 +95,32 @@ def wait_for_machines(socket: Path, wanted: int, limit: float | None) -> None:
         return Stage(
             min(joined, wanted), wanted, f"machines in service; others: {', '.join(states) or 'none'}"
         )
+
+    _wait(socket, look, limit)
+
+
+def wait_for_renewal(socket: Path, since: int, limit: float | None) -> None:
+    """Wait until the slice and every sliver of it are renewed.
+
+    Args:
+        socket: the daemon's.
+        since: id of the last event before the renewal was asked for.
+        limit: seconds; None waits for ever.
+
+    Raises:
+        AgentError: Cloudlab does not renew one of them; in its words.
+        SystemExit: they are not within ``limit`` seconds.
+    """
+
+    def look() -> Stage:
+        status = call(socket, "GET", "/v1/status")
+        events = call(socket, "GET", f"/v1/events?after={since}&newest=10000")["events"]
+        if refused := [e["message"] for e in events if e["kind"] in {"lease", "blocked"}]:
+            raise AgentError(refused[0])
+        leases = {status["slice"]: status["slice_expires"], **status["sliver_expires"]}
+        renewed = leases.keys() & {e["subject"] for e in events if e["kind"] == "renew"}
+        ends = min((leases[name] for name in renewed), default="")
+        return Stage(len(renewed), len(leases), f"renewed until {ends}" if ends else "renewing")
 
     _wait(socket, look, limit)
 

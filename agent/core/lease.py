@@ -121,7 +121,7 @@ class Lease:
             try:
                 self._owner.tell("renew", cm, f"the sliver lasts until {_when(granted.result())}")
             except AgentError as error:
-                self._sliver_refused(cm, error)
+                self._sliver_refused(cm, error, urged)
                 errors.append(error)
         if errors:
             raise errors[0]
@@ -132,9 +132,11 @@ class Lease:
         wait = seconds_to_renewal(expiries, self._clock.now(), self._settings())
         return min(wait, self._settings().renew_when_left)
 
-    def _sliver_refused(self, cm: str, error: AgentError) -> None:
+    def _sliver_refused(self, cm: str, error: AgentError, urged: bool) -> None:
         if isinstance(error, BusyError):
             # It passes by itself, and the step is tried again soon.
+            if urged:
+                self.urge()
             self._owner.note(f"the sliver at {cm} is renewed later: {error}")
             return
         node_id = blocking_machine(str(error)) if isinstance(error, RefusedError) else None
@@ -146,7 +148,8 @@ class Lease:
         drop = self._settings().drop_blocking and node is not None
         follows = "it is emptied and given back" if drop else "give it back to renew the others"
         message = f"the sliver is not renewed, since {node_id} is promised to others; {follows}: {error}"
-        if known == node_id:
+        # Who urges waits for an answer, also for one that was told before.
+        if known == node_id and not urged:
             self._owner.note(message)
         else:
             self._owner.tell("blocked", node_id, message, cm=cm)

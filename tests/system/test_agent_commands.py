@@ -33,7 +33,7 @@ def test_a_person_grows_looks_around_and_gives_it_back(agent, bed: TestBed) -> N
     agent.start()
     done = agent.ask("grow", "1", "--wait", "--timeout", "5m")
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "1 machines are to be in service; 0 are\n"
+    assert done.stdout == "machines in service: 0 of 1\n"
     (node,) = agent.nodes()
     for command in READING:
         told = agent.ask(*command.split())
@@ -45,8 +45,8 @@ def test_a_person_grows_looks_around_and_gives_it_back(agent, bed: TestBed) -> N
     assert max(map(len, narrow.splitlines())) <= 40
     misses(agent, node)
     follows(agent)
-    assert agent.ask("renew").returncode == 0
-    wait_for("the lease is renewed", lambda: agent.told("the sliver lasts until"))
+    renewed = agent.ask("renew", "--wait", "--timeout", "2m")
+    assert (renewed.returncode, "2/2 renewed until" in renewed.stderr) == (0, True), renewed.stderr
     done = agent.ask("release", node, "--wait", "--timeout", "5m")
     assert done.returncode == 0, done.stderr
     assert [m for m in bed.cloudlab.machines() if m.slice_urn] == []
@@ -67,6 +67,26 @@ def test_a_wish_for_machines_outlasts_a_kill_and_is_fulfilled(agent, bed: TestBe
     (node,) = agent.nodes()
     wait_for("an idle machine goes back as all others", lambda: node not in agent.nodes())
     assert [m for m in bed.cloudlab.machines() if m.slice_urn] == []
+
+
+def test_what_the_file_says_since_the_start_is_told_and_taken_up_on_reload(agent) -> None:
+    agent.start()
+    same = agent.ask("config", "diff")
+    assert (same.returncode, same.stderr) == (0, f"the daemon runs with what {agent.conf} says\n")
+    agent.change("max_nodes = 3", "max_nodes = 2")
+    told = agent.ask("config", "diff")
+    assert told.returncode == 1
+    assert told.stdout.splitlines()[1].split() == ["[demand]", "max_nodes", "3", "2", "reload"]
+    agent.send(signal.SIGHUP)
+    wait_for("it is taken up", lambda: agent.look("/v1/config")["settings"]["demand"]["max_nodes"] == 2)
+    assert agent.ask("config", "diff").returncode == 0
+
+
+def test_a_second_daemon_is_refused_and_the_first_one_goes_on(agent) -> None:
+    agent.start()
+    second = agent.ask("run", "--config", str(agent.conf))
+    assert second.returncode != 0
+    assert agent.ask("status").returncode == 0
 
 
 def misses(agent, node: str) -> None:

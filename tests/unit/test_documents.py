@@ -7,7 +7,6 @@ import shlex
 import shutil
 import subprocess
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,13 +16,11 @@ from agent.cli import app
 from agent.config import load
 from tools.configuration_manual import manual
 from tools.configuration_reference import reference
+from tools.document_commands import BLOCK, PAGES, commands_of, ours
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = [*sorted(DOCS.glob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 UNIT = ROOT / "contrib" / "systemd" / "esagent.service"
-_BLOCK = re.compile(r"(?ms)^( *)```(\w*)\n(.*?)^ *```$")
-_INLINE = re.compile(r"`(esagent [^`]+)`")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 OTHERS = frozenset(
     {
@@ -42,27 +39,28 @@ OTHERS = frozenset(
     }
 )
 """Commands of Debian's own and of Slurm that the documents may use."""
+INSTALL = DOCS / "install.md"
+RUN_BY = {
+    "make deb": "tests/packaging/conftest.py",
+    "apt-get install ./build/deb/": "tests/packaging/test_debian_package.py",
+    "make demo": "tests/system/test_demo.py",
+    "make test": "it runs the tests",
+    "make system setup": "it makes what the tests run with",
+    "python -m testbed up --dir": "tests/system/test_bed_cleanup.py",
+    "python -m testbed value": "tests/system/test_document_commands.py",
+    "python -m testbed revoke": "tests/system/test_document_commands.py",
+    "export SLURM_CONF=": "tests/system/test_document_commands.py",
+    "for i in 1 2 3 4 5; do sbatch": "tests/system/test_document_commands.py",
+    "make": "tests/system/plugin/conftest.py",
+    "install.sh --dry-run": "tests/unit/plugin/test_plugin_install.py",
+    "install.sh job-submit": "tests/system/plugin/conftest.py",
+    "strigger --set": "tests/system/plugin/test_plugin_poke.py",
+}
+"""How a command that is not ours begins -> the test that runs it, or why none has to.
 
-
-def commands_of(page: Path) -> Iterator[list[str]]:
-    """Find each command that a page has its reader run, as words."""
-    for _, language, text in _BLOCK.findall(page.read_text()):
-        if language in {"console", "sh", "bash", ""}:
-            for line in textwrap.dedent(text).splitlines():
-                if language == "console" and not line.startswith("$ "):
-                    continue
-                for part in line.removeprefix("$ ").split("&&"):
-                    if words := shlex.split(part.partition(" > ")[0], comments=True):
-                        yield words
-    for found in _INLINE.findall(page.read_text()):
-        yield shlex.split(found)
-
-
-def ours(words: list[str]) -> list[str]:
-    """Leave out what only says as whom or from where a command is run."""
-    if words[0] == "runuser":
-        return words[words.index("--") + 1 :]
-    return [words[0].rpartition("/")[2], *words[1:]]
+Those of docs/install.md are run by tests/packaging/test_install_document.py, and ours on all other pages by
+tests/system/test_document_commands.py.
+"""
 
 
 COMMANDS = [pytest.param(c, id=f"{p.stem}: {' '.join(c)}"[:80]) for p in PAGES for c in commands_of(p)]
@@ -79,9 +77,23 @@ def test_a_command_of_ours_exists_with_its_options(words: list[str]) -> None:
         assert set(arguments) <= targets
 
 
+def test_every_command_that_is_not_ours_is_run_by_a_test_and_every_such_test_is_needed() -> None:
+    used = set()
+    for page in PAGES:
+        for words in commands_of(page) if page != INSTALL else ():
+            line = " ".join(ours(words))
+            if line.startswith("esagent "):
+                continue
+            known = [b for b in RUN_BY if line == b or (b != "make" and line.startswith(b))]
+            assert known, f"{page.name}: no test runs {line!r}"
+            used.update(known)
+    assert used == RUN_BY.keys()
+    assert [t for t in RUN_BY.values() if t.startswith("tests/") and not (ROOT / t).exists()] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_console_block_has_only_commands_that_are_known(page: Path) -> None:
-    for _, language, text in _BLOCK.findall(page.read_text()):
+    for _, language, _, text in BLOCK.findall(page.read_text()):
         if language == "console":
             for line in textwrap.dedent(text).splitlines():
                 program = ours(shlex.split(line.removeprefix("$ ")))[0]
@@ -127,7 +139,9 @@ def test_a_manual_page_is_taken_without_a_warning(page: Path) -> None:
 
 def test_the_settings_that_the_installation_shows_are_accepted(tmp_path: Path) -> None:
     (text,) = (
-        text for _, language, text in _BLOCK.findall((DOCS / "install.md").read_text()) if language == "toml"
+        text
+        for _, language, _, text in BLOCK.findall((DOCS / "install.md").read_text())
+        if language == "toml"
     )
     (tmp_path / "agent.conf").write_text(text)
     assert load(tmp_path / "agent.conf").cloudlab.slice == "elastic"

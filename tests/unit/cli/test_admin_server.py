@@ -48,7 +48,7 @@ def test_looking_and_poking_leave_no_trace_in_the_event_log(rig) -> None:
     [
         ("drain", {"nodes": [], "reason": "x"}, "nodes"),
         ("drain", {"nodes": "pc101", "reason": "x"}, "nodes"),
-        ("drain", {"nodes": ["pc101; reboot"], "reason": "x"}, "nodes.0"),
+        ("drain", {"nodes": ["pc101; reboot"], "reason": "x"}, "nodes.0: 'pc101; reboot' is neither"),
         ("drain", {"nodes": ["@all"], "reason": "x"}, "nodes.0"),
         ("drain", {"nodes": ["pc101"], "reason": "two\nlines"}, "reason"),
         ("drain", {"nodes": ["pc101"], "reason": "x", "deadline": -1}, "deadline"),
@@ -119,6 +119,26 @@ def test_an_unknown_call_is_refused_and_a_known_one_says_how_it_is_made(rig) -> 
 def test_a_user_or_group_that_this_machine_does_not_know_is_a_fault_of_the_settings(rig, key: str) -> None:
     with pytest.raises(UnavailableError, match=rf"\[admin\] {key}: .*nobody-like-this"):
         rig.serve(AdminSettings(**{"socket": rig.socket, key: ("nobody-like-this",)}))
+
+
+def test_a_second_daemon_leaves_the_socket_to_the_first(rig) -> None:
+    settings = AdminSettings(socket=rig.socket)
+    second = rig.serve(settings)
+    with pytest.raises(UnavailableError, match=r"a\.sock: another daemon answers on it"):
+        second.start()
+    second.stop()
+    assert rig.call("GET", "/v1/status")["machines"] == 3
+
+
+def test_a_socket_that_a_killed_daemon_left_is_replaced(rig, tmp_path: Path) -> None:
+    path = tmp_path / "left.sock"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+    server = rig.serve(AdminSettings(socket=path))
+    server.start()
+    assert call(path, "GET", "/v1/status")["machines"] == 3
+    server.stop()
+    assert not path.exists()
 
 
 def test_a_socket_that_cannot_be_made_is_named(rig, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import pwd
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -279,6 +280,62 @@ def test_a_reader_that_goes_away_costs_no_traceback(rig, command: list[str]) -> 
     os.close(write)
     assert done.stderr == b""
     assert done.returncode in {1, 141}
+
+
+@pytest.mark.parametrize("command", ["status", "--help", "man"])
+def test_output_that_cannot_be_written_costs_one_sentence(rig, command: str) -> None:
+    environment = {**os.environ, "ESAGENT_SOCKET": str(rig.socket)}
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [ESAGENT, command], stdout=full, stderr=subprocess.PIPE, env=environment, timeout=60, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, b"esagent: [Errno 28] No space left on device\n")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-"])
+def test_a_stream_that_is_closed_does_not_stop_a_command(rig, closed: str) -> None:
+    environment = {**os.environ, "ESAGENT_SOCKET": str(rig.socket)}
+    command = f"{shlex.quote(str(ESAGENT))} nodes {closed}"
+    done = subprocess.run(
+        ["sh", "-c", command], env=environment, capture_output=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def complete(rig, typed: str) -> list[str]:
+    """Press the tabulator key at the end of what is typed, in a real bash."""
+    words = [*shlex.split(typed), *([""] if typed.endswith(" ") else [])]
+    script = (
+        'source <(esagent completion bash); COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); '
+        "$(complete -p esagent | sed 's/.*-F \\([^ ]*\\).*/\\1/') esagent; printf '%s\\n' \"${COMPREPLY[@]}\""
+    )
+    environment = {**os.environ, "ESAGENT_SOCKET": str(rig.socket)}
+    environment["PATH"] = f"{ESAGENT.parent}:{environment['PATH']}"
+    command = ["bash", "--norc", "-c", script, "bash", *words]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("esagent dr", ["drains", "drain"]),
+        ("esagent config d", ["diff"]),
+        ("esagent drain --de", ["--deadline"]),
+        ("esagent drain ", ["pc101", "pc102", "pc103"]),
+        ("esagent drain pc101 pc102 --reason disk node-3 pc1", ["pc101", "pc102", "pc103"]),
+        ("esagent release node-", ["node-1", "node-2", "node-3"]),
+        ("esagent completion z", ["zsh"]),
+    ],
+)
+def test_bash_completes_commands_options_and_machines(rig, typed: str, offered: list[str]) -> None:
+    assert complete(rig, typed) == offered
+
+
+def test_completion_without_a_daemon_offers_nothing_and_says_nothing(rig) -> None:
+    rig.server.stop()
+    assert complete(rig, "esagent drain pc") == []
 
 
 def test_status_imports_nothing_heavy(rig) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.cli.output import draw_fields, draw_table, plain
+from agent.cli.output import draw_fields, draw_table, plain, remark, say
 
 ROWS = [
     {"node": "pc100", "state": "joined", "why": "the queue wants it, and it is of use to somebody else too"},
@@ -87,3 +87,13 @@ def test_fields_are_aligned_and_long_ones_wrapped() -> None:
         "said last:  one two three four five six",
         "            seven eight",
     ]
+
+
+def test_what_is_printed_keeps_its_lines_and_has_nothing_that_a_terminal_obeys(capsys) -> None:
+    say("weight pc1: \x1b[2Jgone\n\tnext")
+    remark("pc1 is already drained: \x1b]0;title\x07")
+    told = capsys.readouterr()
+    assert (told.out, told.err) == (
+        "weight pc1:  [2Jgone\n\tnext\n",
+        "pc1 is already drained:  ]0;title \n",
+    )

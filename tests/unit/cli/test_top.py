@@ -16,6 +16,7 @@ from agent.cli.top import draw, look
 from testbed.waiting import wait_for
 
 ESAGENT = Path(sys.executable).with_name("esagent")
+CM = "urn:publicid:IDN+utah.example.net+authority+cm"
 
 
 def drawn(picture, width: int) -> list[str]:
@@ -43,6 +44,17 @@ def test_the_picture_fits_a_narrow_terminal(picture) -> None:
     lines = drawn(picture, 40)
     assert max(map(len, lines)) <= 40
     assert any("pc102" in line and "draining" in line for line in lines)
+
+
+@pytest.mark.parametrize("width", [40, 80, 100])
+def test_a_long_message_takes_no_room_from_the_columns_before_it(rig, width: int) -> None:
+    rig.record("admin", f"{CM}-and-more", "x" * 300)
+    rig.record("join-step", "pc101", "y" * 300)
+    text = "\n".join(drawn(look(rig.socket), width))
+    assert re.search(r"join-step +pc101 +y{10}" if width > 40 else r"join-step +y{10}", text)
+    assert re.search(
+        r"12:00:00Z +admin +utah\.example\.net\+author… +x{10}" if width > 40 else r"admin +x{10}", text
+    )
 
 
 def test_a_daemon_that_went_away_is_told_over_the_last_picture(picture) -> None:

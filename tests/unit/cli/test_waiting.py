@@ -1,30 +1,32 @@
 """`--wait`: until it is so, until it cannot be any more, or until the time is over."""
 
 import json
+import re
 import threading
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 
-from agent.cli.waiting import wait_for_empty, wait_for_machines
-from agent.core.errors import AgentError
+from agent.cli.waiting import wait_for_empty, wait_for_machines, wait_for_none
+from agent.core.errors import AgentError, BusyError, RefusedError
 
 
 @pytest.fixture
 def soon(rig):
-    """Do something while a command waits: as soon as it has looked a second time."""
+    """Do something while a command waits: as soon as it has looked."""
     threads = []
 
-    def do(act):
+    def do(act, *, looks_at="nodes"):
         def work():
             looked = threading.Event()
-            before = rig.administration.nodes
+            before = getattr(rig.administration, looks_at)
 
-            def nodes():
+            def look():
                 looked.set()
                 return before()
 
-            rig.administration.nodes = nodes
+            setattr(rig.administration, looks_at, look)
             assert looked.wait(60)
             act()
             rig.record("test", "", "something happened")
@@ -74,3 +76,53 @@ def test_growth_is_waited_for_until_the_wish_ends(rig, soon) -> None:
     with pytest.raises(AgentError, match="the wish has ended with 3 of 4 machines"):
         wait_for_machines(rig.socket, 4, 60)
     wait_for_machines(rig.socket, 3, 60)
+
+
+def test_a_renewal_is_waited_for_until_every_lease_is_renewed(rig, soon) -> None:
+    soon(rig.manager.renew, looks_at="status")
+    told = rig.ask("renew", "--wait", "--timeout", "60")
+    assert told.stdout.startswith("the lease is being renewed")
+    assert re.fullmatch(r"2/2 renewed until 20\S+Z", told.stderr.splitlines()[-1])
+
+
+def test_a_renewal_that_cloudlab_refuses_ends_the_wait_with_its_words_each_time(rig, soon) -> None:
+    def refuse(cm, expires):
+        raise RefusedError("Could not extend: pc102 is reserved for project other")
+
+    rig.cloudlab.renew_sliver = refuse
+
+    def try_it():
+        with suppress(RefusedError):
+            rig.manager.renew()
+
+    for _ in range(2):
+        soon(try_it, looks_at="status")
+        with pytest.raises(AgentError, match=r"the sliver .*not renewed.*reserved for project other"):
+            rig.ask("renew", "--wait", "--timeout", "60")
+
+
+def test_a_renewal_that_met_a_busy_site_is_still_wanted_at_the_next_try(rig, soon) -> None:
+    renew = rig.cloudlab.renew_sliver
+
+    def busy(cm, expires):
+        rig.cloudlab.renew_sliver = renew
+        raise BusyError("come back later")
+
+    rig.cloudlab.renew_sliver = busy
+
+    def try_twice():
+        with suppress(BusyError):
+            rig.manager.renew()
+        rig.manager.renew()
+
+    soon(try_twice, looks_at="status")
+    assert "2/2 renewed" in rig.ask("renew", "--wait", "--timeout", "60").stderr
+
+
+def test_a_teardown_that_somebody_ends_is_waited_for_no_longer(rig) -> None:
+    assert (
+        "0/3 giving back: 3 draining\n" in rig.ask("teardown", "--yes", "-w", "--timeout", "0", code=5).stderr
+    )
+    rig.ask("unpause")
+    with pytest.raises(AgentError, match="growth is allowed again, with 3 machines held"):
+        wait_for_none(rig.socket, 3, 60)
