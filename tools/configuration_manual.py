@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from agent.cli.manual import escape
 from agent.config import Settings, section_of
 from agent.core.settings import Section
 from tools.configuration_reference import as_sentence, worth
@@ -52,30 +53,24 @@ def manual() -> str:
         section = section_of(info.annotation)
         assert section is not None
         lines.extend(_section(f"[{name}]", section, info.description or ""))
-    lines += [".SH EXAMPLES", ".EX", _escape(example.rstrip("\n")), ".EE"]
+    lines += [".SH EXAMPLES", ".EX", escape(example.rstrip("\n")), ".EE"]
     lines += [".SH SEE ALSO", ".BR esagent (1)", ".PP", "https://toml.io, and /usr/share/doc/esagent"]
     return "\n".join(lines) + "\n"
 
 
 def _section(name: str, section: type[Section], description: str) -> Iterator[str]:
-    yield f".SS {_escape(name)}"
-    yield _escape(as_sentence(description))
+    yield f".SS {escape(name)}"
+    yield escape(as_sentence(description))
     inner = []
     for key, info in section.model_fields.items():
         if nested := section_of(info.annotation):
             inner.append((f"[[{name.strip('[]')}.{key}]]", nested, info.description or ""))
             continue
         yield ".TP"
-        yield rf"\fB{_escape(key)}\fR ({_escape(worth(info).replace('`', ''))})"
-        yield _escape(as_sentence(info.description or ""))
+        yield rf"\fB{escape(key)}\fR ({escape(worth(info).replace('`', ''))})"
+        yield escape(as_sentence(info.description or ""))
     for item in inner:
         yield from _section(*item)
-
-
-def _escape(text: str) -> str:
-    """Write text so that roff takes none of it as its own."""
-    escaped = text.replace("\\", r"\e").replace("-", r"\-")
-    return re.sub(r"(?m)^(?=[.'])", r"\\&", escaped)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -38,9 +39,9 @@ def write(app: typer.Typer) -> str:
         r".B esagent",
         r"[\fIoptions\fR] \fIcommand\fR [\fIarguments\fR]",
         ".SH DESCRIPTION",
-        _escape(root.help),
+        escape(root.help),
         ".PP",
-        _escape(_OUTPUT),
+        escape(_OUTPUT),
         ".SH OPTIONS",
         *_options(root),
         ".SH COMMANDS",
@@ -49,6 +50,7 @@ def write(app: typer.Typer) -> str:
         lines += _command(name, command)
     lines += [".SH EXIT STATUS", *_list({str(code.value): words for code, words in MEANINGS.items()})]
     lines += [".SH ENVIRONMENT", *_list(_ENVIRONMENT), ".SH FILES", *_list(_FILES)]
+    lines += [".SH SEE ALSO", ".BR agent.conf (5)"]
     return "\n".join(lines) + "\n"
 
 
@@ -63,11 +65,11 @@ def _commands(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
 def _command(name: str, command: Any) -> Iterator[str]:
     arguments = [p for p in command.params if p.param_type_name == "argument"]
     usage = " ".join(_usage(p) for p in arguments)
-    yield ".SS " + _escape(f"esagent {name} {usage}".rstrip())
+    yield ".SS " + escape(f"esagent {name} {usage}".rstrip())
     for number, paragraph in enumerate(command.help.split("\n\n")):
         if number:
             yield ".PP"
-        yield _escape(" ".join(paragraph.split()))
+        yield escape(" ".join(paragraph.split()))
     for argument in arguments:
         yield from _item(_usage(argument), argument.help or "")
     yield from _options(command)
@@ -91,10 +93,10 @@ def _list(entries: dict[str, str]) -> Iterator[str]:
 
 
 def _item(term: str, words: str) -> tuple[str, str, str]:
-    return ".TP", rf"\fB{_escape(term)}\fR", _escape(words)
+    return ".TP", rf"\fB{escape(term)}\fR", escape(words)
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
     """Write text so that roff takes none of it as its own."""
     escaped = text.replace("\\", r"\e").replace("-", r"\-")
-    return rf"\&{escaped}" if escaped.startswith((".", "'")) else escaped
+    return re.sub(r"(?m)^(?=[.'])", r"\\&", escaped)

@@ -78,10 +78,13 @@ def draw(picture: Mapping[str, Any], width: int, lost: str = "") -> RenderableTy
         lost: why the daemon does not answer any more; "" where it does.
     """
     status = picture["status"]
-    states = ", ".join(f"{count} {state}" for state, count in sorted(status["states"].items()))
+    states = ", ".join(
+        f"{n} {state}" for state, n in sorted(status["states"].items()) if state != "requested"
+    )
+    asked = f", {requested} asked for" if (requested := status["states"].get("requested")) else ""
     head = [
         Text(f"{status['slice']}", style="bold"),
-        Text(f"{status['machines']} machines held ({states or '-'}), {status['wanted']} more wanted"),
+        Text(f"{status['machines']} machines held ({states or '-'}){asked}, {status['wanted']} more wanted"),
         Text(f"lease until {plain(status['slice_expires'])}"),
     ]
     if growing := status["growing"]:

@@ -97,6 +97,9 @@ class GrowOrders:
 
 
 def in_service(picture: Picture) -> int:
-    """Count the machines of ours that jobs may start on."""
+    """Count the machines of ours that jobs may start on, or could until they were drained.
+
+    A wish counts from all that are held: one that is drained meanwhile must not keep it open for good.
+    """
     nodes = picture.snapshot.nodes
-    return sum(1 for name in picture.serving if nodes[name].usable)
+    return sum(1 for name in picture.joined if nodes[name].usable or nodes[name].draining)

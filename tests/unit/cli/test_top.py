@@ -40,6 +40,13 @@ def test_the_picture_has_machines_drains_and_the_newest_event_first(picture) -> 
     assert text.index("[red]disk[/red]") < text.index("asks: drain pc102")
 
 
+def test_machines_that_were_asked_for_are_told_apart_from_those_that_are_held(picture) -> None:
+    states = {**picture["status"]["states"], "requested": 2}
+    text = "\n".join(drawn({**picture, "status": {**picture["status"], "states": states}}, 160))
+    assert "), 2 asked for, " in text
+    assert "requested" not in text
+
+
 def test_the_picture_fits_a_narrow_terminal(picture) -> None:
     lines = drawn(picture, 40)
     assert max(map(len, lines)) <= 40

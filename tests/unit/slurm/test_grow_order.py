@@ -10,11 +10,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from agent.core.errors import LedgerError
-from agent.core.model import GrowOrder
+from agent.core.model import GrowOrder, SliverNode
 from agent.ledger import Ledger
 from agent.slurm.drain_settings import DrainSettings
-from agent.slurm.grow_order import GrowOrders
+from agent.slurm.grow_order import GrowOrders, in_service
 from agent.slurm.join import JoinSettings
+from agent.slurm.model import Node, Snapshot
+from agent.slurm.picture import Picture
 from agent.slurm.policy import SlurmPolicy
 from agent.slurm.supply import DemandSettings
 from agent.slurm.weights import WeightSettings
@@ -108,3 +110,10 @@ def test_a_wish_that_cannot_be_written_down_is_not_taken_and_one_that_ends_has_e
     with pytest.raises(LedgerError):
         orders.observe(3, NOW)
     assert orders.order is None
+
+
+def test_a_machine_that_is_drained_does_not_keep_a_wish_open() -> None:
+    machines = {n: SliverNode(n, f"pc-{n}", "urn:cm", f"urn:{n}", "", "", "", "") for n in "abcd"}
+    nodes = (Node("a", "IDLE"), Node("b", "MIXED", frozenset({"DRAIN"})), Node("c", "DOWN"))
+    snapshot = Snapshot(NOW, {node.name: node for node in nodes}, ())
+    assert in_service(Picture(snapshot, machines, leaving=frozenset({"b"}))) == 2
