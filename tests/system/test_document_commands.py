@@ -90,9 +90,15 @@ class Reader:
             case ["pause"]:
                 self.ask("unpause")
             case ["drain", *_] if not gives_away(arguments):
-                drained = {record["node"] for record in self.agent.look("/v1/drains")["drains"]}
-                self.ask("resume", *sorted(drained))
-                wait_for("they are back", lambda: drained <= set(self.in_service()))
+                drained = sorted(record["node"] for record in self.agent.look("/v1/drains")["drains"])
+                # Before that, a drain by somebody else would be there still, and stay.
+                wait_for(
+                    "Slurm has our reason", lambda: all("esagent: " in why for why in self.reasons(drained))
+                )
+                self.ask("resume", *drained)
+                wait_for("they are back", lambda: self.reasons(drained) == ["none"] * len(drained))
+            case ["resume", name]:
+                wait_for("it is back", lambda: self.reasons([name]) == ["none"])
 
     def here(self, path: str) -> str:
         return path.replace(BED, str(self.bed.directory))
@@ -112,6 +118,10 @@ class Reader:
             # In the text, where the reader knows which.
             filled.append(self.joined()[0])
         return filled
+
+    def reasons(self, nodes: list[str]) -> list[str]:
+        """Return the reason that Slurm has for each; "none" without any."""
+        return [self.bed.slurm.run("sinfo", "-h", "-n", node, "-o", "%E").strip() for node in nodes]
 
     def in_service(self) -> list[str]:
         return sorted(n for n, record in self.agent.nodes().items() if record["state"] == "joined")
