@@ -82,7 +82,8 @@ def test_a_machine_that_blocks_the_renewal_is_emptied_and_given_back_and_the_oth
     journal = bed.cloudlab.journal
     wait_for("the renewal is refused", lambda: journal.calls("RenewSlice", code=7))
     wait_for("it is emptied", lambda: "DRAIN" in bed.slurm.node_state(blocking))
-    assert agent.told(f"the sliver is not renewed, since {blocking} is promised to others; it is emptied")
+    why = f"the sliver is not renewed, since {blocking} is promised to others; it is emptied"
+    wait_for("it says so", lambda: agent.told(why))
     assert bed.slurm.job_state(job) == "RUNNING", "its job may end by itself"
     bed.slurm.run("scancel", str(job))
     wait_for("it is given back", lambda: held(bed) == {other})

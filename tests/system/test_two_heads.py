@@ -49,7 +49,7 @@ def test_when_slurmctld_moves_the_other_agent_finishes_the_drain_before_its_dead
     wait_for("the other agent acts", lambda: acts(two))
     why = f"slurmctld is primary on {BACKUP_HEAD}"
     wait_for("the first one stands by", lambda: one.status().get("standby") == why)
-    assert two.told(f"this agent acts: slurmctld is primary on {BACKUP_HEAD}")
+    wait_for("it says so", lambda: two.told(f"this agent acts: slurmctld is primary on {BACKUP_HEAD}"))
     wait_for("the drain is taken over", lambda: two.told("found as an earlier run left it"))
     assert two.told(reasons)
     wait_for("it is given back", lambda: bed.cloudlab.journal.held(node)[-1].cause)
