@@ -115,6 +115,11 @@ def plain(value: object) -> str:
     return _harmless(text, kept="")
 
 
+def counted(states: Mapping[str, int]) -> str:
+    """Write how many there are of each state: ``2 draining, 1 joined``."""
+    return ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+
+
 def _harmless(text: str, kept: str = "\n\t") -> str:
     """Leave out what a terminal obeys; users of Slurm and Cloudlab wrote part of what we print."""
     return "".join(c if c.isprintable() or c in kept else " " for c in text)

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.cli.feed import Feed
-from agent.cli.output import plain, terminal_width
+from agent.cli.output import counted, plain, terminal_width
 from agent.cli.show import drain_rows
 from agent.client import NoDaemonError, call
 
@@ -78,13 +78,13 @@ def draw(picture: Mapping[str, Any], width: int, lost: str = "") -> RenderableTy
         lost: why the daemon does not answer any more; "" where it does.
     """
     status = picture["status"]
-    states = ", ".join(
-        f"{n} {state}" for state, n in sorted(status["states"].items()) if state != "requested"
-    )
-    asked = f", {requested} asked for" if (requested := status["states"].get("requested")) else ""
+    held = dict(status["states"])
+    requested = held.pop("requested", 0)
+    asked = f", {requested} asked for" if requested else ""
+    machines = f"{status['machines']} machines held ({counted(held) or '-'}){asked}"
     head = [
         Text(f"{status['slice']}", style="bold"),
-        Text(f"{status['machines']} machines held ({states or '-'}){asked}, {status['wanted']} more wanted"),
+        Text(f"{machines}, {status['wanted']} more wanted"),
         Text(f"lease until {plain(status['slice_expires'])}"),
     ]
     if growing := status["growing"]:

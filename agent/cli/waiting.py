@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from agent.cli.exits import Exit
 from agent.cli.feed import Feed
-from agent.cli.output import remark
+from agent.cli.output import counted, remark
 from agent.client import call
 from agent.core.errors import AgentError
 
@@ -71,7 +71,7 @@ def wait_for_none(socket: Path, held: int, limit: float | None) -> None:
         if left and not status["paused"]:
             raise AgentError(f"growth is allowed again, with {left} machines held; see `esagent events`")
         total = max(held, left)
-        states = ", ".join(f"{count} {state}" for state, count in sorted(status["states"].items()))
+        states = counted(status["states"])
         return Stage(total - left, total, f"giving back: {states}" if left else "all is given back")
 
     _wait(socket, look, limit)
