@@ -160,10 +160,10 @@ class Emptying:
             self._drains.update({n: Drain(n, DrainCause.TAKEN) for n in names})
         self.drainer.wake()
 
-    def wait_until_left(self, names: Iterable[str], timeout: float) -> None:
+    def wait_until_left(self, names: Iterable[str]) -> None:
         """Wait until nodes are empty and left."""
         wanted = set(names)
-        wait_for(f"{len(wanted)} nodes to be left", lambda: self.left.keys() >= wanted, timeout=timeout)
+        wait_for(f"{len(wanted)} nodes to be left", lambda: self.left.keys() >= wanted)
 
     def record(self, event: Event) -> None:
         """Keep what the drainer tells."""

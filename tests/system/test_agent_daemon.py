@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from testbed.up import TestBed
-from testbed.waiting import wait_for
+from testbed.waiting import PATIENCE, wait_for
 
 
 def test_sigterm_ends_an_idle_daemon_cleanly(agent) -> None:
@@ -47,7 +47,7 @@ def test_the_init_system_is_told_when_the_daemon_is_up_well_and_ending(agent, tm
     path = tmp_path / "notify.sock"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(str(path))
-        listener.settimeout(20)
+        listener.settimeout(PATIENCE)
         agent.start(NOTIFY_SOCKET=str(path), WATCHDOG_USEC="3000000")
         assert listener.recv(100) == b"READY=1"
         assert listener.recv(100) == b"WATCHDOG=1"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -84,7 +84,7 @@ def test_requeued_jobs_of_every_kind_really_run_again(bed: TestBed) -> None:
     only(bed, *NODES)
     with emptying(bed) as empty:
         empty.revoke(REVOKED, 300)
-        empty.wait_until_left(REVOKED, timeout=60)
+        empty.wait_until_left(REVOKED)
         assert len(empty.told("requeue")) == 6, "each once: two array tasks, and the whole of each other"
         for job in (exclusive, single, hetero, wide, dependent):
             slurm.wait_for_job(job, "COMPLETED")
@@ -93,6 +93,13 @@ def test_requeued_jobs_of_every_kind_really_run_again(bed: TestBed) -> None:
         assert field(bed, job, "Restarts") == "1"
         assert "requeued by esagent: its machine has to be empty" in field(bed, job, "AdminComment")
         assert not set(REVOKED) & set(bed.slurm.job_nodes(job).split(","))
+
+
+def submit_open(bed: TestBed, *options: str) -> tuple[int, Callable[[], None]]:
+    """Submit a job of two minutes at most; return its id and what lets it end."""
+    end = bed.slurm.directory / "end-of-open-job"
+    end.unlink(missing_ok=True)
+    return bed.slurm.submit(f"until test -e {end}; do sleep 0.1; done", "--time=2", *options), end.touch
 
 
 def only(bed: TestBed, *names: str) -> None:
@@ -109,7 +116,7 @@ def array_states(bed: TestBed, array: int) -> set[str]:
 def test_a_job_that_may_not_be_requeued_is_warned_signalled_and_ended_last(bed: TestBed) -> None:
     script = 'trap "echo saved" USR1; echo up; for i in $(seq 600); do sleep 1; done'
     job = bed.slurm.submit(script, "--no-requeue", ON)
-    short = bed.slurm.submit("sleep 2", "--time=1", ON)
+    short, end_it = submit_open(bed, ON)
     started(bed, job, short)
     output = bed.slurm.directory / f"job-{job}.out"
     wait_for("the script runs", lambda: output.exists() and "up" in output.read_text())
@@ -125,12 +132,14 @@ def test_a_job_that_may_not_be_requeued_is_warned_signalled_and_ended_last(bed: 
     with emptying(bed, settings) as empty:
         empty.revoke(REVOKED[:1], 2000)
         wait_for("the warning", lambda: "has to be empty" in output.read_text())
+        end_it()
+        wait_for("the short job's end is told", lambda: empty.told("finish"))
         empty.revoke(REVOKED[:1], 900)
         wait_for("the signal", lambda: "saved" in output.read_text())
         assert bed.slurm.job_state(job) == "RUNNING"
         empty.revoke(REVOKED[:1], 90)
         bed.slurm.wait_for_job(job, "CANCELLED")
-        empty.wait_until_left(REVOKED[:1], timeout=60)
+        empty.wait_until_left(REVOKED[:1])
         kinds = [e.kind for e in empty.events if e.data.get("job") == str(job)]
         assert kinds == ["warn", "signal", "cancel"]
         assert empty.told("finish") == [str(short)]
@@ -144,7 +153,7 @@ def test_the_jobs_of_a_deadline_are_requeued_with_one_command(bed: TestBed, tmp_
     counted = CountedCommands(tmp_path)
     with Emptying(bed.slurm.conf, NODES, SETTINGS, bin_dir=counted.directory) as empty:
         empty.revoke(REVOKED, 300)
-        empty.wait_until_left(REVOKED, timeout=60)
+        empty.wait_until_left(REVOKED)
         assert len(empty.told("requeue")) == len(jobs)
     assert counted.calls()["scontrol requeue"] == 1
     assert counted.calls()["scontrol update"] == 2, "the drain, and the comment"
@@ -185,12 +194,14 @@ def test_a_policy_of_a_partition_has_a_signal_of_its_own_and_a_restart_does_not_
 
 def test_jobs_on_other_nodes_and_jobs_that_end_in_time_are_never_touched(bed: TestBed) -> None:
     other = bed.slurm.submit("sleep 600", f"--nodelist={SPARE[0]}")
-    fits = bed.slurm.submit("sleep 3", "--time=1", ON)
+    fits, end_it = submit_open(bed, ON)
     started(bed, other, fits)
     with emptying(bed) as empty:
         empty.revoke(REVOKED[:1], 300)
+        wait_for("a look", lambda: empty.drainer.outlooks)
+        end_it()
         bed.slurm.wait_for_job(fits, "COMPLETED")
-        empty.wait_until_left(REVOKED[:1], timeout=60)
+        empty.wait_until_left(REVOKED[:1])
         assert not empty.told("requeue")
     assert bed.slurm.job_state(other) == "RUNNING"
     assert field(bed, other, "AdminComment") == ""
@@ -216,7 +227,7 @@ def test_policies_requeue_at_once_and_hold(bed: TestBed) -> None:
     with emptying(bed, DrainSettings(tick=1, policies=(now,))) as empty:
         empty.revoke(REVOKED[:1], 3000)
         bed.slurm.wait_for_job(job, "PENDING", "REQUEUE_HOLD")
-        empty.wait_until_left(REVOKED[:1], timeout=60)
+        empty.wait_until_left(REVOKED[:1])
     assert field(bed, job, "Priority") == "0"
 
 
@@ -279,7 +290,7 @@ def test_random_revocations_of_a_random_queue_lose_no_job(bed: TestBed, seed: in
                 empty.drainer.stop(60)
                 empty = parts.enter_context(emptying(bed, settings))
                 empty.revoke(chosen, (deadline - empty.clock.now()).total_seconds())
-            empty.wait_until_left(chosen, timeout=90)
+            empty.wait_until_left(chosen)
             empty.withdraw(chosen)
         bed.slurm.wait_until_idle(timeout=240)
     for job, may_requeue in jobs.items():

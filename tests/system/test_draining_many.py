@@ -55,7 +55,7 @@ def test_two_hundred_machines_of_one_call_are_drained_with_one_request_and_left_
     settings = DrainSettings(tick=1, cleanup_fan_out=16)
     with Emptying(bed.slurm.conf, NAMES, settings, leave=leave, bin_dir=counted.directory) as empty:
         empty.revoke(NAMES, 600)
-        empty.wait_until_left(NAMES, timeout=100)
+        empty.wait_until_left(NAMES)
         assert counted.calls()["scontrol update"] == 1
         empty.withdraw(NAMES)
         wait_for("they are back", lambda: not any(drained(bed)))
@@ -70,7 +70,7 @@ def test_fifty_overlapping_countdowns_cost_as_many_requests_a_look_as_one(
         groups = [NAMES[n * 4 : n * 4 + 4] for n in range(50)]
         for number, group in enumerate(groups):
             empty.revoke(group, 600 + 10 * number)
-        empty.wait_until_left(NAMES, timeout=100)
+        empty.wait_until_left(NAMES)
         assert counted.calls()["scontrol update"] == 50, "one for each deadline"
         # Cloudlab repeats its countdowns; they tell nothing new.
         looks = counted.calls()["squeue -h"]

@@ -71,7 +71,7 @@ def test_jobs_of_a_qos_are_only_to_finish_while_others_are_requeued_at_once(slur
         wait_for("the deadline is past", lambda: emptying.told("warn") == [str(urgent)])
         assert slurm.job_state(urgent) == "RUNNING"
         slurm.run("scancel", str(urgent), str(other))
-        emptying.wait_until_left([PERMANENT_NODE], timeout=60)
+        emptying.wait_until_left([PERMANENT_NODE])
 
 
 def submit(slurm: SlurmCluster, *options: str) -> int:

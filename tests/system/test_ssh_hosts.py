@@ -175,11 +175,12 @@ def test_machines_that_hang_or_are_dead_cost_the_others_nothing(
             good = [server.host("pc1"), second.host("pc2")]
             hung = Host("pc3", "127.0.0.1", "root", silent.getsockname()[1])
             gone = Host("pc4", "127.0.0.1", "root", dead.getsockname()[1])
-            results = shell(connect_timeout=3).run({h: ["hostname"] for h in (hung, gone, *good)}, timeout=60)
+            commands = {h: ["hostname"] for h in (hung, gone, *good)}
+            results = shell(connect_timeout=12).run(commands, timeout=60)
     finally:
         stop(second)
     assert [results[h].ok for h in good] == [True, True]
-    assert "no login within 3 s" in results[hung].error
+    assert "no login within 12 s" in results[hung].error
     assert "refused" in results[gone].error
 
 
@@ -206,16 +207,25 @@ def test_machines_run_side_by_side(tmp_path: Path, server: Server, shell: Callab
 
 
 def test_a_command_that_hangs_is_cut_off_at_its_limit(server: Server, shell: Callable[..., SshShell]) -> None:
-    result = one(shell(command_timeout=4), server.host(), "echo before; exec sleep 90", "echo never")
-    assert result.error == "'echo before; exec sleep 90': not over within 4 s"
+    # Long enough for the first word of a command on a busy machine.
+    result = one(shell(command_timeout=15), server.host(), "echo before; exec sleep 90", "echo never")
+    assert result.error == "'echo before; exec sleep 90': not over within 15 s"
     assert result.output == "before\n"
 
 
-def test_endless_output_is_cut_off_and_bounded(server: Server, shell: Callable[..., SshShell]) -> None:
+def test_endless_output_is_cut_off(server: Server, shell: Callable[..., SshShell]) -> None:
     result = one(shell(command_timeout=2), server.host(), "yes 0123456789")
     assert "not over within 2 s" in result.error
     assert len(result.output) < MAX_HEAD + MAX_TAIL + 100
+
+
+def test_long_output_is_kept_at_its_ends(server: Server, shell: Callable[..., SshShell]) -> None:
+    result = one(shell(), server.host(), "echo first; yes 0123456789 | head -c 2000000; echo last")
+    assert result.ok
+    assert len(result.output) < MAX_HEAD + MAX_TAIL + 100
+    assert result.output.startswith("first\n0123456789\n")
     assert "bytes left out" in result.output
+    assert result.output.endswith("last\n")
 
 
 def test_output_that_trickles_for_ever_is_cut_off(server: Server, shell: Callable[..., SshShell]) -> None:
