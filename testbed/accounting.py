@@ -10,11 +10,10 @@ from pathlib import Path
 
 from testbed.registry import BedError, Instance
 from testbed.tree import PATH, ProcessTree
-from testbed.waiting import wait_for
+from testbed.waiting import PATIENCE, wait_for
 
 PROGRAMS = ("mariadbd", "slurmdbd")
 _TABLES = Path("/usr/share/mysql")
-_START_TIMEOUT = 60.0
 _OPTIONS = ("--no-defaults", "--user=root", "--innodb-buffer-pool-size=64M", "--innodb-log-file-size=8M")
 _SLURMDBD_CONF = """\
 AuthType=auth/munge
@@ -118,7 +117,7 @@ class Accounting:
             check=False,
             env={"PATH": PATH},
             text=True,
-            timeout=_START_TIMEOUT,
+            timeout=PATIENCE,
         )
         if done.returncode != 0:
             raise BedError(f"mariadbd --bootstrap: status {done.returncode}: {done.stderr[-1000:]}")
@@ -140,4 +139,4 @@ class Accounting:
                 probe.settimeout(2)
                 return probe.connect_ex((self._instance.address, port)) == 0
 
-        wait_for(f"{what} to listen; see {self._directory}", look, timeout=_START_TIMEOUT)
+        wait_for(f"{what} to listen; see {self._directory}", look)

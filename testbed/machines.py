@@ -24,7 +24,6 @@ from testbed.release import Release
 from testbed.tree import OWN_PROCESSES, PATH, ProcessTree
 from testbed.waiting import NotInTimeError, wait_for
 
-_BOOT_TIMEOUT = 30.0
 _KEYGEN_TIMEOUT = 20.0
 _FIRST_NUMBER = 2
 _LAST_NUMBER = 254
@@ -125,7 +124,7 @@ class Machine:
                 namespaces=[*OWN_PROCESSES, "--net", "--uts", "--ipc"],
             )
             self._connect(tree.pid)
-            wait_for(f"sshd at {self.address}", lambda: self._greets(tree), timeout=_BOOT_TIMEOUT)
+            wait_for(f"sshd at {self.address}", lambda: self._greets(tree))
 
     def power_off(self) -> None:
         """End everything in it at once, and unplug it; nothing when it is off."""

@@ -27,8 +27,6 @@ from testbed.waiting import PATIENCE, wait_for
 PERMANENT_NODE = "n1"
 BACKUP_HEAD = "head2"
 """The machine of the second slurmctld, where there is one."""
-_COMMAND_TIMEOUT = 30.0
-_START_TIMEOUT = 30.0
 _STOP_TIMEOUT = 60.0
 _MAX_NODES = 254
 
@@ -228,14 +226,13 @@ class SlurmCluster:
         )
         self._machines.power_on(PERMANENT_NODE, boot)
         status = self._machines.run(
-            PERMANENT_NODE, f"SLURM_CONF={self.conf} slurmd -N {PERMANENT_NODE}", timeout=_COMMAND_TIMEOUT
+            PERMANENT_NODE, f"SLURM_CONF={self.conf} slurmd -N {PERMANENT_NODE}", timeout=PATIENCE
         )
         if status != 0:
             raise BedError(f"slurmd on {PERMANENT_NODE} ended with status {status}; see {self.directory}")
         wait_for(
             f"node {PERMANENT_NODE} idle",
             lambda: self.node_state(PERMANENT_NODE) == frozenset({"IDLE"}),
-            timeout=_START_TIMEOUT,
         )
 
     def _start_backup(self) -> None:
@@ -245,13 +242,13 @@ class SlurmCluster:
         # Of the two that share the settings, one alone may write this log.
         log = self.directory / f"slurmctld-{BACKUP_HEAD}.log"
         status = self._machines.run(
-            BACKUP_HEAD, f"SLURM_CONF={self.conf} slurmctld -L {log}", timeout=_COMMAND_TIMEOUT
+            BACKUP_HEAD, f"SLURM_CONF={self.conf} slurmctld -L {log}", timeout=PATIENCE
         )
         if status != 0:
             raise BedError(f"slurmctld on {BACKUP_HEAD} ended with status {status}; see {log}")
         self._await("the second slurmctld", lambda: self.run("scontrol", "ping").count(" is UP") == 2)
 
-    def run(self, *command: str, timeout: float = _COMMAND_TIMEOUT) -> str:
+    def run(self, *command: str, timeout: float = PATIENCE) -> str:
         """Run a Slurm command against this cluster and return what it prints.
 
         Raises:
@@ -357,7 +354,7 @@ class SlurmCluster:
         )
 
     def _await(self, what: str, check: Callable[[], bool]) -> None:
-        wait_for(f"{what} to answer; see {self.directory}", check, timeout=_START_TIMEOUT)
+        wait_for(f"{what} to answer; see {self.directory}", check)
 
     def _answers(self, slurmctld: ProcessTree) -> bool:
         if not slurmctld.is_alive():

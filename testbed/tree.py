@@ -14,7 +14,6 @@ from testbed.waiting import NotInTimeError, wait_for
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 OWN_PROCESSES = ("--pid", "--mount-proc")
 """Options of unshare(1) that give a command a pid namespace, and a /proc to see it."""
-_START_TIMEOUT = 10.0
 _END_TIMEOUT = 20.0
 
 
@@ -62,9 +61,7 @@ class ProcessTree:
                 start_new_session=True,
             )
         try:
-            self.pid = wait_for(
-                "a child of unshare", self._find_child, timeout=_START_TIMEOUT, interval=0.002
-            )
+            self.pid = wait_for("a child of unshare", self._find_child, interval=0.002)
             """Process id of the command, as the host sees it."""
             self._handle = os.pidfd_open(self.pid)
         except (BedError, NotInTimeError, ProcessLookupError) as error:

@@ -24,7 +24,7 @@ from testbed.machines import Machines
 from testbed.registry import BedError, Instance
 from testbed.release import find_release
 from testbed.slurm import SlurmCluster
-from testbed.waiting import NotInTimeError
+from testbed.waiting import PATIENCE, NotInTimeError
 
 
 class TestBed:
@@ -149,12 +149,12 @@ class TestBed:
         )
 
     def ssh(
-        self, node_id: str, command: str, *, user: str = "root", timeout: float = 30.0
+        self, node_id: str, command: str, *, user: str = "root", timeout: float = PATIENCE
     ) -> subprocess.CompletedProcess[str]:
         """Run a shell command on a machine as a user of Cloudlab would; status 255 is ssh's own failure."""
         options = {
             "BatchMode": "yes",
-            "ConnectTimeout": "5",
+            "ConnectTimeout": "30",
             "IdentitiesOnly": "yes",
             "StrictHostKeyChecking": "no",
             "UserKnownHostsFile": "/dev/null",

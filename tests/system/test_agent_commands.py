@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from testbed.up import TestBed
-from testbed.waiting import wait_for
+from testbed.waiting import PATIENCE, wait_for
 
 ESAGENT = Path(sys.executable).with_name("esagent")
 READING = ("status", "nodes", "jobs", "values", "plan", "drains", "events", "top", "config show")
@@ -111,11 +111,11 @@ def follows(agent) -> None:
             if "allows growth again" in line:
                 break
         following.send_signal(signal.SIGINT)
-        _, errors = following.communicate(timeout=30)
+        _, errors = following.communicate(timeout=PATIENCE)
     assert (following.returncode, errors) == (130, "")
     command = f"{shlex.quote(str(ESAGENT))} events -n 1000 | head -n 1"
     done = subprocess.run(
-        ["sh", "-c", command], env=environment, capture_output=True, text=True, timeout=60, check=False
+        ["sh", "-c", command], env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert done.stdout.split() == ["TIME", "KIND", "SUBJECT", "MESSAGE"]
     assert done.stderr == ""
@@ -130,7 +130,7 @@ def on_a_terminal(agent, columns: int, *arguments: str) -> str:
         "COLUMNS": str(columns),
         "TERM": "xterm",
     }
-    subprocess.run([ESAGENT, *arguments], env=environment, stdout=slave, timeout=60, check=True)
+    subprocess.run([ESAGENT, *arguments], env=environment, stdout=slave, timeout=PATIENCE, check=True)
     os.close(slave)
     shown = b""
     try:

@@ -18,7 +18,7 @@ from testbed.bedfile import NAME, BedFileError, read_bed_file
 from testbed.instance import Claim
 from testbed.registry import BedError, Instance
 from testbed.up import TestBed
-from testbed.waiting import wait_for
+from testbed.waiting import PATIENCE, wait_for
 
 TIMEOUT = 60.0
 
@@ -52,7 +52,7 @@ def is_up(process: subprocess.Popen[bytes], directory: Path) -> bool:
 
 def janitor_of(instance: Instance) -> int:
     found = subprocess.run(
-        ["pgrep", "-f", f"testbed.cleanup {instance.id}"], capture_output=True, text=True, timeout=10
+        ["pgrep", "-f", f"testbed.cleanup {instance.id}"], capture_output=True, text=True, timeout=PATIENCE
     )
     return int(found.stdout)
 
@@ -93,7 +93,7 @@ def test_two_test_beds_run_side_by_side_and_sigterm_ends_one_without_a_trace(
             env={**os.environ, "SLURM_CONF": str(conf)},
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=PATIENCE,
         )
         assert nodes.stdout == "n1 idle\n"
         assert works(bed)

@@ -10,7 +10,7 @@ import pytest
 
 from testbed.cloudlab.room import Boot, RoomError
 from testbed.up import TestBed
-from testbed.waiting import wait_for
+from testbed.waiting import PATIENCE, wait_for
 
 NAME = "pc900"
 
@@ -27,7 +27,7 @@ def host_key(bed: TestBed) -> str:
         ["ssh-keyscan", "-t", "ed25519", bed.machines.address(NAME)],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=PATIENCE,
     )
     assert scan.stdout, scan.stderr
     return scan.stdout
@@ -90,7 +90,7 @@ def test_daemons_outlive_the_login_and_end_with_the_machine(bed: TestBed, boot: 
     bed.ssh(NAME, f"setsid -f sleep {mark} >/dev/null 2>&1 </dev/null")
     assert bed.ssh(NAME, f"pgrep -f 'sleep {mark}'").returncode == 0
     bed.machines.power_off(NAME)
-    assert subprocess.run(["pgrep", "-f", f"sleep {mark}"], timeout=10).returncode == 1
+    assert subprocess.run(["pgrep", "-f", f"sleep {mark}"], timeout=PATIENCE).returncode == 1
     assert bed.ssh(NAME, "true").returncode == 255
 
 
@@ -100,14 +100,14 @@ def test_what_daemons_leave_is_reaped(bed: TestBed, boot: Boot) -> None:
     wait_for(
         "no zombies",
         lambda: "Z" not in bed.ssh(NAME, "ps -e -o state=").stdout.split(),
-        timeout=10,
+        timeout=PATIENCE,
         interval=0.2,
     )
 
 
 def test_a_startup_command_runs_inside_and_its_status_comes_back(bed: TestBed, boot: Boot) -> None:
     bed.machines.power_on(NAME, boot)
-    assert bed.machines.run(NAME, "hostname > ~/who; exit 7", timeout=10) == 7
+    assert bed.machines.run(NAME, "hostname > ~/who; exit 7", timeout=PATIENCE) == 7
     assert bed.ssh(NAME, "cat ~/who").stdout == f"{NAME}\n"
 
 
@@ -119,7 +119,7 @@ def test_a_startup_command_that_hangs_is_ended(bed: TestBed, boot: Boot) -> None
 
 def test_a_machine_that_is_off_runs_nothing(bed: TestBed, boot: Boot) -> None:
     with pytest.raises(RoomError, match=f"{NAME} is off"):
-        bed.machines.run(NAME, "true", timeout=5)
+        bed.machines.run(NAME, "true", timeout=PATIENCE)
 
 
 def test_a_machine_that_cannot_boot_says_why(bed: TestBed, boot: Boot) -> None:

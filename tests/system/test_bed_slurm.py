@@ -14,7 +14,7 @@ import pytest
 
 from testbed.slurm import PERMANENT_NODE
 from testbed.up import TestBed
-from testbed.waiting import wait_for
+from testbed.waiting import PATIENCE, wait_for
 
 NAME = "pc901"
 JOIN = 'slurmd -Z --conf "CPUs=2 RealMemory=1000 Feature=cloudlab"'
@@ -119,7 +119,7 @@ def test_no_slurm_of_the_test_bed_is_found_without_its_environment(bed: TestBed)
         ["scontrol", "show", "config"],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE,
         env={"PATH": os.environ["PATH"]},
     )
     assert str(bed.slurm.directory) not in plain.stdout

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from testbed.waiting import wait_for
+from testbed.waiting import PATIENCE, wait_for
 
 
 @pytest.mark.timeout(900)
@@ -34,7 +34,9 @@ def test_the_agent_of_a_demo_that_is_killed_ends_too(tmp_path_factory: pytest.Te
 
     def agents() -> list[str]:
         look = ["pgrep", "-f", f"esagent run --config {out}"]
-        return subprocess.run(look, capture_output=True, text=True, timeout=10, check=False).stdout.split()
+        return subprocess.run(
+            look, capture_output=True, text=True, timeout=PATIENCE, check=False
+        ).stdout.split()
 
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as demo:
         log = out / "agent.log"

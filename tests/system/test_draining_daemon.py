@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from testbed.up import TestBed
-from testbed.waiting import wait_for
+from testbed.waiting import PATIENCE, wait_for
 
 LEAVES = "echo left > /var/spool/slurmd/farewell"
 HANG = 'for pid in $(pgrep -x sshd); do kill -STOP "$pid"; done'
@@ -41,8 +41,8 @@ def test_machines_that_hang_or_never_stop_talking_do_not_delay_the_others_and_ar
     agent.change(LEAVES, f"{LEAVES}; test ! -e /var/spool/slurmd/endless || yes")
     agent.start()
     silent, endless, well = borrow_three(agent, bed)
-    assert bed.machines.run(endless, "touch /var/spool/slurmd/endless", timeout=10) == 0
-    assert bed.machines.run(silent, HANG, timeout=10) == 0
+    assert bed.machines.run(endless, "touch /var/spool/slurmd/endless", timeout=PATIENCE) == 0
+    assert bed.machines.run(silent, HANG, timeout=PATIENCE) == 0
     bed.cloudlab.revoke([silent, endless, well], 60)
     wait_for("the machine that is well", lambda: cause(bed, well))
     wait_for("all of them", lambda: cause(bed, silent) and cause(bed, endless))

@@ -18,7 +18,7 @@ from agent.slurm.settings import SlurmSettings
 from agent.ssh import SshSettings, SshShell
 from testbed.cloudlab.room import Boot
 from testbed.up import TestBed
-from testbed.waiting import wait_for
+from testbed.waiting import PATIENCE, wait_for
 
 pytestmark = pytest.mark.usefixtures("nodes_as_found")
 NODES = ("pc900", "pc901")
@@ -179,7 +179,7 @@ def test_a_job_is_told_a_line_as_it_is(bed: TestBed, slurm: CliBackend, text: st
 
 def test_over_a_head_node_the_same_is_read_and_done(bed: TestBed, slurm: CliBackend, tmp_path: Path) -> None:
     key = tmp_path / "key"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True, timeout=30)
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True, timeout=PATIENCE)
     public = key.with_suffix(".pub").read_text().strip()
     boot = Boot(client_id=HEAD, host_name=HEAD, users=("root",), authorized_keys=(public,), fresh=True)
     bed.machines.power_on(HEAD, boot)

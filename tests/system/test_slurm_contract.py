@@ -14,7 +14,7 @@ import pytest
 from agent.core.errors import SlurmDownError, SlurmError
 from agent.slurm.model import Job, Node, Reservation, SlurmBackend, Snapshot
 from testbed.up import TestBed
-from testbed.waiting import wait_for
+from testbed.waiting import PATIENCE, wait_for
 
 pytestmark = pytest.mark.usefixtures("nodes_as_found")
 NODES = ("pc910", "pc911")
@@ -36,7 +36,7 @@ TEXTS = [
 
 def hang_slurmd(bed: TestBed, node: str) -> None:
     """Let a slurmd say nothing: with ReturnToService=2 its next word would end that its node is down."""
-    assert bed.machines.run(node, "pkill -STOP -x slurmd", timeout=30) == 0
+    assert bed.machines.run(node, "pkill -STOP -x slurmd", timeout=PATIENCE) == 0
 
 
 def same(ways_in: dict[str, SlurmBackend]) -> dict[str, Job]:
@@ -168,7 +168,7 @@ def test_what_one_way_in_changes_the_others_tell(
     slurm.undrain([NODES[0]])
     slurm.resume(NODES)
     slurm.resume(NODES)
-    assert bed.machines.run(NODES[1], "pkill -CONT -x slurmd", timeout=30) == 0
+    assert bed.machines.run(NODES[1], "pkill -CONT -x slurmd", timeout=PATIENCE) == 0
     bed.slurm.wait_until_usable()
     # The boot time comes back with the slurmd's word, which 25.11 does not count as a change of the nodes.
     slurm.set_weight(NODES, 41)

@@ -18,7 +18,7 @@ from agent.slurm.backends.rest import RestBackend
 from agent.slurm.settings import SlurmSettings
 from testbed.slurm import NOT_AS_ROOT, rest_plugins
 from testbed.up import TestBed
-from testbed.waiting import wait_for
+from testbed.waiting import PATIENCE, wait_for
 
 NO_TOKEN = "SLURM_JWT=eyJhbGciOiJIUzI1NiJ9.e30.bm9uZQ\n"
 NEWEST = {(22, 5): "v0.0.38", (24, 11): "v0.0.42", (25, 11): "v0.0.44", (26, 5): "v0.0.45"}
@@ -86,7 +86,7 @@ def test_bytes_that_are_no_utf_8_are_read(bed: TestBed) -> None:
     environment = {**os.environ, **bed.slurm.environment}
     subprocess.run(
         [b"sbatch", b"--hold", b"--job-name", b"ev\xffil\x1b[2J", b"--wrap", b"true"],
-        env=environment, check=True, capture_output=True, timeout=30, cwd=bed.slurm.directory,
+        env=environment, check=True, capture_output=True, timeout=PATIENCE, cwd=bed.slurm.directory,
     )  # fmt: skip
     assert len(way_in(bed).backend.snapshot().jobs) == 1
 
@@ -196,7 +196,7 @@ def _takes_tokens(bed: TestBed) -> Iterator[None]:
     plugin = re.search(r"PluginDir\s*= (\S+)", bed.slurm.run("scontrol", "show", "config"))
     assert plugin is not None
     looked = ["unshare", "--mount", *bed.slurm.release.inside(["test", "-e", f"{plugin[1]}/auth_jwt.so"])]
-    if subprocess.run(looked, timeout=30, check=False).returncode != 0:
+    if subprocess.run(looked, timeout=PATIENCE, check=False).returncode != 0:
         pytest.skip("Slurm's auth/jwt is missing (Debian: slurm-wlm-jwt-plugin)")
     key = bed.slurm.directory / "jwt.key"
     key.touch(mode=0o600)

@@ -15,6 +15,7 @@ import pytest
 
 from agent.core.ports import Host, HostResult, Upload
 from agent.ssh import MAX_HEAD, MAX_TAIL, SshSettings, SshShell
+from testbed.waiting import PATIENCE, wait_for
 
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/sbin") or ""
 pytestmark = pytest.mark.skipif(not SSHD, reason="no sshd on this machine")
@@ -36,19 +37,9 @@ def make_key(path: Path) -> None:
     subprocess.run(
         ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)],
         check=True,
-        timeout=30,
+        timeout=PATIENCE,
         capture_output=True,
     )
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    """Wait on a condition that another process brings about."""
-    woken = threading.Event()
-    for _ in range(int(seconds / 0.05)):
-        if condition():
-            return
-        woken.wait(0.05)
-    raise AssertionError(f"not so within {seconds:g} s")
 
 
 def answers(port: int) -> bool:
@@ -84,7 +75,7 @@ def start_sshd(directory: Path, user_key: Path, port: int = 0) -> Server:
         )
     server = Server(process, port, directory)
     try:
-        wait_until(lambda: answers(port))
+        wait_for("sshd", lambda: answers(port))
     except AssertionError:
         stop(server)
         raise
@@ -118,7 +109,7 @@ def shell(tmp_path: Path, user_key: Path) -> Callable[..., SshShell]:
     return make
 
 
-def one(shell: SshShell, host: Host, *commands: str, timeout: float = 60) -> HostResult:
+def one(shell: SshShell, host: Host, *commands: str, timeout: float = PATIENCE) -> HostResult:
     return shell.run({host: commands}, timeout=timeout)[host]
 
 
@@ -135,7 +126,9 @@ def test_a_file_is_written_whole_with_its_mode_and_its_content_is_in_no_message(
 ) -> None:
     content = bytes(range(256)) * 400
     target = tmp_path / "made here" / "munge.key"
-    result = shell().run({server.host(): [Upload(str(target), content, 0o640), "echo after"]}, timeout=60)
+    result = shell().run(
+        {server.host(): [Upload(str(target), content, 0o640), "echo after"]}, timeout=PATIENCE
+    )
     assert result[server.host()].output == "after\n"
     assert target.read_bytes() == content
     assert target.stat().st_mode & 0o777 == 0o640
@@ -146,7 +139,7 @@ def test_a_file_that_cannot_be_written_ends_the_series(
     server: Server, shell: Callable[..., SshShell]
 ) -> None:
     series = [Upload("/proc/nowhere/key", b"secret", 0o600), "echo never"]
-    result = shell().run({server.host(): series}, timeout=60)[server.host()]
+    result = shell().run({server.host(): series}, timeout=PATIENCE)[server.host()]
     assert "status 1" in result.error
     assert "secret" not in result.error + result.output
 
@@ -201,7 +194,7 @@ def test_machines_run_side_by_side(tmp_path: Path, server: Server, shell: Callab
             server.host("pc1"): [f"echo x > {left}; cat {right}"],
             server.host("pc2"): [f"cat {left}; echo y > {right}"],
         },
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert [r.output for r in results.values()] == ["y\n", "x\n"]
 
@@ -331,4 +324,4 @@ def test_no_threads_and_no_sockets_are_left(server: Server, shell: Callable[...,
     threads, sockets = left()
     ssh = shell(command_timeout=1)
     ssh.run({server.host(f"pc{n}"): ["true", "sleep 20"] for n in range(4)}, timeout=60)
-    wait_until(lambda: left()[0] <= threads and left()[1] <= sockets)
+    wait_for("nothing is left", lambda: left()[0] <= threads and left()[1] <= sockets)

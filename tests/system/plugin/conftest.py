@@ -14,6 +14,7 @@ import pytest
 
 from testbed import release
 from testbed.up import TestBed
+from testbed.waiting import PATIENCE
 
 SOURCE = Path(__file__).parents[3] / "contrib/slurm-plugin"
 
@@ -65,7 +66,7 @@ class Plugged:
             [self.source / "install.sh", *options, *arguments],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
             check=True,
         )
         return done.stdout
@@ -97,7 +98,7 @@ class Plugged:
         later = script.stat().st_mtime + 2
         os.utime(script, (later, later))
 
-    def run(self, *command: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, timeout: float = PATIENCE) -> subprocess.CompletedProcess[str]:
         """Run a command of a user."""
         return subprocess.run(
             command,
@@ -146,7 +147,7 @@ def has_lua(bed: TestBed, inside: Inside) -> bool:
     found = re.search(r"(?m)^PluginDir\s*= (\S+)", bed.slurm.run("scontrol", "show", "config"))
     assert found is not None, "scontrol tells no PluginDir"
     look = inside(["test", "-e", f"{found[1]}/job_submit_lua.so"])
-    return subprocess.run(look, check=False, timeout=20).returncode == 0
+    return subprocess.run(look, check=False, timeout=PATIENCE).returncode == 0
 
 
 @pytest.fixture
