@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
+from agent.slurm import names
 from agent.slurm.drain_settings import DrainSettings, policy_for
 from agent.slurm.model import Job, SignalTarget, Snapshot
 
@@ -106,7 +107,7 @@ JobAction = WarnJob | SignalJob | RequeueJob | CancelJob
 
 def leader(job: Job) -> str:
     """Return the id that acts on the whole of a heterogeneous job; its own id for any other."""
-    return job.id.partition("+")[0]
+    return names.leader(job.id)
 
 
 def look_ahead(

@@ -9,12 +9,13 @@ from urllib.parse import quote
 from agent.core.errors import SlurmRefusedError
 from agent.core.ports import Clock
 from agent.slurm import names
+from agent.slurm.backends.refusals import JOB_IS_OVER, NEITHER_DOWN_NOR_DRAINED, UNKNOWN_NODE
 from agent.slurm.backends.rest_api import Deed
 from agent.slurm.backends.rest_calls import RestCalls
 from agent.slurm.backends.rest_reader import RestReader
 from agent.slurm.backends.rest_shapes import parse_refusals
 from agent.slurm.backends.rest_transport import RestTransport
-from agent.slurm.command import printable
+from agent.slurm.command import one_line, printable
 from agent.slurm.many import refused_of
 from agent.slurm.model import (
     MAX_WEIGHT,
@@ -26,11 +27,6 @@ from agent.slurm.model import (
     Snapshot,
 )
 from agent.slurm.settings import SlurmSettings
-
-_MAX_TEXT = 1000
-_UNKNOWN_NODE = "Invalid node name specified"
-_NEITHER_DOWN_NOR_DRAINED = ("Invalid node state specified", "Invalid node state transition")
-_JOB_IS_OVER = ("Invalid job id specified", "Job/step already completing or completed")
 
 _FLAGS = {SignalTarget.ALL: "FULL_JOB", SignalTarget.BATCH: "BATCH_JOB", SignalTarget.STEPS: ""}
 """Who gets a signal, as slurmrestd calls it."""
@@ -99,7 +95,7 @@ class RestBackend:
         """Let no new job start there. The reason replaces an earlier one."""
         if other := self._other_for(Deed.CHANGE_NODES):
             return other.drain(nodes, reason)
-        return self._update_nodes(nodes, state=["DRAIN"], reason=_one_line(reason))
+        return self._update_nodes(nodes, state=["DRAIN"], reason=one_line(reason))
 
     def undrain(self, nodes: Iterable[str]) -> None:
         """Lift a drain; DOWN stays."""
@@ -111,7 +107,7 @@ class RestBackend:
         """Declare machines gone."""
         if other := self._other_for(Deed.CHANGE_NODES):
             return other.set_down(nodes, reason)
-        return self._update_nodes(nodes, state=["DOWN"], reason=_one_line(reason))
+        return self._update_nodes(nodes, state=["DOWN"], reason=one_line(reason))
 
     def resume(self, nodes: Iterable[str]) -> None:
         """Lift DRAIN and DOWN alike; harmless where there is neither."""
@@ -120,7 +116,7 @@ class RestBackend:
         try:
             return self._update_nodes(nodes, state=["RESUME"])
         except SlurmRefusedError as error:
-            if not any(words in str(error) for words in _NEITHER_DOWN_NOR_DRAINED):
+            if not any(words in str(error) for words in NEITHER_DOWN_NOR_DRAINED):
                 raise
             return None
 
@@ -142,7 +138,7 @@ class RestBackend:
                 try:
                     self._calls.change("DELETE", f"node/{quote(name)}")
                 except SlurmRefusedError as error:
-                    if _UNKNOWN_NODE not in str(error):
+                    if UNKNOWN_NODE not in str(error):
                         refusals.append(str(error))
         if refusals:
             raise SlurmRefusedError("; ".join(refusals))
@@ -183,8 +179,8 @@ class RestBackend:
         return self._requeue(job_id, self.snapshot().jobs)
 
     def _requeue(self, job_id: str, jobs: Iterable[Job]) -> None:
-        leader = _leader(job_id)
-        states = {j.state for j in jobs if _leader(j.id) == leader}
+        leader = names.leader(job_id)
+        states = {j.state for j in jobs if names.leader(j.id) == leader}
         if not states:
             raise SlurmRefusedError(f"requeue of job {leader}: it is over")
         if states == {"PENDING"}:
@@ -212,10 +208,10 @@ class RestBackend:
         if other := self._other_for_job(deed, job_id):
             other.signal(job_id, signal, target)
             return
-        query = {"signal": _signal_word(signal)}
+        query = {"signal": names.full_signal(signal)}
         if (flag := _FLAGS[target]) in self._calls.api().signal_flags:
             query["flags"] = flag
-        self._calls.change("DELETE", f"job/{_leader(job_id)}", query=query)
+        self._calls.change("DELETE", f"job/{names.leader(job_id)}", query=query)
 
     def signal_all(
         self, job_ids: Iterable[str], signal: str, target: SignalTarget = SignalTarget.ALL
@@ -223,7 +219,7 @@ class RestBackend:
         """Send a signal to many, with one request."""
         flags = [_FLAGS[target]] if _FLAGS[target] else []
         if self._calls.api().ends_many:
-            return self._end_many(job_ids, {"signal": _signal_word(signal), "flags": flags})
+            return self._end_many(job_ids, {"signal": names.full_signal(signal), "flags": flags})
         if self._aside is not None:
             return dict(self._aside.signal_all(job_ids, signal, target))
         return refused_of(job_ids, partial(self.signal, signal=signal, target=target))
@@ -237,9 +233,9 @@ class RestBackend:
         if other := self._other_for_job(Deed.CANCEL, job_id):
             return other.cancel(job_id)
         try:
-            self._calls.change("DELETE", f"job/{_leader(job_id)}")
+            self._calls.change("DELETE", f"job/{names.leader(job_id)}")
         except SlurmRefusedError as error:
-            if not any(words in str(error) for words in _JOB_IS_OVER):
+            if not any(words in str(error) for words in JOB_IS_OVER):
                 raise
         return None
 
@@ -247,13 +243,13 @@ class RestBackend:
         """End many, with one request; one that is over is no error."""
         if self._calls.api().ends_many:
             refused = self._end_many(job_ids, {})
-            return {j: e for j, e in refused.items() if not any(words in str(e) for words in _JOB_IS_OVER)}
+            return {j: e for j, e in refused.items() if not any(words in str(e) for words in JOB_IS_OVER)}
         if self._aside is not None:
             return dict(self._aside.cancel_all(job_ids))
         return refused_of(job_ids, self.cancel)
 
     def _end_many(self, job_ids: Iterable[str], order: Mapping[str, object]) -> dict[str, SlurmRefusedError]:
-        jobs = {job_id: _leader(names.check_job(job_id)) for job_id in job_ids}
+        jobs = {job_id: names.check_leader(job_id) for job_id in job_ids}
         reply = self._calls.change("DELETE", "jobs/", body={"jobs": list(jobs.values()), **order})
         said = parse_refusals(reply.document)
         return {
@@ -267,7 +263,7 @@ class RestBackend:
         if other := self._other_for_job(Deed.COMMENT, job_id):
             other.comment(job_id, text)
         else:
-            self._calls.change("POST", f"job/{_leader(job_id)}", body={"admin_comment": _one_line(text)})
+            self._calls.change("POST", f"job/{names.leader(job_id)}", body={"admin_comment": one_line(text)})
 
     def comment_all(self, job_ids: Iterable[str], text: str) -> dict[str, SlurmRefusedError]:
         """Set the AdminComment of many, as ``requeue_all`` does."""
@@ -300,32 +296,17 @@ class RestBackend:
             try:
                 self._update(folded, changes)
             except SlurmRefusedError as error:
-                if _UNKNOWN_NODE not in str(error):
+                if UNKNOWN_NODE not in str(error):
                     raise
                 known = part & self.snapshot().nodes.keys()
                 unknown |= part - known
                 for _, again in names.fold(known):
                     self._update(again, changes)
         if unknown:
-            raise SlurmRefusedError(f"{', '.join(sorted(unknown))}: {_UNKNOWN_NODE}")
+            raise SlurmRefusedError(f"{', '.join(sorted(unknown))}: {UNKNOWN_NODE}")
 
     def _update(self, folded: str, changes: Mapping[str, object]) -> None:
         if self._calls.api().changes_many:
             self._calls.change("POST", "nodes/", body={"name": [folded], **changes})
         else:
             self._calls.change("POST", f"node/{quote(folded, safe='')}", body=changes)
-
-
-def _signal_word(signal: str) -> str:
-    word = names.check_signal(signal)
-    return word if word.isdecimal() else f"SIG{word.removeprefix('SIG')}"
-
-
-def _leader(job_id: str) -> str:
-    """Return the id that acts on a job: a heterogeneous job is taken as a whole."""
-    return job_id.partition("+")[0]
-
-
-def _one_line(text: str) -> str:
-    """Make text fit to stand in one line of any tool's output."""
-    return printable(text, _MAX_TEXT).strip()
