@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 
 from agent.admin.settings import AdminSettings
 from agent.cloudlab.callback import CallbackSettings
-from agent.cloudlab.server import CloudlabSettings
+from agent.cloudlab.settings import CloudlabSettings
 from agent.core.errors import ConfigError
 from agent.core.policy import LeaseSettings
 from agent.core.settings import Duration, Section, format_duration, parse_duration

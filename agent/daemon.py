@@ -18,7 +18,8 @@ import structlog
 from agent import config, log
 from agent.admin.server import AdminServer
 from agent.cloudlab.callback import CallbackServer
-from agent.cloudlab.server import ProtoGeniServer, connect
+from agent.cloudlab.connect import connect
+from agent.cloudlab.server import ProtoGeniServer
 from agent.config import Settings
 from agent.core.config import AllEvents, LoggedEvents
 from agent.core.errors import ConfigError

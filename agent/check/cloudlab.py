@@ -13,8 +13,10 @@ from urllib.parse import urlsplit
 
 from agent.check.finding import Finding, fault, fine, look, skipped, warning
 from agent.cloudlab.callback import CallbackSettings
+from agent.cloudlab.connect import tls_of
 from agent.cloudlab.identity import Identity
-from agent.cloudlab.server import CloudlabSettings, ProtoGeniServer, tls_of
+from agent.cloudlab.server import ProtoGeniServer
+from agent.cloudlab.settings import CloudlabSettings
 from agent.core.model import SliverNode
 from agent.core.ports import Clock, Host, RemoteShell
 

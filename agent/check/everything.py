@@ -27,7 +27,7 @@ from agent.check.files import (
 )
 from agent.check.finding import Finding, fault, fine, look, skipped
 from agent.check.slurm import check_pieces, check_primary, check_slurm, parse_config
-from agent.cloudlab.server import connect
+from agent.cloudlab.connect import connect
 from agent.config import Settings, load
 from agent.core.errors import ConfigError, SlurmError
 from agent.core.ports import Clock

@@ -12,7 +12,8 @@ from cryptography import x509
 
 from agent.check.finding import Finding, fault, fine, look, warning
 from agent.cloudlab.callback import CallbackServer, CallbackSettings
-from agent.cloudlab.server import CloudlabSettings, identity_of, tls_of
+from agent.cloudlab.connect import identity_of, tls_of
+from agent.cloudlab.settings import CloudlabSettings
 from agent.core.endpoint import SimpleElasticSliceClientEndpoint
 from agent.ssh import SshSettings, SshShell
 

@@ -18,21 +18,16 @@ from lxml import etree
 from agent.cloudlab.times import parse_time
 from agent.cloudlab.urn import Urn, check_client_id, check_node_id, same_urn
 from agent.core.model import AdvertisedNode, SliverNode
+from agent.core.request import EMULAB, MAX_STARTUP, MAX_TARBALLS, RSPEC, STARTUP, TARBALL
 
 log = structlog.get_logger()
 
-GENI_3 = "http://www.geni.net/resources/rspec/3"
 PROTOGENI_2 = "http://www.protogeni.net/resources/rspec/2"
-EMULAB = "http://www.protogeni.net/resources/rspec/ext/emulab/1"
-_RSPEC = (GENI_3, PROTOGENI_2)
+_VERSIONS = (RSPEC, PROTOGENI_2)
 
-MAX_STARTUP = 255
-MAX_TARBALLS = 1024
 MAX_IMAGE = 256
 
-_PRINTABLE = re.compile(r"[\x20-\x7e]*")
 _IMAGE = re.compile(r"[\x21-\x7e]+")
-_TARBALL = re.compile(r"[-\w./+:~]+", re.ASCII)
 _HOSTNAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9](?:[-A-Za-z0-9.]*[A-Za-z0-9])?")
 _USERNAME = re.compile(r"[A-Za-z_][-A-Za-z0-9_.]{0,31}")
 _ESCAPES = {ord("&"): "&amp;", ord("<"): "&lt;", ord("'"): "&apos;"}
@@ -112,7 +107,7 @@ def _field(client_id: str, key: str, value: object) -> object:
                 return check_node_id(value)
             case "diskimage", str() if len(value) <= MAX_IMAGE and _IMAGE.fullmatch(value):
                 return value.translate(_ESCAPES)
-            case "startup", str() if len(value) <= MAX_STARTUP and _PRINTABLE.fullmatch(value):
+            case "startup", str() if len(value) <= MAX_STARTUP and STARTUP.fullmatch(value):
                 return value.translate(_ESCAPES)
             case "tarballs", list() | tuple():
                 return _tarballs(value)
@@ -134,7 +129,7 @@ def _field(client_id: str, key: str, value: object) -> object:
 
 def _tarballs(urls: Sequence[object]) -> list[str]:
     for url in urls:
-        if not isinstance(url, str) or not _TARBALL.fullmatch(url):
+        if not isinstance(url, str) or not TARBALL.fullmatch(url):
             raise ValueError(f"{url!r} has a character that a tarball's URL may not have (such as ? = % &)")
     texts = [str(url) for url in urls]
     # The server keeps them in one column, with something between two.
@@ -156,7 +151,7 @@ def _parse(text: str) -> etree._Element:
     return root
 
 
-def _is(element: etree._Element, name: str, namespaces: Sequence[str] = _RSPEC) -> bool:
+def _is(element: etree._Element, name: str, namespaces: Sequence[str] = _VERSIONS) -> bool:
     return isinstance(element.tag, str) and any(element.tag == f"{{{uri}}}{name}" for uri in namespaces)
 
 
@@ -166,7 +161,7 @@ def _nodes(root: etree._Element) -> Iterator[etree._Element]:
 
 def _all(element: etree._Element, name: str) -> list[etree._Element]:
     """Find children by name in the RSpec's or Emulab's namespace."""
-    return [child for child in element if _is(child, name, (*_RSPEC, EMULAB))]
+    return [child for child in element if _is(child, name, (*_VERSIONS, EMULAB))]
 
 
 def _attribute(elements: Sequence[etree._Element], name: str) -> str:

@@ -2,122 +2,32 @@
 
 from __future__ import annotations
 
-import re
-import ssl
 import threading
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
 
 import structlog
-from pydantic import Field, field_validator, model_validator
 
 from agent.cloudlab.api import ComponentManager, SliceAuthority, UserKeys
 from agent.cloudlab.credential_cache import CredentialCache
 from agent.cloudlab.credentials import Credential
-from agent.cloudlab.identity import Identity, load_identity
-from agent.cloudlab.transport import Limits, Observe, Remote, Transport
-from agent.cloudlab.urn import Urn, check_project, check_slice_name, check_urn
+from agent.cloudlab.identity import Identity
+from agent.cloudlab.transport import Transport
 from agent.core.errors import (
     AlreadyExistsError,
     BadArgumentsError,
     BusyError,
     CloudlabError,
-    ConfigError,
     LostReplyError,
     NotFoundError,
 )
 from agent.core.model import AdvertisedNode, Sliver, SliverStatus
 from agent.core.ports import Clock
-from agent.core.settings import Duration, Section
 
 log = structlog.get_logger()
 
 DELETE_TIMEOUT = 900.0
 DELETE_POLL = 5.0
-
-_HTTPS = re.compile(r"https://[A-Za-z0-9.\[\]:-]+(?:/[-A-Za-z0-9._~/]*)?")
-_PUBLIC_KEY = re.compile(r"(?:ssh|ecdsa|sk)-[-A-Za-z0-9@.]+ [A-Za-z0-9+/]+=*")
-
-
-def _https(url: str) -> str:
-    if not _HTTPS.fullmatch(url):
-        raise ValueError("expected a URL such as https://www.example.net:12369/protogeni/xmlrpc/cm/2.0")
-    return url
-
-
-class CmSettings(Section):
-    """A CM that machines may be borrowed from."""
-
-    urn: str = Field(description="the CM's URN, such as urn:publicid:IDN+utah.cloudlab.us+authority+cm")
-    url: str = Field(description="where its API 2.0 is called: https://HOST:12369/protogeni/xmlrpc/cm/2.0")
-
-    @field_validator("urn")
-    @classmethod
-    def _is_authority(cls, urn: str) -> str:
-        return check_urn(urn, "authority")
-
-    @field_validator("url")
-    @classmethod
-    def _is_https(cls, url: str) -> str:
-        return _https(url)
-
-
-class CloudlabSettings(Section):
-    """Who we are to Cloudlab, and where machines are borrowed."""
-
-    certificate: Path = Field(description="PEM file with the user's certificate, as Cloudlab hands it out")
-    key: Path | None = Field(
-        None,
-        description="PEM file with its private key, when it is not in the same file",
-        examples=["/etc/esagent/cloudlab.key"],
-    )
-    passphrase_file: Path | None = Field(
-        None,
-        description="file whose first line opens the key; else the variable ESAGENT_PASSPHRASE does",
-        examples=["/etc/esagent/passphrase"],
-    )
-    ca_bundle: Path = Field(description="PEM file with the CAs that the SA's and the CMs' servers chain to")
-    sa_url: str = Field("", description='where the SA is called; "" takes it from the certificate')
-    project: str = Field("", description='project that the slice is in; "" is none')
-    slice: str = Field(description="name of the slice: 2 to 19 letters, digits and inner hyphens")
-    cms: tuple[CmSettings, ...] = Field(
-        min_length=1, description="CMs to borrow from, the preferred one first"
-    )
-    check_hostname: bool = Field(True, description="whether a server's certificate must name its host")
-    tls_security_level: int = Field(
-        2, ge=0, le=5, description="OpenSSL's security level; old 1024-bit keys need 1, SHA-1 signatures 0"
-    )
-    connect_timeout: Duration = Field(10.0, gt=0, le=300, description="time limit for a connection to stand")
-    read_timeout: Duration = Field(600.0, gt=0, le=3600, description="time limit for a whole reply")
-    retry_for: Duration = Field(
-        30.0, ge=0, le=3600, description="how long a call is repeated while a server is busy or unreachable"
-    )
-    ssh_keys: tuple[Path, ...] = Field(
-        (), description="SSH public keys to put on new machines besides those that Cloudlab keeps of the user"
-    )
-
-    @field_validator("slice")
-    @classmethod
-    def _is_slice_name(cls, name: str) -> str:
-        return check_slice_name(name)
-
-    @field_validator("project")
-    @classmethod
-    def _is_project(cls, name: str) -> str:
-        return check_project(name) if name else name
-
-    @field_validator("sa_url")
-    @classmethod
-    def _is_https(cls, url: str) -> str:
-        return _https(url) if url else url
-
-    @model_validator(mode="after")
-    def _each_cm_once(self) -> CloudlabSettings:
-        urns = [Urn.parse(cm.urn) for cm in self.cms]
-        if len(set(urns)) < len(urns):
-            raise ValueError("cms: a CM is there twice")
-        return self
 
 
 class ProtoGeniServer:
@@ -140,7 +50,7 @@ class ProtoGeniServer:
         delete_timeout: float = DELETE_TIMEOUT,
         delete_poll: float = DELETE_POLL,
     ) -> None:
-        """Join the parts; ``connect`` makes them from settings.
+        """Join the parts; ``agent.cloudlab.connect`` makes them from settings.
 
         Args:
             identity: who we are.
@@ -404,86 +314,3 @@ class ProtoGeniServer:
         mine = next((a for a in accounts if a.urn == urn), UserKeys(urn, self.identity.urn.id, ()))
         known = (*mine.keys, *(k for k in self._extra_keys if k not in mine.keys))
         return [*(a for a in accounts if a is not mine), UserKeys(mine.urn, mine.login, known)]
-
-
-def identity_of(settings: CloudlabSettings, now: datetime) -> Identity:
-    """Read who we are to Cloudlab.
-
-    Raises:
-        ConfigError: names the file and what was expected of it.
-    """
-    return load_identity(
-        settings.certificate, now=now, key=settings.key, passphrase_file=settings.passphrase_file
-    )
-
-
-def tls_of(settings: CloudlabSettings, identity: Identity) -> ssl.SSLContext:
-    """Make the TLS settings of calls to the SA and the CMs.
-
-    Raises:
-        ConfigError: the bundle, or a certificate that OpenSSL refuses at this level.
-    """
-    return identity.client_context(
-        settings.ca_bundle,
-        check_hostname=settings.check_hostname,
-        security_level=settings.tls_security_level,
-    )
-
-
-def connect(settings: CloudlabSettings, *, clock: Clock, observe: Observe | None = None) -> ProtoGeniServer:
-    """Make the server from settings; nothing is called yet.
-
-    Args:
-        settings: the section [cloudlab].
-        clock: time.
-        observe: told of each call's end: method, authority, outcome in one word, seconds with all retries.
-
-    Raises:
-        ConfigError: names the file or the setting to mend.
-    """
-    identity = identity_of(settings, clock.now())
-    context = tls_of(settings, identity)
-    limits = Limits(settings.connect_timeout, settings.read_timeout, settings.retry_for)
-    transport = Transport(context, limits, observe=observe)
-    domain = identity.urn.authority.split(":")[0]
-    authority = f"{domain}:{settings.project}" if settings.project else domain
-    sa = Remote(_sa_url(settings, identity), str(Urn(authority, "authority", "sa")))
-    return ProtoGeniServer(
-        identity=identity,
-        slice_urn=str(Urn(authority, "slice", settings.slice)),
-        sa=SliceAuthority(transport, sa),
-        cms=[ComponentManager(transport, Remote(cm.url, cm.urn)) for cm in settings.cms],
-        transport=transport,
-        clock=clock,
-        extra_keys=[_public_key(path) for path in settings.ssh_keys],
-    )
-
-
-def _sa_url(settings: CloudlabSettings, identity: Identity) -> str:
-    url = settings.sa_url or identity.sa_url
-    if not url:
-        raise ConfigError(f"{settings.certificate}: names no SA; set [cloudlab] sa_url")
-    try:
-        _https(url)
-    except ValueError as error:
-        raise ConfigError(f"{settings.certificate}: the SA's URL {url!r}: {error}; set sa_url") from error
-    if not settings.project or "/project/" in url:
-        return url
-    base, slash, module = url.rstrip("/").rpartition("/")
-    if not slash or module != "sa":
-        raise ConfigError(
-            f"[cloudlab] sa_url: {url!r} does not end in /sa, so the project has no place in it"
-        )
-    return f"{base}/project/{settings.project}/sa"
-
-
-def _public_key(path: Path) -> str:
-    """Return the type and the key of a public key file; the comment may hold what cannot be sent."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"[cloudlab] ssh_keys: {path}: cannot be read: {error}") from error
-    key = " ".join(text.split()[:2])
-    if not _PUBLIC_KEY.fullmatch(key):
-        raise ConfigError(f"[cloudlab] ssh_keys: {path}: expected one SSH public key, such as id_ed25519.pub")
-    return key

@@ -14,7 +14,7 @@ import structlog
 
 from agent.core.errors import CloudlabError, ConfigError
 from agent.core.ports import SliceServer
-from agent.core.request import RequestNode, build_request
+from agent.core.request import MAX_STARTUP, MAX_TARBALLS, STARTUP, TARBALL, RequestNode, build_request
 
 log = structlog.get_logger()
 
@@ -22,10 +22,6 @@ ADDED_CLIENT_ID = re.compile(r"[-A-Za-z0-9_]{1,32}")
 """What ``GeniCMV2 AddNodes`` takes as a client_id."""
 _PREFIX = re.compile(r"[A-Za-z][-A-Za-z0-9_]{0,21}")
 """A letter first, since ProtoGENI returns a name of digits as a number; room for ten digits behind it."""
-_PRINTABLE = re.compile(r"[\x20-\x7e]*")
-_TARBALL = re.compile(r"[-\w./+:~]+", re.ASCII)
-MAX_STARTUP = 255
-MAX_TARBALLS = 1024
 
 AddArgs = dict[str, dict[str, Any]]
 """client_id -> fields of ``GeniCMV2 AddNodes``, unescaped: diskimage, startup, tarballs, lans, node."""
@@ -109,9 +105,9 @@ class SimpleElasticSliceHelper(ElasticSliceHelper):
             super().__init__(server, config)
         _check("node_prefix", node_prefix, _PREFIX)
         _check("lan_prefix", lan_prefix, _PREFIX)
-        _check("startup_command", startup_command or "", _PRINTABLE)
+        _check("startup_command", startup_command or "", STARTUP)
         for url in tarballs:
-            _check("tarballs", url, _TARBALL)
+            _check("tarballs", url, TARBALL)
         if len(startup_command or "") > MAX_STARTUP:
             raise ConfigError(f"startup_command: at most {MAX_STARTUP} characters are expected")
         if sum(map(len, tarballs)) + len(tarballs) > MAX_TARBALLS:

@@ -151,11 +151,7 @@ def plan_surplus(
         assert share is not None
         reason = f"only {share.free} of {share.total} machines are free, not {percent_available_minimum:.0%}"
 
-    def wanted(node: SliverNode) -> float:
-        value = values.get(node.node_id)
-        return value.value if value else 0.0
-
-    chosen = sorted(nodes, key=lambda n: (-wanted(n), n.client_id))[:count]
+    chosen = sorted(nodes, key=lambda n: (-_wanted(n.node_id, values), n.client_id))[:count]
     return Surplus(tuple(n.client_id for n in chosen), reason)
 
 
@@ -171,11 +167,6 @@ def choose_machines(
 
     ``GeniCMV2 AddNodes`` cannot name a type, only a machine.
     """
-
-    def wanted(node: AdvertisedNode) -> float:
-        value = values.get(node.node_id)
-        return value.value if value else 0.0
-
     fitting = [
         node
         for node in available
@@ -183,7 +174,14 @@ def choose_machines(
         and (nodetype is None or nodetype in node.hardware_types)
         and not any(t in avoid_types for t in node.hardware_types)
     ]
-    return tuple(n.node_id for n in sorted(fitting, key=lambda n: (wanted(n), n.node_id))[:count])
+    fitting.sort(key=lambda n: (_wanted(n.node_id, values), n.node_id))
+    return tuple(n.node_id for n in fitting[:count])
+
+
+def _wanted(node_id: str, values: Mapping[str, ResourceValue]) -> float:
+    """Tell how much Cloudlab wants a machine; what it says nothing of it does not want."""
+    value = values.get(node_id)
+    return value.value if value else 0.0
 
 
 @dataclass(frozen=True)

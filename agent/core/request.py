@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -12,6 +13,12 @@ from agent.core.errors import ConfigError
 
 RSPEC = "http://www.geni.net/resources/rspec/3"
 EMULAB = "http://www.protogeni.net/resources/rspec/ext/emulab/1"
+MAX_STARTUP = 255
+STARTUP = re.compile(r"[\x20-\x7e]*")
+"""What ``GeniCMV2 AddNodes`` takes as a start-up command."""
+MAX_TARBALLS = 1024
+TARBALL = re.compile(r"[-\w./+:~]+", re.ASCII)
+"""What it takes as a tarball's URL; all URLs together, with something between two, have to fit."""
 INSTALL_PATH = "/"
 """Where tarballs are unpacked: the one place that ``GeniCMV2 AddNodes`` knows, so all machines are alike."""
 

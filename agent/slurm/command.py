@@ -23,6 +23,7 @@ MAX_OUTPUT = 256 * 1024 * 1024
 """Bytes of standard output; `sinfo --json` of 100,000 nodes is half of it."""
 _MAX_COMPLAINT = 64 * 1024
 _CHUNK = 64 * 1024
+_MAX_TEXT = 1000
 _KEPT = frozenset({"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT"})
 _CHANGES_OUTPUT = ("SLURM_", "SQUEUE_", "SINFO_", "SCONTROL_", "SCANCEL_", "LC_")
 _CANNOT_START = frozenset({126, 127})
@@ -76,6 +77,11 @@ def means_no_answer(words: str) -> bool:
 def printable(text: str, limit: int = 500) -> str:
     """Make foreign text fit for one line of a log."""
     return "".join(c if c.isprintable() else " " for c in text[:limit])
+
+
+def one_line(text: str) -> str:
+    """Make text fit for what people read in Slurm: a reason, a comment, a line in a job's output."""
+    return printable(text, _MAX_TEXT).strip()
 
 
 def short(argv: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ from agent.core.model import AdminDrain
 from agent.slurm.model import Job, Node, Snapshot
 
 REASON_PREFIX = "esagent: "
-_DUE = "%Y-%m-%dT%H:%M:%SZ"
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
 _REVOKED = re.compile(r"revoked by Cloudlab, due (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)")
 _ADMIN = re.compile(
     r"drained by (?P<who>[^:,]+)(?P<back>, to be given back)?"
@@ -28,7 +28,7 @@ _GIVE_BACK = ", to be given back"
 _TAKEN = "taken by Cloudlab"
 _SLURMS_OWN = " : Not responding"
 """What Slurm adds to a reason when slurmd does not answer."""
-_MOVED = timedelta(seconds=5)
+MOVED = timedelta(seconds=5)
 """A countdown comes in whole seconds and with some delay: a smaller move is the same deadline."""
 
 
@@ -76,7 +76,7 @@ class Drain:
     @property
     def reason(self) -> str:
         """What stands as Reason= in Slurm."""
-        due = f", due {self.deadline.strftime(_DUE)}" if self.deadline else ""
+        due = f", due {write_time(self.deadline)}" if self.deadline else ""
         match self.cause:
             case DrainCause.REVOKED:
                 return f"{REASON_PREFIX}revoked by Cloudlab{due}"
@@ -113,9 +113,9 @@ def parse_reason(node: str, reason: str) -> Drain | None:
         return None
     text = reason.removeprefix(REASON_PREFIX).removesuffix(_SLURMS_OWN)
     if match := _REVOKED.fullmatch(text):
-        return Drain(node, DrainCause.REVOKED, _parse_due(match[1]))
+        return Drain(node, DrainCause.REVOKED, read_time(match[1]))
     if match := _ADMIN.fullmatch(text):
-        due = _parse_due(match["due"]) if match["due"] else None
+        due = read_time(match["due"]) if match["due"] else None
         return Drain(node, DrainCause.ADMIN, due, match["who"], match["why"], bool(match["back"]))
     if text == _SURPLUS:
         return Drain(node, DrainCause.SURPLUS)
@@ -124,8 +124,19 @@ def parse_reason(node: str, reason: str) -> Drain | None:
     return None
 
 
-def _parse_due(text: str) -> datetime:
-    return datetime.strptime(text, _DUE).replace(tzinfo=UTC)
+def write_time(time: datetime) -> str:
+    """Write a time as it stands in what the agent leaves in Slurm."""
+    return time.strftime(_TIME)
+
+
+def read_time(text: str) -> datetime:
+    """Read what ``write_time`` wrote."""
+    return datetime.strptime(text, _TIME).replace(tzinfo=UTC)
+
+
+def is_same_time(one: datetime, other: datetime) -> bool:
+    """Tell whether two times come of one deadline."""
+    return abs(one - other) <= MOVED
 
 
 @dataclass(frozen=True)
@@ -234,7 +245,7 @@ def _stands(node: Node, drain: Drain) -> bool:
     if said.cause is not drain.cause or (said.deadline is None) != (drain.deadline is None):
         return False
     if said.deadline is not None and drain.deadline is not None:
-        return abs(said.deadline - drain.deadline) <= _MOVED
+        return is_same_time(said.deadline, drain.deadline)
     return True
 
 

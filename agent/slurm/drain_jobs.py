@@ -5,18 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
+from agent.slurm import names
+from agent.slurm.drain import MOVED, read_time, write_time
 from agent.slurm.drain_settings import DrainSettings, policy_for
 from agent.slurm.model import Job, SignalTarget, Snapshot
 
-_TIME = "%Y-%m-%dT%H:%M:%SZ"
 _TOLD = re.compile(
     r"esagent: (?:\w+ at (?P<at>[\d-]+T[\d:]+Z): )?its machine has to be empty at (?P<due>[\d-]+T[\d:]+Z)"
 )
-_MOVED = timedelta(seconds=5)
-"""A countdown comes in whole seconds and with some delay: a smaller move is the same deadline."""
 
 
 class Fate(StrEnum):
@@ -81,7 +80,7 @@ class SignalJob:
     @property
     def comment(self) -> str:
         """What its user reads; ``told_before`` reads it back."""
-        return f"esagent: {self.signal} at {self.at.strftime(_TIME)}: {self.reason}"
+        return f"esagent: {self.signal} at {write_time(self.at)}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ JobAction = WarnJob | SignalJob | RequeueJob | CancelJob
 
 def leader(job: Job) -> str:
     """Return the id that acts on the whole of a heterogeneous job; its own id for any other."""
-    return job.id.partition("+")[0]
+    return names.leader(job.id)
 
 
 def look_ahead(
@@ -205,7 +204,7 @@ def plan_jobs(
         if outlook.deadline is None or not outlook.at_risk:
             continue
         job, left = outlook.job, (outlook.deadline - now).total_seconds()
-        due = f"its machine has to be empty at {outlook.deadline.strftime(_TIME)}"
+        due = f"its machine has to be empty at {write_time(outlook.deadline)}"
         prospect = f"; {_prospect(outlook)}" if outlook.warn else ""
         is_due = outlook.at is not None and outlook.at <= now
         if outlook.warn and not is_due and leader(job) not in told:
@@ -225,7 +224,7 @@ def _told_for(outlook: Outlook, at: datetime | None, settings: DrainSettings) ->
     """Return when a job was told to save its work for this deadline, in this run of it."""
     if at is None or outlook.deadline is None or (outlook.job.started and at < outlook.job.started):
         return None
-    return at if at >= outlook.deadline - _seconds(settings.checkpoint_lead) - _MOVED else None
+    return at if at >= outlook.deadline - _seconds(settings.checkpoint_lead) - MOVED else None
 
 
 def told_before(comment: str, now: datetime) -> tuple[bool, datetime | None]:
@@ -237,11 +236,7 @@ def told_before(comment: str, now: datetime) -> tuple[bool, datetime | None]:
     match = _TOLD.match(comment)
     if match is None:
         return False, None
-    return _parse(match["due"]) > now, _parse(match["at"]) if match["at"] else None
-
-
-def _parse(time: str) -> datetime:
-    return datetime.strptime(time, _TIME).replace(tzinfo=UTC)
+    return read_time(match["due"]) > now, read_time(match["at"]) if match["at"] else None
 
 
 def _prospect(outlook: Outlook) -> str:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from agent.core.errors import SlurmError
-from agent.slurm.drain import Drain, DrainCause
+from agent.slurm.drain import Drain, DrainCause, is_same_time
 from agent.slurm.drain_settings import DrainSettings
 from agent.slurm.model import Node, Reservation, SlurmBackend
 
@@ -20,8 +20,6 @@ NAME_PREFIX = "esagent-"
 """Marks a reservation as ours."""
 LENGTH = timedelta(days=365)
 """Until somebody removes it: the machine does not come back by itself."""
-MOVED = timedelta(seconds=5)
-"""A countdown comes in whole seconds and with some delay: a smaller move is the same time."""
 
 _LOOK_EVERY = timedelta(minutes=1)
 
@@ -83,17 +81,13 @@ def plan_fence(existing: Iterable[Reservation], wanted: Mapping[str, datetime]) 
     ours = {r.name: r for r in existing if r.name.startswith(NAME_PREFIX)}
     target: dict[str, Reservation] = {}
     for node, time in sorted(wanted.items()):
-        standing = next((r for r in ours.values() if node in r.nodes and _same(r.starts, time)), None)
+        standing = next((r for r in ours.values() if node in r.nodes and is_same_time(r.starts, time)), None)
         starts = time.replace(microsecond=0)
         fence = standing or Reservation(_name(starts), frozenset(), starts, starts + LENGTH)
         known = target.get(fence.name, replace(fence, nodes=frozenset()))
         target[fence.name] = replace(known, nodes=known.nodes | {node})
     changed = tuple(r for name, r in target.items() if name not in ours or ours[name].nodes != r.nodes)
     return FencePlan(changed, tuple(sorted(ours.keys() - target.keys())))
-
-
-def _same(one: datetime, other: datetime) -> bool:
-    return abs(one - other) <= MOVED
 
 
 def _name(starts: datetime) -> str:

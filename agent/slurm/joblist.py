@@ -42,7 +42,6 @@ _MEMORY = re.compile(r"(\d+)M?", re.ASCII)
 _GRES = re.compile(r"gres[:/]")
 _TRES = re.compile(r"(?:^|,)(cpu|mem|node)=(\d+)(?:\.(\d+))?([KMGTP]?)", re.ASCII)
 _MEGABYTES = {"K": 2.0**-10, "": 1.0, "M": 1.0, "G": 2.0**10, "T": 2.0**20, "P": 2.0**30}
-_RESOURCES = "Resources"
 _RESOURCES_IN_WORDS = "Nodes required for job are DOWN"
 _SHARES_NOTHING = frozenset({"NO"})
 _EXCLUSIVE = frozenset({"NODE", "TOPO"})
@@ -165,7 +164,7 @@ def _shape(text: str, release: tuple[int, int]) -> dict[str, Any]:
         id="",
         state=state,
         user=user,
-        reason=_RESOURCES if reason.startswith(_RESOURCES_IN_WORDS) else reason.split(",", 1)[0],
+        reason=main_reason(reason),
         partitions=tuple(partitions.split(",")),
         node_count=_count(nodes),
         cpus=_count(cpus),
@@ -228,6 +227,11 @@ def split_tasks(job_id: str) -> tuple[str, int, int | None]:
     tasks, _, limit = listed.removesuffix("]").partition("%")
     count = sum(_count_tasks(part, job_id) for part in tasks.split(","))
     return f"{array}_[{tasks}]", count, int(limit) if limit else None
+
+
+def main_reason(told: str) -> str:
+    """Return the word for why a job waits, ``Resources`` or ``Priority``, of what Slurm tells people."""
+    return "Resources" if told.startswith(_RESOURCES_IN_WORDS) else told.split(",", 1)[0]
 
 
 def _count_tasks(part: str, job_id: str) -> int:

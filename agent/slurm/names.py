@@ -67,6 +67,30 @@ def check_job(job_id: str) -> str:
     return _checked(_JOB, job_id, "not a job id such as 12, 12_3 or 12+1")
 
 
+def leader(job_id: str) -> str:
+    """Return the id that acts on a job: Slurm takes a heterogeneous job only as a whole."""
+    return job_id.partition("+")[0]
+
+
+def check_leader(job_id: str) -> str:
+    """Return the id that acts on a job, as scontrol takes it.
+
+    Raises:
+        SlurmRefusedError: it is not one.
+    """
+    return leader(check_job(job_id))
+
+
+def full_signal(signal: str) -> str:
+    """Return a signal by its full name, ``SIGUSR1``, or its number.
+
+    Raises:
+        SlurmRefusedError: it is not one.
+    """
+    word = check_signal(signal)
+    return word if word.isdecimal() else f"SIG{word.removeprefix('SIG')}"
+
+
 def check_signal(signal: str) -> str:
     """Return a signal as scancel takes it: ``USR1`` or a number.
 

@@ -23,7 +23,9 @@ from urllib.parse import urlsplit
 import structlog
 
 from agent.cloudlab.callback import CallbackServer, CallbackSettings
-from agent.cloudlab.server import CloudlabSettings, CmSettings, ProtoGeniServer, connect
+from agent.cloudlab.connect import connect
+from agent.cloudlab.server import ProtoGeniServer
+from agent.cloudlab.settings import CloudlabSettings, CmSettings
 from agent.core.config import CycleSettings, ManagerConfig
 from agent.core.helper import SimpleElasticSliceHelper
 from agent.core.manager import SimpleElasticSliceManager

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from agent.core.ports import Host, HostResult, Upload
-from agent.ssh import MAX_HEAD, MAX_TAIL, SshSettings, SshShell
+from agent.ssh import SshSettings, SshShell
+from agent.ssh_connection import MAX_HEAD, MAX_TAIL
 from testbed.waiting import PATIENCE, wait_for
 
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/sbin") or ""

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.cloudlab.server import CloudlabSettings, CmSettings, ProtoGeniServer, connect
+from agent.cloudlab.connect import connect
+from agent.cloudlab.server import ProtoGeniServer
+from agent.cloudlab.settings import CloudlabSettings, CmSettings
 from agent.core import errors
 from agent.core.model import SliverStatus
 from agent.core.ports import SystemClock

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from agent.core.errors import ConfigError
 from agent.core.ports import Host
 from agent.known_hosts import KnownHosts
-from agent.ssh import MAX_HEAD, MAX_TAIL, SshSettings, SshShell, _Output
+from agent.ssh import SshSettings, SshShell
+from agent.ssh_connection import MAX_HEAD, MAX_TAIL, Output
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def test_an_edit_of_the_file_of_host_keys_holds_at_once(tmp_path: Path) -> None:
 
 @given(st.lists(st.binary(max_size=40_000), max_size=8))
 def test_output_keeps_its_beginning_and_its_end(chunks: list[bytes]) -> None:
-    output = _Output()
+    output = Output()
     for chunk in chunks:
         output.add(chunk.replace(b"\xff", b"x"))
     whole = b"".join(chunks).replace(b"\xff", b"x")

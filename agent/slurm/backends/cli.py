@@ -11,14 +11,12 @@ from agent.core.errors import SlurmRefusedError
 from agent.core.ports import Clock, Host, RemoteCommand
 from agent.slurm import joblist, names, text
 from agent.slurm.backends.cli_reader import JOBS_AT_ONCE, CliReader
-from agent.slurm.command import Finished, LocalRunner, RemoteRunner, Runner, Take, printable
+from agent.slurm.backends.refusals import NEITHER_DOWN_NOR_DRAINED, UNKNOWN_NODE
+from agent.slurm.command import Finished, LocalRunner, RemoteRunner, Runner, Take, one_line, printable
 from agent.slurm.model import MAX_WEIGHT, REQUEUEABLE_STATES, Reservation, SignalTarget, Snapshot
 from agent.slurm.settings import SlurmSettings
 
-_MAX_TEXT = 1000
-_UNKNOWN_NODE = "Invalid node name specified"
 _UNKNOWN_RESERVATION = "Requested reservation is invalid"
-_NEITHER_DOWN_NOR_DRAINED = ("Invalid node state specified", "Invalid node state transition")
 _NOT_DELETED = re.compile(r"failed to delete nodes (\S+)")
 _OWN_FLAGS = frozenset({"SPEC_NODES", "ALL_NODES"})
 """Flags of a reservation that Slurm sets by itself and takes from nobody."""
@@ -82,7 +80,7 @@ class CliBackend:
 
     def drain(self, nodes: Iterable[str], reason: str) -> None:
         """Let no new job start there (``State=DRAIN``). The reason replaces an earlier one."""
-        self._update_nodes(nodes, "State=DRAIN", f"Reason={_one_line(reason)}")
+        self._update_nodes(nodes, "State=DRAIN", f"Reason={_value(reason)}")
 
     def undrain(self, nodes: Iterable[str]) -> None:
         """Lift a drain (``State=UNDRAIN``, which leaves DOWN alone)."""
@@ -90,11 +88,11 @@ class CliBackend:
 
     def set_down(self, nodes: Iterable[str], reason: str) -> None:
         """Declare machines gone (``State=DOWN``)."""
-        self._update_nodes(nodes, "State=DOWN", f"Reason={_one_line(reason)}")
+        self._update_nodes(nodes, "State=DOWN", f"Reason={_value(reason)}")
 
     def resume(self, nodes: Iterable[str]) -> None:
         """Lift DRAIN and DOWN alike (``State=RESUME``); harmless where there is neither."""
-        self._update_nodes(nodes, "State=RESUME", harmless=_NEITHER_DOWN_NOR_DRAINED)
+        self._update_nodes(nodes, "State=RESUME", harmless=NEITHER_DOWN_NOR_DRAINED)
 
     def set_weight(self, nodes: Iterable[str], weight: int) -> None:
         """Set the weight, 0 to ``MAX_WEIGHT``."""
@@ -161,11 +159,11 @@ class CliBackend:
 
         scontrol takes a plain number alone here: of ``12_3`` it would notify job 12.
         """
-        own = self._reader.squeue("-j", _leader(job_id), "-o", "%A").split()
+        own = self._reader.squeue("-j", names.check_leader(job_id), "-o", "%A").split()
         if not own:
             raise SlurmRefusedError(f"notify of job {job_id}: it is over")
         for number in own:
-            self._run("scontrol", "--", "notify", number, _one_line(text)).check()
+            self._run("scontrol", "--", "notify", number, _value(text)).check()
 
     def cancel(self, job_id: str) -> None:
         """End a job; one that is over is no error."""
@@ -187,7 +185,7 @@ class CliBackend:
     def comment_all(self, job_ids: Iterable[str], text: str) -> dict[str, SlurmRefusedError]:
         """Set the AdminComment of many."""
         refused: dict[str, SlurmRefusedError] = {}
-        said = f"AdminComment={_one_line(text)}"
+        said = f"AdminComment={_value(text)}"
         for part in _parts(job_ids):
             own = {job_id: job_id for job_id in part}
             refused |= self._on_jobs(own, lambda ids: ("scontrol", "update", f"JobId={','.join(ids)}", said))
@@ -261,7 +259,7 @@ class CliBackend:
         states: dict[str, set[str]] = {}
         for line in self._reader.squeue("-j", ",".join(leaders), "-o", "%i|%T").splitlines():
             job_id, _, state = line.strip().partition("|")
-            states.setdefault(job_id.partition("+")[0], set()).add(state)
+            states.setdefault(names.leader(job_id), set()).add(state)
         return states
 
     def _on_jobs(
@@ -294,19 +292,19 @@ class CliBackend:
         unknown: set[str] = set()
         for part, folded in names.fold(nodes):
             done = self._run("scontrol", "update", f"NodeName={folded}", *changes)
-            if _UNKNOWN_NODE in done.complaint:
+            if UNKNOWN_NODE in done.complaint:
                 known = part & self._reader.nodes().keys()
                 unknown |= part - known
                 for _, again in names.fold(known):
                     done = self._run("scontrol", "update", f"NodeName={again}", *changes)
-            if _UNKNOWN_NODE not in done.complaint and not any(h in done.complaint for h in harmless):
+            if UNKNOWN_NODE not in done.complaint and not any(h in done.complaint for h in harmless):
                 done.check()
         if unknown:
-            raise SlurmRefusedError(f"{changes[0]}: {', '.join(sorted(unknown))}: {_UNKNOWN_NODE}")
+            raise SlurmRefusedError(f"{changes[0]}: {', '.join(sorted(unknown))}: {UNKNOWN_NODE}")
 
     def _delete_node(self, name: str) -> None:
         deleted = self._run("scontrol", "delete", f"NodeName={name}")
-        if _UNKNOWN_NODE not in deleted.complaint:
+        if UNKNOWN_NODE not in deleted.complaint:
             deleted.check()
 
     def _each(self, nodes: Iterable[str], act: Callable[[str], None]) -> None:
@@ -328,7 +326,7 @@ class CliBackend:
 
 def _parts(job_ids: Iterable[str]) -> Iterator[dict[str, str]]:
     """Yield job id -> the id that acts on it, of as many as fit into one command."""
-    jobs = {job_id: _leader(job_id) for job_id in job_ids}
+    jobs = {job_id: names.check_leader(job_id) for job_id in job_ids}
     for start in range(0, len(jobs), JOBS_AT_ONCE):
         yield dict(list(jobs.items())[start : start + JOBS_AT_ONCE])
 
@@ -338,11 +336,6 @@ def _is_about(complaint: str, job: str) -> bool:
     return line.startswith(f"{job}: ") or line.endswith(f" job {job}") or f" on job id {job}: " in line
 
 
-def _leader(job_id: str) -> str:
-    """Return the id that acts on a job: scontrol and scancel take a heterogeneous job only as a whole."""
-    return names.check_job(job_id).partition("+")[0]
-
-
-def _one_line(reason: str) -> str:
+def _value(text: str) -> str:
     """Make text fit for ``Key=text``: scontrol(1) drops a quote that it begins with."""
-    return printable(reason, _MAX_TEXT).strip().lstrip("\"'")
+    return one_line(text).lstrip("\"'")

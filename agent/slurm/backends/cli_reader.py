@@ -13,12 +13,12 @@ from agent.core.errors import SlurmDownError, SlurmError
 from agent.core.ports import Clock
 from agent.slurm import joblist, names, text
 from agent.slurm.backends import rest_shapes
+from agent.slurm.backends.refusals import UNKNOWN_JOB
 from agent.slurm.command import Finished, Take
 from agent.slurm.model import Job, Node
 
 JOBS_AT_ONCE = 500
 """How many jobs are named in one command."""
-_UNKNOWN_JOB = "Invalid job id specified"
 _NUMBER = re.compile("[_+]")
 _NEVER_STARTS = frozenset({"JobHeldUser", "JobHeldAdmin", "Dependency", "DependencyNeverSatisfied"})
 """Reasons of pending jobs for which no node is looked for."""
@@ -102,7 +102,7 @@ class CliReader:
             SlurmError: no controller answered, or it refused.
         """
         listed = self._run("squeue", "-h", "-a", "--local", "--noconvert", *arguments, take=take)
-        if listed.status != 0 and "-j" in arguments and _UNKNOWN_JOB in listed.complaint:
+        if listed.status != 0 and "-j" in arguments and UNKNOWN_JOB in listed.complaint:
             return ""
         return listed.check()
 

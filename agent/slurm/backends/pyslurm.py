@@ -11,16 +11,15 @@ from agent.core.errors import SlurmError, SlurmRefusedError
 from agent.core.ports import Clock
 from agent.slurm import names
 from agent.slurm.backends import pyslurm_shapes as shapes
+from agent.slurm.backends import refusals
 from agent.slurm.backends.cli import CliBackend
 from agent.slurm.backends.pyslurm_child import OVER_STATES
 from agent.slurm.backends.pyslurm_process import PyslurmProcess, PyslurmRefusedError
-from agent.slurm.command import clean_environment, printable
-from agent.slurm.model import MAX_WEIGHT, Job, Node, Reservation, SignalTarget, Snapshot
+from agent.slurm.command import clean_environment, one_line
+from agent.slurm.model import MAX_WEIGHT, REQUEUEABLE_STATES, Job, Node, Reservation, SignalTarget, Snapshot
 from agent.slurm.settings import SlurmSettings
 
-_MAX_TEXT = 1000
 _PENDING = "PENDING"
-_REQUEUEABLE_STATES = frozenset({"RUNNING", "SUSPENDED", "CONFIGURING", "STOPPED", "SIGNALING", "RESIZING"})
 _STEPS = {SignalTarget.BATCH: "batch", SignalTarget.STEPS: "children", SignalTarget.ALL: "all"}
 
 # slurm_errno.h
@@ -108,7 +107,7 @@ class PyslurmBackend:
 
     def drain(self, nodes: Iterable[str], reason: str) -> None:
         """Let no new job start there. The reason replaces an earlier one."""
-        self._update_nodes(nodes, state="DRAIN", reason=_one_line(reason))
+        self._update_nodes(nodes, state="DRAIN", reason=one_line(reason))
 
     def undrain(self, nodes: Iterable[str]) -> None:
         """Lift a drain; leaves DOWN alone."""
@@ -116,7 +115,7 @@ class PyslurmBackend:
 
     def set_down(self, nodes: Iterable[str], reason: str) -> None:
         """Declare machines gone."""
-        self._update_nodes(nodes, state="DOWN", reason=_one_line(reason))
+        self._update_nodes(nodes, state="DOWN", reason=one_line(reason))
 
     def resume(self, nodes: Iterable[str]) -> None:
         """Lift DRAIN and DOWN alike; harmless where there is neither."""
@@ -201,13 +200,13 @@ class PyslurmBackend:
         Slurm would also run a *finished* job again, so its state is read just before. Of a heterogeneous job
         all components are requeued.
         """
-        leader = _leader(job_id)
+        leader = names.check_leader(job_id)
         number, job = self._find(leader)
         if job is None or job.state in OVER_STATES:
             raise SlurmRefusedError(f"requeue of job {leader}: it is over")
         if job.state == _PENDING:
             return
-        if job.state not in _REQUEUEABLE_STATES:
+        if job.state not in REQUEUEABLE_STATES:
             raise SlurmRefusedError(f"requeue of job {leader}: expected it to run, it is {job.state}")
         self._process.ask("requeue", number=number, hold=hold)
 
@@ -227,16 +226,15 @@ class PyslurmBackend:
 
     def signal(self, job_id: str, signal: str, target: SignalTarget = SignalTarget.ALL) -> None:
         """Send a signal."""
-        leader, name = _leader(job_id), names.check_signal(signal)
+        leader, word = names.check_leader(job_id), names.full_signal(signal)
         if "_" in leader:
-            self._commands.signal(leader, name, target)
+            self._commands.signal(leader, signal, target)
             return
-        word = name if name.isdecimal() or name.startswith("SIG") else f"SIG{name}"
         self._process.ask("signal", number=int(leader), signal=word, steps=_STEPS[target])
 
     def cancel(self, job_id: str) -> None:
         """End a job; one that is over is left alone."""
-        leader = _leader(job_id)
+        leader = names.check_leader(job_id)
         if "_" in leader:
             self._commands.cancel(leader)
         else:
@@ -246,12 +244,12 @@ class PyslurmBackend:
 
     def notify(self, job_id: str, text: str) -> None:
         """Write a line to the output of a running job."""
-        self._process.ask("notify", number=self._number(_leader(job_id)), text=_one_line(text))
+        self._process.ask("notify", number=self._number(names.check_leader(job_id)), text=one_line(text))
 
     def comment(self, job_id: str, text: str) -> None:
         """Set the AdminComment of a job."""
-        changes = {"admin_comment": _one_line(text)}
-        self._process.ask("update_job", number=self._number(_leader(job_id)), changes=changes)
+        changes = {"admin_comment": one_line(text)}
+        self._process.ask("update_job", number=self._number(names.check_leader(job_id)), changes=changes)
 
     def comment_all(self, job_ids: Iterable[str], text: str) -> dict[str, SlurmRefusedError]:
         """Set the AdminComment of many, as ``requeue_all`` does."""
@@ -331,7 +329,7 @@ class PyslurmBackend:
             return int(job_id)
         number, job = self._find(job_id)
         if job is None:
-            raise SlurmRefusedError(f"job {job_id}: Invalid job id specified")
+            raise SlurmRefusedError(f"job {job_id}: {refusals.UNKNOWN_JOB}")
         return number
 
     def _update_nodes(
@@ -349,7 +347,7 @@ class PyslurmBackend:
             if refusal is not None and refusal.errno not in {_UNKNOWN_NODE, *harmless}:
                 raise refusal
         if unknown:
-            raise SlurmRefusedError(f"{changes}: {', '.join(sorted(unknown))}: Invalid node name specified")
+            raise SlurmRefusedError(f"{changes}: {', '.join(sorted(unknown))}: {refusals.UNKNOWN_NODE}")
 
     def _update(self, folded: str, changes: Mapping[str, object]) -> PyslurmRefusedError | None:
         """Change the nodes of a hostlist; return what Slurm had against it."""
@@ -370,12 +368,3 @@ class PyslurmBackend:
                     refusals.append(f"{name}: {error}")
         if refusals:
             raise SlurmRefusedError("; ".join(refusals))
-
-
-def _leader(job_id: str) -> str:
-    """Return the id that acts on a job: a heterogeneous job is acted on only as a whole."""
-    return names.check_job(job_id).partition("+")[0]
-
-
-def _one_line(reason: str) -> str:
-    return printable(reason, _MAX_TEXT).strip()

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from agent.core.errors import SlurmError
-from agent.slurm.joblist import split_tasks
+from agent.slurm.joblist import main_reason, split_tasks
 from agent.slurm.model import Job, Node, Reservation
 from agent.slurm.names import expand
 
@@ -49,7 +49,6 @@ FLAGS = {
 _FLAGS_READ = {theirs: ours for ours, theirs in FLAGS.items()}
 _STATE = re.compile(r"[A-Z_]+(?:\+[A-Z_]+)*")
 _WORD = re.compile(r"[A-Z_]+")
-_RESOURCES_IN_WORDS = "Nodes required for job are DOWN"
 
 
 def node(record: list[Any]) -> Node:
@@ -99,7 +98,7 @@ def job(record: list[Any]) -> Job:
         raise SlurmError(f"job {number}: expected a state such as RUNNING from pyslurm, got {state!r:.80}")
     pending = state == "PENDING"
     job_id, tasks = _job_id(number, array, task, waiting, het, offset)
-    word = _reason(_text(reason, "state_reason"))
+    word = main_reason(_text(reason, "state_reason"))
     return Job(
         id=job_id,
         state=state,
@@ -163,10 +162,6 @@ def _job_id(number: Any, array: Any, task: Any, waiting: Any, het: Any, offset: 
         job_id, tasks, _ = split_tasks(f"{_count(array, 'array_id')}_[{waiting}]")
         return job_id, tasks
     return f"{_count(array, 'array_id')}_{_count(task, 'array_task_id')}", 1
-
-
-def _reason(sentence: str) -> str:
-    return "Resources" if sentence.startswith(_RESOURCES_IN_WORDS) else sentence.split(",", 1)[0]
 
 
 def _gres(counts: Any) -> str:

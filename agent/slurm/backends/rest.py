@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Generic, TypeVar
 from urllib.parse import quote
 
-from agent.core.errors import SlurmError, SlurmRefusedError
+from agent.core.errors import SlurmRefusedError
 from agent.core.ports import Clock
 from agent.slurm import names
-from agent.slurm.backends.rest_api import Api, Deed, parse_api
-from agent.slurm.backends.rest_shapes import (
-    complaints,
-    controller_time,
-    last_update,
-    parse_jobs,
-    parse_nodes,
-    parse_refusals,
-    parse_reservations,
-)
-from agent.slurm.backends.rest_transport import Reply, RestTransport, UnknownPathError
-from agent.slurm.command import printable
+from agent.slurm.backends.refusals import JOB_IS_OVER, NEITHER_DOWN_NOR_DRAINED, UNKNOWN_NODE
+from agent.slurm.backends.rest_api import Deed
+from agent.slurm.backends.rest_calls import RestCalls
+from agent.slurm.backends.rest_reader import RestReader
+from agent.slurm.backends.rest_shapes import parse_refusals
+from agent.slurm.backends.rest_transport import RestTransport
+from agent.slurm.command import one_line, printable
 from agent.slurm.many import refused_of
 from agent.slurm.model import (
     MAX_WEIGHT,
     REQUEUEABLE_STATES,
     Job,
-    Node,
     Reservation,
     SignalTarget,
     SlurmBackend,
@@ -37,30 +28,8 @@ from agent.slurm.model import (
 )
 from agent.slurm.settings import SlurmSettings
 
-KEPT_AT_MOST = 300.0
-"""Seconds after which everything is read again, also where nothing is said to be new: a controller's clock
-that was set back would hide what is."""
-_MAX_TEXT = 1000
-_NO_CHANGE = "changes since update_time"
-_IGNORED = "Ignoring unknown field"
-_UNKNOWN_NODE = "Invalid node name specified"
-_NEITHER_DOWN_NOR_DRAINED = ("Invalid node state specified", "Invalid node state transition")
-_JOB_IS_OVER = ("Invalid job id specified", "Job/step already completing or completed")
-
 _FLAGS = {SignalTarget.ALL: "FULL_JOB", SignalTarget.BATCH: "BATCH_JOB", SignalTarget.STEPS: ""}
 """Who gets a signal, as slurmrestd calls it."""
-
-_Value = TypeVar("_Value")
-
-
-@dataclass(frozen=True)
-class _Kept(Generic[_Value]):
-    """What the last read gave, and the controller's time then."""
-
-    value: _Value
-    stamp: int
-    read_at: float
-    path: str
 
 
 class RestBackend:
@@ -86,14 +55,10 @@ class RestBackend:
         no_aside: str = "",
         transport: RestTransport | None = None,
     ) -> None:
-        self._clock = clock
         self._aside = aside
         self._no_aside = no_aside
-        self._transport = transport or RestTransport(settings)
-        self._lock = threading.Lock()
-        self._known_api: Api | None = None
-        self._nodes: _Kept[dict[str, Node]] | None = None
-        self._jobs: _Kept[tuple[Job, ...]] | None = None
+        self._calls = RestCalls(transport or RestTransport(settings))
+        self._reader = RestReader(self._calls, clock)
 
     def snapshot(self) -> Snapshot:
         """Read nodes, then jobs, each only where something changed.
@@ -103,17 +68,7 @@ class RestBackend:
             SlurmRefusedError: not let in.
             SlurmError: what it answered is not whole, has an unknown shape, or has no node.
         """
-        with self._lock:
-            taken = self._clock.now()
-            stamp = self._controller_time()
-            api = self._api()
-            self._nodes = self._read(f"/slurm/{api.name}/nodes", self._nodes, stamp, parse_nodes)
-            if not self._nodes.value:
-                self._nodes = None
-                raise SlurmError(f"slurmrestd {api.name} nodes: expected at least one node, got none")
-            path = f"/slurm/v0.0.{api.jobs_version}/jobs"
-            self._jobs = self._read(path, self._jobs, stamp, parse_jobs)
-            return Snapshot(taken, self._nodes.value, self._jobs.value)
+        return self._reader.snapshot()
 
     def shortcomings(self) -> tuple[str, ...]:
         """Tell in words, a line each, what this slurmrestd cannot do, and what happens then.
@@ -121,7 +76,7 @@ class RestBackend:
         Raises:
             SlurmError: slurmrestd does not tell what it can do.
         """
-        api = self._api()
+        api = self._calls.api()
         missing = [deed for deed in Deed if not api.can(deed)]
         if not missing:
             return ()
@@ -140,7 +95,7 @@ class RestBackend:
         """Let no new job start there. The reason replaces an earlier one."""
         if other := self._other_for(Deed.CHANGE_NODES):
             return other.drain(nodes, reason)
-        return self._update_nodes(nodes, state=["DRAIN"], reason=_one_line(reason))
+        return self._update_nodes(nodes, state=["DRAIN"], reason=one_line(reason))
 
     def undrain(self, nodes: Iterable[str]) -> None:
         """Lift a drain; DOWN stays."""
@@ -152,7 +107,7 @@ class RestBackend:
         """Declare machines gone."""
         if other := self._other_for(Deed.CHANGE_NODES):
             return other.set_down(nodes, reason)
-        return self._update_nodes(nodes, state=["DOWN"], reason=_one_line(reason))
+        return self._update_nodes(nodes, state=["DOWN"], reason=one_line(reason))
 
     def resume(self, nodes: Iterable[str]) -> None:
         """Lift DRAIN and DOWN alike; harmless where there is neither."""
@@ -161,7 +116,7 @@ class RestBackend:
         try:
             return self._update_nodes(nodes, state=["RESUME"])
         except SlurmRefusedError as error:
-            if not any(words in str(error) for words in _NEITHER_DOWN_NOR_DRAINED):
+            if not any(words in str(error) for words in NEITHER_DOWN_NOR_DRAINED):
                 raise
             return None
 
@@ -181,9 +136,9 @@ class RestBackend:
         for part, _ in names.fold(nodes):
             for name in sorted(part):
                 try:
-                    self._change("DELETE", f"node/{quote(name)}")
+                    self._calls.change("DELETE", f"node/{quote(name)}")
                 except SlurmRefusedError as error:
-                    if _UNKNOWN_NODE not in str(error):
+                    if UNKNOWN_NODE not in str(error):
                         refusals.append(str(error))
         if refusals:
             raise SlurmRefusedError("; ".join(refusals))
@@ -203,7 +158,7 @@ class RestBackend:
 
     def reservations(self) -> tuple[Reservation, ...]:
         """Read all reservations."""
-        return parse_reservations(self._get("reservations").document)
+        return self._reader.reservations()
 
     def reserve(self, reservation: Reservation) -> None:
         """Make a reservation for root alone, or move the one of that name."""
@@ -224,15 +179,15 @@ class RestBackend:
         return self._requeue(job_id, self.snapshot().jobs)
 
     def _requeue(self, job_id: str, jobs: Iterable[Job]) -> None:
-        leader = _leader(job_id)
-        states = {j.state for j in jobs if _leader(j.id) == leader}
+        leader = names.leader(job_id)
+        states = {j.state for j in jobs if names.leader(j.id) == leader}
         if not states:
             raise SlurmRefusedError(f"requeue of job {leader}: it is over")
         if states == {"PENDING"}:
             return
         if not states <= REQUEUEABLE_STATES:
             raise SlurmRefusedError(f"requeue of job {leader}: expected it to run, it is {', '.join(states)}")
-        self._check_warnings(self._get(f"job/{leader}/requeue"))
+        self._calls.change("GET", f"job/{leader}/requeue")
 
     def requeue_all(self, job_ids: Iterable[str], *, hold: bool = False) -> dict[str, SlurmRefusedError]:
         """Put running jobs back into the queue, by the other way in at once, else one by one."""
@@ -251,19 +206,20 @@ class RestBackend:
         """Send a signal such as ``USR1`` to a job."""
         deed = Deed.SIGNAL if target is SignalTarget.ALL else Deed.SIGNAL_PART
         if other := self._other_for_job(deed, job_id):
-            return other.signal(job_id, signal, target)
-        query = {"signal": _signal_word(signal)}
-        if (flag := _FLAGS[target]) in self._api().signal_flags:
+            other.signal(job_id, signal, target)
+            return
+        query = {"signal": names.full_signal(signal)}
+        if (flag := _FLAGS[target]) in self._calls.api().signal_flags:
             query["flags"] = flag
-        return self._change("DELETE", f"job/{_leader(job_id)}", query=query)
+        self._calls.change("DELETE", f"job/{names.leader(job_id)}", query=query)
 
     def signal_all(
         self, job_ids: Iterable[str], signal: str, target: SignalTarget = SignalTarget.ALL
     ) -> dict[str, SlurmRefusedError]:
         """Send a signal to many, with one request."""
         flags = [_FLAGS[target]] if _FLAGS[target] else []
-        if self._api().ends_many:
-            return self._end_many(job_ids, {"signal": _signal_word(signal), "flags": flags})
+        if self._calls.api().ends_many:
+            return self._end_many(job_ids, {"signal": names.full_signal(signal), "flags": flags})
         if self._aside is not None:
             return dict(self._aside.signal_all(job_ids, signal, target))
         return refused_of(job_ids, partial(self.signal, signal=signal, target=target))
@@ -277,26 +233,24 @@ class RestBackend:
         if other := self._other_for_job(Deed.CANCEL, job_id):
             return other.cancel(job_id)
         try:
-            return self._change("DELETE", f"job/{_leader(job_id)}")
+            self._calls.change("DELETE", f"job/{names.leader(job_id)}")
         except SlurmRefusedError as error:
-            if not any(words in str(error) for words in _JOB_IS_OVER):
+            if not any(words in str(error) for words in JOB_IS_OVER):
                 raise
-            return None
+        return None
 
     def cancel_all(self, job_ids: Iterable[str]) -> dict[str, SlurmRefusedError]:
         """End many, with one request; one that is over is no error."""
-        if self._api().ends_many:
+        if self._calls.api().ends_many:
             refused = self._end_many(job_ids, {})
-            return {j: e for j, e in refused.items() if not any(words in str(e) for words in _JOB_IS_OVER)}
+            return {j: e for j, e in refused.items() if not any(words in str(e) for words in JOB_IS_OVER)}
         if self._aside is not None:
             return dict(self._aside.cancel_all(job_ids))
         return refused_of(job_ids, self.cancel)
 
     def _end_many(self, job_ids: Iterable[str], order: Mapping[str, object]) -> dict[str, SlurmRefusedError]:
-        jobs = {job_id: _leader(names.check_job(job_id)) for job_id in job_ids}
-        path = f"/slurm/{self._api().name}/jobs/"
-        reply = self._call("DELETE", path, body={"jobs": list(jobs.values()), **order})
-        self._check_warnings(reply)
+        jobs = {job_id: names.check_leader(job_id) for job_id in job_ids}
+        reply = self._calls.change("DELETE", "jobs/", body={"jobs": list(jobs.values()), **order})
         said = parse_refusals(reply.document)
         return {
             job_id: SlurmRefusedError(f"job {job_id}: {printable(said[leader])}")
@@ -307,8 +261,9 @@ class RestBackend:
     def comment(self, job_id: str, text: str) -> None:
         """Set the AdminComment."""
         if other := self._other_for_job(Deed.COMMENT, job_id):
-            return other.comment(job_id, text)
-        return self._change("POST", f"job/{_leader(job_id)}", body={"admin_comment": _one_line(text)})
+            other.comment(job_id, text)
+        else:
+            self._calls.change("POST", f"job/{names.leader(job_id)}", body={"admin_comment": one_line(text)})
 
     def comment_all(self, job_ids: Iterable[str], text: str) -> dict[str, SlurmRefusedError]:
         """Set the AdminComment of many, as ``requeue_all`` does."""
@@ -320,15 +275,9 @@ class RestBackend:
         """Read the AdminComment of jobs through the other way in; nothing where there is none."""
         return self._aside.comments(job_ids) if self._aside is not None else {}
 
-    def _api(self) -> Api:
-        """Ask slurmrestd what it can do, once."""
-        if self._known_api is None:
-            self._known_api = parse_api(self._transport.call("GET", "/openapi/v3").document)
-        return self._known_api
-
     def _other_for(self, deed: Deed) -> SlurmBackend | None:
         """Return the way in that has to do it, or None where slurmrestd can."""
-        return None if self._api().can(deed) else self._elsewhere(deed)
+        return None if self._calls.api().can(deed) else self._elsewhere(deed)
 
     def _other_for_job(self, deed: Deed, job_id: str) -> SlurmBackend | None:
         """Return the way in that has to do it to this job, or None where slurmrestd can."""
@@ -340,80 +289,6 @@ class RestBackend:
             raise SlurmRefusedError(f"slurmrestd cannot {deed}, and nothing else can: {self._no_aside}")
         return self._aside
 
-    def _controller_time(self) -> int | None:
-        """Ask the controller for its time where replies do not tell it: ours may be another."""
-        if self._api().version > 38:
-            return None
-        return controller_time(self._get("diag").document)
-
-    def _read(
-        self,
-        path: str,
-        kept: _Kept[_Value] | None,
-        stamp: int | None,
-        parse: Callable[[Mapping[str, object]], _Value],
-    ) -> _Kept[_Value]:
-        """Read a list, or keep the one we have where nothing is newer."""
-        now = self._clock.monotonic()
-        if kept is not None and kept.path == path and now - kept.read_at < KEPT_AT_MOST:
-            reply = self._ask_for_news(path, kept.stamp)
-            if reply is not None and _is_unchanged(reply):
-                return kept
-        else:
-            reply = None
-        value = None if reply is None else parse(reply.document)
-        if reply is None or not value:
-            # An empty list may also mean that nothing is new: only a read of everything tells.
-            reply = self._call("GET", path)
-            value = parse(reply.document)
-        told = last_update(reply.document)
-        return _Kept(value, (stamp if told is None else told) or 0, now, path)
-
-    def _ask_for_news(self, path: str, since: int) -> Reply | None:
-        """Ask for what is newer; None where slurmrestd cannot tell.
-
-        v0.0.40 and v0.0.41 refuse ``update_time``; v0.0.38 fails with «Unspecified error» when nodes are new
-        and partitions are not.
-        """
-        try:
-            return self._call("GET", path, query={"update_time": since})
-        except SlurmRefusedError:
-            return None
-
-    def _get(self, path: str) -> Reply:
-        return self._call("GET", f"/slurm/{self._api().name}/{path}")
-
-    def _change(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: Mapping[str, object] | None = None,
-    ) -> None:
-        reply = self._call(method, f"/slurm/{self._api().name}/{path}", query=query, body=body)
-        self._check_warnings(reply)
-
-    def _check_warnings(self, reply: Reply) -> None:
-        ignored = [w for w in complaints(reply.document, "warnings") if _IGNORED in w]
-        if ignored:
-            raise SlurmRefusedError(f"slurmrestd did only part of it: {printable('; '.join(ignored))}")
-
-    def _call(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str | int] | None = None,
-        body: Mapping[str, object] | None = None,
-    ) -> Reply:
-        try:
-            return self._transport.call(method, path, query=query, body=body)
-        except UnknownPathError:
-            # Another release may have taken its place: the next call asks again what it can do.
-            self._known_api = None
-            raise
-
     def _update_nodes(self, nodes: Iterable[str], **changes: object) -> None:
         """Change nodes in one request for all; a name that Slurm does not know costs the others nothing."""
         unknown: set[str] = set()
@@ -421,36 +296,17 @@ class RestBackend:
             try:
                 self._update(folded, changes)
             except SlurmRefusedError as error:
-                if _UNKNOWN_NODE not in str(error):
+                if UNKNOWN_NODE not in str(error):
                     raise
                 known = part & self.snapshot().nodes.keys()
                 unknown |= part - known
                 for _, again in names.fold(known):
                     self._update(again, changes)
         if unknown:
-            raise SlurmRefusedError(f"{', '.join(sorted(unknown))}: {_UNKNOWN_NODE}")
+            raise SlurmRefusedError(f"{', '.join(sorted(unknown))}: {UNKNOWN_NODE}")
 
     def _update(self, folded: str, changes: Mapping[str, object]) -> None:
-        if self._api().changes_many:
-            return self._change("POST", "nodes/", body={"name": [folded], **changes})
-        return self._change("POST", f"node/{quote(folded, safe='')}", body=changes)
-
-
-def _signal_word(signal: str) -> str:
-    word = names.check_signal(signal)
-    return word if word.isdecimal() else f"SIG{word.removeprefix('SIG')}"
-
-
-def _leader(job_id: str) -> str:
-    """Return the id that acts on a job: a heterogeneous job is taken as a whole."""
-    return job_id.partition("+")[0]
-
-
-def _is_unchanged(reply: Reply) -> bool:
-    """Tell whether nothing is new: status 304, or 200 with an empty list and this warning."""
-    return reply.unchanged or any(_NO_CHANGE in said for said in complaints(reply.document, "warnings"))
-
-
-def _one_line(text: str) -> str:
-    """Make text fit to stand in one line of any tool's output."""
-    return printable(text, _MAX_TEXT).strip()
+        if self._calls.api().changes_many:
+            self._calls.change("POST", "nodes/", body={"name": [folded], **changes})
+        else:
+            self._calls.change("POST", f"node/{quote(folded, safe='')}", body=changes)

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from agent.cloudlab.server import CloudlabSettings, connect
+from agent.cloudlab.connect import connect
+from agent.cloudlab.settings import CloudlabSettings
 from agent.core.errors import ConfigError, LostReplyError, UnreachableError
 
 CM = "urn:publicid:IDN+cluster.example.net+authority+cm"

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from agent.cloudlab.credentials import parse_credential
-from agent.cloudlab.rspec import EMULAB, GENI_3, escape_add_nodes, parse_advertisement, parse_manifest
+from agent.cloudlab.rspec import escape_add_nodes, parse_advertisement, parse_manifest
+from agent.core.request import EMULAB, RSPEC
 
 CM = "urn:publicid:IDN+cluster.example.net+authority+cm"
 MANIFEST = """<?xml version="1.0" encoding="UTF-8"?>
@@ -61,7 +62,7 @@ def test_prefixes_do_not_matter() -> None:
       <node client_id="no-namespace" sliver_id="urn:s2"/>
       <emulab:node xmlns:emulab="EMULAB" client_id="other" sliver_id="s"/>
     </z:rspec>"""
-    manifest = parse_manifest(odd.replace("GENI", GENI_3).replace("EMULAB", EMULAB), CM)
+    manifest = parse_manifest(odd.replace("GENI", RSPEC).replace("EMULAB", EMULAB), CM)
     assert manifest.expires is None
     [machine] = manifest.nodes
     assert (machine.client_id, machine.hardware_type, machine.address) == ("a", "d430", "192.0.2.1")

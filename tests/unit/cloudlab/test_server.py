@@ -11,8 +11,10 @@ import pytest
 from pydantic import ValidationError
 
 from agent.cloudlab.api import ComponentManager, SliceAuthority
+from agent.cloudlab.connect import connect
 from agent.cloudlab.identity import Identity
-from agent.cloudlab.server import CloudlabSettings, ProtoGeniServer, connect
+from agent.cloudlab.server import ProtoGeniServer
+from agent.cloudlab.settings import CloudlabSettings
 from agent.cloudlab.transport import Limits, Remote, Transport
 from agent.core import errors
 from agent.core.model import AgentView

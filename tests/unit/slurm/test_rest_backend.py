@@ -11,7 +11,8 @@ import pytest
 
 from agent.core.errors import ConfigError, SlurmDownError, SlurmError, SlurmRefusedError
 from agent.slurm.backends.choice import choose
-from agent.slurm.backends.rest import KEPT_AT_MOST, RestBackend
+from agent.slurm.backends.rest import RestBackend
+from agent.slurm.backends.rest_reader import KEPT_AT_MOST
 from agent.slurm.backends.rest_transport import Reply, UnknownPathError
 from agent.slurm.model import SignalTarget
 from agent.slurm.settings import SlurmSettings

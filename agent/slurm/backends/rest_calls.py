@@ -1,0 +1,83 @@
+"""Calls to slurmrestd in a version of its API that it offers; what it can do is asked once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from agent.core.errors import SlurmRefusedError
+from agent.slurm.backends.rest_api import Api, parse_api
+from agent.slurm.backends.rest_shapes import complaints
+from agent.slurm.backends.rest_transport import Reply, RestTransport, UnknownPathError
+from agent.slurm.command import printable
+
+_IGNORED = "Ignoring unknown field"
+
+
+class RestCalls:
+    """Calls one slurmrestd, which may be replaced by one of another release meanwhile.
+
+    Args:
+        transport: how to reach it.
+
+    Raises:
+        SlurmError: from each method: what ``RestTransport.call`` raises.
+    """
+
+    def __init__(self, transport: RestTransport) -> None:
+        self._transport = transport
+        self._known_api: Api | None = None
+
+    def api(self) -> Api:
+        """Ask slurmrestd what it can do, once.
+
+        Raises:
+            SlurmError: also where it offers no version that can serve.
+        """
+        if self._known_api is None:
+            self._known_api = parse_api(self._transport.call("GET", "/openapi/v3").document)
+        return self._known_api
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        version: int | None = None,
+        query: Mapping[str, str | int] | None = None,
+        body: Mapping[str, object] | None = None,
+    ) -> Reply:
+        """Send one request.
+
+        Args:
+            method: of HTTP.
+            path: below the version, such as ``nodes``.
+            version: NN of v0.0.NN; None for that of ``api``.
+            query: what follows the path.
+            body: sent as JSON.
+        """
+        spoken = self.api().version if version is None else version
+        try:
+            return self._transport.call(method, f"/slurm/v0.0.{spoken}/{path}", query=query, body=body)
+        except UnknownPathError:
+            # Another release may have taken its place: the next call asks again what it can do.
+            self._known_api = None
+            raise
+
+    def change(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str | int] | None = None,
+        body: Mapping[str, object] | None = None,
+    ) -> Reply:
+        """Send one request that changes something; see ``call``.
+
+        Raises:
+            SlurmRefusedError: also where only part of it was done.
+        """
+        reply = self.call(method, path, query=query, body=body)
+        ignored = [w for w in complaints(reply.document, "warnings") if _IGNORED in w]
+        if ignored:
+            raise SlurmRefusedError(f"slurmrestd did only part of it: {printable('; '.join(ignored))}")
+        return reply

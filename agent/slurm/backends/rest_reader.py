@@ -1,0 +1,125 @@
+"""Reads nodes, jobs and reservations through slurmrestd: only what is newer than the last read."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from agent.core.errors import SlurmError, SlurmRefusedError
+from agent.core.ports import Clock
+from agent.slurm.backends.rest_calls import RestCalls
+from agent.slurm.backends.rest_shapes import (
+    complaints,
+    controller_time,
+    last_update,
+    parse_jobs,
+    parse_nodes,
+    parse_reservations,
+)
+from agent.slurm.backends.rest_transport import Reply
+from agent.slurm.model import Job, Node, Reservation, Snapshot
+
+KEPT_AT_MOST = 300.0
+"""Seconds after which everything is read again, also where nothing is said to be new: a controller's clock
+that was set back would hide what is."""
+_NO_CHANGE = "changes since update_time"
+
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True)
+class _Kept(Generic[_Value]):
+    """What the last read gave, and the controller's time then."""
+
+    value: _Value
+    stamp: int
+    read_at: float
+    version: int
+    """NN of v0.0.NN, through which it was read."""
+
+
+class RestReader:
+    """Reads through slurmrestd. Safe for many threads.
+
+    Args:
+        calls: slurmrestd.
+        clock: gives the time of a snapshot.
+    """
+
+    def __init__(self, calls: RestCalls, clock: Clock) -> None:
+        self._calls = calls
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._nodes: _Kept[dict[str, Node]] | None = None
+        self._jobs: _Kept[tuple[Job, ...]] | None = None
+
+    def snapshot(self) -> Snapshot:
+        """Read nodes, then jobs, each only where something changed.
+
+        Raises:
+            SlurmDownError: no answer, of slurmrestd or of the controller.
+            SlurmRefusedError: not let in.
+            SlurmError: what it answered is not whole, has an unknown shape, or has no node.
+        """
+        with self._lock:
+            taken = self._clock.now()
+            stamp = self._controller_time()
+            api = self._calls.api()
+            self._nodes = self._read("nodes", api.version, self._nodes, stamp, parse_nodes)
+            if not self._nodes.value:
+                self._nodes = None
+                raise SlurmError(f"slurmrestd {api.name} nodes: expected at least one node, got none")
+            self._jobs = self._read("jobs", api.jobs_version, self._jobs, stamp, parse_jobs)
+            return Snapshot(taken, self._nodes.value, self._jobs.value)
+
+    def reservations(self) -> tuple[Reservation, ...]:
+        """Read all reservations."""
+        return parse_reservations(self._calls.call("GET", "reservations").document)
+
+    def _controller_time(self) -> int | None:
+        """Ask the controller for its time where replies do not tell it: ours may be another."""
+        if self._calls.api().version > 38:
+            return None
+        return controller_time(self._calls.call("GET", "diag").document)
+
+    def _read(
+        self,
+        path: str,
+        version: int,
+        kept: _Kept[_Value] | None,
+        stamp: int | None,
+        parse: Callable[[Mapping[str, object]], _Value],
+    ) -> _Kept[_Value]:
+        """Read a list, or keep the one we have where nothing is newer."""
+        now = self._clock.monotonic()
+        if kept is not None and kept.version == version and now - kept.read_at < KEPT_AT_MOST:
+            reply = self._ask_for_news(path, version, kept.stamp)
+            if reply is not None and _is_unchanged(reply):
+                return kept
+        else:
+            reply = None
+        value = None if reply is None else parse(reply.document)
+        if reply is None or not value:
+            # An empty list may also mean that nothing is new: only a read of everything tells.
+            reply = self._calls.call("GET", path, version=version)
+            value = parse(reply.document)
+        told = last_update(reply.document)
+        return _Kept(value, (stamp if told is None else told) or 0, now, version)
+
+    def _ask_for_news(self, path: str, version: int, since: int) -> Reply | None:
+        """Ask for what is newer; None where slurmrestd cannot tell.
+
+        v0.0.40 and v0.0.41 refuse ``update_time``; v0.0.38 fails with «Unspecified error» when nodes are new
+        and partitions are not.
+        """
+        try:
+            return self._calls.call("GET", path, version=version, query={"update_time": since})
+        except SlurmRefusedError:
+            return None
+
+
+def _is_unchanged(reply: Reply) -> bool:
+    """Tell whether nothing is new: status 304, or 200 with an empty list and this warning."""
+    return reply.unchanged or any(_NO_CHANGE in said for said in complaints(reply.document, "warnings"))
