@@ -12,7 +12,7 @@ import pytest
 from testbed.cloudlab import DEFAULT_SITES, Timing
 from testbed.pki import CertificateAuthority, Names
 
-SITES = (dataclasses.replace(DEFAULT_SITES[0], timing=Timing(taken=200.0)),)
+SITES = DEFAULT_SITES[:1]
 CM = SITES[0].urn
 
 
@@ -75,10 +75,14 @@ def agent(keys):
     endpoint.end()
 
 
+def taken_for(seconds):
+    return (dataclasses.replace(SITES[0], timing=Timing(taken=seconds)),)
+
+
 @pytest.fixture
 def bed(agent, start):
     """Slow enough that a notice does not come at every moment: a tick is 60 ms. Stopped before the agent."""
-    return start(sites=SITES, callback_url=agent.url, speed=1000.0)
+    return start(sites=taken_for(1e9), callback_url=agent.url, speed=1000.0)
 
 
 @pytest.fixture
@@ -172,7 +176,15 @@ def test_a_taken_machine_is_used_by_somebody_else(bed, agent, user):
     assert not bed.machines()[0].available
     answer = user.unlocked("AddNodes", nodes={"c": {"node": "pc100"}})
     assert answer["output"] == "Physical node pc100 is not available"
-    bed.journal.wait_for(lambda: bed.machines()[0].available)
+
+
+def test_a_taken_machine_is_free_again_when_the_other_has_done(agent, start, foreign, rspec):
+    bed = start(sites=taken_for(1.0), callback_url=agent.url, speed=1000.0)
+    foreign(bed).register().create(rspec("a", "b"))
+    bed.revoke("pc100", 0)
+    bed.journal.wait_for(lambda: bed.journal.states("pc100")[-1].note == "free")
+    assert bed.journal.states("pc100")[-2].event == "ISUP"
+    assert bed.machines()[0].available
 
 
 def test_a_withdrawn_revocation_is_silent_and_the_machine_stays(bed, agent, user):
