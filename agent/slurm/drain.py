@@ -182,7 +182,12 @@ def most_urgent(drains: Iterable[Drain]) -> dict[str, Drain]:
 
 
 def plan_nodes(
-    snapshot: Snapshot, wanted: Mapping[str, Drain], *, ours: Collection[str], now: datetime
+    snapshot: Snapshot,
+    wanted: Mapping[str, Drain],
+    *,
+    ours: Collection[str],
+    unread: Collection[str] = (),
+    now: datetime,
 ) -> list[NodeAction]:
     """Decide what to do to nodes now.
 
@@ -190,6 +195,7 @@ def plan_nodes(
         snapshot: what Slurm says.
         wanted: node name -> its drain.
         ours: names of all nodes that are Cloudlab machines of ours; no other node is ever touched.
+        unread: names of those of ours whose drain is not lifted: what it is for is not known yet.
         now: the time of the decision.
 
     Returns:
@@ -199,7 +205,7 @@ def plan_nodes(
     mine = {name: drain for name, drain in wanted.items() if name in ours}
     return [
         *_drains(snapshot, {name: drain for name, drain in mine.items() if not drain.is_later_than(now)}),
-        *_undrains(snapshot, mine, ours, now),
+        *_undrains(snapshot, mine, frozenset(ours).difference(unread), now),
         *_downs(snapshot, mine),
         *_leaves(snapshot, mine),
     ]
