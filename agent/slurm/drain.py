@@ -21,11 +21,17 @@ _DUE = "%Y-%m-%dT%H:%M:%SZ"
 _REVOKED = re.compile(r"revoked by Cloudlab, due (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)")
 _ADMIN = re.compile(
     r"drained by (?P<who>[^:,]+)(?P<back>, to be given back)?"
-    r"(?:, due (?P<due>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ))?: (?P<why>.*)"
+    r"(?:, due (?P<due>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ))?:(?: (?P<why>.*))?"
 )
 _SURPLUS = "surplus, to be given back"
 _GIVE_BACK = ", to be given back"
 _TAKEN = "taken by Cloudlab"
+JOINING = f"{REASON_PREFIX}its machine joins"
+"""Reason= of a node that is down until its machine has joined."""
+KEPT = f"{REASON_PREFIX}no machine behind it"
+"""Reason= of a record that stays although its machine is gone."""
+FAILED = f"{REASON_PREFIX}no machine for it: "
+"""Reason= of a node that Slurm asked for in vain begins so."""
 _SLURMS_OWN = " : Not responding"
 """What Slurm adds to a reason when slurmd does not answer."""
 _MOVED = timedelta(seconds=5)
@@ -103,20 +109,20 @@ class DrainStore(Protocol):
 
 
 def is_ours(reason: str) -> bool:
-    """Tell whether the agent wrote this Reason=."""
-    return reason.startswith(REASON_PREFIX)
+    """Tell whether the agent wrote this Reason=: an administrator's own words may begin like ours."""
+    return reason.startswith((JOINING, KEPT, FAILED)) or parse_reason("", reason) is not None
 
 
 def parse_reason(node: str, reason: str) -> Drain | None:
     """Read back a reason that the agent wrote; None for anybody else's words."""
-    if not is_ours(reason):
+    if not reason.startswith(REASON_PREFIX):
         return None
     text = reason.removeprefix(REASON_PREFIX).removesuffix(_SLURMS_OWN)
     if match := _REVOKED.fullmatch(text):
         return Drain(node, DrainCause.REVOKED, _parse_due(match[1]))
     if match := _ADMIN.fullmatch(text):
         due = _parse_due(match["due"]) if match["due"] else None
-        return Drain(node, DrainCause.ADMIN, due, match["who"], match["why"], bool(match["back"]))
+        return Drain(node, DrainCause.ADMIN, due, match["who"], match["why"] or "", bool(match["back"]))
     if text == _SURPLUS:
         return Drain(node, DrainCause.SURPLUS)
     if text == _TAKEN:
