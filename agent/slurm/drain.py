@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
@@ -66,6 +66,8 @@ class Drain:
     """It replaces a drain with somebody else's reason."""
     since: datetime | None = None
     """Not before this time: a fence keeps long jobs off until then. None for at once."""
+    seconded: bool = False
+    """Somebody else wants the node empty too, so that it is not put off."""
 
     begun: datetime | None = None
     """When it was first wished, where that tells it from an earlier one of the same node."""
@@ -177,13 +179,17 @@ NodeAction = DrainNodes | UndrainNodes | DownNodes | LeaveNode
 
 
 def most_urgent(drains: Iterable[Drain]) -> dict[str, Drain]:
-    """Choose one drain a node: a machine that is gone comes first, a revocation next, a surplus last."""
+    """Choose one drain a node: a machine that is gone comes first, a revocation next, a surplus last.
+
+    A revocation takes over the deadline of an administrator, where that is the earlier one.
+    """
     rank = {cause: number for number, cause in enumerate(DrainCause)}
     chosen: dict[str, Drain] = {}
-    for drain in drains:
-        other = chosen.get(drain.node)
-        if other is None or rank[drain.cause] < rank[other.cause]:
-            chosen[drain.node] = drain
+    for drain in sorted(drains, key=lambda d: rank[d.cause]):
+        first = chosen.setdefault(drain.node, drain)
+        if first is not drain and first.cause is DrainCause.REVOKED:
+            due = [d.deadline for d in (first, drain) if d.deadline is not None]
+            chosen[drain.node] = replace(first, deadline=min(due, default=None), seconded=True)
     return chosen
 
 

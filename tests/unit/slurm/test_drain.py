@@ -240,7 +240,19 @@ def test_a_revocation_comes_before_an_administrators_wish_and_that_before_a_surp
     admin = Drain("pc1", DrainCause.ADMIN, who="ada", why="x")
     surplus = Drain("pc1", DrainCause.SURPLUS)
     assert most_urgent([surplus, admin]) == {"pc1": admin}
-    assert most_urgent([admin, revoked("pc1", 9), surplus]) == {"pc1": revoked("pc1", 9)}
+    seconded = replace(revoked("pc1", 9), seconded=True)
+    assert most_urgent([admin, revoked("pc1", 9), surplus]) == {"pc1": seconded}
+    assert most_urgent([revoked("pc1", 9)]) == {"pc1": revoked("pc1", 9)}
+
+
+@pytest.mark.parametrize(("due", "earlier"), [(None, 900), (60, 60), (1200, 900)])
+def test_a_revoked_node_is_emptied_by_an_administrators_deadline_where_that_is_earlier(
+    due: int | None, earlier: int
+) -> None:
+    admin = Drain("pc1", DrainCause.ADMIN, at(due) if due else None, who="ada", why="x")
+    for drains in ([admin, revoked("pc1", 900)], [revoked("pc1", 900), admin]):
+        (chosen,) = most_urgent(drains).values()
+        assert (chosen.cause, chosen.deadline) == (DrainCause.REVOKED, at(earlier))
 
 
 @pytest.mark.parametrize(
