@@ -37,6 +37,7 @@ from agent.signals import SignalWaiter
 from agent.slurm.administration import Administration
 from agent.slurm.answers import ConfigAnswer
 from agent.slurm.backends.choice import choose
+from agent.slurm.backends.rechooser import Rechooser
 from agent.slurm.manager import SlurmElasticSliceManager
 from agent.slurm.policy import SlurmPolicy
 from agent.slurm.primary import Lookout
@@ -50,10 +51,12 @@ STOP_TIME = 3.0
 """Seconds for the parts to end by themselves."""
 STUCK_AFTER = 150.0
 """Seconds without a look at the drains after which the watchdog is not told that all is well."""
-HANDED_OVER = -1
-"""Instead of an exit status: slurmctld is primary elsewhere, and this agent stands by again."""
+ANEW = -1
+"""Instead of an exit status: this agent starts anew, to stand by again, or with another way in to Slurm."""
 STANDING_WAIT = 1.0
 """Seconds after which a change of the primary slurmctld is noticed at the latest."""
+UNREAD_AFTER = 30.0
+"""Seconds beyond the interval of ``get_system_state`` after which another way in to Slurm is looked for."""
 ENDS = frozenset({signal.SIGTERM, signal.SIGINT})
 RELOADABLE = frozenset({"lease", "demand", "weights", "drain", "join", "log", "mail", "plugin"})
 
@@ -69,6 +72,8 @@ class Daemon:
         self._mailer: Mailer
         self._lookout: Lookout | None = None
         """Who tells when another agent is to act; None where there is no other."""
+        self._rechooser: Rechooser | None = None
+        """Who tells when there is a better way in to Slurm; None where none can come."""
         self._certificate = ExpiryWarning(
             "the user's certificate", "Cloudlab does not answer without a new one from its portal"
         )
@@ -77,7 +82,7 @@ class Daemon:
         )
 
     def run(self) -> int:
-        """Serve until SIGTERM or SIGINT; return the exit status, or ``HANDED_OVER``.
+        """Serve until SIGTERM or SIGINT; return the exit status, or ``ANEW``.
 
         Raises:
             ConfigError: a part cannot be built from these settings.
@@ -93,7 +98,7 @@ class Daemon:
                 if self._lookout is not None:
                     manager.tell("primary", "", f"this agent acts: {self._lookout.standing}")
                 status = self._watch(manager, notifier, signals)
-                if status != HANDED_OVER:
+                if status != ANEW:
                     notifier.notify("STOPPING=1")
             finally:
                 self._end_parts()
@@ -149,7 +154,10 @@ class Daemon:
         while not (came := signals.wait(min(interval, STANDING_WAIT if lookout else 20.0))) & ENDS:
             if lookout is not None and not lookout.standing.acts:
                 manager.tell("standby", "", f"this agent stands by: {lookout.standing}")
-                return HANDED_OVER
+                return ANEW
+            if self._rechooser is not None and self._rechooser.found:
+                manager.tell("backend", "", f"another way in to Slurm: {self._rechooser.found}")
+                return ANEW
             if signal.SIGHUP in came:
                 notifier.notify("RELOADING=1")
                 self._read_again(partial(self._take_up, manager))
@@ -234,6 +242,17 @@ class Daemon:
         self._on_stop(callback.stop)
         manager.start()
         self._on_stop(manager.stop)
+        if way_in.may_change:
+            self._rechooser = Rechooser(
+                way_in,
+                lambda: choose(settings.slurm, clock, commands),
+                commands.reservations,
+                read_at=lambda: manager.known.snapshot.taken if manager.known.snapshot else None,
+                stale_after=settings.cycle.get_system_state + UNREAD_AFTER,
+                clock=clock,
+            )
+            self._rechooser.start()
+            self._on_stop(self._rechooser.stop)
         self._on_stop(server.close)
         return manager
 
@@ -336,6 +355,6 @@ def serve(path: Path) -> int:
     status = Daemon(path, settings).run()
     sys.stderr.flush()
     # A thread may still wait for Cloudlab or a machine: what matters is in the ledger, Slurm and Cloudlab.
-    if status == HANDED_OVER:
+    if status == ANEW:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606
     os._exit(status)

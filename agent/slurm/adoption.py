@@ -1,11 +1,11 @@
-"""Takes over once what an earlier run of the agent wrote into Slurm, where nothing else remembers it."""
+"""Takes over what an earlier run of the agent wrote into Slurm, where nothing else remembers it."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Any, Protocol
 
-from agent.core.model import AdminDrain, Revocation, SliverNode
+from agent.core.model import AdminDrain, Revocation, Sliver, SliverNode
 from agent.core.ports import Clock
 from agent.slurm.drain import Drain, DrainCause
 from agent.slurm.emptying import Emptying, left_by_an_earlier_run
@@ -22,13 +22,14 @@ class Owner(Protocol):
     clock: Clock
     rlock: Any
     revocations: dict[str, Revocation]
+    slivers: dict[str, Sliver | None]
 
     def tell(self, kind: str, subject: str, message: str, **data: object) -> None:
         """Record an event."""
 
 
 class Adoption:
-    """Reads the reasons of draining nodes, when the first machines of ours are known.
+    """Reads the reasons of draining nodes, once a CM: when its manifest and Slurm were first read.
 
     Args:
         owner: the manager.
@@ -46,22 +47,22 @@ class Adoption:
         self._orders = orders
         self._emptying = emptying
         self._giveback = giveback
-        self._done = False
 
     def look(self, snapshot: Snapshot) -> bool:
-        """Take over what is found; tell whether this was the time to do so.
+        """Take over what is found; tell whether there was a CM whose machines were not looked at yet.
 
         Raises:
             LedgerError: a wish cannot be written down.
         """
-        machines = self._known.machines()
-        if self._done or not machines:
+        new = frozenset(self._owner.slivers) - self._known.read_back
+        if not new:
             return False
+        machines = {name: m for name, m in self._known.machines().items() if m.cm in new}
         now = self._owner.clock.now()
         for machine, drain in left_by_an_earlier_run(machines, snapshot):
             if self._take_over(machine, drain, now):
                 self._owner.tell("adopt", machine.node_id, f"found as an earlier run left it: {drain.reason}")
-        self._done = True
+        self._known.read_back |= new
         return True
 
     def _take_over(self, machine: SliverNode, drain: Drain, now: datetime) -> bool:

@@ -109,7 +109,7 @@ def plan_growth(
 
 def still_waiting(
     snapshot: Snapshot,
-    earlier: Mapping[str, datetime],
+    earlier: Mapping[str, datetime] | None,
     settings: DemandSettings,
     partitions: Collection[str] = (),
 ) -> dict[str, datetime]:
@@ -117,15 +117,22 @@ def still_waiting(
 
     Args:
         snapshot: what Slurm says.
-        earlier: what this function returned for the snapshot before.
+        earlier: what this function returned for the snapshot before; None for the first one that an agent
+            reads, where a job counts as waiting since it was submitted.
         settings: [demand].
         partitions: whose jobs count; empty for all.
 
     Returns:
         Job id (for a task, that of its array: tasks change their ids when they are split off) -> time.
     """
-    waiting = (j for j in _pending(snapshot) if not _does_not_count(j, snapshot, partitions, settings))
-    return {key: earlier.get(key, snapshot.taken) for key in map(array_of, waiting)}
+    waiting = [j for j in _pending(snapshot) if not _does_not_count(j, snapshot, partitions, settings)]
+    if earlier is not None:
+        return {key: earlier.get(key, snapshot.taken) for key in map(array_of, waiting)}
+    since: dict[str, datetime] = {}
+    for job in waiting:
+        known = since.get(array_of(job), snapshot.taken)
+        since[array_of(job)] = min(job.submitted or known, known)
+    return since
 
 
 def _pending(snapshot: Snapshot) -> Iterator[Job]:

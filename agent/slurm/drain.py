@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
@@ -21,11 +21,17 @@ _TIME = "%Y-%m-%dT%H:%M:%SZ"
 _REVOKED = re.compile(r"revoked by Cloudlab, due (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)")
 _ADMIN = re.compile(
     r"drained by (?P<who>[^:,]+)(?P<back>, to be given back)?"
-    r"(?:, due (?P<due>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ))?: (?P<why>.*)"
+    r"(?:, due (?P<due>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ))?:(?: (?P<why>.*))?"
 )
 _SURPLUS = "surplus, to be given back"
 _GIVE_BACK = ", to be given back"
 _TAKEN = "taken by Cloudlab"
+JOINING = f"{REASON_PREFIX}its machine joins"
+"""Reason= of a node that is down until its machine has joined."""
+KEPT = f"{REASON_PREFIX}no machine behind it"
+"""Reason= of a record that stays although its machine is gone."""
+FAILED = f"{REASON_PREFIX}no machine for it: "
+"""Reason= of a node that Slurm asked for in vain begins so."""
 _SLURMS_OWN = " : Not responding"
 """What Slurm adds to a reason when slurmd does not answer."""
 MOVED = timedelta(seconds=5)
@@ -60,6 +66,8 @@ class Drain:
     """It replaces a drain with somebody else's reason."""
     since: datetime | None = None
     """Not before this time: a fence keeps long jobs off until then. None for at once."""
+    seconded: bool = False
+    """Somebody else wants the node empty too, so that it is not put off."""
 
     begun: datetime | None = None
     """When it was first wished, where that tells it from an earlier one of the same node."""
@@ -103,20 +111,20 @@ class DrainStore(Protocol):
 
 
 def is_ours(reason: str) -> bool:
-    """Tell whether the agent wrote this Reason=."""
-    return reason.startswith(REASON_PREFIX)
+    """Tell whether the agent wrote this Reason=: an administrator's own words may begin like ours."""
+    return reason.startswith((JOINING, KEPT, FAILED)) or parse_reason("", reason) is not None
 
 
 def parse_reason(node: str, reason: str) -> Drain | None:
     """Read back a reason that the agent wrote; None for anybody else's words."""
-    if not is_ours(reason):
+    if not reason.startswith(REASON_PREFIX):
         return None
     text = reason.removeprefix(REASON_PREFIX).removesuffix(_SLURMS_OWN)
     if match := _REVOKED.fullmatch(text):
         return Drain(node, DrainCause.REVOKED, read_time(match[1]))
     if match := _ADMIN.fullmatch(text):
         due = read_time(match["due"]) if match["due"] else None
-        return Drain(node, DrainCause.ADMIN, due, match["who"], match["why"], bool(match["back"]))
+        return Drain(node, DrainCause.ADMIN, due, match["who"], match["why"] or "", bool(match["back"]))
     if text == _SURPLUS:
         return Drain(node, DrainCause.SURPLUS)
     if text == _TAKEN:
@@ -182,18 +190,27 @@ NodeAction = DrainNodes | UndrainNodes | DownNodes | LeaveNode
 
 
 def most_urgent(drains: Iterable[Drain]) -> dict[str, Drain]:
-    """Choose one drain a node: a machine that is gone comes first, a revocation next, a surplus last."""
+    """Choose one drain a node: a machine that is gone comes first, a revocation next, a surplus last.
+
+    A revocation takes over the deadline of an administrator, where that is the earlier one.
+    """
     rank = {cause: number for number, cause in enumerate(DrainCause)}
     chosen: dict[str, Drain] = {}
-    for drain in drains:
-        other = chosen.get(drain.node)
-        if other is None or rank[drain.cause] < rank[other.cause]:
-            chosen[drain.node] = drain
+    for drain in sorted(drains, key=lambda d: rank[d.cause]):
+        first = chosen.setdefault(drain.node, drain)
+        if first is not drain and first.cause is DrainCause.REVOKED:
+            due = [d.deadline for d in (first, drain) if d.deadline is not None]
+            chosen[drain.node] = replace(first, deadline=min(due, default=None), seconded=True)
     return chosen
 
 
 def plan_nodes(
-    snapshot: Snapshot, wanted: Mapping[str, Drain], *, ours: Collection[str], now: datetime
+    snapshot: Snapshot,
+    wanted: Mapping[str, Drain],
+    *,
+    ours: Collection[str],
+    unread: Collection[str] = (),
+    now: datetime,
 ) -> list[NodeAction]:
     """Decide what to do to nodes now.
 
@@ -201,6 +218,7 @@ def plan_nodes(
         snapshot: what Slurm says.
         wanted: node name -> its drain.
         ours: names of all nodes that are Cloudlab machines of ours; no other node is ever touched.
+        unread: names of those of ours whose drain is not lifted: what it is for is not known yet.
         now: the time of the decision.
 
     Returns:
@@ -210,7 +228,7 @@ def plan_nodes(
     mine = {name: drain for name, drain in wanted.items() if name in ours}
     return [
         *_drains(snapshot, {name: drain for name, drain in mine.items() if not drain.is_later_than(now)}),
-        *_undrains(snapshot, mine, ours, now),
+        *_undrains(snapshot, mine, frozenset(ours).difference(unread), now),
         *_downs(snapshot, mine),
         *_leaves(snapshot, mine),
     ]

@@ -63,6 +63,8 @@ class Wishes:
     """Names of the nodes that are Cloudlab machines of ours; empty before the first manifest is read."""
     fences: Mapping[str, datetime] | None
     """Node name -> from when on no job may run there; None while not all is known: they stay."""
+    unread: Collection[str] = ()
+    """Names of those of ours that an earlier run may have drained: for what is not known yet."""
 
 
 class Drainer:
@@ -167,7 +169,8 @@ class Drainer:
         snapshot = self._backend.snapshot()
         now = self._clock.now()
         try:
-            for action in plan_nodes(snapshot, wishes.drains, ours=wishes.ours, now=now):
+            plan = plan_nodes(snapshot, wishes.drains, ours=wishes.ours, unread=wishes.unread, now=now)
+            for action in plan:
                 self._try(partial(self._act_on_node, action))
             self._see_to_jobs(snapshot, wishes, settings)
             self._fence(wishes.fences)

@@ -58,15 +58,16 @@ def with_fences(
         settings: ``fence_min`` and ``cleanup_lead``.
 
     Returns:
-        The drains, those of revocations begun only ``fence_min`` before the deadline; and node name -> from
-        when on nothing may run there.
+        The drains, those of revocations begun only ``fence_min`` before the deadline, unless somebody else
+        wants the node empty too; and node name -> from when on nothing may run there.
     """
     ends = dict(leases)
     later = dict(drains)
     for name, drain in drains.items():
         if drain.cause is DrainCause.REVOKED and drain.deadline is not None and name in fenced:
             ends[name] = drain.deadline
-            later[name] = replace(drain, since=drain.deadline - timedelta(seconds=settings.fence_min))
+            if not drain.seconded:
+                later[name] = replace(drain, since=drain.deadline - timedelta(seconds=settings.fence_min))
     lead = timedelta(seconds=settings.cleanup_lead)
     return later, {name: end - lead for name, end in ends.items()}
 

@@ -25,7 +25,7 @@ class Grower:
     def __init__(self, policy: Callable[[], SlurmPolicy]) -> None:
         self._policy = policy
         self._lock = threading.Lock()
-        self._waiting: Mapping[str, datetime] = {}
+        self._waiting: Mapping[str, datetime] | None = None
         self._history: History | None = None
         self._last: tuple[Snapshot, Supply, SlurmPolicy, GrowthPlan] | None = None
 
@@ -49,7 +49,7 @@ class Grower:
             plan = plan_growth(
                 snapshot,
                 supply=supply,
-                waiting_since=waiting,
+                waiting_since=waiting or {},
                 settings=policy.demand,
                 partitions=policy.partitions,
             )

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from agent.core.errors import ConfigError, SlurmError, SlurmRefusedError
 from agent.core.model import Event, SliverNode
 from agent.core.ports import Clock, EventSink, HostResult, Series, Upload
-from agent.slurm.drain import REASON_PREFIX, is_ours
+from agent.slurm.drain import JOINING, is_ours
 from agent.slurm.join import (
     FileCopy,
     JoinPlan,
@@ -25,9 +25,6 @@ from agent.slurm.model import Node, SlurmBackend, Snapshot
 
 _LOG = 4000
 """Characters of a failed machine's output that its event keeps."""
-
-
-JOINING = f"{REASON_PREFIX}its machine joins"
 
 
 @dataclass(frozen=True)

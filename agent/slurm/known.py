@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -46,6 +47,7 @@ class Known:
 
     Attributes:
         snapshot: what Slurm said last; None before it was read once.
+        read_back: the CMs of whose machines it is known what an earlier run of the agent did to them.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Known:
         self._giveback = giveback
         self._hold = hold
         self.snapshot: Snapshot | None = None
+        self.read_back: frozenset[str] = frozenset()
 
     def machines(self) -> dict[str, SliverNode]:
         """Return node name -> machine, for every machine that a manifest says is ours."""
@@ -98,7 +101,9 @@ class Known:
 
     def wishes(self) -> Wishes:
         """Tell what is to be emptied now, and what is ours to touch."""
-        return self._emptying.wishes(self._situation(), self._holder.policy.drain)
+        read_back, now = self.read_back, self._situation()
+        unread = frozenset(name for name, machine in now.machines.items() if machine.cm not in read_back)
+        return replace(self._emptying.wishes(now, self._holder.policy.drain), unread=unread)
 
     def _situation(self) -> Situation:
         snapshot = self.snapshot

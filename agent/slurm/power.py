@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from agent.slurm.demand import GrowthPlan
-from agent.slurm.drain import REASON_PREFIX, is_ours
+from agent.slurm.drain import FAILED, is_ours
 from agent.slurm.gres import parse_gres, take_gres
 from agent.slurm.model import Node
 from agent.slurm.picture import Picture
 from agent.slurm.supply import DemandSettings, Offer, Supply
 from agent.slurm.surplus import NodeVerdict
 
-FAILED = f"{REASON_PREFIX}no machine for it: "
 _TIMEOUT = "ResumeTimeout reached"
 """Reason= that Slurm gives a node whose slurmd did not register in time."""
 _ASLEEP = frozenset({"POWERED_DOWN", "POWERING_DOWN"})

@@ -8,10 +8,11 @@ from functools import partial
 
 from agent.core.errors import SlurmRefusedError
 from agent.slurm.demand import GrowthPlan
+from agent.slurm.drain import FAILED
 from agent.slurm.model import SlurmBackend
 from agent.slurm.picture import Picture
 from agent.slurm.policy import SlurmPolicy
-from agent.slurm.power import FAILED, plan_power, still_forsaken
+from agent.slurm.power import plan_power, still_forsaken
 from agent.slurm.supply import Supply
 
 

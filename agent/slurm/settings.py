@@ -19,7 +19,7 @@ class SlurmSettings(Section):
     backend: Literal["auto", "pyslurm", "rest", "cli"] = Field(
         "auto",
         description="way in to Slurm; auto: pyslurm if it works with this cluster, else rest if rest_url is "
-        "set and answers, else cli",
+        "set and answers, else cli; chosen anew while the agent runs when another one has become the best",
     )
     conf: Path | None = Field(
         None, description="path of slurm.conf; unset: Slurm's own choice", examples=["/etc/slurm/slurm.conf"]

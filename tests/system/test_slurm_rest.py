@@ -128,7 +128,7 @@ def test_auto_takes_slurmrestd_where_it_is_configured(bed: TestBed) -> None:
 
 
 def test_a_controller_that_is_off_is_down_and_comes_back(bed: TestBed) -> None:
-    slurm = way_in(bed, command_timeout=5).backend
+    slurm = way_in(bed).backend
     before = slurm.snapshot()
     bed.slurm.stop_slurmctld()
     try:
@@ -146,6 +146,19 @@ def test_a_controller_that_is_off_is_down_and_comes_back(bed: TestBed) -> None:
         return seen["n1"].usable and seen.keys() == before.nodes.keys()
 
     wait_for("slurmrestd answers", again)
+
+
+def test_an_agent_whose_slurmrestd_goes_takes_another_way_in(agent, bed: TestBed) -> None:
+    link = agent.conf.with_name("rest.socket")
+    link.symlink_to(bed.slurm.rest_socket)
+    agent.change("[slurm]\n", f'[slurm]\nbackend = "auto"\nrest_url = "unix:{link}"\n')
+    agent.start()
+    agent.wait_for_log("the way in to Slurm is chosen.*rest")
+    assert not agent.said("the way in to Slurm is chosen.*cli")
+    link.unlink()
+    agent.wait_for_log("another way in to Slurm: cli in place of rest")
+    agent.wait_for_log("the way in to Slurm is chosen.*cli")
+    wait_for("it has read Slurm", lambda: agent.status().get("said"))
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.core.errors import ConfigError, SlurmDownError, SlurmError, UnavailableError
 from agent.core.ports import Clock
@@ -12,7 +12,7 @@ from agent.slurm.backends.rest import RestBackend
 from agent.slurm.model import SlurmBackend
 from agent.slurm.settings import SlurmSettings
 
-_CHOSEN_IN_SILENCE = "no answer when the way in was chosen: it stays cli until the agent is started anew"
+_CHOSEN_IN_SILENCE = "no answer when the way in was chosen: it is cli until another one is seen to work"
 
 
 def _nothing() -> None:
@@ -32,6 +32,8 @@ class Choice:
     """A line each: why not another one that ``auto`` would have taken first."""
     close: Callable[[], None] = _nothing
     """Ends what the way in has running."""
+    may_change: bool = False
+    """``auto`` may choose another one later."""
 
 
 def choose(settings: SlurmSettings, clock: Clock, commands: SlurmBackend) -> Choice:
@@ -70,7 +72,7 @@ def _first_that_works(settings: SlurmSettings, clock: Clock, commands: SlurmBack
     passed_over: list[str] = []
     silent = False
     try:
-        return _pyslurm(settings, clock)
+        return replace(_pyslurm(settings, clock), may_change=True)
     except SlurmError as error:
         passed_over.append(f"not pyslurm: {error}")
         silent = isinstance(error, SlurmDownError)
@@ -82,9 +84,9 @@ def _first_that_works(settings: SlurmSettings, clock: Clock, commands: SlurmBack
             passed_over.append(f"not rest: {error}")
             silent = silent or isinstance(error, SlurmDownError)
         else:
-            return Choice("rest", rest.backend, rest.remarks, tuple(passed_over))
+            return replace(rest, passed_over=tuple(passed_over), may_change=True)
     remarks = (_CHOSEN_IN_SILENCE,) if silent else ()
-    return Choice("cli", commands, remarks, tuple(passed_over))
+    return Choice("cli", commands, remarks, tuple(passed_over), may_change=silent)
 
 
 def _pyslurm(settings: SlurmSettings, clock: Clock) -> Choice:

@@ -300,6 +300,13 @@ def test_the_time_of_waiting_begins_anew_when_a_job_stopped_to_wait_for_room() -
     assert found == {"7": NOW - timedelta(hours=2), "2": NOW}
 
 
+def test_an_agent_that_starts_counts_the_time_that_a_job_has_waited_already() -> None:
+    long_ago, late = NOW - timedelta(hours=1), NOW + timedelta(seconds=3)
+    times = {"1": late, "2": None, "7_[4-9]": long_ago, "7_3": NOW - timedelta(minutes=1)}
+    jobs = [replace(pending(), id=job, submitted=submitted) for job, submitted in times.items()]
+    assert still_waiting(snapshot(*jobs), None, SETTINGS) == {"1": NOW, "2": NOW, "7": long_ago}
+
+
 def test_a_drained_surplus_node_returns_to_service_before_a_machine_is_borrowed() -> None:
     resting = node("pc1", flags=frozenset({"DRAIN"}))
     supply = Supply({"": 1}, returnable={"pc1"})

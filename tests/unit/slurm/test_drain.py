@@ -9,6 +9,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from agent.slurm.drain import (
+    FAILED,
+    JOINING,
+    KEPT,
     DownNodes,
     Drain,
     DrainCause,
@@ -237,7 +240,19 @@ def test_a_revocation_comes_before_an_administrators_wish_and_that_before_a_surp
     admin = Drain("pc1", DrainCause.ADMIN, who="ada", why="x")
     surplus = Drain("pc1", DrainCause.SURPLUS)
     assert most_urgent([surplus, admin]) == {"pc1": admin}
-    assert most_urgent([admin, revoked("pc1", 9), surplus]) == {"pc1": revoked("pc1", 9)}
+    seconded = replace(revoked("pc1", 9), seconded=True)
+    assert most_urgent([admin, revoked("pc1", 9), surplus]) == {"pc1": seconded}
+    assert most_urgent([revoked("pc1", 9)]) == {"pc1": revoked("pc1", 9)}
+
+
+@pytest.mark.parametrize(("due", "earlier"), [(None, 900), (60, 60), (1200, 900)])
+def test_a_revoked_node_is_emptied_by_an_administrators_deadline_where_that_is_earlier(
+    due: int | None, earlier: int
+) -> None:
+    admin = Drain("pc1", DrainCause.ADMIN, at(due) if due else None, who="ada", why="x")
+    for drains in ([admin, revoked("pc1", 900)], [revoked("pc1", 900), admin]):
+        (chosen,) = most_urgent(drains).values()
+        assert (chosen.cause, chosen.deadline) == (DrainCause.REVOKED, at(earlier))
 
 
 @pytest.mark.parametrize(
@@ -406,6 +421,19 @@ def test_a_node_that_is_down_until_its_machine_joins_stays_so() -> None:
     for reason in ("esagent: no machine behind it", "esagent: its machine joins"):
         down = Node("pc1", "DOWN", frozenset({"CLOUD"}), reason=reason)
         assert plan([down], [], [], ours={"pc1"}) == []
+
+
+def test_a_drain_by_hand_is_not_lifted_though_its_words_begin_like_ours() -> None:
+    for words in ("esagent: flaky disk, ask bob", "esagent: revoked", "esagent: "):
+        node = Node("pc1", "IDLE", frozenset({"DRAIN"}), reason=words)
+        assert plan([node], [], [], ours={"pc1"}) == []
+        assert plan([node], [], [Drain("pc1", DrainCause.ADMIN, who="ada", why="x")], ours={"pc1"}) == []
+
+
+def test_a_drain_of_ours_is_lifted_whatever_it_was_for() -> None:
+    for words in (JOINING, KEPT, f"{FAILED}none free", Drain("pc1", DrainCause.ADMIN, who="ada").reason):
+        node = Node("pc1", "IDLE", frozenset({"DRAIN"}), reason=words.strip())
+        assert plan([node], [], [], ours={"pc1"}) == [UndrainNodes(("pc1",), down=False)]
 
 
 def test_an_administrator_may_take_a_drain_over_and_have_the_machine_given_back() -> None:

@@ -102,6 +102,13 @@ def test_a_far_revocation_is_fenced_and_drained_later_while_other_drains_stay_as
     assert fences == {"pc1": at(7170), "pc4": at(89970)}
 
 
+def test_a_fence_does_not_put_off_what_an_administrator_wants_too() -> None:
+    drain = Drain("pc1", DrainCause.REVOKED, at(7200), seconded=True)
+    later, fences = with_fences({"pc1": drain}, {"pc1"}, {}, DrainSettings(fence=True))
+    assert later == {"pc1": drain}
+    assert fences.keys() == {"pc1"}
+
+
 times = st.integers(0, 40).map(lambda n: at(n * 7))
 fences = st.dictionaries(st.sampled_from(["pc1", "pc2", "pc3", "pc4"]), times)
 

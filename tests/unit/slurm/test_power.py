@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from agent.core.model import SliverNode
+from agent.slurm.drain import FAILED
 from agent.slurm.join import JoinSettings, plan_joins
 from agent.slurm.model import Job, Node, Snapshot
 from agent.slurm.picture import Picture
-from agent.slurm.power import FAILED, PowerPlan, grow_by_name, lacking, offer_for, plan_power, power_surplus
+from agent.slurm.power import PowerPlan, grow_by_name, lacking, offer_for, plan_power, power_surplus
 from agent.slurm.supply import DemandSettings, MachineType, Supply
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)

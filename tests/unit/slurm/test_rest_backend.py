@@ -325,7 +325,7 @@ def test_auto_takes_the_commands_where_nothing_else_works_and_says_why() -> None
     choice = choose(settings, Clock(), commands)  # type: ignore[arg-type]
     assert (choice.name, choice.backend) == ("cli", commands)
     assert [remark.partition(":")[0] for remark in choice.passed_over] == ["not pyslurm", "not rest"]
-    assert "it stays cli until the agent is started anew" in choice.remarks[0]
+    assert "it is cli until another one is seen to work" in choice.remarks[0]
     choice.close()
 
 
