@@ -185,6 +185,9 @@ class ComponentManager:
         value = _struct(self._call("Resolve", arguments), "Resolve", self._remote)
         urn, manifest = value.get("sliver_urn"), value.get("manifest")
         if not urn:
+            if "urn" not in value or manifest:
+                # It must not read as if all machines had gone.
+                raise _malformed("expected a slice, with or without a sliver", "Resolve", self._remote)
             return None
         if not isinstance(manifest, str):
             raise _malformed("a sliver without a manifest", "Resolve", self._remote)

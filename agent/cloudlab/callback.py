@@ -1,39 +1,28 @@
-"""The HTTPS server that Cloudlab calls: who may call, and what is passed on to the endpoint.
-
-cheroot does a client's TLS handshake in the thread that accepts, where one silent client would hold up all
-others; here it is done by the worker, and each connection has one time limit for all it does.
-"""
+"""The HTTPS server that Cloudlab calls: who may call, and what is passed on to the endpoint."""
 
 from __future__ import annotations
 
-import logging
 import re
-import socket
 import ssl
 import threading
-import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Protocol
 
 import structlog
-from cheroot import errors as cheroot_errors
 from cheroot import server as cheroot_server
-from cheroot.makefile import StreamReader, StreamWriter
-from cheroot.ssl import Adapter
 from pydantic import Field, field_validator
 
 from agent.cloudlab import wire
-from agent.cloudlab.urn import Urn, is_public, same_urn
+from agent.cloudlab.listener import Listener, TimedSocket
+from agent.cloudlab.urn import Urn, same_urn
 from agent.core.errors import ConfigError, UnavailableError
 from agent.core.settings import Section
 
 log = structlog.get_logger()
 
 REQUEST_TIME = 10.0
-MAX_HEADER = 16 * 1024
-MAX_WAITING = 64
 _LENGTH = re.compile(rb"[0-9]{1,12}")
 
 _SUCCESS, _BAD_ARGUMENTS, _ERROR = 0, 1, 2
@@ -112,7 +101,7 @@ class CallbackServer:
         self._settings = settings
         self._observe = observe
         self._dispatcher = Dispatcher(endpoint)
-        self._server = _Server(
+        self._server = Listener(
             (settings.listen, settings.port), _context(settings), self._handle, self._refused, request_time
         )
         self._thread: threading.Thread | None = None
@@ -241,7 +230,7 @@ def _envelope(code: object, value: object, output: object) -> bytes:
 
 def _context(settings: CallbackSettings) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.sslsocket_class = _TimedSocket
+    context.sslsocket_class = TimedSocket
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.verify_mode = ssl.CERT_REQUIRED
     context.set_ciphers(f"DEFAULT:@SECLEVEL={settings.tls_security_level}")
@@ -264,130 +253,3 @@ def _context(settings: CallbackSettings) -> ssl.SSLContext:
 
 def _no_passphrase() -> str:
     raise ValueError("the key is encrypted")
-
-
-class _TimedSocket(ssl.SSLSocket):
-    """A TLS socket whose reads and writes end together at one time, however little the peer sends at once."""
-
-    deadline: float | None = None
-
-    def _hurry(self) -> None:
-        if self.deadline is not None:
-            self.settimeout(max(self.deadline - time.monotonic(), 0.001))
-
-    def do_handshake(self, block: bool = False) -> None:
-        self._hurry()
-        super().do_handshake(block)
-
-    def recv_into(self, *args: Any, **kwargs: Any) -> int:
-        self._hurry()
-        return super().recv_into(*args, **kwargs)
-
-    def send(self, *args: Any, **kwargs: Any) -> int:
-        self._hurry()
-        return super().send(*args, **kwargs)
-
-
-class _Tls(Adapter):
-    """Wraps accepted sockets; the handshake is left to the worker."""
-
-    def __init__(self, context: ssl.SSLContext) -> None:
-        self.context = context
-
-    def bind(self, sock: Any) -> Any:
-        return sock
-
-    def wrap(self, sock: Any) -> tuple[Any, dict[str, str]]:
-        try:
-            return self.context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False), {}
-        except OSError as error:
-            raise cheroot_errors.FatalSSLAlert(*error.args) from error
-
-    def get_environ(self) -> dict[str, str]:
-        return {}
-
-    def makefile(self, sock: Any, mode: str = "r", bufsize: int = -1) -> Any:
-        return (StreamReader if "r" in mode else StreamWriter)(sock, mode, bufsize)
-
-
-class _Connection(cheroot_server.HTTPConnection):
-    """A connection that lasts for one request and knows its caller."""
-
-    caller = ""
-
-    def communicate(self) -> bool:
-        if not self.server.ready:
-            return False
-        self.socket.deadline = time.monotonic() + self.server.request_time
-        try:
-            self.socket.do_handshake()
-        except OSError as error:
-            self.server.refused(self.remote_addr, "tls", str(error))
-            return False
-        self.caller = _caller(self.socket.getpeercert())
-        return bool(super().communicate())  # type: ignore[no-untyped-call]
-
-
-def _caller(certificate: Mapping[str, Any] | None) -> str:
-    """Return the last ``urn:publicid:`` among the subjectAltNames, as ProtoGENI's own server reads it."""
-    names = (certificate or {}).get("subjectAltName", ())
-    public = [value for kind, value in names if kind == "URI" and is_public(value)]
-    return public[-1] if public else ""
-
-
-class _Gateway(cheroot_server.Gateway):
-    """Hands a request to the callback server and writes what it says."""
-
-    def respond(self) -> None:
-        request = self.req
-        status, body = request.server.handle(request)
-        request.close_connection = True
-        request.status = f"{status.value} {status.phrase}".encode()
-        kind = b"text/xml" if status is HTTPStatus.OK else b"text/plain"
-        request.outheaders = [(b"Content-Type", kind), (b"Content-Length", str(len(body)).encode())]
-        request.ensure_headers_sent()
-        request.write(body)
-
-
-class _Server(cheroot_server.HTTPServer):
-    """cheroot, bounded."""
-
-    ConnectionClass = _Connection
-    keep_alive_conn_limit = 0
-    max_request_header_size = MAX_HEADER
-    request_queue_size = MAX_WAITING
-    shutdown_timeout = 1
-
-    def __init__(
-        self,
-        address: tuple[str, int],
-        context: ssl.SSLContext,
-        handle: Callable[[cheroot_server.HTTPRequest], tuple[HTTPStatus, bytes]],
-        refused: Callable[[str, str, str], None],
-        request_time: float,
-    ) -> None:
-        super().__init__(address, _Gateway, server_name="esagent")
-        self.ssl_adapter = _Tls(context)
-        self.handle = handle
-        self.refused = refused
-        self.request_time = request_time
-
-    @staticmethod
-    def bind_socket(socket_: socket.socket, bind_addr: Any) -> socket.socket:
-        try:
-            socket_.bind(bind_addr)
-        except OSError:
-            # cheroot has not kept it yet, so nobody else could close it.
-            socket_.close()
-            raise
-        return socket_
-
-    def process_conn(self, conn: Any) -> None:
-        if self.requests.qsize >= MAX_WAITING:
-            self.refused(conn.remote_addr, "crowded", f"{MAX_WAITING} connections wait already")
-            conn.close()
-        else:
-            super().process_conn(conn)
-
-    def error_log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:
-        log.log(level, "callback server", detail=str(msg), exc_info=traceback)

@@ -141,8 +141,8 @@ class Growth:
         self._reserve_names()
         if isinstance(wanted, Mapping):
             args = dict(islice(wanted.items(), most))
-        elif wanted < 0:
-            raise ConfigError(f"should_add_nodes: 0 or more is expected, not {wanted}")
+        elif not isinstance(wanted, int) or wanted < 0:
+            raise ConfigError(f"should_add_nodes: a count, dict, None or False is expected, not {wanted!r}")
         else:
             args = self._asker.get_add_args(int(wanted) if most is None else min(int(wanted), most))
         in_use = {name.lower() for name in self._slivers.names(cm)}

@@ -110,7 +110,8 @@ class SimpleElasticSliceHelper(ElasticSliceHelper):
             _check("tarballs", url, TARBALL)
         if len(startup_command or "") > MAX_STARTUP:
             raise ConfigError(f"startup_command: at most {MAX_STARTUP} characters are expected")
-        if sum(map(len, tarballs)) + len(tarballs) > MAX_TARBALLS:
+        # The server keeps them in one column, each with where it is unpacked (GeniXML.pm GetTarball).
+        if len(";".join(f"/ {url}" for url in tarballs)) > MAX_TARBALLS:
             raise ConfigError(f"tarballs: at most {MAX_TARBALLS} characters together are expected")
         if num_pcs < 0 or num_lans < 0:
             raise ConfigError(f"num_pcs and num_lans: 0 or more is expected, not {num_pcs} and {num_lans}")

@@ -26,7 +26,7 @@ from testbed.cloudlab.room import MachineRoom
 from testbed.cloudlab.sites import Site
 from testbed.cloudlab.state import Aggregate, CmSlice, Machine, NodeSliver
 from testbed.cloudlab.status import FREE_EVENTS
-from testbed.cloudlab.wire import truthy
+from testbed.cloudlab.wire import Opaque, truthy
 from testbed.cloudlab.workers import Workers
 
 SHORTEST = timedelta(minutes=5)
@@ -221,7 +221,8 @@ class ComponentManager:
         for sliver in aggregate.nodes.values():
             if sliver.machine.promised_to:
                 raise RefusalError(Code.REFUSED, f"Refused cause {sliver.machine.node_id} is pre-reserved.")
-        text = request.text("valid_until") or request.text("expiration")
+        given = request.params.get("valid_until") or request.params.get("expiration") or ""
+        text = given.text if isinstance(given, Opaque) else str(given)
         if not text:
             raise RefusalError(Code.REFUSED, "such a short life for a sliver? More time please.")
         try:

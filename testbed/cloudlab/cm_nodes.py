@@ -87,7 +87,7 @@ class NodeMethods:
         if record is not None and (record.aggregate is not None or record.ticket is not None):
             raise RefusalError(Code.REFUSED, "Must delete existing slice first")
         root = parse_request(text)
-        record = self._new_slice(slice_urn, credential)
+        record = self.new_slice(slice_urn, credential)
         self._apply_expires(record, root.get("expires"), credential)
         dies = self._cm.around.faults.strike(self._cm.urn, "CreateSliver", {Kind.SERVER_ERROR_LOCKED})
         if dies or request.params.get("keys") == []:
@@ -166,7 +166,8 @@ class NodeMethods:
         if record.expires <= self._cm.around.clock.now():
             raise RefusalError(Code.REFUSED, "Slice has expired")
 
-    def _new_slice(self, name: urn.Urn, credential: Credential) -> CmSlice:
+    def new_slice(self, name: urn.Urn, credential: Credential) -> CmSlice:
+        """Make the record of a slice that this CM does not know; it is not kept yet."""
         now = self._cm.around.clock.now()
         expires = credential.expires
         if expires > now + _CAP:

@@ -1,8 +1,8 @@
-"""DeleteSliver and UpdateSliver, and the tickets that they return (protogeni.md §3.9, §3.12).
+"""Tickets: GetTicket and UpdateTicket, DeleteSliver and UpdateSliver (protogeni.md §3.9, §3.12).
 
 Of tickets it says that they need the lock and no monitor (§1.6), that Resolve shows them (§3.4), and that
-they run out after minutes. RedeemTicket and ReleaseTicket take the arguments of CreateSliver, with ``ticket``
-in the place of ``rspec``.
+they run out after minutes. GetTicket takes the arguments of CreateSliver; RedeemTicket and ReleaseTicket have
+``ticket`` in the place of ``rspec``, UpdateTicket has both. What each refuses is in GeniCMV2.pm.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection
 from datetime import timedelta
+
+from lxml import etree
 
 from testbed.cloudlab import urn
 from testbed.cloudlab.answer import Code, RefusalError, forbidden, malformed, starting
@@ -22,8 +24,9 @@ from testbed.cloudlab.method import Request
 from testbed.cloudlab.state import Aggregate, CmSlice, Ticket
 
 TICKET_LIFE = timedelta(minutes=10)
+_UNREDEEMED = "Must release unredeemed ticket first"
 _DELETE = frozenset({"pi", "control"})
-_UPDATE = frozenset({"pi", "instantiate", "bind"})
+_CREATE = frozenset({"pi", "instantiate", "bind"})
 
 
 class TicketMethods:
@@ -34,10 +37,55 @@ class TicketMethods:
         self._background = background
         self._nodes = nodes
         self._ids = itertools.count(1)
+        cm.methods["GetTicket"] = self._get_ticket
+        cm.methods["UpdateTicket"] = self._update_ticket
         cm.methods["DeleteSliver"] = self._delete_sliver
         cm.methods["UpdateSliver"] = self._update_sliver
         cm.methods["RedeemTicket"] = self._redeem
         cm.methods["ReleaseTicket"] = self._release
+
+    def _get_ticket(self, request: Request) -> str:
+        request.require("slice_urn", "credentials", "rspec")
+        slice_urn = urn.parse(request.text("slice_urn"))
+        if slice_urn is None:
+            raise malformed("Bad characters in URN")
+        credential = self._cm.check(request, _CREATE)[0]
+        if credential.target != request.text("slice_urn"):
+            raise forbidden("Credential does not match the URN")
+        known = self._cm.lookup(credential)
+        root = parse_request(request.text("rspec"))
+        record = known or self._nodes.new_slice(slice_urn, credential)
+        self._take(record, "slice")
+        try:
+            if record.aggregate is not None:
+                raise RefusalError(Code.REFUSED, "Cannot get a ticket for active sliver")
+            if record.ticket is not None:
+                raise RefusalError(Code.REFUSED, _UNREDEEMED)
+            wanted = Aggregate(urn=self._cm.annotator.sliver_urn(), manifest=root)
+            self._nodes.fill(record, wanted, root)
+        finally:
+            record.lock.free()
+        self._cm.slices[record.urn] = record
+        return self._issue(record, wanted, credential)
+
+    def _update_ticket(self, request: Request) -> str:
+        request.require("rspec")
+        missing = RefusalError(Code.SEARCHFAILED, "Slice does not exist here")
+        record, credential = self._find_slice(request, missing)
+        root = parse_request(request.text("rspec"))
+        self._take(record, "ticket")
+        try:
+            if record.aggregate is not None:
+                raise RefusalError(Code.REFUSED, "Cannot update a ticket for active sliver")
+            ticket = _presented(record, request)
+            if ticket is None:
+                raise RefusalError(Code.REFUSED, "Not an active ticket")
+            wanted = self._extended(ticket.aggregate, root)
+            self._nodes.fill(record, wanted, root)
+            self._give_back(ticket.aggregate, wanted, "UpdateTicket")
+        finally:
+            record.lock.free()
+        return self._issue(record, wanted, credential)
 
     def _delete_sliver(self, request: Request) -> str:
         record, aggregate, credential = self._find_sliver(request, _DELETE)
@@ -50,29 +98,32 @@ class TicketMethods:
 
     def _update_sliver(self, request: Request) -> str:
         request.require("rspec")
-        record, held, credential = self._find_sliver(request, _UPDATE)
+        record, held, credential = self._find_sliver(request, _CREATE)
         root = parse_request(request.text("rspec"))
-        names = {element.get("client_id") for element in nodes_of(root, self._cm.urn)}
-        kept = {name: sliver for name, sliver in held.nodes.items() if name in names}
-        wanted = Aggregate(urn=held.urn, manifest=root, nodes=kept, accounts=held.accounts)
+        wanted = self._extended(held, root)
         self._take(record, "resource")
         try:
-            self._cm.drop_ticket(record, "UpdateSliver")
+            if record.ticket is not None:
+                raise RefusalError(Code.REFUSED, _UNREDEEMED)
             self._nodes.fill(record, wanted, root)
         finally:
             record.lock.free()
         return self._issue(record, wanted, credential)
 
     def _redeem(self, request: Request) -> object:
-        record, ticket, credential = self._find_ticket(request)
+        record, credential = self._find_slice(request, RefusalError(Code.BADARGS, "No slice here"))
+        ticket = _presented(record, request)
+        if ticket is None:
+            raise RefusalError(Code.BADARGS, "This ticket is stale")
+        if ticket.expires <= self._cm.around.clock.now():
+            raise RefusalError(Code.REFUSED, "Ticket has expired")
         accounts = read_accounts(request)
         if record.shut_down:
             raise forbidden(SHUT_DOWN)
         self._take(record, "ticket")
         before, record.aggregate, record.ticket = record.aggregate, ticket.aggregate, None
-        for name, sliver in before.nodes.items() if before else ():
-            if name not in ticket.aggregate.nodes and sliver.reserved:
-                self._cm.lives.release(sliver.machine, "RedeemTicket", taken=False)
+        if before is not None:
+            self._give_back(before, ticket.aggregate, "RedeemTicket")
         if accounts:
             ticket.aggregate.accounts = accounts
         self._background.start(record, ticket.aggregate, self._cm.site.timing.start)
@@ -82,10 +133,10 @@ class TicketMethods:
         ]
 
     def _release(self, request: Request) -> int:
-        record, _, _ = self._find_ticket(request)
-        self._take(record, "ticket")
-        self._cm.drop_ticket(record, "ReleaseTicket")
-        record.lock.free()
+        record, _ = self._find_slice(request, RefusalError(Code.SEARCHFAILED, "No slice here"))
+        if _presented(record, request) is not None:
+            with record.lock.during("ticket"):
+                self._cm.drop_ticket(record, "ReleaseTicket")
         return 0
 
     # --- parts of methods
@@ -108,16 +159,20 @@ class TicketMethods:
             raise forbidden("Credential does not match the URN")
         return record, record.aggregate, credential
 
-    def _find_ticket(self, request: Request) -> tuple[CmSlice, Ticket, Credential]:
+    def _find_slice(self, request: Request, missing: RefusalError) -> tuple[CmSlice, Credential]:
         request.require("ticket")
-        missing = RefusalError(Code.SEARCHFAILED, "No slice or aggregate here")
-        record, credential = self._cm.find_slice(request, _UPDATE, missing)
-        ticket = record.ticket
-        if ticket is None or ticket.text != request.text("ticket"):
-            raise RefusalError(Code.SEARCHFAILED, "No such ticket")
-        if ticket.expires <= self._cm.around.clock.now():
-            raise RefusalError(Code.REFUSED, "Ticket has expired")
-        return record, ticket, credential
+        return self._cm.find_slice(request, _CREATE, missing)
+
+    def _extended(self, held: Aggregate, root: etree._Element) -> Aggregate:
+        """Return a sliver for this request that keeps the machines of names that are held already."""
+        names = {element.get("client_id") for element in nodes_of(root, self._cm.urn)}
+        kept = {name: sliver for name, sliver in held.nodes.items() if name in names}
+        return Aggregate(urn=held.urn, manifest=root, nodes=kept, accounts=held.accounts)
+
+    def _give_back(self, held: Aggregate, wanted: Aggregate, cause: str) -> None:
+        for name, sliver in held.nodes.items():
+            if name not in wanted.nodes and sliver.reserved:
+                self._cm.lives.release(sliver.machine, cause, taken=False)
 
     def _take(self, record: CmSlice, what: str) -> None:
         record.lock.take(what)
@@ -133,3 +188,9 @@ class TicketMethods:
         name = urn.make(self._cm.site.domain, "ticket", next(self._ids))
         record.ticket = Ticket(name, text, expires, aggregate)
         return text
+
+
+def _presented(record: CmSlice, request: Request) -> Ticket | None:
+    """Return the slice's ticket if it is the one of the call."""
+    ticket = record.ticket
+    return ticket if ticket is not None and ticket.text == request.text("ticket") else None

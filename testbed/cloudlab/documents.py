@@ -19,6 +19,8 @@ EMULAB = "http://www.protogeni.net/resources/rspec/ext/emulab/1"
 SITE_INFO = "http://www.protogeni.net/resources/rspec/ext/site-info/1"
 
 STARTUP_LIMIT = 256
+_TARBALLS_LIMIT = 1024
+"""Characters that all tarballs of a node may have, as ``path URL;path URL``."""
 _CLIENT_ID = re.compile(r"[-A-Za-z0-9_]{1,32}", re.ASCII)
 _PRINTABLE = re.compile(r"[\t\n\r -~]*")
 _COMMAND = re.compile(r"[ -~\t]*")
@@ -166,10 +168,13 @@ def _check_image(name: str, images: Collection[str]) -> None:
 
 def _startup(services: Sequence[etree._Element], space: str) -> str:
     executes = [execute for service in services for execute in children(service, "execute", space)]
-    for service in services:
-        for install in children(service, "install", space):
-            if not _TARBALL.fullmatch(install.get("url") or ""):
-                raise malformed(f"Invalid tarfiles: {install.get('url')}")
+    installs = [install for service in services for install in children(service, "install", space)]
+    for install in installs:
+        if not _TARBALL.fullmatch(install.get("url") or ""):
+            raise malformed(f"Invalid tarfiles: {install.get('url')}")
+    tarballs = ";".join(f"{install.get('install_path')} {install.get('url')}" for install in installs)
+    if len(tarballs) > _TARBALLS_LIMIT:
+        raise malformed("Invalid tarfiles: Too Long")
     commands = [execute.get("command") or "" for execute in executes]
     for command in commands:
         if len(command) > STARTUP_LIMIT:

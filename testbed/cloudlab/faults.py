@@ -16,7 +16,15 @@ from enum import StrEnum
 from threading import Lock
 
 from testbed.cloudlab import dates
-from testbed.cloudlab.answer import Code, FaultError, RaisedError, RefusalError, busy, malformed
+from testbed.cloudlab.answer import (
+    NO_SUCH_METHOD,
+    Code,
+    FaultError,
+    RaisedError,
+    RefusalError,
+    busy,
+    malformed,
+)
 from testbed.cloudlab.control import SteeringError
 from testbed.cloudlab.journal import FaultStruck, Journal
 from testbed.cloudlab.server import Reply
@@ -62,6 +70,8 @@ class Kind(StrEnum):
 
     Strikes calls for a slice that is there and whose lock is free.
     """
+    NO_SUCH_METHOD = "no-such-method"
+    """Fault -32497, nothing done: the method is not known for the moment (§1.5)."""
     INSUFFICIENT = "insufficient"
     """Code 26 with the mapper's words in value, nothing done (§3.3)."""
     ERROR_ALTHOUGH_ADDED = "addnodes-error-although-added"
@@ -227,6 +237,8 @@ def error_of(fault: Fault, module: str, method: str, now: datetime) -> Exception
             return malformed(f"invalid credential (expired at {dates.zulu(now - timedelta(minutes=1))})")
         case Kind.SERVER_ERROR_LOCKED:
             return RaisedError(f"{method} died with the slice lock held")
+        case Kind.NO_SUCH_METHOD:
+            return FaultError(NO_SUCH_METHOD, f"no such method {method}")
         case Kind.INSUFFICIENT:
             reason = "1 nodes of type pc requested, but only 0 available nodes of type pc found"
             log = f"mapper: starting\n*** {reason}\nmapper: Not enough nodes\n"

@@ -55,8 +55,8 @@ class AgentProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-            text=True,
-            bufsize=1,
+            # What select waits for must not lie in a buffer: a pid and its end may come at once.
+            bufsize=0,
         )
         self.pid: int | None = None
         self.exit_status: int | None = None
@@ -64,8 +64,7 @@ class AgentProcess:
     def start(self, order: dict[str, Any]) -> None:
         assert self.pid is None
         assert self._starter.stdin is not None
-        self._starter.stdin.write(json.dumps(order) + "\n")
-        self._starter.stdin.flush()
+        self._starter.stdin.write(json.dumps(order).encode() + b"\n")
         self.pid = int(self._line(LIMIT))
 
     def alive(self) -> bool:
@@ -95,10 +94,10 @@ class AgentProcess:
         self._starter.stdout.close()
         self._starter.wait(LIMIT)
 
-    def _line(self, timeout: float) -> str:
+    def _line(self, timeout: float) -> bytes:
         assert self._starter.stdout is not None
         readable, _, _ = select.select([self._starter.stdout], [], [], timeout)
-        return self._starter.stdout.readline() if readable else ""
+        return self._starter.stdout.readline() if readable else b""
 
 
 @dataclass(frozen=True)

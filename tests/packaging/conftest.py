@@ -18,15 +18,6 @@ ROOT = Path(__file__).parents[2]
 HEAD = ROOT / "build" / "chroots" / "bookworm-head"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let a socket pass that Python leaves open: it forgets one whose peer went before the handshake.
-
-    The simulated Cloudlab meets that when it calls an agent that a test has just stopped.
-    """
-    for item in items:
-        item.add_marker(pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning"))
-
-
 @pytest.fixture(scope="session")
 def place() -> Iterator[Path]:
     """Return the directory of this run: a unit's sandbox lets it be seen."""

@@ -35,15 +35,6 @@ SOON = 30.0
 """Seconds that a daemon has to end, on a machine that is busy."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let a socket pass that Python leaves open: it forgets one whose peer went before the handshake.
-
-    The simulated Cloudlab meets that when it calls an agent that a test has just killed.
-    """
-    for item in items:
-        item.add_marker(pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning"))
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """Show with a failure what the daemons said last."""

@@ -221,6 +221,8 @@ def test_renewal_at_the_cm(cloudlab, ada, clock):
     shorter = stamp(clock, days=2)
     assert ada.ok("RenewSlice", valid_until=shorter) == shorter.replace("Z", " GMT")
     assert ada.ok("RenewSlice", expiration=shorter) == shorter.replace("Z", " GMT")
+    unwrapped = xmlrpc.client.DateTime(shorter.replace("-", "").removesuffix("Z"))
+    assert ada.ok("RenewSlice", valid_until=unwrapped) == shorter.replace("Z", " GMT")
     offset = shorter.replace("Z", "+05:00")
     assert ada.ok("RenewSlice", valid_until=offset) == shorter.replace("Z", " GMT")
     manifest = ada.cm("Resolve", {"credentials": [ada.credential], "urn": ada.slice_urn})["value"]["manifest"]

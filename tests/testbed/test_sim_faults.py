@@ -71,6 +71,7 @@ TABLE = [
     ("GetVersion", "html", "text/html"),
     ("SliverStatus", "expired-credential", "code 1"),
     ("SliverStatus", "server-error-locked", "fault -32600"),
+    ("GetVersion", "no-such-method", "fault -32497"),
     ("AddNodes", "insufficient", "code 26"),
     ("AddNodes", "addnodes-error-although-added", "code 2"),
     ("DiscoverResources", "other-advertisement", "code 0"),

@@ -225,6 +225,8 @@ def test_existing_machines_keep_their_sliver_ids_and_a_new_one_of_the_same_name_
         ({"n-2": {"startup": "a & b"}}, 2, "Could not parse XML for n-2"),
         ({"n-2": {"startup": "a < b"}}, 2, "Could not parse XML for n-2"),
         ({"n-2": {"startup": "x" * 257}}, 1, "Too Long"),
+        ({"n-2": {"tarballs": ["http://x/k.tgz?a=1"]}}, 1, "Invalid tarfiles"),
+        ({"n-2": {"tarballs": ["http://x/" + "y" * 510] * 2}}, 1, "Invalid tarfiles"),
         ({"n-2": {"diskimage": "x"}}, 1, "Malformed image URN"),
         ({"NODE-1": {}}, 1, "Duplicate node"),
         ({"n.2": {}}, 1, "client_id"),

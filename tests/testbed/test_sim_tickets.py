@@ -111,7 +111,7 @@ def test_a_ticket_of_update_sliver_changes_the_sliver_once_it_is_redeemed(
     assert [n.get("client_id") for n in after.iter(f"{V3}node")] == ["node-2", "node-3"]
     assert set(held(cloudlab)) == {"node-2", "node-3"}
     sliver.ready()
-    assert sliver.unlocked("RedeemTicket", ticket=ticket)["code"] == 12
+    assert sliver.unlocked("RedeemTicket", ticket=ticket)["output"] == "This ticket is stale"
 
 
 def test_a_ticket_that_is_released_gives_back_what_only_it_holds(
@@ -141,3 +141,48 @@ def test_a_slice_with_a_ticket_has_to_be_deleted_before_a_new_sliver_is_made(
     assert sliver.call("CreateSliver", rspec=rspec("x"))["code"] == 7
     assert sliver.unlocked("DeleteSlice")["code"] == 0
     cloudlab.journal.wait_for(lambda: not held(cloudlab))
+
+
+def test_a_ticket_is_got_without_a_sliver_changed_and_redeemed(cloudlab, ada, rspec):
+    """§1.6, §3.12: the machines are reserved with the ticket, and begin to boot when it is redeemed."""
+    ada.register()
+    ticket = ada.ok("GetTicket", rspec=rspec("node-1", "node-2"))
+    assert set(held(cloudlab)) == {"node-1", "node-2"}
+    assert "sliver_urn" not in ada.resolved()
+    again = ada.call("GetTicket", rspec=rspec("node-9"))
+    assert (again["code"], again["output"]) == (7, "Must release unredeemed ticket first")
+    first = held(cloudlab)["node-2"]
+    changed = ada.ok("UpdateTicket", ticket=ticket, rspec=rspec("node-2", "node-3"))
+    assert set(held(cloudlab)) == {"node-2", "node-3"}
+    assert held(cloudlab)["node-2"] == first
+    stale = ada.call("UpdateTicket", ticket=ticket, rspec=rspec("node-2"))
+    assert (stale["code"], stale["output"]) == (7, "Not an active ticket")
+    stale = ada.call("RedeemTicket", ticket=ticket)
+    assert (stale["code"], stale["output"]) == (1, "This ticket is stale")
+    _, manifest = ada.ok("RedeemTicket", ticket=changed)
+    assert [n.get("client_id") for n in ET.fromstring(manifest).iter(f"{V3}node")] == ["node-2", "node-3"]
+    ada.ready()
+
+
+def test_a_ticket_that_cannot_be_had_leaves_nothing_behind(cloudlab, ada, rspec):
+    """§3.3: as a failed CreateSliver; an update that fails keeps the ticket as it was."""
+    ada.register()
+    many = [f"n-{number}" for number in range(20)]
+    assert ada.call("GetTicket", rspec=rspec(*many))["code"] == 26
+    assert ada.cm("Resolve", {"credentials": [ada.credential], "urn": ada.slice_urn})["code"] == 12
+    ticket = ada.ok("GetTicket", rspec=rspec("node-1"))
+    assert ada.call("UpdateTicket", ticket=ticket, rspec=rspec("node-1", *many))["code"] == 26
+    assert set(held(cloudlab)) == {"node-1"}
+    assert ada.ok("ReleaseTicket", ticket=ticket) == 0
+    assert ada.ok("ReleaseTicket", ticket=ticket) == 0, "a ticket that is not kept need not be released"
+    assert held(cloudlab) == {}
+
+
+def test_an_active_sliver_has_no_ticket_of_its_slice(sliver, by_sliver, rspec, unwatched):
+    """GeniCMV2.pm GetTicket, UpdateTicket, UpdateSliver."""
+    for method, words in (("GetTicket", "Cannot get"), ("UpdateTicket", "Cannot update")):
+        answer = sliver.unlocked(method, ticket="x", rspec=rspec("node-2"))
+        assert (answer["code"], answer["output"]) == (7, f"{words} a ticket for active sliver")
+    assert by_sliver("UpdateSliver", rspec=rspec("node-1", "node-2"))["code"] == 0
+    again = by_sliver("UpdateSliver", rspec=rspec("node-1", "node-3"))
+    assert (again["code"], again["output"]) == (7, "Must release unredeemed ticket first")

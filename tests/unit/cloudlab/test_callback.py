@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from agent.cloudlab import listener
 from agent.cloudlab.callback import CallbackServer, CallbackSettings, Dispatcher
 from agent.core.errors import ConfigError, UnavailableError
 
@@ -322,6 +323,35 @@ def test_slow_clients_hold_up_nobody_and_are_cut_off(hurried: Bed) -> None:
         stop.set()
         thread.join(5)
         dripping.close()
+        for client in silent:
+            client.close()
+
+
+@pytest.fixture
+def lone(pki: Any) -> Iterator[Bed]:
+    """A server whose clients hang up late: what it tells of them is not told in another test."""
+    bed = Bed(pki)
+    yield bed
+    bed.server.stop()
+
+
+def test_connections_that_say_nothing_keep_no_worker_from_a_caller(lone: Bed) -> None:
+    silent = [socket.create_connection(("127.0.0.1", lone.server.port), 10) for _ in range(100)]
+    try:
+        assert lone.call("GetVersion")["code"] == 0
+    finally:
+        for client in silent:
+            client.close()
+
+
+def test_connections_that_say_nothing_are_bounded(monkeypatch: pytest.MonkeyPatch, lone: Bed) -> None:
+    monkeypatch.setattr(listener, "MAX_SILENT", 5)
+    silent = [socket.create_connection(("127.0.0.1", lone.server.port), 10) for _ in range(6)]
+    try:
+        with contextlib.suppress(ConnectionResetError):
+            assert silent[-1].recv(10) == b""
+        assert lone.seen == [("", "crowded")]
+    finally:
         for client in silent:
             client.close()
 

@@ -185,6 +185,7 @@ def test_an_escaped_startup_reads_as_it_was_meant(startup: str) -> None:
         ({"n": {"tarballs": "https://x"}}, "a list of URLs"),
         ({"n": {"tarballs": ["https://x/?a=1"]}}, "has a character"),
         ({"n": {"tarballs": ["https://x/" + "y" * 600] * 2}}, "at most 1024 fit"),
+        ({"n": {"tarballs": ["https://x/" + "y" * 500] * 2}}, "take 1025 characters"),
         ({"n": {"lans": ["l n"]}}, "is not a client_id"),
         ({"n": {"hardware_type": "m510"}}, "no such field; there are node, diskimage"),
     ],

@@ -309,6 +309,15 @@ def test_a_broken_manifest_is_malformed(server: ProtoGeniServer, cloudlab: Cloud
         server.find_sliver(CM)
 
 
+@pytest.mark.parametrize("value", [{}, {"a": 1}, {"urn": SLICE, "manifest": manifest("n-1")}])
+def test_a_reply_that_is_no_slice_does_not_mean_that_nothing_is_held(
+    value: dict[str, object], server: ProtoGeniServer, cloudlab: Cloudlab
+) -> None:
+    cloudlab.script["Resolve"] = [cloudlab.scripted.value(value)]
+    with pytest.raises(errors.MalformedReplyError, match=r"Resolve at .*: expected a slice"):
+        server.find_sliver(CM)
+
+
 def test_an_unknown_cm_is_a_bad_argument(server: ProtoGeniServer) -> None:
     with pytest.raises(errors.BadArgumentsError, match=r"no such CM in \[cloudlab\] cms"):
         server.find_sliver("urn:other")

@@ -162,6 +162,7 @@ def test_a_helper_that_is_told_the_names_reads_nothing():
         ("startup_command", "café"),
         ("tarballs", ["https://f/a.tgz?x=1"]),
         ("tarballs", ["https://f/" + "a" * 1024]),
+        ("tarballs", ["https://f/" + "a" * 500] * 2),
         ("num_pcs", -1),
     ],
 )

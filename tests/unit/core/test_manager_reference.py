@@ -1,9 +1,11 @@
 """What the reference says of the manager's methods and arguments, where no other file shows it."""
 
+import re
 import threading
 
 import pytest
 
+from agent.core.errors import ConfigError
 from agent.core.manager import SimpleElasticSliceManager
 
 UTAH = "urn:publicid:IDN+utah.example.net+authority+cm"
@@ -197,3 +199,16 @@ def test_events_are_handed_to_the_mail_only_where_it_is_wanted(make_bench, email
     bench.manager.tell("lease", "", "the slice was not renewed")
     assert len(mail.events) == mailed
     assert len(bench.events.events) == 1, "the ledger has it in any case"
+
+
+@pytest.mark.parametrize("answer", ["seven", 2.5, ["node-1"], -1])
+def test_an_answer_of_should_add_nodes_that_says_nothing_is_named(make_bench, answer):
+    class Odd(SimpleElasticSliceManager):
+        def should_add_nodes(self, count=0, cm=None):
+            return answer
+
+    bench = make_bench(manager_class=Odd)
+    bench.manager.create_sliver()
+    with pytest.raises(ConfigError, match=re.escape(f"None or False is expected, not {answer!r}")):
+        bench.manager.add_nodes()
+    assert bench.server.count("add_nodes", UTAH) == 0

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.core import endpoint, helper, manager
+from agent.core import framework
 
 REFERENCE = Path(__file__).parents[2] / "data" / "elasticslice-managers-core.txt"
-MODULES = (endpoint, helper, manager)
 ALSO = {("SimpleElasticSliceManager", "manage_once"): ["force"]}
 """Parameters that a base of the same reference has, and its subclass lost in the text: ours keeps them."""
 
@@ -43,7 +42,7 @@ REFERENCE_CLASSES = read_reference()
 
 
 def ours(name):
-    return next(getattr(module, name) for module in MODULES if hasattr(module, name))
+    return getattr(framework, name)
 
 
 def described(parameters):
@@ -64,6 +63,10 @@ def test_the_reference_was_read_whole():
     assert len(REFERENCE_CLASSES) == 7
     assert sum(len(c.methods) for c in REFERENCE_CLASSES.values()) == 62
     assert len(REFERENCE_CLASSES["SimpleElasticSliceManager"].constants) == 7
+
+
+def test_one_import_brings_all_classes_of_the_reference():
+    assert set(framework.__all__) == REFERENCE_CLASSES.keys()
 
 
 METHODS = [(c, m) for c, described_ in REFERENCE_CLASSES.items() for m in described_.methods]
