@@ -24,7 +24,7 @@ Deadline = Annotated[
 @commands.command()
 def drain(
     nodes: Nodes,
-    reason: Reason = "administrator",
+    reason: Reason = None,
     deadline: Deadline = "",
     force: Annotated[bool, typer.Option("--force", help="Also nodes that somebody else drained.")] = False,
     release: Annotated[
@@ -58,7 +58,7 @@ def drain(
 @commands.command()
 def release(
     nodes: Nodes,
-    reason: Reason = "administrator",
+    reason: Reason = None,
     now: Annotated[bool, typer.Option("--now", help="Requeue what runs there, at once.")] = False,
     wait: Wait = False,
     timeout: Timeout = "",

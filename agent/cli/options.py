@@ -55,7 +55,15 @@ Subject = Annotated[
         autocompletion=_complete_nodes,
     ),
 ]
-Reason = Annotated[str, typer.Option("--reason", "-r", metavar="TEXT", help="Why, for all to read.")]
+Reason = Annotated[
+    str | None,
+    typer.Option(
+        "--reason",
+        "-r",
+        metavar="TEXT",
+        help="Why, for all to read; an earlier drain's words stay without it.",
+    ),
+]
 Wait = Annotated[bool, typer.Option("--wait", "-w", help="Return when it is so; show how far it is.")]
 Timeout = Annotated[
     str, typer.Option("--timeout", metavar="TIME", help="With --wait: wait so long at most, such as 30m.")
