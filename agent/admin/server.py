@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import socket
+import fcntl
+import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -27,8 +27,8 @@ MAX_HEADER = 1 << 14
 THREADS = 12
 QUEUE = 128
 """Connections that wait to be taken: further ones are turned away, and the end of each job is one."""
-PROBE_TIME = 2.0
-"""Seconds for another daemon to take a connection, before it counts as one that hangs."""
+LOCK_SUFFIX = ".lock"
+"""Names the file beside the socket that a daemon holds locked, as long as it runs, however that ends."""
 MOST_WAITING = 8
 """Callers that may wait for events at one time; the others are answered at once."""
 _DOCUMENT = ("/v1/openapi.json", "GET")
@@ -76,21 +76,19 @@ class AdminServer:
         self._routes = {(route.path, route.method): route for route in ROUTES}
         self._document = document().encode()
         self._waiting = threading.Semaphore(MOST_WAITING)
+        self._lock: int | None = None
         self._server: wsgi.Server | None = None
 
     def start(self) -> None:
         """Bind and serve.
 
         Raises:
-            UnavailableError: the socket cannot be made, or another daemon answers on it.
+            UnavailableError: the socket cannot be made, or another daemon has it.
         """
         path = self._settings.socket
-        if _is_answered(path):
-            raise UnavailableError(
-                f"[admin] socket {path}: another daemon answers on it; two never share one"
-            )
         try:
             path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            self._take_lock()
             path.unlink(missing_ok=True)
             server = wsgi.Server(
                 str(path),
@@ -108,6 +106,7 @@ class AdminServer:
             # Anybody may call; who may read or act is decided by who the caller is.
             path.chmod(0o666)
         except OSError as error:
+            self._let_lock_go()
             raise UnavailableError(f"[admin] socket {path}: {error}") from error
         self._server = server
         threading.Thread(target=server.serve, name="admin", daemon=True).start()
@@ -118,6 +117,20 @@ class AdminServer:
         if self._server is not None:
             self._server.stop()
             self._settings.socket.unlink(missing_ok=True)
+        self._let_lock_go()
+
+    def _take_lock(self) -> None:
+        path = self._settings.socket
+        self._lock = os.open(f"{path}{LOCK_SUFFIX}", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BlockingIOError("another daemon answers on it; two never share one") from None
+
+    def _let_lock_go(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def _answer(self, environ: Environ, start_response: StartResponse) -> list[bytes]:
         headers: Mapping[str, str] = {}
@@ -196,19 +209,6 @@ class AdminServer:
         message = f"{peer.name} (uid {peer.uid}) asks: {words[:500]}: {outcome}"
         data = {"uid": peer.uid, "gid": peer.gid, "call": call, "outcome": outcome}
         self._events.record(Event(self._clock.now(), "request", subject, message, data))
-
-
-def _is_answered(path: Path) -> bool:
-    """Tell whether somebody listens on a socket: one that a killed daemon left is free to be replaced."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(PROBE_TIME)
-        try:
-            probe.connect(str(path))
-        except (TimeoutError, BlockingIOError):
-            return True
-        except OSError:
-            return False
-    return True
 
 
 def _ask(route: Route, environ: Environ) -> Ask | None:

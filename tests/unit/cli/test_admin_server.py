@@ -4,13 +4,15 @@ import grp
 import os
 import pwd
 import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from agent.admin.peers import Peer, Permission, Permissions
-from agent.admin.server import MAX_HEADER
+from agent.admin.server import MAX_HEADER, AdminServer
 from agent.admin.settings import AdminSettings
 from agent.client import NoDaemonError, NotAllowedError, call
 from agent.core.errors import AgentError, UnavailableError
@@ -128,6 +130,30 @@ def test_a_second_daemon_leaves_the_socket_to_the_first(rig) -> None:
         second.start()
     second.stop()
     assert rig.call("GET", "/v1/status")["machines"] == 3
+
+
+def test_of_daemons_that_start_in_the_same_instant_one_has_the_socket(rig, tmp_path: Path) -> None:
+    path = tmp_path / "b.sock"
+    for _ in range(10):
+        servers = [rig.serve(AdminSettings(socket=path)) for _ in range(4)]
+        together = threading.Barrier(len(servers))
+
+        def begin(server: AdminServer, together: threading.Barrier = together) -> bool:
+            together.wait()
+            try:
+                server.start()
+            except UnavailableError:
+                return False
+            return True
+
+        with ThreadPoolExecutor(len(servers)) as pool:
+            begun = list(pool.map(begin, servers))
+        try:
+            assert begun.count(True) == 1
+            assert call(path, "GET", "/v1/status")["machines"] == 3
+        finally:
+            for server in servers:
+                server.stop()
 
 
 def test_a_socket_that_a_killed_daemon_left_is_replaced(rig, tmp_path: Path) -> None:
