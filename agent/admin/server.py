@@ -5,13 +5,14 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
 from cheroot import wsgi
 from pydantic import ValidationError
 
+from agent.admin.faults import explain
 from agent.admin.openapi import ErrorAnswer, document
 from agent.admin.peers import Peer, Permission, Permissions
 from agent.admin.requests import Ask, EventsQuery
@@ -138,8 +139,6 @@ class AdminServer:
             status, payload = "200 OK", self._dispatch(environ)
         except _Refusal as error:
             status, payload, headers = error.status, _error(error), error.headers
-        except ValidationError as error:
-            status, payload = "400 Bad Request", _error(_fault(error))
         except AgentError as error:
             status, payload = "409 Conflict", _error(error)
         start_response(
@@ -215,35 +214,28 @@ def _ask(route: Route, environ: Environ) -> Ask | None:
     """Read and check what is asked.
 
     Raises:
-        ValidationError: a field is not as it should be.
-        _Refusal: a query that is no query.
+        _Refusal: a field is not as it should be, or a query is no query.
     """
-    if route.body is not None:
-        body: bytes = environ["wsgi.input"].read(MAX_BODY)
-        return route.body.model_validate_json(body, strict=True)
+    model = route.body or route.query or Ask
     try:
-        fields = parse_qsl(environ["QUERY_STRING"], keep_blank_values=True, max_num_fields=20)
+        if route.body is not None:
+            return model.model_validate_json(environ["wsgi.input"].read(MAX_BODY), strict=True)
+        return model.model_validate(_fields(environ["QUERY_STRING"]))
+    except ValidationError as error:
+        raise _Refusal("400 Bad Request", explain(error, model)) from None
+
+
+def _fields(query: str) -> dict[str, str]:
+    try:
+        fields = parse_qsl(query, keep_blank_values=True, max_num_fields=20)
     except ValueError as error:
         raise _Refusal("400 Bad Request", f"the query cannot be read: {error}") from None
-    return (route.query or Ask).model_validate(_once(fields))
-
-
-def _once(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
     found: dict[str, str] = {}
     for key, value in fields:
         if key in found:
             raise _Refusal("400 Bad Request", f"{key[:100]}: it is expected once")
         found[key] = value
     return found
-
-
-def _fault(error: ValidationError) -> str:
-    """Tell the first thing that is not as it should be."""
-    first = error.errors(include_url=False)[0]
-    where = ".".join(map(str, first["loc"])) or "body"
-    if first["loc"][:1] == ("nodes",) and first["type"].startswith("string_"):
-        return f"{where}: {str(first['input'])[:100]!r} is neither a name nor a node set"
-    return f"{where}: {first['msg']}"
 
 
 def _json(answer: Answer) -> bytes:
