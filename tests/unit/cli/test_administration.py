@@ -89,6 +89,21 @@ def test_the_words_of_somebody_elses_drain_stay_when_it_is_taken_over_without_an
     assert words_of(rig, "pc102") == (ME, "moved")
 
 
+# --- plan
+
+
+def going(rig) -> list[str]:
+    return [node["name"] for node in rig.call("GET", "/v1/plan")["nodes"] if node["goes"]]
+
+
+def test_of_drained_machines_only_those_go_that_are_to_be_given_back(rig) -> None:
+    rig.call("POST", "/v1/drain", {"nodes": ["pc101"], "reason": "to be kept"})
+    rig.call("POST", "/v1/drain", {"nodes": ["pc103"], "release": True})
+    assert going(rig) == ["pc103"]
+    rig.call("POST", "/v1/teardown", {"slice": "demo"})
+    assert going(rig) == ["pc101", "pc102", "pc103"]
+
+
 # --- release
 
 
