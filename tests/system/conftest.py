@@ -27,7 +27,7 @@ from testbed.emptying import add_nodes, remove_nodes
 from testbed.registry import MARKER
 from testbed.slurm import BACKUP_HEAD
 from testbed.up import TestBed
-from testbed.waiting import wait_for
+from testbed.waiting import PATIENCE, wait_for
 
 ESAGENT = Path(sys.executable).with_name("esagent")
 
@@ -90,7 +90,9 @@ def pyslurm_site() -> str:
         return ""
     # pyslurm is not imported: that would end the process where there is no slurm.conf.
     script = "import importlib.util as u; print(u.find_spec('pyslurm').submodule_search_locations[0])"
-    found = subprocess.run([python, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    found = subprocess.run(
+        [python, "-c", script], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
     return str(Path(found.stdout.strip()).parent) if found.returncode == 0 else ""
 
 
@@ -114,7 +116,7 @@ def nodes_as_found(bed: TestBed, two_nodes: tuple[str, str]) -> Iterator[None]:
     bed.slurm.run("scontrol", "update", f"NodeName=n1,{listed}", "Comment=", "Extra=")
     for name in two_nodes:
         # A test may have stopped it.
-        bed.machines.run(name, "pkill -CONT -x slurmd", timeout=30)
+        bed.machines.run(name, "pkill -CONT -x slurmd", timeout=PATIENCE)
     for name, state in bed.slurm.nodes().items():
         if state & {"DOWN", "DRAIN"}:
             bed.slurm.run("scontrol", "update", f"NodeName={name}", "State=RESUME")
@@ -211,7 +213,7 @@ class Agent:
             env={**os.environ, "ESAGENT_SOCKET": str(self.socket)},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
             check=False,
         )
 
@@ -233,7 +235,8 @@ class Agent:
 
     def figure(self, name: str) -> str:
         """Return the value of a metric without labels."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=10) as answer:
+        address = f"http://127.0.0.1:{self.metrics_port}/metrics"
+        with urllib.request.urlopen(address, timeout=PATIENCE) as answer:
             match = re.search(rf"(?m)^{name} (\S+)$", answer.read().decode())
         assert match is not None, f"there is no {name}"
         return match[1]

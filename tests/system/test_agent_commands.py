@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from testbed.up import TestBed
-from testbed.waiting import wait_for
+from testbed.waiting import PATIENCE, wait_for
 
 ESAGENT = Path(sys.executable).with_name("esagent")
 READING = ("status", "nodes", "jobs", "values", "plan", "drains", "events", "top", "config show")
@@ -85,7 +85,8 @@ def test_what_the_file_says_since_the_start_is_told_and_taken_up_on_reload(agent
 def test_a_second_daemon_is_refused_and_the_first_one_goes_on(agent) -> None:
     agent.start()
     second = agent.ask("run", "--config", str(agent.conf))
-    assert second.returncode != 0
+    assert second.returncode == 1
+    assert "another daemon answers on it" in second.stderr
     assert agent.ask("status").returncode == 0
 
 
@@ -111,11 +112,11 @@ def follows(agent) -> None:
             if "allows growth again" in line:
                 break
         following.send_signal(signal.SIGINT)
-        _, errors = following.communicate(timeout=30)
+        _, errors = following.communicate(timeout=PATIENCE)
     assert (following.returncode, errors) == (130, "")
     command = f"{shlex.quote(str(ESAGENT))} events -n 1000 | head -n 1"
     done = subprocess.run(
-        ["sh", "-c", command], env=environment, capture_output=True, text=True, timeout=60, check=False
+        ["sh", "-c", command], env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert done.stdout.split() == ["TIME", "KIND", "SUBJECT", "MESSAGE"]
     assert done.stderr == ""
@@ -130,7 +131,7 @@ def on_a_terminal(agent, columns: int, *arguments: str) -> str:
         "COLUMNS": str(columns),
         "TERM": "xterm",
     }
-    subprocess.run([ESAGENT, *arguments], env=environment, stdout=slave, timeout=60, check=True)
+    subprocess.run([ESAGENT, *arguments], env=environment, stdout=slave, timeout=PATIENCE, check=True)
     os.close(slave)
     shown = b""
     try:

@@ -159,7 +159,7 @@ def test_a_real_prometheus_scrapes_the_figures_and_evaluates_alerts_and_panels(
         )
 
     def api(route: str) -> dict[str, Any]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/{route}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/{route}", timeout=PATIENCE) as answer:
             data: dict[str, Any] = json.load(answer)["data"]
             return data
 

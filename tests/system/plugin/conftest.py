@@ -14,6 +14,7 @@ import pytest
 
 from testbed import release
 from testbed.up import TestBed
+from testbed.waiting import PATIENCE
 
 SOURCE = Path(__file__).parents[3] / "contrib/slurm-plugin"
 
@@ -65,7 +66,7 @@ class Plugged:
             [self.source / "install.sh", *options, *arguments],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
             check=True,
         )
         return done.stdout
@@ -136,7 +137,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, inside: Inside) -> Path:
     prefix = release.wanted()
     headers = [f"SLURM_CFLAGS=-I{prefix}/include"] if prefix and (prefix / "include/slurm").exists() else []
     command = inside(["make", "--silent", "CC=gcc", "CFLAGS=-O2 -g -Werror", *headers])
-    subprocess.run(command, cwd=source, check=True, timeout=120)
+    subprocess.run(command, cwd=source, check=True, timeout=PATIENCE)
     return source
 
 
@@ -146,7 +147,7 @@ def has_lua(bed: TestBed, inside: Inside) -> bool:
     found = re.search(r"(?m)^PluginDir\s*= (\S+)", bed.slurm.run("scontrol", "show", "config"))
     assert found is not None, "scontrol tells no PluginDir"
     look = inside(["test", "-e", f"{found[1]}/job_submit_lua.so"])
-    return subprocess.run(look, check=False, timeout=20).returncode == 0
+    return subprocess.run(look, check=False, timeout=PATIENCE).returncode == 0
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from testbed.waiting import wait_for
+from testbed.waiting import PATIENCE, wait_for
 
 LEASE = "/run/esagent/lease"
 
@@ -25,9 +25,9 @@ def lent(plugged) -> Iterator[int]:
     """n1 has the file of a borrowed machine; gives the end of its lease."""
     end = int(time.time()) + 7200
     text = f"version 1\\nlease_end {end}\\nnotice 600\\n"
-    plugged.bed.machines.run("n1", f"mkdir -p /run/esagent; printf '{text}' > {LEASE}", timeout=10)
+    plugged.bed.machines.run("n1", f"mkdir -p /run/esagent; printf '{text}' > {LEASE}", timeout=PATIENCE)
     yield end
-    plugged.bed.machines.run("n1", f"rm {LEASE}", timeout=10)
+    plugged.bed.machines.run("n1", f"rm {LEASE}", timeout=PATIENCE)
 
 
 def test_a_job_on_a_borrowed_machine_is_told_and_warned_once(plugged, lent: int) -> None:

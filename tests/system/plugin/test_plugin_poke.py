@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.waiting import wait_for
+from testbed.waiting import PATIENCE, wait_for
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def poke(built: Path, inside) -> Poke:
             inside([built / "build/esagent-poke", *arguments]),
             env={"ESAGENT_SOCKET": str(path), **environment},
             capture_output=True,
-            timeout=60,
+            timeout=PATIENCE,
             check=True,
         )
         assert done.stdout + done.stderr == b""
@@ -44,7 +44,7 @@ def poke(built: Path, inside) -> Poke:
 
 def heard(listener: socket.socket) -> str:
     """Take the next call; return all of it."""
-    listener.settimeout(30)
+    listener.settimeout(PATIENCE)
     call, _ = listener.accept()
     with call, call.makefile() as stream:
         return stream.read()
@@ -63,7 +63,7 @@ def test_the_programs_of_power_saving_have_the_agent_look_at_slurm(
 ) -> None:
     (tmp_path / name).hardlink_to(built / "build/esagent-poke")
     command = inside([tmp_path / name, "node-[1-2]"])
-    subprocess.run(command, env={"ESAGENT_SOCKET": listener.getsockname()}, timeout=60, check=True)
+    subprocess.run(command, env={"ESAGENT_SOCKET": listener.getsockname()}, timeout=PATIENCE, check=True)
     told = heard(listener)
     assert told.startswith("POST /v1/power ")
     assert '"nodes": "node-[1-2]"' in told

@@ -248,6 +248,17 @@ def test_another_user_may_read_and_poke_but_not_act_and_that_is_written_down(rig
     assert {e.data["uid"] for e in rig.told("request")} == {NOBODY.pw_uid}
 
 
+def test_a_daemon_that_hangs_may_do_yet_what_it_was_asked(tmp_path: Path) -> None:
+    path = tmp_path / "hangs.sock"
+    with socket.socket(socket.AF_UNIX) as hangs:
+        hangs.bind(str(path))
+        hangs.listen()
+        with pytest.raises(NoDaemonError, match=r"did not answer: timed out; it may do it yet: `esagent ev"):
+            call(path, "POST", "/v1/pause", timeout=0.1)
+        with pytest.raises(NoDaemonError, match=r"did not answer: timed out$"):
+            call(path, "GET", "/v1/status", timeout=0.1)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs to become another user")
 def test_a_socket_in_a_directory_that_is_closed_says_which_and_whose_it_is(rig) -> None:
     rig.socket.parent.chmod(0o700)
