@@ -84,3 +84,14 @@ def seconds(option: str, text: str) -> float | None:
         return float(text) if text.isdecimal() else float(str(parse_duration(text)))
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint=option) from None
+
+
+def patience(wait: bool, timeout: str) -> float | None:
+    """Read how long --wait waits at most; None for without end.
+
+    Raises:
+        BadParameter: it is no duration, or nothing is waited for.
+    """
+    if timeout and not wait:
+        raise typer.BadParameter("it goes with --wait", param_hint="--timeout")
+    return seconds("--timeout", timeout)
