@@ -58,6 +58,7 @@ class Call:
         timeout: float = TIMEOUT,
     ) -> None:
         self._path = path
+        self._afterwards = "" if method == "GET" else "; it may do it yet: `esagent events` tells"
         self._connection = _UnixConnection(path, timeout)
         payload = json.dumps(body).encode() if body is not None else None
         try:
@@ -86,7 +87,8 @@ class Call:
             response = self._connection.getresponse()
             status, answer = response.status, json.loads(response.read())
         except (OSError, ValueError, http.client.HTTPException) as error:
-            raise NoDaemonError(f"{self._path}: the daemon did not answer: {error}") from error
+            words = f"{self._path}: the daemon did not answer: {error}{self._afterwards}"
+            raise NoDaemonError(words) from error
         finally:
             self.close()
         if status >= 400:

@@ -149,7 +149,8 @@ def _explain(error: ErrorDetails) -> str:
         case "missing":
             return f"{key}: is required"
         case "value_error":
-            return f"{key}: {error['ctx']['error']}, not {error['input']!r}"
+            words, given = str(error["ctx"]["error"]), repr(error["input"])
+            return f"{key}: {words}" if given in words else f"{key}: {words}, not {given}"
         case _:
             return f"{key}: {error['msg']}, not {error['input']!r}"
 

@@ -228,11 +228,12 @@ class Daemon:
         administration = Administration(manager, ledger, self._settings_in_force)
         admin = AdminServer(settings.admin, administration, events, clock)
         callback = CallbackServer(manager, settings.callback, observe=metrics.callback)
+        # First: of two daemons, the second one is told so, and not which port of the two is taken.
+        admin.start()
+        self._on_stop(admin.stop)
         port, stop_metrics = metrics.serve(settings.metrics)
         logger.info("figures are served", address=settings.metrics.listen, port=port)
         self._on_stop(stop_metrics)
-        admin.start()
-        self._on_stop(admin.stop)
         if settings.page.enabled:
             page = PageServer(settings.page, Gatherer(manager, ledger, server.identity.expires), clock=clock)
             page.start()

@@ -72,7 +72,7 @@ class Operations(Protocol):
     def drain(
         self,
         names: Iterable[str],
-        reason: str,
+        reason: str | None,
         who: str,
         deadline: float | None,
         *,
@@ -81,7 +81,7 @@ class Operations(Protocol):
     ) -> NamesAnswer:
         """Empty machines, to keep or to release them."""
 
-    def release(self, names: Iterable[str], reason: str, who: str, *, now: bool) -> NamesAnswer:
+    def release(self, names: Iterable[str], reason: str | None, who: str, *, now: bool) -> NamesAnswer:
         """Give machines back."""
 
     def resume(self, names: Iterable[str], who: str) -> NamesAnswer:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import socket
+import fcntl
+import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
 from cheroot import wsgi
 from pydantic import ValidationError
 
+from agent.admin.faults import explain
 from agent.admin.openapi import ErrorAnswer, document
 from agent.admin.peers import Peer, Permission, Permissions
 from agent.admin.requests import Ask, EventsQuery
@@ -27,8 +28,8 @@ MAX_HEADER = 1 << 14
 THREADS = 12
 QUEUE = 128
 """Connections that wait to be taken: further ones are turned away, and the end of each job is one."""
-PROBE_TIME = 2.0
-"""Seconds for another daemon to take a connection, before it counts as one that hangs."""
+LOCK_SUFFIX = ".lock"
+"""Names the file beside the socket that a daemon holds locked, as long as it runs, however that ends."""
 MOST_WAITING = 8
 """Callers that may wait for events at one time; the others are answered at once."""
 _DOCUMENT = ("/v1/openapi.json", "GET")
@@ -76,21 +77,19 @@ class AdminServer:
         self._routes = {(route.path, route.method): route for route in ROUTES}
         self._document = document().encode()
         self._waiting = threading.Semaphore(MOST_WAITING)
+        self._lock: int | None = None
         self._server: wsgi.Server | None = None
 
     def start(self) -> None:
         """Bind and serve.
 
         Raises:
-            UnavailableError: the socket cannot be made, or another daemon answers on it.
+            UnavailableError: the socket cannot be made, or another daemon has it.
         """
         path = self._settings.socket
-        if _is_answered(path):
-            raise UnavailableError(
-                f"[admin] socket {path}: another daemon answers on it; two never share one"
-            )
         try:
             path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            self._take_lock()
             path.unlink(missing_ok=True)
             server = wsgi.Server(
                 str(path),
@@ -108,6 +107,7 @@ class AdminServer:
             # Anybody may call; who may read or act is decided by who the caller is.
             path.chmod(0o666)
         except OSError as error:
+            self._let_lock_go()
             raise UnavailableError(f"[admin] socket {path}: {error}") from error
         self._server = server
         threading.Thread(target=server.serve, name="admin", daemon=True).start()
@@ -118,6 +118,20 @@ class AdminServer:
         if self._server is not None:
             self._server.stop()
             self._settings.socket.unlink(missing_ok=True)
+        self._let_lock_go()
+
+    def _take_lock(self) -> None:
+        path = self._settings.socket
+        self._lock = os.open(f"{path}{LOCK_SUFFIX}", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BlockingIOError("another daemon answers on it; two never share one") from None
+
+    def _let_lock_go(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def _answer(self, environ: Environ, start_response: StartResponse) -> list[bytes]:
         headers: Mapping[str, str] = {}
@@ -125,8 +139,6 @@ class AdminServer:
             status, payload = "200 OK", self._dispatch(environ)
         except _Refusal as error:
             status, payload, headers = error.status, _error(error), error.headers
-        except ValidationError as error:
-            status, payload = "400 Bad Request", _error(_fault(error))
         except AgentError as error:
             status, payload = "409 Conflict", _error(error)
         start_response(
@@ -198,52 +210,32 @@ class AdminServer:
         self._events.record(Event(self._clock.now(), "request", subject, message, data))
 
 
-def _is_answered(path: Path) -> bool:
-    """Tell whether somebody listens on a socket: one that a killed daemon left is free to be replaced."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(PROBE_TIME)
-        try:
-            probe.connect(str(path))
-        except (TimeoutError, BlockingIOError):
-            return True
-        except OSError:
-            return False
-    return True
-
-
 def _ask(route: Route, environ: Environ) -> Ask | None:
     """Read and check what is asked.
 
     Raises:
-        ValidationError: a field is not as it should be.
-        _Refusal: a query that is no query.
+        _Refusal: a field is not as it should be, or a query is no query.
     """
-    if route.body is not None:
-        body: bytes = environ["wsgi.input"].read(MAX_BODY)
-        return route.body.model_validate_json(body, strict=True)
+    model = route.body or route.query or Ask
     try:
-        fields = parse_qsl(environ["QUERY_STRING"], keep_blank_values=True, max_num_fields=20)
+        if route.body is not None:
+            return model.model_validate_json(environ["wsgi.input"].read(MAX_BODY), strict=True)
+        return model.model_validate(_fields(environ["QUERY_STRING"]))
+    except ValidationError as error:
+        raise _Refusal("400 Bad Request", explain(error, model)) from None
+
+
+def _fields(query: str) -> dict[str, str]:
+    try:
+        fields = parse_qsl(query, keep_blank_values=True, max_num_fields=20)
     except ValueError as error:
         raise _Refusal("400 Bad Request", f"the query cannot be read: {error}") from None
-    return (route.query or Ask).model_validate(_once(fields))
-
-
-def _once(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
     found: dict[str, str] = {}
     for key, value in fields:
         if key in found:
             raise _Refusal("400 Bad Request", f"{key[:100]}: it is expected once")
         found[key] = value
     return found
-
-
-def _fault(error: ValidationError) -> str:
-    """Tell the first thing that is not as it should be."""
-    first = error.errors(include_url=False)[0]
-    where = ".".join(map(str, first["loc"])) or "body"
-    if first["loc"][:1] == ("nodes",) and first["type"].startswith("string_"):
-        return f"{where}: {str(first['input'])[:100]!r} is neither a name nor a node set"
-    return f"{where}: {first['msg']}"
 
 
 def _json(answer: Answer) -> bytes:

@@ -126,7 +126,7 @@ def _slurm(settings: Settings, clock: Clock) -> Iterator[Finding]:
     finally:
         way_in.close()
     conf = settings.slurm.conf or Path(stated.get("SLURM_CONF", "/etc/slurm/slurm.conf"))
-    yield from check_pieces(stated, conf.parent, settings.plugin)
+    yield from check_pieces(stated, conf.parent, settings.plugin, settings.admin.socket)
 
 
 def _slurm_user(settings: Settings, way_in: str) -> str:

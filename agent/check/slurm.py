@@ -21,6 +21,9 @@ from agent.slurm.supply import Offer
 
 _SETTING = re.compile(r"^([^\s\[]+)(?:\[\d+\])?\s*= (.*)$", re.MULTILINE)
 _NO_SUCH_NODE = "Invalid node name"
+_NAMED_SOCKET = re.compile(rb"""ESAGENT_SOCKET=["']?(/[^\s"'$;]+)""")
+BUILT_IN_SOCKET = "/run/esagent/admin.sock"
+"""Where esagent-poke finds the daemon, unless it is told (esagent_poke.c)."""
 NOBODY = "esagent-check-no-such-node"
 """A node name that no site has."""
 
@@ -269,11 +272,18 @@ def _room(config: Mapping[str, str], known: int, max_nodes: int) -> Finding:
 
 
 def check_pieces(
-    config: Mapping[str, str], conf_directory: Path, plugin: PluginSettings
+    config: Mapping[str, str], conf_directory: Path, plugin: PluginSettings, socket: Path
 ) -> Iterator[Finding]:
-    """Look at the pieces of contrib/slurm-plugin: each is optional, none may be half there."""
+    """Look at the pieces of contrib/slurm-plugin: each is optional, none may be half there.
+
+    Args:
+        config: what slurm.conf has in force.
+        conf_directory: where slurm.conf is.
+        plugin: [plugin].
+        socket: [admin] socket, which the programs of slurmctld are to speak to.
+    """
     yield _submit_policy(config, conf_directory, plugin.table)
-    yield _poke(config.get("EpilogSlurmctld", "(null)"))
+    yield _poke(config.get("EpilogSlurmctld", "(null)"), socket)
     yield _spank(conf_directory / "plugstack.conf", plugin.lease)
     if plugin.orphan_after:
         yield _orphan(config.get("HealthCheckProgram", "(null)"))
@@ -299,14 +309,37 @@ def _submit_policy(config: Mapping[str, str], directory: Path, table: Path | Non
     return fine(subject, str(policy))
 
 
-def _poke(programs: str) -> Finding:
+def _poke(programs: str, socket: Path) -> Finding:
     subject = "EpilogSlurmctld"
     program = next((each for each in programs.split(",") if "esagent-poke" in each), "")
     if not program:
         return skipped(subject, "esagent-poke is not installed: an empty machine is found by the timer")
     if not os.access(program.split(maxsplit=1)[0], os.X_OK):
         return fault(subject, f"{program} cannot be run", "run contrib/slurm-plugin/install.sh poke")
+    spoken_to = _spoken_to(Path(program.split(maxsplit=1)[0]))
+    if spoken_to not in {"", str(socket)}:
+        return warning(
+            subject,
+            f"{program} speaks to {spoken_to}, and [admin] socket is {socket}",
+            "let a script set ESAGENT_SOCKET and call it: see contrib/slurm-plugin/README.md",
+        )
     return fine(subject, program)
+
+
+def _spoken_to(program: Path) -> str:
+    """Return the socket that a poke speaks to; "" where it cannot be told.
+
+    slurmctld hands its own environment on to triggers, and not to EpilogSlurmctld: another socket than the
+    built-in one is named by a script around the program.
+    """
+    try:
+        text = program.read_bytes()
+    except OSError:
+        return ""
+    if not text.startswith(b"#!"):
+        return BUILT_IN_SOCKET
+    named = _NAMED_SOCKET.search(text)
+    return os.fsdecode(named[1]) if named else ""
 
 
 def _orphan(program: str) -> Finding:

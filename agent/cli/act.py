@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from agent.cli.options import DEFAULT_SOCKET, Json, Nodes, Reason, Socket, Timeout, Wait, seconds
+from agent.cli.options import DEFAULT_SOCKET, Json, Nodes, Reason, Socket, Timeout, Wait, patience, seconds
 from agent.cli.output import say, say_json
 from agent.client import call
 from agent.core.errors import AgentError
@@ -24,7 +24,7 @@ Deadline = Annotated[
 @commands.command()
 def drain(
     nodes: Nodes,
-    reason: Reason = "administrator",
+    reason: Reason = None,
     deadline: Deadline = "",
     force: Annotated[bool, typer.Option("--force", help="Also nodes that somebody else drained.")] = False,
     release: Annotated[
@@ -46,7 +46,7 @@ def drain(
         "force": force,
         "release": release,
     }
-    limit = seconds("--timeout", timeout)
+    limit = patience(wait, timeout)
     answer = call(socket, "POST", "/v1/drain", body)
     _tell(answer, f"draining: {' '.join(answer['nodes'])}", as_json)
     if wait:
@@ -58,7 +58,7 @@ def drain(
 @commands.command()
 def release(
     nodes: Nodes,
-    reason: Reason = "administrator",
+    reason: Reason = None,
     now: Annotated[bool, typer.Option("--now", help="Requeue what runs there, at once.")] = False,
     wait: Wait = False,
     timeout: Timeout = "",
@@ -69,7 +69,7 @@ def release(
 
     A machine with jobs on it goes with --now only; `esagent drain --release` waits for their end first.
     """
-    limit = seconds("--timeout", timeout)
+    limit = patience(wait, timeout)
     answer = call(socket, "POST", "/v1/release", {"nodes": nodes, "reason": reason, "now": now})
     _tell(answer, f"going back to Cloudlab: {' '.join(answer['nodes'])}", as_json)
     if wait:
@@ -108,7 +108,7 @@ def grow(
     restart of the daemon.
     """
     body = {"count": count, "within": seconds("--within", within)}
-    limit = seconds("--timeout", timeout)
+    limit = patience(wait, timeout)
     answer = call(socket, "POST", "/v1/grow", body)
     growing = answer["growing"]
     if growing is None:
@@ -127,7 +127,7 @@ def renew(
     wait: Wait = False, timeout: Timeout = "", socket: Socket = DEFAULT_SOCKET, as_json: Json = False
 ) -> None:
     """Renew the lease to its full length now."""
-    limit = seconds("--timeout", timeout)
+    limit = patience(wait, timeout)
     if not wait:
         _growth(socket, "renew", None, as_json)
         return
@@ -170,7 +170,7 @@ def teardown(
 
     The agent stays up and asks for none: growth stays stopped, also over a restart, until `esagent unpause`.
     """
-    due, limit = seconds("--deadline", deadline), seconds("--timeout", timeout)
+    due, limit = seconds("--deadline", deadline), patience(wait, timeout)
     status = call(socket, "GET", "/v1/status")
     name = str(status["slice"]).rpartition("+")[2]
     if not yes:

@@ -55,7 +55,15 @@ Subject = Annotated[
         autocompletion=_complete_nodes,
     ),
 ]
-Reason = Annotated[str, typer.Option("--reason", "-r", metavar="TEXT", help="Why, for all to read.")]
+Reason = Annotated[
+    str | None,
+    typer.Option(
+        "--reason",
+        "-r",
+        metavar="TEXT",
+        help="Why, for all to read; an earlier drain's words stay without it.",
+    ),
+]
 Wait = Annotated[bool, typer.Option("--wait", "-w", help="Return when it is so; show how far it is.")]
 Timeout = Annotated[
     str, typer.Option("--timeout", metavar="TIME", help="With --wait: wait so long at most, such as 30m.")
@@ -76,3 +84,14 @@ def seconds(option: str, text: str) -> float | None:
         return float(text) if text.isdecimal() else float(str(parse_duration(text)))
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint=option) from None
+
+
+def patience(wait: bool, timeout: str) -> float | None:
+    """Read how long --wait waits at most; None for without end.
+
+    Raises:
+        BadParameter: it is no duration, or nothing is waited for.
+    """
+    if timeout and not wait:
+        raise typer.BadParameter("it goes with --wait", param_hint="--timeout")
+    return seconds("--timeout", timeout)

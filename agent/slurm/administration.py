@@ -39,6 +39,8 @@ from agent.slurm.manager import SlurmElasticSliceManager
 from agent.slurm.model import Snapshot
 
 NOT_READ = "Slurm was not read yet: ask again in a moment"
+NO_WORDS = "administrator"
+"""Why a machine is drained, where nobody ever said it."""
 
 
 class EventHistory(Protocol):
@@ -212,7 +214,7 @@ class Administration:
     def drain(
         self,
         names: Iterable[str],
-        reason: str,
+        reason: str | None,
         who: str,
         deadline: float | None,
         *,
@@ -220,6 +222,8 @@ class Administration:
         release: bool = False,
     ) -> NamesAnswer:
         """Empty machines, to keep them or, with ``release``, to give them back.
+
+        Without a reason the words of an earlier drain stay.
 
         Raises:
             AgentError: a name is not a machine of ours, or without ``force`` somebody else has drained it;
@@ -234,13 +238,18 @@ class Administration:
                 raise AgentError(f"{name} is already drained: {words} (--force takes it over)")
         now = self._manager.clock.now()
         due = now + timedelta(seconds=deadline) if deadline is not None else None
-        for machine in found.values():
-            wish = AdminDrain(machine.node_id, reason, who, now, due, release)
+        for name, machine in found.items():
+            words = reason or self._words_that_stand(name, machine.node_id) or NO_WORDS
+            wish = AdminDrain(machine.node_id, words, who, now, due, release)
             self._manager.orders.drain(wish, take_over=force)
         return NamesAnswer(nodes=tuple(sorted(found)))
 
-    def release(self, names: Iterable[str], reason: str, who: str, *, now: bool = False) -> NamesAnswer:
+    def release(
+        self, names: Iterable[str], reason: str | None, who: str, *, now: bool = False
+    ) -> NamesAnswer:
         """Give machines back to Cloudlab on which nothing runs; with ``now`` their jobs are requeued at once.
+
+        Without a reason the words of an earlier drain stay.
 
         Raises:
             AgentError: a name is not a machine of ours, a job is on it, or somebody else has drained it;
@@ -337,6 +346,15 @@ class Administration:
         if snapshot is None:
             raise AgentError(NOT_READ)
         return snapshot
+
+    def _words_that_stand(self, name: str, node_id: str) -> str:
+        """Return why a node was drained before, by somebody else in Slurm or with us; "" for nobody."""
+        snapshot = self._manager.known.snapshot
+        node = snapshot.nodes.get(name) if snapshot else None
+        if node is not None and node.draining and not is_ours(node.reason):
+            return " ".join(node.reason.split())
+        earlier = self._manager.orders.drain_of(node_id)
+        return earlier.reason if earlier else ""
 
     def _growing(self, order: GrowOrder | None) -> Growing | None:
         if order is None:

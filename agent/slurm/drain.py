@@ -34,6 +34,9 @@ FAILED = f"{REASON_PREFIX}no machine for it: "
 """Reason= of a node that Slurm asked for in vain begins so."""
 _SLURMS_OWN = " : Not responding"
 """What Slurm adds to a reason when slurmd does not answer."""
+_NO_WORD = re.compile(r"\W+")
+_KEPT = 200
+"""Characters of an administrator's words, letters and digits, by which they are told from others."""
 MOVED = timedelta(seconds=5)
 """A countdown comes in whole seconds and with some delay: a smaller move is the same deadline."""
 
@@ -262,9 +265,16 @@ def _stands(node: Node, drain: Drain) -> bool:
         return False
     if said.cause is not drain.cause or (said.deadline is None) != (drain.deadline is None):
         return False
+    if drain.cause is DrainCause.ADMIN and _bare(said.why) != _bare(drain.why):
+        return False
     if said.deadline is not None and drain.deadline is not None:
         return is_same_time(said.deadline, drain.deadline)
     return True
+
+
+def _bare(words: str) -> str:
+    """Return what of words comes back from Slurm for certain: it takes quotes off and cuts long text."""
+    return _NO_WORD.sub("", words)[:_KEPT]
 
 
 def _undrains(

@@ -385,6 +385,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
             kept=self._returning.to_keep(picture.snapshot, growth),
             verdicts=self._returning.verdicts(picture, growth, values, self.clock.now()),
             drains=self.known.drains(),
+            tearing_down=self._hold.tearing_down,
             machines=list(picture.machines),
             deletable=[*(m.client_id for m in self.failed()), *(self.should_delete_nodes() or ())],
             joins=self.joiner.preview(self._joinable(picture), picture.snapshot),

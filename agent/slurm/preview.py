@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.slurm.demand import GrowthPlan, JobVerdict
-from agent.slurm.drain import Drain
+from agent.slurm.drain import Drain, DrainCause
 from agent.slurm.join import JoinPlan
 from agent.slurm.surplus import NodeVerdict
 from agent.slurm.weights import SetWeight
@@ -44,6 +44,7 @@ def draw_preview(
     kept: Mapping[str, str],
     verdicts: Sequence[NodeVerdict],
     drains: Mapping[str, Drain],
+    tearing_down: bool,
     machines: Sequence[str],
     deletable: Sequence[str],
     joins: JoinPlan,
@@ -58,6 +59,7 @@ def draw_preview(
         kept: name of a draining node that returns to service -> why.
         verdicts: which nodes stay and which go, of those in service.
         drains: node name -> what it is emptied for.
+        tearing_down: everything is being given back.
         machines: node names of all machines that we hold.
         deletable: client_ids of the machines that are given back next.
         joins: what to do about the machines that are ready.
@@ -82,8 +84,9 @@ def draw_preview(
     waiting = {s.name: s.reason for s in (*joins.start, *joins.probe, *joins.watch)}
     nodes = []
     for name in sorted(machines):
-        if name in drains:
-            nodes.append(NodeVerdict(name, True, drains[name].reason))
+        if drain := drains.get(name):
+            goes = tearing_down or drain.leaves or drain.cause is DrainCause.TAKEN
+            nodes.append(NodeVerdict(name, goes, drain.reason))
         else:
             why = waiting.get(name, "it has not joined yet")
             nodes.append(judged.get(name) or NodeVerdict(name, False, why))

@@ -149,7 +149,7 @@ def test_the_words_are_enough_with_the_package_and_without_slurmdbd(
             blocker = bed.slurm.submit("sleep 600", "--cpus-per-task=2", "--nodelist=n1")
             bed.slurm.wait_for_job(blocker, "RUNNING")
             job = bed.slurm.submit("true", "--cpus-per-task=2", "--time=30")
-            bed.slurm.wait_for_job(job, "COMPLETED", timeout=120)
+            bed.slurm.wait_for_job(job, "COMPLETED")
         # The test bed's SlurmUser is root.
         words = re.sub(r"(?<=chown |chgrp )slurm|(?<=User=)slurm", "root", command)
         machine.run("sh", "-c", words, directory=CLONE)

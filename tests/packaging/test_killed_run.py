@@ -39,7 +39,7 @@ def test_its_machines_end_with_it_and_its_files_go_with_the_next_run(place: Path
         left, *pids = run.stdout.readline().split()
         assert (Path(left) / "killed/layer/root/was-here").exists()
         run.kill()
-    wait_for("the end of its machine", lambda: not any(start_time(int(pid)) for pid in pids), timeout=30)
+    wait_for("the end of its machine", lambda: not any(start_time(int(pid)) for pid in pids))
     assert left not in Path("/proc/self/mountinfo").read_text()
     assert left not in Path("/proc/1/mountinfo").read_text()
 

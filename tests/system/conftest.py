@@ -226,9 +226,8 @@ class Agent:
 
     def figure(self, name: str) -> str:
         """Return the value of a metric without labels."""
-        with urllib.request.urlopen(
-            f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=PATIENCE
-        ) as answer:
+        address = f"http://127.0.0.1:{self.metrics_port}/metrics"
+        with urllib.request.urlopen(address, timeout=PATIENCE) as answer:
             match = re.search(rf"(?m)^{name} (\S+)$", answer.read().decode())
         assert match is not None, f"there is no {name}"
         return match[1]

@@ -85,7 +85,8 @@ def test_what_the_file_says_since_the_start_is_told_and_taken_up_on_reload(agent
 def test_a_second_daemon_is_refused_and_the_first_one_goes_on(agent) -> None:
     agent.start()
     second = agent.ask("run", "--config", str(agent.conf))
-    assert second.returncode != 0
+    assert second.returncode == 1
+    assert "another daemon answers on it" in second.stderr
     assert agent.ask("status").returncode == 0
 
 

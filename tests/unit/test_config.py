@@ -88,8 +88,7 @@ def test_an_unknown_section_is_named_with_the_nearest_known_one(tmp_path: Path) 
 
 def test_a_wrong_unit_says_what_is_expected(tmp_path: Path) -> None:
     fault = fault_of(tmp_path, REQUIRED + '[drain]\ntick = "3 parsecs"\n')
-    assert "[drain] tick" in fault
-    assert "30s, 10m, 6h or 5d" in fault
+    assert fault.endswith("[drain] tick: '3 parsecs' is not a duration such as 30s, 10m, 6h or 5d")
 
 
 def test_every_fault_is_told_not_only_the_first(tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, inside: Inside) -> Path:
     prefix = release.wanted()
     headers = [f"SLURM_CFLAGS=-I{prefix}/include"] if prefix and (prefix / "include/slurm").exists() else []
     command = inside(["make", "--silent", "CC=gcc", "CFLAGS=-O2 -g -Werror", *headers])
-    subprocess.run(command, cwd=source, check=True, timeout=120)
+    subprocess.run(command, cwd=source, check=True, timeout=PATIENCE)
     return source
 
 

@@ -21,6 +21,7 @@ def set_up(agent, plugged) -> None:
     """agent.conf says what the parts want to hear."""
     settings = f'table = "{plugged.table}"\nlease = "{LEASE}"\norphan_after = "1h"\n'
     agent.change("[join]\n", f"[plugin]\n{settings}[join]\n")
+    agent.change(f'socket = "{agent.socket}"', f'socket = "{plugged.socket}"')
 
 
 PIECES = {
@@ -56,6 +57,12 @@ def test_each_missing_piece_is_a_fault_and_named(agent, plugged) -> None:
         grade, seen = found[subject]
         assert grade == "fault"
         assert str(plugged.etc / piece) in seen
+
+
+def test_a_poke_that_speaks_to_another_socket_is_found(agent, plugged) -> None:
+    grade, seen = findings(agent)["EpilogSlurmctld"]
+    assert grade == "warning"
+    assert f"speaks to {plugged.socket}, and [admin] socket is {agent.socket}" in seen
 
 
 @pytest.mark.usefixtures("lua")

@@ -44,7 +44,7 @@ def poke(built: Path, inside) -> Poke:
 
 def heard(listener: socket.socket) -> str:
     """Take the next call; return all of it."""
-    listener.settimeout(30)
+    listener.settimeout(PATIENCE)
     call, _ = listener.accept()
     with call, call.makefile() as stream:
         return stream.read()

@@ -205,8 +205,13 @@ def test_a_slurm_that_does_not_answer_is_a_fault_in_its_own_words() -> None:
 TOLD = PluginSettings(table=Path("/run/esagent/borrowed"), lease="/x")
 
 
-def pieces(directory: Path, config: str = CONFIG, plugin: PluginSettings = TOLD) -> dict[str, Grade]:
-    return {f.subject: f.grade for f in check_pieces(parse_config(config), directory, plugin)}
+def pieces(
+    directory: Path,
+    config: str = CONFIG,
+    plugin: PluginSettings = TOLD,
+    socket: Path = Path("/run/esagent/admin.sock"),
+) -> dict[str, Grade]:
+    return {f.subject: f.grade for f in check_pieces(parse_config(config), directory, plugin, socket)}
 
 
 def test_pieces_that_are_not_installed_are_no_fault(tmp_path: Path) -> None:
@@ -248,6 +253,36 @@ def test_a_poke_that_cannot_be_run_is_a_fault(tmp_path: Path) -> None:
     assert pieces(tmp_path, poked)["EpilogSlurmctld"] is Grade.FAULT
     (tmp_path / "esagent-poke").touch(mode=0o755)
     assert pieces(tmp_path, poked)["EpilogSlurmctld"] is Grade.FINE
+
+
+@pytest.mark.parametrize(
+    ("text", "socket", "grade"),
+    [
+        ("\x7fELF\xff", "/run/esagent/admin.sock", Grade.FINE),
+        ("\x7fELF\xff", "/run/other.sock", Grade.WARNING),
+        ("#!/bin/sh\nESAGENT_SOCKET=/run/other.sock exec /x/esagent-poke", "/run/other.sock", Grade.FINE),
+        (
+            "#!/bin/sh\nESAGENT_SOCKET=/run/other.sock exec /x/esagent-poke",
+            "/run/esagent/admin.sock",
+            Grade.WARNING,
+        ),
+        (
+            "#!/bin/sh\nESAGENT_SOCKET='/run/other.sock.old' exec /x/esagent-poke",
+            "/run/other.sock",
+            Grade.WARNING,
+        ),
+        ("#!/bin/sh\n. /etc/site\nexec /x/esagent-poke", "/run/other.sock", Grade.FINE),
+        ("#!/bin/sh\nESAGENT_SOCKET=$SITE/a.sock exec /x/esagent-poke", "/run/other.sock", Grade.FINE),
+    ],
+)
+def test_a_poke_that_speaks_to_another_socket_than_the_daemons_is_found(
+    tmp_path: Path, text: str, socket: str, grade: Grade
+) -> None:
+    program = tmp_path / "esagent-poke"
+    program.write_bytes(text.encode("latin-1"))
+    program.chmod(0o755)
+    config = f"EpilogSlurmctld = {program}\n"
+    assert pieces(tmp_path, config, socket=Path(socket))["EpilogSlurmctld"] is grade
 
 
 def test_a_plugin_that_is_named_and_missing_is_a_fault(tmp_path: Path) -> None:

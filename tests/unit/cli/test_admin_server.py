@@ -4,13 +4,15 @@ import grp
 import os
 import pwd
 import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from agent.admin.peers import Peer, Permission, Permissions
-from agent.admin.server import MAX_HEADER
+from agent.admin.server import MAX_HEADER, AdminServer
 from agent.admin.settings import AdminSettings
 from agent.client import NoDaemonError, NotAllowedError, call
 from agent.core.errors import AgentError, UnavailableError
@@ -46,20 +48,37 @@ def test_looking_and_poking_leave_no_trace_in_the_event_log(rig) -> None:
 @pytest.mark.parametrize(
     ("route", "body", "words"),
     [
-        ("drain", {"nodes": [], "reason": "x"}, "nodes"),
-        ("drain", {"nodes": "pc101", "reason": "x"}, "nodes"),
+        ("drain", {}, "nodes: is required: a list of 1 to 1000 names or node sets"),
+        ("drain", ["pc101"], r'body: \["pc101"\] is not an object'),
+        ("drain", {"nodes": [], "reason": "x"}, r"nodes: \[\] is not a list of 1 to 1000 names or node sets"),
+        ("drain", {"nodes": "pc101", "reason": "x"}, "nodes: 'pc101' is not a list of 1 to 1000 names"),
+        ("drain", {"nodes": ["x" * 999]}, r"nodes.0: 'x{99}\.\.\. is neither a name"),
         ("drain", {"nodes": ["pc101; reboot"], "reason": "x"}, "nodes.0: 'pc101; reboot' is neither"),
-        ("drain", {"nodes": ["@all"], "reason": "x"}, "nodes.0"),
-        ("drain", {"nodes": ["pc101"], "reason": "two\nlines"}, "reason"),
-        ("drain", {"nodes": ["pc101"], "reason": "x", "deadline": -1}, "deadline"),
-        ("drain", {"nodes": ["pc101"], "reason": "x", "deadline": float("nan")}, "deadline"),
-        ("drain", {"nodes": ["pc101"], "reason": "x", "hurry": True}, "hurry"),
+        ("drain", {"nodes": ["@all"], "reason": "x"}, "nodes.0: '@all' is neither a name nor a node set"),
+        (
+            "drain",
+            {"nodes": ["pc101"], "reason": "two\nlines"},
+            r"reason: 'two\\nlines' is not a line of 1 to 200 characters \(why, for all to read\)",
+        ),
+        ("drain", {"nodes": ["pc101"], "reason": 5}, "reason: 5 is not a line of 1 to 200 characters"),
+        (
+            "drain",
+            {"nodes": ["pc101"], "deadline": "30m"},
+            r"deadline: '30m' is not a number from 0 to 2592000 \(seconds from now until .* empty\)",
+        ),
+        ("drain", {"nodes": ["pc101"], "deadline": -1}, "deadline: -1 is not a number from 0 to 2592000"),
+        ("drain", {"nodes": ["pc101"], "deadline": float("nan")}, "deadline: NaN is not a number from 0"),
+        ("drain", {"nodes": ["pc101"], "force": "yes"}, "force: 'yes' is not true or false"),
+        ("drain", {"nodes": ["pc101"], "hurry": True}, "hurry: no such field; there are nodes, reason"),
+        ("drain", {"nodes": ["pc101"], "forse": True}, "forse: no such field; did you mean 'force'"),
         ("drain", {"nodes": ["pc[1-99999999]"], "reason": "x"}, "stands for 99999999 names"),
         ("drain", {"nodes": ["pc[1-9999]-[1-9999]"], "reason": "x"}, "stands for 99980001 names"),
-        ("grow", {"count": "3"}, "count"),
-        ("grow", {"count": 10**9}, "count"),
-        ("teardown", {}, "slice"),
-        ("teardown", {"slice": ""}, "slice"),
+        ("grow", {"count": "3"}, "count: '3' is not a whole number from 0 to 10000"),
+        ("grow", {"count": 1.5}, "count: 1.5 is not a whole number"),
+        ("grow", {"count": 10**9}, "count: 1000000000 is not a whole number from 0 to 10000"),
+        ("grow", {"count": 1, "within": 0}, "within: 0 is not a number above 0, 2592000 at most"),
+        ("teardown", {}, "slice: is required: a line of 1 to 200 characters"),
+        ("teardown", {"slice": ""}, "slice: '' is not a line of 1 to 200 characters"),
         ("teardown", {"slice": "other"}, "not a slice called 'other'"),
     ],
 )
@@ -74,11 +93,13 @@ def test_bad_input_is_refused_by_name_and_changes_nothing(rig, route: str, body,
 @pytest.mark.parametrize(
     ("query", "words"),
     [
-        ("newest=0", "newest"),
-        ("newest=many", "newest"),
+        ("newest=0", "newest: '0' is not a whole number from 1 to 10000"),
+        ("newest=many", "newest: 'many' is not a whole number from 1 to 10000"),
+        ("after=-1", "after: '-1' is not a whole number from 0 to 9007199254740992"),
+        ("subject=" + "x" * 301, "subject: .* is not a line of 0 to 300 characters"),
         ("newest=1&newest=2", "newest: it is expected once"),
-        ("wait=3600", "wait"),
-        ("colour=red", "colour"),
+        ("wait=3600", "wait: '3600' is not a number from 0 to 25"),
+        ("colour=red", "colour: no such field; there are subject, newest, after, wait"),
         ("&".join(f"x{n}=1" for n in range(30)), "cannot be read"),
     ],
 )
@@ -87,8 +108,15 @@ def test_a_bad_query_is_refused_by_name(rig, query: str, words: str) -> None:
         rig.call("GET", f"/v1/events?{query}")
 
 
+def test_a_body_that_is_no_json_is_told_as_that(rig) -> None:
+    with socket.socket(socket.AF_UNIX) as caller, caller.makefile("rb") as answer:
+        caller.connect(str(rig.socket))
+        caller.sendall(b"POST /v1/grow HTTP/1.0\r\nContent-Length: 10\r\n\r\n{count: 1}")
+        assert b"body: it is not JSON: key must be a string" in answer.read()
+
+
 def test_a_call_of_no_query_takes_none(rig) -> None:
-    with pytest.raises(AgentError, match="colour"):
+    with pytest.raises(AgentError, match="colour: no such field; this call takes none"):
         rig.call("GET", "/v1/status?colour=red")
 
 
@@ -128,6 +156,30 @@ def test_a_second_daemon_leaves_the_socket_to_the_first(rig) -> None:
         second.start()
     second.stop()
     assert rig.call("GET", "/v1/status")["machines"] == 3
+
+
+def test_of_daemons_that_start_in_the_same_instant_one_has_the_socket(rig, tmp_path: Path) -> None:
+    path = tmp_path / "b.sock"
+    for _ in range(10):
+        servers = [rig.serve(AdminSettings(socket=path)) for _ in range(4)]
+        together = threading.Barrier(len(servers))
+
+        def begin(server: AdminServer, together: threading.Barrier = together) -> bool:
+            together.wait()
+            try:
+                server.start()
+            except UnavailableError:
+                return False
+            return True
+
+        with ThreadPoolExecutor(len(servers)) as pool:
+            begun = list(pool.map(begin, servers))
+        try:
+            assert begun.count(True) == 1
+            assert call(path, "GET", "/v1/status")["machines"] == 3
+        finally:
+            for server in servers:
+                server.stop()
 
 
 def test_a_socket_that_a_killed_daemon_left_is_replaced(rig, tmp_path: Path) -> None:
@@ -194,6 +246,17 @@ def test_another_user_may_read_and_poke_but_not_act_and_that_is_written_down(rig
         assert as_nobody(lambda near, route=route: is_refused(near, route), rig.socket)
     assert rig.manager.orders.hold is None
     assert {e.data["uid"] for e in rig.told("request")} == {NOBODY.pw_uid}
+
+
+def test_a_daemon_that_hangs_may_do_yet_what_it_was_asked(tmp_path: Path) -> None:
+    path = tmp_path / "hangs.sock"
+    with socket.socket(socket.AF_UNIX) as hangs:
+        hangs.bind(str(path))
+        hangs.listen()
+        with pytest.raises(NoDaemonError, match=r"did not answer: timed out; it may do it yet: `esagent ev"):
+            call(path, "POST", "/v1/pause", timeout=0.1)
+        with pytest.raises(NoDaemonError, match=r"did not answer: timed out$"):
+            call(path, "GET", "/v1/status", timeout=0.1)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs to become another user")

@@ -1,5 +1,7 @@
 """What the local API answers and does, over a real manager."""
 
+import os
+import pwd
 from dataclasses import replace
 from datetime import timedelta
 
@@ -9,6 +11,8 @@ from agent.core.errors import AgentError
 from agent.core.model import Event, NodeState
 from agent.slurm.addressed import resolve
 from agent.slurm.causes import find_causes
+
+ME = pwd.getpwuid(os.getuid()).pw_name
 
 
 def test_values_come_with_the_weights_that_follow_from_them(rig) -> None:
@@ -55,6 +59,49 @@ def test_a_machine_goes_by_each_of_its_names_and_by_node_sets_of_them(rig, word:
 def test_what_is_no_node_set_is_refused(rig, word: str) -> None:
     with pytest.raises(AgentError):
         resolve([word], rig.manager.known.machines())
+
+
+# --- the words of a drain
+
+
+def words_of(rig, node: str) -> tuple[str, str]:
+    drain = rig.manager.known.drains()[node]
+    return drain.who, drain.why
+
+
+@pytest.mark.parametrize("again", ["drain", "release"])
+def test_an_earlier_drains_words_stay_where_the_next_one_has_none(rig, again: str) -> None:
+    rig.call("POST", "/v1/drain", {"nodes": ["pc102"], "reason": "the fan is broken"})
+    rig.call("POST", f"/v1/{again}", {"nodes": ["pc[102-103]"]})
+    assert words_of(rig, "pc102") == (ME, "the fan is broken")
+    assert words_of(rig, "pc103") == (ME, "administrator")
+    rig.call("POST", f"/v1/{again}", {"nodes": ["pc102"], "reason": "the disk too"})
+    assert words_of(rig, "pc102") == (ME, "the disk too")
+
+
+def test_the_words_of_somebody_elses_drain_stay_when_it_is_taken_over_without_any(rig) -> None:
+    drained = replace(rig.slurm.nodes["pc102"], flags=frozenset({"DRAIN"}), reason="bad dimm\n in slot 3")
+    rig.slurm.nodes["pc102"] = drained
+    rig.look()
+    rig.call("POST", "/v1/drain", {"nodes": ["pc102"], "force": True})
+    assert words_of(rig, "pc102") == (ME, "bad dimm in slot 3")
+    rig.call("POST", "/v1/drain", {"nodes": ["pc102"], "reason": "moved", "force": True})
+    assert words_of(rig, "pc102") == (ME, "moved")
+
+
+# --- plan
+
+
+def going(rig) -> list[str]:
+    return [node["name"] for node in rig.call("GET", "/v1/plan")["nodes"] if node["goes"]]
+
+
+def test_of_drained_machines_only_those_go_that_are_to_be_given_back(rig) -> None:
+    rig.call("POST", "/v1/drain", {"nodes": ["pc101"], "reason": "to be kept"})
+    rig.call("POST", "/v1/drain", {"nodes": ["pc103"], "release": True})
+    assert going(rig) == ["pc103"]
+    rig.call("POST", "/v1/teardown", {"slice": "demo"})
+    assert going(rig) == ["pc101", "pc102", "pc103"]
 
 
 # --- release

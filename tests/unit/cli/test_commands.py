@@ -28,6 +28,15 @@ def lines(text: str) -> list[list[str]]:
 # --- what is known
 
 
+@pytest.mark.parametrize(
+    "words", ["drain pc102", "release pc102", "grow 1", "renew", "teardown --yes"], ids=lambda w: w.split()[0]
+)
+def test_a_limit_without_a_wait_is_refused_and_nothing_is_done(rig, words: str) -> None:
+    result = rig.ask(*words.split(), "--timeout", "30m", code=2)
+    assert "--timeout: it goes with --wait" in result.output
+    assert rig.told("request") == []
+
+
 def test_nodes_are_a_table_for_people_and_an_object_for_programs(rig) -> None:
     rig.value("pc101", 0.5)
     head, first, *_ = lines(rig.ask("nodes").stdout)

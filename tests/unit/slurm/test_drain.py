@@ -236,6 +236,19 @@ def test_a_deadline_that_moves_is_followed_in_the_reason_and_one_that_jitters_is
     assert action.reason.endswith("due 2026-11-22T12:10:00Z")
 
 
+def test_new_words_of_an_administrator_come_into_the_reason() -> None:
+    old = drained("pc1", Drain("pc1", DrainCause.ADMIN, who="ada", why="the fan"))
+    new = Drain("pc1", DrainCause.ADMIN, who="bob", why="the disk too")
+    assert plan([old], [], [new]) == [DrainNodes(("pc1",), "esagent: drained by bob: the disk too")]
+
+
+@pytest.mark.parametrize("why", ['the "fan"', "two  spaces ", "it's\u2028it", "x" * 2000])
+def test_words_that_slurm_cannot_keep_as_they_are_are_not_written_again_and_again(why: str) -> None:
+    drain = Drain("pc1", DrainCause.ADMIN, who="ada", why=why)
+    kept = " ".join(drain.reason[:1000].split()).rstrip('"')
+    assert plan([replace(drained("pc1", drain), reason=kept)], [], [drain]) == []
+
+
 def test_a_revocation_comes_before_an_administrators_wish_and_that_before_a_surplus() -> None:
     admin = Drain("pc1", DrainCause.ADMIN, who="ada", why="x")
     surplus = Drain("pc1", DrainCause.SURPLUS)
