@@ -29,7 +29,8 @@ def explain(error: ValidationError, model: type[Ask]) -> str:
         case "json_invalid":
             return f"body: it is not JSON: {first['ctx']['error']}"
         case "extra_forbidden":
-            return f"{where[0]}: no such field{_near(str(where[0]), fields)}"
+            name = str(where[0])[:_LONGEST]
+            return f"{name}: no such field{_near(name, fields)}"
         case "missing":
             return f"{where[0]}: is required: {_expected(fields[where[0]])}"
     if not where:

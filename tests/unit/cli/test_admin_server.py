@@ -108,6 +108,14 @@ def test_a_bad_query_is_refused_by_name(rig, query: str, words: str) -> None:
         rig.call("GET", f"/v1/events?{query}")
 
 
+def test_a_refusal_is_short_however_long_what_was_asked(rig) -> None:
+    for body in ({"nodes": ["pc101"], "x" * 500_000: 1}, {"nodes": ["x" * 500_000]}, ["x"] * 100_000):
+        with pytest.raises(AgentError) as refused:
+            rig.call("POST", "/v1/drain", body)
+        assert len(str(refused.value)) < 500
+    assert max(len(event.message) for event in rig.told("request")) < 1000
+
+
 def test_a_body_that_is_no_json_is_told_as_that(rig) -> None:
     with socket.socket(socket.AF_UNIX) as caller, caller.makefile("rb") as answer:
         caller.connect(str(rig.socket))
