@@ -219,23 +219,42 @@ class RestBackend:
         Slurm would also run a *finished* job again, so its state is read just before. Of a heterogeneous job
         all components are requeued.
         """
+        if self._api().requeues_many:
+            for refusal in self._requeue_many([job_id], hold=hold).values():
+                raise refusal
+            return None
         if other := self._other_for_job(Deed.REQUEUE_HELD if hold else Deed.REQUEUE, job_id):
             return other.requeue(job_id, hold=hold)
         return self._requeue(job_id, self.snapshot().jobs)
 
     def _requeue(self, job_id: str, jobs: Iterable[Job]) -> None:
-        leader = _leader(job_id)
-        states = {j.state for j in jobs if _leader(j.id) == leader}
-        if not states:
-            raise SlurmRefusedError(f"requeue of job {leader}: it is over")
-        if states == {"PENDING"}:
-            return
-        if not states <= REQUEUEABLE_STATES:
-            raise SlurmRefusedError(f"requeue of job {leader}: expected it to run, it is {', '.join(states)}")
-        self._check_warnings(self._get(f"job/{leader}/requeue"))
+        if _is_to_be_requeued(job_id, jobs):
+            self._check_warnings(self._get(f"job/{_leader(job_id)}/requeue"))
+
+    def _requeue_many(self, job_ids: Iterable[str], *, hold: bool) -> dict[str, SlurmRefusedError]:
+        """Requeue with one request, and read again which still run; one that ends meanwhile stays so."""
+        jobs, due = self.snapshot().jobs, set[str]()
+        refused = refused_of(
+            job_ids, lambda job_id: due.add(job_id) if _is_to_be_requeued(job_id, jobs) else None
+        )
+        if not due:
+            return refused
+        flags = ["Incomplete", "Hold"] if hold else ["Incomplete"]
+        why = "slurmrestd left it running"
+        try:
+            self._change(
+                "POST", "jobs/requeue", body={"jobs": sorted(set(map(_leader, due))), "flags": flags}
+            )
+        except SlurmRefusedError as error:
+            why = str(error)
+        running = {_leader(job.id) for job in self.snapshot().jobs if job.state in REQUEUEABLE_STATES}
+        left = [job_id for job_id in due if _leader(job_id) in running]
+        return refused | {j: SlurmRefusedError(f"requeue of job {j}: {why}") for j in left}
 
     def requeue_all(self, job_ids: Iterable[str], *, hold: bool = False) -> dict[str, SlurmRefusedError]:
-        """Put running jobs back into the queue, by the other way in at once, else one by one."""
+        """Put running jobs back into the queue: with one request, or one command, else one by one."""
+        if self._api().requeues_many:
+            return self._requeue_many(job_ids, hold=hold)
         if self._aside is not None:
             return dict(self._aside.requeue_all(job_ids, hold=hold))
         jobs = self.snapshot().jobs
@@ -444,6 +463,23 @@ def _signal_word(signal: str) -> str:
 def _leader(job_id: str) -> str:
     """Return the id that acts on a job: a heterogeneous job is taken as a whole."""
     return job_id.partition("+")[0]
+
+
+def _is_to_be_requeued(job_id: str, jobs: Iterable[Job]) -> bool:
+    """Tell whether a job runs; False where it is back in the queue.
+
+    Raises:
+        SlurmRefusedError: it is over, or does something else.
+    """
+    leader = _leader(names.check_job(job_id))
+    states = {j.state for j in jobs if _leader(j.id) == leader}
+    if not states:
+        raise SlurmRefusedError(f"requeue of job {leader}: it is over")
+    if states == {"PENDING"}:
+        return False
+    if not states <= REQUEUEABLE_STATES:
+        raise SlurmRefusedError(f"requeue of job {leader}: expected it to run, it is {', '.join(states)}")
+    return True
 
 
 def _is_unchanged(reply: Reply) -> bool:
