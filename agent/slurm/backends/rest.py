@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from functools import partial
 from urllib.parse import quote
 
@@ -174,23 +175,45 @@ class RestBackend:
         Slurm would also run a *finished* job again, so its state is read just before. Of a heterogeneous job
         all components are requeued.
         """
+        if self._calls.api().requeues_many:
+            for refusal in self._requeue_many([job_id], hold=hold).values():
+                raise refusal
+            return None
         if other := self._other_for_job(Deed.REQUEUE_HELD if hold else Deed.REQUEUE, job_id):
             return other.requeue(job_id, hold=hold)
         return self._requeue(job_id, self.snapshot().jobs)
 
     def _requeue(self, job_id: str, jobs: Iterable[Job]) -> None:
-        leader = names.leader(job_id)
-        states = {j.state for j in jobs if names.leader(j.id) == leader}
-        if not states:
-            raise SlurmRefusedError(f"requeue of job {leader}: it is over")
-        if states == {"PENDING"}:
-            return
-        if not states <= REQUEUEABLE_STATES:
-            raise SlurmRefusedError(f"requeue of job {leader}: expected it to run, it is {', '.join(states)}")
-        self._calls.change("GET", f"job/{leader}/requeue")
+        if _is_to_be_requeued(job_id, jobs):
+            self._calls.change("GET", f"job/{names.leader(job_id)}/requeue")
+
+    def _requeue_many(self, job_ids: Iterable[str], *, hold: bool) -> dict[str, SlurmRefusedError]:
+        """Requeue with one request, and read again which run on; one that ends meanwhile stays so."""
+        jobs, due = self.snapshot().jobs, set[str]()
+        refused = refused_of(
+            job_ids, lambda job_id: due.add(job_id) if _is_to_be_requeued(job_id, jobs) else None
+        )
+        if not due:
+            return refused
+        body = {
+            "jobs": sorted(set(map(names.leader, due))),
+            "flags": ["Incomplete", "Hold"] if hold else ["Incomplete"],
+        }
+        why = "slurmrestd left it running"
+        try:
+            self._calls.change("POST", "jobs/requeue", body=body)
+        except SlurmRefusedError as error:
+            why = str(error)
+        # One that runs already again, elsewhere, began anew.
+        left = {leader for leader, _ in _runs(jobs) & _runs(self.snapshot().jobs)}
+        return refused | {
+            j: SlurmRefusedError(f"requeue of job {j}: {why}") for j in due if names.leader(j) in left
+        }
 
     def requeue_all(self, job_ids: Iterable[str], *, hold: bool = False) -> dict[str, SlurmRefusedError]:
-        """Put running jobs back into the queue, by the other way in at once, else one by one."""
+        """Put running jobs back into the queue: with one request, or one command, else one by one."""
+        if self._calls.api().requeues_many:
+            return self._requeue_many(job_ids, hold=hold)
         if self._aside is not None:
             return dict(self._aside.requeue_all(job_ids, hold=hold))
         jobs = self.snapshot().jobs
@@ -310,3 +333,25 @@ class RestBackend:
             self._calls.change("POST", "nodes/", body={"name": [folded], **changes})
         else:
             self._calls.change("POST", f"node/{quote(folded, safe='')}", body=changes)
+
+
+def _is_to_be_requeued(job_id: str, jobs: Iterable[Job]) -> bool:
+    """Tell whether a job runs; False where it is back in the queue.
+
+    Raises:
+        SlurmRefusedError: it is over, or does something else.
+    """
+    leader = names.check_leader(job_id)
+    states = {j.state for j in jobs if names.leader(j.id) == leader}
+    if not states:
+        raise SlurmRefusedError(f"requeue of job {leader}: it is over")
+    if states == {"PENDING"}:
+        return False
+    if not states <= REQUEUEABLE_STATES:
+        raise SlurmRefusedError(f"requeue of job {leader}: expected it to run, it is {', '.join(states)}")
+    return True
+
+
+def _runs(jobs: Iterable[Job]) -> set[tuple[str, datetime | None]]:
+    """Return the id and the start of each job that runs."""
+    return {(names.leader(job.id), job.started) for job in jobs if job.state in REQUEUEABLE_STATES}

@@ -66,6 +66,11 @@ class Api:
         """One request signals or cancels jobs of a list, tasks of arrays too."""
         return ("delete", "jobs") in self.calls
 
+    @property
+    def requeues_many(self) -> bool:
+        """One request requeues jobs of a list, tasks of arrays too, held or not (26.05)."""
+        return ("post", "jobs/requeue") in self.calls
+
     def can(self, deed: Deed) -> bool:
         """Tell whether this version does it, as far as was seen to work."""
         match deed:
@@ -74,7 +79,9 @@ class Api:
             case Deed.DELETE_NODES:
                 return ("delete", "node/{}") in self.calls
             case Deed.REQUEUE:
-                return ("get", "job/{}/requeue") in self.calls
+                return ("get", "job/{}/requeue") in self.calls or self.requeues_many
+            case Deed.REQUEUE_HELD:
+                return self.requeues_many
             case Deed.CANCEL:
                 return ("delete", "job/{}") in self.calls
             case Deed.COMMENT:
@@ -86,7 +93,7 @@ class Api:
                 )
             case Deed.SIGNAL_PART:
                 return self.can(Deed.CANCEL) and "BATCH_JOB" in self.signal_flags
-            case Deed.CLOUD_NODES | Deed.RESERVE | Deed.REQUEUE_HELD | Deed.NOTIFY | Deed.ARRAY_TASK:
+            case Deed.CLOUD_NODES | Deed.RESERVE | Deed.NOTIFY | Deed.ARRAY_TASK:
                 # 22.05 reads 3_1 as no job, and takes the number of a task for no job or for the array.
                 return False
 

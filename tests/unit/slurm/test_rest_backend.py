@@ -311,6 +311,20 @@ def test_without_another_way_in_many_jobs_cost_one_read_and_a_request_each() -> 
     assert len([path for path in paths if path.endswith("/jobs")]) == 1
 
 
+@pytest.mark.parametrize("hold", [False, True])
+def test_where_slurmrestd_requeues_many_one_request_does_it_and_what_still_runs_was_refused(
+    hold: bool,
+) -> None:
+    server = Slurmrestd("26.05", 45)
+    server.extra = {"jobs/requeue": ["post"]}
+    server.answers["POST", "/slurm/v0.0.45/jobs/requeue"] = SlurmRefusedError("Requeue JobId=1 failed")
+    refused = backend(server, Recorder()).requeue_all(["1", "6", "11111"], hold=hold)
+    assert sorted(refused) == ["1", "11111"]
+    assert "JobId=1 failed" in str(refused["1"])
+    flags = ["Incomplete", "Hold"] if hold else ["Incomplete"]
+    assert server.changes() == [("POST", "/slurm/v0.0.45/jobs/requeue", {"jobs": ["1"], "flags": flags})]
+
+
 def test_the_way_in_that_is_asked_for_is_taken() -> None:
     commands = Recorder()
     clock = Clock()
