@@ -325,6 +325,16 @@ def test_where_slurmrestd_requeues_many_one_request_does_it_and_what_still_runs_
     assert server.changes() == [("POST", "/slurm/v0.0.45/jobs/requeue", {"jobs": ["1"], "flags": flags})]
 
 
+def test_a_requeued_job_that_runs_already_again_was_not_refused() -> None:
+    server = Slurmrestd("26.05", 45)
+    server.extra = {"jobs/requeue": ["post"]}
+    jobs = server.captured("/slurm/v0.0.45/jobs")
+    (one,) = [job for job in jobs["jobs"] if job["job_id"] == 1]
+    one["start_time"]["number"] += 60
+    server.news = server.captured("/slurm/v0.0.45/nodes") | jobs
+    assert backend(server, Recorder()).requeue_all(["1"]) == {}
+
+
 def test_the_way_in_that_is_asked_for_is_taken() -> None:
     commands = Recorder()
     clock = Clock()
