@@ -25,13 +25,16 @@ _ADMIN = re.compile(
 )
 _SURPLUS = "surplus, to be given back"
 _GIVE_BACK = ", to be given back"
-_TAKEN = "taken by Cloudlab"
+TAKEN = f"{REASON_PREFIX}taken by Cloudlab"
+"""Reason= of a node whose machine Cloudlab took."""
 JOINING = f"{REASON_PREFIX}its machine joins"
 """Reason= of a node that is down until its machine has joined."""
 KEPT = f"{REASON_PREFIX}no machine behind it"
 """Reason= of a record that stays although its machine is gone."""
 FAILED = f"{REASON_PREFIX}no machine for it: "
 """Reason= of a node that Slurm asked for in vain begins so."""
+SILENT = f"{REASON_PREFIX}silent for too long, no new jobs"
+"""Reason= that a machine writes itself which heard nothing of the agent (``esagent-orphan``)."""
 _SLURMS_OWN = " : Not responding"
 """What Slurm adds to a reason when slurmd does not answer."""
 _NO_WORD = re.compile(r"\W+")
@@ -95,7 +98,7 @@ class Drain:
                 after = _GIVE_BACK if self.give_back else ""
                 return f"{REASON_PREFIX}drained by {self.who}{after}{due}: {self.why}"
             case DrainCause.TAKEN:
-                return f"{REASON_PREFIX}{_TAKEN}"
+                return TAKEN
             case DrainCause.SURPLUS:
                 return f"{REASON_PREFIX}{_SURPLUS}"
 
@@ -115,14 +118,15 @@ class DrainStore(Protocol):
 
 def is_ours(reason: str) -> bool:
     """Tell whether the agent wrote this Reason=: an administrator's own words may begin like ours."""
-    return reason.startswith((JOINING, KEPT, FAILED)) or parse_reason("", reason) is not None
+    return reason.startswith((JOINING, KEPT, FAILED, SILENT)) or parse_reason("", reason) is not None
 
 
 def parse_reason(node: str, reason: str) -> Drain | None:
     """Read back a reason that the agent wrote; None for anybody else's words."""
     if not reason.startswith(REASON_PREFIX):
         return None
-    text = reason.removeprefix(REASON_PREFIX).removesuffix(_SLURMS_OWN)
+    whole = reason.removesuffix(_SLURMS_OWN)
+    text = whole.removeprefix(REASON_PREFIX)
     if match := _REVOKED.fullmatch(text):
         return Drain(node, DrainCause.REVOKED, read_time(match[1]))
     if match := _ADMIN.fullmatch(text):
@@ -130,7 +134,7 @@ def parse_reason(node: str, reason: str) -> Drain | None:
         return Drain(node, DrainCause.ADMIN, due, match["who"], match["why"] or "", bool(match["back"]))
     if text == _SURPLUS:
         return Drain(node, DrainCause.SURPLUS)
-    if text == _TAKEN:
+    if whole == TAKEN:
         return Drain(node, DrainCause.TAKEN)
     return None
 
@@ -309,7 +313,7 @@ def _downs(snapshot: Snapshot, wanted: Mapping[str, Drain]) -> list[NodeAction]:
     lost = tuple(j for j in snapshot.jobs_on(taken) if j.state != "COMPLETING")
     held = {name for job in snapshot.jobs_on(taken) for name in job.nodes}
     gone = tuple(sorted(held.intersection(taken)))
-    return [DownNodes(gone, f"{REASON_PREFIX}{_TAKEN}", lost)] if gone else []
+    return [DownNodes(gone, TAKEN, lost)] if gone else []
 
 
 def _leaves(snapshot: Snapshot, wanted: Mapping[str, Drain]) -> list[NodeAction]:

@@ -6,13 +6,11 @@ import threading
 from collections.abc import Callable, Collection
 
 from agent.core.errors import SlurmRefusedError
-from agent.slurm.drain import KEPT, REASON_PREFIX
+from agent.slurm.drain import KEPT, TAKEN
 from agent.slurm.join import JoinSettings
 from agent.slurm.model import Node, SlurmBackend, Snapshot
 from agent.slurm.names import expand
 from agent.slurm.surplus import names_in_use
-
-TAKEN = f"{REASON_PREFIX}taken by Cloudlab"
 
 
 class Records:

@@ -1,7 +1,9 @@
 """Emptying nodes before a deadline, decided by example and by property."""
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -36,6 +38,7 @@ from agent.slurm.drain_jobs import (
 from agent.slurm.drain_settings import DrainPolicy, DrainSettings
 from agent.slurm.model import Job, Node, SignalTarget, Snapshot
 
+ROOT = Path(__file__).parents[3]
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 SETTINGS = DrainSettings(
     checkpoint_signal="USR1", checkpoint_lead=600, requeue_lead=120, kill_lead=60, cleanup_lead=30
@@ -447,6 +450,13 @@ def test_a_drain_of_ours_is_lifted_whatever_it_was_for() -> None:
     for words in (JOINING, KEPT, f"{FAILED}none free", Drain("pc1", DrainCause.ADMIN, who="ada").reason):
         node = Node("pc1", "IDLE", frozenset({"DRAIN"}), reason=words.strip())
         assert plan([node], [], [], ours={"pc1"}) == [UndrainNodes(("pc1",), down=False)]
+
+
+def test_a_drain_of_a_machine_that_heard_nothing_of_us_is_lifted() -> None:
+    script = (ROOT / "contrib/slurm-plugin/esagent-orphan").read_text()
+    (words,) = re.findall(r'Reason="(.*)"', script)
+    node = Node("pc1", "MIXED", frozenset({"DRAIN"}), reason=words)
+    assert plan([node], [], [], ours={"pc1"}) == [UndrainNodes(("pc1",), down=False)]
 
 
 def test_an_administrator_may_take_a_drain_over_and_have_the_machine_given_back() -> None:

@@ -5,10 +5,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from agent.core.errors import SlurmRefusedError
-from agent.slurm.drain import KEPT
+from agent.slurm.drain import KEPT, TAKEN
 from agent.slurm.join import JoinSettings
 from agent.slurm.model import Job, Node, Reservation, Snapshot
-from agent.slurm.records import TAKEN, Records
+from agent.slurm.records import Records
 
 CLOUD = JoinSettings(mode="cloud", predeclared="pc[1-6]")
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
