@@ -27,7 +27,7 @@ test: system check ## every test, on real parts too (root, Debian)
 	@echo "test: kills and faults against the simulated Cloudlab (all of them: make test-long)"
 	@$(BIN)/pytest -q -n 2 tests/faults
 	@echo "test: the system tests, on a real Slurm, sshd and Prometheus"
-	@$(BIN)/pytest -q -n 3 --dist worksteal tests/system
+	@$(BIN)/pytest -q -n 4 --dist worksteal tests/system
 
 test-releases: system setup ## the Slurm tests on 24.11, 26.05 and 25.11 (SLURM_PREFIX); RELEASES=... (root, Debian)
 	@$(BIN)/python -m testbed.releases $(RELEASES)

@@ -14,6 +14,8 @@ from aiosmtpd.controller import UnthreadedController
 from aiosmtpd.smtp import AuthResult
 from hypothesis import settings
 
+from testbed.waiting import PATIENCE
+
 # Property tests are about results: a busy machine must not fail them. `make check` is to be over in a minute.
 settings.register_profile("quick", deadline=None, max_examples=40)
 settings.load_profile("quick")
@@ -64,7 +66,7 @@ class Inbox:
 
     def wait_for(self, count):
         with self.changed:
-            assert self.changed.wait_for(lambda: len(self.mails) >= count, 20), "no mail came"
+            assert self.changed.wait_for(lambda: len(self.mails) >= count, PATIENCE), "no mail came"
 
 
 @contextmanager

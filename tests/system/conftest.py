@@ -35,6 +35,11 @@ SOON = 30.0
 """Seconds that a daemon has to end, on a machine that is busy."""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the long ones, which have a time limit of their own: begun last, they are waited for."""
+    items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """Show with a failure what the daemons said last."""

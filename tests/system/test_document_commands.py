@@ -168,7 +168,6 @@ def reader(agent, bed: TestBed) -> Reader:
     return Reader(agent, bed)
 
 
-@pytest.mark.timeout(600)
 def test_each_command_of_the_documents_does_what_it_is_there_for(reader: Reader) -> None:
     reader.ask("grow", "2", "--wait")
     for words in documented():

@@ -268,7 +268,6 @@ def submit_random(bed: TestBed, chance: random.Random) -> tuple[int, bool]:
 SEEDS = range(1, 13) if os.environ.get("ESAGENT_LONG_TESTS") else [7]
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_random_revocations_of_a_random_queue_lose_no_job(bed: TestBed, seed: int) -> None:
     chance = random.Random(seed)
