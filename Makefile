@@ -32,7 +32,9 @@ test: system check ## every test, on real parts too (root, Debian)
 test-releases: system setup ## the Slurm tests on 24.11, 26.05 and 25.11 (SLURM_PREFIX); RELEASES=... (root, Debian)
 	@$(BIN)/python -m testbed.releases $(RELEASES)
 
-test-long: system setup ## faults, kills and random revocations, exhaustively: many minutes (root, Debian)
+test-long: system setup ## properties, faults, kills and random revocations, exhaustively: an hour and more (root, Debian)
+	@echo "test-long: every property, with many random examples"
+	@ESAGENT_LONG_TESTS=1 $(BIN)/pytest -q -n auto --timeout 1800 tests/unit
 	@echo "test-long: every kill point, many fault schedules"
 	@ESAGENT_LONG_TESTS=1 $(BIN)/pytest -q -n auto --timeout 600 tests/faults
 	@echo "test-long: random revocations of random queues, on a real Slurm"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import email
+import os
 import threading
 from contextlib import ExitStack, contextmanager
 from email import policy
@@ -16,9 +17,11 @@ from hypothesis import settings
 
 from testbed.waiting import PATIENCE
 
-# Property tests are about results: a busy machine must not fail them. `make check` is to be over in a minute.
-settings.register_profile("quick", deadline=None, max_examples=40)
-settings.load_profile("quick")
+# Property tests are about results: a busy machine must not fail them. `make check` is to be over in a minute,
+# and to say the same of the same code; `make test-long` looks further.
+settings.register_profile("quick", deadline=None, max_examples=40, derandomize=True)
+settings.register_profile("long", deadline=None, max_examples=400)
+settings.load_profile("long" if os.environ.get("ESAGENT_LONG_TESTS") else "quick")
 
 END_AGENTS = tuple(Path(__file__).parent / name for name in ("packaging", "system"))
 """Directories whose tests kill agents and stop them."""

@@ -311,16 +311,25 @@ def test_a_stream_that_is_closed_does_not_stop_a_command(rig, closed: str) -> No
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def complete(rig, typed: str) -> list[str]:
+@pytest.fixture(scope="module")
+def completion(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a shell reads at its start."""
+    script = tmp_path_factory.mktemp("bash") / "completion"
+    with script.open("wb") as output:
+        subprocess.run([ESAGENT, "completion", "bash"], stdout=output, timeout=60, check=True)
+    return script
+
+
+def complete(rig, completion: Path, typed: str) -> list[str]:
     """Press the tabulator key at the end of what is typed, in a real bash."""
     words = [*shlex.split(typed), *([""] if typed.endswith(" ") else [])]
     script = (
-        'source <(esagent completion bash); COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); '
+        'source "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); '
         "$(complete -p esagent | sed 's/.*-F \\([^ ]*\\).*/\\1/') esagent; printf '%s\\n' \"${COMPREPLY[@]}\""
     )
     environment = {**os.environ, "ESAGENT_SOCKET": str(rig.socket)}
     environment["PATH"] = f"{ESAGENT.parent}:{environment['PATH']}"
-    command = ["bash", "--norc", "-c", script, "bash", *words]
+    command = ["bash", "--norc", "-c", script, completion, *words]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
     assert done.stderr == ""
     return done.stdout.split()
@@ -338,13 +347,15 @@ def complete(rig, typed: str) -> list[str]:
         ("esagent completion z", ["zsh"]),
     ],
 )
-def test_bash_completes_commands_options_and_machines(rig, typed: str, offered: list[str]) -> None:
-    assert complete(rig, typed) == offered
+def test_bash_completes_commands_options_and_machines(
+    rig, completion: Path, typed: str, offered: list[str]
+) -> None:
+    assert complete(rig, completion, typed) == offered
 
 
-def test_completion_without_a_daemon_offers_nothing_and_says_nothing(rig) -> None:
+def test_completion_without_a_daemon_offers_nothing_and_says_nothing(rig, completion: Path) -> None:
     rig.server.stop()
-    assert complete(rig, "esagent drain pc") == []
+    assert complete(rig, completion, "esagent drain pc") == []
 
 
 def test_status_imports_nothing_heavy(rig) -> None:

@@ -3,7 +3,7 @@ import xmlrpc.client
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.cloudlab import wire
@@ -28,7 +28,6 @@ anything = st.recursive(
 )
 
 
-@settings(max_examples=40)
 @given(st.dictionaries(ascii_text, sendable, max_size=5))
 def test_arguments_arrive_as_they_were_sent(arguments: dict[str, object]) -> None:
     method, values = wire.decode_call(wire.encode_call("M", arguments))
@@ -45,7 +44,6 @@ def _forbidden(value: object) -> bool:
     return type(value) not in {int, float} or (isinstance(value, float) and not math.isfinite(value))
 
 
-@settings(max_examples=40)
 @given(st.dictionaries(st.text(), anything, max_size=5))
 def test_arguments_never_contain_forbidden_types(arguments: dict[str, object]) -> None:
     try:
