@@ -21,7 +21,10 @@ Names = Annotated[
         description="node_ids, client_ids, node names, or node sets of them such as pc[100-102]",
     ),
 ]
-Reason = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Reason = Annotated[
+    Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")] | None,
+    Field(description="why, for all to read; null keeps the words of an earlier drain"),
+]
 
 
 def _whole(value: object) -> object:
@@ -53,9 +56,7 @@ class DrainRequest(Ask):
     """Body of ``POST /v1/drain``."""
 
     nodes: Names
-    reason: Reason | None = Field(
-        None, description="why, for all to read; null keeps the words of an earlier drain"
-    )
+    reason: Reason = None
     deadline: Deadline | None = Field(
         None,
         description="seconds from now until the nodes have to be empty; null lets every job run to its end",
@@ -68,9 +69,7 @@ class ReleaseRequest(Ask):
     """Body of ``POST /v1/release``."""
 
     nodes: Names
-    reason: Reason | None = Field(
-        None, description="why, for all to read; null keeps the words of an earlier drain"
-    )
+    reason: Reason = None
     now: bool = Field(False, description="requeue what runs there; else a job there is a refusal")
 
 

@@ -314,9 +314,10 @@ def _poke(programs: str, socket: Path) -> Finding:
     program = next((each for each in programs.split(",") if "esagent-poke" in each), "")
     if not program:
         return skipped(subject, "esagent-poke is not installed: an empty machine is found by the timer")
-    if not os.access(program.split(maxsplit=1)[0], os.X_OK):
+    path = Path(program.split(maxsplit=1)[0])
+    if not os.access(path, os.X_OK):
         return fault(subject, f"{program} cannot be run", "run contrib/slurm-plugin/install.sh poke")
-    spoken_to = _spoken_to(Path(program.split(maxsplit=1)[0]))
+    spoken_to = _spoken_to(path)
     if spoken_to not in {"", str(socket)}:
         return warning(
             subject,

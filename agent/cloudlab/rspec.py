@@ -18,7 +18,7 @@ from lxml import etree
 from agent.cloudlab.times import parse_time
 from agent.cloudlab.urn import Urn, check_client_id, check_node_id, same_urn
 from agent.core.model import AdvertisedNode, SliverNode
-from agent.core.request import EMULAB, MAX_STARTUP, MAX_TARBALLS, RSPEC, STARTUP, TARBALL
+from agent.core.request import EMULAB, MAX_STARTUP, MAX_TARBALLS, RSPEC, STARTUP, TARBALL, tarballs_length
 
 log = structlog.get_logger()
 
@@ -132,8 +132,7 @@ def _tarballs(urls: Sequence[object]) -> list[str]:
         if not isinstance(url, str) or not TARBALL.fullmatch(url):
             raise ValueError(f"{url!r} has a character that a tarball's URL may not have (such as ? = % &)")
     texts = [str(url) for url in urls]
-    # The server keeps them in one column, each with where it is unpacked (GeniXML.pm GetTarball).
-    if (total := len(";".join(f"/ {text}" for text in texts))) > MAX_TARBALLS:
+    if (total := tarballs_length(texts)) > MAX_TARBALLS:
         raise ValueError(f"the URLs take {total} characters together, at most {MAX_TARBALLS} fit")
     return texts
 

@@ -26,7 +26,7 @@ class CmSettings(Section):
 
     @field_validator("url")
     @classmethod
-    def _ischeck_url(cls, url: str) -> str:
+    def _is_url(cls, url: str) -> str:
         return check_url(url)
 
 
@@ -76,7 +76,7 @@ class CloudlabSettings(Section):
 
     @field_validator("sa_url")
     @classmethod
-    def _ischeck_url(cls, url: str) -> str:
+    def _is_url(cls, url: str) -> str:
         return check_url(url) if url else url
 
     @model_validator(mode="after")

@@ -14,7 +14,15 @@ import structlog
 
 from agent.core.errors import CloudlabError, ConfigError
 from agent.core.ports import SliceServer
-from agent.core.request import MAX_STARTUP, MAX_TARBALLS, STARTUP, TARBALL, RequestNode, build_request
+from agent.core.request import (
+    MAX_STARTUP,
+    MAX_TARBALLS,
+    STARTUP,
+    TARBALL,
+    RequestNode,
+    build_request,
+    tarballs_length,
+)
 
 log = structlog.get_logger()
 
@@ -110,8 +118,7 @@ class SimpleElasticSliceHelper(ElasticSliceHelper):
             _check("tarballs", url, TARBALL)
         if len(startup_command or "") > MAX_STARTUP:
             raise ConfigError(f"startup_command: at most {MAX_STARTUP} characters are expected")
-        # The server keeps them in one column, each with where it is unpacked (GeniXML.pm GetTarball).
-        if len(";".join(f"/ {url}" for url in tarballs)) > MAX_TARBALLS:
+        if tarballs_length(tarballs) > MAX_TARBALLS:
             raise ConfigError(f"tarballs: at most {MAX_TARBALLS} characters together are expected")
         if num_pcs < 0 or num_lans < 0:
             raise ConfigError(f"num_pcs and num_lans: 0 or more is expected, not {num_pcs} and {num_lans}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -18,9 +18,14 @@ STARTUP = re.compile(r"[\x20-\x7e]*")
 """What ``GeniCMV2 AddNodes`` takes as a start-up command."""
 MAX_TARBALLS = 1024
 TARBALL = re.compile(r"[-\w./+:~]+", re.ASCII)
-"""What it takes as a tarball's URL; all URLs together, with something between two, have to fit."""
+"""What it takes as a tarball's URL; ``tarballs_length`` bounds them together."""
 INSTALL_PATH = "/"
 """Where tarballs are unpacked: the one place that ``GeniCMV2 AddNodes`` knows, so all machines are alike."""
+
+
+def tarballs_length(urls: Iterable[str]) -> int:
+    """Count what the server keeps in one column: each URL, with where it is unpacked (GeniXML.pm)."""
+    return len(";".join(f"{INSTALL_PATH} {url}" for url in urls))
 
 
 @dataclass(frozen=True)

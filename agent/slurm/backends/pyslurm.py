@@ -359,12 +359,12 @@ class PyslurmBackend:
 
     def _delete_each(self, nodes: Iterable[str]) -> None:
         """Delete each node; a refusal for one is raised after all had their turn."""
-        refusals: list[str] = []
+        refused: list[str] = []
         for name in sorted(nodes):
             try:
                 self._process.ask("delete_nodes", nodes=name)
             except PyslurmRefusedError as error:
                 if error.errno != _UNKNOWN_NODE:
-                    refusals.append(f"{name}: {error}")
-        if refusals:
-            raise SlurmRefusedError("; ".join(refusals))
+                    refused.append(f"{name}: {error}")
+        if refused:
+            raise SlurmRefusedError("; ".join(refused))

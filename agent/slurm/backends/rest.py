@@ -190,9 +190,12 @@ class RestBackend:
     def _requeue_many(self, job_ids: Iterable[str], *, hold: bool) -> dict[str, SlurmRefusedError]:
         """Requeue with one request, and read again which run on; one that ends meanwhile stays so."""
         jobs, due = self.snapshot().jobs, set[str]()
-        refused = refused_of(
-            job_ids, lambda job_id: due.add(job_id) if _is_to_be_requeued(job_id, jobs) else None
-        )
+
+        def look(job_id: str) -> None:
+            if _is_to_be_requeued(job_id, jobs):
+                due.add(job_id)
+
+        refused = refused_of(job_ids, look)
         if not due:
             return refused
         body = {
