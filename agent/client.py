@@ -6,11 +6,11 @@ import http.client
 import json
 import os
 import socket
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from agent.barrier import barrier, mode_of
 from agent.core.errors import AgentError
 
 TIMEOUT = 10.0
@@ -115,33 +115,10 @@ def _no_daemon(path: Path, error: OSError) -> NoDaemonError:
         case ConnectionRefusedError():
             return NoDaemonError(f"no daemon answers on {path} (is `esagent run` up?)")
         case PermissionError():
-            return NoDaemonError(f"{path}: this user may not open the daemon's socket: {_barrier(path)}")
+            return NoDaemonError(f"{path}: this user may not open the daemon's socket: {_why(path)}")
     return NoDaemonError(f"{path}: the daemon did not answer: {error}")
 
 
-def _barrier(path: Path) -> str:
-    """Tell which part of a path keeps this user out, and who may pass."""
-    for part in [*reversed(path.absolute().parents), path]:
-        needed = os.X_OK if part != path else os.W_OK
-        if os.access(part, needed):
-            continue
-        try:
-            found = part.stat()
-        except OSError as error:
-            return f"{part}: {error.strerror}"
-        owner, group = _owner(part)
-        return f"{part} is {stat.filemode(found.st_mode)}, of user {owner} and group {group}"
-    return "its mode does not allow it"
-
-
-def _owner(path: Path) -> tuple[str, str]:
-    found = path.stat()
-    try:
-        owner = path.owner()
-    except KeyError:
-        owner = str(found.st_uid)
-    try:
-        group = path.group()
-    except KeyError:
-        group = str(found.st_gid)
-    return owner, group
+def _why(path: Path) -> str:
+    part = barrier(path, os.W_OK)
+    return f"{part} is {mode_of(part)}" if part else "its mode does not allow it"

@@ -1,0 +1,46 @@
+"""What keeps this process from a file: the part of its path that bars it, and who may pass there."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+
+def barrier(path: Path, needed: int = os.R_OK) -> Path | None:
+    """Return the first part of a path that this process may not pass.
+
+    Args:
+        path: the file or directory.
+        needed: what has to be allowed there, as ``access(2)`` takes it; a directory on the way is searched.
+
+    Returns:
+        A directory or the file itself; None where nothing bars, and where the path leads nowhere.
+    """
+    path = path.absolute()
+    for part in (*reversed(path.parents), path):
+        if not os.path.lexists(part):
+            return None
+        wanted = needed if part == path else os.X_OK
+        if os.access(part, wanted):
+            continue
+        target = Path(os.path.realpath(part))
+        return part if target == part else barrier(target, wanted)
+    return None
+
+
+def mode_of(part: Path) -> str:
+    """Tell who may pass, as ``drwx------, of user root and group root``; why not, where that is not seen."""
+    try:
+        found = part.stat()
+    except OSError as error:
+        return str(error.strerror)
+    try:
+        owner = part.owner()
+    except KeyError:
+        owner = str(found.st_uid)
+    try:
+        group = part.group()
+    except KeyError:
+        group = str(found.st_gid)
+    return f"{stat.filemode(found.st_mode)}, of user {owner} and group {group}"
