@@ -8,8 +8,11 @@ from agent.slurm.backends.cli import CliBackend
 from agent.ssh import SshShell
 
 
-def slurm_commands(settings: Settings, clock: Clock, shell: SshShell) -> CliBackend:
-    """Reach Slurm's commands, on this machine or on [slurm] host."""
+def slurm_commands(settings: Settings, clock: Clock, shell: SshShell | None) -> CliBackend:
+    """Reach Slurm's commands, on this machine or, by the shell, on [slurm] host."""
     user, at, name = settings.slurm.host.rpartition("@")
+    if not name:
+        return CliBackend(settings.slurm, clock)
+    assert shell is not None, "[slurm] host is reached over SSH"
     head = Host(name, name, user if at else settings.ssh.user or "root")
-    return CliBackend(settings.slurm, clock, head=(head, shell) if name else None)
+    return CliBackend(settings.slurm, clock, head=(head, shell))

@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from agent.admin.settings import AdminSettings
+from agent.barrier import barrier
+from agent.check.access import Reader
 from agent.check.cloudlab import (
     callback_answers,
     check_authorities,
@@ -18,61 +21,144 @@ from agent.check.cloudlab import (
 )
 from agent.check.files import (
     check_callback,
+    check_cas,
     check_identity,
+    check_mail,
     check_places,
-    check_secrets,
+    check_rest,
     check_ssh_key,
-    check_user,
-    user_name,
 )
-from agent.check.finding import Finding, fault, fine, look, skipped
+from agent.check.finding import Finding, Grade, fault, fine, look, skipped, warning
+from agent.check.names import files_to_read, files_to_write
+from agent.check.program import become, check_program, program
 from agent.check.slurm import check_pieces, check_primary, check_slurm, parse_config
+from agent.check.user import UNIT, User, caller, find_user, user_name
 from agent.cloudlab.connect import connect
 from agent.config import Settings, load
 from agent.core.errors import ConfigError, SlurmError
 from agent.core.ports import Clock
+from agent.daemon import helper_of
 from agent.slurm.backends.choice import choose
 from agent.slurm.primary import parse_ping
 from agent.slurm_access import slurm_commands
 from agent.ssh import SshShell
 
+_OF_THE_USER = ("settings", "certificates, keys and files", "Cloudlab", "Slurm", "rights in Slurm")
+"""What stands as it stands only for the daemon's user."""
 
-def check_everything(path: Path, clock: Clock, *, offline: bool) -> Iterator[Finding]:
-    """Look at the settings, and at all that they name.
+
+def check_everything(path: Path, clock: Clock, *, offline: bool, asked: User | None) -> Iterator[Finding]:
+    """Look at the settings, and at all that they name, as the daemon's user.
+
+    A process of root becomes one of that user; what it has read of agent.conf before, it goes on with.
 
     Args:
         path: agent.conf.
         clock: time.
         offline: ask neither Cloudlab nor Slurm.
+        asked: whom the daemon runs as; None to find that out.
     """
+    settings, faults = _load(path)
     try:
-        settings = load(path)
+        user, told = find_user(asked, (settings.admin if settings else AdminSettings()).socket)
     except ConfigError as error:
-        for line in str(error).splitlines():
-            yield fault("settings", line, "see agent.conf.example, or `esagent config example`")
+        yield fault("user", str(error), f"make that user, or name another: systemctl edit {UNIT}")
         return
-    yield fine("settings", str(path))
+    me = os.geteuid()
+    if me not in {0, user.uid}:
+        yield from _as_a_bystander(path, faults, told, user)
+        return
+    yield told
+    if me != user.uid:
+        try:
+            bars = list(check_program(user, program()))
+            if not bars:
+                become(user)
+        except OSError as error:
+            bars = [fault("user", f"root may not become {user.name} here: {error}", "run it as that user")]
+        if bars:
+            yield from bars
+            for subject in _OF_THE_USER:
+                yield skipped(subject, f"{user.name} cannot look")
+            return
+    reader = Reader(user, path.absolute().parent)
+    barred = list(reader.settings(path))
+    # Who may not read it has no other fault to tell; root has read it.
+    yield from [*barred, *(faults if me == 0 or not barred else [])] or [fine("settings", str(path))]
+    if settings is not None:
+        yield from _with_settings(settings, clock, reader, offline=offline)
+
+
+def _load(path: Path) -> tuple[Settings | None, list[Finding]]:
+    mend = "see agent.conf.example, or `esagent config example`"
+    try:
+        return load(path), []
+    except ConfigError as error:
+        return None, [fault("settings", line, mend) for line in str(error).splitlines()]
+
+
+def _as_a_bystander(path: Path, faults: list[Finding], told: Finding, user: User) -> Iterator[Finding]:
+    """Tell what holds for everybody: the words of agent.conf, where the caller may read it."""
+    yield warning("user", f"{told.seen}, and {caller().name} looks", f"run it as root or {user.name}")
+    why = f"only root or {user.name} can tell more: run it as root"
+    if barrier(path) is not None:
+        yield skipped("settings", why)
+    else:
+        yield from faults or [skipped("settings", f"{path} is well formed; {why}")]
+    for subject in _OF_THE_USER[1:]:
+        yield skipped(subject, why)
+
+
+def _with_settings(settings: Settings, clock: Clock, reader: Reader, *, offline: bool) -> Iterator[Finding]:
     now = clock.now()
-    yield from check_user(settings.ledger.path.parent, os.geteuid())
-    yield from check_identity(settings.cloudlab, now)
-    yield from check_callback(settings.callback, now)
-    yield from check_ssh_key(settings.ssh)
-    password = settings.mail.password_file
-    yield from check_secrets(
-        {
-            "[callback] key": settings.callback.key,
-            "[slurm] rest_token": settings.slurm.rest_token,
-            "[mail] password_file": Path(password) if password else None,
-        }
-    )
-    yield from check_places(settings.ledger.path, settings.ssh.known_hosts, settings.admin.socket)
+    cloudlab, callback = settings.cloudlab, settings.callback
+    barred = yield from reader.check(files_to_read(settings))
+
+    def can_read(*paths: Path | None) -> bool:
+        return barred.isdisjoint(paths)
+
+    can_be_us = can_read(cloudlab.certificate, cloudlab.key, cloudlab.passphrase_file)
+    identity = list(check_identity(cloudlab, now)) if can_be_us else []
+    is_us = can_be_us and all(finding.grade is not Grade.FAULT for finding in identity)
+    can_call = is_us and can_read(cloudlab.ca_bundle, *cloudlab.ssh_keys)
+    request = [Path(name) for name in (settings.request.rspec_file, settings.request.profile_script) if name]
+    mail = [Path(name) for name in (settings.mail.password_file, settings.mail.ca_file) if name]
+    yield from identity
+    if can_call:
+        yield from check_cas(cloudlab, now)
+    if can_call and can_read(*request):
+        yield from look(
+            "request", lambda: _request(settings, clock), "see [request], and [cloudlab] ssh_keys and sa_url"
+        )
+    if can_read(callback.certificate, callback.key, callback.ca_bundle):
+        yield from check_callback(callback, now)
+    if can_read(settings.ssh.key):
+        yield from check_ssh_key(settings.ssh)
+    if can_read(settings.slurm.rest_token, settings.slurm.rest_ca):
+        yield from check_rest(settings.slurm)
+    if can_read(*mail):
+        yield from check_mail(settings.mail)
+    yield from check_places(files_to_write(settings), reader.user)
     if offline:
         yield skipped("Cloudlab and Slurm", "asked not to (--offline)")
         return
-    is_up = callback_answers(settings.callback, settings.cloudlab.connect_timeout)
-    yield from check_callback_port(settings.callback, is_up=is_up)
-    yield from look("Cloudlab", lambda: _cloudlab(settings, clock, is_up=is_up), "see [cloudlab]")
+    is_up = callback_answers(callback, cloudlab.connect_timeout)
+    yield from check_callback_port(callback, is_up=is_up)
+    if can_call and can_read(settings.ssh.key):
+        yield from look("Cloudlab", lambda: _cloudlab(settings, clock, is_up=is_up), "see [cloudlab]")
+    else:
+        yield skipped("Cloudlab", "a file that it takes is at fault: see above")
     yield from look("Slurm", lambda: _slurm(settings, clock), "see [slurm]")
+
+
+def _request(settings: Settings, clock: Clock) -> Iterator[Finding]:
+    server = connect(settings.cloudlab, clock=clock)
+    try:
+        helper_of(settings, server)
+    finally:
+        server.close()
+    request = settings.request
+    yield fine("request", request.rspec_file or request.profile_script or "as [request] says")
 
 
 def _cloudlab(settings: Settings, clock: Clock, *, is_up: bool) -> Iterator[Finding]:
@@ -98,7 +184,8 @@ def _cloudlab(settings: Settings, clock: Clock, *, is_up: bool) -> Iterator[Find
 
 
 def _slurm(settings: Settings, clock: Clock) -> Iterator[Finding]:
-    shell = SshShell(settings.ssh)
+    # A Slurm on this machine is judged also where the SSH key is at fault.
+    shell = SshShell(settings.ssh) if settings.slurm.host else None
     commands = slurm_commands(settings, clock, shell)
     way_in = choose(settings.slurm, clock, commands)
     # Asked for twice below, and the same for as long as we look.

@@ -1,20 +1,27 @@
-"""Files on this machine: certificates, keys, and where the agent writes."""
+"""What is in the files that the settings name, and whether the agent can write where it has to."""
 
 from __future__ import annotations
 
 import os
-import pwd
-from collections.abc import Iterator, Mapping
+import shlex
+import ssl
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
 
+from agent.barrier import mode_of
 from agent.check.finding import Finding, fault, fine, look, warning
+from agent.check.user import User
 from agent.cloudlab.callback import CallbackServer, CallbackSettings
 from agent.cloudlab.connect import identity_of, tls_of
 from agent.cloudlab.settings import CloudlabSettings
 from agent.core.endpoint import SimpleElasticSliceClientEndpoint
+from agent.core.errors import ConfigError
+from agent.mail import MailSettings, make_post
+from agent.slurm.backends.rest_transport import read_token
+from agent.slurm.settings import SlurmSettings
 from agent.ssh import SshSettings, SshShell
 
 EARLY = timedelta(days=30)
@@ -22,17 +29,25 @@ EARLY = timedelta(days=30)
 
 
 def check_identity(settings: CloudlabSettings, now: datetime) -> Iterator[Finding]:
-    """Look at the user's certificate, its key, and the CAs of Cloudlab's servers."""
+    """Look at the user's certificate and its key."""
 
     def at() -> Iterator[Finding]:
         identity = identity_of(settings, now)
         yield _until("certificate", f"{identity.urn}", identity.expires, now)
-        for words in identity.warnings:
-            yield warning("certificate", words, "keep the key to the agent's user")
-        tls_of(settings, identity)
+
+    mend = "see [cloudlab]; the Cloudlab portal gives certificate and key"
+    return look("certificate", at, mend)
+
+
+def check_cas(settings: CloudlabSettings, now: datetime) -> Iterator[Finding]:
+    """Look at the CAs of Cloudlab's servers; the certificate has to be good."""
+
+    def at() -> Iterator[Finding]:
+        tls_of(settings, identity_of(settings, now))
         yield fine("CAs of Cloudlab", str(settings.ca_bundle))
 
-    return look("certificate", at, "download certificate and key from the Cloudlab portal, see [cloudlab]")
+    mend = "see [cloudlab] ca_bundle and tls_security_level; Cloudlab's operators have the CAs"
+    return look("CAs of Cloudlab", at, mend)
 
 
 def check_callback(settings: CallbackSettings, now: datetime) -> Iterator[Finding]:
@@ -47,69 +62,79 @@ def check_callback(settings: CallbackSettings, now: datetime) -> Iterator[Findin
     return look("callback certificate", at, "see [callback] certificate, key and ca_bundle")
 
 
-def check_places(ledger: Path, known_hosts: Path, socket: Path) -> Iterator[Finding]:
-    """Look whether the agent can write where it has to."""
-    for subject, path in (("ledger", ledger), ("known_hosts", known_hosts), ("socket", socket)):
-        place = next(p for p in (path.parent, *path.parent.parents) if p.exists())
-        if os.access(place, os.W_OK | os.X_OK) and (not path.exists() or os.access(path, os.W_OK)):
-            yield fine(subject, str(path))
-        elif not path.parent.exists():
-            mend = "the systemd unit makes it when it starts; else make it for the agent's user"
-            yield warning(subject, f"{path.parent} is not there yet", mend)
-        else:
-            yield fault(subject, f"{path}: this user may not write there", "run as the agent's user")
-
-
-def check_user(home: Path, uid: int) -> Iterator[Finding]:
-    """Tell where the daemon is somebody else than who looks: one may read what the other may not."""
-    try:
-        owner = home.stat().st_uid
-    except OSError:
-        return
-    if owner != uid:
-        seen = f"{user_name(uid)} looks, and {home} belongs to {user_name(owner)}"
-        yield warning(
-            "user", seen, f"look as the daemon will: runuser -u {user_name(owner)} -- esagent check"
-        )
-
-
-def user_name(uid: int) -> str:
-    """Name a user, by the number where there is no name."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"uid {uid}"
-
-
-def check_secrets(secrets: Mapping[str, Path | None]) -> Iterator[Finding]:
-    """Look at files that nobody else may read.
-
-    Args:
-        secrets: what holds a secret, such as ``[callback] key`` -> the file; None where there is none.
-    """
-    for subject, path in secrets.items():
-        if path is None:
-            continue
-        try:
-            with path.open("rb"):
-                mode = path.stat().st_mode
-        except OSError as error:
-            yield fault(subject, f"{path}: {error.strerror}", "give it to the daemon's user")
-            continue
-        if mode & 0o077:
-            yield warning(subject, f"{path}: other users can read it", f"chmod 600 {path}")
-        else:
-            yield fine(subject, str(path))
-
-
 def check_ssh_key(settings: SshSettings) -> Iterator[Finding]:
     """Look at the key that opens machines."""
 
     def at() -> Iterator[Finding]:
-        SshShell(settings)
-        yield from check_secrets({"SSH key": settings.key})
+        kind, _ = SshShell(settings).public_key.split()
+        yield fine("SSH key", f"{settings.key}, of type {kind}")
 
     return look("SSH key", at, "see [ssh] key")
+
+
+def check_rest(settings: SlurmSettings) -> Iterator[Finding]:
+    """Look at what is shown to slurmrestd, and asked of it."""
+    token, ca = settings.rest_token, settings.rest_ca
+
+    def at_token(path: Path) -> Iterator[Finding]:
+        read_token(path)
+        yield fine("token for slurmrestd", str(path))
+
+    def at_ca(path: Path) -> Iterator[Finding]:
+        try:
+            ssl.create_default_context(cafile=path)
+        except OSError as error:
+            raise ConfigError(
+                f"[slurm] rest_ca: {path}: expected PEM certificates of CAs: {error}"
+            ) from error
+        yield fine("CAs of slurmrestd", str(path))
+
+    if token:
+        yield from look("token for slurmrestd", lambda: at_token(token), "see scontrol token")
+    if ca:
+        yield from look("CAs of slurmrestd", lambda: at_ca(ca), "see [slurm] rest_ca")
+
+
+def check_mail(settings: MailSettings) -> Iterator[Finding]:
+    """Look at how mail leaves, without sending any."""
+
+    def at() -> Iterator[Finding]:
+        # To whom it goes is of no matter here, and may stand in the certificate.
+        if make_post(settings, settings.sender) is not None:
+            yield fine("mail", f"leaves by {settings.host} port {settings.port}")
+
+    return look("mail", at, "see [mail]")
+
+
+def check_places(places: Iterable[tuple[str, Path]], user: User) -> Iterator[Finding]:
+    """Look whether the agent can write where it has to.
+
+    Args:
+        places: what is written, and its path.
+        user: who this process is.
+    """
+    for subject, path in places:
+        place = next(part for part in path.absolute().parents if _is_there(part))
+        can_write = os.access(place, os.W_OK | os.X_OK) and (not _is_there(path) or os.access(path, os.W_OK))
+        if can_write:
+            yield fine(subject, str(path))
+        elif place != path.absolute().parent and os.access(place, os.X_OK):
+            mend = "the systemd unit makes it when it starts; else make it for the agent's user"
+            yield warning(subject, f"{path.parent} is not there yet", mend)
+        else:
+            part = path if os.access(place, os.W_OK | os.X_OK) else place
+            seen = f"{path}: {user.name} may not write {part} ({mode_of(part)})"
+            give = f"chown -R {user.login} {shlex.quote(str(part))}"
+            yield fault(subject, seen, f"{give} if it is the agent's alone, else name another place")
+
+
+def _is_there(path: Path) -> bool:
+    # Path.exists() raises where a directory on the way may not be searched.
+    try:
+        path.stat()
+    except OSError:
+        return False
+    return True
 
 
 def _until(subject: str, what: str, end: datetime, now: datetime) -> Finding:

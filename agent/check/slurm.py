@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from agent.barrier import barrier, mode_of
 from agent.check.finding import Finding, fault, fine, look, skipped, warning
 from agent.core.errors import SlurmRefusedError
 from agent.core.settings import format_duration
@@ -292,6 +293,8 @@ def check_pieces(
 def _submit_policy(config: Mapping[str, str], directory: Path, table: Path | None) -> Finding:
     subject, mend = "submit policy", "run contrib/slurm-plugin/install.sh job-submit"
     script, policy = directory / "job_submit.lua", directory / "esagent_submit.lua"
+    if part := barrier(policy) or barrier(script):
+        return _unseen(subject, part)
     asked = "lua" in config.get("JobSubmitPlugins", "").split(",")
     if not policy.exists():
         if _mentions(script, "esagent_submit.lua"):
@@ -315,6 +318,9 @@ def _poke(programs: str, socket: Path) -> Finding:
     if not program:
         return skipped(subject, "esagent-poke is not installed: an empty machine is found by the timer")
     path = Path(program.split(maxsplit=1)[0])
+    part = barrier(path, os.X_OK)
+    if part is not None and (part != path or path.stat().st_mode & 0o111):
+        return _unseen(subject, part)
     if not os.access(path, os.X_OK):
         return fault(subject, f"{program} cannot be run", "run contrib/slurm-plugin/install.sh poke")
     spoken_to = _spoken_to(path)
@@ -353,10 +359,14 @@ def _orphan(program: str) -> Finding:
 
 def _spank(plugstack: Path, lease: str | None) -> Finding:
     subject = "SPANK plugin"
+    if part := barrier(plugstack):
+        return _unseen(subject, part)
     if not _mentions(plugstack, "spank_esagent.so"):
         return skipped(subject, "not installed")
     line = next(x for x in plugstack.read_text(errors="replace").splitlines() if "spank_esagent.so" in x)
     path = next(Path(word) for word in line.split() if "spank_esagent.so" in word)
+    if path.is_absolute() and (part := barrier(path)):
+        return _unseen(subject, part)
     if path.is_absolute() and not path.exists():
         return fault(subject, f"{plugstack} wants {path}, which is missing", "run install.sh spank")
     if lease is None:
@@ -365,6 +375,11 @@ def _spank(plugstack: Path, lease: str | None) -> Finding:
         mend = f"run contrib/slurm-plugin/install.sh --lease {lease} spank"
         return warning(subject, f"{plugstack} names another file than {lease}", mend)
     return fine(subject, str(path))
+
+
+def _unseen(subject: str, part: Path) -> Finding:
+    """Tell that a piece is hidden from the daemon's user: it is slurmctld that has to see it."""
+    return skipped(subject, f"the daemon's user may not look into {part} ({mode_of(part)})")
 
 
 def _mentions(path: Path, words: str) -> bool:

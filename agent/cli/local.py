@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import os
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from agent.cli.exits import Exit
 from agent.cli.options import DEFAULT_CONFIG, Config, Json
 from agent.cli.output import say, say_json, say_table
+
+if TYPE_CHECKING:
+    from agent.check.user import User
 
 commands = typer.Typer()
 
@@ -28,11 +32,19 @@ def run(config: Config = DEFAULT_CONFIG) -> None:
 def check(
     config: Config = DEFAULT_CONFIG,
     offline: Annotated[bool, typer.Option("--offline", help="Ask neither Cloudlab nor Slurm.")] = False,
+    as_user: Annotated[
+        str,
+        typer.Option(
+            "--as",
+            metavar="USER",
+            help="Whom the daemon runs as, by name or uid; else whoever the running one or its unit says.",
+        ),
+    ] = "",
     as_json: Json = False,
 ) -> None:
-    """Look at everything that the agent needs.
+    """Look at everything that the agent needs, as the user that the daemon runs as.
 
-    Exit code 1 where something keeps it from its work.
+    Only root may look as another user than itself. Exit code 1 where something keeps the agent from its work.
     """
     from dataclasses import asdict
 
@@ -42,8 +54,9 @@ def check(
     from agent.log import LogSettings, configure
 
     configure(LogSettings(level="error"))
+    asked = _user(as_user) if as_user else None
     findings = []
-    for finding in check_everything(config, SystemClock(), offline=offline):
+    for finding in check_everything(config, SystemClock(), offline=offline, asked=asked):
         findings.append(finding)
         if not as_json:
             say(f"{finding.grade:8} {finding.subject}: {finding.seen}")
@@ -53,6 +66,24 @@ def check(
         say_json({"version": 1, "kind": "check", "findings": [asdict(f) for f in findings]})
     if any(f.grade is Grade.FAULT for f in findings):
         raise typer.Exit(Exit.REFUSED)
+
+
+def _user(text: str) -> User:
+    """Read whom --as names.
+
+    Raises:
+        BadParameter: this machine knows no such user, or the caller may not look as that one.
+    """
+    from agent.check.user import named
+    from agent.core.errors import ConfigError
+
+    try:
+        user = named(text)
+    except ConfigError as error:
+        raise typer.BadParameter(str(error), param_hint="--as") from None
+    if os.geteuid() not in {0, user.uid}:
+        raise typer.BadParameter(f"only root may look as {user.name}", param_hint="--as")
+    return user
 
 
 @commands.command()

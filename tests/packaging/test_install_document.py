@@ -237,7 +237,7 @@ def free_ports(count: int) -> list[int]:
 
 def rights(machine: CleanMachine) -> str:
     """Tell how the daemon's user stands with Slurm."""
-    looked = machine.run("runuser", "-u", "esagent", "--", "esagent", "check", "--json", check=False)
+    looked = machine.run("esagent", "check", "--json", check=False)
     (grade,) = (
         f["grade"] for f in json.loads(looked.stdout)["findings"] if f["subject"] == "rights in Slurm"
     )

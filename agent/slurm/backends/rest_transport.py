@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import requests
@@ -122,15 +123,7 @@ class RestTransport:
         path = self._settings.rest_token
         if path is None:
             return {}
-        try:
-            with path.open(encoding="ascii") as file:
-                text = file.read(_MAX_TOKEN + 1).strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise SlurmRefusedError(f"[slurm] rest_token: {path}: cannot be read: {error}") from error
-        match = _TOKEN.fullmatch(text)
-        if match is None or len(text) > _MAX_TOKEN:
-            raise SlurmRefusedError(f"[slurm] rest_token: {path}: expected a token of scontrol token in it")
-        return {"X-SLURM-USER-NAME": self._settings.rest_user, "X-SLURM-USER-TOKEN": match[1]}
+        return {"X-SLURM-USER-NAME": self._settings.rest_user, "X-SLURM-USER-TOKEN": read_token(path)}
 
     def _exchange(
         self,
@@ -180,6 +173,23 @@ class RestTransport:
             if time.monotonic() > deadline:
                 raise SlurmDownError(f"{what}: no whole answer within {self._settings.command_timeout:g} s")
         return bytes(received)
+
+
+def read_token(path: Path) -> str:
+    """Read the token of [slurm] rest_token.
+
+    Raises:
+        SlurmRefusedError: the file cannot be read, or holds no token.
+    """
+    try:
+        with path.open(encoding="ascii") as file:
+            text = file.read(_MAX_TOKEN + 1).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SlurmRefusedError(f"[slurm] rest_token: {path}: cannot be read: {error}") from error
+    match = _TOKEN.fullmatch(text)
+    if match is None or len(text) > _MAX_TOKEN:
+        raise SlurmRefusedError(f"[slurm] rest_token: {path}: expected a token of scontrol token in it")
+    return match[1]
 
 
 class _Bounded(HTTPConnection):

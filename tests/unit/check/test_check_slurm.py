@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from agent.check.finding import Grade
+from agent.check.program import seen_by
 from agent.check.slurm import (
     check_fence,
     check_leads,
@@ -20,6 +21,7 @@ from agent.check.slurm import (
     check_slurm,
     parse_config,
 )
+from agent.check.user import User
 from agent.core.errors import SlurmDownError, SlurmRefusedError
 from agent.slurm.borrowed import PluginSettings
 from agent.slurm.drain_settings import DrainSettings
@@ -27,6 +29,7 @@ from agent.slurm.join import JoinSettings
 from agent.slurm.model import Node, Snapshot
 from agent.slurm.primary import Controller
 from agent.slurm.supply import Offer
+from tests.unit.check.conftest import Site
 
 CONFIG = """\
 Configuration data as of 2026-11-22T16:00:00
@@ -299,3 +302,16 @@ def test_a_dead_man_switch_that_no_machine_has_is_found(tmp_path: Path) -> None:
     assert pieces(tmp_path, plugin=switch)["HealthCheckProgram"] is Grade.WARNING
     config = f"{CONFIG}HealthCheckProgram      = /usr/local/libexec/esagent/esagent-orphan\n"
     assert pieces(tmp_path, config, switch)["HealthCheckProgram"] is Grade.FINE
+
+
+def test_pieces_that_the_daemons_user_may_not_see_are_no_fault_for_slurmctld_sees_them(
+    site: Site, nobody: User
+) -> None:
+    hidden = site.root / "slurm"
+    hidden.mkdir(0o700)
+    for name in ("job_submit.lua", "esagent_submit.lua", "plugstack.conf"):
+        (hidden / name).touch()
+    (hidden / "esagent-poke").touch(mode=0o755)
+    config = f"EpilogSlurmctld = {hidden}/esagent-poke\n"
+    assert seen_by(nobody, lambda: [*set(pieces(hidden, config).values())]) == [Grade.SKIPPED]
+    assert pieces(hidden, config)["EpilogSlurmctld"] is Grade.FINE
