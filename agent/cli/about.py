@@ -1,13 +1,15 @@
-"""Commands about the command line itself: its manual page, its completion, the API behind it."""
+"""Commands about the program itself: its files, its manual page, its completion, the API behind it."""
 
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from agent.cli.output import say
+from agent.cli.options import Json
+from agent.cli.output import say, say_json, say_table
 
 commands = typer.Typer()
 
@@ -32,6 +34,21 @@ def completion(shell: Annotated[Shell, typer.Argument(metavar="SHELL", help="bas
     from typer._completion_shared import get_completion_script
 
     say(get_completion_script(prog_name="esagent", complete_var="_ESAGENT_COMPLETE", shell=shell.value))
+
+
+@commands.command()
+def files(as_json: Json = False) -> None:
+    """Tell where the files are that came with it.
+
+    The unit, the alert rules, the parts for Slurm, the manual pages.
+    """
+    from agent.cli.files import find
+
+    rows = [{"what": what, "path": str(path)} for what, path in find(Path(__file__)).items()]
+    if as_json:
+        say_json({"version": 1, "kind": "files", "files": rows})
+    else:
+        say_table(("what", "path"), rows)
 
 
 @commands.command()

@@ -311,16 +311,20 @@ def test_a_stream_that_is_closed_does_not_stop_a_command(rig, closed: str) -> No
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-@pytest.fixture(scope="module")
-def completion(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a shell reads at its start."""
-    script = tmp_path_factory.mktemp("bash") / "completion"
-    with script.open("wb") as output:
-        subprocess.run([ESAGENT, "completion", "bash"], stdout=output, timeout=60, check=True)
-    return script
+COMPLETION = Path(__file__).parents[3] / "contrib" / "completion" / "esagent"
+"""What a shell reads at its start."""
 
 
-def complete(rig, completion: Path, typed: str) -> list[str]:
+def test_the_completion_that_is_installed_is_what_the_code_says() -> None:
+    told = subprocess.run(
+        [ESAGENT, "completion", "bash"], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert COMPLETION.read_text() == told.stdout, (
+        "write it anew: .venv/bin/esagent completion bash > contrib/completion/esagent"
+    )
+
+
+def complete(rig, typed: str) -> list[str]:
     """Press the tabulator key at the end of what is typed, in a real bash."""
     words = [*shlex.split(typed), *([""] if typed.endswith(" ") else [])]
     script = (
@@ -329,7 +333,7 @@ def complete(rig, completion: Path, typed: str) -> list[str]:
     )
     environment = {**os.environ, "ESAGENT_SOCKET": str(rig.socket)}
     environment["PATH"] = f"{ESAGENT.parent}:{environment['PATH']}"
-    command = ["bash", "--norc", "-c", script, completion, *words]
+    command = ["bash", "--norc", "-c", script, COMPLETION, *words]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
     assert done.stderr == ""
     return done.stdout.split()
@@ -347,15 +351,13 @@ def complete(rig, completion: Path, typed: str) -> list[str]:
         ("esagent completion z", ["zsh"]),
     ],
 )
-def test_bash_completes_commands_options_and_machines(
-    rig, completion: Path, typed: str, offered: list[str]
-) -> None:
-    assert complete(rig, completion, typed) == offered
+def test_bash_completes_commands_options_and_machines(rig, typed: str, offered: list[str]) -> None:
+    assert complete(rig, typed) == offered
 
 
-def test_completion_without_a_daemon_offers_nothing_and_says_nothing(rig, completion: Path) -> None:
+def test_completion_without_a_daemon_offers_nothing_and_says_nothing(rig) -> None:
     rig.server.stop()
-    assert complete(rig, completion, "esagent drain pc") == []
+    assert complete(rig, "esagent drain pc") == []
 
 
 def test_status_imports_nothing_heavy(rig) -> None:
