@@ -2,6 +2,8 @@
 # Installs esagent's parts into Slurm, each one only where it is asked for. It never changes or removes a
 # file that is not esagent's: a site's own job_submit.lua is kept, and asked first.
 set -eu
+# slurmctld and users go through the directories that it makes, whatever root keeps to itself.
+umask 022
 
 usage() {
     cat <<'END'

@@ -27,7 +27,9 @@ class Site:
         for name in ("spank_esagent.so", "esagent-poke"):
             (self.source / "build" / name).write_text("built\n")
 
-    def install(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def install(
+        self, *arguments: str, check: bool = True, umask: int = -1
+    ) -> subprocess.CompletedProcess[str]:
         places = ("--etc", self.etc, "--lib", self.root / "lib", "--bin", self.root / "bin")
         return subprocess.run(
             [self.source / "install.sh", *places, *arguments],
@@ -35,6 +37,7 @@ class Site:
             text=True,
             timeout=30,
             check=check,
+            umask=umask,
         )
 
     def files(self) -> dict[str, str]:
@@ -47,6 +50,14 @@ def site(tmp_path: Path) -> Site:
     (site.etc / "job_submit.lua").write_text(SITE)
     (site.etc / "plugstack.conf").write_text(PLUGSTACK)
     return site
+
+
+def test_slurm_and_users_may_read_what_is_installed_whatever_roots_umask_is(site: Site) -> None:
+    before = site.files()
+    site.install(*PARTS, umask=0o077)
+    for name in site.files().keys() - before.keys():
+        for path in (site.root / name, (site.root / name).parent):
+            assert path.stat().st_mode & 0o044 == 0o044, path
 
 
 def test_a_dry_run_changes_nothing_and_tells_what_it_would_do(site: Site) -> None:
