@@ -213,6 +213,11 @@ class CleanMachine:
         shutil.copy(package, self.root / "root" / "esagent.deb")
         self.run("apt-get", "install", "/root/esagent.deb")
 
+    def without_owner(self) -> list[str]:
+        """List what on its disk belongs to the number of no user or group: whoever comes next may get it."""
+        lost = ("(", "-nouser", "-o", "-nogroup", ")")
+        return self.run("find", "/", "-xdev", *lost).stdout.splitlines()
+
     def files(self) -> set[str]:
         """List what is on its disk, but for what dpkg, apt and the log keep."""
         found: set[str] = set()

@@ -35,8 +35,17 @@ def bed(place: Path) -> Iterator[TestBed]:
 
 
 @pytest.fixture(scope="session")
-def package() -> Path:
-    """Return the package that `make deb` has made."""
+def nobody() -> dict[str, str]:
+    """Return an environment that does not tell who builds a package."""
+    known = {"DEBFULLNAME", "DEBEMAIL", "EMAIL", "XDG_CONFIG_HOME"}
+    rest = {name: value for name, value in os.environ.items() if name not in known}
+    return {**rest, "HOME": "/nonexistent", "GIT_CONFIG_NOSYSTEM": "1"}
+
+
+@pytest.fixture(scope="session")
+def package(nobody: dict[str, str]) -> Path:
+    """Make the package, as root without a name whose files nobody else may read."""
+    subprocess.run(["make", "deb"], cwd=ROOT, env=nobody, umask=0o077, check=True, timeout=900)
     (found,) = (ROOT / "build" / "deb").glob("*.deb")
     return found
 

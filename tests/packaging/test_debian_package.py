@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import sqlite3
 import subprocess
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from agent.cli.files import PLACES
 from testbed.nspawn import CleanMachine
 from testbed.up import TestBed
 from testbed.waiting import wait_for
@@ -16,6 +18,13 @@ from testbed.waiting import wait_for
 ROOT = Path(__file__).parents[2]
 CONF = "/etc/esagent/agent.conf"
 MakeMachine = Callable[..., CleanMachine]
+
+
+def told(*command: str | Path, environment: dict[str, str] | None = None) -> str:
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=True
+    )
+    return done.stdout
 
 
 def state_of(machine: CleanMachine) -> str:
@@ -58,16 +67,32 @@ def test_the_command_works_once_it_is_installed(installed: Path, machine_on: Mak
     assert "[cloudlab] certificate" in looked.stdout
 
 
-def test_it_bears_the_name_of_its_builder_and_brings_both_manual_pages(package: Path) -> None:
-    def told(*command: str | Path) -> str:
-        return subprocess.run(
-            command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
-        ).stdout
+def test_it_bears_the_name_of_its_builder(package: Path, nobody: dict[str, str]) -> None:
+    assert told("dpkg-deb", "-f", package, "Maintainer") == told("tools/maintainer", environment=nobody)
 
-    assert told("dpkg-deb", "-f", package, "Maintainer") == told("tools/maintainer")
-    files = told("dpkg-deb", "-c", package)
-    assert "./usr/share/man/man1/esagent.1.gz" in files
-    assert "./usr/share/man/man5/agent.conf.5.gz" in files
+
+def test_lintian_finds_no_error_but_in_the_name_of_its_builder(package: Path) -> None:
+    name = "root-in-contact,bogus-mail-host,bogus-mail-host-in-debian-changelog"
+    options = ("--allow-root", "--fail-on", "error", "--suppress-tags", name)
+    done = subprocess.run(["lintian", *options, package], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout
+
+
+def test_all_users_may_read_what_it_brings_whoever_builds_it(package: Path) -> None:
+    modes = {line.split()[0] for line in told("dpkg-deb", "-c", package).splitlines()}
+    assert modes == {"drwxr-xr-x", "-rw-r--r--", "-rwxr-xr-x", "lrwxrwxrwx"}
+
+
+def test_what_comes_with_it_is_where_the_command_says(installed: Path, machine_on: MakeMachine) -> None:
+    machine = machine_on(installed)
+    answer = json.loads(machine.run("esagent", "files", "--json").stdout)
+    found = {record["what"]: record["path"] for record in answer["files"]}
+    assert found.keys() == PLACES.keys()
+    assert found["alerts"] == "/usr/share/esagent/prometheus/esagent.rules.yml"
+    assert found["esagent(1)"] == "/usr/share/man/man1/esagent.1.gz"
+    assert found["agent.conf(5)"] == "/usr/share/man/man5/agent.conf.5.gz"
+    assert found["bash-completion"] == "/usr/share/bash-completion/completions/esagent"
+    machine.run(f"{found['slurm-plugin']}/install.sh", "--help")
 
 
 def test_keys_in_etc_are_for_root_and_the_agent_only(installed: Path, machine_on: MakeMachine) -> None:
@@ -144,12 +169,15 @@ def test_an_upgrade_keeps_settings_and_ledger_and_restarts_what_runs(
     before = unit(machine, "MainPID")
     machine.run("esagent", "pause")
     (first, *_) = machine.run("esagent", "events").stdout.splitlines()
+    # As docs/install.md has it done where the daemon runs as SlurmUser.
+    machine.run("chgrp", "daemon", "/etc/esagent")
 
     machine.install(package)
 
     wait_for("it runs again", lambda: state_of(machine) == "active")
     assert unit(machine, "MainPID") != before
     assert (machine.root / CONF.lstrip("/")).read_text() == conf
+    assert machine.run("stat", "-c", "%U:%G %a", "/etc/esagent").stdout.strip() == "root:daemon 750"
     assert first in machine.run("esagent", "events").stdout.splitlines()
     assert "growth is paused" in machine.run("esagent", "status").stdout
     machine.run("dpkg", "--remove", "esagent")
@@ -178,8 +206,9 @@ def test_a_purge_leaves_nothing(package: Path, machine_on: MakeMachine, installe
 def test_a_purge_spares_keys_that_somebody_put_into_etc(installed: Path, machine_on: MakeMachine) -> None:
     machine = machine_on(installed)
     (machine.root / "etc/esagent/cloudlab.pem").touch()
+    machine.run("chown", "esagent", "/etc/esagent/cloudlab.pem")
 
     machine.run("dpkg", "--purge", "esagent")
 
-    assert (machine.root / "etc/esagent/cloudlab.pem").exists()
-    assert "esagent" in (machine.root / "etc/passwd").read_text()
+    assert machine.run("stat", "-c", "%U", "/etc/esagent/cloudlab.pem").stdout == "esagent\n"
+    assert machine.without_owner() == []
