@@ -54,7 +54,12 @@ def manual() -> str:
         assert section is not None
         lines.extend(_section(f"[{name}]", section, info.description or ""))
     lines += [".SH EXAMPLES", ".EX", escape(example.rstrip("\n")), ".EE"]
-    lines += [".SH SEE ALSO", ".BR esagent (1)", ".PP", "https://toml.io, and /usr/share/doc/esagent"]
+    lines += [
+        ".SH SEE ALSO",
+        ".BR esagent (1)",
+        ".PP",
+        "https://toml.io; Debian's package has documents in /usr/share/doc/esagent",
+    ]
     return "\n".join(lines) + "\n"
 
 

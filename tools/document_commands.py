@@ -17,7 +17,6 @@ PAGES = (
 )
 BLOCK = re.compile(r"(?ms)^( *)```(\w*)([^\n]*)\n(.*?)^ *```$")
 """A block of a page: its indentation, language, name, text."""
-_SHELLS = frozenset({"console", "sh", "bash"})
 _INLINE = re.compile(r"`(esagent [^`]+)`")
 
 
@@ -25,23 +24,19 @@ def commands_of(page: Path) -> Iterator[list[str]]:
     """Find each command of a page, as words: those of its blocks, and ours in its text."""
     text = page.read_text(encoding="utf-8")
     for _, language, _, block in BLOCK.findall(text):
-        if language in _SHELLS:
-            yield from _commands_in(block, prompted=language == "console")
+        if language == "sh":
+            yield from _commands_in(block)
     for found in _INLINE.findall(text):
         yield shlex.split(found)
 
 
 def ours(words: list[str]) -> list[str]:
-    """Leave out what only says as whom or from where a command is run."""
-    if words[0] == "runuser":
-        return words[words.index("--") + 1 :]
+    """Leave out what only says from where a command is run."""
     return [words[0].rpartition("/")[2], *words[1:]]
 
 
-def _commands_in(block: str, *, prompted: bool) -> Iterator[list[str]]:
+def _commands_in(block: str) -> Iterator[list[str]]:
     for line in textwrap.dedent(block).splitlines():
-        if prompted and not line.startswith("$ "):
-            continue
-        for part in line.removeprefix("$ ").split("&&"):
+        for part in line.split("&&"):
             if words := shlex.split(part.partition(" > ")[0], comments=True):
                 yield words

@@ -16,17 +16,18 @@ from pathlib import Path
 
 import pytest
 
+from agent.cli.files import PLACES
 from testbed.nspawn import CleanMachine
 from testbed.up import TestBed
 from testbed.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
-DOCUMENT = (ROOT / "docs" / "install.md").read_text()
+DOCUMENT = (ROOT / "docs" / "install.md").read_text().partition("\n## Other systems\n")[0]
 SITE = ROOT / "build" / "chroots" / "bookworm-site"
 CLONE = "/root/esagent"
 _PIECES = re.compile(
     r'^#+ (?P<heading>[^\n]*)$|^\?\?\? note "(?P<note>[^\n]*)"$'
-    r"|^(?P<indent> *)```console\n(?P<text>.*?)^ *```$",
+    r"|^(?P<indent> *)```sh\n(?P<text>.*?)^ *```$",
     re.MULTILINE | re.DOTALL,
 )
 NOT_CLONED = (".git", ".venv", "build", "__pycache__", ".*_cache", ".hypothesis")
@@ -62,6 +63,7 @@ PACKAGE = frozenset({"Without Debian packages", "With slurmdbd"})
 """What is left out by whoever installs the package, and has no slurmdbd."""
 PLAIN = frozenset({"The package", "Without slurmdbd", "Purge the package"})
 """What is left out by whoever does neither."""
+DROP_IN = "etc/systemd/system/esagent.service.d/user.conf"
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,7 @@ def blocks() -> list[Block]:
     for piece in _PIECES.finditer(DOCUMENT):
         heading, note = piece["heading"] or heading, piece["note"] or note
         if piece["text"]:
-            lines = textwrap.dedent(piece["text"]).splitlines()
-            commands = tuple(line.removeprefix("$ ") for line in lines)
+            commands = tuple(textwrap.dedent(piece["text"]).splitlines())
             found.append(Block(note if piece["indent"] else heading, commands))
     return found
 
@@ -90,8 +91,13 @@ def commands(leave_out: frozenset[str]) -> list[str]:
     return [command for command in way if command != "make deb"]
 
 
+def follow(machine: CleanMachine, command: str) -> None:
+    """Type a command of the document, as root whose files nobody else may read."""
+    machine.run("sh", "-c", f"umask 077\n{command}", directory=CLONE)
+
+
 def put_in_place(bed: TestBed, etc: Path) -> None:
-    """Bring what the reader has: Cloudlab's files, under the document's names."""
+    """Bring what the reader has: Cloudlab's files, under the document's names, for root alone."""
     files = {
         "cloudlab.pem": bed.bedfile.user_pem,
         "passphrase": bed.bedfile.passphrase_file,
@@ -99,7 +105,8 @@ def put_in_place(bed: TestBed, etc: Path) -> None:
         "callers-ca.pem": bed.bedfile.callback.ca,
     }
     for name, source in files.items():
-        shutil.copy(source, etc / name)
+        shutil.copyfile(source, etc / name)
+        (etc / name).chmod(0o600)
 
 
 def settings(bed: TestBed) -> str:
@@ -137,22 +144,25 @@ def test_the_words_are_enough_with_the_package_and_without_slurmdbd(
     build = machine.root / CLONE.lstrip("/") / "build" / "deb"
     build.mkdir(parents=True)
     shutil.copy(package, build)
+    machine.run("sh", "-c", "getent passwd slurm || useradd --system slurm")
     machine.boot(f"--bind={bed.directory}")
     etc = machine.root / "etc/esagent"
 
     for command in commands(PACKAGE):
         if command.startswith("ssh-keygen"):
             put_in_place(bed, etc)
-        if command.startswith("runuser"):
+        if command == "esagent check --offline":
             (etc / "agent.conf").write_text(settings(bed))
+            assert faults(machine, "esagent", "--offline") == []
+        if command == "esagent check":
+            assert faults(machine, "slurm", "--offline") == []
+            be_slurm_user_of_the_bed(machine)
         if command.startswith("esagent teardown"):
             blocker = bed.slurm.submit("sleep 600", "--cpus-per-task=2", "--nodelist=n1")
             bed.slurm.wait_for_job(blocker, "RUNNING")
             job = bed.slurm.submit("true", "--cpus-per-task=2", "--time=30")
             bed.slurm.wait_for_job(job, "COMPLETED")
-        # The test bed's SlurmUser is root.
-        words = re.sub(r"(?<=chown |chgrp )slurm|(?<=User=)slurm", "root", command)
-        machine.run("sh", "-c", words, directory=CLONE)
+        follow(machine, command)
         if command.startswith("esagent teardown"):
             wait_for(
                 "all is given back",
@@ -160,12 +170,16 @@ def test_the_words_are_enough_with_the_package_and_without_slurmdbd(
                 timeout=120,
             )
 
+    assert machine.without_owner() == []
+    assert not (machine.root / DROP_IN).parent.exists()
+
 
 def test_the_words_are_enough_without_the_package_and_with_slurmdbd(
     wheels: Path, machine_on: Callable[..., CleanMachine], bed: TestBed
 ) -> None:
     machine = machine_on(chroot=SITE)
     shutil.copytree(ROOT, machine.root / CLONE.lstrip("/"), ignore=shutil.ignore_patterns(*NOT_CLONED))
+    machine.run("chmod", "-R", "go-rwx", CLONE)
     (machine.root / "etc/pip.conf").write_text(f"[global]\nno-index = true\nfind-links = {wheels}\n")
     keep_mariadb_off_the_network(machine.root / "etc")
     machine.boot(f"--bind-ro={wheels}")
@@ -176,18 +190,24 @@ def test_the_words_are_enough_without_the_package_and_with_slurmdbd(
     for command in commands(PLAIN):
         if command.startswith("ssh-keygen"):
             put_in_place(bed, etc)
-        if command.startswith("runuser"):
+        if command == "esagent check --offline":
             own = f'conf = "{bed.bedfile.slurm_conf}"\n'
             (etc / "agent.conf").write_text(settings(bed).replace(own, ""))
+            assert faults(machine, "esagent", "--offline") == []
+            assert what_came_along(machine) == PLACES.keys()
         if command.startswith("sacctmgr -i add account"):
-            assert rights(machine) == "fault"
+            assert "rights in Slurm" in faults(machine, "esagent")
         if command.startswith("esagent teardown"):
             seen.append(machine.run("systemctl", "is-active", "esagent").stdout)
-        machine.run("sh", "-c", command, directory=CLONE)
+            assert faults(machine, "esagent") == []
+        follow(machine, command)
         if command.startswith("sacctmgr -i add user"):
-            assert rights(machine) == "ok"
+            assert "rights in Slurm" not in faults(machine, "esagent")
 
     assert seen == ["active\n"]
+    assert machine.without_owner() == []
+    assert machine.run("stat", "-c", "%U:%G %a", "/etc/esagent/cloudlab.pem").stdout == "root:root 600\n"
+    assert machine.run("find", "/usr/local", "-name", "*esagent*", "-o", "-name", "agent.conf*").stdout == ""
     assert machine.run("sh", "-c", "command -v esagent", check=False).returncode != 0
 
 
@@ -235,10 +255,27 @@ def free_ports(count: int) -> list[int]:
         return [server.getsockname()[1] for server in servers]
 
 
-def rights(machine: CleanMachine) -> str:
-    """Tell how the daemon's user stands with Slurm."""
-    looked = machine.run("esagent", "check", "--json", check=False)
-    (grade,) = (
-        f["grade"] for f in json.loads(looked.stdout)["findings"] if f["subject"] == "rights in Slurm"
-    )
-    return str(grade)
+def be_slurm_user_of_the_bed(machine: CleanMachine) -> None:
+    """Run the daemon as root, which is what the test bed's SlurmUser is."""
+    drop_in = machine.root / DROP_IN
+    drop_in.write_text(drop_in.read_text().replace("slurm", "root"))
+    machine.run("chown", "-R", "root", "/etc/esagent")
+    machine.run("systemctl", "daemon-reload")
+
+
+def faults(machine: CleanMachine, user: str, *options: str) -> list[str]:
+    """Look as this user; list what keeps the daemon from its work."""
+    looked = machine.run("runuser", "-u", user, "--", "esagent", "check", "--json", *options, check=False)
+    return [f["subject"] for f in json.loads(looked.stdout)["findings"] if f["grade"] == "fault"]
+
+
+def what_came_along(machine: CleanMachine) -> set[str]:
+    """Tell what any user finds and may read, where the document has it put too."""
+    shared = "/usr/local/share"
+    answer = json.loads(machine.run("runuser", "-u", "nobody", "--", "esagent", "files", "--json").stdout)
+    found = {record["what"]: record["path"] for record in answer["files"]}
+    linked = ("man/man1/esagent.1", "man/man5/agent.conf.5", "bash-completion/completions/esagent")
+    for path in (*found.values(), *(f"{shared}/{place}" for place in linked)):
+        machine.run("runuser", "-u", "nobody", "--", "test", "-r", path)
+    machine.run("runuser", "-u", "nobody", "--", f"{found['slurm-plugin']}/install.sh", "--help")
+    return set(found)
