@@ -15,7 +15,7 @@ setup: .venv/.ready ## make .venv, and nothing else
 .venv/.ready: pyproject.toml requirements.lock tools/setup-python
 	@tools/setup-python
 
-system:
+system: ## install the Debian packages that the test bed runs on, and start none (root, Debian)
 	@tools/setup-system
 
 demo: system setup ## the main job, end to end, on real parts (root, Debian)

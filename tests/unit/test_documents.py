@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 UNIT = ROOT / "contrib" / "systemd" / "esagent.service"
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
+_MAKE = re.compile(r"`(make [^`]+)`")
 OTHERS = frozenset(
     {
         *("apt-get", "chgrp", "chmod", "chown", "install", "ln", "mkdir", "printf", "rm"),
@@ -67,6 +68,24 @@ def test_a_command_of_ours_exists_with_its_options(words: list[str]) -> None:
     elif program == "make":
         targets = set(re.findall(r"(?m)^([a-z-]+):", (ROOT / "Makefile").read_text()))
         assert set(arguments) <= targets
+
+
+def test_make_help_lists_every_target_that_the_documents_use_in_one_column() -> None:
+    listed = subprocess.run(
+        ["make", "--no-print-directory", "help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    ).stdout.splitlines()
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.glob("*.md")]
+    found = [words for page in pages for words in commands_of(page)]
+    found += [words.split() for page in pages for words in _MAKE.findall(page.read_text())]
+    used = {word for program, *words in found if program == "make" for word in words if "=" not in word}
+    assert {"demo", "test", "system", "setup", "lock"} <= used
+    assert used - {line.split()[1] for line in listed} == set()
+    assert len({re.match(r"make \S+ +", line).end() for line in listed}) == 1, listed
 
 
 def test_every_command_that_is_not_ours_is_run_by_a_test_and_every_such_test_is_needed() -> None:
