@@ -197,8 +197,8 @@ Slurm {version}, one permanent node:
     sinfo; sbatch --wrap='sleep 60'
 
 Start the agent, and ask it:
-    esagent run --config {agent_conf}
-    export ESAGENT_SOCKET={agent_socket}
+    export ESAGENT_CONFIG={agent_conf}
+    esagent run
     esagent status
 
 Be Cloudlab:
@@ -223,7 +223,6 @@ def how_to_use(bed: TestBed) -> str:
         slurm_conf=bed.slurm.conf,
         path="" if bed.slurm.bin_dir is None else f" PATH={bed.slurm.bin_dir}:$PATH",
         agent_conf=bed.bedfile.agent_conf,
-        agent_socket=bed.agent_socket,
         ssh_key=bed.bedfile.ssh_key,
         log=bed.bedfile.log,
         journal=bed.bedfile.journal,

@@ -6,7 +6,18 @@ from typing import Annotated, Any
 
 import typer
 
-from agent.cli.options import DEFAULT_SOCKET, Json, Nodes, Reason, Socket, Timeout, Wait, patience, seconds
+from agent.cli.options import (
+    DEFAULT_SOCKET,
+    Asking,
+    Json,
+    Nodes,
+    Reason,
+    Socket,
+    Timeout,
+    Wait,
+    patience,
+    seconds,
+)
 from agent.cli.output import say, say_json
 from agent.client import call
 from agent.core.errors import AgentError
@@ -21,7 +32,7 @@ Deadline = Annotated[
 ]
 
 
-@commands.command()
+@commands.command(cls=Asking)
 def drain(
     nodes: Nodes,
     reason: Reason = None,
@@ -55,7 +66,7 @@ def drain(
         wait_for_empty(socket, answer["nodes"], limit, gone=release)
 
 
-@commands.command()
+@commands.command(cls=Asking)
 def release(
     nodes: Nodes,
     reason: Reason = None,
@@ -78,14 +89,14 @@ def release(
         wait_for_empty(socket, answer["nodes"], limit, gone=True)
 
 
-@commands.command()
+@commands.command(cls=Asking)
 def resume(nodes: Nodes, socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
     """Put machines back into service after `esagent drain`."""
     answer = call(socket, "POST", "/v1/resume", {"nodes": nodes})
     _tell(answer, f"resumed: {' '.join(answer['nodes'])}", as_json)
 
 
-@commands.command()
+@commands.command(cls=Asking)
 def grow(
     count: Annotated[
         int,
@@ -122,7 +133,7 @@ def grow(
         wait_for_machines(socket, growing["machines"], limit)
 
 
-@commands.command()
+@commands.command(cls=Asking)
 def renew(
     wait: Wait = False, timeout: Timeout = "", socket: Socket = DEFAULT_SOCKET, as_json: Json = False
 ) -> None:
@@ -139,7 +150,7 @@ def renew(
     wait_for_renewal(socket, since, limit)
 
 
-@commands.command()
+@commands.command(cls=Asking)
 def pause(socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
     """Ask Cloudlab for no machine until `esagent unpause`.
 
@@ -148,7 +159,7 @@ def pause(socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
     _growth(socket, "pause", None, as_json)
 
 
-@commands.command()
+@commands.command(cls=Asking)
 def unpause(socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
     """Allow growth again.
 
@@ -157,7 +168,7 @@ def unpause(socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
     _growth(socket, "unpause", None, as_json)
 
 
-@commands.command()
+@commands.command(cls=Asking)
 def teardown(
     deadline: Deadline = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
@@ -185,7 +196,7 @@ def teardown(
         wait_for_none(socket, status["machines"], limit)
 
 
-@commands.command()
+@commands.command(cls=Asking)
 def poke(socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
     """Have the draining nodes looked at now.
 

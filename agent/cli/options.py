@@ -2,25 +2,85 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperOption
 
-from agent.core.errors import AgentError
+from agent.core.errors import AgentError, ConfigError
 
 DEFAULT_CONFIG = Path("/etc/esagent/agent.conf")
 DEFAULT_SOCKET = Path("/run/esagent/admin.sock")
+_TYPED = 2
 
 
-def _complete_nodes(incomplete: str) -> list[str]:
+class Asking(TyperCommand):
+    """A command that asks the daemon: beside --socket it takes the settings that name the socket."""
+
+    def __init__(self, *arguments: Any, params: list[Any], **others: Any) -> None:
+        """Put --config before --socket."""
+        place = [option.name for option in params].index("socket")
+        config = TyperOption(
+            param_decls=["--config", "-c"],
+            metavar="FILE",
+            envvar="ESAGENT_CONFIG",
+            show_envvar=True,
+            help="The settings of the daemon to ask.",
+            callback=settle_socket,
+            expose_value=False,
+        )
+        super().__init__(*arguments, params=[*params[:place], config, *params[place:]], **others)
+
+
+def settle_socket(context: typer.Context, _option: typer.CallbackParam, file: Path | None) -> Path | None:
+    """Have the daemon asked whose settings these are, unless a socket was told as near to the user.
+
+    The command line comes before the environment, and the socket before the settings.
+
+    Returns:
+        The file, where the command line told it.
+
+    Raises:
+        ConfigError: the file tells no socket.
+    """
+    if file is None:
+        return None
+    nearness = _nearness(context, "config")
+    if nearness > _nearness(context, "socket"):
+        context.params["socket"] = _socket_of(Path(file))
+    return file if nearness == _TYPED else None
+
+
+def _nearness(context: typer.Context, name: str) -> int:
+    """Rank where a parameter's value is from."""
+    source = context.get_parameter_source(name)
+    return {"COMMANDLINE": _TYPED, "ENVIRONMENT": 1}.get(source.name if source else "", 0)
+
+
+def _socket_of(file: Path) -> Path:
+    """Return [admin] socket of a file of settings. To load all of it would take longer than to ask."""
+    import tomllib
+
+    try:
+        settings = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigError(f"{file}: not TOML: {error}") from None
+    admin = settings.get("admin", {})
+    socket = admin.get("socket", str(DEFAULT_SOCKET)) if isinstance(admin, dict) else None
+    if not isinstance(socket, str):
+        raise ConfigError(f"{file}: [admin] socket: expected the path of a unix socket")
+    return Path(socket)
+
+
+def _complete_nodes(context: typer.Context, incomplete: str) -> list[str]:
     """Return the names of machines that begin so; node names for none; nothing where no daemon tells."""
     from agent.client import call
 
-    path = Path(os.environ.get("ESAGENT_SOCKET", str(DEFAULT_SOCKET)))
     try:
-        records = call(path, "GET", "/v1/nodes", timeout=2)["nodes"]
+        records = call(Path(context.params["socket"]), "GET", "/v1/nodes", timeout=2)["nodes"]
     except AgentError:
         return []
     names = {
@@ -35,7 +95,12 @@ Config = Annotated[
 Socket = Annotated[
     Path,
     typer.Option(
-        "--socket", metavar="FILE", envvar="ESAGENT_SOCKET", help="The daemon's socket ([admin] socket)."
+        "--socket",
+        metavar="FILE",
+        envvar="ESAGENT_SOCKET",
+        # It is known before --config, which gives way to it.
+        is_eager=True,
+        help="The daemon's socket ([admin] socket).",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON: an object with its kind and version.")]

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from agent.cli.exits import Exit
-from agent.cli.options import DEFAULT_SOCKET, Json, Socket
+from agent.cli.options import DEFAULT_SOCKET, Json, Socket, settle_socket
 from agent.cli.output import remark, say, say_json, say_table
 from agent.client import call
 
@@ -21,13 +21,23 @@ commands = typer.Typer(
 File = Annotated[
     Path | None,
     typer.Option(
-        "--config", "-c", metavar="FILE", help="The settings of this file, in place of those of the daemon."
+        "--config",
+        "-c",
+        metavar="FILE",
+        envvar="ESAGENT_CONFIG",
+        callback=settle_socket,
+        help="The settings of this file, in place of those of the daemon.",
     ),
 ]
 Other = Annotated[
     Path | None,
     typer.Option(
-        "--config", "-c", metavar="FILE", help="The file; else the one that the daemon was started with."
+        "--config",
+        "-c",
+        metavar="FILE",
+        envvar="ESAGENT_CONFIG",
+        callback=settle_socket,
+        help="The file; else the one that the daemon was started with.",
     ),
 ]
 

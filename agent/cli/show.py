@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from agent.cli.options import DEFAULT_SOCKET, Json, Socket
+from agent.cli.options import DEFAULT_SOCKET, Asking, Json, Socket
 from agent.cli.output import say, say_fields, say_json, say_table
 from agent.client import call
 
@@ -17,7 +17,7 @@ TOLD = 5
 commands = typer.Typer()
 
 
-@commands.command()
+@commands.command(cls=Asking)
 def status(socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
     """Tell what the agent holds, wants and last did."""
     answer = call(socket, "GET", "/v1/status")
@@ -40,9 +40,9 @@ def status_fields(answer: Mapping[str, Any]) -> dict[str, object]:
     return fields
 
 
-@commands.command()
+@commands.command(cls=Asking)
 def nodes(socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
-    """List the machines that the agent holds, and those that it has asked for."""
+    """List the machines that are held, and those that were asked for."""
     answer = call(socket, "GET", "/v1/nodes")
     if as_json:
         say_json(answer)
@@ -55,7 +55,7 @@ def nodes(socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
     )
 
 
-@commands.command()
+@commands.command(cls=Asking)
 def jobs(socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
     """List the jobs on borrowed machines, and those that wait.
 
@@ -72,7 +72,7 @@ def jobs(socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
     )
 
 
-@commands.command()
+@commands.command(cls=Asking)
 def values(socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
     """List the resource value and the weight of each machine."""
     answer = call(socket, "GET", "/v1/values")
@@ -86,7 +86,7 @@ def values(socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
     )
 
 
-@commands.command()
+@commands.command(cls=Asking)
 def plan(socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
     """Tell what the next cycle would do, and why.
 
@@ -127,7 +127,7 @@ def _yes(answer: object) -> str:
     return "yes" if answer else "no"
 
 
-@commands.command()
+@commands.command(cls=Asking)
 def drains(socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
     """List what is being emptied, and the jobs on it.
 

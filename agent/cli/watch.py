@@ -16,7 +16,7 @@ import typer
 
 from agent.cli.exits import Exit
 from agent.cli.feed import Feed
-from agent.cli.options import DEFAULT_SOCKET, Json, Socket, Subject
+from agent.cli.options import DEFAULT_SOCKET, Asking, Json, Socket, Subject
 from agent.cli.output import plain, remark, say, say_json, say_table
 from agent.client import call
 
@@ -25,7 +25,7 @@ commands = typer.Typer()
 EVENT_COLUMNS = ("time", "kind", "subject", "message")
 
 
-@commands.command()
+@commands.command(cls=Asking)
 def events(
     subject: Subject = "",
     newest: Annotated[
@@ -100,7 +100,7 @@ def _nothing_about(subject: str, socket: Path) -> str:
     return f"no event is about {subject}" + (f"; did you mean {' or '.join(near)}?" if near else "")
 
 
-@commands.command()
+@commands.command(cls=Asking)
 def top(
     interval: Annotated[
         float,

@@ -47,9 +47,9 @@ class Reader:
     def type(self, words: list[str]) -> None:
         """Run one command as it is meant to be, and put back what it changed."""
         match words:
-            case ["esagent", "run", "--config", conf]:
-                # The daemon that answers all others was started so.
-                assert self.here(conf) == str(self.bed.bedfile.agent_conf)
+            case ["esagent", "run"]:
+                # The daemon that answers all others was started so, with settings out of the environment.
+                pass
             case ["esagent", "events", "--follow", "--json"]:
                 self.follow(words[1:])
             case ["esagent", *arguments]:
@@ -61,10 +61,8 @@ class Reader:
             case ["python", *arguments]:
                 self.run([sys.executable, *self.filled_in(arguments)])
             case ["export", *variables]:
-                conf, socket = (self.here(each.partition("=")[2]) for each in variables)
-                assert Path(conf) == self.bed.slurm.conf
-                assert self.bed.bedfile.agent_conf is not None
-                assert f'socket = "{socket}"' in self.bed.bedfile.agent_conf.read_text()
+                slurm, agent = (Path(self.here(each.partition("=")[2])) for each in variables)
+                assert (slurm, agent) == (self.bed.slurm.conf, self.bed.bedfile.agent_conf)
             case ["for", *_]:
                 submit = words[words.index("sbatch") : -1]
                 self.bed.slurm.run(*(word.rstrip(";") for word in submit))
@@ -156,8 +154,7 @@ class Reader:
 
     @property
     def environment(self) -> dict[str, str]:
-        settings = {"ESAGENT_SOCKET": str(self.agent.socket), "ESAGENT_CONFIG": str(self.agent.conf)}
-        return {**os.environ, **settings}
+        return {**os.environ, "ESAGENT_CONFIG": str(self.agent.conf)}
 
 
 @pytest.fixture

@@ -348,6 +348,7 @@ def complete(rig, typed: str) -> list[str]:
         ("esagent drain ", ["pc101", "pc102", "pc103"]),
         ("esagent drain pc101 pc102 --reason disk node-3 pc1", ["pc101", "pc102", "pc103"]),
         ("esagent release node-", ["node-1", "node-2", "node-3"]),
+        ("esagent release --socket /none node-", []),
         ("esagent completion z", ["zsh"]),
     ],
 )
@@ -360,11 +361,13 @@ def test_completion_without_a_daemon_offers_nothing_and_says_nothing(rig) -> Non
     assert complete(rig, "esagent drain pc") == []
 
 
-def test_status_imports_nothing_heavy(rig) -> None:
+def test_status_imports_nothing_heavy(rig, tmp_path: Path) -> None:
+    conf = tmp_path / "agent.conf"
+    conf.write_text(f'[admin]\nsocket = "{rig.socket}"\n')
     script = (
         "import sys\n"
         "from agent.cli import main\n"
-        f"sys.argv = ['esagent', 'status', '--socket', {str(rig.socket)!r}]\n"
+        f"sys.argv = ['esagent', 'status', '--config', {str(conf)!r}]\n"
         "try:\n    main()\nfinally:\n    print(*sys.modules, file=sys.stderr)\n"
     )
     heavy = "pydantic lxml paramiko cryptography requests cheroot ClusterShell rich structlog"
