@@ -21,12 +21,12 @@ class Exit(IntEnum):
 
 MEANINGS = {
     Exit.DONE: "done",
-    Exit.REFUSED: "refused or failed; `check` found a fault; `config diff` found a difference",
+    Exit.REFUSED: "refused or failed; `check` found a fault, `config diff` a difference",
     Exit.USAGE: "wrong usage of the command",
     Exit.NO_DAEMON: "no daemon answers, or this user may not open its socket",
     Exit.NOT_ALLOWED: "the daemon does not take this from this user",
     Exit.TIMED_OUT: "what --wait waits for did not happen within --timeout",
-    Exit.CONFIG: "agent.conf, or a file that it names, has a fault: to try again does not help",
+    Exit.CONFIG: "agent.conf, or a file that it names, has a fault; to try again is no use",
     Exit.INTERRUPTED: "ended by Ctrl-C",
     Exit.PIPE_CLOSED: "the reader of the output went away",
 }
