@@ -9,15 +9,15 @@ import os
 import secrets
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from agent.slurm.text import parse_release
 from testbed.release import Release
-from testbed.slurm import NOT_AS_ROOT, rest_plugins
+from testbed.slurmrestd import as_root, rest_plugins
+from testbed.starting import Logs, wait_until_ready
 from testbed.tree import PATH
-from testbed.waiting import wait_for
 
 # One submission of a heterogeneous job makes as many job records as Slurm takes components, 128.
 _COMPONENTS = 125
@@ -114,7 +114,8 @@ def running(directory: Path, nodes: int, prefix: Path | None = None) -> Iterator
         prefix: where a Slurm was built from source to; None is the machine's own.
 
     Raises:
-        NotInTimeError: one of them does not come up; its ``.out`` in the directory tells why.
+        BedError: one of them ends; its last error, and the log that holds it, are in the message.
+        NotInTimeError: one of them is not ready in time; likewise.
     """
     (directory / "state").mkdir()
     key = directory / "munge.key"
@@ -130,36 +131,48 @@ def running(directory: Path, nodes: int, prefix: Path | None = None) -> Iterator
             nodes=nodes,
         )
     )
+    socket_of_munge = directory / "munge.socket"
     munged = (
-        "munged",
-        "--foreground",
-        "--force",
-        *(f"--{name}={directory}/munge.{name.partition('-')[0]}" for name in ("key-file", "socket")),
-        *(
-            f"--{name}={directory}/munged.{name.partition('-')[0]}"
-            for name in ("pid-file", "seed-file", "log-file")
-        ),
+        *("munged", "--foreground", "--force"),
+        *(f"--key-file={key}", f"--socket={socket_of_munge}"),
+        *(f"--pid-file={directory}/munged.pid", f"--seed-file={directory}/munged.seed"),
     )
     with ExitStack() as stack:
-        stack.enter_context(_daemon(cluster, directory, *munged))
-        wait_for("munged", (directory / "munge.socket").exists, timeout=30)
-        stack.enter_context(_daemon(cluster, directory, "slurmctld", "-D"))
-        wait_for("slurmctld", lambda: _answers(cluster), timeout=60)
-        plugins = rest_plugins(Release("{}.{:02}".format(*cluster.release), "true"))
+        stack.enter_context(_daemon(cluster, directory, munged, socket_of_munge.exists))
+        stack.enter_context(_daemon(cluster, directory, ("slurmctld", "-D"), lambda: _answers(cluster)))
+        release = Release("{}.{:02}".format(*cluster.release), "true")
+        plugins = rest_plugins(release)
         restd = ("slurmrestd", "-a", "rest_auth/local", *plugins, f"unix:{cluster.rest_socket}")
-        stack.enter_context(_daemon(cluster, directory, *NOT_AS_ROOT, *restd))
-        wait_for("slurmrestd", cluster.rest_socket.exists, timeout=60)
+        stack.enter_context(
+            _daemon(cluster, directory, restd, cluster.rest_socket.exists, through=as_root(release))
+        )
         yield cluster
 
 
 @contextmanager
-def _daemon(cluster: Cluster, directory: Path, *command: str) -> Iterator[None]:
-    with (directory / f"{command[0]}.out").open("wb") as log:
+def _daemon(
+    cluster: Cluster,
+    directory: Path,
+    command: tuple[str, ...],
+    is_ready: Callable[[], bool],
+    through: tuple[str, ...] = (),
+) -> Iterator[None]:
+    """Run a daemon, from when it is ready on."""
+    name = command[0]
+    out = directory / f"{name}.out"
+    logs = Logs(directory / f"{name}.log", out)
+    with out.open("wb") as stream:
         process = subprocess.Popen(
-            command, env=cluster.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/"
+            [*through, *command],
+            env=cluster.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            cwd="/",
         )
     cluster.daemons.append(process)
     try:
+        wait_until_ready(name, process, logs, is_ready)
         yield
     finally:
         process.kill()

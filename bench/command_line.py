@@ -23,6 +23,7 @@ from typing import Any
 from cheroot import wsgi
 
 from agent.slurm.answers import StatusAnswer
+from testbed.told import faults_told
 
 OUTPUT = Path("build/bench/command_line.txt")
 _STATUS = StatusAnswer(
@@ -76,6 +77,7 @@ def _cpu() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
+@faults_told("bench.command_line")
 def main() -> None:
     """Measure, print and write down."""
     parser = argparse.ArgumentParser(description=__doc__)

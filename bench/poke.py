@@ -18,10 +18,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from testbed.told import faults_told
+
 SOURCE = Path(__file__).parent.parent / "contrib/slurm-plugin"
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
 
 
+@faults_told("bench.poke")
 def main() -> None:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)

@@ -34,6 +34,7 @@ from agent.slurm.joblist import JobFormat
 from agent.slurm.model import SlurmBackend
 from agent.slurm.settings import SlurmSettings
 from bench.cluster import Cluster, running
+from testbed.told import faults_told
 
 OUTPUT = Path("build/bench")
 _PAUSE = 1.5
@@ -189,6 +190,7 @@ def watch_memory(connect: Callable[[], SlurmBackend], snapshots: int) -> list[fl
     return memory
 
 
+@faults_told("bench.read_slurm")
 def main() -> None:
     """Measure, print and write down."""
     parser = argparse.ArgumentParser(description=__doc__)

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 from bench.cluster import running
+from testbed.told import faults_told
 
 SOURCE = Path(__file__).parent.parent / "contrib/slurm-plugin"
 _EMPTY = """\
@@ -26,6 +27,7 @@ return slurm.SUCCESS
 WAYS = ("no plugin", "a script that does nothing", "esagent's script")
 
 
+@faults_told("bench.submit_policy")
 def main() -> None:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from testbed.registry import BedError, Instance
 from testbed.tree import PATH, ProcessTree
-from testbed.waiting import PATIENCE, wait_for
+from testbed.waiting import PATIENCE
 
 PROGRAMS = ("mariadbd", "slurmdbd")
 _TABLES = Path("/usr/share/mysql")
@@ -70,7 +70,7 @@ class Accounting:
 
         Raises:
             BedError: a program ends.
-            NotInTimeError: one does not come up in time.
+            NotInTimeError: one is not ready in time.
         """
         self._make_tables()
         database = self._directory / "database"
@@ -83,8 +83,8 @@ class Accounting:
             f"--port={self._ports[1]}",
             # Nobody but this machine reaches it, and it lasts as long as the test.
             "--skip-grant-tables",
+            port=self._ports[1],
         )
-        self._listens("MariaDB", self._ports[1])
         conf = self._directory / "slurmdbd.conf"
         conf.touch(mode=0o600)
         conf.write_text(
@@ -97,8 +97,8 @@ class Accounting:
                 directory=self._directory,
             )
         )
-        self._run("slurmdbd", "-D", environment=environment)
-        self._listens("slurmdbd", self._ports[0])
+        own_log = self._directory / "slurmdbd.log"
+        self._run("slurmdbd", "-D", port=self._ports[0], environment=environment, own_log=own_log)
 
     def stop(self) -> None:
         """End both at once."""
@@ -122,21 +122,27 @@ class Accounting:
         if done.returncode != 0:
             raise BedError(f"mariadbd --bootstrap: status {done.returncode}: {done.stderr[-1000:]}")
 
-    def _run(self, program: str, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
-        log = self._directory / f"{program}.out"
-        command = [program, *arguments]
-        self._trees.append(
-            ProcessTree(program, command, instance=self._instance, log=log, environment=environment)
+    def _run(
+        self,
+        program: str,
+        *arguments: str,
+        port: int,
+        environment: Mapping[str, str] | None = None,
+        own_log: Path | None = None,
+    ) -> None:
+        """Start a daemon; return when it listens on a port."""
+        tree = ProcessTree(
+            program,
+            [program, *arguments],
+            instance=self._instance,
+            log=self._directory / f"{program}.out",
+            own_log=own_log,
+            environment=environment,
         )
+        self._trees.append(tree)
+        tree.wait_until_ready(lambda: self._listens(port))
 
-    def _listens(self, what: str, port: int) -> None:
-        tree = self._trees[-1]
-
-        def look() -> bool:
-            if not tree.is_alive():
-                raise BedError(f"{what} ended; {tree.last_words()}")
-            with socket.socket() as probe:
-                probe.settimeout(2)
-                return probe.connect_ex((self._instance.address, port)) == 0
-
-        wait_for(f"{what} to listen; see {self._directory}", look)
+    def _listens(self, port: int) -> bool:
+        with socket.socket() as probe:
+            probe.settimeout(2)
+            return probe.connect_ex((self._instance.address, port)) == 0

@@ -8,15 +8,16 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from typer.core import TyperGroup
 
 from testbed.bedfile import NAME as BED_NAME
 from testbed.bedfile import BedFile, write_bed_file
@@ -24,8 +25,18 @@ from testbed.cloudlab.control import SteeringError, ask, is_running
 from testbed.cloudlab.journal import NAME as JOURNAL_NAME
 from testbed.cloudlab.journal import describe
 from testbed.release import VARIABLE as SLURM_VARIABLE
+from testbed.told import faults_told
+
+
+class _Steering(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; a fault is a sentence."""
+        with faults_told("testbed"):
+            return super().invoke(ctx)
+
 
 app = typer.Typer(
+    cls=_Steering,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -77,17 +88,14 @@ def cloudlab(
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    try:
-        simulator = SimulatedCloudlab(
-            directory,
-            speed=speed,
-            bind=bind,
-            callback_url=callback_url or f"https://127.0.0.1:{_free_port()}/",
-            certificate_life=timedelta(days=certificate_days),
-        )
-        simulator.start()
-    except (SteeringError, OSError) as error:
-        _fail(str(error))
+    simulator = SimulatedCloudlab(
+        directory,
+        speed=speed,
+        bind=bind,
+        callback_url=callback_url or f"https://127.0.0.1:{_free_port()}/",
+        certificate_life=timedelta(days=certificate_days),
+    )
+    simulator.start()
     logging.basicConfig(filename=log, level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     try:
         bed = replace(simulator.bed_file(), log=log)
@@ -107,14 +115,14 @@ def revoke(
     directory: Directory = _DEFAULT,
 ) -> None:
     """Take machines back: announce it to the agent, count down, take them."""
-    _ask(directory, {"do": "revoke", "nodes": nodes, "seconds": seconds})
+    ask(directory, {"do": "revoke", "nodes": nodes, "seconds": seconds})
     typer.echo(f"{' '.join(nodes)}: taken in {seconds:g} s")
 
 
 @app.command()
 def withdraw(node: Annotated[str, typer.Argument()], directory: Directory = _DEFAULT) -> None:
     """Stop the countdown of a machine."""
-    _ask(directory, {"do": "withdraw", "node": node})
+    ask(directory, {"do": "withdraw", "node": node})
     typer.echo(f"{node}: not taken")
 
 
@@ -125,7 +133,7 @@ def value(
     directory: Directory = _DEFAULT,
 ) -> None:
     """Set the resource value of a machine and push it to the agent."""
-    _ask(directory, {"do": "value", "node": node, "value": wanted})
+    ask(directory, {"do": "value", "node": node, "value": wanted})
     typer.echo(f"{node}: resource value {wanted:g}")
 
 
@@ -136,7 +144,7 @@ def promise(
     directory: Directory = _DEFAULT,
 ) -> None:
     """Reserve a machine for another project in advance: leases with it cannot be renewed."""
-    _ask(directory, {"do": "promise", "node": node, "project": project})
+    ask(directory, {"do": "promise", "node": node, "project": project})
     typer.echo(f"{node}: reserved in advance for {project or 'nobody'}")
 
 
@@ -153,7 +161,7 @@ def fault(
 ) -> None:
     """Let something go wrong, so many times."""
     command = {"do": "fault", "place": place, "kind": kind, "times": times, "at": at, "seconds": seconds}
-    _ask(directory, command)
+    ask(directory, command)
     typer.echo(f"{place}: {kind}, {times} to come")
 
 
@@ -163,7 +171,7 @@ def faults(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
     """List the faults that will still strike."""
-    found = _ask(directory, {"do": "faults"})
+    found = ask(directory, {"do": "faults"})
     if as_json:
         typer.echo(json.dumps(found, indent=2))
         return
@@ -175,13 +183,13 @@ def faults(
 @app.command("clear-faults")
 def clear_faults(directory: Directory = _DEFAULT) -> None:
     """Switch all faults off; locks that were left held stay so."""
-    typer.echo(f"faults cleared: {_ask(directory, {'do': 'clear-faults'})}")
+    typer.echo(f"faults cleared: {ask(directory, {'do': 'clear-faults'})}")
 
 
 @app.command()
 def unlock(directory: Directory = _DEFAULT) -> None:
     """Free the slice locks that a fault left held."""
-    freed = _ask(directory, {"do": "unlock"})
+    freed = ask(directory, {"do": "unlock"})
     typer.echo("\n".join(f"freed {name}" for name in freed) or "no lock was left held")
 
 
@@ -191,7 +199,7 @@ def machines(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
     """List all machines as they are now."""
-    found = _ask(directory, {"do": "machines"})
+    found = ask(directory, {"do": "machines"})
     if as_json:
         typer.echo(json.dumps(found, indent=2))
         return
@@ -217,7 +225,7 @@ def journal(
     """Print what happened, also of a test bed that has ended."""
     path = directory / JOURNAL_NAME
     if not path.exists():
-        _fail(f"{path} is missing: no test bed has been started in {directory}")
+        raise SteeringError(f"{path} is missing: no test bed has been started in {directory}")
     for line in _lines(path, directory if follow else None):
         typer.echo(line.rstrip("\n") if as_json else describe(json.loads(line)))
 
@@ -235,18 +243,6 @@ def _lines(path: Path, follow: Path | None) -> Iterator[str]:
             if not alive:
                 return
             time.sleep(0.2)
-
-
-def _ask(directory: Path, command: Mapping[str, Any]) -> Any:
-    try:
-        return ask(directory, command)
-    except SteeringError as error:
-        _fail(str(error))
-
-
-def _fail(words: str) -> NoReturn:
-    typer.echo(f"testbed: {words}", err=True)
-    raise typer.Exit(1)
 
 
 def _free_port() -> int:

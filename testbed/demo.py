@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,12 +22,17 @@ from rich.table import Table
 
 from testbed import release
 from testbed.registry import MARKER
+from testbed.starting import Logs, require_alive, wait_until_ready
+from testbed.told import faults_told
 from testbed.up import TestBed
 from testbed.waiting import NotInTimeError, wait_for
 
 SPEED = 60.0
 """Machine life: a simulated minute a second."""
 REVOKE_IN = 75.0
+AGENT_LOG = "agent.log"
+CLAIMS = ("claims.txt", "claims.json")
+"""The closing table, for people and for programs."""
 LONG_JOB = 'if [ "${SLURM_RESTART_COUNT:-0}" = 0 ]; then sleep 300; else sleep 5; fi'
 """Stands for a program that goes on from its checkpoint: long at first, short once it was requeued."""
 
@@ -53,6 +57,7 @@ class Demo:
         self.console = Console(width=118, highlight=False)
         self.began = time.monotonic()
         self.agent: subprocess.Popen[bytes] | None = None
+        self.agent_logs = Logs(out / AGENT_LOG)
 
     # --- telling
 
@@ -109,9 +114,19 @@ class Demo:
         return (done.stdout + done.stderr).strip()
 
     def wait(self, what: str, check: Callable[[], object]) -> bool:
-        """Wait until it holds; an overrun is told, and the claim that follows will not be ok."""
+        """Wait until it holds; an overrun is told, and the claim that follows will not be ok.
+
+        Raises:
+            BedError: the daemon ended.
+        """
+
+        def look() -> object:
+            if self.agent is not None:
+                require_alive("esagent run", self.agent, self.agent_logs)
+            return check()
+
         try:
-            return bool(wait_for(what, check, interval=0.2))
+            return bool(wait_for(what, look, interval=0.2))
         except NotInTimeError as error:
             self.say("LATE", str(error))
             return False
@@ -132,14 +147,16 @@ class Demo:
 
     def start_agent(self) -> None:
         """Start the daemon as an administrator would."""
-        log = (self.out / "agent.log").open("wb")
+        log = (self.out / AGENT_LOG).open("wb")
         esagent = str(Path(sys.executable).with_name("esagent"))
         command = [esagent, "run", "--config", str(self.bed.bedfile.agent_conf)]
         # With the mark, it is ended with the test bed even if this is killed.
         environment = {**os.environ, MARKER: self.bed.instance.id}
         self.agent = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
         log.close()
-        self.wait("the daemon answers", lambda: "no daemon" not in self.esagent("status"))
+        wait_until_ready(
+            "esagent run", self.agent, self.agent_logs, lambda: "no daemon" not in self.esagent("status")
+        )
         self.say("agent", f"esagent run --config {self.bed.bedfile.agent_conf}")
 
     def queue_grows(self) -> str:
@@ -358,10 +375,10 @@ class Demo:
             table.add_row(claim.words, claim.seen_from, claim.value, "yes" if claim.ok else "NO")
         self.console.print()
         self.console.print(table)
-        with (self.out / "claims.txt").open("w") as file:
+        with (self.out / CLAIMS[0]).open("w") as file:
             Console(file=file, width=140).print(table)
         rows = [vars(claim) for claim in self.claims]
-        (self.out / "claims.json").write_text(json.dumps(rows, indent=2) + "\n")
+        (self.out / CLAIMS[1]).write_text(json.dumps(rows, indent=2) + "\n")
         return all(claim.ok for claim in self.claims)
 
 
@@ -369,14 +386,15 @@ def _clock(when: datetime) -> str:
     return when.strftime("%H:%M:%S")
 
 
+@faults_told("demo")
 def main() -> int:
     """Set the test bed up, tell the story, clean up."""
     parser = argparse.ArgumentParser(prog="python -m testbed.demo", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/demo"), help="where the log and the table go")
     out: Path = parser.parse_args().out.resolve()
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
     with TestBed(out / "bed", speed=SPEED, slurm=release.wanted()) as bed:
+        for name in (AGENT_LOG, *CLAIMS):
+            (out / name).unlink(missing_ok=True)
         demo = Demo(bed, out)
         try:
             demo.run()

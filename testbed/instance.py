@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -15,11 +17,14 @@ from typing import Self
 
 from testbed import cleanup, registry
 from testbed.links import ip, link_names, routes
+from testbed.needs import require_programs, require_rights
 from testbed.registry import BedError, Instance
 
 INDICES = range(1, 251)
 _SUBNETS = ("10.222.{}.0/24", "172.30.{}.0/24", "192.168.{}.0/24", "198.18.{}.0/24")
 _JANITOR_TIMEOUT = 60.0
+_ROOM = 16 * 2**20
+"""Bytes on the disk: what a test bed begins with, and some hours of logs."""
 _HIDDEN = ("/run", "/var/run", "/var/spool", "/sys", "/proc")
 """A machine of the test bed has its own of these."""
 
@@ -34,10 +39,11 @@ class Claim:
         """Take a place for a test bed that keeps its files in ``directory``, which is made if missing.
 
         Raises:
-            BedError: not root, a directory that cannot serve, one that a live test bed uses, no place left.
+            BedError: a right or a program is missing, the directory cannot serve or a live test bed uses it,
+                no place is left.
         """
-        if os.geteuid() != 0:
-            raise BedError("the test bed makes network namespaces and starts daemons: it has to run as root")
+        require_rights()
+        require_programs()
         directory = usable_directory(directory)
         with registry.locked():
             cleanup.remove_dead()
@@ -98,7 +104,7 @@ def usable_directory(directory: Path) -> Path:
     """Make a directory if missing and return its real, absolute path.
 
     Raises:
-        BedError: Slurm, or a machine of the test bed, could not use it.
+        BedError: Slurm, or a machine of the test bed, could not use it, or it takes no files.
     """
     directory = directory.resolve()
     if re.fullmatch(r"[\w./+@,=:-]+", str(directory), re.ASCII) is None:
@@ -110,7 +116,16 @@ def usable_directory(directory: Path) -> Path:
     # A unix socket's path has at most 107 bytes (unix(7)), and munged and slurmrestd have theirs in here.
     if len(str(directory)) > 80:
         raise BedError(f"{directory}: choose a directory whose path has at most 80 characters")
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            free = shutil.disk_usage(directory).free
+    except OSError as error:
+        raise BedError(f"{directory}: the test bed cannot keep its files there: {error.strerror}") from None
+    if free < _ROOM:
+        raise BedError(
+            f"{directory}: the test bed needs {_ROOM >> 20} MB for its files, and {free >> 20} are free"
+        )
     return directory
 
 

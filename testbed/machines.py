@@ -22,7 +22,7 @@ from testbed.links import delete_link, ip
 from testbed.registry import BedError, Instance
 from testbed.release import Release
 from testbed.tree import OWN_PROCESSES, PATH, ProcessTree
-from testbed.waiting import NotInTimeError, wait_for
+from testbed.waiting import NotInTimeError
 
 _KEYGEN_TIMEOUT = 20.0
 _FIRST_NUMBER = 2
@@ -105,7 +105,8 @@ class Machine:
         self._release = release
         self._closing = closing
         self._directory = room / name
-        self._log = room / f"{name}.log"
+        self.log = room / f"{name}.log"
+        """What it says at its boot, its sshd, and the commands that are run in it."""
         self._tree: ProcessTree | None = None
         self._lock = threading.Lock()
 
@@ -120,11 +121,11 @@ class Machine:
                     ["sh", "-c", _INIT, "init", self.name, str(self._directory), str(self._room)]
                 ),
                 instance=self._instance,
-                log=self._log,
+                log=self.log,
                 namespaces=[*OWN_PROCESSES, "--net", "--uts", "--ipc"],
             )
             self._connect(tree.pid)
-            wait_for(f"sshd at {self.address}", lambda: self._greets(tree))
+            tree.wait_until_ready(self._greets)
 
     def power_off(self) -> None:
         """End everything in it at once, and unplug it; nothing when it is off."""
@@ -146,7 +147,7 @@ class Machine:
         if tree is None or not tree.is_alive():
             raise RoomError(f"{self.name} is off: it cannot run {command!r}")
         inside = ["timeout", "--kill-after=2", f"{timeout:g}", "sh", "-c", command]
-        with _as_room_error(f"run on {self.name}"), self._log.open("ab") as log:
+        with _as_room_error(f"run on {self.name}"), self.log.open("ab") as log:
             return subprocess.run(
                 [*self._enter(tree), *inside],
                 env={"PATH": PATH, "LANG": "C.UTF-8", "HOME": str(self._directory / "home")},
@@ -167,7 +168,8 @@ class Machine:
 
     @staticmethod
     def _enter(tree: ProcessTree) -> list[str]:
-        return ["nsenter", "--target", str(tree.pid), "--all", "--"]
+        # With its root too: in a chroot, that of the mount namespace is another.
+        return ["nsenter", "--target", str(tree.pid), "--all", "--root", "--wd", "--"]
 
     def _end(self) -> None:
         if self._tree is None:
@@ -190,11 +192,9 @@ class Machine:
             batch=[f"address add {self.address}/24 dev eth0", "link set dev lo up", "link set dev eth0 up"],
         )
 
-    def _greets(self, tree: ProcessTree) -> bool:
+    def _greets(self) -> bool:
         if self._closing.is_set():
             raise BedError("the room is closing")
-        if not tree.is_alive():
-            raise BedError(f"{tree.name} ended while it booted; {tree.last_words()}")
         try:
             with socket.create_connection((self.address, 22), timeout=2) as connection:
                 return connection.recv(4) == b"SSH-"

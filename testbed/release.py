@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -78,9 +77,8 @@ def find_release(directory: Path | None) -> Release:
             is the machine's own.
 
     Raises:
-        BedError: there is no whole Slurm, or the test bed lacks another program.
+        BedError: there is no whole Slurm.
     """
-    require_programs()
     mount = "true" if directory is None else _mount(directory.resolve())
     release = Release("", mount)
     # What `unshare --mount` makes is private: the machine never sees the mount.
@@ -115,29 +113,3 @@ def _mount(directory: Path) -> str:
             for place in ("bin", "sbin")
         )
     raise BedError(f"{directory}: expected a Slurm, with slurmctld in sbin or usr/sbin")
-
-
-def require_programs() -> None:
-    """Check that Slurm and all that the test bed needs is installed.
-
-    Raises:
-        BedError: names what is missing, and the packages of Debian that hold it.
-    """
-    programs = {
-        "munged": "munge",
-        "slurmctld": "slurmctld",
-        "slurmd": "slurmd",
-        "slurmrestd": "slurmrestd",
-        "scontrol": "slurm-client",
-        "sshd": "openssh-server",
-        "ssh-keygen": "openssh-client",
-        "ip": "iproute2",
-        "unshare": "util-linux",
-    }
-    path = os.pathsep.join([os.environ.get("PATH", ""), PATH])
-    missing = {
-        program: package for program, package in programs.items() if shutil.which(program, path=path) is None
-    }
-    if missing:
-        packages = " ".join(missing.values())
-        raise BedError(f"the test bed needs {', '.join(missing)}; on Debian: apt-get install {packages}")

@@ -19,8 +19,10 @@ from defusedxml import ElementTree
 from rich.console import Console
 from rich.table import Table
 
+from testbed.needs import require_rights
 from testbed.registry import BedError
 from testbed.release import VARIABLE, find_release
+from testbed.told import faults_told
 
 PREFIX_VARIABLE = "SLURM_PREFIX"
 """Environment variable that names where a Slurm 25.11, the release of pyslurm, is installed."""
@@ -125,6 +127,7 @@ def show(outcomes: Sequence[Outcome]) -> None:
     Console(width=118, highlight=False, markup=False).print(table)
 
 
+@faults_told("test-releases")
 def main() -> int:
     """Run every release that was asked for; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m testbed.releases", description=__doc__)
@@ -141,6 +144,7 @@ def main() -> int:
     known = sorted([*DEBIAN_SUITES, PYSLURM_RELEASE])
     if unknown := set(options.releases) - set(known):
         parser.error(f"{', '.join(sorted(unknown))}: expected some of {', '.join(known)}")
+    require_rights()
     out: Path = options.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     outcomes = [

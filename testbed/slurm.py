@@ -21,6 +21,9 @@ from testbed.cloudlab.room import Boot
 from testbed.machines import Machines
 from testbed.registry import BedError, Instance
 from testbed.release import Release
+from testbed.slurmconf import slurm_conf
+from testbed.slurmrestd import as_root, rest_plugins
+from testbed.starting import Logs, wait_until_ready
 from testbed.tree import OWN_PROCESSES, PATH, ProcessTree
 from testbed.waiting import PATIENCE, wait_for
 
@@ -28,11 +31,6 @@ PERMANENT_NODE = "n1"
 BACKUP_HEAD = "head2"
 """The machine of the second slurmctld, where there is one."""
 _STOP_TIMEOUT = 60.0
-_MAX_NODES = 254
-
-# slurmrestd refuses to run as root, or as SlurmUser, who is root here. In this user namespace it takes itself
-# and its clients, root, for somebody else, and is root all the same for munge and so for slurmctld.
-NOT_AS_ROOT = ("unshare", "--user", "--map-user=1", "--map-group=1")
 
 # A munged takes a credential once. A job over several nodes shows the same one to each slurmd, so every
 # machine needs its own, like a real one; it is where the cluster's is for the others.
@@ -40,44 +38,6 @@ _MUNGED_OF_A_MACHINE = """
 munged --force --key-file={directory}/munge.key --socket=/run/munge.socket --pid-file=/run/munged.pid \\
     --seed-file=/run/munged.seed --log-file=/var/spool/munged.log
 mount --bind /run/munge.socket {directory}/munge.socket
-"""
-
-# Unlike Slurm's defaults for the sake of speed: bf_interval, sched_min_interval, KillWait, SlurmdTimeout, and
-# cred_expire, which holds a requeued job back for its length plus one second.
-_SLURM_CONF = """\
-ClusterName=testbed
-SlurmctldHost={host}({address})
-{backup}SlurmctldPort={slurmctld_port}
-SlurmdPort={slurmd_port}
-AuthType=auth/munge
-CredType=cred/munge
-AuthInfo=socket={directory}/munge.socket,cred_expire=15
-StateSaveLocation={directory}/state
-SlurmctldPidFile={directory}/slurmctld.pid
-SlurmctldLogFile={directory}/slurmctld.log
-SlurmdPidFile=/run/slurmd.pid
-SlurmdSpoolDir=/var/spool/slurmd
-SlurmdLogFile={directory}/slurmd-%n.log
-SlurmdParameters=config_overrides
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-MailProg=/bin/true
-SelectType=select/cons_tres
-SelectTypeParameters=CR_CPU
-SchedulerParameters=bf_interval=5,bf_continue,sched_min_interval=0
-ReturnToService=2
-SlurmdTimeout=30
-KillWait=5
-MinJobAge=300
-MaxNodeCount={max_nodes}
-TreeWidth=65533
-NodeName={node} NodeAddr={node_address} CPUs=2 Weight=0
-PartitionName=main Nodes=ALL Default=YES
-"""
-
-_BACKUP = """\
-SlurmctldHost={name}({address})
-SlurmctldTimeout=10
 """
 
 
@@ -134,8 +94,8 @@ class SlurmCluster:
         """Start everything; return when the permanent node is idle and slurmrestd listens.
 
         Raises:
-            BedError: a program ends.
-            NotInTimeError: a part does not come up in time.
+            BedError: a program ends; its last error, and the log that holds it, are in the message.
+            NotInTimeError: a part is not ready in time; likewise.
             RoomError: the permanent node does not boot.
         """
         self._write_files()
@@ -149,7 +109,7 @@ class SlurmCluster:
             f"--pid-file={self.directory}/munged.pid",
             f"--seed-file={self.directory}/munged.seed",
         )
-        self._await("munged", (self.directory / "munge.socket").exists)
+        self._munged.wait_until_ready((self.directory / "munge.socket").exists)
         self._machines.run_at_boot(_MUNGED_OF_A_MACHINE.format(directory=shlex.quote(str(self.directory))))
         if self._accounting is not None:
             self._accounting.start(self.environment)
@@ -161,12 +121,12 @@ class SlurmCluster:
             *("-a", "rest_auth/local"),
             *rest_plugins(self.release),
             f"unix:{self.rest_socket}",
-            through=NOT_AS_ROOT,
+            through=as_root(self.release),
             # It turns clients away whose process it cannot see; it starts no processes of its own.
             namespaces=("--mount",),
         )
         self.start_permanent_node()
-        self._await("slurmrestd", self._rest_answers)
+        self._slurmrestd.wait_until_ready(self._rest_answers)
 
     def stop(self) -> None:
         """End everything at once; the directory stays, with the logs. Doing so again is harmless."""
@@ -182,8 +142,9 @@ class SlurmCluster:
 
     def start_slurmctld(self) -> None:
         """Start slurmctld with the state that it saved; return when it answers."""
-        tree = self._slurmctld = self._daemon("slurmctld", "-D")
-        self._await("slurmctld", lambda: self._answers(tree))
+        own_log = self.directory / "slurmctld.log"
+        self._slurmctld = self._daemon("slurmctld", "-D", own_log=own_log)
+        self._slurmctld.wait_until_ready(self._answers)
 
     def stop_slurmctld(self) -> None:
         """End slurmctld in an orderly way: it saves its state. Nothing when it is off.
@@ -225,15 +186,11 @@ class SlurmCluster:
             client_id=PERMANENT_NODE, host_name=PERMANENT_NODE, users=(), authorized_keys=(), fresh=False
         )
         self._machines.power_on(PERMANENT_NODE, boot)
-        status = self._machines.run(
-            PERMANENT_NODE, f"SLURM_CONF={self.conf} slurmd -N {PERMANENT_NODE}", timeout=PATIENCE
-        )
-        if status != 0:
-            raise BedError(f"slurmd on {PERMANENT_NODE} ended with status {status}; see {self.directory}")
-        wait_for(
-            f"node {PERMANENT_NODE} idle",
-            lambda: self.node_state(PERMANENT_NODE) == frozenset({"IDLE"}),
-        )
+        log = self.directory / f"slurmd-{PERMANENT_NODE}.log"
+        self._start_on(PERMANENT_NODE, f"slurmd -N {PERMANENT_NODE}", log, self._is_permanent_node_idle)
+
+    def _is_permanent_node_idle(self) -> bool:
+        return self.node_state(PERMANENT_NODE) == frozenset({"IDLE"})
 
     def _start_backup(self) -> None:
         """Boot the second head node, with its slurmctld; return when it waits to take over."""
@@ -241,18 +198,35 @@ class SlurmCluster:
         self._machines.power_on(BACKUP_HEAD, boot)
         # Of the two that share the settings, one alone may write this log.
         log = self.directory / f"slurmctld-{BACKUP_HEAD}.log"
-        status = self._machines.run(
-            BACKUP_HEAD, f"SLURM_CONF={self.conf} slurmctld -L {log}", timeout=PATIENCE
+        self._start_on(
+            BACKUP_HEAD,
+            f"slurmctld -L {log}",
+            log,
+            lambda: self.run("scontrol", "ping").count(" is UP") == 2,
         )
+
+    def _start_on(self, node: str, daemon: str, own_log: Path, is_ready: Callable[[], bool]) -> None:
+        """Start one of Slurm's daemons on a machine that is on; return when it is ready."""
+        logs = Logs(own_log, self._machines.machine(node).log)
+        program = daemon.partition(" ")[0]
+        name = f"{program} on {node}"
+        status = self._machines.run(node, f"SLURM_CONF={self.conf} {daemon}", timeout=PATIENCE)
         if status != 0:
-            raise BedError(f"slurmctld on {BACKUP_HEAD} ended with status {status}; see {log}")
-        self._await("the second slurmctld", lambda: self.run("scontrol", "ping").count(" is UP") == 2)
+            raise BedError(f"{name} ended with status {status}; {logs.last_words()}")
+
+        def look() -> bool:
+            # A newer slurmd goes to the background before it looks at what it needs.
+            if self._machines.run(node, f"pgrep -x {program} >/dev/null", timeout=PATIENCE) != 0:
+                raise BedError(f"{name} ended; {logs.last_words()}")
+            return is_ready()
+
+        wait_until_ready(name, None, logs, look)
 
     def run(self, *command: str, timeout: float = PATIENCE) -> str:
         """Run a Slurm command against this cluster and return what it prints.
 
         Raises:
-            BedError: it failed; its own words are in the message.
+            BedError: it failed; its own words are in the message, or why slurmctld has ended.
             subprocess.TimeoutExpired: it did not end in ``timeout`` seconds.
         """
         done = subprocess.run(
@@ -267,6 +241,8 @@ class SlurmCluster:
             timeout=timeout,
         )
         if done.returncode != 0:
+            if self._slurmctld is not None:
+                self._slurmctld.require_alive()
             words = (done.stderr or done.stdout).strip()
             raise BedError(f"{' '.join(command)}: status {done.returncode}: {words}")
         return done.stdout
@@ -341,6 +317,7 @@ class SlurmCluster:
         self,
         program: str,
         *arguments: str,
+        own_log: Path | None = None,
         through: Sequence[str] = (),
         namespaces: Sequence[str] = OWN_PROCESSES,
     ) -> ProcessTree:
@@ -349,24 +326,18 @@ class SlurmCluster:
             self.release.inside(self._machines.knowing_them([*through, program, *arguments])),
             instance=self._instance,
             log=self.directory / f"{program}.out",
+            own_log=own_log,
             environment=self.environment,
             namespaces=namespaces,
         )
 
-    def _await(self, what: str, check: Callable[[], bool]) -> None:
-        wait_for(f"{what} to answer; see {self.directory}", check)
-
-    def _answers(self, slurmctld: ProcessTree) -> bool:
-        if not slurmctld.is_alive():
-            raise BedError(f"slurmctld ended; {slurmctld.last_words()}")
+    def _answers(self) -> bool:
         try:
             return " is UP" in self.run("scontrol", "ping")
         except (BedError, subprocess.TimeoutExpired):
             return False
 
     def _rest_answers(self) -> bool:
-        if self._slurmrestd is None or not self._slurmrestd.is_alive():
-            raise BedError(f"slurmrestd ended; see {self.directory}/slurmrestd.out")
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(2)
             return connection.connect_ex(str(self.rest_socket)) == 0
@@ -378,18 +349,12 @@ class SlurmCluster:
         key.touch(mode=0o600)
         key.write_bytes(secrets.token_bytes(64))
         self.conf.write_text(
-            _SLURM_CONF.format(
-                host=socket.gethostname().partition(".")[0],
-                address=self._instance.address,
-                backup=_BACKUP.format(name=BACKUP_HEAD, address=self._machines.address(BACKUP_HEAD))
-                if self._backup
-                else "",
-                slurmctld_port=self._ports[0],
-                slurmd_port=self._ports[1],
-                directory=self.directory,
-                max_nodes=_MAX_NODES,
-                node=PERMANENT_NODE,
-                node_address=self._machines.address(PERMANENT_NODE),
+            slurm_conf(
+                self.directory,
+                head=(socket.gethostname().partition(".")[0], self._instance.address),
+                ports=self._ports,
+                node=(PERMANENT_NODE, self._machines.address(PERMANENT_NODE)),
+                backup=(BACKUP_HEAD, self._machines.address(BACKUP_HEAD)) if self._backup else None,
             )
             + (self._accounting.slurm_conf if self._accounting else "")
         )
@@ -398,13 +363,6 @@ class SlurmCluster:
         (self.directory / "cgroup.conf").write_text(f"CgroupPlugin={plugin}\n")
         if self.bin_dir is not None:
             self.release.write_commands(self.bin_dir)
-
-
-def rest_plugins(release: Release) -> tuple[str, ...]:
-    """Choose the plugins of slurmrestd(8): with those that it takes unasked, it wants a slurmdbd."""
-    if release.number < (23, 11):
-        return ("-s", "openapi/v0.0.38")
-    return ("-s", "openapi/slurmctld") if release.number < (25, 11) else ()
 
 
 def _field(record: str, name: str) -> str:

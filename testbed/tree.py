@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from testbed.registry import MARKER, BedError, Instance
+from testbed.starting import Logs, require_alive, wait_until_ready
 from testbed.waiting import NotInTimeError, wait_for
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -31,6 +32,7 @@ class ProcessTree:
         *,
         instance: Instance,
         log: Path,
+        own_log: Path | None = None,
         environment: Mapping[str, str] | None = None,
         namespaces: Sequence[str] = OWN_PROCESSES,
     ) -> None:
@@ -41,15 +43,16 @@ class ProcessTree:
             command: program and arguments.
             instance: the test bed that it belongs to.
             log: file that both its streams are appended to.
+            own_log: file that it writes besides, where it rather tells what goes wrong.
             environment: variables besides PATH, LANG and the marker.
             namespaces: options of unshare(1). Without those of ``OWN_PROCESSES``, only the command itself is
                 sure to end.
 
         Raises:
-            BedError: it ended at once; the end of its log is in the message.
+            BedError: it ended at once; its last error is in the message.
         """
         self.name = name
-        self._log = log
+        self._logs = Logs(*([own_log] if own_log else []), log)
         with log.open("ab") as stream:
             self._supervisor = subprocess.Popen(
                 ["unshare", "--fork", "--kill-child", *namespaces, "--", *command],
@@ -67,7 +70,7 @@ class ProcessTree:
         except (BedError, NotInTimeError, ProcessLookupError) as error:
             self._supervisor.kill()
             self._supervisor.wait(_END_TIMEOUT)
-            raise BedError(f"{name} did not start: {error}; {self.last_words()}") from error
+            raise BedError(f"{name} did not start: {error}; {self._logs.last_words()}") from error
 
     def _find_child(self) -> int:
         if self._supervisor.poll() is not None:
@@ -81,10 +84,22 @@ class ProcessTree:
         """Tell whether the command still runs."""
         return self._supervisor.poll() is None
 
-    def last_words(self) -> str:
-        """Return the end of its log in one line, for errors."""
-        tail = self._log.read_text(errors="replace").splitlines()[-5:]
-        return f"{self._log} ends: {' | '.join(tail)}" if tail else f"{self._log} is empty"
+    def require_alive(self) -> None:
+        """Check that the command still runs.
+
+        Raises:
+            BedError: it ended; its last error, and the log that holds it, are in the message.
+        """
+        require_alive(self.name, self._supervisor, self._logs)
+
+    def wait_until_ready(self, check: Callable[[], bool]) -> None:
+        """Wait until a look from outside finds the command at work.
+
+        Raises:
+            BedError: it ended; its last error, and the log that holds it, are in the message.
+            NotInTimeError: it is not ready in time; likewise.
+        """
+        wait_until_ready(self.name, self._supervisor, self._logs, check)
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the command itself; nothing when it has ended."""

@@ -17,14 +17,13 @@ from typing import Self
 
 from testbed.agentconf import write_agent_conf
 from testbed.bedfile import BedFile, write_bed_file
-from testbed.cloudlab import DEFAULT_SITES, Boot, RoomError, SimulatedCloudlab, Site
-from testbed.cloudlab.control import SteeringError
+from testbed.cloudlab import DEFAULT_SITES, Boot, SimulatedCloudlab, Site
 from testbed.instance import Claim
 from testbed.machines import Machines
-from testbed.registry import BedError, Instance
+from testbed.registry import Instance
 from testbed.release import find_release
 from testbed.slurm import SlurmCluster
-from testbed.waiting import PATIENCE, NotInTimeError
+from testbed.waiting import PATIENCE
 
 
 class TestBed:
@@ -84,8 +83,11 @@ class TestBed:
         """Start everything; return when Slurm and Cloudlab take requests.
 
         Raises:
-            BedError: not root, a program missing, the directory in use, a part that ends at once.
-            NotInTimeError: a part does not come up in time.
+            BedError: a right or a program is missing, the directory cannot serve, a part ends.
+            NotInTimeError: a part is not ready in time.
+            RoomError: the permanent node does not boot.
+            SteeringError: a simulated Cloudlab runs in the directory.
+            OSError: a port or a file cannot be had.
         """
         with ExitStack() as parts:
             claim = parts.enter_context(Claim(self._wanted))
@@ -233,16 +235,13 @@ def how_to_use(bed: TestBed) -> str:
 def run(directory: Path, *, speed: float, slurm: Path | None) -> None:
     """Start a test bed, say how to use it, and keep it up until SIGTERM or SIGINT.
 
-    When it does not come up, it says why, leaves nothing, and ends the program with status 1.
+    Raises as ``TestBed.start``.
     """
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     bed = TestBed(directory, speed=speed, slurm=slurm)
-    try:
-        bed.start()
-    except (BedError, NotInTimeError, RoomError, SteeringError, OSError) as error:
-        raise SystemExit(f"testbed up: {error}") from error
+    bed.start()
     try:
         print(how_to_use(bed), flush=True)
         ended.wait()

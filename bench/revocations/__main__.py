@@ -13,6 +13,7 @@ from statistics import median
 
 from bench.revocations.plan import make_workload
 from bench.revocations.run import Result, WayName, machine_words, run_all
+from testbed.told import faults_told
 
 NODES = ("pc1", "pc2", "pc3")
 _BAR, _ROW, _LABEL = 360, 26, 130
@@ -78,6 +79,7 @@ def plot(seeds: Mapping[int, Results]) -> str:
     )
 
 
+@faults_told("bench.revocations")
 def main() -> None:
     """Run, print and write."""
     parser = argparse.ArgumentParser(prog="bench.revocations", description=__doc__)

@@ -55,7 +55,10 @@ class HttpsServer(ThreadingTCPServer):
     request_queue_size = 64
 
     def __init__(self, bind: str, port: int = 0) -> None:
-        super().__init__((bind, port), _Handler)
+        try:
+            super().__init__((bind, port), _Handler)
+        except OSError as error:
+            raise OSError(f"{bind} port {port}: cannot listen there: {error.strerror}") from error
         self.application: Application
         self._context: ssl.SSLContext
         self._thread: Thread | None = None

@@ -24,7 +24,8 @@ from agent.slurm.model import SlurmBackend
 from agent.slurm.settings import SlurmSettings
 from testbed import release
 from testbed.emptying import add_nodes, remove_nodes
-from testbed.registry import MARKER
+from testbed.needs import require_programs, require_rights
+from testbed.registry import MARKER, BedError
 from testbed.slurm import BACKUP_HEAD
 from testbed.up import TestBed
 from testbed.waiting import PATIENCE, wait_for
@@ -58,10 +59,13 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     return report
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _root() -> None:
-    if os.geteuid() != 0:
-        pytest.exit("tests/system makes network namespaces and starts daemons: run it as root", returncode=4)
+def pytest_configure() -> None:
+    """Say what the test bed lacks before the first test, and once."""
+    try:
+        require_rights()
+        require_programs()
+    except BedError as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from agent.slurm.backends.choice import Choice, choose
 from agent.slurm.backends.cli import CliBackend
 from agent.slurm.backends.rest import RestBackend
 from agent.slurm.settings import SlurmSettings
-from testbed.slurm import NOT_AS_ROOT, rest_plugins
+from testbed.slurmrestd import as_root, rest_plugins
 from testbed.up import TestBed
 from testbed.waiting import PATIENCE, wait_for
 
@@ -168,7 +168,14 @@ def token_url(bed: TestBed) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     plugins = rest_plugins(bed.slurm.release)
-    command = [*NOT_AS_ROOT, "slurmrestd", "-a", "rest_auth/jwt", *plugins, f"127.0.0.1:{port}"]
+    command = [
+        *as_root(bed.slurm.release),
+        "slurmrestd",
+        "-a",
+        "rest_auth/jwt",
+        *plugins,
+        f"127.0.0.1:{port}",
+    ]
     process = subprocess.Popen(
         ["unshare", "--mount", *bed.slurm.release.inside(command)],
         env={
