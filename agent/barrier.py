@@ -24,9 +24,19 @@ def barrier(path: Path, needed: int = os.R_OK) -> Path | None:
         wanted = needed if part == path else os.X_OK
         if os.access(part, wanted):
             continue
+        if part != path and _is_file(part):
+            return None
         target = Path(os.path.realpath(part))
-        return part if target == part else barrier(target, wanted)
+        if target != part:
+            return barrier(target, wanted)
+        # What is a link still is one of a loop.
+        return None if part.is_symlink() else part
     return None
+
+
+def _is_file(part: Path) -> bool:
+    # Those of Path raise where a link leads to what is hidden.
+    return os.path.exists(part) and not os.path.isdir(part)  # noqa: PTH110, PTH112
 
 
 def mode_of(part: Path) -> str:

@@ -10,6 +10,7 @@ from typing import Literal
 
 from agent.barrier import barrier, mode_of
 from agent.check.finding import Finding, Grade, fault, fine, warning
+from agent.check.sandbox import Sandbox
 from agent.check.user import User
 
 Kind = Literal["open", "secret", "copied"]
@@ -37,10 +38,12 @@ class Reader:
     Attributes:
         user: the daemon's.
         home: directory of agent.conf, which is the agent's own.
+        sandbox: what the daemon has of the file system, and this process all of.
     """
 
     user: User
     home: Path
+    sandbox: Sandbox
 
     def check(self, files: Iterable[NamedFile]) -> Generator[Finding, None, frozenset[Path]]:
         """Tell which files are missing or cannot be read, and of secrets, whether others can read them.
@@ -76,6 +79,8 @@ class Reader:
             return fault(subject, f"{path}: there is no such file", file.origin)
         except OSError as error:
             return fault(subject, f"{path}: expected a file: {error.strerror}", file.origin)
+        if hidden := self.sandbox.hides(path):
+            return fault(subject, f"{path}: {hidden}", f"move it, such as to {self.home}, and name it there")
         if file.kind != "secret":
             return None
         if found.st_mode & 0o077:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from agent.check.files import (
 from agent.check.finding import Finding, Grade, fault, fine, look, skipped, warning
 from agent.check.names import files_to_read, files_to_write
 from agent.check.program import become, check_program, program
+from agent.check.sandbox import find_sandbox
 from agent.check.slurm import check_pieces, check_primary, check_slurm, parse_config
 from agent.check.user import UNIT, User, caller, find_user, user_name
 from agent.cloudlab.connect import connect
@@ -60,7 +61,9 @@ def check_everything(path: Path, clock: Clock, *, offline: bool, asked: User | N
     """
     settings, faults = _load(path)
     try:
-        user, told = find_user(asked, (settings.admin if settings else AdminSettings()).socket)
+        admin_socket = (settings.admin if settings else AdminSettings()).socket
+        user, told = find_user(asked, admin_socket)
+        sandbox = find_sandbox(asked, admin_socket)
     except ConfigError as error:
         yield fault("user", str(error), f"make that user, or name another: systemctl edit {UNIT}")
         return
@@ -81,7 +84,7 @@ def check_everything(path: Path, clock: Clock, *, offline: bool, asked: User | N
             for subject in _OF_THE_USER:
                 yield skipped(subject, f"{user.name} cannot look")
             return
-    reader = Reader(user, path.absolute().parent)
+    reader = Reader(user, path.absolute().parent, sandbox)
     barred = list(reader.settings(path))
     # Who may not read it has no other fault to tell; root has read it.
     yield from [*barred, *(faults if me == 0 or not barred else [])] or [fine("settings", str(path))]
@@ -119,13 +122,13 @@ def _with_settings(settings: Settings, clock: Clock, reader: Reader, *, offline:
 
     can_be_us = can_read(cloudlab.certificate, cloudlab.key, cloudlab.passphrase_file)
     identity = list(check_identity(cloudlab, now)) if can_be_us else []
-    is_us = can_be_us and all(finding.grade is not Grade.FAULT for finding in identity)
-    can_call = is_us and can_read(cloudlab.ca_bundle, *cloudlab.ssh_keys)
+    is_us = can_be_us and _is_faultless(identity)
+    cas = list(check_cas(cloudlab, now)) if is_us and can_read(cloudlab.ca_bundle) else []
+    can_call = is_us and _is_faultless(cas) and can_read(cloudlab.ca_bundle, *cloudlab.ssh_keys)
     request = [Path(name) for name in (settings.request.rspec_file, settings.request.profile_script) if name]
     mail = [Path(name) for name in (settings.mail.password_file, settings.mail.ca_file) if name]
     yield from identity
-    if can_call:
-        yield from check_cas(cloudlab, now)
+    yield from cas
     if can_call and can_read(*request):
         yield from look(
             "request", lambda: _request(settings, clock), "see [request], and [cloudlab] ssh_keys and sa_url"
@@ -138,7 +141,7 @@ def _with_settings(settings: Settings, clock: Clock, reader: Reader, *, offline:
         yield from check_rest(settings.slurm)
     if can_read(*mail):
         yield from check_mail(settings.mail)
-    yield from check_places(files_to_write(settings), reader.user)
+    yield from check_places(files_to_write(settings), reader.user, reader.sandbox)
     if offline:
         yield skipped("Cloudlab and Slurm", "asked not to (--offline)")
         return
@@ -149,6 +152,10 @@ def _with_settings(settings: Settings, clock: Clock, reader: Reader, *, offline:
     else:
         yield skipped("Cloudlab", "a file that it takes is at fault: see above")
     yield from look("Slurm", lambda: _slurm(settings, clock), "see [slurm]")
+
+
+def _is_faultless(findings: Iterable[Finding]) -> bool:
+    return all(finding.grade is not Grade.FAULT for finding in findings)
 
 
 def _request(settings: Settings, clock: Clock) -> Iterator[Finding]:

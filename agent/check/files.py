@@ -13,6 +13,7 @@ from cryptography import x509
 
 from agent.barrier import mode_of
 from agent.check.finding import Finding, fault, fine, look, warning
+from agent.check.sandbox import Sandbox
 from agent.check.user import User
 from agent.cloudlab.callback import CallbackServer, CallbackSettings
 from agent.cloudlab.connect import identity_of, tls_of
@@ -106,15 +107,23 @@ def check_mail(settings: MailSettings) -> Iterator[Finding]:
     return look("mail", at, "see [mail]")
 
 
-def check_places(places: Iterable[tuple[str, Path]], user: User) -> Iterator[Finding]:
+def check_places(places: Iterable[tuple[str, Path]], user: User, sandbox: Sandbox) -> Iterator[Finding]:
     """Look whether the agent can write where it has to.
 
     Args:
         places: what is written, and its path.
         user: who this process is.
+        sandbox: what the daemon has of the file system, and this process all of.
     """
     for subject, path in places:
+        if barred := sandbox.bars_writing(path):
+            yield fault(subject, f"{path}: {barred}", "name a place there, or open this one to the unit")
+            continue
         place = next(part for part in path.absolute().parents if _is_there(part))
+        if not place.is_dir() or (_is_there(path) and path.is_dir()):
+            why = f"{place} is no directory" if not place.is_dir() else "there is a directory"
+            yield fault(subject, f"{path}: {why}", "name another place")
+            continue
         can_write = os.access(place, os.W_OK | os.X_OK) and (not _is_there(path) or os.access(path, os.W_OK))
         if can_write:
             yield fine(subject, str(path))

@@ -17,8 +17,7 @@ _CALLBACK = "make certificate and key with openssl, as docs/install.md says"
 def files_to_read(settings: Settings) -> Iterator[NamedFile]:
     """List what the daemon reads on this machine."""
     cloudlab, callback, slurm, mail = settings.cloudlab, settings.callback, settings.slurm, settings.mail
-    # The portal hands certificate and key out in one file.
-    kind: Kind = "open" if cloudlab.key else "secret"
+    kind = _kind_of(cloudlab.certificate, cloudlab.key)
     yield NamedFile("[cloudlab] certificate", cloudlab.certificate, _PORTAL, kind)
     if cloudlab.key:
         yield NamedFile("[cloudlab] key", cloudlab.key, _PORTAL, "secret")
@@ -28,7 +27,8 @@ def files_to_read(settings: Settings) -> Iterator[NamedFile]:
     yield NamedFile("[cloudlab] ca_bundle", cloudlab.ca_bundle, _OPERATORS)
     for path in cloudlab.ssh_keys:
         yield NamedFile("[cloudlab] ssh_keys", path, "put the public half of [ssh] key there")
-    yield NamedFile("[callback] certificate", callback.certificate, _CALLBACK)
+    kind = _kind_of(callback.certificate, callback.key)
+    yield NamedFile("[callback] certificate", callback.certificate, _CALLBACK, kind)
     yield NamedFile("[callback] key", callback.key, _CALLBACK, "secret")
     yield NamedFile("[callback] ca_bundle", callback.ca_bundle, _OPERATORS)
     origin = f"ssh-keygen -t ed25519 -N '' -f {shlex.quote(str(settings.ssh.key))}"
@@ -52,6 +52,11 @@ def files_to_read(settings: Settings) -> Iterator[NamedFile]:
     for file in settings.join.files:
         origin = f"put there what machines are to have as {file.target}"
         yield NamedFile("[join] files", file.source, origin, "copied")
+
+
+def _kind_of(certificate: Path, key: Path | None) -> Kind:
+    """Tell whether a certificate is a secret, as the portal's is: one file with its key in it."""
+    return "secret" if key in {None, certificate} else "open"
 
 
 def _of_request(settings: Settings) -> Iterator[NamedFile]:

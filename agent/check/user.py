@@ -17,7 +17,10 @@ from agent.check.finding import Finding, fine, warning
 from agent.core.errors import ConfigError
 
 UNIT = "esagent.service"
-_PROPERTIES = ("LoadState", "User", "Group", "SupplementaryGroups")
+_PROPERTIES = (
+    *("LoadState", "MainPID", "User", "Group", "SupplementaryGroups", "ProtectHome", "PrivateTmp"),
+    *("ProtectSystem", "ReadWritePaths", "StateDirectory", "RuntimeDirectory"),
+)
 _PATIENCE = 10.0
 """Seconds for systemd, or for whoever has the socket, to answer."""
 _SO_PEERGROUPS = 59
@@ -85,10 +88,24 @@ def _nameless(uid: int) -> str:
 
 
 def running(path: Path) -> User | None:
-    """Tell whose process listens on a unix socket (``unix(7)``, SO_PEERCRED); None where none does.
+    """Tell whose process listens on a unix socket (``unix(7)``, SO_PEERCRED).
 
-    It is told, too, where this process may not open the socket: that is not known then.
+    Returns:
+        None where none does, and where this process may not open the socket: it is not known then.
     """
+    if (peer := _peer(path)) is None:
+        return None
+    _, uid, gid, groups = peer
+    return User(user_name(uid), uid, gid, groups)
+
+
+def listener(path: Path) -> int | None:
+    """Tell which process listens on a unix socket; None as for ``running``."""
+    peer = _peer(path)
+    return None if peer is None else peer[0]
+
+
+def _peer(path: Path) -> tuple[int, int, int, tuple[int, ...]] | None:
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(_PATIENCE)
         try:
@@ -97,8 +114,8 @@ def running(path: Path) -> User | None:
             groups = probe.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MOST_BYTES)
         except OSError:
             return None
-    _, uid, gid = struct.unpack("3i", credentials)
-    return User(user_name(uid), uid, gid, struct.unpack(f"{len(groups) // 4}i", groups))
+    pid, uid, gid = struct.unpack("3i", credentials)
+    return pid, uid, gid, struct.unpack(f"{len(groups) // 4}i", groups)
 
 
 def unit() -> Mapping[str, str]:
@@ -172,4 +189,4 @@ def find_user(asked: User | None, admin_socket: Path) -> tuple[User, Finding]:
             raise ConfigError(f"{UNIT}: {error}") from None
         return user, fine(subject, f"{user.name}, as {UNIT} says")
     me = caller()
-    return me, fine(subject, f"{me.name}, who calls: no daemon runs, and there is no {UNIT}")
+    return me, fine(subject, f"{me.name}, who calls: no daemon answers, and there is no {UNIT}")

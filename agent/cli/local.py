@@ -33,16 +33,16 @@ def check(
     config: Config = DEFAULT_CONFIG,
     offline: Annotated[bool, typer.Option("--offline", help="Ask neither Cloudlab nor Slurm.")] = False,
     as_user: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--as",
             metavar="USER",
             help="Whom the daemon runs as, by name or uid; else whoever the running one or its unit says.",
         ),
-    ] = "",
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Look at everything that the agent needs, as the user that the daemon runs as.
+    """Look at all that the agent needs, as the daemon's user would.
 
     Only root may look as another user than itself. Exit code 1 where something keeps the agent from its work.
     """
@@ -53,8 +53,8 @@ def check(
     from agent.core.ports import SystemClock
     from agent.log import LogSettings, configure
 
+    asked = None if as_user is None else _user(as_user)
     configure(LogSettings(level="error"))
-    asked = _user(as_user) if as_user else None
     findings = []
     for finding in check_everything(config, SystemClock(), offline=offline, asked=asked):
         findings.append(finding)

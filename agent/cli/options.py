@@ -89,8 +89,12 @@ def _complete_nodes(context: typer.Context, incomplete: str) -> list[str]:
     return sorted(name for name in names if name.startswith(incomplete))
 
 
+# What may not be read is for the command to tell, with what bars it; it is no wrong usage.
 Config = Annotated[
-    Path, typer.Option("--config", "-c", metavar="FILE", envvar="ESAGENT_CONFIG", help="The settings.")
+    Path,
+    typer.Option(
+        "--config", "-c", metavar="FILE", envvar="ESAGENT_CONFIG", readable=False, help="The settings."
+    ),
 ]
 Socket = Annotated[
     Path,
@@ -98,6 +102,7 @@ Socket = Annotated[
         "--socket",
         metavar="FILE",
         envvar="ESAGENT_SOCKET",
+        readable=False,
         # It is known before --config, which gives way to it.
         is_eager=True,
         help="The daemon's socket ([admin] socket).",

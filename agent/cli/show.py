@@ -42,7 +42,7 @@ def status_fields(answer: Mapping[str, Any]) -> dict[str, object]:
 
 @commands.command(cls=Asking)
 def nodes(socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
-    """List the machines that are held, and those that were asked for."""
+    """List the machines that are held, and those asked for."""
     answer = call(socket, "GET", "/v1/nodes")
     if as_json:
         say_json(answer)

@@ -96,6 +96,11 @@ def test_a_fault_of_the_certificate_is_told_once(site: Site) -> None:
     assert faults(site.look()).keys() == {"certificate"}
 
 
+def test_a_fault_of_the_cas_of_cloudlab_is_told_once(site: Site) -> None:
+    (site.etc / "cloudlab-ca.pem").write_text("no certificate")
+    assert faults(site.look()).keys() == {"CAs of Cloudlab"}
+
+
 @pytest.mark.parametrize("name", KNOWN)
 def test_an_unreadable_file_is_told_with_the_command_that_mends_it(
     name: str, with_all: Site, nobody: User
@@ -199,6 +204,37 @@ def test_a_secret_that_is_read_by_group_is_the_daemons_after_the_mend(site: Site
     assert site.look(nobody)["[callback] key"]["grade"] == "ok"
 
 
+@pytest.mark.parametrize("way", ["cloudlab-ca.pem/callback.key", "link/callback.key", "loop"])
+def test_a_path_that_leads_nowhere_is_no_matter_of_permissions(way: str, site: Site, nobody: User) -> None:
+    site.give_to(nobody)
+    (site.etc / "link").symlink_to("cloudlab-ca.pem")
+    (site.etc / "loop").symlink_to("round")
+    (site.etc / "round").symlink_to("loop")
+    site.conf.write_text(site.conf.read_text().replace(f"{site.etc}/callback.key", f"{site.etc}/{way}"))
+    found = site.look(nobody)["[callback] key"]
+    assert found["grade"] == "fault"
+    assert found["seen"].startswith(f"{site.etc / way}: expected a file: ")
+    assert found["mend"] == "make certificate and key with openssl, as docs/install.md says"
+
+
+@pytest.mark.parametrize("section", ["cloudlab", "callback"])
+def test_a_file_that_holds_certificate_and_key_is_a_secret_by_both_names(
+    section: str, site: Site, nobody: User
+) -> None:
+    site.give_to(nobody)
+    both = site.etc / f"{section}.pem"
+    if section == "cloudlab":
+        site.add("cloudlab", f'key = "{both}"')
+    else:
+        both.write_bytes(both.read_bytes() + (site.etc / "callback.key").read_bytes())
+        site.conf.write_text(site.conf.read_text().replace(f"{site.etc}/callback.key", str(both)))
+    os.chown(both, 0, 0)
+    both.chmod(0o600)
+    assert set(faults(site.look(nobody)).values()) == {f"chown nobody {both} && chmod 600 {both}"}
+    mend(faults(site.look(nobody)))
+    assert faults(site.look(nobody)) == {}
+
+
 def test_a_place_that_the_daemon_may_not_write_is_a_fault_and_one_to_come_is_none(
     site: Site, nobody: User
 ) -> None:
@@ -211,6 +247,16 @@ def test_a_place_that_the_daemon_may_not_write_is_a_fault_and_one_to_come_is_non
     assert found["mend"].startswith(f"chown -R nobody {site.var} ")
     site.var.rmdir()
     assert site.look(nobody)["ledger"]["grade"] == "warning"
+
+
+@pytest.mark.parametrize("way", ["agent.conf/ledger.db", ""])
+def test_a_place_that_can_hold_no_file_is_a_fault(way: str, site: Site) -> None:
+    site.conf.chmod(0o755)
+    text = site.conf.read_text()
+    site.conf.write_text(text.replace(f"{site.var}/ledger.db", f"{site.etc}/{way}".rstrip("/")))
+    found = site.look()["ledger"]
+    assert (found["grade"], found["mend"]) == ("fault", "name another place")
+    assert found["seen"].endswith(("agent.conf is no directory", "etc: there is a directory"))
 
 
 def test_each_file_that_a_setting_may_name_is_looked_at(with_all: Site) -> None:

@@ -26,7 +26,7 @@ def test_without_a_daemon_and_a_unit_things_are_judged_for_the_caller(site: Site
     assert next(iter(found)) == "user"
     me = caller().name
     assert found["user"]["grade"] == "ok"
-    assert found["user"]["seen"] == f"{me}, who calls: no daemon runs, and there is no esagent.service"
+    assert found["user"]["seen"] == f"{me}, who calls: no daemon answers, and there is no esagent.service"
 
 
 def test_a_user_is_named_by_name_or_uid() -> None:
@@ -168,6 +168,15 @@ def test_what_runs_now_is_what_has_to_be_readable() -> None:
     assert not [path for path in needed if path.is_relative_to(PACKAGE) and path.suffix == ".pyc"]
 
 
+def test_settings_that_the_caller_may_not_read_are_looked_at_all_the_same(site: Site, nobody: User) -> None:
+    site.conf.chmod(0o600)
+    if list(check_program(nobody, program())):
+        pytest.skip("nobody may not run this clone")
+    code, said = seen_by(nobody, lambda: ask("--offline", "--config", str(site.conf)))
+    assert code == "1"
+    assert f"fault settings: {site.conf}: nobody may not read {site.conf} (-rw-------" in said
+
+
 def ask(*arguments: str) -> list[str]:
     done = CliRunner().invoke(app, ["check", *arguments])
     return [str(done.exit_code), " ".join(done.output.split())]
@@ -177,6 +186,10 @@ def test_as_an_unknown_user_is_wrong_usage() -> None:
     code, said = ask("--as", "no-such-user")
     assert code == "2"
     assert "Invalid value for --as: no such user on this machine: 'no-such-user'" in said
+
+
+def test_as_a_user_of_no_name_is_not_taken_for_as_nobody_in_particular() -> None:
+    assert ask("--as", "")[0] == "2"
 
 
 def test_only_root_looks_as_somebody_else(nobody: User) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,10 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from agent.check.program import seen_by
+from agent.check.user import named
 from agent.cli import app
+from agent.cli.exits import Exit
 from agent.client import NoDaemonError
 from agent.core.errors import ConfigError
 
@@ -111,3 +117,18 @@ def test_settings_that_tell_no_socket_are_a_fault_with_their_name(
     if text is not None:
         conf.write_text(text, errors="surrogateescape")
     assert run("plan", "-c", conf).startswith(f"{conf}: {fault}")
+
+
+@pytest.mark.parametrize(
+    "command", ["run -c", "state -c", "check -c", "config show -c", "plan -c", "plan --socket"]
+)
+def test_what_the_caller_may_not_open_is_no_wrong_usage(command: str) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to become another user")
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o755)
+        file = Path(directory, "closed")
+        file.touch(0o000)
+        ask = partial(CliRunner().invoke, app, [*command.split(), str(file)])
+        (code,) = seen_by(named("nobody"), lambda: [str(ask().exit_code)])
+    assert int(code) not in {Exit.DONE, Exit.USAGE}
