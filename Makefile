@@ -4,16 +4,16 @@ BIN := .venv/bin
 # Without compiled modules every daemon and every worker of the tests would compile them anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup system demo test test-releases test-long bench screenshot check unit lint types deb test-deb docs \
-	format lock clean
+.PHONY: help setup setup-run setup-test setup-docs system demo test test-fresh test-releases test-long bench screenshot \
+	check unit lint types deb test-deb docs format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-13s %s\n", $$1, $$2}'
 
-setup: .venv/.ready ## make .venv, and nothing else
+setup: setup-run ## make .venv, with what the agent and the demo need
 
-.venv/.ready: pyproject.toml requirements.lock tools/setup-python
-	@tools/setup-python
+setup-run setup-test setup-docs: setup-%:
+	@tools/setup-python $*
 
 system: ## install the Debian packages that the test bed runs on, and start none (root, Debian)
 	@tools/setup-system
@@ -26,13 +26,18 @@ test: system check ## every test, on real parts too (root, Debian)
 	@$(BIN)/pytest -q -n 4 tests/testbed
 	@echo "test: kills and faults against the simulated Cloudlab (all of them: make test-long)"
 	@$(BIN)/pytest -q -n 2 tests/faults
+	@echo "test: fresh clones, and the pins, with each Python that is here (clean Debians: make test-fresh)"
+	@$(BIN)/pytest -q -n 2 --dist worksteal tests/fresh
 	@echo "test: the system tests, on a real Slurm, sshd and Prometheus"
 	@$(BIN)/pytest -q -n 4 --dist worksteal tests/system
 
-test-releases: system setup ## the Slurm tests on 24.11, 26.05 and 25.11 (SLURM_PREFIX); RELEASES=... (root, Debian)
+test-fresh: system setup-test ## the lines of README.md and docs/install.md on clean Debians; SUITES=... (root, Debian, 2 hours)
+	@$(BIN)/python -m testbed.fresh $(SUITES)
+
+test-releases: system setup-test ## the Slurm tests on 24.11, 26.05 and 25.11 (SLURM_PREFIX); RELEASES=... (root, Debian)
 	@$(BIN)/python -m testbed.releases $(RELEASES)
 
-test-long: system setup ## properties, faults, kills and random revocations, exhaustively: an hour and more (root, Debian)
+test-long: system setup-test ## properties, faults, kills and random revocations, exhaustively: an hour and more (root, Debian)
 	@echo "test-long: every property, with many random examples"
 	@ESAGENT_LONG_TESTS=1 $(BIN)/pytest -q -n auto --timeout 1800 tests/unit
 	@echo "test-long: every kill point, many fault schedules"
@@ -40,52 +45,48 @@ test-long: system setup ## properties, faults, kills and random revocations, exh
 	@echo "test-long: random revocations of random queues, on a real Slurm"
 	@ESAGENT_LONG_TESTS=1 $(BIN)/pytest -q tests/system/test_draining_jobs.py tests/system/test_draining_daemon.py
 
-bench: system setup ## what reading Slurm costs, and what revocations cost, beside other ways (root, Debian, many minutes)
+bench: system setup-test ## what reading Slurm costs, and what revocations cost, beside other ways (root, Debian, many minutes)
 	@$(BIN)/python -m bench.read_slurm
 	@$(BIN)/python -m bench.submit_policy
 	@$(BIN)/python -m bench.poke
 	@$(BIN)/python -m bench.command_line
 	@$(BIN)/python -m bench.revocations --out build/bench/revocations.md
 
-screenshot: system setup ## make docs/status-page.png anew, from a real daemon in a real browser (root, Debian)
+screenshot: system setup-test ## make docs/status-page.png anew, from a real daemon in a real browser (root, Debian)
 	@$(BIN)/pytest -q tests/system/test_agent_page.py
 	@cp build/status-page.png docs/status-page.png
 
 check: lint types unit ## lint, types and unit tests: no root, no daemons
 
-lint: setup
+lint: setup-test
 	@echo "check: ruff"
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check .
 
-types: setup
+types: setup-test
 	@echo "check: mypy"
 	@$(BIN)/mypy
 
-unit: setup
+unit: setup-test
 	@echo "check: unit tests"
 	@$(BIN)/pytest -q -n 3 --dist worksteal tests/unit
 
 deb: ## a Debian package in build/deb, for the Debian that this machine runs (Debian)
 	@tools/build-deb build/deb
 
-test-deb: system setup ## make that package, and install, start, upgrade and purge it on clean machines (root, Debian)
-	@command -v systemd-nspawn >/dev/null || apt-get install -y -qq --no-install-recommends systemd-container
-	@tools/setup-release bookworm build/chroots/bookworm-head apt systemd-sysv dbus slurm-client openssl openssh-client
-	@tools/setup-release bookworm build/chroots/bookworm-site apt systemd-sysv dbus slurmctld slurmdbd slurm-client \
-		munge mariadb-server openssl openssh-client python3-venv
+test-deb: system setup-test ## make that package, and install, start, upgrade and purge it on clean machines (root, Debian)
+	@tools/setup-machines "$$(. /etc/os-release && echo "$$VERSION_CODENAME")"
 	@$(BIN)/pytest -q --timeout 900 tests/packaging
 
-docs: setup ## the documents as a web site in build/site, with no broken link
+docs: setup-docs ## the documents as a web site in build/site, with no broken link
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
-format: setup ## let ruff mend what it can
+format: setup-test ## let ruff mend what it can
 	@$(BIN)/ruff check --quiet --fix-only .
 	@$(BIN)/ruff format --quiet .
 
-lock: setup ## pin the newest versions that pyproject.toml allows
-	@$(BIN)/python -m pip --quiet install uv
-	@$(BIN)/uv pip compile --quiet --upgrade --no-header --no-annotate --extra test --extra docs pyproject.toml -o requirements.lock
+lock: setup-test ## pin the newest versions that pyproject.toml allows, in requirements
+	@tools/lock --upgrade
 
 clean: ## remove what the other targets made
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
