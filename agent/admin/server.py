@@ -6,9 +6,11 @@ import fcntl
 import os
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qsl
 
+from cheroot import server as cheroot_server
 from cheroot import wsgi
 from pydantic import ValidationError
 
@@ -47,6 +49,16 @@ class _Refusal(Exception):  # noqa: N818 - an HTTP status, not an error of ours
         super().__init__(message)
         self.status = status
         self.headers = headers or {}
+
+
+class _Connection(cheroot_server.HTTPConnection):
+    """A connection that forgets what its peer did not take."""
+
+    def close(self) -> None:
+        super().close()
+        # Else Python 3.13 and newer tell on stderr of what could not be sent, when they forget it.
+        with suppress(OSError, ValueError):
+            self.wfile.close()
 
 
 class AdminServer:
@@ -100,6 +112,7 @@ class AdminServer:
                 peercreds_enabled=True,
                 server_name="esagent",
             )
+            server.ConnectionClass = _Connection
             server.max_request_body_size = MAX_BODY
             server.max_request_header_size = MAX_HEADER
             server.shutdown_timeout = 1

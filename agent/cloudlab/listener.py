@@ -12,6 +12,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
@@ -87,6 +88,9 @@ class _Connection(cheroot_server.HTTPConnection):
     def close(self) -> None:
         self.server.silent.discard(self)
         super().close()
+        # Else Python 3.13 and newer tell on stderr of what could not be sent, when they forget it.
+        with suppress(OSError, ValueError):
+            self.wfile.close()
 
     def communicate(self) -> bool:
         if not self.server.ready:

@@ -10,6 +10,7 @@ import math
 import socket
 import threading
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Protocol
@@ -214,6 +215,12 @@ class _Connection(cheroot_server.HTTPConnection):
             return bool(super().communicate())  # type: ignore[no-untyped-call]
         finally:
             limit.cancel()
+
+    def close(self) -> None:
+        super().close()
+        # Else Python 3.13 and newer tell on stderr of what could not be sent, when they forget it.
+        with suppress(OSError, ValueError):
+            self.wfile.close()
 
     def _cut(self) -> None:
         try:
