@@ -13,7 +13,8 @@ from testbed.tree import PATH, ProcessTree
 from testbed.waiting import PATIENCE
 
 PROGRAMS = ("mariadbd", "slurmdbd")
-_TABLES = Path("/usr/share/mysql")
+_TABLES = ("/usr/share/mysql/mysql_system_tables", "/usr/share/mariadb/mariadb_system_tables")
+"""How the files begin that make MariaDB's own tables, in Debian 12 and in Debian 13."""
 _OPTIONS = ("--no-defaults", "--user=root", "--innodb-buffer-pool-size=64M", "--innodb-log-file-size=8M")
 _SLURMDBD_CONF = """\
 AuthType=auth/munge
@@ -108,8 +109,9 @@ class Accounting:
     def _make_tables(self) -> None:
         database = self._directory / "database"
         database.mkdir()
-        files = (_TABLES / f"mysql_system_tables{part}.sql" for part in ("", "_data"))
-        statements = "create database mysql;\nuse mysql;\n" + "".join(file.read_text() for file in files)
+        files = [Path(f"{start}{part}.sql") for start in _TABLES for part in ("", "_data")]
+        tables = "".join(file.read_text() for file in files if file.exists())
+        statements = f"create database mysql;\nuse mysql;\n{tables}"
         done = subprocess.run(
             ["mariadbd", *_OPTIONS, "--bootstrap", f"--datadir={database}"],
             input=statements,

@@ -94,9 +94,9 @@ class Reader:
                     "Slurm has our reason", lambda: all("esagent: " in why for why in self.reasons(drained))
                 )
                 self.ask("resume", *drained)
-                wait_for("they are back", lambda: self.reasons(drained) == ["none"] * len(drained))
+                wait_for("they are back", lambda: self.reasons(drained) == [""] * len(drained))
             case ["resume", name]:
-                wait_for("it is back", lambda: self.reasons([name]) == ["none"])
+                wait_for("it is back", lambda: self.reasons([name]) == [""])
 
     def here(self, path: str) -> str:
         return path.replace(BED, str(self.bed.directory))
@@ -118,8 +118,8 @@ class Reader:
         return filled
 
     def reasons(self, nodes: list[str]) -> list[str]:
-        """Return the reason that Slurm has for each; "none" without any."""
-        return [self.bed.slurm.run("sinfo", "-h", "-n", node, "-o", "%E").strip() for node in nodes]
+        """Return why Slurm keeps each from work; "" where it does not: 24.11 forgets no reason."""
+        return [self.bed.slurm.run("sinfo", "-h", "-R", "-n", node, "-o", "%E").strip() for node in nodes]
 
     def in_service(self) -> list[str]:
         return sorted(n for n, record in self.agent.nodes().items() if record["state"] == "joined")

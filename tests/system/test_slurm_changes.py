@@ -141,21 +141,20 @@ def test_a_heterogeneous_job_is_requeued_whole(bed: TestBed, slurm: SlurmBackend
 
 
 def test_jobs_are_requeued_signalled_told_and_ended(bed: TestBed, slurm: SlurmBackend) -> None:
-    script = f"trap 'touch {bed.slurm.directory}/caught' USR1; while :; do sleep 0.1; done"
+    ready, caught = (bed.slurm.directory / name for name in ("ready", "caught"))
+    for file in (ready, caught):
+        file.unlink(missing_ok=True)
+    script = f"trap 'touch {caught}' USR1; touch {ready}; while :; do sleep 0.1; done"
     job = bed.slurm.submit(script, f"--nodelist={NODES[0]}", "--requeue", "--ntasks=1")
     fixed = bed.slurm.submit(SLEEP, f"--nodelist={NODES[0]}", "--no-requeue", "--ntasks=1")
-    caught = bed.slurm.directory / "caught"
-    caught.unlink(missing_ok=True)
     for running in (job, fixed):
         bed.slurm.wait_for_job(running, "RUNNING")
+    # Before it has come to its trap, the signal would end it.
+    wait_for("the script's trap", ready.exists)
     assert slurm.requeueable([str(job), str(fixed), "99999"]) == {str(job): True, str(fixed): False}
 
-    def signalled() -> bool:
-        # The script may not have come to its trap yet: then the signal is lost.
-        slurm.signal(str(job), "USR1") if bed.slurm.job_state(job) == "RUNNING" else None
-        return caught.exists()
-
-    wait_for("the signal", signalled)
+    slurm.signal(str(job), "USR1")
+    wait_for("the signal", caught.exists)
     slurm.notify(str(fixed), "its machine goes back to Cloudlab")
     slurm.comment(str(fixed), "told\nState=DOWN")
     assert "AdminComment=told State=DOWN" in bed.slurm.run("scontrol", "-o", "show", "job", str(fixed))
