@@ -6,21 +6,19 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
-from testbed import release
+from testbed import claims, release
+from testbed.claims import Claim
 from testbed.registry import MARKER
 from testbed.starting import Logs, require_alive, wait_until_ready
 from testbed.told import faults_told
@@ -31,20 +29,8 @@ SPEED = 60.0
 """Machine life: a simulated minute a second."""
 REVOKE_IN = 75.0
 AGENT_LOG = "agent.log"
-CLAIMS = ("claims.txt", "claims.json")
-"""The closing table, for people and for programs."""
 LONG_JOB = 'if [ "${SLURM_RESTART_COUNT:-0}" = 0 ]; then sleep 300; else sleep 5; fi'
 """Stands for a program that goes on from its checkpoint: long at first, short once it was requeued."""
-
-
-@dataclass(frozen=True)
-class Claim:
-    """Something that the demo says, and what was seen of it."""
-
-    words: str
-    seen_from: str
-    value: str
-    ok: bool
 
 
 class Demo:
@@ -368,19 +354,6 @@ class Demo:
             self.agent.kill()
             self.agent.wait()
 
-    def closing(self) -> bool:
-        """Print the table, keep it, and tell whether all of it holds."""
-        table = Table("claim", "seen from", "value", "ok", title="What was claimed, and what was seen")
-        for claim in self.claims:
-            table.add_row(claim.words, claim.seen_from, claim.value, "yes" if claim.ok else "NO")
-        self.console.print()
-        self.console.print(table)
-        with (self.out / CLAIMS[0]).open("w") as file:
-            Console(file=file, width=140).print(table)
-        rows = [vars(claim) for claim in self.claims]
-        (self.out / CLAIMS[1]).write_text(json.dumps(rows, indent=2) + "\n")
-        return all(claim.ok for claim in self.claims)
-
 
 def _clock(when: datetime) -> str:
     return when.strftime("%H:%M:%S")
@@ -393,14 +366,14 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("build/demo"), help="where the log and the table go")
     out: Path = parser.parse_args().out.resolve()
     with TestBed(out / "bed", speed=SPEED, slurm=release.wanted()) as bed:
-        for name in (AGENT_LOG, *CLAIMS):
+        for name in (AGENT_LOG, *claims.FILES):
             (out / name).unlink(missing_ok=True)
         demo = Demo(bed, out)
         try:
             demo.run()
         finally:
             demo.kill_agent()
-            ok = demo.closing()
+            ok = claims.close(demo.claims, demo.console, out)
     print(f"\n{'Every claim holds' if ok else 'NOT every claim holds'}; log and table: {out}")
     return 0 if ok else 1
 
