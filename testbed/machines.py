@@ -14,7 +14,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from testbed.cloudlab.room import Boot, RoomError
@@ -25,6 +25,8 @@ from testbed.tree import OWN_PROCESSES, PATH, ProcessTree
 from testbed.waiting import NotInTimeError
 
 _KEYGEN_TIMEOUT = 20.0
+_LAST_BREATH = 2.0
+"""Seconds for the end of a machine to be seen, once its first process is gone."""
 _FIRST_NUMBER = 2
 _LAST_NUMBER = 254
 _FAREWELL = Path("spool/slurmd/farewell")
@@ -124,7 +126,14 @@ class Machine:
                 log=self.log,
                 namespaces=[*OWN_PROCESSES, "--net", "--uts", "--ipc"],
             )
-            self._connect(tree.pid)
+            try:
+                self._connect(tree.pid)
+            except BedError:
+                # It may have ended; then what is wrong is in its log.
+                with suppress(NotInTimeError):
+                    tree.wait(_LAST_BREATH)
+                tree.require_alive()
+                raise
             tree.wait_until_ready(self._greets)
 
     def power_off(self) -> None:

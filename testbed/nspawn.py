@@ -22,6 +22,7 @@ from testbed.waiting import NotInTimeError, wait_for
 HOME = Path("/srv/esagent-machines")
 """Holds a directory for each run. It is not below /tmp, /root or /home, which a unit's sandbox may hide."""
 _LEFT_BY_NSPAWN = Path("/run/systemd/nspawn/propagate")
+_OWN_CAS = Path("/usr/local/share/ca-certificates")
 _NEW_MOUNTS = 0x00020000
 """CLONE_NEWNS (unshare(2))."""
 _MOUNT_TIMEOUT = 30.0
@@ -34,6 +35,8 @@ _NSPAWN = (
     *("setpriv", "--pdeathsig", "KILL", "--"),
     *("unshare", "--fork", "--kill-child", "--pid", "--mount-proc", "--"),
     *("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--resolv-conf=copy-host"),
+    # Else /etc/localtime is a mount, which its own package could not replace.
+    "--timezone=off",
 )
 _UNCOUNTED = frozenset(
     {"proc", "sys", "dev", "run", "tmp", "root", "var/cache", "var/lib/apt", "var/lib/dpkg", "var/log"}
@@ -79,6 +82,12 @@ def _remove(place: Path) -> None:
     shutil.rmtree(place, ignore_errors=True)
     with suppress(OSError):
         place.parent.rmdir()
+
+
+def add_own_cas(root: Path) -> None:
+    """Put the CAs that this site adds to Debian's (``update-ca-certificates(8)``) into a tree."""
+    if _OWN_CAS.exists():
+        shutil.copytree(_OWN_CAS, root / _OWN_CAS.relative_to("/"), dirs_exist_ok=True)
 
 
 class CleanMachine:
@@ -197,6 +206,11 @@ class CleanMachine:
         if check and done.returncode != 0:
             raise BedError(f"{command}: status {done.returncode}: {done.stdout}{done.stderr}")
         return done
+
+    def trust(self) -> None:
+        """Let it reach what this machine reaches, with the CAs that this site adds."""
+        add_own_cas(self.root)
+        self.run("update-ca-certificates")
 
     def prepare_apt(self) -> None:
         """Let apt work without a question, and know what there is."""

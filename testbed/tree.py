@@ -67,14 +67,17 @@ class ProcessTree:
             self.pid = wait_for("a child of unshare", self._find_child, interval=0.002)
             """Process id of the command, as the host sees it."""
             self._handle = os.pidfd_open(self.pid)
-        except (BedError, NotInTimeError, ProcessLookupError) as error:
+        except ProcessLookupError:
+            self._supervisor.wait(_END_TIMEOUT)
+            self.require_alive()
+            raise
+        except NotInTimeError as error:
             self._supervisor.kill()
             self._supervisor.wait(_END_TIMEOUT)
             raise BedError(f"{name} did not start: {error}; {self._logs.last_words()}") from error
 
     def _find_child(self) -> int:
-        if self._supervisor.poll() is not None:
-            raise BedError(f"it ended with status {self._supervisor.returncode}")
+        self.require_alive()
         children = (
             Path(f"/proc/{self._supervisor.pid}/task/{self._supervisor.pid}/children").read_text().split()
         )

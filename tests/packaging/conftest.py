@@ -11,11 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from testbed import release
+from testbed.fresh import OWN_SUITE, SUITE_VARIABLE
 from testbed.nspawn import CleanMachine, place_of_run
 from testbed.up import TestBed
 
 ROOT = Path(__file__).parents[2]
-HEAD = ROOT / "build" / "chroots" / "bookworm-head"
+SUITE = os.environ.get(SUITE_VARIABLE, OWN_SUITE)
+HEAD = ROOT / "build" / "chroots" / f"{SUITE}-head"
+SITE = ROOT / "build" / "chroots" / f"{SUITE}-site"
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +34,7 @@ def place() -> Iterator[Path]:
 @pytest.fixture
 def bed(place: Path) -> Iterator[TestBed]:
     """Run a test bed."""
-    with TestBed(place / "bed", speed=120) as bed:
+    with TestBed(place / "bed", speed=120, slurm=release.wanted()) as bed:
         yield bed
 
 
@@ -44,7 +48,10 @@ def nobody() -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def package(nobody: dict[str, str]) -> Path:
-    """Make the package, as root without a name whose files nobody else may read."""
+    """Make the package, as root without a name whose files nobody else may read; or take that of a suite."""
+    if SUITE_VARIABLE in os.environ:
+        (found,) = (ROOT / "build" / "fresh" / f"{SUITE}-deb").glob("*.deb")
+        return found
     subprocess.run(["make", "deb"], cwd=ROOT, env=nobody, umask=0o077, check=True, timeout=900)
     (found,) = (ROOT / "build" / "deb").glob("*.deb")
     return found

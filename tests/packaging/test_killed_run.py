@@ -9,6 +9,7 @@ from pathlib import Path
 from testbed.nspawn import remove_dead
 from testbed.registry import start_time
 from testbed.waiting import wait_for
+from tests.packaging.conftest import HEAD
 
 ROOT = Path(__file__).parents[2]
 _RUN = """\
@@ -26,10 +27,9 @@ with place_of_run() as place:
 
 
 def test_its_machines_end_with_it_and_its_files_go_with_the_next_run(place: Path) -> None:
-    chroot = ROOT / "build" / "chroots" / "bookworm-head"
     (place / "precious").touch()
     with subprocess.Popen(
-        [sys.executable, "-c", _RUN, chroot],
+        [sys.executable, "-c", _RUN, HEAD],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -202,6 +202,7 @@ def test_without_the_rights_a_program_says_what_it_needs_and_makes_nothing(
     assert not place.exists()
 
 
+@pytest.mark.skipif(not shutil.which("ip"), reason="ip (Debian: iproute2) is not installed")
 def test_a_root_of_a_user_namespace_only_is_told_what_it_lacks() -> None:
     if subprocess.run(["unshare", "-U", "-r", "true"], capture_output=True, check=False).returncode != 0:
         pytest.skip("no user namespace may be made here")

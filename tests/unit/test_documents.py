@@ -36,6 +36,10 @@ INSTALL = DOCS / "install.md"
 RUN_BY = {
     "make deb": "tests/packaging/conftest.py",
     "apt-get install ./build/deb/": "tests/packaging/test_debian_package.py",
+    "apt-get update": "testbed/fresh.py",
+    "apt-get install --yes git make": "testbed/fresh.py",
+    "git clone": "testbed/fresh.py",
+    "cd esagent": "testbed/fresh.py",
     "make demo": "tests/system/test_demo.py",
     "make test": "it runs the tests",
     "make system setup": "it makes what the tests run with",
@@ -45,6 +49,7 @@ RUN_BY = {
     "export SLURM_CONF=": "tests/system/test_document_commands.py",
     "for i in 1 2 3 4 5; do sbatch": "tests/system/test_document_commands.py",
     "make": "tests/system/plugin/conftest.py",
+    "sleep": "it changes nothing",
     "install.sh --dry-run": "tests/unit/plugin/test_plugin_install.py",
     "install.sh job-submit": "tests/system/plugin/conftest.py",
     "strigger --set": "tests/system/plugin/test_plugin_poke.py",
