@@ -65,6 +65,7 @@ def find_sandbox(asked: User | None, admin_socket: Path) -> Sandbox:
         asked: whom the caller names.
         admin_socket: [admin] socket, where the daemon may listen.
     """
-    properties = unit() if asked is None else {}
+    if asked is not None or not (properties := unit()):
+        return sandbox_of({})
     pid = listener(admin_socket)
     return sandbox_of(properties if pid in {None, int(properties.get("MainPID", "0"))} else {})

@@ -18,30 +18,21 @@ commands = typer.Typer(
     help="Show, compare and write agent.conf.", no_args_is_help=True, rich_markup_mode=None
 )
 
-File = Annotated[
-    Path | None,
-    typer.Option(
+
+def _config(words: str) -> Any:
+    return typer.Option(
         "--config",
         "-c",
         metavar="FILE",
         envvar="ESAGENT_CONFIG",
         readable=False,
         callback=settle_socket,
-        help="The settings of this file, in place of those of the daemon.",
-    ),
-]
-Other = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        "-c",
-        metavar="FILE",
-        envvar="ESAGENT_CONFIG",
-        readable=False,
-        callback=settle_socket,
-        help="The file; else the one that the daemon was started with.",
-    ),
-]
+        help=words,
+    )
+
+
+File = Annotated[Path | None, _config("The settings of this file, in place of those of the daemon.")]
+Other = Annotated[Path | None, _config("The file; else the one that the daemon was started with.")]
 
 
 @commands.command()
