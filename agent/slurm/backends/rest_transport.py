@@ -84,7 +84,8 @@ class RestTransport:
         """
         what = f"slurmrestd {method} {path}"
         headers = {"Accept": "application/json", "Accept-Encoding": "identity", **self._credentials()}
-        status, content = self._exchange(what, method, path, headers, query, body)
+        request = requests.Request(method, self._base + path, headers, params=query, json=body)
+        status, content = self._exchange(what, request.prepare())
         if status == requests.codes.not_modified:
             return Reply({}, unchanged=True)
         said = printable(content[:300].decode(errors="replace"))
@@ -125,43 +126,42 @@ class RestTransport:
             return {}
         return {"X-SLURM-USER-NAME": self._settings.rest_user, "X-SLURM-USER-TOKEN": read_token(path)}
 
-    def _exchange(
-        self,
-        what: str,
-        method: str,
-        path: str,
-        headers: Mapping[str, str],
-        query: Mapping[str, str | int] | None,
-        body: Mapping[str, object] | None,
-    ) -> tuple[int, bytes]:
+    def _exchange(self, what: str, request: requests.PreparedRequest) -> tuple[int, bytes]:
         limit = self._settings.command_timeout
         deadline = time.monotonic() + limit
-        ca = self._settings.rest_ca
         try:
-            with requests.Session() as session:
-                session.trust_env = False
-                session.verify = str(ca) if ca else True
-                session.mount("https://", _BoundedAdapter())
-                session.mount("http://", _UnixAdapter(self._socket) if self._socket else _BoundedAdapter())
-                with session.request(
-                    method,
-                    self._base + path,
-                    headers=dict(headers),
-                    params=query,
-                    json=body,
-                    timeout=limit,
-                    stream=True,
-                    allow_redirects=False,
-                ) as response:
-                    content = self._receive(response, what, deadline)
-                    if time.monotonic() > deadline:
-                        # What looks like the end of the reply may be the end of its time.
-                        raise SlurmDownError(f"{what}: no whole answer within {limit:g} s")
-                    return response.status_code, content
+            try:
+                return self._send(what, request, deadline)
+            except requests.ConnectionError as error:
+                # slurmrestd 22.05 now and then takes a new connection for a closed one of the same number
+                # ("connection invalid" in its log), and drops it unread.
+                if request.method != "GET" or not _was_cut_off(error) or time.monotonic() > deadline:
+                    raise
+                return self._send(what, request, deadline)
         except (OSError, urllib3.exceptions.HTTPError) as error:
             late = isinstance(error, requests.Timeout) or time.monotonic() > deadline
             words = f"no whole answer within {limit:g} s" if late else str(error)
             raise SlurmDownError(f"{what}: {words}") from error
+
+    def _send(self, what: str, request: requests.PreparedRequest, deadline: float) -> tuple[int, bytes]:
+        ca = self._settings.rest_ca
+        with requests.Session() as session:
+            session.trust_env = False
+            session.mount("https://", _BoundedAdapter())
+            session.mount("http://", _UnixAdapter(self._socket) if self._socket else _BoundedAdapter())
+            with session.send(
+                request,
+                timeout=max(deadline - time.monotonic(), 0.001),
+                stream=True,
+                allow_redirects=False,
+                verify=str(ca) if ca else True,
+            ) as response:
+                content = self._receive(response, what, deadline)
+                if time.monotonic() > deadline:
+                    # What looks like the end of the reply may be the end of its time.
+                    limit = self._settings.command_timeout
+                    raise SlurmDownError(f"{what}: no whole answer within {limit:g} s")
+                return response.status_code, content
 
     def _receive(self, response: requests.Response, what: str, deadline: float) -> bytes:
         received = bytearray()
@@ -190,6 +190,14 @@ def read_token(path: Path) -> str:
     if match is None or len(text) > _MAX_TOKEN:
         raise SlurmRefusedError(f"[slurm] rest_token: {path}: expected a token of scontrol token in it")
     return match[1]
+
+
+def _was_cut_off(error: requests.ConnectionError) -> bool:
+    """Tell whether the connection was made, and ended before the first word of an answer."""
+    cause = error.args[0] if error.args else None
+    return isinstance(cause, urllib3.exceptions.ProtocolError) and isinstance(
+        cause.args[-1], ConnectionResetError | BrokenPipeError
+    )
 
 
 class _Bounded(HTTPConnection):

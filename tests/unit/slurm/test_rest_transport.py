@@ -153,6 +153,19 @@ def test_a_connection_that_ends_without_a_word_is_no_reply(server: Server) -> No
         transport(server).call("GET", "/x")
 
 
+def test_a_question_that_was_cut_off_is_asked_once_more(server: Server) -> None:
+    server.answer = lambda _: setattr(server, "answer", http("200 OK", b'{"errors": []}'))
+    assert transport(server).call("GET", "/x").document == {"errors": []}
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize(("method", "times"), [("GET", 2), ("POST", 1), ("DELETE", 1)])
+def test_what_changes_something_is_never_sent_again(server: Server, method: str, times: int) -> None:
+    with pytest.raises(SlurmDownError, match=r"slurmrestd [A-Z]+ /x: .*Connection aborted"):
+        transport(server).call(method, "/x")
+    assert len(server.requests) == times
+
+
 def test_garbage_is_no_reply(server: Server) -> None:
     server.answer = lambda connection: connection.sendall(b"\x00\xff\x16garbage\r\n\r\n")
     with pytest.raises(SlurmDownError):
