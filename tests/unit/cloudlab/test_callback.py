@@ -130,6 +130,14 @@ def bed(shared: Bed) -> Bed:
     return shared
 
 
+@pytest.fixture
+def lone(pki: Any) -> Iterator[Bed]:
+    """A server whose clients hang up late: what it tells of them is not told in another test."""
+    bed = Bed(pki)
+    yield bed
+    bed.server.stop()
+
+
 def test_an_allowed_caller_gets_an_envelope(bed: Bed) -> None:
     nodes = [{"node_id": "pc7", "value": 1}, {"node_id": "pc8", "value": 0.25, "component_urn": "urn:x"}]
     assert bed.call("SetResourceValues", {"nodelist": nodes}) == {"code": 0, "value": nodes, "output": ""}
@@ -207,40 +215,40 @@ def test_a_caller_of_the_same_ca_with_another_name_is_forbidden(who: str, bed: B
 
 
 @pytest.mark.parametrize("who", ["foreign", None])
-def test_a_certificate_of_another_ca_or_none_is_refused_by_tls(who: str | None, bed: Bed) -> None:
-    certificate = getattr(bed.pki, who) if who else None
+def test_a_certificate_of_another_ca_or_none_is_refused_by_tls(who: str | None, lone: Bed) -> None:
+    certificate = getattr(lone.pki, who) if who else None
     with pytest.raises(OSError, match=r"ALERT|alert|reset|EOF|Broken pipe"):  # noqa: PT012, SIM117
-        with bed.connect(certificate) as client:
+        with lone.connect(certificate) as client:
             client.sendall(b"POST / HTTP/1.0\r\nContent-Length: 0\r\n\r\n")
             if not client.recv(100):
                 raise OSError("EOF")
-    bed.until_seen(("", "tls"))
-    assert bed.endpoint.calls == []
-    assert bed.call("GetVersion")["code"] == 0
+    lone.until_seen(("", "tls"))
+    assert lone.endpoint.calls == []
+    assert lone.call("GetVersion")["code"] == 0
 
 
-def test_an_old_tls_version_is_refused(bed: Bed) -> None:
-    context = bed.context(bed.pki.cm)
+def test_an_old_tls_version_is_refused(lone: Bed) -> None:
+    context = lone.context(lone.pki.cm)
     context.set_ciphers("DEFAULT:@SECLEVEL=0")
     context.minimum_version = ssl.TLSVersion.TLSv1_1
     context.maximum_version = ssl.TLSVersion.TLSv1_1
     with (
-        socket.create_connection(("127.0.0.1", bed.server.port), 10) as raw,
+        socket.create_connection(("127.0.0.1", lone.server.port), 10) as raw,
         pytest.raises(OSError, match=r"(?i)alert"),
     ):
         context.wrap_socket(raw, server_hostname="localhost")
 
 
-def test_plain_http_and_noise_do_no_harm(bed: Bed) -> None:
+def test_plain_http_and_noise_do_no_harm(lone: Bed) -> None:
     for noise in (b"GET / HTTP/1.0\r\n\r\n", b"\x16\x03\x01\x00\xff" + b"\0" * 40, b"\xff" * 100):
-        raw = socket.create_connection(("127.0.0.1", bed.server.port), 10)
+        raw = socket.create_connection(("127.0.0.1", lone.server.port), 10)
         # The server may hang up before it has all.
         with contextlib.closing(raw), contextlib.suppress(OSError):
             raw.sendall(noise)
             raw.shutdown(socket.SHUT_WR)
             while raw.recv(1000):
                 pass
-    assert bed.call("GetVersion")["code"] == 0
+    assert lone.call("GetVersion")["code"] == 0
 
 
 def test_an_oversize_body_is_refused_unread(bed: Bed) -> None:
@@ -325,14 +333,6 @@ def test_slow_clients_hold_up_nobody_and_are_cut_off(hurried: Bed) -> None:
         dripping.close()
         for client in silent:
             client.close()
-
-
-@pytest.fixture
-def lone(pki: Any) -> Iterator[Bed]:
-    """A server whose clients hang up late: what it tells of them is not told in another test."""
-    bed = Bed(pki)
-    yield bed
-    bed.server.stop()
 
 
 def test_connections_that_say_nothing_keep_no_worker_from_a_caller(lone: Bed) -> None:
