@@ -156,22 +156,21 @@ class RestTransport:
                 allow_redirects=False,
                 verify=str(ca) if ca else True,
             ) as response:
-                content = self._receive(response, what, deadline)
-                if time.monotonic() > deadline:
-                    # What looks like the end of the reply may be the end of its time.
-                    limit = self._settings.command_timeout
-                    raise SlurmDownError(f"{what}: no whole answer within {limit:g} s")
-                return response.status_code, content
+                return response.status_code, self._receive(response, what, deadline)
 
     def _receive(self, response: requests.Response, what: str, deadline: float) -> bytes:
         received = bytearray()
-        # read1 returns what is there, so that a reply that comes in drops cannot outlast the deadline.
-        while chunk := response.raw.read1(_CHUNK, decode_content=False):
+        ended = False
+        while not ended:
+            # read1 returns what is there, so that a reply that comes in drops cannot outlast the deadline.
+            chunk = response.raw.read1(_CHUNK, decode_content=False)
             received += chunk
             if len(received) > self._max_reply:
                 raise SlurmError(f"{what}: the reply is longer than {self._max_reply} bytes")
             if time.monotonic() > deadline:
-                raise SlurmDownError(f"{what}: no whole answer within {self._settings.command_timeout:g} s")
+                # What looks like the end of the reply may be the end of its time.
+                raise TimeoutError
+            ended = not chunk
         return bytes(received)
 
 
@@ -193,7 +192,7 @@ def read_token(path: Path) -> str:
 
 
 def _was_cut_off(error: requests.ConnectionError) -> bool:
-    """Tell whether the connection was made, and ended before the first word of an answer."""
+    """Tell whether the connection was made, and ended before there was an answer."""
     cause = error.args[0] if error.args else None
     return isinstance(cause, urllib3.exceptions.ProtocolError) and isinstance(
         cause.args[-1], ConnectionResetError | BrokenPipeError
