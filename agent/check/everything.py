@@ -33,7 +33,7 @@ from agent.check.names import files_to_read, files_to_write
 from agent.check.program import become, check_program, program
 from agent.check.sandbox import find_sandbox
 from agent.check.slurm import check_pieces, check_primary, check_slurm, parse_config
-from agent.check.user import UNIT, User, caller, find_user, user_name
+from agent.check.user import UNIT, User, caller, find_user, running, unit, user_name
 from agent.cloudlab.connect import connect
 from agent.config import Settings, load
 from agent.core.errors import ConfigError, SlurmError
@@ -62,8 +62,9 @@ def check_everything(path: Path, clock: Clock, *, offline: bool, asked: User | N
     settings, faults = _load(path)
     try:
         admin_socket = (settings.admin if settings else AdminSettings()).socket
-        user, told = find_user(asked, admin_socket)
-        sandbox = find_sandbox(asked, admin_socket)
+        properties, daemon = unit(), running(admin_socket)
+        user, told = find_user(asked, properties, daemon)
+        sandbox = find_sandbox(asked, properties, daemon)
     except ConfigError as error:
         yield fault("user", str(error), f"make that user, or name another: systemctl edit {UNIT}")
         return

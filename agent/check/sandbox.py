@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.check.user import UNIT, User, listener, unit
+from agent.check.user import UNIT, Daemon, User
 
 _OFF = frozenset({"", "no", "read-only"})
 _HIDDEN_BY = {"ProtectHome": ("/home", "/root", "/run/user"), "PrivateTmp": ("/tmp", "/var/tmp")}  # noqa: S108
@@ -58,14 +58,13 @@ def sandbox_of(properties: Mapping[str, str]) -> Sandbox:
     return Sandbox(hidden, (*own, *more))
 
 
-def find_sandbox(asked: User | None, admin_socket: Path) -> Sandbox:
+def find_sandbox(asked: User | None, properties: Mapping[str, str], daemon: Daemon | None) -> Sandbox:
     """Tell what keeps the daemon in: its unit, unless it is another's that listens, or a user is asked about.
 
     Args:
         asked: whom the caller names.
-        admin_socket: [admin] socket, where the daemon may listen.
+        properties: what systemd says of our unit; none where there is no such unit.
+        daemon: who listens on [admin] socket.
     """
-    if asked is not None or not (properties := unit()):
-        return sandbox_of({})
-    pid = listener(admin_socket)
-    return sandbox_of(properties if pid in {None, int(properties.get("MainPID", "0"))} else {})
+    is_the_units = daemon is None or daemon.pid == int(properties.get("MainPID", "0"))
+    return sandbox_of(properties if asked is None and is_the_units else {})

@@ -87,25 +87,20 @@ def _nameless(uid: int) -> str:
     return f"uid {uid}"
 
 
-def running(path: Path) -> User | None:
-    """Tell whose process listens on a unix socket (``unix(7)``, SO_PEERCRED).
+@dataclass(frozen=True)
+class Daemon:
+    """The process that listens on [admin] socket."""
+
+    pid: int
+    user: User
+
+
+def running(path: Path) -> Daemon | None:
+    """Tell which process listens on a unix socket, and whose it is (``unix(7)``, SO_PEERCRED).
 
     Returns:
         None where none does, and where this process may not open the socket: it is not known then.
     """
-    if (peer := _peer(path)) is None:
-        return None
-    _, uid, gid, groups = peer
-    return User(user_name(uid), uid, gid, groups)
-
-
-def listener(path: Path) -> int | None:
-    """Tell which process listens on a unix socket; None as for ``running``."""
-    peer = _peer(path)
-    return None if peer is None else peer[0]
-
-
-def _peer(path: Path) -> tuple[int, int, int, tuple[int, ...]] | None:
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(_PATIENCE)
         try:
@@ -115,7 +110,7 @@ def _peer(path: Path) -> tuple[int, int, int, tuple[int, ...]] | None:
         except OSError:
             return None
     pid, uid, gid = struct.unpack("3i", credentials)
-    return pid, uid, gid, struct.unpack(f"{len(groups) // 4}i", groups)
+    return Daemon(pid, User(user_name(uid), uid, gid, struct.unpack(f"{len(groups) // 4}i", groups)))
 
 
 def unit() -> Mapping[str, str]:
@@ -156,12 +151,15 @@ def _gid(group: str) -> int:
         raise ConfigError(f"no such group on this machine: {group!r}") from None
 
 
-def find_user(asked: User | None, admin_socket: Path) -> tuple[User, Finding]:
+def find_user(
+    asked: User | None, properties: Mapping[str, str], daemon: Daemon | None
+) -> tuple[User, Finding]:
     """Tell for whom things are judged, and where that is known from.
 
     Args:
         asked: whom the caller names.
-        admin_socket: [admin] socket, where the daemon may listen.
+        properties: what systemd says of our unit.
+        daemon: who listens on [admin] socket.
 
     Raises:
         ConfigError: the unit names a user or a group that this machine does not know.
@@ -169,19 +167,19 @@ def find_user(asked: User | None, admin_socket: Path) -> tuple[User, Finding]:
     subject = "user"
     if asked is not None:
         return asked, fine(subject, f"{asked.name}, as asked for")
-    properties = unit()
-    if daemon := running(admin_socket):
-        seen = f"{daemon.name}, as whom the daemon runs"
+    if daemon is not None:
+        runs = daemon.user
+        seen = f"{runs.name}, as whom the daemon runs"
         if not properties:
-            return daemon, fine(subject, seen)
+            return runs, fine(subject, seen)
         try:
             planned = of_unit(properties)
         except ConfigError as error:
-            return daemon, warning(subject, f"{seen}; {UNIT}: {error}", f"systemctl edit {UNIT}")
-        if planned.uid == daemon.uid:
-            return daemon, fine(subject, seen)
+            return runs, warning(subject, f"{seen}; {UNIT}: {error}", f"systemctl edit {UNIT}")
+        if planned.uid == runs.uid:
+            return runs, fine(subject, seen)
         mend = f"systemctl restart {UNIT}, or look with --as {planned.name}"
-        return daemon, warning(subject, f"{seen}; {UNIT} says {planned.name}", mend)
+        return runs, warning(subject, f"{seen}; {UNIT} says {planned.name}", mend)
     if properties:
         try:
             user = of_unit(properties)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.check.sandbox import Sandbox, find_sandbox, sandbox_of
-from agent.check.user import User, caller
+from agent.check.user import User, caller, running, unit
 from tests.unit.check.conftest import Site
 
 STRICT = {
@@ -56,10 +56,10 @@ def test_only_the_daemon_of_the_unit_is_kept_in(
 ) -> None:
     socket = tmp_path / "admin.sock"
     systemd("LoadState=loaded", "User=root", "MainPID=0", "ProtectHome=yes")
-    assert find_sandbox(None, socket).hidden
-    assert not find_sandbox(caller(), socket).hidden
+    assert find_sandbox(None, unit(), running(socket)).hidden
+    assert not find_sandbox(caller(), unit(), running(socket)).hidden
     listen(socket, caller())
-    assert not find_sandbox(None, socket).hidden
+    assert not find_sandbox(None, unit(), running(socket)).hidden
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root is judged for the user of the unit")

@@ -46,7 +46,7 @@ def test_a_user_is_named_by_name_or_uid() -> None:
 )
 def test_the_units_user_is_taken(lines: tuple[str, ...], name: str, systemd: Systemd, tmp_path: Path) -> None:
     systemd(*lines)
-    user, told = find_user(None, tmp_path / "no.sock")
+    user, told = find_user(None, unit(), running(tmp_path / "no.sock"))
     assert (user.name, told.seen) == (name, f"{name}, as esagent.service says")
 
 
@@ -75,11 +75,13 @@ def test_the_running_daemons_user_is_taken_by_its_socket(
 ) -> None:
     socket = site.var / "admin.sock"
     listen(socket, stranger)
-    assert running(socket) == stranger
-    user, told = find_user(None, socket)
+    daemon = running(socket)
+    assert daemon
+    assert daemon.user == stranger
+    user, told = find_user(None, unit(), daemon)
     assert (user.uid, told.seen) == (stranger.uid, f"{stranger.name}, as whom the daemon runs")
     systemd("LoadState=loaded", f"User={named('nobody').uid}")
-    user, told = find_user(None, socket)
+    user, told = find_user(None, unit(), running(socket))
     assert (user.uid, told.grade) == (stranger.uid, "warning")
     assert told.seen == f"{stranger.name}, as whom the daemon runs; esagent.service says nobody"
 
@@ -89,7 +91,7 @@ def test_a_running_daemon_of_the_units_user_is_in_order(
 ) -> None:
     systemd("LoadState=loaded", "User=nobody")
     listen(site.var / "admin.sock", nobody)
-    assert find_user(None, site.var / "admin.sock")[1].grade == "ok"
+    assert find_user(None, unit(), running(site.var / "admin.sock"))[1].grade == "ok"
 
 
 def test_root_looks_with_the_eyes_of_the_units_user(site: Site, systemd: Systemd, nobody: User) -> None:
