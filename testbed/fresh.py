@@ -30,7 +30,7 @@ from testbed.nspawn import add_own_cas, place_of_run
 from testbed.registry import BedError
 from testbed.release import VARIABLE
 from testbed.told import faults_told
-from testbed.tree import PATH
+from testbed.tree import PATH, children_of
 from testbed.waiting import NotInTimeError, wait_for
 from tools.document_commands import BLOCK
 
@@ -108,8 +108,7 @@ class Tree:
         assert self._init.stdout is not None
         if self._init.stdout.readline() != "ready\n":
             raise BedError(f"{root}: it could not be entered")
-        children = Path(f"/proc/{self._init.pid}/task/{self._init.pid}/children").read_text().split()
-        self._pid = int(children[0])
+        (self._pid,) = children_of(self._init.pid)
 
     def close(self) -> None:
         """End all that runs in it."""

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from testbed.registry import BedError, start_time
-from testbed.tree import PATH
+from testbed.tree import PATH, children_of
 from testbed.waiting import NotInTimeError, wait_for
 
 HOME = Path("/srv/esagent-machines")
@@ -167,8 +167,8 @@ class CleanMachine:
         assert self._nspawn is not None
         if self._nspawn.poll() is not None:
             raise BedError(f"systemd-nspawn ended: {self._console.read_text(errors='replace')[-2000:]}")
-        for supervisor in _children(self._nspawn.pid):
-            for pid in _children(supervisor):
+        for supervisor in children_of(self._nspawn.pid):
+            for pid in children_of(supervisor):
                 with suppress(FileNotFoundError):
                     if Path(f"/proc/{pid}/comm").read_text() == "systemd\n":
                         return pid
@@ -240,11 +240,3 @@ class CleanMachine:
             directories[:] = [d for d in directories if str(here / d) not in _UNCOUNTED]
             found.update(str(here / name) for name in (*directories, *names))
         return found
-
-
-def _children(pid: int) -> list[int]:
-    """List the children of a process that has one thread; none where it has ended."""
-    try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except (FileNotFoundError, ProcessLookupError):
-        return []

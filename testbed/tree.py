@@ -78,10 +78,8 @@ class ProcessTree:
 
     def _find_child(self) -> int:
         self.require_alive()
-        children = (
-            Path(f"/proc/{self._supervisor.pid}/task/{self._supervisor.pid}/children").read_text().split()
-        )
-        return int(children[0]) if children else 0
+        children = children_of(self._supervisor.pid)
+        return children[0] if children else 0
 
     def is_alive(self) -> bool:
         """Tell whether the command still runs."""
@@ -136,3 +134,11 @@ class ProcessTree:
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
+
+
+def children_of(pid: int) -> list[int]:
+    """List the children of a process that has one thread; none where it has ended."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
