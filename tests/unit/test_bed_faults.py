@@ -44,21 +44,24 @@ def logs(tmp_path: Path) -> tuple[Path, Path]:
     return own, streams
 
 
+def append(log: Path, text: str) -> None:
+    with log.open("a") as file:
+        file.write(text)
+
+
 def test_the_log_that_holds_the_error_is_named_with_the_last_two(logs: tuple[Path, Path]) -> None:
     own, streams = logs
     seen = Logs(own, streams)
-    for log, text in ((own, "begin\nerror: one\nerror: two\nfatal: three\nsaved\n"), (streams, "error: x\n")):
-        with log.open("a") as file:
-            file.write(text)
+    append(own, "begin\nerror: one\nerror: two\nfatal: three\nsaved\n")
+    append(streams, "error: x\n")
     assert seen.last_words() == f"{own} says: error: two | fatal: three"
 
 
 def test_where_the_own_log_holds_no_error_the_streams_are_looked_at(logs: tuple[Path, Path]) -> None:
     own, streams = logs
     seen = Logs(own, streams)
-    for log, text in ((own, "all is well\n"), (streams, "fatal: Unable to process\n")):
-        with log.open("a") as file:
-            file.write(text)
+    append(own, "all is well\n")
+    append(streams, "fatal: Unable to process\n")
     assert seen.last_words() == f"{streams} says: fatal: Unable to process"
 
 
@@ -66,7 +69,7 @@ def test_where_no_log_holds_an_error_the_last_line_is_told(logs: tuple[Path, Pat
     own, streams = logs
     seen = Logs(own, streams)
     assert seen.last_words() == f"nothing is in {own} and {streams}"
-    streams.write_text(streams.read_text() + "one\ntwo\n\n")
+    append(streams, "one\ntwo\n\n")
     assert seen.last_words() == f"{streams} ends: two"
 
 
