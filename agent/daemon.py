@@ -36,11 +36,11 @@ from agent.page.server import PageServer
 from agent.signals import SignalWaiter
 from agent.slurm.administration import Administration
 from agent.slurm.answers import ConfigAnswer
-from agent.slurm.backends.choice import choose
-from agent.slurm.backends.rechooser import Rechooser
+from agent.slurm.choice import choose
 from agent.slurm.manager import SlurmElasticSliceManager
 from agent.slurm.policy import SlurmPolicy
 from agent.slurm.primary import Lookout
+from agent.slurm.rechooser import Rechooser
 from agent.slurm_access import slurm_commands
 from agent.ssh import SshShell
 from agent.standby import StandbyEndpoint, standby_operations

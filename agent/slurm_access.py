@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agent.config import Settings
 from agent.core.ports import Clock, Host
-from agent.slurm.backends.cli import CliBackend
+from agent.slurm.cli.backend import CliBackend
 from agent.ssh import SshShell
 
 

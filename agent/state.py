@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from agent.config import Settings
 from agent.core.ports import SystemClock
-from agent.slurm.backends.choice import choose
+from agent.slurm.choice import choose
 from agent.slurm.model import Job, Node, Snapshot
 from agent.slurm.names import fold
 from agent.slurm_access import slurm_commands

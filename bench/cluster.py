@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from agent.slurm.text import parse_release
+from agent.slurm.cli.scontrol import parse_release
 from testbed.release import Release
 from testbed.slurmrestd import as_root, rest_plugins
 from testbed.starting import Logs, wait_until_ready

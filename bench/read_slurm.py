@@ -26,12 +26,12 @@ from functools import partial
 from pathlib import Path
 
 from agent.core.ports import SystemClock
-from agent.slurm.backends.cli import CliBackend
-from agent.slurm.backends.pyslurm import PyslurmBackend
-from agent.slurm.backends.rest import RestBackend
-from agent.slurm.command import clean_environment
-from agent.slurm.joblist import JobFormat
+from agent.slurm.cli.backend import CliBackend
+from agent.slurm.cli.command import clean_environment
+from agent.slurm.cli.squeue import JobFormat
 from agent.slurm.model import SlurmBackend
+from agent.slurm.pyslurm.backend import PyslurmBackend
+from agent.slurm.rest.backend import RestBackend
 from agent.slurm.settings import SlurmSettings
 from bench.cluster import Cluster, running
 from testbed.told import faults_told

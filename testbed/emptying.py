@@ -13,7 +13,7 @@ from typing import Self
 
 from agent.core.model import Event
 from agent.core.ports import Clock, Host, HostResult, SystemClock
-from agent.slurm.backends.cli import CliBackend
+from agent.slurm.cli.backend import CliBackend
 from agent.slurm.drain import Drain, DrainCause, LeaveNode
 from agent.slurm.drain_settings import DrainSettings
 from agent.slurm.drainer import Drainer, Wishes

@@ -39,7 +39,7 @@ from agent.config import Settings, load
 from agent.core.errors import ConfigError, SlurmError
 from agent.core.ports import Clock
 from agent.daemon import helper_of
-from agent.slurm.backends.choice import choose
+from agent.slurm.choice import choose
 from agent.slurm.primary import parse_ping
 from agent.slurm_access import slurm_commands
 from agent.ssh import SshShell

@@ -21,7 +21,7 @@ from agent.cloudlab.settings import CloudlabSettings
 from agent.core.endpoint import SimpleElasticSliceClientEndpoint
 from agent.core.errors import ConfigError
 from agent.mail import MailSettings, make_post
-from agent.slurm.backends.rest_transport import read_token
+from agent.slurm.rest.transport import read_token
 from agent.slurm.settings import SlurmSettings
 from agent.ssh import SshSettings, SshShell
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from agent.slurm.features import satisfies
+from agent.slurm.constraint import satisfies
 from agent.slurm.gres import Gres, parse_gres, take_gres
 from agent.slurm.model import Job, Node, Snapshot
 from agent.slurm.supply import DemandSettings, Offer, Supply

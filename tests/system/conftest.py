@@ -18,8 +18,8 @@ import pytest
 from agent.client import call
 from agent.core.errors import AgentError, ConfigError
 from agent.core.ports import SystemClock
-from agent.slurm.backends.choice import Choice, choose
-from agent.slurm.backends.cli import CliBackend
+from agent.slurm.choice import Choice, choose
+from agent.slurm.cli.backend import CliBackend
 from agent.slurm.model import SlurmBackend
 from agent.slurm.settings import SlurmSettings
 from testbed import release

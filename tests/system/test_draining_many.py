@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent.core.ports import SystemClock
-from agent.slurm.backends.cli import CliBackend
+from agent.slurm.cli.backend import CliBackend
 from agent.slurm.drain_settings import DrainSettings
 from agent.slurm.fence import Fencer
 from agent.slurm.settings import SlurmSettings

@@ -12,7 +12,7 @@ import pytest
 
 from agent.core.errors import SlurmDownError, SlurmError, SlurmRefusedError
 from agent.core.ports import Host, SystemClock
-from agent.slurm.backends.cli import CliBackend
+from agent.slurm.cli.backend import CliBackend
 from agent.slurm.model import Job, Reservation
 from agent.slurm.settings import SlurmSettings
 from agent.ssh import SshSettings, SshShell

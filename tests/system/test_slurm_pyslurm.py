@@ -15,8 +15,8 @@ import pytest
 
 from agent.core.errors import SlurmDownError, SlurmError, SlurmRefusedError
 from agent.core.ports import SystemClock
-from agent.slurm.backends.pyslurm import PyslurmBackend
 from agent.slurm.model import Job, Reservation, SignalTarget
+from agent.slurm.pyslurm.backend import PyslurmBackend
 from agent.slurm.settings import SlurmSettings
 from testbed.up import TestBed
 from testbed.waiting import wait_for

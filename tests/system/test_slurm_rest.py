@@ -12,9 +12,9 @@ import pytest
 
 from agent.core.errors import SlurmDownError, SlurmError, SlurmRefusedError
 from agent.core.ports import SystemClock
-from agent.slurm.backends.choice import Choice, choose
-from agent.slurm.backends.cli import CliBackend
-from agent.slurm.backends.rest import RestBackend
+from agent.slurm.choice import Choice, choose
+from agent.slurm.cli.backend import CliBackend
+from agent.slurm.rest.backend import RestBackend
 from agent.slurm.settings import SlurmSettings
 from testbed.slurmrestd import as_root, rest_plugins
 from testbed.up import TestBed

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from agent.slurm.backends.cli_reader import CliReader
-from agent.slurm.command import Finished, Take
+from agent.slurm.cli.command import Finished, Take
+from agent.slurm.cli.reader import CliReader
 
 SAMPLES = Path(__file__).parents[2] / "data" / "slurm" / "24.11"
 VALUES = {

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.slurm.features import satisfies
+from agent.slurm.constraint import satisfies
 
 OFFERED = frozenset({"ssd", "big", "ib-2"})
 

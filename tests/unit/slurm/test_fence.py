@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.slurm.cli.scontrol import parse_limited
 from agent.slurm.drain import Drain, DrainCause
 from agent.slurm.drain_settings import DrainSettings
 from agent.slurm.fence import LENGTH, Fencer, can_be_fenced, plan_fence, with_fences
 from agent.slurm.model import Node, Reservation
-from agent.slurm.text import parse_limited
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 

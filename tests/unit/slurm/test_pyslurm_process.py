@@ -15,9 +15,9 @@ import pytest
 
 from agent.core.errors import SlurmDownError, SlurmError, SlurmRefusedError
 from agent.core.ports import SystemClock
-from agent.slurm.backends.pyslurm import PyslurmBackend
-from agent.slurm.backends.pyslurm_process import PyslurmProcess
 from agent.slurm.model import Reservation, SignalTarget
+from agent.slurm.pyslurm.backend import PyslurmBackend
+from agent.slurm.pyslurm.process import PyslurmProcess
 from agent.slurm.settings import SlurmSettings
 from testbed.waiting import wait_for
 

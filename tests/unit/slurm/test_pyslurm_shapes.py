@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.core.errors import SlurmError
-from agent.slurm.backends import pyslurm_shapes as shapes
 from agent.slurm.model import Job, Node
+from agent.slurm.pyslurm import shapes
 
 NODE: dict[str, Any] = {
     "name": "n2", "state": "MIXED+DRAIN", "address": "127.0.0.1", "weight": 1, "active_features": ["small"],

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from agent.core.errors import SlurmDownError
-from agent.slurm.backends.choice import Choice
-from agent.slurm.backends.rechooser import LOOK_EVERY, Rechooser
+from agent.slurm.choice import Choice
+from agent.slurm.rechooser import LOOK_EVERY, Rechooser
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from agent.core.errors import SlurmError
-from agent.slurm.backends.rest_api import Deed, parse_api
+from agent.slurm.rest.api import Deed, parse_api
 
 OF_22_05 = {"nodes": ["get"], "jobs": ["get"], "job/{job_id}": ["get", "post", "delete"], "node/{n}": ["get"]}
 OF_24_11 = {

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from agent.core.errors import ConfigError, SlurmDownError, SlurmError, SlurmRefusedError
-from agent.slurm.backends.choice import choose
-from agent.slurm.backends.rest import RestBackend
-from agent.slurm.backends.rest_reader import KEPT_AT_MOST
-from agent.slurm.backends.rest_transport import Reply, UnknownPathError
+from agent.slurm.choice import choose
 from agent.slurm.model import SignalTarget
+from agent.slurm.rest.backend import RestBackend
+from agent.slurm.rest.reader import KEPT_AT_MOST
+from agent.slurm.rest.transport import Reply, UnknownPathError
 from agent.slurm.settings import SlurmSettings
 
 SAMPLES = Path(__file__).parents[2] / "data" / "slurm"

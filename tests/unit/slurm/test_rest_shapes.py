@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.core.errors import SlurmError
-from agent.slurm.backends.rest_shapes import (
+from agent.slurm.cli.scontrol import parse_nodes as parse_text
+from agent.slurm.model import Job, Reservation
+from agent.slurm.rest.shapes import (
     complaints,
     controller_time,
     error_numbers,
@@ -21,8 +23,6 @@ from agent.slurm.backends.rest_shapes import (
     parse_nodes,
     parse_reservations,
 )
-from agent.slurm.model import Job, Reservation
-from agent.slurm.text import parse_nodes as parse_text
 
 SAMPLES = Path(__file__).parents[2] / "data" / "slurm"
 CAPTURED = [

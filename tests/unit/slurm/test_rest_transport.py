@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from agent.core.errors import SlurmDownError, SlurmError, SlurmRefusedError
-from agent.slurm.backends.rest_transport import RestTransport, UnknownPathError
+from agent.slurm.rest.transport import RestTransport, UnknownPathError
 from agent.slurm.settings import SlurmSettings
 
 Answer = Callable[[socket.socket], None]

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from agent.core.errors import SlurmDownError, SlurmError, SlurmRefusedError, SshUnreachableError
 from agent.core.ports import CommandResult, Host
-from agent.slurm.backends.cli import CliBackend
-from agent.slurm.command import MAX_OUTPUT, RemoteRunner, clean_environment, run
+from agent.slurm.cli.backend import CliBackend
+from agent.slurm.cli.command import MAX_OUTPUT, RemoteRunner, clean_environment, run
 from agent.slurm.model import SignalTarget
 from agent.slurm.settings import SlurmSettings
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.core.errors import SlurmError
-from agent.slurm.joblist import JobFormat, JobReader, parse_excluded_nodes, parse_requeue, split_tasks
+from agent.slurm.cli.squeue import JobFormat, JobReader, parse_excluded_nodes, parse_requeue, split_tasks
 from agent.slurm.model import Job
 
 SAMPLES = Path(__file__).parents[2] / "data" / "slurm"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.core.errors import SlurmError
-from agent.slurm.text import (
+from agent.slurm.cli.scontrol import (
     InexactTextError,
     parse_nodes,
     parse_nodes_json,

@@ -9,12 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 from agent.core.errors import SlurmRefusedError
 from agent.core.ports import Clock, Host, RemoteCommand
-from agent.slurm import joblist, names, text
-from agent.slurm.backends.cli_reader import JOBS_AT_ONCE, CliReader
-from agent.slurm.backends.refusals import NEITHER_DOWN_NOR_DRAINED, UNKNOWN_NODE
-from agent.slurm.command import Finished, LocalRunner, RemoteRunner, Runner, Take, one_line, printable
+from agent.slurm import names
+from agent.slurm.cli import scontrol as text
+from agent.slurm.cli import squeue as joblist
+from agent.slurm.cli.command import Finished, LocalRunner, RemoteRunner, Runner, Take, one_line, printable
+from agent.slurm.cli.reader import JOBS_AT_ONCE, CliReader
 from agent.slurm.model import MAX_WEIGHT, REQUEUEABLE_STATES, Reservation, SignalTarget, Snapshot
 from agent.slurm.settings import SlurmSettings
+from agent.slurm.words import NEITHER_DOWN_NOR_DRAINED, UNKNOWN_NODE
 
 _UNKNOWN_RESERVATION = "Requested reservation is invalid"
 _NOT_DELETED = re.compile(r"failed to delete nodes (\S+)")

@@ -10,7 +10,7 @@ import structlog
 
 from agent.core.errors import SlurmError
 from agent.core.ports import Clock
-from agent.slurm.backends.choice import Choice
+from agent.slurm.choice import Choice
 
 log = structlog.get_logger()
 

@@ -1,4 +1,4 @@
-"""The process that holds pyslurm: ``python -m agent.slurm.backends.pyslurm_child``.
+"""The process that holds pyslurm: ``python -m agent.slurm.pyslurm.child``.
 
 libslurm may end its process outright, and holds the interpreter for as long as slurmctld is silent, so it
 lives apart from the agent. The agent sends one JSON object a line on standard input; the answer is any

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.core.errors import SlurmDownError, SlurmError, SlurmRefusedError
-from agent.slurm.command import printable
+from agent.slurm.cli.command import printable
 
 MAX_RESIDENT = 512 * 1024 * 1024
 """Bytes that an idle child may hold; one that holds more is replaced."""
@@ -135,7 +135,7 @@ class PyslurmProcess:
         """Start a child and wait until it has imported pyslurm."""
         try:
             process = subprocess.Popen(
-                [sys.executable, "-m", "agent.slurm.backends.pyslurm_child"],
+                [sys.executable, "-m", "agent.slurm.pyslurm.child"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

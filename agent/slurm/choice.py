@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from agent.core.errors import ConfigError, SlurmDownError, SlurmError, UnavailableError
 from agent.core.ports import Clock
-from agent.slurm.backends.pyslurm import PyslurmBackend
-from agent.slurm.backends.rest import RestBackend
 from agent.slurm.model import SlurmBackend
+from agent.slurm.pyslurm.backend import PyslurmBackend
+from agent.slurm.rest.backend import RestBackend
 from agent.slurm.settings import SlurmSettings
 
 _CHOSEN_IN_SILENCE = "no answer when the way in was chosen: it is cli until another one is seen to work"

@@ -9,8 +9,9 @@ from typing import Generic, TypeVar
 
 from agent.core.errors import SlurmError, SlurmRefusedError
 from agent.core.ports import Clock
-from agent.slurm.backends.rest_calls import RestCalls
-from agent.slurm.backends.rest_shapes import (
+from agent.slurm.model import Job, Node, Reservation, Snapshot
+from agent.slurm.rest.calls import RestCalls
+from agent.slurm.rest.shapes import (
     complaints,
     controller_time,
     last_update,
@@ -18,8 +19,7 @@ from agent.slurm.backends.rest_shapes import (
     parse_nodes,
     parse_reservations,
 )
-from agent.slurm.backends.rest_transport import Reply
-from agent.slurm.model import Job, Node, Reservation, Snapshot
+from agent.slurm.rest.transport import Reply
 
 KEPT_AT_MOST = 300.0
 """Seconds after which everything is read again, also where nothing is said to be new: a controller's clock

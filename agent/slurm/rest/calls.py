@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from agent.core.errors import SlurmRefusedError
-from agent.slurm.backends.rest_api import Api, parse_api
-from agent.slurm.backends.rest_shapes import complaints
-from agent.slurm.backends.rest_transport import Reply, RestTransport, UnknownPathError
-from agent.slurm.command import printable
+from agent.slurm.cli.command import printable
+from agent.slurm.rest.api import Api, parse_api
+from agent.slurm.rest.shapes import complaints
+from agent.slurm.rest.transport import Reply, RestTransport, UnknownPathError
 
 _IGNORED = "Ignoring unknown field"
 

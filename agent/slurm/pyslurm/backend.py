@@ -10,13 +10,13 @@ from typing import Any
 from agent.core.errors import SlurmError, SlurmRefusedError
 from agent.core.ports import Clock
 from agent.slurm import names
-from agent.slurm.backends import pyslurm_shapes as shapes
-from agent.slurm.backends import refusals
-from agent.slurm.backends.cli import CliBackend
-from agent.slurm.backends.pyslurm_child import OVER_STATES
-from agent.slurm.backends.pyslurm_process import PyslurmProcess, PyslurmRefusedError
-from agent.slurm.command import clean_environment, one_line
+from agent.slurm import words as refusals
+from agent.slurm.cli.backend import CliBackend
+from agent.slurm.cli.command import clean_environment, one_line
 from agent.slurm.model import MAX_WEIGHT, REQUEUEABLE_STATES, Job, Node, Reservation, SignalTarget, Snapshot
+from agent.slurm.pyslurm import shapes
+from agent.slurm.pyslurm.child import OVER_STATES
+from agent.slurm.pyslurm.process import PyslurmProcess, PyslurmRefusedError
 from agent.slurm.settings import SlurmSettings
 
 _PENDING = "PENDING"

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from agent.core.errors import SlurmError
-from agent.slurm.joblist import main_reason, split_tasks
+from agent.slurm.cli.squeue import main_reason, split_tasks
 from agent.slurm.model import Job, Node, Reservation
 from agent.slurm.names import expand
 

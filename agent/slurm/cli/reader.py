@@ -11,11 +11,13 @@ from typing import Protocol
 
 from agent.core.errors import SlurmDownError, SlurmError
 from agent.core.ports import Clock
-from agent.slurm import joblist, names, text
-from agent.slurm.backends import rest_shapes
-from agent.slurm.backends.refusals import UNKNOWN_JOB
-from agent.slurm.command import Finished, Take
+from agent.slurm import names
+from agent.slurm.cli import scontrol as text
+from agent.slurm.cli import squeue as joblist
+from agent.slurm.cli.command import Finished, Take
 from agent.slurm.model import Job, Node
+from agent.slurm.rest import shapes as rest_shapes
+from agent.slurm.words import UNKNOWN_JOB
 
 JOBS_AT_ONCE = 500
 """How many jobs are named in one command."""
@@ -40,7 +42,7 @@ class Run(Protocol):
     """Runs one of Slurm's commands to its end."""
 
     def __call__(self, command: str, /, *arguments: str, take: Take | None = None) -> Finished:
-        """Run it; see ``agent.slurm.command.Runner``."""
+        """Run it; see ``agent.slurm.cli.command.Runner``."""
 
 
 class CliReader:

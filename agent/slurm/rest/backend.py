@@ -10,13 +10,7 @@ from urllib.parse import quote
 from agent.core.errors import SlurmRefusedError
 from agent.core.ports import Clock
 from agent.slurm import names
-from agent.slurm.backends.refusals import JOB_IS_OVER, NEITHER_DOWN_NOR_DRAINED, UNKNOWN_NODE
-from agent.slurm.backends.rest_api import Deed
-from agent.slurm.backends.rest_calls import RestCalls
-from agent.slurm.backends.rest_reader import RestReader
-from agent.slurm.backends.rest_shapes import parse_refusals
-from agent.slurm.backends.rest_transport import RestTransport
-from agent.slurm.command import one_line, printable
+from agent.slurm.cli.command import one_line, printable
 from agent.slurm.many import refused_of
 from agent.slurm.model import (
     MAX_WEIGHT,
@@ -27,7 +21,13 @@ from agent.slurm.model import (
     SlurmBackend,
     Snapshot,
 )
+from agent.slurm.rest.api import Deed
+from agent.slurm.rest.calls import RestCalls
+from agent.slurm.rest.reader import RestReader
+from agent.slurm.rest.shapes import parse_refusals
+from agent.slurm.rest.transport import RestTransport
 from agent.slurm.settings import SlurmSettings
+from agent.slurm.words import JOB_IS_OVER, NEITHER_DOWN_NOR_DRAINED, UNKNOWN_NODE
 
 _FLAGS = {SignalTarget.ALL: "FULL_JOB", SignalTarget.BATCH: "BATCH_JOB", SignalTarget.STEPS: ""}
 """Who gets a signal, as slurmrestd calls it."""

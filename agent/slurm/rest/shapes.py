@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from agent.core.errors import SlurmError
-from agent.slurm.joblist import split_tasks
+from agent.slurm.cli.squeue import split_tasks
 from agent.slurm.model import Job, Node, Reservation
 from agent.slurm.names import expand
 

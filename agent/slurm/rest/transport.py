@@ -20,8 +20,8 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from agent.core.errors import SlurmDownError, SlurmError, SlurmRefusedError
-from agent.slurm.backends.rest_shapes import complaints, error_numbers
-from agent.slurm.command import means_no_answer, printable
+from agent.slurm.cli.command import means_no_answer, printable
+from agent.slurm.rest.shapes import complaints, error_numbers
 from agent.slurm.settings import SlurmSettings
 
 MAX_REPLY = 512 * 1024 * 1024

@@ -1,0 +1,1 @@
+"""The way in through pyslurm, in a child process."""
