@@ -17,22 +17,22 @@ from pydantic_core import ErrorDetails
 from agent.admin.settings import AdminSettings
 from agent.cloudlab.callback import CallbackSettings
 from agent.cloudlab.settings import CloudlabSettings
+from agent.cluster.grow.supply import DemandSettings
+from agent.cluster.join.plan import JoinSettings
+from agent.cluster.settings.cluster import SlurmCycleSettings
+from agent.cluster.settings.drain import DrainSettings
+from agent.cluster.steer.tables import PluginSettings
+from agent.cluster.steer.weights import WeightSettings
 from agent.core.errors import ConfigError
 from agent.core.policy import LeaseSettings
 from agent.core.settings import Duration, Section, format_duration, parse_duration
 from agent.ledger import LedgerSettings
-from agent.log import LogSettings
-from agent.mail import MailSettings
-from agent.metrics import MetricsSettings
 from agent.page.server import PageSettings
-from agent.slurm.borrowed import PluginSettings
-from agent.slurm.drain_settings import DrainSettings
-from agent.slurm.join import JoinSettings
-from agent.slurm.policy import SlurmCycleSettings
 from agent.slurm.settings import SlurmSettings
-from agent.slurm.supply import DemandSettings
-from agent.slurm.weights import WeightSettings
 from agent.ssh import SshSettings
+from agent.tell.log import LogSettings
+from agent.tell.mail import MailSettings
+from agent.tell.metrics import MetricsSettings
 
 
 class RequestSettings(Section):

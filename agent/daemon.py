@@ -15,35 +15,36 @@ from pathlib import Path
 import sdnotify
 import structlog
 
-from agent import config, log
+from agent import config
+from agent.admin.administration import Administration
+from agent.admin.answers import ConfigAnswer
 from agent.admin.server import AdminServer
+from agent.admin.standby import StandbyEndpoint, standby_operations
 from agent.cloudlab.callback import CallbackServer
 from agent.cloudlab.connect import connect
 from agent.cloudlab.server import ProtoGeniServer
+from agent.cluster.manager import SlurmElasticSliceManager
+from agent.cluster.settings.cluster import SlurmPolicy
 from agent.config import Settings
 from agent.core.config import AllEvents, LoggedEvents
 from agent.core.errors import ConfigError
-from agent.core.expiry import ExpiryWarning
 from agent.core.helper import SimpleElasticSliceHelper
 from agent.core.manager import ManagerConfig
 from agent.core.ports import SliceServer, SystemClock
 from agent.core.profile import DocumentHelper, read_rspec, run_profile
 from agent.ledger import Ledger
-from agent.mail import Mailer, make_post
-from agent.metrics import Metrics
 from agent.page.gather import Gatherer
 from agent.page.server import PageServer
 from agent.signals import SignalWaiter
-from agent.slurm.administration import Administration
-from agent.slurm.answers import ConfigAnswer
 from agent.slurm.choice import choose
-from agent.slurm.manager import SlurmElasticSliceManager
-from agent.slurm.policy import SlurmPolicy
 from agent.slurm.primary import Lookout
 from agent.slurm.rechooser import Rechooser
 from agent.slurm_access import slurm_commands
 from agent.ssh import SshShell
-from agent.standby import StandbyEndpoint, standby_operations
+from agent.tell import log
+from agent.tell.expiry import ExpiryWarning
+from agent.tell.mail import Mailer, make_post
+from agent.tell.metrics import Metrics
 
 logger = structlog.get_logger()
 

@@ -76,7 +76,7 @@ class LedgerSettings(Section):
 
 
 class Ledger:
-    """Implements the stores of ``agent.core.ports`` and ``agent.slurm.orders``; thread-safe.
+    """Implements the stores of ``agent.core.ports`` and ``agent.cluster.wishes.orders``; thread-safe.
 
     A file that is damaged is moved aside and a new one begun.
 

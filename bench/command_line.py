@@ -22,7 +22,7 @@ from typing import Any
 
 from cheroot import wsgi
 
-from agent.slurm.answers import StatusAnswer
+from agent.admin.answers import StatusAnswer
 from testbed.told import faults_told
 
 OUTPUT = Path("build/bench/command_line.txt")

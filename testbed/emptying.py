@@ -11,12 +11,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Self
 
+from agent.cluster.drain.drainer import Drainer, Wishes
+from agent.cluster.drain.nodes import Drain, DrainCause, LeaveNode
+from agent.cluster.settings.drain import DrainSettings
 from agent.core.model import Event
 from agent.core.ports import Clock, Host, HostResult, SystemClock
 from agent.slurm.cli.backend import CliBackend
-from agent.slurm.drain import Drain, DrainCause, LeaveNode
-from agent.slurm.drain_settings import DrainSettings
-from agent.slurm.drainer import Drainer, Wishes
 from agent.slurm.settings import SlurmSettings
 from testbed.cloudlab import Boot
 from testbed.machines import Machines

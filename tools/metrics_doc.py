@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from agent.figures import FIGURES, LABELS, Figure
+from agent.tell.figures import FIGURES, LABELS, Figure
 
 HEAD = """\
 # Metrics
 
-<!-- Made by tools/metrics_doc.py from agent/figures.py: change it there. -->
+<!-- Made by tools/metrics_doc.py from agent/tell/figures.py: change it there. -->
 
 The daemon serves these figures for Prometheus at `http://127.0.0.1:9815/metrics`; `[metrics]` of agent.conf
 moves it. A scrape reads the agent's memory and costs nothing outside.

@@ -9,10 +9,10 @@ from typing import Any, Literal
 from pydantic import Field
 from pydantic.json_schema import models_json_schema
 
+from agent.admin.answers import Answer
 from agent.admin.peers import Permission
 from agent.admin.requests import Ask
 from agent.admin.routes import ROUTES, Route
-from agent.slurm.answers import Answer
 
 _REFERENCE = "#/components/schemas/{model}"
 _ABOUT = (

@@ -6,17 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from agent.admin.peers import Permission
-from agent.admin.requests import (
-    Ask,
-    DrainRequest,
-    EventsQuery,
-    GrowRequest,
-    ReleaseRequest,
-    ResumeRequest,
-    TeardownRequest,
-)
-from agent.slurm.answers import (
+from agent.admin.answers import (
     Answer,
     ConfigAnswer,
     DoneAnswer,
@@ -31,10 +21,20 @@ from agent.slurm.answers import (
     StatusAnswer,
     ValuesAnswer,
 )
+from agent.admin.peers import Permission
+from agent.admin.requests import (
+    Ask,
+    DrainRequest,
+    EventsQuery,
+    GrowRequest,
+    ReleaseRequest,
+    ResumeRequest,
+    TeardownRequest,
+)
 
 
 class Operations(Protocol):
-    """What administrators can see and do; ``agent.slurm.administration.Administration`` tells each."""
+    """What administrators can see and do; ``agent.admin.administration.Administration`` tells each."""
 
     def status(self) -> StatusAnswer:
         """Tell what the agent holds, wants and does."""

@@ -14,6 +14,7 @@ from cheroot import server as cheroot_server
 from cheroot import wsgi
 from pydantic import ValidationError
 
+from agent.admin.answers import Answer
 from agent.admin.faults import explain
 from agent.admin.openapi import ErrorAnswer, document
 from agent.admin.peers import Peer, Permission, Permissions
@@ -23,7 +24,6 @@ from agent.admin.settings import AdminSettings
 from agent.core.errors import AgentError, UnavailableError
 from agent.core.model import Event
 from agent.core.ports import Clock, EventSink
-from agent.slurm.answers import Answer
 
 MAX_BODY = 1 << 20
 MAX_HEADER = 1 << 14

@@ -20,10 +20,10 @@ from agent.cloudlab.connect import identity_of, tls_of
 from agent.cloudlab.settings import CloudlabSettings
 from agent.core.endpoint import SimpleElasticSliceClientEndpoint
 from agent.core.errors import ConfigError
-from agent.mail import MailSettings, make_post
 from agent.slurm.rest.transport import read_token
 from agent.slurm.settings import SlurmSettings
 from agent.ssh import SshSettings, SshShell
+from agent.tell.mail import MailSettings, make_post
 
 EARLY = timedelta(days=30)
 """How long before its end a certificate is worth a word."""

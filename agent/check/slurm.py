@@ -9,16 +9,16 @@ from pathlib import Path
 
 from agent.barrier import barrier, mode_of
 from agent.check.finding import Finding, fault, fine, look, skipped, warning
+from agent.cluster.grow.supply import Offer
+from agent.cluster.join.plan import JoinSettings
+from agent.cluster.power.power import offer_for
+from agent.cluster.settings.drain import DrainSettings
+from agent.cluster.steer.tables import PluginSettings
 from agent.core.errors import SlurmRefusedError
 from agent.core.settings import format_duration
-from agent.slurm.borrowed import PluginSettings
-from agent.slurm.drain_settings import DrainSettings
-from agent.slurm.join import JoinSettings
 from agent.slurm.model import Node, SlurmBackend, Snapshot
 from agent.slurm.names import fold
-from agent.slurm.power import offer_for
 from agent.slurm.primary import Controller, is_same_host
-from agent.slurm.supply import Offer
 
 _SETTING = re.compile(r"^([^\s\[]+)(?:\[\d+\])?\s*= (.*)$", re.MULTILINE)
 _NO_SUCH_NODE = "Invalid node name"

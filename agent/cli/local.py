@@ -51,7 +51,7 @@ def check(
     from agent.check.everything import check_everything
     from agent.check.finding import Grade
     from agent.core.ports import SystemClock
-    from agent.log import LogSettings, configure
+    from agent.tell.log import LogSettings, configure
 
     asked = None if as_user is None else _user(as_user)
     configure(LogSettings(level="error"))

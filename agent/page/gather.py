@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
+from agent.admin.administration import hold_words
+from agent.cluster.drain.figures import Forecast, foresee
+from agent.cluster.manager import SlurmElasticSliceManager
 from agent.core.errors import LedgerError
 from agent.core.model import Event
 from agent.page.history import StateHistory
 from agent.page.model import Countdown, HeldBy, PageView
 from agent.page.render import MAX_EVENTS
-from agent.slurm.administration import hold_words
-from agent.slurm.drain_figures import Forecast, foresee
-from agent.slurm.manager import SlurmElasticSliceManager
 
 
 class EventHistory(Protocol):

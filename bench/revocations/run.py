@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from agent.slurm.drain_settings import DrainPolicy, DrainSettings
+from agent.cluster.settings.drain import DrainPolicy, DrainSettings
 from agent.slurm.model import SignalTarget
 from bench.revocations.plan import JobPlan, Kind, RevocationPlan, Workload, could_be_saved
 from testbed.emptying import Emptying, add_nodes, boot_node

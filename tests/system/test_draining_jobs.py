@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.slurm.drain_settings import DrainPolicy, DrainSettings
+from agent.cluster.settings.drain import DrainPolicy, DrainSettings
 from agent.slurm.model import SignalTarget
 from testbed.emptying import CountedCommands, Emptying, add_nodes, remove_nodes
 from testbed.up import TestBed

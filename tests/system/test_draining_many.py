@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from agent.cluster.drain.fence import Fencer
+from agent.cluster.settings.drain import DrainSettings
 from agent.core.ports import SystemClock
 from agent.slurm.cli.backend import CliBackend
-from agent.slurm.drain_settings import DrainSettings
-from agent.slurm.fence import Fencer
 from agent.slurm.settings import SlurmSettings
 from testbed.emptying import CountedCommands, Emptying
 from testbed.up import TestBed

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.slurm.drain_settings import DrainPolicy, DrainSettings
+from agent.cluster.settings.drain import DrainPolicy, DrainSettings
 from testbed.accounting import missing_programs
 from testbed.emptying import Emptying
 from testbed.instance import Claim

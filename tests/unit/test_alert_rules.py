@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.figures import FIGURES
+from agent.tell.figures import FIGURES
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "contrib/prometheus/esagent.rules.yml"

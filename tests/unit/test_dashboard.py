@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from agent.figures import FIGURES
+from agent.tell.figures import FIGURES
 
 DASHBOARD = Path(__file__).parents[2] / "contrib/grafana/esagent.json"
 SCRAPED = {"instance", "job", "le"}

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from agent.core.model import Event
-from agent.metrics import Metrics
+from agent.tell.metrics import Metrics
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from agent.cluster.drain.nodes import Drain, DrainCause
+from agent.cluster.view import coming_views, node_views
 from agent.core.model import (
     AgentView,
     Event,
@@ -21,10 +23,8 @@ from agent.core.model import (
     Revocation,
     SliverNode,
 )
-from agent.figures import CAUSES, FIGURES, LABELS, STAGES, Kind
-from agent.metrics import Metrics
-from agent.slurm.drain import Drain, DrainCause
-from agent.slurm.view import coming_views, node_views
+from agent.tell.figures import CAUSES, FIGURES, LABELS, STAGES, Kind
+from agent.tell.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)

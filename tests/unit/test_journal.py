@@ -13,8 +13,8 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.journal import encode, stderr_is_journal
-from agent.log import LogSettings, configure
+from agent.tell.journal import encode, stderr_is_journal
+from agent.tell.log import LogSettings, configure
 
 
 @pytest.fixture

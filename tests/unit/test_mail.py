@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from agent.core.errors import ConfigError
 from agent.core.model import Event
-from agent.mail import MOST_EVENTS, Mailer, MailSettings, compose, is_notable, make_post
+from agent.tell.mail import MOST_EVENTS, Mailer, MailSettings, compose, is_notable, make_post
 from testbed.pki import CertificateAuthority, Names
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.standby import BUSY, StandbyEndpoint, StandbyError, standby_operations
+from agent.admin.standby import BUSY, StandbyEndpoint, StandbyError, standby_operations
 
 
 def why() -> str:

@@ -22,13 +22,13 @@ from agent.check.slurm import (
     parse_config,
 )
 from agent.check.user import User
+from agent.cluster.grow.supply import Offer
+from agent.cluster.join.plan import JoinSettings
+from agent.cluster.settings.drain import DrainSettings
+from agent.cluster.steer.tables import PluginSettings
 from agent.core.errors import SlurmDownError, SlurmRefusedError
-from agent.slurm.borrowed import PluginSettings
-from agent.slurm.drain_settings import DrainSettings
-from agent.slurm.join import JoinSettings
 from agent.slurm.model import Node, Snapshot
 from agent.slurm.primary import Controller
-from agent.slurm.supply import Offer
 from tests.unit.check.conftest import Site
 
 CONFIG = """\

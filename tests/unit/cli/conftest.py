@@ -8,23 +8,23 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from typer.testing import CliRunner
 
+from agent.admin.administration import Administration
+from agent.admin.answers import ConfigAnswer
 from agent.admin.server import AdminServer
 from agent.admin.settings import AdminSettings
 from agent.cli import app
 from agent.client import call
+from agent.cluster.grow.supply import DemandSettings
+from agent.cluster.join.plan import JoinSettings
+from agent.cluster.manager import SlurmElasticSliceManager
+from agent.cluster.settings.cluster import SlurmPolicy
+from agent.cluster.settings.drain import DrainSettings
+from agent.cluster.steer.weights import WeightSettings
 from agent.core.config import ManagerConfig
 from agent.core.helper import SimpleElasticSliceHelper
 from agent.core.model import AdvertisedNode, Event, ResourceValue, Sliver, SliverNode
 from agent.ledger import Ledger
-from agent.slurm.administration import Administration
-from agent.slurm.answers import ConfigAnswer
-from agent.slurm.drain_settings import DrainSettings
-from agent.slurm.join import JoinSettings
-from agent.slurm.manager import SlurmElasticSliceManager
 from agent.slurm.model import Job, Node, Snapshot
-from agent.slurm.policy import SlurmPolicy
-from agent.slurm.supply import DemandSettings
-from agent.slurm.weights import WeightSettings
 
 CM = "urn:publicid:IDN+utah.example.net+authority+cm"
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)

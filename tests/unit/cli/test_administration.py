@@ -7,10 +7,10 @@ from datetime import timedelta
 
 import pytest
 
+from agent.admin.names import resolve
 from agent.core.errors import AgentError
 from agent.core.model import Event, NodeState
-from agent.slurm.addressed import resolve
-from agent.slurm.causes import find_causes
+from agent.tell.causes import find_causes
 
 ME = pwd.getpwuid(os.getuid()).pw_name
 

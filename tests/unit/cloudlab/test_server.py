@@ -19,7 +19,7 @@ from agent.cloudlab.transport import Limits, Remote, Transport
 from agent.core import errors
 from agent.core.model import AgentView
 from agent.core.ports import SliceServer
-from agent.metrics import Metrics
+from agent.tell.metrics import Metrics
 
 CM = "urn:publicid:IDN+cluster.example.net+authority+cm"
 SA = "urn:publicid:IDN+example.net+authority+sa"

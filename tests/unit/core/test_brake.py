@@ -11,7 +11,7 @@ from agent.core.brake import Brake
 from agent.core.config import CycleSettings
 from agent.core.manager import SimpleElasticSliceManager
 from agent.core.model import AgentView
-from agent.metrics import Metrics
+from agent.tell.metrics import Metrics
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
 RULES = {"most": 3, "first": 600.0, "limit": 3000.0}

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from agent.core.expiry import ExpiryWarning
+from agent.tell.expiry import ExpiryWarning
 
 END = datetime(2026, 12, 31, tzinfo=UTC)
 

@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from agent.cluster.grow.supply import DemandSettings
+from agent.cluster.join.plan import JoinSettings
+from agent.cluster.moment import Picture
+from agent.cluster.settings.cluster import SlurmPolicy
+from agent.cluster.settings.drain import DrainSettings
+from agent.cluster.steer.announcer import Announcer, Told, is_due
+from agent.cluster.steer.tables import PluginSettings
+from agent.cluster.steer.weights import WeightSettings
 from agent.core.model import SliverNode
 from agent.core.ports import Host, HostResult, Series, Upload
-from agent.slurm.announcer import Announcer, Told, is_due
-from agent.slurm.borrowed import PluginSettings
-from agent.slurm.drain_settings import DrainSettings
-from agent.slurm.join import JoinSettings
 from agent.slurm.model import Node, Snapshot
-from agent.slurm.picture import Picture
-from agent.slurm.policy import SlurmPolicy
-from agent.slurm.supply import DemandSettings
-from agent.slurm.weights import WeightSettings
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 END = NOW + timedelta(hours=5)

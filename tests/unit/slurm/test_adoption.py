@@ -5,17 +5,17 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from agent.cluster.grow.supply import DemandSettings
+from agent.cluster.join.plan import JoinSettings
+from agent.cluster.manager import SlurmElasticSliceManager
+from agent.cluster.settings.cluster import SlurmPolicy
+from agent.cluster.settings.drain import DrainSettings
+from agent.cluster.steer.weights import WeightSettings
 from agent.core.config import ManagerConfig
 from agent.core.errors import AgentError, UnreachableError
 from agent.core.model import Sliver, SliverNode
 from agent.ledger import Ledger
-from agent.slurm.drain_settings import DrainSettings
-from agent.slurm.join import JoinSettings
-from agent.slurm.manager import SlurmElasticSliceManager
 from agent.slurm.model import Job, Node, Snapshot
-from agent.slurm.policy import SlurmPolicy
-from agent.slurm.supply import DemandSettings
-from agent.slurm.weights import WeightSettings
 
 UTAH = "urn:publicid:IDN+utah.example.net+authority+cm"
 WISC = "urn:publicid:IDN+wisc.example.net+authority+cm"

@@ -2,18 +2,18 @@
 
 from datetime import UTC, datetime
 
+from agent.cluster.grow.demand import GrowthPlan
+from agent.cluster.grow.lenders import Borrowing
+from agent.cluster.grow.supply import DemandSettings, MachineType
+from agent.cluster.join.plan import JoinSettings
+from agent.cluster.moment import Picture
+from agent.cluster.settings.cluster import SlurmPolicy
+from agent.cluster.settings.drain import DrainSettings
+from agent.cluster.steer.weights import WeightSettings
 from agent.core.helper import AddArgs
 from agent.core.model import AdvertisedNode, Intent, IntentKind, ResourceValue, SliverNode
 from agent.core.policy import Share
-from agent.slurm.borrowing import Borrowing
-from agent.slurm.demand import GrowthPlan
-from agent.slurm.drain_settings import DrainSettings
-from agent.slurm.join import JoinSettings
 from agent.slurm.model import Node, Snapshot
-from agent.slurm.picture import Picture
-from agent.slurm.policy import SlurmPolicy
-from agent.slurm.supply import DemandSettings, MachineType
-from agent.slurm.weights import WeightSettings
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 SMALL = MachineType(hardware_type="small", cpus=4)

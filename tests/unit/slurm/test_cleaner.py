@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.cluster.drain.cleaner import LEAST_TIME, Cleaner, time_limit
+from agent.cluster.drain.nodes import DrainCause, LeaveNode
+from agent.cluster.settings.drain import DrainSettings
 from agent.core.ports import Host, HostResult
-from agent.slurm.cleaner import LEAST_TIME, Cleaner, time_limit
-from agent.slurm.drain import DrainCause, LeaveNode
-from agent.slurm.drain_settings import DrainSettings
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.slurm.demand import GrowthPlan, plan_growth, still_waiting
+from agent.cluster.grow.demand import GrowthPlan, plan_growth, still_waiting
+from agent.cluster.grow.supply import DemandSettings, MachineType, Supply, divide
 from agent.slurm.model import Job, Node, Snapshot
-from agent.slurm.supply import DemandSettings, MachineType, Supply, divide
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 SETTINGS = DemandSettings(node_cpus=4, features=("ssd",), max_nodes=10, idle_timeout=600)

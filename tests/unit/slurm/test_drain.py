@@ -10,7 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from agent.slurm.drain import (
+from agent.cluster.drain.jobs import (
+    CancelJob,
+    RequeueJob,
+    SignalJob,
+    WarnJob,
+    leader,
+    look_ahead,
+    plan_jobs,
+    told_before,
+)
+from agent.cluster.drain.nodes import (
     FAILED,
     JOINING,
     KEPT,
@@ -25,17 +35,7 @@ from agent.slurm.drain import (
     parse_reason,
     plan_nodes,
 )
-from agent.slurm.drain_jobs import (
-    CancelJob,
-    RequeueJob,
-    SignalJob,
-    WarnJob,
-    leader,
-    look_ahead,
-    plan_jobs,
-    told_before,
-)
-from agent.slurm.drain_settings import DrainPolicy, DrainSettings
+from agent.cluster.settings.drain import DrainPolicy, DrainSettings
 from agent.slurm.model import Job, Node, SignalTarget, Snapshot
 
 ROOT = Path(__file__).parents[3]

@@ -8,12 +8,12 @@ from functools import partial
 
 import pytest
 
+from agent.cluster.drain.drainer import Drainer, Wishes
+from agent.cluster.drain.nodes import Drain, DrainCause, LeaveNode
+from agent.cluster.settings.drain import DrainSettings
 from agent.core.errors import SlurmDownError, SlurmRefusedError
 from agent.core.model import Event
 from agent.core.ports import Host, HostResult
-from agent.slurm.drain import Drain, DrainCause, LeaveNode
-from agent.slurm.drain_settings import DrainSettings
-from agent.slurm.drainer import Drainer, Wishes
 from agent.slurm.many import refused_of
 from agent.slurm.model import Job, Node, Reservation, SignalTarget, Snapshot
 

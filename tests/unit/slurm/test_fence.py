@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.cluster.drain.fence import LENGTH, Fencer, can_be_fenced, plan_fence, with_fences
+from agent.cluster.drain.nodes import Drain, DrainCause
+from agent.cluster.settings.drain import DrainSettings
 from agent.slurm.cli.scontrol import parse_limited
-from agent.slurm.drain import Drain, DrainCause
-from agent.slurm.drain_settings import DrainSettings
-from agent.slurm.fence import LENGTH, Fencer, can_be_fenced, plan_fence, with_fences
 from agent.slurm.model import Node, Reservation
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

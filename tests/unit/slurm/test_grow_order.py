@@ -9,17 +9,17 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from agent.cluster.grow.supply import DemandSettings
+from agent.cluster.join.plan import JoinSettings
+from agent.cluster.memory.grow_order import GrowOrders, in_service
+from agent.cluster.moment import Picture
+from agent.cluster.settings.cluster import SlurmPolicy
+from agent.cluster.settings.drain import DrainSettings
+from agent.cluster.steer.weights import WeightSettings
 from agent.core.errors import LedgerError
 from agent.core.model import GrowOrder, SliverNode
 from agent.ledger import Ledger
-from agent.slurm.drain_settings import DrainSettings
-from agent.slurm.grow_order import GrowOrders, in_service
-from agent.slurm.join import JoinSettings
 from agent.slurm.model import Node, Snapshot
-from agent.slurm.picture import Picture
-from agent.slurm.policy import SlurmPolicy
-from agent.slurm.supply import DemandSettings
-from agent.slurm.weights import WeightSettings
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 ORDER = GrowOrder(3, "ada", NOW + timedelta(hours=1))

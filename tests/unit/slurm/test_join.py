@@ -6,9 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import ValidationError
 
-from agent.core.errors import ConfigError
-from agent.core.model import SliverNode
-from agent.slurm.join import (
+from agent.cluster.join.plan import (
     JoinPlan,
     JoinRecord,
     JoinSettings,
@@ -17,6 +15,8 @@ from agent.slurm.join import (
     node_name,
     plan_joins,
 )
+from agent.core.errors import ConfigError
+from agent.core.model import SliverNode
 from agent.slurm.model import Job, Node, Snapshot
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

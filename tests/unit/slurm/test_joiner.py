@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from agent.cluster.drain.nodes import JOINING
+from agent.cluster.join.joiner import Joiner, JoinOutcome
+from agent.cluster.join.plan import FileCopy, JoinSettings
 from agent.core.errors import SlurmRefusedError
 from agent.core.model import Event, SliverNode
 from agent.core.ports import Host, HostResult, Series, Upload
-from agent.slurm.drain import JOINING
-from agent.slurm.join import FileCopy, JoinSettings
-from agent.slurm.joiner import Joiner, JoinOutcome
 from agent.slurm.model import Node, Snapshot
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

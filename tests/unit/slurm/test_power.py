@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from agent.cluster.drain.nodes import FAILED
+from agent.cluster.grow.supply import DemandSettings, MachineType, Supply
+from agent.cluster.join.plan import JoinSettings, plan_joins
+from agent.cluster.moment import Picture
+from agent.cluster.power.power import PowerPlan, grow_by_name, lacking, offer_for, plan_power, power_surplus
 from agent.core.model import SliverNode
-from agent.slurm.drain import FAILED
-from agent.slurm.join import JoinSettings, plan_joins
 from agent.slurm.model import Job, Node, Snapshot
-from agent.slurm.picture import Picture
-from agent.slurm.power import PowerPlan, grow_by_name, lacking, offer_for, plan_power, power_surplus
-from agent.slurm.supply import DemandSettings, MachineType, Supply
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 NAMES = frozenset({"a", "b", "c"})

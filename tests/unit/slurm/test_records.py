@@ -4,11 +4,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from agent.cluster.drain.nodes import KEPT, TAKEN
+from agent.cluster.join.plan import JoinSettings
+from agent.cluster.join.records import Records
 from agent.core.errors import SlurmRefusedError
-from agent.slurm.drain import KEPT, TAKEN
-from agent.slurm.join import JoinSettings
 from agent.slurm.model import Job, Node, Reservation, Snapshot
-from agent.slurm.records import Records
 
 CLOUD = JoinSettings(mode="cloud", predeclared="pc[1-6]")
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.cluster.settings.drain import DrainSettings
+from agent.cluster.shrink.release import is_given_back
 from agent.core.model import Revocation
-from agent.slurm.drain_settings import DrainSettings
-from agent.slurm.release import is_given_back
 
 NOTICED = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 BY_REPLY = DrainSettings()

@@ -4,19 +4,19 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from agent.cluster.grow.demand import GrowthPlan
+from agent.cluster.grow.supply import DemandSettings
+from agent.cluster.join.plan import JoinSettings
+from agent.cluster.memory.chosen import GiveBack
+from agent.cluster.moment import Picture
+from agent.cluster.planner import Grower
+from agent.cluster.settings.cluster import SlurmPolicy
+from agent.cluster.settings.drain import DrainSettings
+from agent.cluster.shrink.returning import Returning
+from agent.cluster.steer.weights import WeightSettings
 from agent.core.errors import SlurmDownError
 from agent.core.model import SliverNode
-from agent.slurm.demand import GrowthPlan
-from agent.slurm.drain_settings import DrainSettings
-from agent.slurm.giveback import GiveBack
-from agent.slurm.grower import Grower
-from agent.slurm.join import JoinSettings
 from agent.slurm.model import Job, Node, Reservation, Snapshot
-from agent.slurm.picture import Picture
-from agent.slurm.policy import SlurmPolicy
-from agent.slurm.returning import Returning
-from agent.slurm.supply import DemandSettings
-from agent.slurm.weights import WeightSettings
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.slurm.demand import GrowthPlan, plan_growth
+from agent.cluster.grow.demand import GrowthPlan, plan_growth
+from agent.cluster.grow.supply import DemandSettings, Supply
+from agent.cluster.shrink.surplus import History, look_back, plan_surplus
 from agent.slurm.model import Job, Node, Reservation, Snapshot
-from agent.slurm.supply import DemandSettings, Supply
-from agent.slurm.surplus import History, look_back, plan_surplus
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 SETTINGS = DemandSettings(node_cpus=4, max_nodes=10, idle_timeout=600, min_hold=900)

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.cluster.steer.weights import SetWeight, push_weights
 from agent.core.errors import SlurmRefusedError
-from agent.slurm.weights import SetWeight, push_weights
 
 
 class FakeSlurm:

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from agent.cluster.steer.weights import SetWeight, WeightSettings, note_weights, plan_weights, weight_of
 from agent.core.model import ResourceValue
 from agent.slurm.model import Node, Snapshot
-from agent.slurm.weights import SetWeight, WeightSettings, note_weights, plan_weights, weight_of
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 SETTINGS = WeightSettings(weight_min=100, weight_max=200, levels=11, value_ttl=600, default_value=0.5)

@@ -1,0 +1,1 @@
+"""The borrowed machines in Slurm: a folder for each verb."""

@@ -1,0 +1,1 @@
+"""Emptying nodes: which, how, and what becomes of the jobs on them."""

@@ -1,0 +1,120 @@
+"""Runs the delete commands on many machines side by side, the earliest deadline first."""
+
+from __future__ import annotations
+
+import heapq
+import math
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import structlog
+
+from agent.cluster.drain.nodes import LeaveNode
+from agent.cluster.settings.drain import DrainSettings
+from agent.core.ports import Clock, HostResult
+
+log = structlog.get_logger()
+
+LEAST_TIME = 1.0
+"""Seconds that a machine gets even where its deadline is past: what can be cleaned up still is."""
+RELEASE_SHARE = 0.25
+"""Of the time before a deadline, what is kept free of commands: a release that is said too late is none."""
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+def time_limit(
+    deadline: datetime | None, now: datetime, waiting: int, settings: DrainSettings, workers: int
+) -> float:
+    """Return the seconds that one machine's commands may take.
+
+    Where more machines wait than are worked on at once, each gets so much less that even if all of them hang
+    the last is through, and released, before this deadline.
+    """
+    if deadline is None:
+        return settings.cleanup_limit
+    left = (deadline - now).total_seconds() * (1 - RELEASE_SHARE)
+    turns = 1 + math.ceil(waiting / workers)
+    return max(LEAST_TIME, min(settings.cleanup_limit, left / turns))
+
+
+class Cleaner:
+    """A queue of machines to be left, and threads that work it off; there are none while it is empty.
+
+    Args:
+        run: runs the delete commands on one node within so many seconds, and does not raise.
+        done: told once a node when its commands have run or failed.
+        settings: asked for each node.
+        clock: time.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[str, float], HostResult],
+        done: Callable[[LeaveNode, HostResult], None],
+        *,
+        settings: Callable[[], DrainSettings],
+        clock: Clock,
+    ) -> None:
+        self._run = run
+        self._done = done
+        self._settings = settings
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._queue: list[tuple[datetime, str, LeaveNode]] = []
+        self._at_work: set[str] = set()
+        self._through: dict[str, datetime | None] = {}
+        """Node name -> when the drain began after which it was cleaned up."""
+        self._threads = 0
+
+    def put(self, action: LeaveNode) -> None:
+        """Have a node cleaned up, unless it was or is to be already."""
+        with self._lock:
+            done = action.node in self._through and self._through[action.node] == action.begun
+            if done or action.node in self._at_work:
+                return
+            self._at_work.add(action.node)
+            heapq.heappush(self._queue, (action.deadline or _NEVER, action.node, action))
+            if self._threads >= self._settings().cleanup_fan_out:
+                return
+            self._threads += 1
+        threading.Thread(target=self._work, name=f"leave-{action.node}", daemon=True).start()
+
+    def is_busy(self) -> bool:
+        """Tell whether a node waits or is worked on."""
+        with self._lock:
+            return bool(self._at_work)
+
+    def forget_all_but(self, nodes: set[str]) -> None:
+        """Forget who was cleaned up, except for these: another one begins anew."""
+        with self._lock:
+            self._through = {node: begun for node, begun in self._through.items() if node in nodes}
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                if not self._queue:
+                    self._threads -= 1
+                    return
+                _, node, action = heapq.heappop(self._queue)
+                settings = self._settings()
+                limit = time_limit(
+                    action.deadline,
+                    self._clock.now(),
+                    len(self._queue),
+                    settings,
+                    settings.cleanup_fan_out,
+                )
+            self._clean(node, action, limit)
+
+    def _clean(self, node: str, action: LeaveNode, limit: float) -> None:
+        try:
+            self._done(action, self._run(node, limit))
+        except Exception:  # a fault over one machine must cost neither this thread nor the others
+            log.exception("a node could not be left; it is tried again", node=node)
+            with self._lock:
+                self._at_work.discard(node)
+            return
+        with self._lock:
+            self._through[node] = action.begun
+            self._at_work.discard(node)

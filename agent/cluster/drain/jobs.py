@@ -1,0 +1,249 @@
+"""What becomes of the jobs on nodes that are emptied: a pure decision."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from agent.cluster.drain.nodes import MOVED, read_time, write_time
+from agent.cluster.settings.drain import DrainSettings, policy_for
+from agent.slurm import names
+from agent.slurm.model import Job, SignalTarget, Snapshot
+
+_TOLD = re.compile(
+    r"esagent: (?:\w+ at (?P<at>[\d-]+T[\d:]+Z): )?its machine has to be empty at (?P<due>[\d-]+T[\d:]+Z)"
+)
+
+
+class Fate(StrEnum):
+    """How a job leaves its node."""
+
+    ENDS = "ends by itself"
+    REQUEUE = "is requeued"
+    CANCEL = "is cancelled"
+    STAYS = "runs on"
+    UNKNOWN = "not known yet"
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What will happen to one job, seen from now."""
+
+    job: Job
+    """Of a heterogeneous job the component that has the earliest deadline."""
+    nodes: frozenset[str]
+    """Those of its nodes, and of its other components', that are being emptied."""
+    deadline: datetime | None
+    """The earliest of its nodes; None where it may take as long as it likes."""
+    fate: Fate
+    at: datetime | None
+    """When that happens, as far as it is known."""
+    hold: bool = False
+    """A requeue leaves it held."""
+    warn: bool = False
+    """Its user is told early: its work cannot be saved by a requeue."""
+    signal: str = ""
+    """What tells it to save its work; "" for nothing."""
+
+    @property
+    def at_risk(self) -> bool:
+        """The deadline overtakes it."""
+        return self.deadline is not None and self.fate is not Fate.ENDS
+
+
+@dataclass(frozen=True)
+class WarnJob:
+    """Tell a job's user early what the deadline will do to it."""
+
+    job: Job
+    reason: str
+
+    @property
+    def comment(self) -> str:
+        """What its user reads; ``told_before`` reads it back."""
+        return f"esagent: {self.reason}"
+
+
+@dataclass(frozen=True)
+class SignalJob:
+    """Tell a job to save its work."""
+
+    job: Job
+    signal: str
+    target: SignalTarget
+    reason: str
+    at: datetime
+
+    @property
+    def comment(self) -> str:
+        """What its user reads; ``told_before`` reads it back."""
+        return f"esagent: {self.signal} at {write_time(self.at)}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class RequeueJob:
+    """Put a job back into the queue, from the head node, while its machine still stands."""
+
+    job: Job
+    reason: str
+    hold: bool = False
+
+
+@dataclass(frozen=True)
+class CancelJob:
+    """End a job that may not be requeued."""
+
+    job: Job
+    reason: str
+
+
+JobAction = WarnJob | SignalJob | RequeueJob | CancelJob
+
+
+def leader(job: Job) -> str:
+    """Return the id that acts on the whole of a heterogeneous job; its own id for any other."""
+    return names.leader(job.id)
+
+
+def look_ahead(
+    snapshot: Snapshot,
+    deadlines: Mapping[str, datetime | None],
+    requeueable: Mapping[str, bool],
+    settings: DrainSettings,
+    now: datetime,
+) -> tuple[Outlook, ...]:
+    """Tell for each job on nodes that are emptied what will become of it.
+
+    Args:
+        snapshot: what Slurm says.
+        deadlines: name of a node that is emptied -> its deadline, if it has one.
+        requeueable: job id -> may be requeued; no entry where that is not known.
+        settings: leads and policies.
+        now: when it is asked.
+
+    Returns:
+        One a job, the earliest deadline first; jobs that are completing have none.
+    """
+    found = [
+        _outlook(parts, deadlines, requeueable, settings, now)
+        for parts in _whole_jobs(snapshot, deadlines).values()
+    ]
+    return tuple(sorted(found, key=lambda o: (o.deadline is None, o.deadline or now, o.job.id)))
+
+
+def _whole_jobs(snapshot: Snapshot, nodes: Iterable[str]) -> dict[str, list[Job]]:
+    """Gather the jobs on these nodes, the components of a heterogeneous one together."""
+    whole: dict[str, list[Job]] = {}
+    for job in snapshot.jobs_on(nodes):
+        if job.state != "COMPLETING":
+            whole.setdefault(leader(job), []).append(job)
+    return whole
+
+
+def _outlook(
+    parts: list[Job],
+    deadlines: Mapping[str, datetime | None],
+    requeueable: Mapping[str, bool],
+    settings: DrainSettings,
+    now: datetime,
+) -> Outlook:
+    nodes = frozenset(name for job in parts for name in job.nodes if name in deadlines)
+    dated = [(d, job) for job in parts for name in job.nodes if (d := deadlines.get(name)) is not None]
+    if not dated:
+        return Outlook(parts[0], nodes, None, Fate.ENDS, parts[0].ends)
+    deadline, job = min(dated, key=lambda item: (item[0], item[1].id))
+    policy = policy_for(job, settings.policies)
+    hold = settings.requeue_hold if policy.requeue_hold is None else policy.requeue_hold
+    signal = settings.checkpoint_signal if policy.checkpoint_signal is None else policy.checkpoint_signal
+    ends = [part.ends for part in parts if part.ends is not None]
+    last = max(ends) if len(ends) == len(parts) else None
+    may = requeueable.get(job.id)
+    # A job that would be lost may use the time that is kept for the delete commands.
+    spare = 0.0 if may is False else settings.cleanup_lead
+    in_time = last is not None and last + _seconds(spare) <= deadline
+    if in_time and not (policy.method == "requeue-now" and may):
+        return Outlook(job, nodes, deadline, Fate.ENDS, last)
+    if policy.method == "finish":
+        return Outlook(job, nodes, deadline, Fate.STAYS, None, warn=True, signal=signal)
+    if may is None:
+        return Outlook(job, nodes, deadline, Fate.UNKNOWN, None)
+    if not may:
+        at = deadline - _seconds(settings.kill_lead)
+        return Outlook(job, nodes, deadline, Fate.CANCEL, max(at, now), warn=True, signal=signal)
+    if policy.method == "requeue-now":
+        return Outlook(job, nodes, deadline, Fate.REQUEUE, now, hold=hold)
+    at = max(deadline - _seconds(settings.requeue_lead), now)
+    return Outlook(job, nodes, deadline, Fate.REQUEUE, at, hold=hold, signal=signal)
+
+
+def plan_jobs(
+    outlooks: Iterable[Outlook],
+    signalled: Mapping[str, datetime],
+    warned: Iterable[str],
+    settings: DrainSettings,
+    now: datetime,
+) -> Iterator[JobAction]:
+    """Decide what to do to jobs now.
+
+    A job that has not been told to save its work is told first; the requeue gives it the time between the
+    two leads, where the deadline leaves that, and never waits beyond ``kill_lead``.
+
+    Args:
+        outlooks: from ``look_ahead``.
+        signalled: ``leader`` of a job -> when it had its checkpoint signal; one that was for an earlier
+            deadline, or an earlier run of the job, does not count.
+        warned: ``leader`` of the jobs whose users have been told.
+        settings: the leads.
+        now: the time of the decision.
+    """
+    told = frozenset(warned)
+    for outlook in outlooks:
+        if outlook.deadline is None or not outlook.at_risk:
+            continue
+        job, left = outlook.job, (outlook.deadline - now).total_seconds()
+        due = f"its machine has to be empty at {write_time(outlook.deadline)}"
+        prospect = f"; {_prospect(outlook)}" if outlook.warn else ""
+        is_due = outlook.at is not None and outlook.at <= now
+        if outlook.warn and not is_due and leader(job) not in told:
+            yield WarnJob(job, f"{due}{prospect}")
+        told_at = _told_for(outlook, signalled.get(leader(job)), settings)
+        if outlook.signal and told_at is None and (left <= settings.checkpoint_lead or is_due):
+            yield SignalJob(job, outlook.signal, settings.checkpoint_to, f"{due}{prospect}", now)
+            told_at = now
+        saving = told_at is not None and (now - told_at).total_seconds() < settings.saving_time
+        if outlook.fate is Fate.REQUEUE and is_due and (not saving or left <= settings.kill_lead):
+            yield RequeueJob(job, f"{due} and it would not end before", outlook.hold)
+        elif outlook.fate is Fate.CANCEL and is_due:
+            yield CancelJob(job, f"{due}, it would not end before, and it may not be requeued")
+
+
+def _told_for(outlook: Outlook, at: datetime | None, settings: DrainSettings) -> datetime | None:
+    """Return when a job was told to save its work for this deadline, in this run of it."""
+    if at is None or outlook.deadline is None or (outlook.job.started and at < outlook.job.started):
+        return None
+    return at if at >= outlook.deadline - _seconds(settings.checkpoint_lead) - MOVED else None
+
+
+def told_before(comment: str, now: datetime) -> tuple[bool, datetime | None]:
+    """Read from an AdminComment what an earlier run of the agent told a job.
+
+    Returns:
+        Whether its user was warned of a deadline still to come, and when it had its checkpoint signal.
+    """
+    match = _TOLD.match(comment)
+    if match is None:
+        return False, None
+    return read_time(match["due"]) > now, read_time(match["at"]) if match["at"] else None
+
+
+def _prospect(outlook: Outlook) -> str:
+    if outlook.fate is Fate.CANCEL:
+        return f"it may not be requeued and is cancelled at {outlook.at:%H:%M:%S} UTC if it still runs then"
+    return "it is left to end, and is lost if it still runs then"
+
+
+def _seconds(seconds: float) -> timedelta:
+    return timedelta(seconds=seconds)

@@ -1,0 +1,1 @@
+"""Which machines the queue wants."""

@@ -1,0 +1,207 @@
+"""How many machines does the queue want: a pure decision.
+
+The queue is packed, oldest job first, onto what is free now, then onto the machines that are coming, then
+onto drained surplus that may go back into service, and the rest onto machines that would have to be borrowed.
+It is an estimate of what Slurm will do, not a copy of its scheduler.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from agent.cluster.grow.packing import Packer, Placed, array_of
+from agent.cluster.grow.supply import DemandSettings, Supply
+from agent.core.settings import format_duration
+from agent.slurm.model import Job, Snapshot
+
+_WAITING = frozenset({"Resources", "Priority", "None", "ReqNodeNotAvail"})
+"""Pending reasons of a job that would start if there were room (``squeue %r``)."""
+_TOO_FEW_NODES = frozenset({"PartitionConfig", "PartitionNodeLimit"})
+"""Reasons that Slurm gives, among others, to a job of more nodes than its partition has now."""
+_TOLD = 20
+"""Jobs that are told one by one in the reasons of a plan."""
+
+
+@dataclass(frozen=True)
+class JobVerdict:
+    """What one pending job means for growth."""
+
+    job: str
+    counts: bool
+    """It asks for machines, or would if there were no room."""
+    machines: int
+    """How many have to be borrowed for it."""
+    why: str
+
+
+@dataclass(frozen=True)
+class GrowthPlan:
+    """What the queue wants beyond what there is."""
+
+    count: int
+    """Machines that are wanted in addition, 0 or more."""
+    reasons: tuple[str, ...] = ()
+    """Why, and why jobs do not count, in words."""
+    wanted: Mapping[str, int] = field(default_factory=dict)
+    """Type -> how many of them to ask for now; what no CM can spare is left out."""
+    claimed: frozenset[str] = field(default=frozenset(), repr=False)
+    """Names of nodes with free CPUs that pending jobs are expected to take."""
+    returned: frozenset[str] = frozenset()
+    """Names of drained surplus nodes that go back into service instead."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """Names that the machines are to have -> their types, where Slurm's power saving asks for them."""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Names that it asks for too -> why they get no machine."""
+    jobs: tuple[JobVerdict, ...] = field(default=(), repr=False)
+    """One for each pending job, oldest first."""
+
+
+def plan_growth(
+    snapshot: Snapshot,
+    *,
+    supply: Supply,
+    waiting_since: Mapping[str, datetime],
+    settings: DemandSettings,
+    partitions: Collection[str] = (),
+) -> GrowthPlan:
+    """Decide how many more machines to borrow.
+
+    Args:
+        snapshot: what Slurm says.
+        supply: what we hold, and what could be had.
+        waiting_since: what ``still_waiting`` returned for this snapshot.
+        settings: [demand].
+        partitions: whose jobs count; empty for all.
+
+    Returns:
+        A count that keeps ``supply.count + count`` within ``max_nodes``, and at ``min_nodes`` or above. It
+        does not depend on the order of nodes and jobs in the snapshot; a younger job more never lowers it.
+    """
+    packer = Packer(snapshot, supply, settings)
+    verdicts = []
+    for job in sorted(_pending(snapshot), key=_age):
+        against = _does_not_count(job, snapshot, partitions, settings)
+        if against:
+            verdicts.append(JobVerdict(job.id, False, 0, against))
+            continue
+        since = waiting_since.get(array_of(job), snapshot.taken)
+        waited = snapshot.taken - since >= timedelta(seconds=settings.grow_after)
+        verdicts.append(_verdict(job, packer.place(job, may_borrow=waited)))
+    packer.keep_at_least(settings.min_nodes)
+    reasons = _reasons(verdicts)
+    if packer.count > sum(v.machines for v in verdicts):
+        reasons.append(f"min_nodes is {settings.min_nodes}, {_machines(supply.count)} held or coming")
+    beyond = packer.beyond.total()
+    if beyond and supply.spare is not None:
+        reasons.append(f"{_machines(beyond)} of them cannot be spared by any CM now")
+    return GrowthPlan(
+        packer.count,
+        tuple(reasons),
+        +packer.borrowed,
+        frozenset(packer.claimed),
+        frozenset(packer.returned),
+        jobs=tuple(verdicts),
+    )
+
+
+def still_waiting(
+    snapshot: Snapshot,
+    earlier: Mapping[str, datetime] | None,
+    settings: DemandSettings,
+    partitions: Collection[str] = (),
+) -> dict[str, datetime]:
+    """Return since when each job has been seen to wait for room; one that stopped to wait begins anew.
+
+    Args:
+        snapshot: what Slurm says.
+        earlier: what this function returned for the snapshot before; None for the first one that an agent
+            reads, where a job counts as waiting since it was submitted.
+        settings: [demand].
+        partitions: whose jobs count; empty for all.
+
+    Returns:
+        Job id (for a task, that of its array: tasks change their ids when they are split off) -> time.
+    """
+    waiting = [j for j in _pending(snapshot) if not _does_not_count(j, snapshot, partitions, settings)]
+    if earlier is not None:
+        return {key: earlier.get(key, snapshot.taken) for key in map(array_of, waiting)}
+    since: dict[str, datetime] = {}
+    for job in waiting:
+        known = since.get(array_of(job), snapshot.taken)
+        since[array_of(job)] = min(job.submitted or known, known)
+    return since
+
+
+def _pending(snapshot: Snapshot) -> Iterator[Job]:
+    """Yield each pending job once."""
+    return iter({job.id: job for job in snapshot.jobs if job.state == "PENDING"}.values())
+
+
+def _age(job: Job) -> tuple[float, str]:
+    """Oldest first, as far as it is known."""
+    return (job.submitted.timestamp() if job.submitted else float("inf"), job.id)
+
+
+def _does_not_count(
+    job: Job, snapshot: Snapshot, partitions: Collection[str], settings: DemandSettings
+) -> str:
+    """Say why a pending job asks for no machine of ours; "" where it does."""
+    if partitions and not set(partitions) & set(job.partitions):
+        return "in other partitions"
+    if job.requested_nodes:
+        return "asks for nodes by name"
+    if job.reservation:
+        return f"asks for the reservation {job.reservation!r}"
+    if job.reason == "BeginTime" and not _begins_soon(job, snapshot, settings):
+        horizon = format_duration(settings.begin_horizon)
+        return f"does not begin within begin_horizon, {horizon} (BeginTime)"
+    if not _waits_for_room(job, snapshot):
+        return f"waits for something else ({job.reason or 'unknown'})"
+    return ""
+
+
+def _begins_soon(job: Job, snapshot: Snapshot, settings: DemandSettings) -> bool:
+    soon = snapshot.taken + timedelta(seconds=settings.begin_horizon)
+    return job.begins is not None and job.begins <= soon
+
+
+def _waits_for_room(job: Job, snapshot: Snapshot) -> bool:
+    if job.reason in _TOO_FEW_NODES:
+        there = sum(1 for n in snapshot.nodes.values() if not set(n.partitions).isdisjoint(job.partitions))
+        return job.node_count > there
+    return job.reason in _WAITING or job.reason == "BeginTime"
+
+
+def _verdict(job: Job, placed: Placed) -> JobVerdict:
+    more = placed.borrowed + placed.beyond
+    parts = []
+    if more:
+        parts.append(f"waits ({job.reason}) and needs {_machines(more)} more")
+    if placed.returned:
+        parts.append(f"takes {', '.join(sorted(placed.returned))} back into service")
+    if placed.obstacle:
+        parts.append(placed.obstacle)
+    counts = bool(more or placed.returned or not placed.obstacle)
+    return JobVerdict(job.id, counts, more, "; ".join(parts) or "fits on what is free or coming")
+
+
+def _reasons(verdicts: list[JobVerdict]) -> list[str]:
+    """Tell the plan in few words, however long the queue."""
+    growing = [v for v in verdicts if v.machines]
+    reasons = [f"job {v.job} {v.why}" for v in growing[:_TOLD]]
+    if len(growing) > _TOLD:
+        reasons.append(f"so do {len(growing) - _TOLD} other jobs")
+    dismissed = Counter(v.why for v in verdicts if not v.counts)
+    reasons += [f"{_jobs(number)} not counted: {why}" for why, number in sorted(dismissed.items())]
+    return reasons
+
+
+def _machines(count: int) -> str:
+    return f"{count} machine" if count == 1 else f"{count} machines"
+
+
+def _jobs(count: int) -> str:
+    return f"{count} job" if count == 1 else f"{count} jobs"

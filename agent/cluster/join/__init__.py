@@ -1,0 +1,1 @@
+"""A ready machine becomes a node, and stops being one."""

@@ -1,0 +1,148 @@
+"""The Slurm records of machines that are not ours any more: told at once, dropped when nothing names them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection
+
+from agent.cluster.drain.nodes import KEPT, TAKEN
+from agent.cluster.join.plan import JoinSettings
+from agent.cluster.shrink.surplus import names_in_use
+from agent.core.errors import SlurmRefusedError
+from agent.slurm.model import Node, SlurmBackend, Snapshot
+from agent.slurm.names import expand
+
+
+class Records:
+    """Remembers which machines are gone, and takes their nodes out of Slurm.
+
+    Args:
+        backend: the way in to Slurm.
+        tell: records an event: kind, node_id, words.
+        note: adds words to what this step decided.
+        join: [join]; with mode cloud nodes are predeclared: their records stay for the next machine.
+    """
+
+    def __init__(
+        self,
+        backend: SlurmBackend,
+        tell: Callable[[str, str, str], None],
+        note: Callable[[str], None],
+        join: Callable[[], JoinSettings],
+    ) -> None:
+        self._backend = backend
+        self._tell = tell
+        self._note = note
+        self._join = join
+        self._lock = threading.Lock()
+        self._gone: dict[str, str] = {}
+        self._resting: frozenset[str] = frozenset()
+
+    def lose(self, name: str, node_id: str) -> None:
+        """Take note that the machine behind a node is gone."""
+        with self._lock:
+            self._gone[name] = node_id
+
+    def left(self) -> int:
+        """Count the nodes whose machine is gone and that are in Slurm still."""
+        with self._lock:
+            return len(self._gone)
+
+    def adopt(self, snapshot: Snapshot, ours: Collection[str]) -> None:
+        """Take note of the records that an earlier run left down; set predeclared ones down that are not.
+
+        Args:
+            snapshot: what Slurm says.
+            ours: names of the nodes whose machines we hold; every CM was read.
+
+        Raises:
+            SlurmDownError: no controller answered.
+        """
+        if self._cloud():
+            self._rest(snapshot, ours)
+            return
+        for node in snapshot.nodes.values():
+            if node.state == "DOWN" and node.reason in {TAKEN, KEPT} and node.name not in ours:
+                self.lose(node.name, node.name)
+
+    def _rest(self, snapshot: Snapshot, ours: Collection[str]) -> None:
+        """Set the predeclared nodes down that have no machine: else Slurm sends them jobs that hang there.
+
+        Releases before 24.11 list a CLOUD node only once it had a machine, and none lists a FUTURE node:
+        those are told once a run.
+        """
+        names = expand(self._join().predeclared) - frozenset(ours)
+        held = {name for job in snapshot.jobs if job.holds_nodes for name in job.nodes}
+        seen = {name: snapshot.nodes[name] for name in names & snapshot.nodes.keys()}
+        due = {name for name, n in seen.items() if n.state != "DOWN" and not n.draining and name not in held}
+        due |= names - seen.keys() - self._resting
+        self._resting = names - seen.keys()
+        if not due:
+            return
+        try:
+            self._backend.set_down(due, KEPT)
+        except SlurmRefusedError as error:
+            self._note(f"[join] predeclared: {error}")
+            return
+        self._tell(
+            "down", self._join().predeclared, f"{len(due)} predeclared nodes have no machine: set down"
+        )
+
+    def step(self, ours: Collection[str]) -> None:
+        """Take out what can be taken out now; the rest at the next step.
+
+        Jobs that still ran there are requeued first. A record that a pending job or a reservation names
+        stays, down with our reason: without it a reconfigure of Slurm would end that job with NODE_FAIL.
+
+        Args:
+            ours: names of the nodes whose machines we hold now.
+
+        Raises:
+            SlurmError: Slurm could not be read.
+        """
+        with self._lock:
+            gone = dict(self._gone)
+        if not gone:
+            return
+        snapshot = self._backend.snapshot()
+        reservations = self._backend.reservations()
+        named = names_in_use(snapshot.jobs, reservations, snapshot.taken)
+        for reservation in reservations:
+            named.update(dict.fromkeys(reservation.nodes, f"reservation {reservation.name} names it"))
+        for name, node_id in gone.items():
+            node = snapshot.nodes.get(name)
+            if name in ours or node is None:
+                self._settle(name)
+                continue
+            try:
+                self._take_out(node, node_id, snapshot, named.get(name, ""))
+            except SlurmRefusedError as error:
+                self._note(f"{name} stays in Slurm for now: {error}")
+
+    def _take_out(self, node: Node, node_id: str, snapshot: Snapshot, named: str) -> None:
+        name = node.name
+        if snapshot.jobs_on([name]):
+            # Slurm would wait for SlurmdTimeout before it lets the jobs run elsewhere.
+            self._backend.set_down([name], TAKEN)
+            self._tell("down", node_id, f"{name} is gone with jobs on it: Slurm was told")
+        elif self._cloud() and node.flags & {"POWERED_DOWN", "POWERING_DOWN"}:
+            self._settle(name)
+        elif self._cloud():
+            self._backend.set_down([name], KEPT)
+            self._settle(name)
+            self._tell("down", node_id, f"{name} has no machine any more; its record stays")
+        elif named:
+            if node.state != "DOWN" or node.reason != KEPT:
+                self._backend.set_down([name], KEPT)
+                self._tell("down", node_id, f"the record of {name} stays, down: {named}")
+        else:
+            self._backend.delete_nodes([name])
+            self._settle(name)
+            self._tell("remove", node_id, f"{name} is gone from Slurm")
+
+    def _settle(self, name: str) -> None:
+        with self._lock:
+            self._gone.pop(name, None)
+
+    def _cloud(self) -> bool:
+        return self._join().mode == "cloud"

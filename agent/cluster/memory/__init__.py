@@ -1,0 +1,1 @@
+"""All that is remembered, behind one lock."""

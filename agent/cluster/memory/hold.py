@@ -1,0 +1,74 @@
+"""An administrator's wish that growth be held up, kept over restarts."""
+
+from __future__ import annotations
+
+import threading
+from datetime import datetime
+
+from agent.cluster.drain.nodes import DrainStore
+from agent.core.model import AdminDrain
+
+WHOLE_SLICE = ""
+"""Stands where a wish has its node_id: an administrator's wish that concerns every machine."""
+PAUSE = "pause"
+"""Reason of such a wish: no machine is asked for."""
+TEARDOWN = "teardown"
+"""Reason of such a wish: no machine is asked for, and all that are held are emptied and given back."""
+
+
+class GrowthHold:
+    """Holds the wish in force. Thread-safe.
+
+    Args:
+        store: where it survives a restart.
+        stored: the wish that it had there; None for none.
+    """
+
+    def __init__(self, store: DrainStore, stored: AdminDrain | None) -> None:
+        self._store = store
+        self._lock = threading.Lock()
+        self._wish = stored
+        self._done = False
+
+    @property
+    def wish(self) -> AdminDrain | None:
+        """The wish that holds growth up, with reason ``PAUSE`` or ``TEARDOWN``; None for none."""
+        with self._lock:
+            return self._wish
+
+    @property
+    def tearing_down(self) -> bool:
+        """Everything is being given back, or was."""
+        wish = self.wish
+        return wish is not None and wish.reason == TEARDOWN
+
+    def put(self, reason: str, who: str, now: datetime, deadline: datetime | None = None) -> AdminDrain:
+        """Take a wish in place of an earlier one.
+
+        Raises:
+            LedgerError: it cannot be written down.
+        """
+        wish = AdminDrain(WHOLE_SLICE, reason, who, now, deadline)
+        self._store.put_drain(wish)
+        with self._lock:
+            self._wish, self._done = wish, False
+        return wish
+
+    def lift(self) -> bool:
+        """Strike the wish; False where there is none.
+
+        Raises:
+            LedgerError: it cannot be struck.
+        """
+        if self.wish is None:
+            return False
+        self._store.remove_drain(WHOLE_SLICE)
+        with self._lock:
+            self._wish = None
+        return True
+
+    def is_news(self, bare: bool) -> bool:
+        """Tell once whether a teardown is complete: ``bare`` says that nothing is held now."""
+        with self._lock:
+            news, self._done = bare and not self._done, bare
+        return news

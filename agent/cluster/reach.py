@@ -1,0 +1,42 @@
+"""How commands reach a machine of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from agent.cluster.settings.cluster import SlurmPolicy
+from agent.core.model import SliverNode
+from agent.core.ports import Host, HostResult, RemoteShell, Series
+
+
+class Reach:
+    """Runs commands on one machine at a time.
+
+    Args:
+        shell: runs commands over SSH.
+        policy: asked each time, so that a reload takes effect.
+    """
+
+    def __init__(self, shell: RemoteShell, policy: Callable[[], SlurmPolicy]) -> None:
+        self._shell = shell
+        self._policy = policy
+
+    def host(self, machine: SliverNode) -> Host:
+        """Tell where to log in, and as whom."""
+        user = self._policy().ssh_user or machine.username
+        # A machine that was given back comes again with another host key, and as another sliver.
+        life = machine.sliver_id.rpartition("+")[2]
+        return Host(machine.node_id, machine.address or machine.hostname, user, life=life)
+
+    def run(self, machine: SliverNode, commands: Series, timeout: float) -> HostResult:
+        """Run commands in order, within so many seconds in all; a fault is in the result."""
+        host = self.host(machine)
+        return self._shell.run({host: commands}, timeout=timeout)[host]
+
+    def forget(self, machine: SliverNode) -> None:
+        """Drop its known host key: it was given back.
+
+        Raises:
+            SshError: the key stays known.
+        """
+        self._shell.forget(self.host(machine))

@@ -1,0 +1,1 @@
+"""Cloudlab's resource values, and what Slurm's own parts are told of them."""

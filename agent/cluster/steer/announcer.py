@@ -1,0 +1,134 @@
+"""Keeps the tables of contrib/slurm-plugin up to date: one here, for submits, and one on each machine."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import PurePosixPath
+
+from agent.cluster.join.plan import at_work
+from agent.cluster.moment import Picture
+from agent.cluster.settings.cluster import SlurmPolicy
+from agent.cluster.steer.tables import PluginSettings, borrowed_table, lease_table, write_table
+from agent.core.errors import ConfigError
+from agent.core.model import SliverNode
+from agent.core.ports import Clock, HostResult, Series, Upload
+
+TIMEOUT = 60.0
+"""Seconds for one machine's file; a machine that does not take it is asked again after as long."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a machine was told last."""
+
+    lease_end: datetime | None
+    when: datetime
+    done: bool
+    """It took the file."""
+
+
+def is_due(told: Told | None, lease_end: datetime | None, settings: PluginSettings, now: datetime) -> bool:
+    """Decide whether a machine's file has to be written (again): a fault, a renewal, or a sign of life."""
+    if told is None:
+        return True
+    silent = now - told.when
+    if not told.done:
+        return silent >= timedelta(seconds=TIMEOUT)
+    # Two signs of life may be lost before a machine takes the agent for dead.
+    alive = settings.orphan_after == 0 or silent < timedelta(seconds=settings.orphan_after / 3)
+    return told.lease_end != lease_end or not alive
+
+
+class Announcer:
+    """Writes the tables where [plugin] asks for them. A fault is told, and costs nothing else.
+
+    Args:
+        run: runs commands on one machine within a number of seconds.
+        policy: asked each time, so that a reload takes effect.
+        clock: time.
+        tell: records an event: kind, node_id, words.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[SliverNode, Series, float], HostResult],
+        *,
+        policy: Callable[[], SlurmPolicy],
+        clock: Clock,
+        tell: Callable[[str, str, str], None],
+    ) -> None:
+        self._run = run
+        self._policy = policy
+        self._clock = clock
+        self._tell = tell
+        self._lock = threading.Lock()
+        self._told: dict[str, Told] = {}
+        """sliver_id -> what its machine was told."""
+        self._writing = False
+        self._fault = ""
+
+    def look(self, picture: Picture, expires: Mapping[str, datetime], duration: float) -> None:
+        """Write the table for submits; begin to write the files of the machines that have to be told.
+
+        Args:
+            picture: the moment.
+            expires: CM -> until when its sliver is ours.
+            duration: seconds for which a machine would be borrowed, where none is yet.
+        """
+        policy, now = self._policy(), self._clock.now()
+        ends = [expires[m.cm] for m in picture.machines.values() if m.cm in expires]
+        self._write_table(policy, min(ends, default=now + timedelta(seconds=duration)), now)
+        if policy.plugin.lease is None:
+            return
+        nodes = picture.snapshot.nodes
+        working = [m for name, m in picture.machines.items() if name in nodes and at_work(nodes[name])]
+        with self._lock:
+            held = {m.sliver_id for m in picture.machines.values()}
+            self._told = {sliver: told for sliver, told in self._told.items() if sliver in held}
+            due = [
+                (m, expires.get(m.cm))
+                for m in working
+                if is_due(self._told.get(m.sliver_id), expires.get(m.cm), policy.plugin, now)
+            ]
+            if not due or self._writing:
+                return
+            self._writing = True
+        threading.Thread(target=self._write_leases, args=(due,), name="leases", daemon=True).start()
+
+    def files(self, lease_end: datetime | None) -> Series:
+        """Return what is done on a machine to tell it of its lease; nothing where no file is asked for."""
+        settings = self._policy().plugin
+        if settings.lease is None:
+            return ()
+        text = lease_table(settings, lease_end=lease_end, now=self._clock.now())
+        # Users' jobs read it: the directory that an upload makes would be closed to them.
+        place = f"umask 022; mkdir -p {PurePosixPath(settings.lease).parent}"
+        return (place, Upload(settings.lease, text.encode(), 0o644))
+
+    def _write_table(self, policy: SlurmPolicy, lease_end: datetime, now: datetime) -> None:
+        if policy.plugin.table is None:
+            return
+        text = borrowed_table(policy.plugin, partitions=policy.partitions, lease_end=lease_end, now=now)
+        fault = ""
+        try:
+            write_table(policy.plugin.table, text)
+        except ConfigError as error:
+            fault = str(error)
+        if fault and fault != self._fault:
+            self._tell("plugin", "", fault)
+        self._fault = fault
+
+    def _write_leases(self, due: list[tuple[SliverNode, datetime | None]]) -> None:
+        try:
+            for machine, lease_end in due:
+                error = self._run(machine, self.files(lease_end), TIMEOUT).error
+                with self._lock:
+                    self._told[machine.sliver_id] = Told(lease_end, self._clock.now(), not error)
+                if error:
+                    self._tell("plugin", machine.node_id, f"its lease file was not written: {error}")
+        finally:
+            with self._lock:
+                self._writing = False

@@ -1,0 +1,1 @@
+"""All that is told: figures, metrics, log, journal, mail."""
