@@ -29,7 +29,7 @@ from agent.core.settings import Duration, Section, format_duration, parse_durati
 from agent.ledger import LedgerSettings
 from agent.page.server import PageSettings
 from agent.slurm.settings import SlurmSettings
-from agent.ssh import SshSettings
+from agent.ssh.shell import SshSettings
 from agent.tell.log import LogSettings
 from agent.tell.mail import MailSettings
 from agent.tell.metrics import MetricsSettings

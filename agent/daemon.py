@@ -40,7 +40,7 @@ from agent.slurm.choice import choose
 from agent.slurm.primary import Lookout
 from agent.slurm.rechooser import Rechooser
 from agent.slurm_access import slurm_commands
-from agent.ssh import SshShell
+from agent.ssh.shell import SshShell
 from agent.tell import log
 from agent.tell.expiry import ExpiryWarning
 from agent.tell.mail import Mailer, make_post

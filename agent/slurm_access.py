@@ -5,7 +5,7 @@ from __future__ import annotations
 from agent.config import Settings
 from agent.core.ports import Clock, Host
 from agent.slurm.cli.backend import CliBackend
-from agent.ssh import SshShell
+from agent.ssh.shell import SshShell
 
 
 def slurm_commands(settings: Settings, clock: Clock, shell: SshShell | None) -> CliBackend:

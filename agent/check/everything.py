@@ -42,7 +42,7 @@ from agent.daemon import helper_of
 from agent.slurm.choice import choose
 from agent.slurm.primary import parse_ping
 from agent.slurm_access import slurm_commands
-from agent.ssh import SshShell
+from agent.ssh.shell import SshShell
 
 _OF_THE_USER = ("settings", "certificates, keys and files", "Cloudlab", "Slurm", "rights in Slurm")
 """What stands as it stands only for the daemon's user."""

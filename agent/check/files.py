@@ -22,7 +22,7 @@ from agent.core.endpoint import SimpleElasticSliceClientEndpoint
 from agent.core.errors import ConfigError
 from agent.slurm.rest.transport import read_token
 from agent.slurm.settings import SlurmSettings
-from agent.ssh import SshSettings, SshShell
+from agent.ssh.shell import SshSettings, SshShell
 from agent.tell.mail import MailSettings, make_post
 
 EARLY = timedelta(days=30)

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from agent.cli.client import call
 from agent.cli.options import (
     DEFAULT_SOCKET,
     Asking,
@@ -19,7 +20,6 @@ from agent.cli.options import (
     seconds,
 )
 from agent.cli.output import say, say_json
-from agent.client import call
 from agent.core.errors import AgentError
 
 commands = typer.Typer()

@@ -73,7 +73,7 @@ def _run() -> int | str | None:
 
 
 def _code_of(error: AgentError) -> Exit:
-    from agent.client import NoDaemonError, NotAllowedError
+    from agent.cli.client import NoDaemonError, NotAllowedError
 
     match error:
         case NoDaemonError():

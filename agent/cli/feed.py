@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from agent.client import TIMEOUT, Call, call
+from agent.cli.client import TIMEOUT, Call, call
 
 LONGEST_WAIT = 20.0
 """Seconds that one call waits for an event."""

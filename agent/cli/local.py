@@ -92,7 +92,7 @@ def state(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
 
     Also while no daemon runs.
     """
-    from agent import state as shown
+    from agent.check import state as shown
     from agent.config import load
 
     snapshot = shown.read_slurm(load(config))

@@ -77,7 +77,7 @@ def _socket_of(file: Path) -> Path:
 
 def _complete_nodes(context: typer.Context, incomplete: str) -> list[str]:
     """Return the names of machines that begin so; node names for none; nothing where no daemon tells."""
-    from agent.client import call
+    from agent.cli.client import call
 
     try:
         records = call(Path(context.params["socket"]), "GET", "/v1/nodes", timeout=2)["nodes"]

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
+from agent.cli.client import call
 from agent.cli.exits import Exit
 from agent.cli.options import DEFAULT_SOCKET, Json, Socket, settle_socket
 from agent.cli.output import remark, say, say_json, say_table
-from agent.client import call
 
 commands = typer.Typer(
     help="Show, compare and write agent.conf.", no_args_is_help=True, rich_markup_mode=None

@@ -7,9 +7,9 @@ from typing import Any
 
 import typer
 
+from agent.cli.client import call
 from agent.cli.options import DEFAULT_SOCKET, Asking, Json, Socket
 from agent.cli.output import say, say_fields, say_json, say_table
-from agent.client import call
 
 TOLD = 5
 """Jobs of one verdict that are named."""

@@ -17,10 +17,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from agent.cli.client import NoDaemonError, call
 from agent.cli.feed import Feed
 from agent.cli.output import counted, plain, terminal_width
 from agent.cli.show import drain_rows
-from agent.client import NoDaemonError, call
 
 ENDS = b"qQ"
 EVENTS = 12

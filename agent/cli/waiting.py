@@ -10,10 +10,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from agent.cli.client import call
 from agent.cli.exits import Exit
 from agent.cli.feed import Feed
 from agent.cli.output import counted, remark
-from agent.client import call
 from agent.core.errors import AgentError
 
 INTERVAL = 2.0

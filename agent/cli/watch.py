@@ -14,11 +14,11 @@ from urllib.parse import urlencode
 
 import typer
 
+from agent.cli.client import call
 from agent.cli.exits import Exit
 from agent.cli.feed import Feed
 from agent.cli.options import DEFAULT_SOCKET, Asking, Json, Socket, Subject
 from agent.cli.output import plain, remark, say, say_json, say_table
-from agent.client import call
 
 commands = typer.Typer()
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from agent.client import call
+from agent.cli.client import call
 from agent.core.errors import AgentError, ConfigError
 from agent.core.ports import SystemClock
 from agent.slurm.choice import Choice, choose

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 
-from agent.client import call
+from agent.cli.client import call
 from testbed.up import TestBed
 from testbed.waiting import wait_for
 

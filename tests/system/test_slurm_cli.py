@@ -15,7 +15,7 @@ from agent.core.ports import Host, SystemClock
 from agent.slurm.cli.backend import CliBackend
 from agent.slurm.model import Job, Reservation
 from agent.slurm.settings import SlurmSettings
-from agent.ssh import SshSettings, SshShell
+from agent.ssh.shell import SshSettings, SshShell
 from testbed.cloudlab.room import Boot
 from testbed.up import TestBed
 from testbed.waiting import PATIENCE, wait_for

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from agent.core.ports import Host, HostResult, Upload
-from agent.ssh import SshSettings, SshShell
-from agent.ssh_connection import MAX_HEAD, MAX_TAIL
+from agent.ssh.connection import MAX_HEAD, MAX_TAIL
+from agent.ssh.shell import SshSettings, SshShell
 from testbed.waiting import PATIENCE, wait_for
 
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/sbin") or ""

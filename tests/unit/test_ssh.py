@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from agent.core.errors import ConfigError
 from agent.core.ports import Host
-from agent.known_hosts import KnownHosts
-from agent.ssh import SshSettings, SshShell
-from agent.ssh_connection import MAX_HEAD, MAX_TAIL, Output
+from agent.ssh.connection import MAX_HEAD, MAX_TAIL, Output
+from agent.ssh.known_hosts import KnownHosts
+from agent.ssh.shell import SshSettings, SshShell
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from agent import cli, config, state
+from agent import cli, config
+from agent.check import state
 from agent.cli import local
 from agent.slurm.model import Job, Node, Snapshot
 

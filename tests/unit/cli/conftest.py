@@ -13,7 +13,7 @@ from agent.admin.answers import ConfigAnswer
 from agent.admin.server import AdminServer
 from agent.admin.settings import AdminSettings
 from agent.cli import app
-from agent.client import call
+from agent.cli.client import call
 from agent.cluster.grow.supply import DemandSettings
 from agent.cluster.join.plan import JoinSettings
 from agent.cluster.manager import SlurmElasticSliceManager

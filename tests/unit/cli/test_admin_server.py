@@ -14,7 +14,7 @@ import pytest
 from agent.admin.peers import Peer, Permission, Permissions
 from agent.admin.server import MAX_HEADER, AdminServer
 from agent.admin.settings import AdminSettings
-from agent.client import NoDaemonError, NotAllowedError, call
+from agent.cli.client import NoDaemonError, NotAllowedError, call
 from agent.core.errors import AgentError, UnavailableError
 
 ME = pwd.getpwuid(os.getuid()).pw_name

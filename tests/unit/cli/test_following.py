@@ -17,7 +17,7 @@ class Follower(threading.Thread):
         self.start()
 
     def run(self):
-        from agent.client import call
+        from agent.cli.client import call
 
         self.answer = call(self.rig.socket, "GET", self.route, timeout=40)
 

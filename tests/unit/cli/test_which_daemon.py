@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 from agent.check.program import seen_by
 from agent.check.user import named
 from agent.cli import app
+from agent.cli.client import NoDaemonError
 from agent.cli.exits import Exit
-from agent.client import NoDaemonError
 from agent.core.errors import ConfigError
 
 EXPORTED = {"socket": "ESAGENT_SOCKET", "config": "ESAGENT_CONFIG"}

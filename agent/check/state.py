@@ -12,7 +12,7 @@ from agent.slurm.choice import choose
 from agent.slurm.model import Job, Node, Snapshot
 from agent.slurm.names import fold
 from agent.slurm_access import slurm_commands
-from agent.ssh import SshShell
+from agent.ssh.shell import SshShell
 
 NODE_COLUMNS = ("node", "state", "cpus", "memory", "weight", "features", "reason")
 JOB_COLUMNS = ("job", "state", "user", "reason", "size", "nodes", "limit", "ends")

@@ -18,8 +18,8 @@ from pydantic import Field
 from agent.core.errors import ConfigError, SshError
 from agent.core.ports import CommandResult, Host, HostResult, Series, Upload
 from agent.core.settings import Duration, Section
-from agent.known_hosts import HostKeys
-from agent.ssh_connection import Connection, Output, connect
+from agent.ssh.connection import Connection, Output, connect
+from agent.ssh.known_hosts import HostKeys
 
 _GRACE = 2.0
 """Seconds beyond the whole time limit for threads to tell what cut them off."""

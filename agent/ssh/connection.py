@@ -14,7 +14,7 @@ import paramiko
 
 from agent.core.errors import SshCommandError, SshError, SshTimeoutError, SshUnreachableError
 from agent.core.ports import CommandResult, Host
-from agent.known_hosts import HostKeys
+from agent.ssh.known_hosts import HostKeys
 
 MAX_HEAD = 16 * 1024
 MAX_TAIL = 48 * 1024
@@ -28,7 +28,7 @@ _BACKSTOP = 60.0
 """Seconds that paramiko's own limits lie beyond ours: two clocks for one wait would tell two stories."""
 _FAULTS = (OSError, EOFError, paramiko.SSHException, ValueError, LookupError, TypeError, struct.error)
 """What paramiko raises: besides its own, whatever its reader met in a server's garbage."""
-_LOG_CHANNEL = "agent.ssh.paramiko"
+_LOG_CHANNEL = "agent.ssh.shell.paramiko"
 
 # Its tracebacks repeat what each machine's result says.
 logging.getLogger(_LOG_CHANNEL).setLevel(logging.CRITICAL + 1)

@@ -1,0 +1,1 @@
+"""Commands on many machines at once: bounded, timed, host keys checked."""
