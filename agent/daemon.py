@@ -28,10 +28,10 @@ from agent.cluster.settings.cluster import SlurmPolicy
 from agent.config import Settings
 from agent.core.config import AllEvents, LoggedEvents
 from agent.core.errors import ConfigError
-from agent.core.helper import SimpleElasticSliceHelper
 from agent.core.manager import ManagerConfig
 from agent.core.ports import SliceServer, SystemClock
-from agent.core.profile import DocumentHelper, read_rspec, run_profile
+from agent.core.request.helper import SimpleElasticSliceHelper
+from agent.core.request.profile import DocumentHelper, read_rspec, run_profile
 from agent.ledger import Ledger
 from agent.page.gather import Gatherer
 from agent.page.server import PageServer

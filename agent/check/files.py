@@ -18,8 +18,8 @@ from agent.check.user import User
 from agent.cloudlab.callback import CallbackServer, CallbackSettings
 from agent.cloudlab.connect import identity_of, tls_of
 from agent.cloudlab.settings import CloudlabSettings
-from agent.core.endpoint import SimpleElasticSliceClientEndpoint
 from agent.core.errors import ConfigError
+from agent.core.notices.endpoint import SimpleElasticSliceClientEndpoint
 from agent.slurm.rest.transport import read_token
 from agent.slurm.settings import SlurmSettings
 from agent.ssh.shell import SshSettings, SshShell

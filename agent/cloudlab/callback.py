@@ -59,7 +59,7 @@ class CallbackSettings(Section):
 
 
 class ClientEndpoint(Protocol):
-    """What is called for Cloudlab's calls: ``agent.core.endpoint.ElasticSliceClientEndpoint``.
+    """What is called for Cloudlab's calls: ``agent.core.notices.endpoint.ElasticSliceClientEndpoint``.
 
     Each takes the call's struct and returns ``{code, value, output}``; it must be quick.
     """

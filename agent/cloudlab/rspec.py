@@ -18,7 +18,15 @@ from lxml import etree
 from agent.cloudlab.times import parse_time
 from agent.cloudlab.urn import Urn, check_client_id, check_node_id, same_urn
 from agent.core.model import AdvertisedNode, SliverNode
-from agent.core.request import EMULAB, MAX_STARTUP, MAX_TARBALLS, RSPEC, STARTUP, TARBALL, tarballs_length
+from agent.core.request.rspec import (
+    EMULAB,
+    MAX_STARTUP,
+    MAX_TARBALLS,
+    RSPEC,
+    STARTUP,
+    TARBALL,
+    tarballs_length,
+)
 
 log = structlog.get_logger()
 

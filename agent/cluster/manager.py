@@ -31,10 +31,10 @@ from agent.cluster.wanting import Wanting
 from agent.cluster.wishes.adoption import Adoption
 from agent.cluster.wishes.orders import Orders, WishStore
 from agent.core.errors import SshError
-from agent.core.helper import AddArgs, SimpleElasticSliceHelper
 from agent.core.manager import ManagerConfig, SimpleElasticSliceManager
 from agent.core.model import SliverNode
 from agent.core.ports import RemoteShell, SliceServer
+from agent.core.request.helper import AddArgs, SimpleElasticSliceHelper
 from agent.slurm.model import SlurmBackend
 
 

@@ -11,7 +11,6 @@ from agent.cluster.grow.demand import GrowthPlan
 from agent.cluster.memory.chosen import GiveBack
 from agent.cluster.memory.known import Known
 from agent.cluster.wishes.orders import Orders
-from agent.core.brake import GrowthBrake
 from agent.core.model import (
     AgentView,
     Intent,
@@ -23,6 +22,7 @@ from agent.core.model import (
     SliverNode,
     SliverStatus,
 )
+from agent.core.scaling.brake import GrowthBrake
 from agent.slurm.model import Snapshot
 
 

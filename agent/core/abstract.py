@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from agent.core.helper import AddArgs, ElasticSliceHelper
 from agent.core.ports import SliceServer
+from agent.core.request.helper import AddArgs, ElasticSliceHelper
 
 
 class ElasticSliceManager(ElasticSliceHelper):

@@ -10,11 +10,11 @@ import structlog
 from pydantic import Field
 
 from agent.core.defaults import DEF_ORDER
-from agent.core.holdings import MemoryHoldings
 from agent.core.model import Event, Intent, IntentKind, Revocation
 from agent.core.policy import LeaseSettings
 from agent.core.ports import Clock, EventSink, HoldingStore, IntentStore, RevocationStore, SystemClock
 from agent.core.settings import Duration, Section
+from agent.core.slice.holdings import MemoryHoldings
 
 log = structlog.get_logger()
 

@@ -1,9 +1,9 @@
 """The classes of ``elasticslice.managers.core`` under one name, for what was written against it."""
 
 from agent.core.abstract import ElasticSliceManager
-from agent.core.endpoint import ElasticSliceClientEndpoint, SimpleElasticSliceClientEndpoint
-from agent.core.helper import ElasticSliceHelper, PluginElasticSliceHelper, SimpleElasticSliceHelper
 from agent.core.manager import SimpleElasticSliceManager
+from agent.core.notices.endpoint import ElasticSliceClientEndpoint, SimpleElasticSliceClientEndpoint
+from agent.core.request.helper import ElasticSliceHelper, PluginElasticSliceHelper, SimpleElasticSliceHelper
 
 __all__ = [
     "ElasticSliceClientEndpoint",

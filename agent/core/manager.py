@@ -11,29 +11,29 @@ from typing import Any, ClassVar
 
 from agent.core import defaults
 from agent.core.abstract import ElasticSliceManager
-from agent.core.brake import GrowthBrake
 from agent.core.config import AllEvents, CycleSettings, ManagerConfig
-from agent.core.endpoint import Item, SimpleElasticSliceClientEndpoint
+from agent.core.cycle.runner import Runner
+from agent.core.cycle.schedule import Schedule
 from agent.core.errors import FatalError
-from agent.core.giving import Giving
-from agent.core.growth import Growth
-from agent.core.helper import AddArgs, PluginElasticSliceHelper
-from agent.core.inventory import Inventory
 from agent.core.kept import Kept
-from agent.core.lease import Lease
-from agent.core.machines import Machine
 from agent.core.model import AdvertisedNode, Intent, IntentKind, Sliver, SliverNode, SliverStatus
-from agent.core.offers import Offers
-from agent.core.placement import Placement
+from agent.core.notices.endpoint import Item, SimpleElasticSliceClientEndpoint
+from agent.core.notices.store import RevocationMemory
 from agent.core.policy import LeaseSettings, Share
 from agent.core.ports import SliceServer
-from agent.core.recall import RevocationMemory
-from agent.core.runner import Runner
-from agent.core.schedule import Schedule
-from agent.core.slivers import Slivers
-from agent.core.statuses import Statuses
-from agent.core.thresholds import Thresholds
-from agent.core.trial import Trial
+from agent.core.request.helper import AddArgs, PluginElasticSliceHelper
+from agent.core.scaling.adding import Growth
+from agent.core.scaling.brake import GrowthBrake
+from agent.core.scaling.deleting import Giving
+from agent.core.scaling.placement import Placement
+from agent.core.scaling.thresholds import Thresholds
+from agent.core.scaling.trial import Trial
+from agent.core.slice.inventory import Inventory
+from agent.core.slice.lease import Lease
+from agent.core.slice.machines import Machine
+from agent.core.slice.offers import Offers
+from agent.core.slice.slivers import Slivers
+from agent.core.slice.statuses import Statuses
 
 __all__ = [
     "CycleSettings",

@@ -27,11 +27,11 @@ from agent.cloudlab.connect import connect
 from agent.cloudlab.server import ProtoGeniServer
 from agent.cloudlab.settings import CloudlabSettings, CmSettings
 from agent.core.config import CycleSettings, ManagerConfig
-from agent.core.helper import SimpleElasticSliceHelper
 from agent.core.manager import SimpleElasticSliceManager
 from agent.core.model import Event, Holding, Intent, Revocation
 from agent.core.policy import LeaseSettings
 from agent.core.ports import SystemClock
+from agent.core.request.helper import SimpleElasticSliceHelper
 from agent.ledger import Ledger
 from testbed.bedfile import BedFile, read_bed_file
 

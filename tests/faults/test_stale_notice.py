@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from agent.core.endpoint import SimpleElasticSliceClientEndpoint
 from agent.core.model import Revocation
+from agent.core.notices.endpoint import SimpleElasticSliceClientEndpoint
 
 
 def notice(client_id: str, wait: int = 600) -> dict[str, object]:

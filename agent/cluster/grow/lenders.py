@@ -12,9 +12,9 @@ from agent.cluster.grow.supply import Supply, divide
 from agent.cluster.moment import Picture, count_supply, share_of
 from agent.cluster.power.power import lacking
 from agent.cluster.settings.cluster import SlurmPolicy
-from agent.core.helper import AddArgs
 from agent.core.model import AdvertisedNode, Intent, ResourceValue, SliverNode
 from agent.core.policy import Share, choose_machines
+from agent.core.request.helper import AddArgs
 
 
 class Borrower(Protocol):

@@ -12,10 +12,10 @@ from agent.cluster.memory.chosen import GiveBack
 from agent.cluster.memory.grow_order import GrowOrders, GrowStore
 from agent.cluster.memory.hold import PAUSE, TEARDOWN, GrowthHold
 from agent.cluster.settings.cluster import SlurmPolicy
-from agent.core.brake import GrowthBrake
 from agent.core.errors import AgentError
 from agent.core.model import AdminDrain, GrowOrder
 from agent.core.ports import Clock
+from agent.core.scaling.brake import GrowthBrake
 
 
 class WishStore(DrainStore, GrowStore, Protocol):

@@ -21,8 +21,8 @@ from agent.cluster.settings.cluster import SlurmPolicy
 from agent.cluster.settings.drain import DrainSettings
 from agent.cluster.steer.weights import WeightSettings
 from agent.core.config import ManagerConfig
-from agent.core.helper import SimpleElasticSliceHelper
 from agent.core.model import AdvertisedNode, Event, ResourceValue, Sliver, SliverNode
+from agent.core.request.helper import SimpleElasticSliceHelper
 from agent.ledger import Ledger
 from agent.slurm.model import Job, Node, Snapshot
 

@@ -7,7 +7,7 @@ from lxml import etree
 
 from agent.cloudlab.credentials import parse_credential
 from agent.cloudlab.rspec import escape_add_nodes, parse_advertisement, parse_manifest
-from agent.core.request import EMULAB, RSPEC
+from agent.core.request.rspec import EMULAB, RSPEC
 
 CM = "urn:publicid:IDN+cluster.example.net+authority+cm"
 MANIFEST = """<?xml version="1.0" encoding="UTF-8"?>

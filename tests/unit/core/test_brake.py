@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import generate_latest
 
-from agent.core.brake import Brake
 from agent.core.config import CycleSettings
 from agent.core.manager import SimpleElasticSliceManager
 from agent.core.model import AgentView
+from agent.core.scaling.brake import Brake
 from agent.tell.metrics import Metrics
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)

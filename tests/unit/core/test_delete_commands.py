@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from agent.core.commands import run_commands
+from agent.core.notices.commands import run_commands
 
 
 def test_each_command_runs_after_the_one_before(tmp_path):

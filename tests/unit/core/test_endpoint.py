@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.endpoint import ElasticSliceClientEndpoint, SimpleElasticSliceClientEndpoint
-from agent.core.notices import MAX_WAIT
+from agent.core.notices.endpoint import ElasticSliceClientEndpoint, SimpleElasticSliceClientEndpoint
+from agent.core.notices.items import MAX_WAIT
 
 
 def pending(*items):
@@ -145,7 +145,7 @@ def test_a_name_of_digits_that_came_as_a_number_is_a_name(endpoint):
 
 
 def test_the_memory_for_values_is_bounded(endpoint, monkeypatch):
-    monkeypatch.setattr("agent.core.endpoint.MAX_NODES", 3)
+    monkeypatch.setattr("agent.core.notices.endpoint.MAX_NODES", 3)
     endpoint.SetResourceValues({"nodelist": [{"node_id": f"pc{n}", "value": 0} for n in range(3)]})
     endpoint.SetResourceValues({"nodelist": [{"node_id": "pc0", "value": 1}, {"node_id": "pc9", "value": 1}]})
     assert list(endpoint.resource_values) == ["pc2", "pc0", "pc9"]
@@ -272,7 +272,7 @@ def test_a_start_that_fails_is_tried_again_at_the_next_notice(endpoint):
 
 
 def test_the_memory_for_revocations_is_bounded(endpoint, monkeypatch):
-    monkeypatch.setattr("agent.core.endpoint.MAX_NODES", 2)
+    monkeypatch.setattr("agent.core.notices.endpoint.MAX_NODES", 2)
     endpoint.NotifyDeletePending(pending(("pc1", 60), ("pc2", 60), ("pc3", 60)))
     assert list(endpoint.revocations) == ["pc1", "pc2"]
     assert endpoint.groups == [["pc1", "pc2"]]

@@ -6,14 +6,14 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from agent.core.errors import ConfigError, UnreachableError
-from agent.core.helper import (
+from agent.core.model import Sliver, SliverNode
+from agent.core.request.helper import (
     ADDED_CLIENT_ID,
     ElasticSliceHelper,
     PluginElasticSliceHelper,
     SimpleElasticSliceHelper,
 )
-from agent.core.model import Sliver, SliverNode
-from agent.core.request import EMULAB, RSPEC, request_client_ids
+from agent.core.request.rspec import EMULAB, RSPEC, request_client_ids
 
 CM = "urn:publicid:IDN+utah.example.net+authority+cm"
 NS = {"r": RSPEC, "e": EMULAB}

@@ -82,7 +82,7 @@ def test_a_slow_cm_holds_up_neither_the_other_cm_nor_the_system(manager):
 
 
 def test_stop_does_not_wait_for_a_step_that_hangs(manager, monkeypatch):
-    monkeypatch.setattr("agent.core.runner.STOP_TIME", 0.2)
+    monkeypatch.setattr("agent.core.cycle.runner.STOP_TIME", 0.2)
     manager.start()
     until(lambda: manager.count == 1)
     manager.gates[UTAH].clear()
@@ -101,7 +101,7 @@ def test_a_running_manager_is_not_started_twice(manager):
 
 
 def test_a_cm_that_is_slow_from_the_start_holds_up_nobody(manager, monkeypatch):
-    monkeypatch.setattr("agent.core.cycle.FIRST_WAIT", 0.05)
+    monkeypatch.setattr("agent.core.cycle.lanes.FIRST_WAIT", 0.05)
     manager.gates[UTAH].clear()
     manager.start()
     until(lambda: manager.count == 1 and manager.at[WISC] == 1)

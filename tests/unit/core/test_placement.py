@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from agent.core.config import CycleSettings
-from agent.core.placement import Placement
+from agent.core.scaling.placement import Placement
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 

@@ -11,8 +11,8 @@ import pytest
 
 from agent.config import RequestSettings
 from agent.core.errors import ConfigError, UnavailableError
-from agent.core.profile import MAX_RSPEC, DocumentHelper, read_rspec, run_profile
-from agent.core.request import RSPEC
+from agent.core.request.profile import MAX_RSPEC, DocumentHelper, read_rspec, run_profile
+from agent.core.request.rspec import RSPEC
 from agent.daemon import helper_of
 
 UTAH = "urn:publicid:IDN+utah.example.net+authority+cm"

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.core.cycle.schedule import BACKOFF_LIMIT, Key, Schedule
 from agent.core.errors import ConfigError
-from agent.core.schedule import BACKOFF_LIMIT, Key, Schedule
 
 A, B = "urn:a", "urn:b"
 

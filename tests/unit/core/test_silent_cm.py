@@ -6,8 +6,8 @@ import pytest
 
 from agent.core.config import CycleSettings, MemoryHoldings
 from agent.core.errors import LedgerError
-from agent.core.holdings import Holdings
 from agent.core.model import Holding, Sliver, SliverNode
+from agent.core.slice.holdings import Holdings
 from agent.ledger import Ledger
 
 UTAH = "urn:publicid:IDN+utah.example.net+authority+cm"

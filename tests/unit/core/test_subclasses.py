@@ -4,9 +4,9 @@ import threading
 
 import pytest
 
-from agent.core.endpoint import SimpleElasticSliceClientEndpoint
-from agent.core.helper import ElasticSliceHelper, PluginElasticSliceHelper, SimpleElasticSliceHelper
 from agent.core.manager import ElasticSliceManager, SimpleElasticSliceManager
+from agent.core.notices.endpoint import SimpleElasticSliceClientEndpoint
+from agent.core.request.helper import ElasticSliceHelper, PluginElasticSliceHelper, SimpleElasticSliceHelper
 
 UTAH = "urn:publicid:IDN+utah.example.net+authority+cm"
 

@@ -10,9 +10,9 @@ from agent.cluster.moment import Picture
 from agent.cluster.settings.cluster import SlurmPolicy
 from agent.cluster.settings.drain import DrainSettings
 from agent.cluster.steer.weights import WeightSettings
-from agent.core.helper import AddArgs
 from agent.core.model import AdvertisedNode, Intent, IntentKind, ResourceValue, SliverNode
 from agent.core.policy import Share
+from agent.core.request.helper import AddArgs
 from agent.slurm.model import Node, Snapshot
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

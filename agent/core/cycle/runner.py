@@ -9,11 +9,11 @@ from typing import Protocol
 
 import structlog
 
-from agent.core.cycle import Cycle, Outcome
+from agent.core.cycle.lanes import Cycle, Outcome
+from agent.core.cycle.schedule import Key, Schedule
 from agent.core.errors import AgentError, BusyError, ConfigError, FatalError
 from agent.core.model import Event
 from agent.core.ports import Clock, EventSink
-from agent.core.schedule import Key, Schedule
 
 log = structlog.get_logger()
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from agent.core.model import Intent, IntentKind, Sliver, SliverNode, SliverStatus
-from agent.core.slivers import Slivers
+from agent.core.slice.slivers import Slivers
 
 
 class Inventory:

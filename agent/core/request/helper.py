@@ -14,7 +14,7 @@ import structlog
 
 from agent.core.errors import CloudlabError, ConfigError
 from agent.core.ports import SliceServer
-from agent.core.request import (
+from agent.core.request.rspec import (
     MAX_STARTUP,
     MAX_TARBALLS,
     STARTUP,

@@ -18,7 +18,7 @@ from agent.core.errors import (
 from agent.core.model import SliverNode
 from agent.core.policy import LeaseSettings, blocking_machine, renewal_target, seconds_to_renewal
 from agent.core.ports import Clock, SliceServer
-from agent.core.slivers import Slivers
+from agent.core.slice.slivers import Slivers
 from agent.core.together import together
 
 LOCK_WAIT = 5.0

@@ -16,9 +16,9 @@ import structlog
 from lxml import etree
 
 from agent.core.errors import ConfigError, UnavailableError
-from agent.core.helper import SimpleElasticSliceHelper
 from agent.core.ports import SliceServer
-from agent.core.request import INSTALL_PATH, RSPEC, request_client_ids
+from agent.core.request.helper import SimpleElasticSliceHelper
+from agent.core.request.rspec import INSTALL_PATH, RSPEC, request_client_ids
 
 log = structlog.get_logger()
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from agent.core.config import CycleSettings
-from agent.core.helper import AddArgs
 from agent.core.model import AdvertisedNode, ResourceValue
 from agent.core.policy import Backoff, Share, choose_machines, lengthen
+from agent.core.request.helper import AddArgs
 
 
 class Placement:

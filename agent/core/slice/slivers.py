@@ -9,16 +9,16 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Protocol
 
-from agent.core.calls import Intents, carry_out
 from agent.core.config import ManagerConfig
 from agent.core.errors import AgentError, BusyError, CloudlabError, ConfigError
-from agent.core.helper import AddArgs
-from agent.core.holdings import Holdings
-from agent.core.hooks import HookQueue
-from agent.core.machines import Changes, Machine, MachineBook
 from agent.core.model import Intent, IntentKind, ResourceValue, Revocation, Sliver, SliverNode, SliverStatus
 from agent.core.policy import unreserved_machine, withdrawn
 from agent.core.ports import SliceServer
+from agent.core.request.helper import AddArgs
+from agent.core.slice.holdings import Holdings
+from agent.core.slice.hooks import HookQueue
+from agent.core.slice.intents import Intents, carry_out
+from agent.core.slice.machines import Changes, Machine, MachineBook
 
 ERROR = 2
 """ProtoGENI's code of a fault without a name; ``SliverStatus`` has it when a machine is not ours any more."""

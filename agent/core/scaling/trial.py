@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from agent.core.brake import GrowthBrake
-from agent.core.machines import Machine
 from agent.core.model import SliverNode
-from agent.core.placement import Placement
 from agent.core.ports import Clock
-from agent.core.slivers import Slivers
+from agent.core.scaling.brake import GrowthBrake
+from agent.core.scaling.placement import Placement
+from agent.core.slice.machines import Machine
+from agent.core.slice.slivers import Slivers
 
 
 class Owner(Protocol):

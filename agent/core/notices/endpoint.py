@@ -16,9 +16,9 @@ from typing import Any, Protocol, TypeVar
 
 import structlog
 
-from agent.core.commands import run_commands
 from agent.core.model import ResourceValue, Revocation
-from agent.core.notices import BadItemError, Notice, read_complete, read_names, read_pending, read_value
+from agent.core.notices.commands import run_commands
+from agent.core.notices.items import BadItemError, Notice, read_complete, read_names, read_pending, read_value
 from agent.core.ports import Clock, SystemClock
 
 log = structlog.get_logger()

@@ -10,7 +10,7 @@ import structlog
 from agent.core.config import CycleSettings
 from agent.core.errors import BusyError, CloudlabError, UnreachableError
 from agent.core.ports import Clock, SliceServer
-from agent.core.slivers import ERROR, Slivers
+from agent.core.slice.slivers import ERROR, Slivers
 
 log = structlog.get_logger()
 

@@ -8,9 +8,9 @@ from enum import Enum, auto
 
 import structlog
 
+from agent.core.cycle.schedule import Key, Schedule
 from agent.core.errors import FatalError
 from agent.core.ports import Clock
-from agent.core.schedule import Key, Schedule
 
 log = structlog.get_logger()
 

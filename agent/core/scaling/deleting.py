@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Protocol
 
-from agent.core.lease import Lease
 from agent.core.model import SliverNode
-from agent.core.slivers import Slivers
+from agent.core.slice.lease import Lease
+from agent.core.slice.slivers import Slivers
 
 
 class Giver(Protocol):

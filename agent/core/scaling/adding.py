@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Any, Protocol
 
-from agent.core.brake import GrowthBrake
 from agent.core.errors import AlreadyExistsError, BadArgumentsError, ConfigError, InsufficientNodesError
-from agent.core.helper import ADDED_CLIENT_ID, AddArgs
 from agent.core.model import AdvertisedNode, IntentKind, ResourceValue
-from agent.core.placement import Placement
 from agent.core.ports import Clock
-from agent.core.request import request_client_ids
-from agent.core.slivers import Slivers
+from agent.core.request.helper import ADDED_CLIENT_ID, AddArgs
+from agent.core.request.rspec import request_client_ids
+from agent.core.scaling.brake import GrowthBrake
+from agent.core.scaling.placement import Placement
+from agent.core.slice.slivers import Slivers
 
 
 class Asker(Protocol):

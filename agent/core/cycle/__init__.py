@@ -1,0 +1,1 @@
+"""When: what is due, in which lane, and the loop that runs it."""

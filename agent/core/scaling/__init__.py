@@ -1,0 +1,1 @@
+"""More machines and fewer."""
