@@ -13,7 +13,7 @@ import pytest
 
 from agent.tell.figures import FIGURES
 
-DASHBOARD = Path(__file__).parents[2] / "contrib/grafana/esagent.json"
+DASHBOARD = Path(__file__).parents[3] / "contrib/grafana/esagent.json"
 SCRAPED = {"instance", "job", "le"}
 """Labels that Prometheus and histograms add."""
 

@@ -19,7 +19,7 @@ from agent.slurm.cli.command import MAX_OUTPUT, RemoteRunner, clean_environment,
 from agent.slurm.model import SignalTarget
 from agent.slurm.settings import SlurmSettings
 
-SAMPLES = Path(__file__).parents[2] / "data" / "slurm"
+SAMPLES = Path(__file__).parents[3] / "data" / "slurm"
 ENVIRONMENT = {"PATH": os.environ["PATH"]}
 
 

@@ -17,7 +17,7 @@ from agent.slurm.rest.reader import KEPT_AT_MOST
 from agent.slurm.rest.transport import Reply, UnknownPathError
 from agent.slurm.settings import SlurmSettings
 
-SAMPLES = Path(__file__).parents[2] / "data" / "slurm"
+SAMPLES = Path(__file__).parents[3] / "data" / "slurm"
 CALLS = {
     "nodes/": ["get", "post"], "jobs/": ["get"], "node/{n}": ["get", "post", "delete"],
     "job/{id}": ["get", "post", "delete"], "reservations/": ["get"],

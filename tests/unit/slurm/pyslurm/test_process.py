@@ -21,7 +21,7 @@ from agent.slurm.pyslurm.process import PyslurmProcess
 from agent.slurm.settings import SlurmSettings
 from testbed.waiting import wait_for
 
-DATA = Path(__file__).parents[2] / "data"
+DATA = Path(__file__).parents[3] / "data"
 NODE = {"name": "n1", "state": "IDLE", "total_cpus": 2, "partitions": ["main"]}
 JOB = {
     "id": 4,

@@ -13,7 +13,7 @@ import pytest
 from agent.slurm.cli.command import Finished, Take
 from agent.slurm.cli.reader import CliReader
 
-SAMPLES = Path(__file__).parents[2] / "data" / "slurm" / "24.11"
+SAMPLES = Path(__file__).parents[3] / "data" / "slurm" / "24.11"
 VALUES = {
     "State": "PENDING", "NumNodes": "1", "NumCPUs": "1", "OverSubscribe": "OK", "Requeue": "1",
     "RestartCnt": "0", "TimeLimit": "30:00", "StartTime": "N/A", "EndTime": "N/A", "MinMemory": "0",

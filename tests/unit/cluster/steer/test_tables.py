@@ -9,7 +9,7 @@ from lupa import lua51
 
 from agent.cluster.steer.tables import PluginSettings, borrowed_table, write_table
 
-POLICY = Path(__file__).parents[3] / "contrib/slurm-plugin/esagent_submit.lua"
+POLICY = Path(__file__).parents[4] / "contrib/slurm-plugin/esagent_submit.lua"
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 

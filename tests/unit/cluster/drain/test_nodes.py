@@ -38,7 +38,7 @@ from agent.cluster.drain.nodes import (
 from agent.cluster.settings.drain import DrainPolicy, DrainSettings
 from agent.slurm.model import Job, Node, SignalTarget, Snapshot
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 SETTINGS = DrainSettings(
     checkpoint_signal="USR1", checkpoint_lead=600, requeue_lead=120, kill_lead=60, cleanup_lead=30

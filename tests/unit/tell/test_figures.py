@@ -26,7 +26,7 @@ from agent.core.model import (
 from agent.tell.figures import CAUSES, FIGURES, LABELS, STAGES, Kind
 from agent.tell.metrics import Metrics
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 CM = "urn:cm"
 

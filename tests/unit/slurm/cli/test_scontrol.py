@@ -17,7 +17,7 @@ from agent.slurm.cli.scontrol import (
     parse_reservations,
 )
 
-SAMPLES = Path(__file__).parents[2] / "data" / "slurm"
+SAMPLES = Path(__file__).parents[3] / "data" / "slurm"
 RELEASES = ("22.05", "24.11", "25.11", "26.05")
 
 

@@ -24,7 +24,7 @@ from agent.slurm.rest.shapes import (
     parse_reservations,
 )
 
-SAMPLES = Path(__file__).parents[2] / "data" / "slurm"
+SAMPLES = Path(__file__).parents[3] / "data" / "slurm"
 CAPTURED = [
     ("22.05", 38), ("24.11", 40), ("24.11", 42), ("25.11", 41), ("25.11", 44), ("26.05", 42), ("26.05", 45),
 ]  # fmt: skip

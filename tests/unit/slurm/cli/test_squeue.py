@@ -14,7 +14,7 @@ from agent.core.errors import SlurmError
 from agent.slurm.cli.squeue import JobFormat, JobReader, parse_excluded_nodes, parse_requeue, split_tasks
 from agent.slurm.model import Job
 
-SAMPLES = Path(__file__).parents[2] / "data" / "slurm"
+SAMPLES = Path(__file__).parents[3] / "data" / "slurm"
 RELEASES = ("22.05", "24.11", "25.11", "26.05")
 MARK, END = "<mark>", "<end>"
 OLD = JobFormat((22, 5), MARK, END)

@@ -11,7 +11,7 @@ import pytest
 
 from agent.tell.figures import FIGURES
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 RULES = ROOT / "contrib/prometheus/esagent.rules.yml"
 TESTS = RULES.with_name("esagent.rules.test.yml")
 

@@ -21,7 +21,7 @@ from testbed.starting import Logs, require_alive, wait_until_ready
 from testbed.told import faults_told
 from testbed.waiting import NotInTimeError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 UNREAD = {"cleanup.py"}
 """Programs that nobody starts by hand, and whose words go nowhere."""
 MAINS = [
