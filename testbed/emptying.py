@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Self
 
 from agent.cluster.drain.drainer import Drainer, Wishes
-from agent.cluster.drain.nodes import Drain, DrainCause, LeaveNode
+from agent.cluster.drain.nodes import LeaveNode
+from agent.cluster.reasons import Drain, DrainCause
 from agent.cluster.settings.drain import DrainSettings
 from agent.core.model import Event
 from agent.core.ports import Clock, Host, HostResult, SystemClock

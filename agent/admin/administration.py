@@ -29,10 +29,9 @@ from agent.admin.answers import (
 from agent.admin.joblook import job_records
 from agent.admin.names import aliases, resolve
 from agent.cluster.drain.figures import Forecast, foresee
-from agent.cluster.drain.nodes import is_ours
 from agent.cluster.manager import SlurmElasticSliceManager
 from agent.cluster.memory.grow_order import in_service
-from agent.cluster.memory.hold import TEARDOWN
+from agent.cluster.reasons import TEARDOWN, is_ours
 from agent.core.errors import AgentError
 from agent.core.model import AdminDrain, Event, GrowOrder
 from agent.slurm.model import Snapshot

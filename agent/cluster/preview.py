@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from agent.cluster.drain.nodes import Drain, DrainCause
 from agent.cluster.grow.demand import GrowthPlan, JobVerdict
 from agent.cluster.join.plan import JoinPlan
+from agent.cluster.reasons import Drain, DrainCause
 from agent.cluster.shrink.surplus import NodeVerdict
 from agent.cluster.steer.weights import SetWeight
 

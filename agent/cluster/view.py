@@ -6,10 +6,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Protocol
 
-from agent.cluster.drain.nodes import Drain
 from agent.cluster.grow.demand import GrowthPlan
 from agent.cluster.memory.chosen import GiveBack
 from agent.cluster.memory.known import Known
+from agent.cluster.reasons import Drain
 from agent.cluster.wishes.orders import Orders
 from agent.core.model import (
     AgentView,

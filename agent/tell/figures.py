@@ -43,7 +43,7 @@ class Figure:
 
 
 CAUSES = ("revoked", "admin", "surplus", "taken")
-"""Why a node is emptied: ``agent.cluster.drain.nodes.DrainCause``."""
+"""Why a node is emptied: ``agent.cluster.reasons.DrainCause``."""
 ORPHANS = ("cloudlab", "slurm")
 """Where something is left over of a machine that is not ours any more."""
 STAGES = ("boot", "join")

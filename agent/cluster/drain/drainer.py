@@ -27,11 +27,9 @@ from agent.cluster.drain.jobs import (
     leader,
     look_ahead,
     plan_jobs,
-    told_before,
 )
 from agent.cluster.drain.nodes import (
     DownNodes,
-    Drain,
     DrainNodes,
     LeaveNode,
     NodeAction,
@@ -39,6 +37,7 @@ from agent.cluster.drain.nodes import (
     job_deadlines,
     plan_nodes,
 )
+from agent.cluster.reasons import Drain, cancel_comment, requeue_comment, told_before
 from agent.cluster.settings.drain import DrainSettings
 from agent.core.errors import SlurmDownError, SlurmError
 from agent.core.model import Event
@@ -308,7 +307,7 @@ class Drainer:
             self._try(partial(self._cancel_all, jobs, reason))
 
     def _cancel_all(self, jobs: Mapping[str, Job], reason: str) -> None:
-        self._comment(jobs, f"cancelled by esagent: {reason}")
+        self._comment(jobs, cancel_comment(reason))
         refused = self._backend.cancel_all(jobs)
         for error in refused.values():
             log.warning("a job was not cancelled; it is tried again", error=str(error))
@@ -334,7 +333,7 @@ class Drainer:
         for job in done:
             self._figures.ended(job)
             self._tell_lost("requeue", job, f"job {job.id} requeued{held}: {reason}")
-        self._comment([job.id for job in done], f"requeued by esagent: {reason}")
+        self._comment([job.id for job in done], requeue_comment(reason))
 
     def _warn(self, actions: Sequence[WarnJob]) -> None:
         """Tell users early; what a signal's comment told is not written again."""

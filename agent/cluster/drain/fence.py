@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from agent.cluster.drain.nodes import Drain, DrainCause, is_same_time
+from agent.cluster.reasons import Drain, DrainCause, is_same_time
 from agent.cluster.settings.drain import DrainSettings
 from agent.core.errors import SlurmError
 from agent.slurm.model import Node, Reservation, SlurmBackend

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from agent.cluster.drain.jobs import Outlook, leader
-from agent.cluster.drain.nodes import Drain
+from agent.cluster.reasons import Drain
 from agent.slurm.model import Job, Snapshot
 
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from agent.cluster.drain.nodes import MOVED, read_time, write_time
+from agent.cluster.reasons import (
+    MOVED,
+    cancel_comment,
+    must_be_empty,
+    prospect,
+    requeue_comment,
+    signal_comment,
+    warn_comment,
+    why_cancelled,
+    why_requeued,
+)
 from agent.cluster.settings.drain import DrainSettings, policy_for
 from agent.slurm import names
 from agent.slurm.model import Job, SignalTarget, Snapshot
-
-_TOLD = re.compile(
-    r"esagent: (?:\w+ at (?P<at>[\d-]+T[\d:]+Z): )?its machine has to be empty at (?P<due>[\d-]+T[\d:]+Z)"
-)
 
 
 class Fate(StrEnum):
@@ -63,8 +68,8 @@ class WarnJob:
 
     @property
     def comment(self) -> str:
-        """What its user reads; ``told_before`` reads it back."""
-        return f"esagent: {self.reason}"
+        """What its user reads."""
+        return warn_comment(self.reason)
 
 
 @dataclass(frozen=True)
@@ -79,8 +84,8 @@ class SignalJob:
 
     @property
     def comment(self) -> str:
-        """What its user reads; ``told_before`` reads it back."""
-        return f"esagent: {self.signal} at {write_time(self.at)}: {self.reason}"
+        """What its user reads."""
+        return signal_comment(self.signal, self.at, self.reason)
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,11 @@ class RequeueJob:
     reason: str
     hold: bool = False
 
+    @property
+    def comment(self) -> str:
+        """What its user reads."""
+        return requeue_comment(self.reason)
+
 
 @dataclass(frozen=True)
 class CancelJob:
@@ -98,6 +108,11 @@ class CancelJob:
 
     job: Job
     reason: str
+
+    @property
+    def comment(self) -> str:
+        """What its user reads."""
+        return cancel_comment(self.reason)
 
 
 JobAction = WarnJob | SignalJob | RequeueJob | CancelJob
@@ -204,20 +219,21 @@ def plan_jobs(
         if outlook.deadline is None or not outlook.at_risk:
             continue
         job, left = outlook.job, (outlook.deadline - now).total_seconds()
-        due = f"its machine has to be empty at {write_time(outlook.deadline)}"
-        prospect = f"; {_prospect(outlook)}" if outlook.warn else ""
+        words = must_be_empty(outlook.deadline)
+        if outlook.warn:
+            words += f"; {prospect(outlook.at if outlook.fate is Fate.CANCEL else None)}"
         is_due = outlook.at is not None and outlook.at <= now
         if outlook.warn and not is_due and leader(job) not in told:
-            yield WarnJob(job, f"{due}{prospect}")
+            yield WarnJob(job, words)
         told_at = _told_for(outlook, signalled.get(leader(job)), settings)
         if outlook.signal and told_at is None and (left <= settings.checkpoint_lead or is_due):
-            yield SignalJob(job, outlook.signal, settings.checkpoint_to, f"{due}{prospect}", now)
+            yield SignalJob(job, outlook.signal, settings.checkpoint_to, words, now)
             told_at = now
         saving = told_at is not None and (now - told_at).total_seconds() < settings.saving_time
         if outlook.fate is Fate.REQUEUE and is_due and (not saving or left <= settings.kill_lead):
-            yield RequeueJob(job, f"{due} and it would not end before", outlook.hold)
+            yield RequeueJob(job, why_requeued(outlook.deadline), outlook.hold)
         elif outlook.fate is Fate.CANCEL and is_due:
-            yield CancelJob(job, f"{due}, it would not end before, and it may not be requeued")
+            yield CancelJob(job, why_cancelled(outlook.deadline))
 
 
 def _told_for(outlook: Outlook, at: datetime | None, settings: DrainSettings) -> datetime | None:
@@ -225,24 +241,6 @@ def _told_for(outlook: Outlook, at: datetime | None, settings: DrainSettings) ->
     if at is None or outlook.deadline is None or (outlook.job.started and at < outlook.job.started):
         return None
     return at if at >= outlook.deadline - _seconds(settings.checkpoint_lead) - MOVED else None
-
-
-def told_before(comment: str, now: datetime) -> tuple[bool, datetime | None]:
-    """Read from an AdminComment what an earlier run of the agent told a job.
-
-    Returns:
-        Whether its user was warned of a deadline still to come, and when it had its checkpoint signal.
-    """
-    match = _TOLD.match(comment)
-    if match is None:
-        return False, None
-    return read_time(match["due"]) > now, read_time(match["at"]) if match["at"] else None
-
-
-def _prospect(outlook: Outlook) -> str:
-    if outlook.fate is Fate.CANCEL:
-        return f"it may not be requeued and is cancelled at {outlook.at:%H:%M:%S} UTC if it still runs then"
-    return "it is left to end, and is lost if it still runs then"
 
 
 def _seconds(seconds: float) -> timedelta:

@@ -10,8 +10,8 @@ from typing import Any
 
 from agent.cluster.drain.drainer import Wishes
 from agent.cluster.drain.fence import can_be_fenced, with_fences
-from agent.cluster.drain.nodes import Drain, DrainCause, DrainStore, most_urgent, parse_reason
-from agent.cluster.memory.hold import TEARDOWN
+from agent.cluster.drain.nodes import DrainStore, most_urgent
+from agent.cluster.reasons import TEARDOWN, Drain, DrainCause, parse_reason
 from agent.cluster.settings.drain import DrainSettings
 from agent.core.model import AdminDrain, Revocation, SliverNode
 from agent.slurm.model import Snapshot

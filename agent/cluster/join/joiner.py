@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from agent.cluster.drain.nodes import JOINING, is_ours
 from agent.cluster.join.plan import (
     FileCopy,
     JoinPlan,
@@ -18,6 +17,7 @@ from agent.cluster.join.plan import (
     plan_joins,
     probe_commands,
 )
+from agent.cluster.reasons import JOINING, is_ours
 from agent.core.errors import ConfigError, SlurmError, SlurmRefusedError
 from agent.core.model import Event, SliverNode
 from agent.core.ports import Clock, EventSink, HostResult, Series, Upload

@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from agent.cluster.drain.nodes import is_ours
+from agent.cluster.reasons import is_ours
 from agent.core.errors import ConfigError, SlurmError
 from agent.core.model import SliverNode
 from agent.core.settings import Duration, Section, format_duration

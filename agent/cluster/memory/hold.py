@@ -6,14 +6,13 @@ import threading
 from datetime import datetime
 
 from agent.cluster.drain.nodes import DrainStore
+from agent.cluster.reasons import TEARDOWN
 from agent.core.model import AdminDrain
 
 WHOLE_SLICE = ""
 """Stands where a wish has its node_id: an administrator's wish that concerns every machine."""
 PAUSE = "pause"
 """Reason of such a wish: no machine is asked for."""
-TEARDOWN = "teardown"
-"""Reason of such a wish: no machine is asked for, and all that are held are emptied and given back."""
 
 
 class GrowthHold:

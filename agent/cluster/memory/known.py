@@ -8,12 +8,12 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from agent.cluster.drain.drainer import Wishes
-from agent.cluster.drain.nodes import Drain
 from agent.cluster.drain.wanted import Emptying, Situation
 from agent.cluster.join.plan import node_name
 from agent.cluster.memory.chosen import GiveBack
 from agent.cluster.memory.hold import GrowthHold
 from agent.cluster.moment import Picture
+from agent.cluster.reasons import Drain
 from agent.cluster.settings.cluster import SlurmPolicy
 from agent.core.model import ResourceValue, Revocation, Sliver, SliverNode
 from agent.slurm.model import Snapshot

@@ -11,10 +11,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from agent.cluster.drain.nodes import FAILED, is_ours
 from agent.cluster.grow.demand import GrowthPlan
 from agent.cluster.grow.supply import DemandSettings, Offer, Supply
 from agent.cluster.moment import Picture
+from agent.cluster.reasons import FAILED, is_ours
 from agent.cluster.shrink.surplus import NodeVerdict
 from agent.slurm.gres import parse_gres, take_gres
 from agent.slurm.model import Node

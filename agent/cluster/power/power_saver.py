@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from functools import partial
 
-from agent.cluster.drain.nodes import FAILED
 from agent.cluster.grow.demand import GrowthPlan
 from agent.cluster.grow.supply import Supply
 from agent.cluster.moment import Picture
 from agent.cluster.power.power import plan_power, still_forsaken
+from agent.cluster.reasons import FAILED
 from agent.cluster.settings.cluster import SlurmPolicy
 from agent.core.errors import SlurmRefusedError
 from agent.slurm.model import SlurmBackend

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from agent.cluster.drain.nodes import DrainCause, LeaveNode
+from agent.cluster.drain.nodes import LeaveNode
 from agent.cluster.memory.chosen import GiveBack
 from agent.cluster.memory.hold import GrowthHold
 from agent.cluster.memory.known import Known
 from agent.cluster.reach import Reach
+from agent.cluster.reasons import DrainCause
 from agent.cluster.settings.cluster import SlurmPolicy
 from agent.cluster.shrink.release import is_given_back
 from agent.core.errors import AgentError

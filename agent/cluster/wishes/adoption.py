@@ -5,11 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Protocol
 
-from agent.cluster.drain.nodes import Drain, DrainCause
 from agent.cluster.drain.wanted import Emptying, left_by_an_earlier_run
 from agent.cluster.memory.chosen import GiveBack
-from agent.cluster.memory.hold import TEARDOWN
 from agent.cluster.memory.known import Known
+from agent.cluster.reasons import TEARDOWN, Drain, DrainCause
 from agent.cluster.wishes.orders import Orders
 from agent.core.model import AdminDrain, Revocation, Sliver, SliverNode
 from agent.core.ports import Clock

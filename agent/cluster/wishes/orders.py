@@ -10,7 +10,8 @@ from agent.cluster.drain.nodes import DrainStore
 from agent.cluster.drain.wanted import Emptying
 from agent.cluster.memory.chosen import GiveBack
 from agent.cluster.memory.grow_order import GrowOrders, GrowStore
-from agent.cluster.memory.hold import PAUSE, TEARDOWN, GrowthHold
+from agent.cluster.memory.hold import PAUSE, GrowthHold
+from agent.cluster.reasons import TEARDOWN
 from agent.cluster.settings.cluster import SlurmPolicy
 from agent.core.errors import AgentError
 from agent.core.model import AdminDrain, GrowOrder

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.cluster.drain.nodes import Drain, DrainCause
+from agent.cluster.reasons import Drain, DrainCause
 from agent.cluster.view import coming_views, node_views
 from agent.core.model import (
     AgentView,

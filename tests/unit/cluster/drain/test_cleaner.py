@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.cluster.drain.cleaner import LEAST_TIME, Cleaner, time_limit
-from agent.cluster.drain.nodes import DrainCause, LeaveNode
+from agent.cluster.drain.nodes import LeaveNode
+from agent.cluster.reasons import DrainCause
 from agent.cluster.settings.drain import DrainSettings
 from agent.core.ports import Host, HostResult
 

@@ -9,7 +9,8 @@ from functools import partial
 import pytest
 
 from agent.cluster.drain.drainer import Drainer, Wishes
-from agent.cluster.drain.nodes import Drain, DrainCause, LeaveNode
+from agent.cluster.drain.nodes import LeaveNode
+from agent.cluster.reasons import Drain, DrainCause
 from agent.cluster.settings.drain import DrainSettings
 from agent.core.errors import SlurmDownError, SlurmRefusedError
 from agent.core.model import Event

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.cluster.drain.fence import LENGTH, Fencer, can_be_fenced, plan_fence, with_fences
-from agent.cluster.drain.nodes import Drain, DrainCause
+from agent.cluster.reasons import Drain, DrainCause
 from agent.cluster.settings.drain import DrainSettings
 from agent.slurm.cli.scontrol import parse_limited
 from agent.slurm.model import Node, Reservation

@@ -10,33 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from agent.cluster.drain.jobs import (
-    CancelJob,
-    RequeueJob,
-    SignalJob,
-    WarnJob,
-    leader,
-    look_ahead,
-    plan_jobs,
-    told_before,
-)
+from agent.cluster.drain.jobs import CancelJob, RequeueJob, SignalJob, WarnJob, leader, look_ahead, plan_jobs
 from agent.cluster.drain.nodes import (
-    FAILED,
-    JOINING,
-    KEPT,
     DownNodes,
-    Drain,
-    DrainCause,
     DrainNodes,
     LeaveNode,
     UndrainNodes,
     job_deadlines,
     most_urgent,
-    parse_reason,
     plan_nodes,
 )
+from agent.cluster.reasons import FAILED, JOINING, KEPT, Drain, DrainCause, parse_reason
 from agent.cluster.settings.drain import DrainPolicy, DrainSettings
-from agent.slurm.model import Job, Node, SignalTarget, Snapshot
+from agent.slurm.model import Job, Node, Snapshot
 
 ROOT = Path(__file__).parents[4]
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
@@ -271,25 +257,6 @@ def test_a_revoked_node_is_emptied_by_an_administrators_deadline_where_that_is_e
         assert (chosen.cause, chosen.deadline) == (DrainCause.REVOKED, at(earlier))
 
 
-@pytest.mark.parametrize(
-    "drain",
-    [
-        Drain("pc1", DrainCause.REVOKED, at(60)),
-        Drain("pc1", DrainCause.ADMIN, who="ada", why="disk: 3 bad blocks, due soon"),
-        Drain("pc1", DrainCause.ADMIN, at(60), who="ada", why="disk"),
-        Drain("pc1", DrainCause.SURPLUS),
-    ],
-)
-def test_a_reason_in_slurm_tells_a_restarted_agent_all_it_needs(drain: Drain) -> None:
-    assert parse_reason("pc1", drain.reason) == drain
-
-
-@given(st.text())
-def test_no_text_of_others_is_taken_for_our_reason(text: str) -> None:
-    parsed = parse_reason("pc1", text)
-    assert parsed is None or parsed.reason == text
-
-
 NAMES = ["n1", "pc1", "pc2", "pc3"]
 states = st.sampled_from(["IDLE", "MIXED", "ALLOCATED", "DOWN", "UNKNOWN", "PERFORMING"])
 flags = st.frozensets(st.sampled_from(["DRAIN", "COMPLETING", "NOT_RESPONDING"]))
@@ -468,11 +435,6 @@ def test_an_administrator_may_take_a_drain_over_and_have_the_machine_given_back(
     assert parse_reason("pc1", drain.reason) == replace(drain, takes_over=False)
 
 
-def test_what_slurm_adds_to_a_reason_does_not_hide_the_deadline() -> None:
-    drain = revoked("pc1", 900)
-    assert parse_reason("pc1", f"{drain.reason} : Not responding") == drain
-
-
 def test_a_drain_whose_time_has_not_come_leaves_the_node_to_the_scheduler() -> None:
     drain = replace(revoked("pc1", 900), since=at(100))
     assert plan([Node("pc1", "IDLE")], [], [drain]) == []
@@ -486,17 +448,6 @@ def test_a_signal_of_an_earlier_run_of_the_job_does_not_count() -> None:
     (action,) = plan([drained("pc1", drain)], [job], [drain], signalled={"7": at(-20)})
     assert isinstance(action, SignalJob)
     assert plan([drained("pc1", drain)], [job], [drain], signalled={"7": at(-5)}) == []
-
-
-def test_what_a_job_was_told_can_be_read_back_from_its_comment() -> None:
-    warning = WarnJob(running("7", "pc1"), "its machine has to be empty at 2026-11-22T12:10:00Z; it may not")
-    assert told_before(warning.comment, NOW) == (True, None)
-    assert told_before(warning.comment, at(601)) == (False, None)
-    due = "its machine has to be empty at 2026-11-22T12:10:00Z"
-    signal = SignalJob(running("7", "pc1"), "USR1", SignalTarget.ALL, due, at(5))
-    assert told_before(signal.comment, NOW) == (True, at(5))
-    for words in ("", "mine", f"requeued by esagent: {due}", "esagent: anything"):
-        assert told_before(words, NOW) == (False, None)
 
 
 def test_jobs_of_a_policy_have_a_checkpoint_signal_of_their_own() -> None:

@@ -1,0 +1,191 @@
+"""Every sentence that is written into Slurm, as Reason= of a node or AdminComment of a job, and read back.
+
+The reason marks a drain as ours and carries its deadline, the comment tells what a job was told already: a
+restarted agent, or one on the other head node, goes on where the last one stopped.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+REASON_PREFIX = "esagent: "
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
+_REVOKED = re.compile(r"revoked by Cloudlab, due (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)")
+_ADMIN = re.compile(
+    r"drained by (?P<who>[^:,]+)(?P<back>, to be given back)?"
+    r"(?:, due (?P<due>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ))?:(?: (?P<why>.*))?"
+)
+_SURPLUS = "surplus, to be given back"
+_GIVE_BACK = ", to be given back"
+TAKEN = f"{REASON_PREFIX}taken by Cloudlab"
+"""Reason= of a node whose machine Cloudlab took."""
+JOINING = f"{REASON_PREFIX}its machine joins"
+"""Reason= of a node that is down until its machine has joined."""
+KEPT = f"{REASON_PREFIX}no machine behind it"
+"""Reason= of a record that stays although its machine is gone."""
+FAILED = f"{REASON_PREFIX}no machine for it: "
+"""Reason= of a node that Slurm asked for in vain begins so."""
+SILENT = f"{REASON_PREFIX}silent for too long, no new jobs"
+"""Reason= that a machine writes itself which heard nothing of the agent (``esagent-orphan``)."""
+TEARDOWN = "teardown"
+"""Words of an administrator's drain that is part of giving everything back."""
+_SLURMS_OWN = " : Not responding"
+"""What Slurm adds to a reason when slurmd does not answer."""
+_EMPTY_AT = "its machine has to be empty at "
+_TOLD = re.compile(rf"{REASON_PREFIX}(?:\w+ at (?P<at>[\d-]+T[\d:]+Z): )?{_EMPTY_AT}(?P<due>[\d-]+T[\d:]+Z)")
+MOVED = timedelta(seconds=5)
+"""A countdown comes in whole seconds and with some delay: a smaller move is the same deadline."""
+
+
+class DrainCause(StrEnum):
+    """Why a node is emptied; the order is the order of precedence on one node."""
+
+    TAKEN = "taken"
+    """Cloudlab says that it took the machine; the manifest does not tell yet."""
+    REVOKED = "revoked"
+    ADMIN = "admin"
+    SURPLUS = "surplus"
+
+
+@dataclass(frozen=True)
+class Drain:
+    """A wish that one node be emptied and stay empty."""
+
+    node: str
+    """Node name in Slurm."""
+    cause: DrainCause
+    deadline: datetime | None = None
+    who: str = ""
+    """The administrator's user name."""
+    why: str = ""
+    """The administrator's words."""
+    give_back: bool = False
+    """Once empty, a machine that an administrator drained goes back to Cloudlab."""
+    takes_over: bool = False
+    """It replaces a drain with somebody else's reason."""
+    since: datetime | None = None
+    """Not before this time: a fence keeps long jobs off until then. None for at once."""
+    seconded: bool = False
+    """Somebody else wants the node empty too, so that it is not put off."""
+
+    begun: datetime | None = None
+    """When it was first wished, where that tells it from an earlier one of the same node."""
+
+    @property
+    def leaves(self) -> bool:
+        """The delete commands run once the node is empty."""
+        return self.cause in {DrainCause.REVOKED, DrainCause.SURPLUS} or self.give_back
+
+    def is_later_than(self, now: datetime) -> bool:
+        """Tell whether its time has not come yet."""
+        return self.since is not None and self.since > now
+
+    @property
+    def reason(self) -> str:
+        """What stands as Reason= in Slurm."""
+        due = f", due {write_time(self.deadline)}" if self.deadline else ""
+        match self.cause:
+            case DrainCause.REVOKED:
+                return f"{REASON_PREFIX}revoked by Cloudlab{due}"
+            case DrainCause.ADMIN:
+                after = _GIVE_BACK if self.give_back else ""
+                return f"{REASON_PREFIX}drained by {self.who}{after}{due}: {self.why}"
+            case DrainCause.TAKEN:
+                return TAKEN
+            case DrainCause.SURPLUS:
+                return f"{REASON_PREFIX}{_SURPLUS}"
+
+
+def is_ours(reason: str) -> bool:
+    """Tell whether the agent wrote this Reason=: an administrator's own words may begin like ours."""
+    return reason.startswith((JOINING, KEPT, FAILED, SILENT)) or parse_reason("", reason) is not None
+
+
+def parse_reason(node: str, reason: str) -> Drain | None:
+    """Read back a reason that the agent wrote; None for anybody else's words."""
+    if not reason.startswith(REASON_PREFIX):
+        return None
+    whole = reason.removesuffix(_SLURMS_OWN)
+    text = whole.removeprefix(REASON_PREFIX)
+    if match := _REVOKED.fullmatch(text):
+        return Drain(node, DrainCause.REVOKED, read_time(match[1]))
+    if match := _ADMIN.fullmatch(text):
+        due = read_time(match["due"]) if match["due"] else None
+        return Drain(node, DrainCause.ADMIN, due, match["who"], match["why"] or "", bool(match["back"]))
+    if text == _SURPLUS:
+        return Drain(node, DrainCause.SURPLUS)
+    if whole == TAKEN:
+        return Drain(node, DrainCause.TAKEN)
+    return None
+
+
+def write_time(time: datetime) -> str:
+    """Write a time as it stands in what the agent leaves in Slurm."""
+    return time.strftime(_TIME)
+
+
+def read_time(text: str) -> datetime:
+    """Read what ``write_time`` wrote."""
+    return datetime.strptime(text, _TIME).replace(tzinfo=UTC)
+
+
+def is_same_time(one: datetime, other: datetime) -> bool:
+    """Tell whether two times come of one deadline."""
+    return abs(one - other) <= MOVED
+
+
+def must_be_empty(deadline: datetime) -> str:
+    """Say what a deadline means for a job; ``told_before`` reads it back."""
+    return f"{_EMPTY_AT}{write_time(deadline)}"
+
+
+def prospect(cancelled: datetime | None) -> str:
+    """Say what becomes of a job that a requeue does not save: when it is cancelled, None for not at all."""
+    if cancelled is None:
+        return "it is left to end, and is lost if it still runs then"
+    return f"it may not be requeued and is cancelled at {cancelled:%H:%M:%S} UTC if it still runs then"
+
+
+def why_requeued(deadline: datetime) -> str:
+    """Say why a job goes back into the queue."""
+    return f"{must_be_empty(deadline)} and it would not end before"
+
+
+def why_cancelled(deadline: datetime) -> str:
+    """Say why a job is ended."""
+    return f"{must_be_empty(deadline)}, it would not end before, and it may not be requeued"
+
+
+def warn_comment(reason: str) -> str:
+    """Return the AdminComment of a job whose user is told early; ``told_before`` reads it back."""
+    return f"{REASON_PREFIX}{reason}"
+
+
+def signal_comment(signal: str, at: datetime, reason: str) -> str:
+    """Return the AdminComment of a job that was told to save its work; ``told_before`` reads it back."""
+    return f"{REASON_PREFIX}{signal} at {write_time(at)}: {reason}"
+
+
+def requeue_comment(reason: str) -> str:
+    """Return the AdminComment of a job that was requeued."""
+    return f"requeued by esagent: {reason}"
+
+
+def cancel_comment(reason: str) -> str:
+    """Return the AdminComment of a job that is cancelled."""
+    return f"cancelled by esagent: {reason}"
+
+
+def told_before(comment: str, now: datetime) -> tuple[bool, datetime | None]:
+    """Read from an AdminComment what an earlier run of the agent told a job.
+
+    Returns:
+        Whether its user was warned of a deadline still to come, and when it had its checkpoint signal.
+    """
+    match = _TOLD.match(comment)
+    if match is None:
+        return False, None
+    return read_time(match["due"]) > now, read_time(match["at"]) if match["at"] else None
