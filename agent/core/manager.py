@@ -28,6 +28,7 @@ from agent.core.scaling.deleting import Giving
 from agent.core.scaling.placement import Placement
 from agent.core.scaling.thresholds import Thresholds
 from agent.core.scaling.trial import Trial
+from agent.core.slice.facts import SliceFacts
 from agent.core.slice.inventory import Inventory
 from agent.core.slice.lease import Lease
 from agent.core.slice.machines import Machine
@@ -172,6 +173,39 @@ class SimpleElasticSliceManager(
     def held(self, cm: str | None = None) -> list[SliverNode]:
         """List the machines in the last manifests, of one CM or of all."""
         return self._inventory.held(cm)
+
+    def may_touch(self, node: SliverNode) -> bool:
+        """Tell whether a machine is ours to act on: to log in there, to give it back, to use it otherwise."""
+        return self._inventory.may_touch(node)
+
+    def facts(self) -> SliceFacts:
+        """Return all that is known of the slice at this instant."""
+        now = self.clock.now()
+        with self.rlock:
+            shares = {cm: self.share(cm) for cm in self.cmlist}
+            read = frozenset(self.slivers)
+            return SliceFacts(
+                cms=self.cmlist,
+                machines=tuple(self.held()),
+                all_read=read >= frozenset(self.cmlist),
+                read=read,
+                ready=frozenset(node.sliver_id for node in self._inventory.with_fate("ready", None)),
+                failed=frozenset(node.sliver_id for node in self._inventory.with_fate("failed", None)),
+                statuses={n.sliver_id: n for status in self.statuses.values() for n in status.nodes},
+                requested=tuple(self.requested()),
+                leases=dict(self.sliver_expires),
+                lease_seconds=self.lease.duration,
+                values=dict(self.resource_values),
+                revocations=dict(self.revocations),
+                taken=dict(self.taken),
+                free=dict(self.available),
+                everything=dict(self.all_nodes),
+                shares={cm: share for cm, share in shares.items() if share is not None},
+                stays_free=self.percent_available_minimum,
+                avoided={cm: self._placement.avoided(cm, now) for cm in self.cmlist},
+                exhausted=frozenset(cm for cm in self.cmlist if self._placement.paused(cm, now)),
+                braked=self.brake.words(),
+            )
 
     def ready(self, cm: str | None = None) -> list[SliverNode]:
         """List the machines that were told to ``handle_added_node`` as ready."""

@@ -127,6 +127,24 @@ class Revocation:
     offered: bool = False
     """A reply told Cloudlab so. A restart forgets it."""
 
+    def means(self, machine: SliverNode) -> bool:
+        """Tell whether it is about this machine, and not an earlier stay of it under another client_id."""
+        return self.node_id == machine.node_id and self.client_id in {"", machine.client_id}
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Cloudlab's word that it took a machine (``NotifyDeleteComplete``)."""
+
+    node_id: str
+    client_id: str
+    """"" where Cloudlab did not say it."""
+    told: datetime
+
+    def means(self, machine: SliverNode) -> bool:
+        """Tell whether it is about this machine, and not an earlier stay of it under another client_id."""
+        return self.node_id == machine.node_id and self.client_id in {"", machine.client_id}
+
 
 @dataclass(frozen=True)
 class AdminDrain:

@@ -15,7 +15,7 @@ from agent.cluster.memory.hold import GrowthHold
 from agent.cluster.moment import Picture
 from agent.cluster.reasons import Drain
 from agent.cluster.settings.cluster import SlurmPolicy
-from agent.core.model import ResourceValue, Revocation, Sliver, SliverNode
+from agent.core.model import ResourceValue, Revocation, Sliver, SliverNode, Taken
 from agent.slurm.model import Snapshot
 
 
@@ -28,7 +28,7 @@ class Holder(Protocol):
     sliver_expires: dict[str, datetime]
     resource_values: dict[str, ResourceValue]
     revocations: dict[str, Revocation]
-    taken: dict[str, datetime]
+    taken: dict[str, Taken]
     policy: SlurmPolicy
 
     def held(self, cm: str | None = None) -> list[SliverNode]:

@@ -11,12 +11,12 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Protocol, TypeVar
 
 import structlog
 
-from agent.core.model import ResourceValue, Revocation
+from agent.core.model import ResourceValue, Revocation, Taken
 from agent.core.notices.commands import run_commands
 from agent.core.notices.items import BadItemError, Notice, read_complete, read_names, read_pending, read_value
 from agent.core.ports import Clock, SystemClock
@@ -101,7 +101,7 @@ class SimpleElasticSliceClientEndpoint(ElasticSliceClientEndpoint):
     Attributes:
         resource_values: node_id -> the newest value.
         revocations: node_id -> revocation, until it is complete or withdrawn.
-        taken: node_id -> when Cloudlab said that it took the machine, until the manifest confirms it.
+        taken: node_id -> Cloudlab's word that it took the machine, until the manifest confirms it.
         rejected: method -> how many items were bad.
         delete_timeout: seconds for the delete commands of one call.
     """
@@ -120,7 +120,7 @@ class SimpleElasticSliceClientEndpoint(ElasticSliceClientEndpoint):
         self.delete_timeout = DELETE_TIMEOUT
         self.resource_values: dict[str, ResourceValue] = {}
         self.revocations: dict[str, Revocation] = {}
-        self.taken: dict[str, datetime] = {}
+        self.taken: dict[str, Taken] = {}
         self.rejected: Counter[str] = Counter()
         self._started: set[str] = set()
 
@@ -181,7 +181,7 @@ class SimpleElasticSliceClientEndpoint(ElasticSliceClientEndpoint):
                 self.resource_values.pop(notice.node_id, None)
                 if known or notice.node_id not in self.taken:
                     first.append(_plain(item, notice))
-                self.taken[notice.node_id] = now
+                self.taken[notice.node_id] = Taken(notice.node_id, notice.client_id, now)
             for node_id in list(self.taken)[: max(0, len(self.taken) - MAX_NODES)]:
                 del self.taken[node_id]
         if first:

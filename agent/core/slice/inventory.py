@@ -45,6 +45,11 @@ class Inventory:
         with self._rlock:
             return list(self._slivers.book.held(cm))
 
+    def may_touch(self, node: SliverNode) -> bool:
+        """Tell whether a machine is ours to act on."""
+        with self._rlock:
+            return self._slivers.book.may_touch(node)
+
     def with_fate(self, fate: str, cm: str | None) -> list[SliverNode]:
         """List those that are ``ready``, ``failed`` or, with "", neither yet."""
         with self._rlock:

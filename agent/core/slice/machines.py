@@ -50,6 +50,8 @@ class MachineBook:
         self.slivers: dict[str, Sliver | None] = {}
         self.statuses: dict[str, SliverStatus] = {}
         self._machines: dict[str, dict[str, Machine]] = {}
+        self._present: dict[str, dict[str, SliverNode]] = {}
+        """CM -> the machines in its last manifest that may be touched."""
         self._empty: dict[str, int] = {}
         """CM -> manifests in a row of a sliver without any machine."""
         self._lost: dict[str, dict[str, SliverNode]] = {}
@@ -81,7 +83,7 @@ class MachineBook:
         known = self._machines.setdefault(cm, {})
         listed = {_key(node): node for node in (sliver.nodes if sliver else ())}
         lost = self._lost[cm] = {k: n for k, n in self._lost.get(cm, {}).items() if k in listed}
-        present = {key: node for key, node in listed.items() if key not in lost}
+        present = self._present[cm] = {key: node for key, node in listed.items() if key not in lost}
         in_place = {n.client_id for n in present.values()} | {n.node_id for n in present.values()}
         gone: list[SliverNode] = []
         missing: list[SliverNode] = []
@@ -151,6 +153,7 @@ class MachineBook:
         machine.disowned += 1
         if machine.disowned >= sightings:
             del machines[key]
+            self._present.get(cm, {}).pop(key, None)
             self._lost.setdefault(cm, {})[key] = machine.node
         return machine
 
@@ -170,16 +173,17 @@ class MachineBook:
         machine.proven = True
         return True
 
+    def may_touch(self, node: SliverNode) -> bool:
+        """Tell whether a machine is ours to act on, with its node and its jobs: the last manifest has it.
+
+        Every act passes here: what ``held`` lists, and a machine that was met before and may be gone since.
+        """
+        return _key(node) in self._present.get(node.cm, {})
+
     def held(self, cm: str | None = None) -> tuple[SliverNode, ...]:
-        """Return the machines in the last manifests, of one CM or of all."""
-        slivers = self.slivers.values() if cm is None else [self.slivers.get(cm)]
-        return tuple(
-            node
-            for sliver in slivers
-            if sliver
-            for node in sliver.nodes
-            if _key(node) not in self._lost.get(sliver.cm, ())
-        )
+        """Return the machines in the last manifests that may be touched, of one CM or of all."""
+        present = self._present.values() if cm is None else [self._present.get(cm, {})]
+        return tuple(node for machines in present for node in machines.values())
 
     def with_fate(self, fate: str, cm: str | None = None) -> tuple[SliverNode, ...]:
         """Return the machines of this fate ("" for those that are still starting)."""

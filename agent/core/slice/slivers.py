@@ -11,7 +11,16 @@ from typing import Any, Protocol
 
 from agent.core.config import ManagerConfig
 from agent.core.errors import AgentError, BusyError, CloudlabError, ConfigError
-from agent.core.model import Intent, IntentKind, ResourceValue, Revocation, Sliver, SliverNode, SliverStatus
+from agent.core.model import (
+    Intent,
+    IntentKind,
+    ResourceValue,
+    Revocation,
+    Sliver,
+    SliverNode,
+    SliverStatus,
+    Taken,
+)
 from agent.core.policy import unreserved_machine, withdrawn
 from agent.core.ports import SliceServer
 from agent.core.request.helper import AddArgs
@@ -28,7 +37,7 @@ class Owner(Protocol):
     """What the manager gives: its notices and its hooks."""
 
     rlock: Any
-    taken: dict[str, datetime]
+    taken: dict[str, Taken]
     revocations: dict[str, Revocation]
     resource_values: dict[str, ResourceValue]
 
@@ -232,7 +241,7 @@ class Slivers:
             meant = {n.sliver_id for n in meant_nodes}
         sliver = self.read(cm)
         nodes = sliver.nodes if sliver else ()
-        targets = tuple(n for n in nodes if n.sliver_id in meant)
+        targets = tuple(n for n in nodes if n.sliver_id in meant and self._may_delete(n))
         last = len(targets) == len(nodes)
         if last and self.intents.in_flight(IntentKind.ADD, cm):
             # Giving the whole sliver back would take along what may still arrive.
@@ -250,6 +259,10 @@ class Slivers:
 
         self._carry_out(cm, self.intents.declare(IntentKind.DELETE, cm, names), give_back)
         return targets
+
+    def _may_delete(self, node: SliverNode) -> bool:
+        with self._owner.rlock:
+            return self.book.may_touch(node) or node in self.book.lost(node.cm)
 
     def delete_bare(self, cm: str) -> bool:
         """Give a sliver back that has no machine left, and that none may still come to.
@@ -304,7 +317,7 @@ class Slivers:
             self._keep_expiry(cm, sliver)
             for node in changes.gone:
                 self._forget(node)
-            kept = [n for n in nodes if owner.taken.get(n.node_id, read_at) < read_at]
+            kept = [n for n in nodes if n.node_id in owner.taken and owner.taken[n.node_id].told < read_at]
             for node in kept:
                 del owner.taken[node.node_id]
             over = withdrawn(

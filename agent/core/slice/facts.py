@@ -1,0 +1,63 @@
+"""All that the framework knows of the slice at one instant, as one frozen value: what decisions go by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from agent.core.model import (
+    AdvertisedNode,
+    Intent,
+    NodeStatus,
+    ResourceValue,
+    Revocation,
+    SliverNode,
+    Taken,
+)
+from agent.core.policy import Share
+
+
+@dataclass(frozen=True)
+class SliceFacts:
+    """One instant. Machines are listed here only where ``may_touch`` says that they are ours to act on."""
+
+    cms: tuple[str, ...] = ()
+    """URNs of the CMs in use, preferred first."""
+    machines: tuple[SliverNode, ...] = ()
+    all_read: bool = False
+    """Whether every CM's manifest was read: else there may be more machines of ours."""
+    read: frozenset[str] = frozenset()
+    """The CMs whose manifest was read."""
+    ready: frozenset[str] = frozenset()
+    """sliver_ids of the machines that have booted."""
+    failed: frozenset[str] = frozenset()
+    """sliver_ids of the machines that are of no use."""
+    statuses: Mapping[str, NodeStatus] = field(default_factory=dict)
+    """sliver_id -> its entry in the last ``SliverStatus``."""
+    requested: tuple[Intent, ...] = ()
+    """Machines that were asked for and have not been seen."""
+    leases: Mapping[str, datetime] = field(default_factory=dict)
+    """CM -> until when its sliver lasts."""
+    lease_seconds: float = 0.0
+    """For how long a machine would be lent that is asked for now."""
+    values: Mapping[str, ResourceValue] = field(default_factory=dict)
+    """node_id -> resource value."""
+    revocations: Mapping[str, Revocation] = field(default_factory=dict)
+    """node_id -> revocation."""
+    taken: Mapping[str, Taken] = field(default_factory=dict)
+    """node_id -> what Cloudlab said of a machine that it took, until the manifest confirms it."""
+    free: Mapping[str, tuple[AdvertisedNode, ...]] = field(default_factory=dict)
+    """CM -> the machines that it could lend; no key while unknown."""
+    everything: Mapping[str, tuple[AdvertisedNode, ...]] = field(default_factory=dict)
+    """CM -> all its machines; no key while unknown."""
+    shares: Mapping[str, Share] = field(default_factory=dict)
+    """CM -> how many of the machines that we may ask for are free there; no key while unknown."""
+    stays_free: float = 0.5
+    """Fraction of a CM's machines that are left to others (``percent_available_minimum``)."""
+    avoided: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """CM -> hardware types that failed just now and are left alone there."""
+    exhausted: frozenset[str] = frozenset()
+    """The CMs that had no machine for us just now and are asked for none."""
+    braked: str = ""
+    """Why growth is stopped, and when it is probed; "" while it goes on."""
