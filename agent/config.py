@@ -17,12 +17,12 @@ from pydantic_core import ErrorDetails
 from agent.admin.settings import AdminSettings
 from agent.cloudlab.callback import CallbackSettings
 from agent.cloudlab.settings import CloudlabSettings
-from agent.cluster.grow.supply import DemandSettings
-from agent.cluster.join.plan import JoinSettings
 from agent.cluster.settings.cluster import SlurmCycleSettings
+from agent.cluster.settings.demand import DemandSettings
 from agent.cluster.settings.drain import DrainSettings
-from agent.cluster.steer.tables import PluginSettings
-from agent.cluster.steer.weights import WeightSettings
+from agent.cluster.settings.join import JoinSettings
+from agent.cluster.settings.plugin import PluginSettings
+from agent.cluster.settings.weights import WeightSettings
 from agent.core.errors import ConfigError
 from agent.core.policy import LeaseSettings
 from agent.core.settings import Duration, Section, format_duration, parse_duration

@@ -24,7 +24,7 @@ from agent.cloudlab.callback import CallbackServer
 from agent.cloudlab.connect import connect
 from agent.cloudlab.server import ProtoGeniServer
 from agent.cluster.manager import SlurmElasticSliceManager
-from agent.cluster.settings.cluster import SlurmPolicy
+from agent.cluster.settings.cluster import ClusterSettings
 from agent.config import Settings
 from agent.core.config import AllEvents, LoggedEvents
 from agent.core.errors import ConfigError
@@ -216,7 +216,7 @@ class Daemon:
             ),
             backend=way_in.backend,
             shell=shell,
-            policy=policy_of(settings),
+            settings=cluster_settings(settings),
             wishes=ledger,
             limited=commands.limited_partitions,
             manage_intervals=settings.cycle.intervals(),
@@ -298,7 +298,7 @@ class Daemon:
         self._settings = fresh = fresh.model_copy(update={n: getattr(self._settings, n) for n in left})
         log.configure(fresh.log)
         self._mailer.use(post)
-        manager.policy = policy_of(fresh)
+        manager.settings = cluster_settings(fresh)
         manager.lease = fresh.lease
         logger.info("the settings were read again", changed=sorted(changed & RELOADABLE))
         if left:
@@ -333,9 +333,9 @@ def helper_of(settings: Settings, server: SliceServer) -> SimpleElasticSliceHelp
     )
 
 
-def policy_of(settings: Settings) -> SlurmPolicy:
+def cluster_settings(settings: Settings) -> ClusterSettings:
     """Gather the settings that the decisions about Slurm obey."""
-    return SlurmPolicy(
+    return ClusterSettings(
         demand=settings.demand,
         weights=settings.weights,
         drain=settings.drain,

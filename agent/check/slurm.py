@@ -9,11 +9,11 @@ from pathlib import Path
 
 from agent.barrier import barrier, mode_of
 from agent.check.finding import Finding, fault, fine, look, skipped, warning
-from agent.cluster.grow.supply import Offer
-from agent.cluster.join.plan import JoinSettings
 from agent.cluster.power.power import offer_for
+from agent.cluster.settings.demand import Offer
 from agent.cluster.settings.drain import DrainSettings
-from agent.cluster.steer.tables import PluginSettings
+from agent.cluster.settings.join import JoinSettings
+from agent.cluster.settings.plugin import PluginSettings
 from agent.core.errors import SlurmRefusedError
 from agent.core.settings import format_duration
 from agent.slurm.model import Node, SlurmBackend, Snapshot

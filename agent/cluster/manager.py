@@ -9,8 +9,8 @@ from agent.cluster.drain.drainer import Drainer
 from agent.cluster.drain.wanted import Emptying
 from agent.cluster.grow.demand import GrowthPlan
 from agent.cluster.grow.lenders import Borrowing
+from agent.cluster.join.commands import leave_commands
 from agent.cluster.join.joiner import Joiner
-from agent.cluster.join.plan import leave_commands
 from agent.cluster.join.records import Records
 from agent.cluster.memory.chosen import GiveBack
 from agent.cluster.memory.grow_order import GrowOrders, in_service
@@ -21,7 +21,7 @@ from agent.cluster.planner import Grower
 from agent.cluster.power.power_saver import PowerSaver
 from agent.cluster.preview import Preview, draw_preview
 from agent.cluster.reach import Reach
-from agent.cluster.settings.cluster import SlurmPolicy
+from agent.cluster.settings.cluster import ClusterSettings
 from agent.cluster.shrink.departures import Departures
 from agent.cluster.shrink.returning import Returning
 from agent.cluster.steer.announcer import Announcer
@@ -50,13 +50,13 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         config: what every manager is given.
         backend: the way in to Slurm.
         shell: runs commands on machines.
-        policy: the settings of the decisions about Slurm.
+        settings: those of the decisions about Slurm.
         wishes: where administrators' wishes survive a restart.
         limited: reads the names of the partitions that give every job a time limit, where nodes are fenced.
         **arguments: further arguments of ``SimpleElasticSliceManager``.
 
     Attributes:
-        policy: replaced as a whole on a reload.
+        settings: replaced as a whole on a reload.
         growth: how many machines the queue wants, as of the last reading of Slurm; None before the first.
         known: what is known of our machines.
         orders: what administrators ask for.
@@ -89,13 +89,13 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         *,
         backend: SlurmBackend,
         shell: RemoteShell,
-        policy: SlurmPolicy,
+        settings: ClusterSettings,
         wishes: WishStore,
         limited: Callable[[], frozenset[str]] = frozenset,
         **arguments: Any,
     ) -> None:
         super().__init__(server, config, manage_order=self.DEF_ORDER, enable_delete=True, **arguments)
-        self.policy = policy
+        self.settings = settings
         self.growth: GrowthPlan | None = None
         self._backend = backend
         self._first_type = ""
@@ -107,25 +107,25 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         self._giveback = GiveBack()
         self._growing = GrowOrders(wishes, lambda words: self.tell("admin", "", words))
         self.known = Known(self, failed, emptying=self._emptying, giveback=self._giveback, hold=self._hold)
-        self._reach = Reach(shell, lambda: self.policy)
+        self._reach = Reach(shell, lambda: self.settings)
         self._departures = Departures(
             self, known=self.known, giveback=self._giveback, hold=self._hold, reach=self._reach
         )
-        self._grower = Grower(lambda: self._growing.applied_to(self.policy))
+        self._grower = Grower(lambda: self._growing.applied_to(self.settings))
         self._borrowing = Borrowing(self, self._placement.avoided)
         self.wanting = Wanting(
             self.known, self._grower, self._borrowing, self._giveback, failed, config.clock
         )
         self._returning = Returning(backend, self._grower, self._giveback, self.tell)
-        self._records = Records(backend, self.tell, self.note, join=lambda: self.policy.join)
-        self._power = PowerSaver(backend, lambda: self.policy, self.tell)
+        self._records = Records(backend, self.tell, self.note, join=lambda: self.settings.join)
+        self._power = PowerSaver(backend, lambda: self.settings, self.tell)
         self.weigher = Weigher(self, self.known, backend, self.tell)
         self.drainer = Drainer(
             backend,
             self.known.wishes,
             self._departures.leave,
             self._departures.left,
-            settings=lambda: self.policy.drain,
+            settings=lambda: self.settings.drain,
             clock=config.clock,
             events=self.events,
         )
@@ -150,12 +150,12 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
             self, self.known, orders=self.orders, emptying=self._emptying, giveback=self._giveback
         )
         self._announcer = Announcer(
-            self._reach.run, policy=lambda: self.policy, clock=config.clock, tell=self.tell
+            self._reach.run, settings=lambda: self.settings, clock=config.clock, tell=self.tell
         )
         self.joiner = Joiner(
             self._reach.run,
             backend=backend,
-            settings=lambda: self.policy.join,
+            settings=lambda: self.settings.join,
             clock=config.clock,
             events=self.events,
             done=lambda: self.wake("get_system_state", "join_nodes", "set_system_state"),
@@ -177,7 +177,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
     def get_system_state(self) -> None:
         """Read nodes and jobs; decide how many machines the queue wants and which are surplus."""
         snapshot = self._backend.snapshot()
-        self._emptying.observe(self.policy.drain)
+        self._emptying.observe(self.settings.drain)
         self.known.snapshot = snapshot
         if self._adoption.look(snapshot):
             self.drainer.wake()
@@ -227,7 +227,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         total = sum(sum(each.values()) for each in wanted)
         if count and total < count:
             return None
-        if self.policy.demand.types and cm:
+        if self.settings.demand.types and cm:
             self.reserve_names(self._slivers.names())
             return self._borrowing.name_machines(cm, wanted[0], count or total, names)
         if names:
@@ -360,7 +360,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
     def get_delete_commands(self, nodelist: Sequence[Mapping[str, Any]]) -> list[str]:
         """Return the shell commands that are run on a machine, over SSH, when nothing is left on it."""
         machine = SliverNode(**nodelist[0])
-        return [*leave_commands(machine, self.policy.join), *(super().get_delete_commands(nodelist) or ())]
+        return [*leave_commands(machine, self.settings.join), *(super().get_delete_commands(nodelist) or ())]
 
     # --- showing
 

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from agent.cluster.grow.supply import DemandSettings, Supply
-from agent.cluster.join.plan import at_work
+from agent.cluster.grow.supply import Supply
+from agent.cluster.settings.demand import DemandSettings
 from agent.core.model import AdvertisedNode, Intent, SliverNode
 from agent.core.policy import Share
 from agent.slurm.model import Snapshot
@@ -72,7 +72,7 @@ def count_supply(
         kind = type_of(machine, settings)
         held[kind] += 1
         node = picture.snapshot.nodes.get(name)
-        is_there = node is not None and at_work(node)
+        is_there = node is not None and node.at_work
         if not is_there and machine.sliver_id not in failed and name not in picture.leaving:
             coming[kind] += 1
     seen = {(m.cm, m.client_id) for m in picture.machines.values()}

@@ -10,7 +10,7 @@ from agent.cluster.grow.demand import GrowthPlan, plan_growth, still_waiting
 from agent.cluster.grow.supply import Supply
 from agent.cluster.moment import Picture
 from agent.cluster.power.power import grow_by_name, power_surplus
-from agent.cluster.settings.cluster import SlurmPolicy
+from agent.cluster.settings.cluster import ClusterSettings
 from agent.cluster.shrink.surplus import History, NodeVerdict, look_back, plan_surplus
 from agent.slurm.model import Reservation, Snapshot
 
@@ -19,42 +19,42 @@ class Grower:
     """Asks ``plan_growth`` and ``plan_surplus``. Thread-safe.
 
     Args:
-        policy: asked at every plan, so that a reload takes effect.
+        settings: asked at every plan, so that a reload takes effect.
     """
 
-    def __init__(self, policy: Callable[[], SlurmPolicy]) -> None:
-        self._policy = policy
+    def __init__(self, settings: Callable[[], ClusterSettings]) -> None:
+        self._settings = settings
         self._lock = threading.Lock()
         self._waiting: Mapping[str, datetime] | None = None
         self._history: History | None = None
-        self._last: tuple[Snapshot, Supply, SlurmPolicy, GrowthPlan] | None = None
+        self._last: tuple[Snapshot, Supply, ClusterSettings, GrowthPlan] | None = None
 
     def observe(self, snapshot: Snapshot, joined: Collection[str]) -> None:
         """Take in a reading of Slurm; every reading once, in order."""
-        policy = self._policy()
+        settings = self._settings()
         with self._lock:
-            self._waiting = still_waiting(snapshot, self._waiting, policy.demand, policy.partitions)
+            self._waiting = still_waiting(snapshot, self._waiting, settings.demand, settings.partitions)
             self._history = look_back(snapshot, self._history, joined)
 
     def growth(self, snapshot: Snapshot, supply: Supply) -> GrowthPlan:
         """Plan growth; asked again for the same, it answers from memory."""
-        policy = self._policy()
+        settings = self._settings()
         with self._lock:
             waiting, last = self._waiting, self._last
-        if last is not None and last[0] is snapshot and last[1:3] == (supply, policy):
+        if last is not None and last[0] is snapshot and last[1:3] == (supply, settings):
             return last[3]
         if supply.lacking is not None:
-            plan = grow_by_name(supply, policy.demand)
+            plan = grow_by_name(supply, settings.demand)
         else:
             plan = plan_growth(
                 snapshot,
                 supply=supply,
                 waiting_since=waiting or {},
-                settings=policy.demand,
-                partitions=policy.partitions,
+                settings=settings.demand,
+                partitions=settings.partitions,
             )
         with self._lock:
-            self._last = (snapshot, supply, policy, plan)
+            self._last = (snapshot, supply, settings, plan)
         return plan
 
     def surplus(
@@ -66,7 +66,7 @@ class Grower:
         reservations: Iterable[Reservation] = (),
     ) -> tuple[NodeVerdict, ...]:
         """Plan surplus."""
-        if power_names := self._policy().join.power_names:
+        if power_names := self._settings().join.power_names:
             return power_surplus(picture, power_names)
         with self._lock:
             history = self._history or History({}, {})
@@ -76,7 +76,7 @@ class Grower:
             history=history,
             values=values,
             growth=growth,
-            settings=self._policy().demand,
+            settings=self._settings().demand,
             now=now,
             reservations=reservations,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from agent.cluster.settings.cluster import SlurmPolicy
+from agent.cluster.settings.cluster import ClusterSettings
 from agent.core.model import SliverNode
 from agent.core.ports import Host, HostResult, RemoteShell, Series
 
@@ -14,16 +14,16 @@ class Reach:
 
     Args:
         shell: runs commands over SSH.
-        policy: asked each time, so that a reload takes effect.
+        settings: asked each time, so that a reload takes effect.
     """
 
-    def __init__(self, shell: RemoteShell, policy: Callable[[], SlurmPolicy]) -> None:
+    def __init__(self, shell: RemoteShell, settings: Callable[[], ClusterSettings]) -> None:
         self._shell = shell
-        self._policy = policy
+        self._settings = settings
 
     def host(self, machine: SliverNode) -> Host:
         """Tell where to log in, and as whom."""
-        user = self._policy().ssh_user or machine.username
+        user = self._settings().ssh_user or machine.username
         # A machine that was given back comes again with another host key, and as another sliver.
         life = machine.sliver_id.rpartition("+")[2]
         return Host(machine.node_id, machine.address or machine.hostname, user, life=life)

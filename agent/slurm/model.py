@@ -21,6 +21,11 @@ UNUSABLE_FLAGS = frozenset(
 MAX_WEIGHT = 4294967280
 """scontrol(1): the largest Weight."""
 
+AWAY_FLAGS = UNUSABLE_FLAGS - {"DRAIN", "MAINTENANCE"}
+"""Flags of a node whose slurmd is not at work; a drain or a maintenance reservation does not tell that."""
+
+ALIVE_STATES = frozenset({"IDLE", "MIXED", "ALLOCATED"})
+
 BUSY_STATES = frozenset({"ALLOCATED", "MIXED"})
 
 REQUEUEABLE_STATES = frozenset({"RUNNING", "SUSPENDED", "CONFIGURING", "STOPPED", "SIGNALING", "RESIZING"})
@@ -79,7 +84,12 @@ class Node:
     @property
     def usable(self) -> bool:
         """Slurm could start a job here."""
-        return self.state in {"IDLE", "MIXED", "ALLOCATED"} and not self.flags & UNUSABLE_FLAGS
+        return self.state in ALIVE_STATES and not self.flags & UNUSABLE_FLAGS
+
+    @property
+    def at_work(self) -> bool:
+        """Its slurmd is at work, also when somebody drained it."""
+        return self.state in ALIVE_STATES and not self.flags & AWAY_FLAGS
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from agent.cluster.grow.packing import Packer, Placed, array_of
-from agent.cluster.grow.supply import DemandSettings, Supply
+from agent.cluster.grow.supply import Supply
+from agent.cluster.settings.demand import DemandSettings
 from agent.core.settings import format_duration
 from agent.slurm.model import Job, Snapshot
 

@@ -11,7 +11,7 @@ from agent.cluster.grow.demand import GrowthPlan
 from agent.cluster.grow.supply import Supply, divide
 from agent.cluster.moment import Picture, count_supply, share_of
 from agent.cluster.power.power import lacking
-from agent.cluster.settings.cluster import SlurmPolicy
+from agent.cluster.settings.cluster import ClusterSettings
 from agent.core.model import AdvertisedNode, Intent, ResourceValue, SliverNode
 from agent.core.policy import Share, choose_machines
 from agent.core.request.helper import AddArgs
@@ -25,7 +25,7 @@ class Borrower(Protocol):
     all_nodes: dict[str, tuple[AdvertisedNode, ...]]
     resource_values: dict[str, ResourceValue]
     percent_available_minimum: float
-    policy: SlurmPolicy
+    settings: ClusterSettings
 
     def share(self, cm: str) -> Share | None:
         """Count the free machines of the one type that is borrowed."""
@@ -73,12 +73,12 @@ class Borrowing:
             requested_types=self._asked,
             returnable=returnable,
             spare=self._spare(now),
-            settings=self._borrower.policy.demand,
+            settings=self._borrower.settings.demand,
         )
-        policy = self._borrower.policy
-        if power_names := policy.join.power_names:
+        settings = self._borrower.settings
+        if power_names := settings.join.power_names:
             asked_for = {intent.client_id for intent in requested}
-            offers = policy.demand.offers()
+            offers = settings.demand.offers()
             return replace(supply, lacking=lacking(picture, power_names, asked_for, offers))
         return supply
 
@@ -138,7 +138,7 @@ class Borrowing:
         found = {}
         for cm in borrower.cmlist:
             avoided = self._avoided(cm, now)
-            for kind in borrower.policy.demand.types_at(cm):
+            for kind in borrower.settings.demand.types_at(cm):
                 if kind:
                     share = share_of(kind, borrower.all_nodes.get(cm), self._free(cm))
                 else:

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from agent.cluster.grow.supply import DemandSettings, Offer, Supply
+from agent.cluster.grow.supply import Supply
+from agent.cluster.settings.demand import DemandSettings, Offer
 from agent.slurm.constraint import satisfies
 from agent.slurm.gres import Gres, parse_gres, take_gres
 from agent.slurm.model import Job, Node, Snapshot

@@ -7,17 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from agent.cluster.join.plan import (
-    FileCopy,
-    JoinPlan,
-    JoinRecord,
-    JoinSettings,
-    JoinStep,
-    join_commands,
-    plan_joins,
-    probe_commands,
-)
+from agent.cluster.join.commands import join_commands, probe_commands
+from agent.cluster.join.plan import JoinPlan, JoinRecord, JoinStep, plan_joins
 from agent.cluster.reasons import JOINING, is_ours
+from agent.cluster.settings.join import FileCopy, JoinSettings
 from agent.core.errors import ConfigError, SlurmError, SlurmRefusedError
 from agent.core.model import Event, SliverNode
 from agent.core.ports import Clock, EventSink, HostResult, Series, Upload

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection
 
-from agent.cluster.join.plan import JoinSettings
 from agent.cluster.reasons import KEPT, TAKEN
+from agent.cluster.settings.join import JoinSettings
 from agent.cluster.shrink.surplus import names_in_use
 from agent.core.errors import SlurmRefusedError
 from agent.slurm.model import Node, SlurmBackend, Snapshot

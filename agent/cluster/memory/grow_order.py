@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Protocol
 
 from agent.cluster.moment import Picture
-from agent.cluster.settings.cluster import SlurmPolicy
+from agent.cluster.settings.cluster import ClusterSettings
 from agent.core.model import GrowOrder
 
 
@@ -87,13 +87,13 @@ class GrowOrders:
         )
         self._store.remove_grow_order()
 
-    def applied_to(self, policy: SlurmPolicy) -> SlurmPolicy:
-        """Return a policy that keeps at least as many machines as are wished for."""
+    def applied_to(self, settings: ClusterSettings) -> ClusterSettings:
+        """Return settings that keep at least as many machines as are wished for."""
         order = self.order
-        least = min(order.machines, policy.demand.max_nodes) if order else 0
-        if least <= policy.demand.min_nodes:
-            return policy
-        return replace(policy, demand=policy.demand.model_copy(update={"min_nodes": least}))
+        least = min(order.machines, settings.demand.max_nodes) if order else 0
+        if least <= settings.demand.min_nodes:
+            return settings
+        return replace(settings, demand=settings.demand.model_copy(update={"min_nodes": least}))
 
 
 def in_service(picture: Picture) -> int:

@@ -9,12 +9,12 @@ from typing import Any, Protocol
 
 from agent.cluster.drain.drainer import Wishes
 from agent.cluster.drain.wanted import Emptying, Situation
-from agent.cluster.join.plan import node_name
 from agent.cluster.memory.chosen import GiveBack
 from agent.cluster.memory.hold import GrowthHold
 from agent.cluster.moment import Picture
 from agent.cluster.reasons import Drain
-from agent.cluster.settings.cluster import SlurmPolicy
+from agent.cluster.settings.cluster import ClusterSettings
+from agent.cluster.settings.join import node_name
 from agent.core.model import ResourceValue, Revocation, Sliver, SliverNode, Taken
 from agent.slurm.model import Snapshot
 
@@ -29,7 +29,7 @@ class Holder(Protocol):
     resource_values: dict[str, ResourceValue]
     revocations: dict[str, Revocation]
     taken: dict[str, Taken]
-    policy: SlurmPolicy
+    settings: ClusterSettings
 
     def held(self, cm: str | None = None) -> list[SliverNode]:
         """List the machines that manifests say are ours."""
@@ -74,7 +74,7 @@ class Known:
 
     def name(self, machine: SliverNode) -> str:
         """Return a machine's node name; "" while it has none."""
-        return node_name(machine, self._holder.policy.join)
+        return node_name(machine, self._holder.settings.join)
 
     def failed(self) -> set[str]:
         """Return the node names of the machines that are of no use."""
@@ -103,7 +103,7 @@ class Known:
         """Tell what is to be emptied now, and what is ours to touch."""
         read_back, now = self.read_back, self._situation()
         unread = frozenset(name for name, machine in now.machines.items() if machine.cm not in read_back)
-        return replace(self._emptying.wishes(now, self._holder.policy.drain), unread=unread)
+        return replace(self._emptying.wishes(now, self._holder.settings.drain), unread=unread)
 
     def _situation(self) -> Situation:
         snapshot = self.snapshot

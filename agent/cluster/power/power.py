@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from agent.cluster.grow.demand import GrowthPlan
-from agent.cluster.grow.supply import DemandSettings, Offer, Supply
+from agent.cluster.grow.supply import Supply
 from agent.cluster.moment import Picture
 from agent.cluster.reasons import FAILED, is_ours
+from agent.cluster.settings.demand import DemandSettings, Offer
 from agent.cluster.shrink.surplus import NodeVerdict
 from agent.slurm.gres import parse_gres, take_gres
 from agent.slurm.model import Node

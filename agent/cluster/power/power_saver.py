@@ -11,7 +11,7 @@ from agent.cluster.grow.supply import Supply
 from agent.cluster.moment import Picture
 from agent.cluster.power.power import plan_power, still_forsaken
 from agent.cluster.reasons import FAILED
-from agent.cluster.settings.cluster import SlurmPolicy
+from agent.cluster.settings.cluster import ClusterSettings
 from agent.core.errors import SlurmRefusedError
 from agent.slurm.model import SlurmBackend
 
@@ -21,18 +21,18 @@ class PowerSaver:
 
     Args:
         backend: the way in to Slurm.
-        policy: asked each time, so that a reload takes effect.
+        settings: asked each time, so that a reload takes effect.
         tell: records an event: kind, subject, words.
     """
 
     def __init__(
         self,
         backend: SlurmBackend,
-        policy: Callable[[], SlurmPolicy],
+        settings: Callable[[], ClusterSettings],
         tell: Callable[[str, str, str], None],
     ) -> None:
         self._backend = backend
-        self._policy = policy
+        self._settings = settings
         self._tell = tell
         self._since: Mapping[str, datetime] = {}
 
@@ -51,7 +51,7 @@ class PowerSaver:
         Raises:
             SlurmDownError: Slurm does not answer; the rest is done at the next look.
         """
-        settings = self._policy().join
+        settings = self._settings().join
         names = settings.power_names
         if not names:
             return

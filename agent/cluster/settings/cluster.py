@@ -6,17 +6,17 @@ from dataclasses import dataclass, field
 
 from pydantic import Field
 
-from agent.cluster.grow.supply import DemandSettings
-from agent.cluster.join.plan import JoinSettings
+from agent.cluster.settings.demand import DemandSettings
 from agent.cluster.settings.drain import DrainSettings
-from agent.cluster.steer.tables import PluginSettings
-from agent.cluster.steer.weights import WeightSettings
+from agent.cluster.settings.join import JoinSettings
+from agent.cluster.settings.plugin import PluginSettings
+from agent.cluster.settings.weights import WeightSettings
 from agent.core.manager import CycleSettings
 from agent.core.settings import Duration
 
 
 @dataclass(frozen=True)
-class SlurmPolicy:
+class ClusterSettings:
     """The settings that the decisions about Slurm obey; replaced as a whole on a reload."""
 
     demand: DemandSettings

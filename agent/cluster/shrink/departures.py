@@ -11,7 +11,7 @@ from agent.cluster.memory.hold import GrowthHold
 from agent.cluster.memory.known import Known
 from agent.cluster.reach import Reach
 from agent.cluster.reasons import DrainCause
-from agent.cluster.settings.cluster import SlurmPolicy
+from agent.cluster.settings.cluster import ClusterSettings
 from agent.cluster.shrink.release import is_given_back
 from agent.core.errors import AgentError
 from agent.core.model import Revocation
@@ -22,7 +22,7 @@ class Owner(Protocol):
     """What the manager gives."""
 
     clock: Clock
-    policy: SlurmPolicy
+    settings: ClusterSettings
     rlock: Any
     revocations: dict[str, Revocation]
 
@@ -82,7 +82,7 @@ class Departures:
 
     def _released(self) -> set[str]:
         """Return the names of the revoked machines that are empty, where we give them back ourselves."""
-        drain = self._owner.policy.drain
+        drain = self._owner.settings.drain
         with self._owner.rlock:
             revocations = self._owner.revocations.values()
             free = {r.node_id: r.client_id for r in revocations if is_given_back(r, drain)}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from agent.cluster.grow.demand import GrowthPlan
-from agent.cluster.grow.supply import DemandSettings
+from agent.cluster.settings.demand import DemandSettings
 from agent.core.settings import format_duration
 from agent.slurm.model import Job, Node, Reservation, Snapshot
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 
-from agent.cluster.join.plan import at_work
 from agent.cluster.moment import Picture
-from agent.cluster.settings.cluster import SlurmPolicy
-from agent.cluster.steer.tables import PluginSettings, borrowed_table, lease_table, write_table
+from agent.cluster.settings.cluster import ClusterSettings
+from agent.cluster.settings.plugin import PluginSettings
+from agent.cluster.steer.tables import borrowed_table, lease_table, write_table
 from agent.core.errors import ConfigError
 from agent.core.model import SliverNode
 from agent.core.ports import Clock, HostResult, Series, Upload
@@ -47,7 +47,7 @@ class Announcer:
 
     Args:
         run: runs commands on one machine within a number of seconds.
-        policy: asked each time, so that a reload takes effect.
+        settings: asked each time, so that a reload takes effect.
         clock: time.
         tell: records an event: kind, node_id, words.
     """
@@ -56,12 +56,12 @@ class Announcer:
         self,
         run: Callable[[SliverNode, Series, float], HostResult],
         *,
-        policy: Callable[[], SlurmPolicy],
+        settings: Callable[[], ClusterSettings],
         clock: Clock,
         tell: Callable[[str, str, str], None],
     ) -> None:
         self._run = run
-        self._policy = policy
+        self._settings = settings
         self._clock = clock
         self._tell = tell
         self._lock = threading.Lock()
@@ -78,20 +78,20 @@ class Announcer:
             expires: CM -> until when its sliver is ours.
             duration: seconds for which a machine would be borrowed, where none is yet.
         """
-        policy, now = self._policy(), self._clock.now()
+        settings, now = self._settings(), self._clock.now()
         ends = [expires[m.cm] for m in picture.machines.values() if m.cm in expires]
-        self._write_table(policy, min(ends, default=now + timedelta(seconds=duration)), now)
-        if policy.plugin.lease is None:
+        self._write_table(settings, min(ends, default=now + timedelta(seconds=duration)), now)
+        if settings.plugin.lease is None:
             return
         nodes = picture.snapshot.nodes
-        working = [m for name, m in picture.machines.items() if name in nodes and at_work(nodes[name])]
+        working = [m for name, m in picture.machines.items() if name in nodes and nodes[name].at_work]
         with self._lock:
             held = {m.sliver_id for m in picture.machines.values()}
             self._told = {sliver: told for sliver, told in self._told.items() if sliver in held}
             due = [
                 (m, expires.get(m.cm))
                 for m in working
-                if is_due(self._told.get(m.sliver_id), expires.get(m.cm), policy.plugin, now)
+                if is_due(self._told.get(m.sliver_id), expires.get(m.cm), settings.plugin, now)
             ]
             if not due or self._writing:
                 return
@@ -100,7 +100,7 @@ class Announcer:
 
     def files(self, lease_end: datetime | None) -> Series:
         """Return what is done on a machine to tell it of its lease; nothing where no file is asked for."""
-        settings = self._policy().plugin
+        settings = self._settings().plugin
         if settings.lease is None:
             return ()
         text = lease_table(settings, lease_end=lease_end, now=self._clock.now())
@@ -108,13 +108,13 @@ class Announcer:
         place = f"umask 022; mkdir -p {PurePosixPath(settings.lease).parent}"
         return (place, Upload(settings.lease, text.encode(), 0o644))
 
-    def _write_table(self, policy: SlurmPolicy, lease_end: datetime, now: datetime) -> None:
-        if policy.plugin.table is None:
+    def _write_table(self, settings: ClusterSettings, lease_end: datetime, now: datetime) -> None:
+        if settings.plugin.table is None:
             return
-        text = borrowed_table(policy.plugin, partitions=policy.partitions, lease_end=lease_end, now=now)
+        text = borrowed_table(settings.plugin, partitions=settings.partitions, lease_end=lease_end, now=now)
         fault = ""
         try:
-            write_table(policy.plugin.table, text)
+            write_table(settings.plugin.table, text)
         except ConfigError as error:
             fault = str(error)
         if fault and fault != self._fault:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from agent.cluster.memory.known import Known
 from agent.cluster.moment import Picture
-from agent.cluster.settings.cluster import SlurmPolicy
+from agent.cluster.settings.cluster import ClusterSettings
 from agent.cluster.steer.weights import SetWeight, note_weights, plan_weights, push_weights
 from agent.core.errors import SlurmRefusedError
 from agent.core.model import ResourceValue
@@ -19,7 +19,7 @@ class Valuer(Protocol):
     """What the manager knows of Cloudlab."""
 
     clock: Clock
-    policy: SlurmPolicy
+    settings: ClusterSettings
     rlock: Any
     resource_values: dict[str, ResourceValue]
 
@@ -47,7 +47,7 @@ class Weigher:
         names = {node.node_id: name for name, node in picture.machines.items()}
         with self._valuer.rlock:
             values = dict(self._valuer.resource_values)
-        settings = self._valuer.policy.weights
+        settings = self._valuer.settings.weights
         return plan_weights(picture.snapshot, names, values, settings, self._valuer.clock.now())
 
     def push(self) -> None:

@@ -12,7 +12,7 @@ from agent.cluster.memory.chosen import GiveBack
 from agent.cluster.memory.grow_order import GrowOrders, GrowStore
 from agent.cluster.memory.hold import PAUSE, GrowthHold
 from agent.cluster.reasons import TEARDOWN
-from agent.cluster.settings.cluster import SlurmPolicy
+from agent.cluster.settings.cluster import ClusterSettings
 from agent.core.errors import AgentError
 from agent.core.model import AdminDrain, GrowOrder
 from agent.core.ports import Clock
@@ -28,7 +28,7 @@ class Owner(Protocol):
 
     brake: GrowthBrake
     clock: Clock
-    policy: SlurmPolicy
+    settings: ClusterSettings
 
     def tell(self, kind: str, subject: str, message: str, **data: object) -> None:
         """Record an event."""
@@ -157,11 +157,11 @@ class Orders:
             AgentError: something holds growth up, or ``max_nodes`` does not allow it; nothing was done.
             LedgerError: it cannot be written down.
         """
-        policy = self._owner.policy
-        most = policy.demand.max_nodes
+        settings = self._owner.settings
+        most = settings.demand.max_nodes
         if words := self.held_up():
             raise AgentError(f"no machine is asked for: {words} (`esagent unpause` allows growth again)")
-        if policy.join.power_names:
+        if settings.join.power_names:
             raise AgentError("Slurm's power saving decides which machines come ([join] power_nodes)")
         if order.machines > most:
             raise AgentError(f"{order.machines} machines would be held, and [demand] max_nodes is {most}")

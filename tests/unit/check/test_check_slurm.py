@@ -22,10 +22,10 @@ from agent.check.slurm import (
     parse_config,
 )
 from agent.check.user import User
-from agent.cluster.grow.supply import Offer
-from agent.cluster.join.plan import JoinSettings
+from agent.cluster.settings.demand import Offer
 from agent.cluster.settings.drain import DrainSettings
-from agent.cluster.steer.tables import PluginSettings
+from agent.cluster.settings.join import JoinSettings
+from agent.cluster.settings.plugin import PluginSettings
 from agent.core.errors import SlurmDownError, SlurmRefusedError
 from agent.slurm.model import Node, Snapshot
 from agent.slurm.primary import Controller

@@ -14,12 +14,12 @@ from agent.admin.server import AdminServer
 from agent.admin.settings import AdminSettings
 from agent.cli import app
 from agent.cli.client import call
-from agent.cluster.grow.supply import DemandSettings
-from agent.cluster.join.plan import JoinSettings
 from agent.cluster.manager import SlurmElasticSliceManager
-from agent.cluster.settings.cluster import SlurmPolicy
+from agent.cluster.settings.cluster import ClusterSettings
+from agent.cluster.settings.demand import DemandSettings
 from agent.cluster.settings.drain import DrainSettings
-from agent.cluster.steer.weights import WeightSettings
+from agent.cluster.settings.join import JoinSettings
+from agent.cluster.settings.weights import WeightSettings
 from agent.core.config import ManagerConfig
 from agent.core.model import AdvertisedNode, Event, ResourceValue, Sliver, SliverNode
 from agent.core.request.helper import SimpleElasticSliceHelper
@@ -110,7 +110,7 @@ class Rig:
     ledger: Ledger = field(default_factory=lambda: Ledger(":memory:"))
 
     def __post_init__(self):
-        self.policy = SlurmPolicy(
+        self.cluster_settings = ClusterSettings(
             DemandSettings(max_nodes=5), WeightSettings(), DrainSettings(), JoinSettings()
         )
         self.begin()
@@ -123,7 +123,7 @@ class Rig:
             ManagerConfig(clock=self.clock, events=self.ledger),
             backend=self.slurm,
             shell=Shell(),
-            policy=self.policy,
+            settings=self.cluster_settings,
             wishes=self.ledger,
         )
         self.manager.set_helper(SimpleElasticSliceHelper(server=self.cloudlab))

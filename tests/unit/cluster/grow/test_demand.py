@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.cluster.grow.demand import GrowthPlan, plan_growth, still_waiting
-from agent.cluster.grow.supply import DemandSettings, MachineType, Supply, divide
+from agent.cluster.grow.supply import Supply, divide
+from agent.cluster.settings.demand import DemandSettings, MachineType
 from agent.slurm.model import Job, Node, Snapshot
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

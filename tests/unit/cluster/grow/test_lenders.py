@@ -4,12 +4,12 @@ from datetime import UTC, datetime
 
 from agent.cluster.grow.demand import GrowthPlan
 from agent.cluster.grow.lenders import Borrowing
-from agent.cluster.grow.supply import DemandSettings, MachineType
-from agent.cluster.join.plan import JoinSettings
 from agent.cluster.moment import Picture
-from agent.cluster.settings.cluster import SlurmPolicy
+from agent.cluster.settings.cluster import ClusterSettings
+from agent.cluster.settings.demand import DemandSettings, MachineType
 from agent.cluster.settings.drain import DrainSettings
-from agent.cluster.steer.weights import WeightSettings
+from agent.cluster.settings.join import JoinSettings
+from agent.cluster.settings.weights import WeightSettings
 from agent.core.model import AdvertisedNode, Intent, IntentKind, ResourceValue, SliverNode
 from agent.core.policy import Share
 from agent.core.request.helper import AddArgs
@@ -29,7 +29,7 @@ class Manager:
         self.available = {cm: advertised(cm, "ab", "e") for cm in self.cmlist}
         self.resource_values: dict[str, ResourceValue] = {}
         self.percent_available_minimum = 0.0
-        self.policy = SlurmPolicy(
+        self.settings = ClusterSettings(
             DemandSettings(types=(SMALL, BIG)), WeightSettings(), DrainSettings(), JoinSettings()
         )
         self.intents: list[Intent] = []

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from agent.cluster.join.joiner import Joiner, JoinOutcome
-from agent.cluster.join.plan import FileCopy, JoinSettings
 from agent.cluster.reasons import JOINING
+from agent.cluster.settings.join import FileCopy, JoinSettings
 from agent.core.errors import SlurmRefusedError
 from agent.core.model import Event, SliverNode
 from agent.core.ports import Host, HostResult, Series, Upload

@@ -1,21 +1,13 @@
-"""From a ready machine to a Slurm node: the decision, and the commands."""
+"""From a ready machine to a Slurm node."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from pydantic import ValidationError
 
-from agent.cluster.join.plan import (
-    JoinPlan,
-    JoinRecord,
-    JoinSettings,
-    join_commands,
-    leave_commands,
-    node_name,
-    plan_joins,
-)
-from agent.core.errors import ConfigError
+from agent.cluster.join.commands import join_commands
+from agent.cluster.join.plan import JoinPlan, JoinRecord, plan_joins
+from agent.cluster.settings.join import JoinSettings
 from agent.core.model import SliverNode
 from agent.slurm.model import Job, Node, Snapshot
 
@@ -115,52 +107,6 @@ def test_a_node_that_holds_jobs_but_does_not_answer_is_left_alone() -> None:
 def test_a_machine_that_came_again_starts_anew() -> None:
     history = {"urn:sliver+0": JoinRecord(ago(9999), ago(9999), 9, running=False)}
     assert words(plan_joins([MACHINE], Snapshot(NOW, {}, ()), history, SETTINGS, NOW)) == "start"
-
-
-def test_the_node_name_is_the_node_id_or_the_client_id() -> None:
-    assert node_name(MACHINE, SETTINGS) == "pc100"
-    assert node_name(MACHINE, JoinSettings(node_name="client_id")) == "node-1"
-
-
-def test_placeholders_are_filled() -> None:
-    settings = JoinSettings(
-        node_name="client_id",
-        commands=(
-            "a {node_name} {node_id} {client_id} {address} {hostname} {hardware_type} {username}",
-            "${{HOME}}",
-        ),
-        leave_commands=("umount /scratch/{node_id}",),
-    )
-    assert join_commands(MACHINE, settings) == (
-        "a node-1 pc100 node-1 10.0.0.1 pc100.site.net d430 esagent",
-        "${HOME}",
-    )
-    assert leave_commands(MACHINE, settings) == ("umount /scratch/pc100",)
-
-
-def test_a_missing_value_is_an_empty_word() -> None:
-    settings = JoinSettings(commands=("a {address} b",))
-    assert join_commands(replace(MACHINE, address=""), settings) == ("a '' b",)
-
-
-def test_the_defaults_can_be_filled() -> None:
-    assert join_commands(MACHINE, SETTINGS)[-1] == 'slurmd -Z -N pc100 --conf "Feature=pc100"'
-    assert leave_commands(MACHINE, SETTINGS)
-
-
-@pytest.mark.parametrize("value", ["$(reboot)", "a b", "a;b", "a'b", 'a"b', "a\nb", "`x`", "a\\b"])
-def test_a_value_that_a_shell_could_act_on_is_refused(value: str) -> None:
-    with pytest.raises(ConfigError, match="hostname"):
-        join_commands(replace(MACHINE, hostname=value), JoinSettings(commands=('echo "{hostname}"',)))
-
-
-@pytest.mark.parametrize(
-    "template",
-    ["{nodename}", "{}", "{0}", "{node_id.x}", "{node_id!r}", "{node_id:>5}", "awk '{print}'", "{node_id"],
-)
-def test_a_wrong_template_is_an_error_when_it_is_loaded(template: str) -> None:
-    with pytest.raises(ValidationError, match="a brace of the shell is written twice"):
-        JoinSettings(commands=(template,))
 
 
 PROBED = SETTINGS.model_copy(update={"probe": ("test -d /scratch",)})

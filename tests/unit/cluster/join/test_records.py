@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from agent.cluster.join.plan import JoinSettings
 from agent.cluster.join.records import Records
 from agent.cluster.reasons import KEPT, TAKEN
+from agent.cluster.settings.join import JoinSettings
 from agent.core.errors import SlurmRefusedError
 from agent.slurm.model import Job, Node, Reservation, Snapshot
 

@@ -9,13 +9,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from agent.cluster.grow.supply import DemandSettings
-from agent.cluster.join.plan import JoinSettings
 from agent.cluster.memory.grow_order import GrowOrders, in_service
 from agent.cluster.moment import Picture
-from agent.cluster.settings.cluster import SlurmPolicy
+from agent.cluster.settings.cluster import ClusterSettings
+from agent.cluster.settings.demand import DemandSettings
 from agent.cluster.settings.drain import DrainSettings
-from agent.cluster.steer.weights import WeightSettings
+from agent.cluster.settings.join import JoinSettings
+from agent.cluster.settings.weights import WeightSettings
 from agent.core.errors import LedgerError
 from agent.core.model import GrowOrder, SliverNode
 from agent.ledger import Ledger
@@ -23,7 +23,7 @@ from agent.slurm.model import Node, Snapshot
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 ORDER = GrowOrder(3, "ada", NOW + timedelta(hours=1))
-POLICY = SlurmPolicy(DemandSettings(max_nodes=5), WeightSettings(), DrainSettings(), JoinSettings())
+POLICY = ClusterSettings(DemandSettings(max_nodes=5), WeightSettings(), DrainSettings(), JoinSettings())
 
 
 @pytest.fixture

@@ -10,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from agent.cluster.grow.supply import DemandSettings, MachineType, Supply
-from agent.cluster.join.plan import JoinSettings, plan_joins
+from agent.cluster.grow.supply import Supply
+from agent.cluster.join.plan import plan_joins
 from agent.cluster.moment import Picture
 from agent.cluster.power.power import PowerPlan, grow_by_name, lacking, offer_for, plan_power, power_surplus
 from agent.cluster.reasons import FAILED
+from agent.cluster.settings.demand import DemandSettings, MachineType
+from agent.cluster.settings.join import JoinSettings
 from agent.core.model import SliverNode
 from agent.slurm.model import Job, Node, Snapshot
 

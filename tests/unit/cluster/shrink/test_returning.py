@@ -5,15 +5,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from agent.cluster.grow.demand import GrowthPlan
-from agent.cluster.grow.supply import DemandSettings
-from agent.cluster.join.plan import JoinSettings
 from agent.cluster.memory.chosen import GiveBack
 from agent.cluster.moment import Picture
 from agent.cluster.planner import Grower
-from agent.cluster.settings.cluster import SlurmPolicy
+from agent.cluster.settings.cluster import ClusterSettings
+from agent.cluster.settings.demand import DemandSettings
 from agent.cluster.settings.drain import DrainSettings
+from agent.cluster.settings.join import JoinSettings
+from agent.cluster.settings.weights import WeightSettings
 from agent.cluster.shrink.returning import Returning
-from agent.cluster.steer.weights import WeightSettings
 from agent.core.errors import SlurmDownError
 from agent.core.model import SliverNode
 from agent.slurm.model import Job, Node, Reservation, Snapshot
@@ -48,8 +48,8 @@ class Site:
         machines = {n: SliverNode(n, n, "urn:cm", f"urn:{n}", "small", "", "", "") for n in names}
         self.snapshot = Snapshot(NOW, nodes, jobs)
         self.picture = Picture(self.snapshot, machines)
-        policy = SlurmPolicy(DemandSettings(), WeightSettings(), DrainSettings(), JoinSettings())
-        grower = Grower(lambda: policy)
+        settings = ClusterSettings(DemandSettings(), WeightSettings(), DrainSettings(), JoinSettings())
+        grower = Grower(lambda: settings)
         grower.observe(self.snapshot, names)
         self.returning = Returning(
             self.slurm,  # type: ignore[arg-type]

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.cluster.grow.demand import GrowthPlan, plan_growth
-from agent.cluster.grow.supply import DemandSettings, Supply
+from agent.cluster.grow.supply import Supply
+from agent.cluster.settings.demand import DemandSettings
 from agent.cluster.shrink.surplus import History, look_back, plan_surplus
 from agent.slurm.model import Job, Node, Reservation, Snapshot
 

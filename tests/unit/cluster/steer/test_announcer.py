@@ -6,17 +6,14 @@ import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pytest
-from pydantic import ValidationError
-
-from agent.cluster.grow.supply import DemandSettings
-from agent.cluster.join.plan import JoinSettings
 from agent.cluster.moment import Picture
-from agent.cluster.settings.cluster import SlurmPolicy
+from agent.cluster.settings.cluster import ClusterSettings
+from agent.cluster.settings.demand import DemandSettings
 from agent.cluster.settings.drain import DrainSettings
+from agent.cluster.settings.join import JoinSettings
+from agent.cluster.settings.plugin import PluginSettings
+from agent.cluster.settings.weights import WeightSettings
 from agent.cluster.steer.announcer import Announcer, Told, is_due
-from agent.cluster.steer.tables import PluginSettings
-from agent.cluster.steer.weights import WeightSettings
 from agent.core.model import SliverNode
 from agent.core.ports import Host, HostResult, Series, Upload
 from agent.slurm.model import Node, Snapshot
@@ -34,11 +31,14 @@ class World:
         self.ran: list[str | Upload] = []
         self.fault = ""
         self.events: list[str] = []
-        self.policy = SlurmPolicy(
+        self.settings = ClusterSettings(
             DemandSettings(), WeightSettings(), DrainSettings(), JoinSettings(), plugin=settings
         )
         self.announcer = Announcer(
-            self.run, policy=lambda: self.policy, clock=self, tell=lambda *words: self.events.append(words[2])
+            self.run,
+            settings=lambda: self.settings,
+            clock=self,
+            tell=lambda *words: self.events.append(words[2]),
         )
 
     def now(self) -> datetime:
@@ -106,11 +106,6 @@ def test_signs_of_life_come_three_times_as_often_as_they_are_missed() -> None:
     told = Told(END, NOW, done=True)
     assert not is_due(told, END, settings, NOW + timedelta(seconds=99))
     assert is_due(told, END, settings, NOW + timedelta(seconds=100))
-
-
-def test_a_dead_man_switch_without_its_file_is_a_fault_of_the_settings() -> None:
-    with pytest.raises(ValidationError, match="lease is expected too"):
-        PluginSettings(orphan_after=60)
 
 
 def test_the_table_tells_the_earliest_end_of_what_is_held(tmp_path: Path) -> None:

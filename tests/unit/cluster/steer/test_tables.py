@@ -7,7 +7,8 @@ from pathlib import Path
 
 from lupa import lua51
 
-from agent.cluster.steer.tables import PluginSettings, borrowed_table, write_table
+from agent.cluster.settings.plugin import PluginSettings
+from agent.cluster.steer.tables import borrowed_table, write_table
 
 POLICY = Path(__file__).parents[4] / "contrib/slurm-plugin/esagent_submit.lua"
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)

@@ -5,12 +5,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from agent.cluster.grow.supply import DemandSettings
-from agent.cluster.join.plan import JoinSettings
 from agent.cluster.manager import SlurmElasticSliceManager
-from agent.cluster.settings.cluster import SlurmPolicy
+from agent.cluster.settings.cluster import ClusterSettings
+from agent.cluster.settings.demand import DemandSettings
 from agent.cluster.settings.drain import DrainSettings
-from agent.cluster.steer.weights import WeightSettings
+from agent.cluster.settings.join import JoinSettings
+from agent.cluster.settings.weights import WeightSettings
 from agent.core.config import ManagerConfig
 from agent.core.errors import AgentError, UnreachableError
 from agent.core.model import Sliver, SliverNode
@@ -103,7 +103,7 @@ def manager(slurm, cloudlab):
         ManagerConfig(clock=Clock(), events=ledger),
         backend=slurm,
         shell=None,
-        policy=SlurmPolicy(DemandSettings(), WeightSettings(), DrainSettings(), JoinSettings()),
+        settings=ClusterSettings(DemandSettings(), WeightSettings(), DrainSettings(), JoinSettings()),
         wishes=ledger,
     )
     ledger.close()

@@ -1,0 +1,26 @@
+"""What a machine is called, and which templates are mistakes."""
+
+import pytest
+from pydantic import ValidationError
+
+from agent.cluster.settings.join import JoinSettings, node_name
+from agent.core.model import SliverNode
+
+MACHINE = SliverNode(
+    "node-1", "pc100", "urn:cm", "urn:sliver+1", "d430", "10.0.0.1", "pc100.site.net", "esagent"
+)
+SETTINGS = JoinSettings()
+
+
+def test_the_node_name_is_the_node_id_or_the_client_id() -> None:
+    assert node_name(MACHINE, SETTINGS) == "pc100"
+    assert node_name(MACHINE, JoinSettings(node_name="client_id")) == "node-1"
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["{nodename}", "{}", "{0}", "{node_id.x}", "{node_id!r}", "{node_id:>5}", "awk '{print}'", "{node_id"],
+)
+def test_a_wrong_template_is_an_error_when_it_is_loaded(template: str) -> None:
+    with pytest.raises(ValidationError, match="a brace of the shell is written twice"):
+        JoinSettings(commands=(template,))
