@@ -9,7 +9,7 @@ from pathlib import Path
 
 from agent.barrier import barrier, mode_of
 from agent.check.finding import Finding, fault, fine, look, skipped, warning
-from agent.cluster.power.power import offer_for
+from agent.cluster.grow.by_name import offer_for
 from agent.cluster.settings.demand import Offer
 from agent.cluster.settings.drain import DrainSettings
 from agent.cluster.settings.join import JoinSettings

@@ -6,10 +6,11 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 
+from agent.cluster.grow.by_name import grow_by_name
 from agent.cluster.grow.demand import GrowthPlan, plan_growth, still_waiting
 from agent.cluster.grow.supply import Supply
 from agent.cluster.moment import Picture
-from agent.cluster.power.power import grow_by_name, power_surplus
+from agent.cluster.power.power import power_surplus
 from agent.cluster.settings.cluster import ClusterSettings
 from agent.cluster.shrink.surplus import History, NodeVerdict, look_back, plan_surplus
 from agent.slurm.model import Reservation, Snapshot

@@ -7,10 +7,10 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
+from agent.cluster.grow.by_name import lacking
 from agent.cluster.grow.demand import GrowthPlan
-from agent.cluster.grow.supply import Supply, divide
-from agent.cluster.moment import Picture, count_supply, share_of
-from agent.cluster.power.power import lacking
+from agent.cluster.grow.supply import Supply, count_supply, divide, share_of
+from agent.cluster.moment import Picture
 from agent.cluster.settings.cluster import ClusterSettings
 from agent.core.model import AdvertisedNode, Intent, ResourceValue, SliverNode
 from agent.core.policy import Share, choose_machines

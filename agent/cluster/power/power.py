@@ -1,4 +1,4 @@
-"""Slurm's own power saving (slurm.conf(5), State=CLOUD): which nodes want a machine, and which may go. Pure.
+"""Slurm's own power saving (slurm.conf(5), State=CLOUD): what it is told, and which machines may go. Pure.
 
 What Slurm asked for is read from its node states, not from the calls of ResumeProgram: a call that is lost,
 or an agent that starts in the middle, changes nothing.
@@ -6,18 +6,16 @@ or an agent that starts in the middle, changes nothing.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from agent.cluster.grow.by_name import is_waking
 from agent.cluster.grow.demand import GrowthPlan
 from agent.cluster.grow.supply import Supply
 from agent.cluster.moment import Picture
 from agent.cluster.reasons import FAILED, is_ours
-from agent.cluster.settings.demand import DemandSettings, Offer
 from agent.cluster.shrink.surplus import NodeVerdict
-from agent.slurm.gres import parse_gres, take_gres
 from agent.slurm.model import Node
 
 _TIMEOUT = "ResumeTimeout reached"
@@ -35,75 +33,6 @@ class PowerPlan:
     """Down without a machine, and awake: they are to be powered down."""
     restore: tuple[str, ...]
     """Powered down: they may be resumed again."""
-
-
-def offer_for(node: Node, offers: Sequence[Offer]) -> Offer | None:
-    """Return the first type of machine that can be what slurm.conf says of a node; None where none can.
-
-    Its features have to be among the node's, and the node may not be larger. Where one type alone is
-    borrowed, every node gets that.
-    """
-    if len(offers) == 1:
-        return offers[0]
-    return next((offer for offer in offers if _can_be(node, offer)), None)
-
-
-def _can_be(node: Node, offer: Offer) -> bool:
-    try:
-        has_gres = take_gres(parse_gres(offer.gres), parse_gres(node.gres)) is not None
-    except ValueError:
-        has_gres = False
-    return (
-        offer.features <= node.features
-        and node.cpus <= offer.cpus
-        and (offer.memory is None or node.memory <= offer.memory)
-        and has_gres
-    )
-
-
-def lacking(
-    picture: Picture, names: Collection[str], requested: Collection[str], offers: Sequence[Offer]
-) -> dict[str, str | None]:
-    """Return the nodes that Slurm powers up and that no machine is behind, held or asked for.
-
-    Returns:
-        Node name -> the hardware type of its machine; None where no type is like it.
-    """
-    nodes = picture.snapshot.nodes
-    wanting = (
-        nodes[name]
-        for name in sorted(names)
-        if name in nodes
-        and _is_waking(nodes[name])
-        and name not in picture.machines
-        and name not in requested
-    )
-    found = {node.name: offer_for(node, offers) for node in wanting}
-    return {name: None if offer is None else offer.type for name, offer in found.items()}
-
-
-def grow_by_name(supply: Supply, settings: DemandSettings) -> GrowthPlan:
-    """Decide which of the nodes that lack a machine get one: within ``max_nodes``, and what CMs can spare."""
-    most = {offer.type: offer.max_nodes for offer in settings.offers()}
-    served: dict[str, str] = {}
-    refused: dict[str, str] = {}
-    taken: Counter[str] = Counter()
-    for name, kind in (supply.lacking or {}).items():
-        if kind is None:
-            refused[name] = "no type of machine in [demand] is like it"
-        elif supply.count + len(served) >= settings.max_nodes:
-            refused[name] = "max_nodes is reached"
-        elif supply.held.get(kind, 0) + taken[kind] >= most[kind]:
-            refused[name] = f"max_nodes of {kind} is reached"
-        # While no CM was read it is not known what it can spare: that is no reason to give a node up.
-        elif supply.spare is not None and taken[kind] >= supply.spare.get(kind, len(supply.lacking or ())):
-            refused[name] = "no CM can spare a machine now"
-        else:
-            served[name] = kind
-            taken[kind] += 1
-    reasons = [f"Slurm powers {', '.join(served)} up"] if served else []
-    reasons += [f"{name}: {why}" for name, why in refused.items()]
-    return GrowthPlan(len(served), tuple(reasons), taken, names=served, refused=refused)
 
 
 def power_surplus(picture: Picture, names: Collection[str]) -> tuple[NodeVerdict, ...]:
@@ -150,7 +79,7 @@ def plan_power(
         elif name not in growth.names:
             fail[name] = growth.refused.get(name, "none can be had")
     for name in frozenset(failed) & frozenset(names) & nodes.keys():
-        if _is_waking(nodes[name]):
+        if is_waking(nodes[name]):
             fail[name] = "its machine failed"
     sleep, restore = [], []
     for name in sorted(frozenset(names) & nodes.keys() - picture.machines.keys() - fail.keys()):
@@ -165,10 +94,6 @@ def plan_power(
             if not waits or now - since >= timedelta(seconds=retry_after):
                 restore.append(name)
     return PowerPlan(fail, tuple(sleep), tuple(restore))
-
-
-def _is_waking(node: Node) -> bool:
-    return "POWERING_UP" in node.flags and node.state != "DOWN"
 
 
 def is_forsaken(node: Node) -> bool:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.cluster.grow.demand import GrowthPlan, plan_growth, still_waiting
-from agent.cluster.grow.supply import Supply, divide
+from agent.cluster.grow.supply import Supply
 from agent.cluster.settings.demand import DemandSettings, MachineType
 from agent.slurm.model import Job, Node, Snapshot
 
@@ -356,15 +356,6 @@ def test_what_waits_for_a_machine_that_cannot_be_had_keeps_nobody_from_one_that_
     supply = Supply(spare={"": 1})
     found = plan(pending(1, node_count=2, cpus=6), pending(2, cpus=1), supply=supply)
     assert found.wanted == {"": 1}
-
-
-def test_machines_are_shared_out_by_the_order_of_the_cms() -> None:
-    spare = {("small", "one"): 2, ("small", "two"): 9, ("big", "two"): 1}
-    assert divide({"small": 3, "big": 4}, spare, ["one", "two", "three"]) == {
-        ("small", "one"): 2,
-        ("small", "two"): 1,
-        ("big", "two"): 1,
-    }
 
 
 @given(JOBS, NODES, st.randoms(use_true_random=False))

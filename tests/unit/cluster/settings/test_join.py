@@ -24,3 +24,19 @@ def test_the_node_name_is_the_node_id_or_the_client_id() -> None:
 def test_a_wrong_template_is_an_error_when_it_is_loaded(template: str) -> None:
     with pytest.raises(ValidationError, match="a brace of the shell is written twice"):
         JoinSettings(commands=(template,))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"power_nodes": "a"}, "are expected with it"),
+        ({"mode": "cloud", "node_name": "client_id", "power_nodes": "a["}, "power_nodes"),
+        (
+            {"mode": "cloud", "node_name": "client_id", "power_nodes": "a[1-2]", "predeclared": "a[2-3]"},
+            "a2 is in predeclared too",
+        ),
+    ],
+)
+def test_power_nodes_that_cannot_work_are_a_fault_of_the_settings(given: dict[str, str], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        JoinSettings.model_validate(given)
