@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any, Protocol
 
 from agent.cluster.drain.nodes import LeaveNode
@@ -12,10 +13,13 @@ from agent.cluster.memory.known import Known
 from agent.cluster.reach import Reach
 from agent.cluster.reasons import DrainCause
 from agent.cluster.settings.cluster import ClusterSettings
-from agent.cluster.shrink.release import is_given_back
+from agent.cluster.settings.drain import DrainSettings
 from agent.core.errors import AgentError
 from agent.core.model import Revocation
 from agent.core.ports import Clock, Host, HostResult
+
+IN_TIME = 1.5
+"""So many intervals before the deadline, the next notice comes and leaves time to act should it not."""
 
 
 class Owner(Protocol):
@@ -124,3 +128,16 @@ class Departures:
             margin_seconds=round(margin, 1),
             drain_seconds=round((now - revocation.noticed).total_seconds(), 1) if revocation else None,
         )
+
+
+def is_given_back(revocation: Revocation, settings: DrainSettings) -> bool:
+    """Tell whether our own DeleteNodes gives a machine back, rather than the reply to the next notice.
+
+    Cloudlab repeats its notice, the last time up to an interval before the deadline: a machine that is empty
+    only then would not be offered any more. A countdown that stops earlier may have been withdrawn, so that
+    such a machine is kept.
+    """
+    if not revocation.releasable or settings.release == "delete":
+        return revocation.releasable
+    left = revocation.deadline - revocation.last_notice
+    return not revocation.offered and left <= timedelta(seconds=IN_TIME * settings.notice_interval)

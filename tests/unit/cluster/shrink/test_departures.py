@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.cluster.settings.drain import DrainSettings
-from agent.cluster.shrink.release import is_given_back
+from agent.cluster.shrink.departures import is_given_back
 from agent.core.model import Revocation
 
 NOTICED = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
