@@ -11,8 +11,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Self
 
-from agent.cluster.drain.drainer import Drainer, Wishes
+from agent.cluster.drain.drainer import Drainer
 from agent.cluster.drain.nodes import LeaveNode
+from agent.cluster.drain.wanted import Wishes
 from agent.cluster.reasons import Drain, DrainCause
 from agent.cluster.settings.drain import DrainSettings
 from agent.core.model import Event

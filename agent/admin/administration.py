@@ -24,14 +24,14 @@ from agent.admin.answers import (
     StatusAnswer,
     ValueRecord,
     ValuesAnswer,
-    write_time,
 )
 from agent.admin.joblook import job_records
 from agent.admin.names import aliases, resolve
 from agent.cluster.drain.figures import Forecast, foresee
 from agent.cluster.manager import SlurmElasticSliceManager
 from agent.cluster.memory.grow_order import in_service
-from agent.cluster.reasons import TEARDOWN, is_ours
+from agent.cluster.memory.hold import hold_words
+from agent.cluster.reasons import is_ours
 from agent.core.errors import AgentError
 from agent.core.model import AdminDrain, Event, GrowOrder
 from agent.slurm.model import Snapshot
@@ -369,15 +369,6 @@ class Administration:
         if name is None:
             return {subject} if subject else set()
         return {name, machines[name].node_id, machines[name].client_id}
-
-
-def hold_words(hold: AdminDrain | None) -> str:
-    """Tell who holds growth up, and since when; "" for nobody."""
-    if hold is None:
-        return ""
-    due = f", due {write_time(hold.deadline)}" if hold.deadline else ""
-    what = "everything is given back" if hold.reason == TEARDOWN else "growth is paused"
-    return f"{what} by {hold.who} since {write_time(hold.since)}{due}"
 
 
 def _drain_record(forecast: Forecast) -> DrainRecord:

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from agent.cluster.drain.drainer import Drainer
-from agent.cluster.drain.wanted import Emptying
 from agent.cluster.grow.demand import GrowthPlan
 from agent.cluster.grow.lenders import Borrowing
 from agent.cluster.join.commands import leave_commands
 from agent.cluster.join.joiner import Joiner
 from agent.cluster.join.records import Records
 from agent.cluster.memory.chosen import GiveBack
+from agent.cluster.memory.drains import Drains
 from agent.cluster.memory.grow_order import GrowOrders, in_service
 from agent.cluster.memory.hold import WHOLE_SLICE, GrowthHold
 from agent.cluster.memory.known import Known
@@ -103,10 +103,10 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         failed = super().failed
         stored = {drain.node_id: drain for drain in wishes.drains()}
         self._hold = GrowthHold(wishes, stored.pop(WHOLE_SLICE, None))
-        self._emptying = Emptying(wishes, stored.values(), limited)
+        self._drains = Drains(wishes, stored.values(), limited)
         self._giveback = GiveBack()
         self._growing = GrowOrders(wishes, lambda words: self.tell("admin", "", words))
-        self.known = Known(self, failed, emptying=self._emptying, giveback=self._giveback, hold=self._hold)
+        self.known = Known(self, failed, drains=self._drains, giveback=self._giveback, hold=self._hold)
         self._reach = Reach(shell, lambda: self.settings)
         self._departures = Departures(
             self, known=self.known, giveback=self._giveback, hold=self._hold, reach=self._reach
@@ -133,7 +133,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
             self,
             hold=self._hold,
             growing=self._growing,
-            emptying=self._emptying,
+            drains=self._drains,
             giveback=self._giveback,
             look=self.drainer.wake,
             urge=self._lease.urge,
@@ -147,7 +147,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
             orphans=lambda: (self._inventory.lost(), self._records.left()),
         )
         self._adoption = Adoption(
-            self, self.known, orders=self.orders, emptying=self._emptying, giveback=self._giveback
+            self, self.known, orders=self.orders, drains=self._drains, giveback=self._giveback
         )
         self._announcer = Announcer(
             self._reach.run, settings=lambda: self.settings, clock=config.clock, tell=self.tell
@@ -177,7 +177,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
     def get_system_state(self) -> None:
         """Read nodes and jobs; decide how many machines the queue wants and which are surplus."""
         snapshot = self._backend.snapshot()
-        self._emptying.observe(self.settings.drain)
+        self._drains.observe(self.settings.drain)
         self.known.snapshot = snapshot
         if self._adoption.look(snapshot):
             self.drainer.wake()
@@ -283,7 +283,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         self._borrowing.forget(machine.client_id)
         self.joiner.forget(machine)
         self.wake("remove_nodes")
-        self._emptying.forget(machine.node_id)
+        self._drains.forget(machine.node_id)
         self.drainer.wake()
         try:
             self._reach.forget(machine)
@@ -354,7 +354,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
 
     def nodes_taken(self, nodelist: Sequence[Mapping[str, Any]]) -> None:
         """Keep the scheduler off machines that are gone, before the manifest says so."""
-        self._emptying.note_taken(nodelist)
+        self._drains.note_taken(nodelist)
         super().nodes_taken(nodelist)
 
     def get_delete_commands(self, nodelist: Sequence[Mapping[str, Any]]) -> list[str]:

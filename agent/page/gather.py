@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
-from agent.admin.administration import hold_words
 from agent.cluster.drain.figures import Forecast, foresee
 from agent.cluster.manager import SlurmElasticSliceManager
+from agent.cluster.memory.hold import hold_words
 from agent.core.errors import LedgerError
 from agent.core.model import Event
 from agent.page.history import StateHistory

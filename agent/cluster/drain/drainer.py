@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
@@ -37,7 +36,8 @@ from agent.cluster.drain.nodes import (
     job_deadlines,
     plan_nodes,
 )
-from agent.cluster.reasons import Drain, cancel_comment, requeue_comment, told_before
+from agent.cluster.drain.wanted import Wishes
+from agent.cluster.reasons import cancel_comment, requeue_comment, told_before
 from agent.cluster.settings.drain import DrainSettings
 from agent.core.errors import SlurmDownError, SlurmError
 from agent.core.model import Event
@@ -50,20 +50,6 @@ IDLE_TICK = 60.0
 """Seconds between two looks when nothing is being emptied: what a crash left behind is mended then."""
 SHORTEST_TICK = 0.5
 """Seconds between two looks at least, however often it is woken: each costs Slurm a few requests."""
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """What is to be emptied now, and what is ours to touch."""
-
-    drains: Mapping[str, Drain]
-    """Node name -> drain."""
-    ours: Collection[str]
-    """Names of the nodes that are Cloudlab machines of ours; empty before the first manifest is read."""
-    fences: Mapping[str, datetime] | None
-    """Node name -> from when on no job may run there; None while not all is known: they stay."""
-    unread: Collection[str] = ()
-    """Names of those of ours that an earlier run may have drained: for what is not known yet."""
 
 
 class Drainer:

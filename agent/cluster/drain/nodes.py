@@ -3,31 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
 
 from agent.cluster.reasons import TAKEN, Drain, DrainCause, is_ours, is_same_time, parse_reason
-from agent.core.model import AdminDrain
 from agent.slurm.model import Job, Node, Snapshot
 
 _NO_WORD = re.compile(r"\W+")
 _KEPT = 200
 """Characters of an administrator's words, letters and digits, by which they are told from others."""
-
-
-class DrainStore(Protocol):
-    """Where administrators' drains survive a restart."""
-
-    def drains(self) -> Sequence[AdminDrain]:
-        """Return what is stored."""
-
-    def put_drain(self, drain: AdminDrain) -> None:
-        """Store one, in place of an older one of the same machine."""
-
-    def remove_drain(self, node_id: str) -> None:
-        """Forget one; no error where there is none."""
 
 
 @dataclass(frozen=True)
@@ -70,21 +55,6 @@ class LeaveNode:
 
 
 NodeAction = DrainNodes | UndrainNodes | DownNodes | LeaveNode
-
-
-def most_urgent(drains: Iterable[Drain]) -> dict[str, Drain]:
-    """Choose one drain a node: a machine that is gone comes first, a revocation next, a surplus last.
-
-    A revocation takes over the deadline of an administrator, where that is the earlier one.
-    """
-    rank = {cause: number for number, cause in enumerate(DrainCause)}
-    chosen: dict[str, Drain] = {}
-    for drain in sorted(drains, key=lambda d: rank[d.cause]):
-        first = chosen.setdefault(drain.node, drain)
-        if first is not drain and first.cause is DrainCause.REVOKED:
-            due = [d.deadline for d in (first, drain) if d.deadline is not None]
-            chosen[drain.node] = replace(first, deadline=min(due, default=None), seconded=True)
-    return chosen
 
 
 def plan_nodes(

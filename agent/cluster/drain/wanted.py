@@ -1,20 +1,28 @@
-"""Which of our nodes are to be emptied now, and on whose word."""
+"""Which of our nodes are to be emptied now, and on whose word: a pure decision."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
-from agent.cluster.drain.drainer import Wishes
 from agent.cluster.drain.fence import can_be_fenced, with_fences
-from agent.cluster.drain.nodes import DrainStore, most_urgent
-from agent.cluster.reasons import TEARDOWN, Drain, DrainCause, parse_reason
+from agent.cluster.reasons import TEARDOWN, Drain, DrainCause
 from agent.cluster.settings.drain import DrainSettings
 from agent.core.model import AdminDrain, Revocation, SliverNode
 from agent.slurm.model import Snapshot
+
+
+@dataclass(frozen=True)
+class Said:
+    """What administrators and Cloudlab said of single machines."""
+
+    admin: Mapping[str, AdminDrain]
+    """node_id -> the administrator's wish."""
+    take_over: Collection[str]
+    """node_ids of machines whose drain by somebody else an administrator wants replaced."""
+    taken_as: Mapping[str, str]
+    """node_id -> client_id under which Cloudlab said that it took the machine."""
 
 
 @dataclass(frozen=True)
@@ -37,120 +45,78 @@ class Situation:
     """The administrator's wish for the whole slice."""
     leases: Mapping[str, datetime]
     """CM -> until when its sliver lasts."""
+    said: Said
+    limited: Collection[str]
+    """Names of the partitions that give every job a time limit, where nodes are fenced."""
 
 
-class Emptying:
-    """Remembers what administrators and Cloudlab said, and joins it with the rest. Thread-safe.
+@dataclass(frozen=True)
+class Wishes:
+    """What is to be emptied now, and what is ours to touch."""
 
-    Args:
-        store: where administrators' drains survive a restart.
-        stored: those that it had there.
-        limited: reads the names of the partitions that give every job a time limit, where nodes are fenced.
+    drains: Mapping[str, Drain]
+    """Node name -> drain."""
+    ours: Collection[str]
+    """Names of the nodes that are Cloudlab machines of ours; empty before the first manifest is read."""
+    fences: Mapping[str, datetime] | None
+    """Node name -> from when on no job may run there; None while not all is known: they stay."""
+    unread: Collection[str] = ()
+    """Names of those of ours that an earlier run may have drained: for what is not known yet."""
+
+
+def drains_of(now: Situation) -> dict[str, Drain]:
+    """Return node name -> the most urgent reason to empty it."""
+    return most_urgent(_all(now))
+
+
+def wishes_of(now: Situation, settings: DrainSettings) -> Wishes:
+    """Tell what is to be emptied, what is to be fenced, and what is ours to touch."""
+    drains, machines = drains_of(now), now.machines
+    if not settings.fence:
+        return Wishes(drains, frozenset(machines), {})
+    if now.snapshot is None or not now.all_read:
+        return Wishes(drains, frozenset(machines), None)
+    known = [now.snapshot.nodes[name] for name in machines if name in now.snapshot.nodes]
+    fenced = {node.name for node in known if can_be_fenced(node, now.limited)}
+    leases = {n: now.leases[m.cm] for n, m in machines.items() if n in fenced and m.cm in now.leases}
+    drains, fences = with_fences(drains, fenced, leases, settings)
+    return Wishes(drains, frozenset(machines), fences)
+
+
+def most_urgent(drains: Iterable[Drain]) -> dict[str, Drain]:
+    """Choose one drain a node: a machine that is gone comes first, a revocation next, a surplus last.
+
+    A revocation takes over the deadline of an administrator, where that is the earlier one.
     """
+    rank = {cause: number for number, cause in enumerate(DrainCause)}
+    chosen: dict[str, Drain] = {}
+    for drain in sorted(drains, key=lambda d: rank[d.cause]):
+        first = chosen.setdefault(drain.node, drain)
+        if first is not drain and first.cause is DrainCause.REVOKED:
+            due = [d.deadline for d in (first, drain) if d.deadline is not None]
+            chosen[drain.node] = replace(first, deadline=min(due, default=None), seconded=True)
+    return chosen
 
-    def __init__(
-        self, store: DrainStore, stored: Iterable[AdminDrain], limited: Callable[[], frozenset[str]]
-    ) -> None:
-        self._store = store
-        self._lock = threading.Lock()
-        self._admin = {drain.node_id: drain for drain in stored}
-        self._take_over: set[str] = set()
-        """node_ids of machines whose drain by somebody else an administrator wants replaced."""
-        self._taken_as: dict[str, str] = {}
-        """node_id -> client_id under which Cloudlab said that it took the machine."""
-        self._read_limited = limited
-        self._limited: frozenset[str] = frozenset()
 
-    def put(self, drain: AdminDrain, *, take_over: bool = False) -> None:
-        """Take an administrator's wish, with ``take_over`` in place of a drain by somebody else.
-
-        Raises:
-            LedgerError: it cannot be written down.
-        """
-        self._store.put_drain(drain)
-        with self._lock:
-            self._admin[drain.node_id] = drain
-            if take_over:
-                self._take_over.add(drain.node_id)
-
-    def get(self, node_id: str) -> AdminDrain | None:
-        """Return the administrator's wish for a machine."""
-        with self._lock:
-            return self._admin.get(node_id)
-
-    def remove(self, node_id: str) -> None:
-        """Strike an administrator's wish; none is no error.
-
-        Raises:
-            LedgerError: it cannot be struck.
-        """
-        self._store.remove_drain(node_id)
-        with self._lock:
-            self._admin.pop(node_id, None)
-            self._take_over.discard(node_id)
-
-    def note_taken(self, nodelist: Iterable[Mapping[str, Any]]) -> None:
-        """Take note that Cloudlab took machines, before the manifest says so."""
-        with self._lock:
-            self._taken_as.update((item["node_id"], item["client_id"]) for item in nodelist)
-
-    def forget(self, node_id: str) -> None:
-        """Drop all that concerns a machine that is not ours any more.
-
-        Raises:
-            LedgerError: an administrator's wish cannot be struck.
-        """
-        with self._lock:
-            self._taken_as.pop(node_id, None)
-        self.remove(node_id)
-
-    def observe(self, settings: DrainSettings) -> None:
-        """Read from Slurm what fences need.
-
-        Raises:
-            SlurmError: it could not be read; what was known stays.
-        """
-        if settings.fence:
-            self._limited = self._read_limited()
-
-    def drains(self, now: Situation) -> dict[str, Drain]:
-        """Return node name -> the most urgent reason to empty it."""
-        return most_urgent(self._all(now))
-
-    def wishes(self, now: Situation, settings: DrainSettings) -> Wishes:
-        """Tell what is to be emptied, what is to be fenced, and what is ours to touch."""
-        drains, machines = self.drains(now), now.machines
-        if not settings.fence:
-            return Wishes(drains, frozenset(machines), {})
-        if now.snapshot is None or not now.all_read:
-            return Wishes(drains, frozenset(machines), None)
-        known = [now.snapshot.nodes[name] for name in machines if name in now.snapshot.nodes]
-        fenced = {node.name for node in known if can_be_fenced(node, self._limited)}
-        leases = {n: now.leases[m.cm] for n, m in machines.items() if n in fenced and m.cm in now.leases}
-        drains, fences = with_fences(drains, fenced, leases, settings)
-        return Wishes(drains, frozenset(machines), fences)
-
-    def _all(self, now: Situation) -> Iterator[Drain]:
-        with self._lock:
-            admin, take_over, taken_as = dict(self._admin), set(self._take_over), dict(self._taken_as)
-        taken = {node_id: taken_as.get(node_id, "") for node_id in now.taken}
-        for name, machine in now.machines.items():
-            if taken.get(machine.node_id) in {"", machine.client_id}:
-                yield Drain(name, DrainCause.TAKEN)
-            revocation = now.revocations.get(machine.node_id)
-            if revocation is not None and revocation.client_id in {"", machine.client_id}:
-                yield Drain(name, DrainCause.REVOKED, revocation.deadline, begun=revocation.noticed)
-            if now.hold is not None and now.hold.reason == TEARDOWN:
-                yield _teardown(name, now.hold, now.snapshot)
-                continue
-            wish = admin.get(machine.node_id)
-            if wish is not None:
-                yield Drain(
-                    *(name, DrainCause.ADMIN, wish.deadline, wish.who, wish.reason, wish.give_back),
-                    takes_over=machine.node_id in take_over,
-                )
-            if name in now.useless:
-                yield Drain(name, DrainCause.SURPLUS)
+def _all(now: Situation) -> Iterator[Drain]:
+    taken = {node_id: now.said.taken_as.get(node_id, "") for node_id in now.taken}
+    for name, machine in now.machines.items():
+        if taken.get(machine.node_id) in {"", machine.client_id}:
+            yield Drain(name, DrainCause.TAKEN)
+        revocation = now.revocations.get(machine.node_id)
+        if revocation is not None and revocation.client_id in {"", machine.client_id}:
+            yield Drain(name, DrainCause.REVOKED, revocation.deadline, begun=revocation.noticed)
+        if now.hold is not None and now.hold.reason == TEARDOWN:
+            yield _teardown(name, now.hold, now.snapshot)
+            continue
+        wish = now.said.admin.get(machine.node_id)
+        if wish is not None:
+            yield Drain(
+                *(name, DrainCause.ADMIN, wish.deadline, wish.who, wish.reason, wish.give_back),
+                takes_over=machine.node_id in now.said.take_over,
+            )
+        if name in now.useless:
+            yield Drain(name, DrainCause.SURPLUS)
 
 
 def _teardown(name: str, hold: AdminDrain, snapshot: Snapshot | None) -> Drain:
@@ -159,14 +125,3 @@ def _teardown(name: str, hold: AdminDrain, snapshot: Snapshot | None) -> Drain:
     if snapshot is None or snapshot.jobs_on([name]) or (node is not None and not node.drained):
         return Drain(name, DrainCause.ADMIN, hold.deadline, hold.who, TEARDOWN)
     return Drain(name, DrainCause.SURPLUS)
-
-
-def left_by_an_earlier_run(
-    machines: Mapping[str, SliverNode], snapshot: Snapshot
-) -> Iterator[tuple[SliverNode, Drain]]:
-    """Read back the drains whose reasons an earlier run of the agent wrote into Slurm."""
-    for name, machine in machines.items():
-        node = snapshot.nodes.get(name)
-        drain = parse_reason(name, node.reason) if node and node.draining else None
-        if drain is not None:
-            yield machine, drain

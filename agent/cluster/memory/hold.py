@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from datetime import datetime
 
-from agent.cluster.drain.nodes import DrainStore
-from agent.cluster.reasons import TEARDOWN
+from agent.cluster.memory.drains import DrainStore
+from agent.cluster.reasons import TEARDOWN, write_time
 from agent.core.model import AdminDrain
 
 WHOLE_SLICE = ""
@@ -71,3 +71,12 @@ class GrowthHold:
         with self._lock:
             news, self._done = bare and not self._done, bare
         return news
+
+
+def hold_words(hold: AdminDrain | None) -> str:
+    """Tell who holds growth up, and since when; "" for nobody."""
+    if hold is None:
+        return ""
+    due = f", due {write_time(hold.deadline)}" if hold.deadline else ""
+    what = "everything is given back" if hold.reason == TEARDOWN else "growth is paused"
+    return f"{what} by {hold.who} since {write_time(hold.since)}{due}"

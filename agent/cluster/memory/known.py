@@ -7,9 +7,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Protocol
 
-from agent.cluster.drain.drainer import Wishes
-from agent.cluster.drain.wanted import Emptying, Situation
+from agent.cluster.drain.wanted import Situation, Wishes, drains_of, wishes_of
 from agent.cluster.memory.chosen import GiveBack
+from agent.cluster.memory.drains import Drains
 from agent.cluster.memory.hold import GrowthHold
 from agent.cluster.moment import Picture
 from agent.cluster.reasons import Drain
@@ -41,7 +41,7 @@ class Known:
     Args:
         holder: the manager.
         failed: lists the machines that are of no use.
-        emptying: whose words empty nodes.
+        drains: what was said of single machines.
         giveback: which nodes are surplus.
         hold: the administrator's wish for the whole slice.
 
@@ -55,13 +55,13 @@ class Known:
         holder: Holder,
         failed: Callable[[], Iterable[SliverNode]],
         *,
-        emptying: Emptying,
+        drains: Drains,
         giveback: GiveBack,
         hold: GrowthHold,
     ) -> None:
         self._holder = holder
         self._failed = failed
-        self._emptying = emptying
+        self._drains = drains
         self._giveback = giveback
         self._hold = hold
         self.snapshot: Snapshot | None = None
@@ -87,7 +87,7 @@ class Known:
     def picture(self, snapshot: Snapshot) -> Picture:
         """Set our machines beside what Slurm says."""
         now = self._situation()
-        return Picture(snapshot, now.machines, frozenset(self._emptying.drains(now)))
+        return Picture(snapshot, now.machines, frozenset(drains_of(now)))
 
     def values(self, machines: Mapping[str, SliverNode]) -> dict[str, float]:
         """Return node name -> resource value, of those of these machines that have one."""
@@ -97,13 +97,13 @@ class Known:
 
     def drains(self) -> dict[str, Drain]:
         """Return node name -> the most urgent reason to empty it."""
-        return self._emptying.drains(self._situation())
+        return drains_of(self._situation())
 
     def wishes(self) -> Wishes:
         """Tell what is to be emptied now, and what is ours to touch."""
         read_back, now = self.read_back, self._situation()
         unread = frozenset(name for name, machine in now.machines.items() if machine.cm not in read_back)
-        return replace(self._emptying.wishes(now, self._holder.settings.drain), unread=unread)
+        return replace(wishes_of(now, self._holder.settings.drain), unread=unread)
 
     def _situation(self) -> Situation:
         snapshot = self.snapshot
@@ -119,4 +119,6 @@ class Known:
                 useless=self._giveback.chosen | failed,
                 hold=self._hold.wish,
                 leases=self._holder.sliver_expires,
+                said=self._drains.said,
+                limited=self._drains.limited,
             )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Protocol
 
-from agent.cluster.drain.wanted import Emptying, left_by_an_earlier_run
 from agent.cluster.memory.chosen import GiveBack
+from agent.cluster.memory.drains import Drains, left_by_an_earlier_run
 from agent.cluster.memory.known import Known
 from agent.cluster.reasons import TEARDOWN, Drain, DrainCause
 from agent.cluster.wishes.orders import Orders
@@ -34,17 +34,17 @@ class Adoption:
         owner: the manager.
         known: the moment.
         orders: what administrators ask for.
-        emptying: the wishes for single machines.
+        drains: the wishes for single machines.
         giveback: which nodes are surplus.
     """
 
     def __init__(
-        self, owner: Owner, known: Known, *, orders: Orders, emptying: Emptying, giveback: GiveBack
+        self, owner: Owner, known: Known, *, orders: Orders, drains: Drains, giveback: GiveBack
     ) -> None:
         self._owner = owner
         self._known = known
         self._orders = orders
-        self._emptying = emptying
+        self._drains = drains
         self._giveback = giveback
 
     def look(self, snapshot: Snapshot) -> bool:
@@ -74,8 +74,8 @@ class Adoption:
             case Drain(cause=DrainCause.ADMIN, why=why) if why == TEARDOWN:
                 if self._orders.hold is None:
                     self._orders.tear_down(drain.who, drain.deadline)
-            case Drain(cause=DrainCause.ADMIN) if self._emptying.get(node_id) is None:
-                self._emptying.put(
+            case Drain(cause=DrainCause.ADMIN) if self._drains.get(node_id) is None:
+                self._drains.put(
                     AdminDrain(node_id, drain.why, drain.who, now, drain.deadline, drain.give_back)
                 )
             case Drain(cause=DrainCause.SURPLUS):

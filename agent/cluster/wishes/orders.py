@@ -6,9 +6,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol
 
-from agent.cluster.drain.nodes import DrainStore
-from agent.cluster.drain.wanted import Emptying
 from agent.cluster.memory.chosen import GiveBack
+from agent.cluster.memory.drains import Drains, DrainStore
 from agent.cluster.memory.grow_order import GrowOrders, GrowStore
 from agent.cluster.memory.hold import PAUSE, GrowthHold
 from agent.cluster.reasons import TEARDOWN
@@ -52,7 +51,7 @@ class Orders:
         owner: the manager.
         hold: the wish for the whole slice.
         growing: the wish for more machines.
-        emptying: the wishes for single machines.
+        drains: the wishes for single machines.
         giveback: which nodes are surplus.
         look: has the drains looked at soon.
         urge: makes the lease due for renewal.
@@ -64,7 +63,7 @@ class Orders:
         *,
         hold: GrowthHold,
         growing: GrowOrders,
-        emptying: Emptying,
+        drains: Drains,
         giveback: GiveBack,
         look: Callable[[], None],
         urge: Callable[[], None],
@@ -72,7 +71,7 @@ class Orders:
         self._owner = owner
         self._hold = hold
         self._growing = growing
-        self._emptying = emptying
+        self._drains = drains
         self._giveback = giveback
         self._look = look
         self._urge = urge
@@ -191,13 +190,13 @@ class Orders:
         Raises:
             LedgerError: it cannot be written down.
         """
-        self._emptying.put(wish, take_over=take_over)
+        self._drains.put(wish, take_over=take_over)
         self._owner.tell("admin", wish.node_id, f"{wish.who} drains it: {wish.reason}")
         self._look()
 
     def drain_of(self, node_id: str) -> AdminDrain | None:
         """Return the wish for a machine; None for none."""
-        return self._emptying.get(node_id)
+        return self._drains.get(node_id)
 
     def resume(self, node_id: str, who: str) -> None:
         """Strike the wish for a machine.
@@ -205,6 +204,6 @@ class Orders:
         Raises:
             LedgerError: it cannot be struck.
         """
-        self._emptying.remove(node_id)
+        self._drains.remove(node_id)
         self._owner.tell("admin", node_id, f"{who} resumes it")
         self._look()

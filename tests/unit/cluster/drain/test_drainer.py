@@ -8,8 +8,9 @@ from functools import partial
 
 import pytest
 
-from agent.cluster.drain.drainer import Drainer, Wishes
+from agent.cluster.drain.drainer import Drainer
 from agent.cluster.drain.nodes import LeaveNode
+from agent.cluster.drain.wanted import Wishes
 from agent.cluster.reasons import Drain, DrainCause
 from agent.cluster.settings.drain import DrainSettings
 from agent.core.errors import SlurmDownError, SlurmRefusedError

@@ -16,7 +16,6 @@ from agent.cluster.drain.nodes import (
     LeaveNode,
     UndrainNodes,
     job_deadlines,
-    most_urgent,
     plan_nodes,
 )
 from agent.cluster.reasons import FAILED, JOINING, KEPT, Drain, DrainCause, parse_reason
@@ -235,25 +234,6 @@ def test_words_that_slurm_cannot_keep_as_they_are_are_not_written_again_and_agai
     drain = Drain("pc1", DrainCause.ADMIN, who="ada", why=why)
     kept = " ".join(drain.reason[:1000].split()).rstrip('"')
     assert plan([replace(drained("pc1", drain), reason=kept)], [], [drain]) == []
-
-
-def test_a_revocation_comes_before_an_administrators_wish_and_that_before_a_surplus() -> None:
-    admin = Drain("pc1", DrainCause.ADMIN, who="ada", why="x")
-    surplus = Drain("pc1", DrainCause.SURPLUS)
-    assert most_urgent([surplus, admin]) == {"pc1": admin}
-    seconded = replace(revoked("pc1", 9), seconded=True)
-    assert most_urgent([admin, revoked("pc1", 9), surplus]) == {"pc1": seconded}
-    assert most_urgent([revoked("pc1", 9)]) == {"pc1": revoked("pc1", 9)}
-
-
-@pytest.mark.parametrize(("due", "earlier"), [(None, 900), (60, 60), (1200, 900)])
-def test_a_revoked_node_is_emptied_by_an_administrators_deadline_where_that_is_earlier(
-    due: int | None, earlier: int
-) -> None:
-    admin = Drain("pc1", DrainCause.ADMIN, at(due) if due else None, who="ada", why="x")
-    for drains in ([admin, revoked("pc1", 900)], [revoked("pc1", 900), admin]):
-        (chosen,) = most_urgent(drains).values()
-        assert (chosen.cause, chosen.deadline) == (DrainCause.REVOKED, at(earlier))
 
 
 NAMES = ["n1", "pc1", "pc2", "pc3"]
