@@ -28,6 +28,7 @@ from agent.cluster.settings.cluster import ClusterSettings
 from agent.config import Settings
 from agent.core.config import AllEvents, LoggedEvents
 from agent.core.errors import ConfigError
+from agent.core.events import EventKind
 from agent.core.manager import ManagerConfig
 from agent.core.ports import SliceServer, SystemClock
 from agent.core.request.helper import SimpleElasticSliceHelper
@@ -97,7 +98,7 @@ class Daemon:
                 notifier.notify("READY=1")
                 logger.info("the agent is up", config=str(self._path))
                 if self._lookout is not None:
-                    manager.tell("primary", "", f"this agent acts: {self._lookout.standing}")
+                    manager.tell(EventKind.PRIMARY, "", f"this agent acts: {self._lookout.standing}")
                 status = self._watch(manager, notifier, signals)
                 if status != ANEW:
                     notifier.notify("STOPPING=1")
@@ -154,10 +155,10 @@ class Daemon:
         lookout = self._lookout
         while not (came := signals.wait(min(interval, STANDING_WAIT if lookout else 20.0))) & ENDS:
             if lookout is not None and not lookout.standing.acts:
-                manager.tell("standby", "", f"this agent stands by: {lookout.standing}")
+                manager.tell(EventKind.STANDBY, "", f"this agent stands by: {lookout.standing}")
                 return ANEW
             if self._rechooser is not None and self._rechooser.found:
-                manager.tell("backend", "", f"another way in to Slurm: {self._rechooser.found}")
+                manager.tell(EventKind.BACKEND, "", f"another way in to Slurm: {self._rechooser.found}")
                 return ANEW
             if signal.SIGHUP in came:
                 notifier.notify("RELOADING=1")
@@ -176,11 +177,11 @@ class Daemon:
         """Tell early of a certificate or a lease that nothing renews."""
         now = manager.clock.now()
         if warning := self._certificate.look(self._server.identity.expires, now):
-            manager.tell("certificate", "", warning)
+            manager.tell(EventKind.CERTIFICATE, "", warning)
         expires = self._server.credential_expiries().get("slice")
         before = self._settings.lease.overdue_when_left
         if expires and (warning := self._credential.look(expires, now, before)):
-            manager.tell("credential", self._server.slice_urn, warning)
+            manager.tell(EventKind.CREDENTIAL, self._server.slice_urn, warning)
 
     def _build(self) -> SlurmElasticSliceManager:
         settings = self._settings

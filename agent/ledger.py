@@ -21,7 +21,8 @@ import structlog
 from pydantic import Field
 
 from agent.core.errors import LedgerError
-from agent.core.model import AdminDrain, Event, GrowOrder, Holding, Intent, IntentKind, Revocation
+from agent.core.events import Event, PastEvent
+from agent.core.model import AdminDrain, GrowOrder, Holding, Intent, IntentKind, Revocation
 from agent.core.settings import Section
 
 log = structlog.get_logger()
@@ -212,7 +213,7 @@ class Ledger:
 
     def record(self, event: Event) -> None:
         """Append one event; a fault is logged, never raised."""
-        row = (_text(event.time), event.kind, event.subject, event.message, _json(event.data))
+        row = (_text(event.time), event.kind.value, event.subject, event.message, _json(event.fields))
         try:
             with self._writing() as connection:
                 connection.execute(
@@ -224,13 +225,13 @@ class Ledger:
         except LedgerError as error:
             log.warning("an event is lost from the history", message=event.message, error=str(error))
 
-    def events(self, subject: str = "", *, newest: int = 100) -> tuple[Event, ...]:
+    def events(self, subject: str = "", *, newest: int = 100) -> tuple[PastEvent, ...]:
         """Return the newest events about a subject ("" for all), oldest first."""
         return tuple(event for _, event in self.history((subject,) if subject else (), newest=newest))
 
     def history(
         self, subjects: Collection[str] = (), *, newest: int = 100, after: int | None = None
-    ) -> tuple[tuple[int, Event], ...]:
+    ) -> tuple[tuple[int, PastEvent], ...]:
         """Return (id, event), oldest first.
 
         Args:
@@ -360,8 +361,8 @@ class Ledger:
         return LedgerError(f"the ledger {self._path} {what}: {error}")
 
 
-def _event(row: Sequence[Any]) -> Event:
-    return Event(_time(row[1]), row[2], row[3], row[4], json.loads(row[5]))
+def _event(row: Sequence[Any]) -> PastEvent:
+    return PastEvent(_time(row[1]), row[2], row[3], row[4], json.loads(row[5]))
 
 
 def _text(time: datetime) -> str:
@@ -374,4 +375,4 @@ def _time(text: str) -> datetime:
 
 
 def _json(data: Mapping[str, object]) -> str:
-    return json.dumps(dict(data), default=str)
+    return json.dumps(dict(data))

@@ -16,7 +16,7 @@ from agent.cluster.drain.nodes import LeaveNode
 from agent.cluster.drain.wanted import Wishes
 from agent.cluster.reasons import Drain, DrainCause
 from agent.cluster.settings.drain import DrainSettings
-from agent.core.model import Event
+from agent.core.events import Event, OfJob
 from agent.core.ports import Clock, Host, HostResult, SystemClock
 from agent.slurm.cli.backend import CliBackend
 from agent.slurm.settings import SlurmSettings
@@ -173,7 +173,7 @@ class Emptying:
 
     def told(self, kind: str) -> list[str]:
         """List the job ids of events of a kind."""
-        return [str(e.data["job"]) for e in self.events if e.kind == kind]
+        return [e.data.job for e in self.events if e.kind == kind and isinstance(e.data, OfJob)]
 
     def _wishes(self) -> Wishes:
         with self._lock:

@@ -33,7 +33,8 @@ from agent.cluster.memory.grow_order import in_service
 from agent.cluster.memory.hold import hold_words
 from agent.cluster.reasons import is_ours
 from agent.core.errors import AgentError
-from agent.core.model import AdminDrain, Event, GrowOrder
+from agent.core.events import PastEvent
+from agent.core.model import AdminDrain, GrowOrder
 from agent.slurm.model import Snapshot
 from agent.tell.causes import find_causes
 
@@ -47,7 +48,7 @@ class EventHistory(Protocol):
 
     def history(
         self, subjects: Collection[str] = (), *, newest: int = 100, after: int | None = None
-    ) -> Sequence[tuple[int, Event]]:
+    ) -> Sequence[tuple[int, PastEvent]]:
         """Return (id, event) of any of these subjects, oldest first; those after an id, or the newest."""
 
     def last_event(self) -> int:

@@ -22,7 +22,7 @@ from agent.admin.requests import Ask, EventsQuery
 from agent.admin.routes import ROUTES, Operations, Route
 from agent.admin.settings import AdminSettings
 from agent.core.errors import AgentError, UnavailableError
-from agent.core.model import Event
+from agent.core.events import Event, EventKind, Request
 from agent.core.ports import Clock, EventSink
 
 MAX_BODY = 1 << 20
@@ -219,8 +219,8 @@ class AdminServer:
         words = " ".join([call, *nodes[:20], *(f"{key}={value}" for key, value in asked.items())])
         subject = nodes[0] if len(nodes) == 1 else ""
         message = f"{peer.name} (uid {peer.uid}) asks: {words[:500]}: {outcome}"
-        data = {"uid": peer.uid, "gid": peer.gid, "call": call, "outcome": outcome}
-        self._events.record(Event(self._clock.now(), "request", subject, message, data))
+        data = Request(peer.uid, peer.gid, call, outcome)
+        self._events.record(Event(self._clock.now(), EventKind.REQUEST, subject, message, data))
 
 
 def _ask(route: Route, environ: Environ) -> Ask | None:

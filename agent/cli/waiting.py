@@ -15,6 +15,7 @@ from agent.cli.exits import Exit
 from agent.cli.feed import Feed
 from agent.cli.output import counted, remark
 from agent.core.errors import AgentError
+from agent.core.events import EventKind
 
 INTERVAL = 2.0
 """Seconds between two looks at most: an event makes the next one due at once."""
@@ -115,10 +116,10 @@ def wait_for_renewal(socket: Path, since: int, limit: float | None) -> None:
     def look() -> Stage:
         status = call(socket, "GET", "/v1/status")
         events = call(socket, "GET", f"/v1/events?after={since}&newest=10000")["events"]
-        if refused := [e["message"] for e in events if e["kind"] in {"lease", "blocked"}]:
+        if refused := [e["message"] for e in events if e["kind"] in {EventKind.LEASE, EventKind.BLOCKED}]:
             raise AgentError(refused[0])
         leases = {status["slice"]: status["slice_expires"], **status["sliver_expires"]}
-        renewed = leases.keys() & {e["subject"] for e in events if e["kind"] == "renew"}
+        renewed = leases.keys() & {e["subject"] for e in events if e["kind"] == EventKind.RENEW}
         ends = min((leases[name] for name in renewed), default="")
         return Stage(len(renewed), len(leases), f"renewed until {ends}" if ends else "renewing")
 

@@ -31,6 +31,7 @@ from agent.cluster.wanting import Wanting
 from agent.cluster.wishes.adoption import Adoption
 from agent.cluster.wishes.orders import Orders, WishStore
 from agent.core.errors import SshError
+from agent.core.events import EventKind
 from agent.core.manager import ManagerConfig, SimpleElasticSliceManager
 from agent.core.model import SliverNode
 from agent.core.ports import RemoteShell, SliceServer
@@ -105,7 +106,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         self._hold = GrowthHold(wishes, stored.pop(WHOLE_SLICE, None))
         self._drains = Drains(wishes, stored.values(), limited)
         self._giveback = GiveBack()
-        self._growing = GrowOrders(wishes, lambda words: self.tell("admin", "", words))
+        self._growing = GrowOrders(wishes, lambda words: self.tell(EventKind.ADMIN, "", words))
         self.known = Known(self, failed, drains=self._drains, giveback=self._giveback, hold=self._hold)
         self._reach = Reach(shell, lambda: self.settings)
         self._departures = Departures(
@@ -258,15 +259,15 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         if sliver is not None and not sliver.nodes and not self.requested(cm):
             self.server.delete_sliver(cm)
             self._slivers.read(cm)
-            self.tell("delete", cm, "gave the sliver back, which had no machine left")
+            self.tell(EventKind.DELETE, cm, "gave the sliver back, which had no machine left")
         bare = self.known.is_complete() and not any(self.slivers.values()) and not self.requested()
         if self._hold.is_news(bare):
-            self.tell("admin", "", "the teardown is complete: nothing is held")
+            self.tell(EventKind.ADMIN, "", "the teardown is complete: nothing is held")
 
     def handle_blocking_node(self, node: SliverNode) -> None:
         """Empty a machine that blocks the renewal; it is given back when nothing is left on it."""
         if self._giveback.choose_blocking(self.known.name(node)):
-            self.tell("surplus", node.node_id, "to be given back: the lease is not renewed with it")
+            self.tell(EventKind.SURPLUS, node.node_id, "to be given back: the lease is not renewed with it")
         self.drainer.wake()
 
     def should_delete_nodes(self, cm: str | None = None) -> list[str] | None:
@@ -288,7 +289,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         try:
             self._reach.forget(machine)
         except SshError as error:
-            self.tell("ssh", machine.node_id, f"its host key stays known: {error}")
+            self.tell(EventKind.SSH, machine.node_id, f"its host key stays known: {error}")
 
     def remove_nodes(self) -> None:
         """Drop the Slurm records of machines that are gone; jobs that still run there are requeued first."""
@@ -342,7 +343,9 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         for item in nodelist:
             if revocation := due.get(item["node_id"]):
                 self.tell(
-                    "revoke", revocation.node_id, f"Cloudlab takes it at {revocation.deadline:%H:%M:%S} UTC"
+                    EventKind.REVOKE,
+                    revocation.node_id,
+                    f"Cloudlab takes it at {revocation.deadline:%H:%M:%S} UTC",
                 )
         self.drainer.wake()
 

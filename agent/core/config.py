@@ -10,7 +10,8 @@ import structlog
 from pydantic import Field
 
 from agent.core.defaults import DEF_ORDER
-from agent.core.model import Event, Intent, IntentKind, Revocation
+from agent.core.events import Event
+from agent.core.model import Intent, IntentKind, Revocation
 from agent.core.policy import LeaseSettings
 from agent.core.ports import Clock, EventSink, HoldingStore, IntentStore, RevocationStore, SystemClock
 from agent.core.settings import Duration, Section
@@ -156,7 +157,7 @@ class LoggedEvents:
 
     def record(self, event: Event) -> None:
         """Log one event."""
-        log.info(event.message, kind=event.kind, subject=event.subject, **event.data)
+        log.info(event.message, kind=event.kind.value, subject=event.subject, **event.fields)
 
 
 class AllEvents:

@@ -15,6 +15,7 @@ from agent.core.config import AllEvents, CycleSettings, ManagerConfig
 from agent.core.cycle.runner import Runner
 from agent.core.cycle.schedule import Schedule
 from agent.core.errors import FatalError
+from agent.core.events import EventData, EventKind
 from agent.core.kept import Kept
 from agent.core.model import AdvertisedNode, Intent, IntentKind, Sliver, SliverNode, SliverStatus
 from agent.core.notices.endpoint import Item, SimpleElasticSliceClientEndpoint
@@ -414,9 +415,9 @@ class SimpleElasticSliceManager(
     def nodes_taken(self, nodelist: Sequence[Item]) -> None:
         """Leave it to the manifest: ``update_sliver_status`` tells the helper once it confirms it."""
 
-    def tell(self, kind: str, subject: str, message: str, **data: object) -> None:
+    def tell(self, kind: EventKind, subject: str, message: str, data: EventData | None = None) -> None:
         """Record an event, and add it to what this step decided."""
-        self._runner.tell(kind, subject, message, **data)
+        self._runner.tell(kind, subject, message, data)
 
     def note(self, text: str) -> None:
         """Add to what this step decided, without an event."""

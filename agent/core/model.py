@@ -187,19 +187,6 @@ class Intent:
     asked: datetime
 
 
-@dataclass(frozen=True)
-class Event:
-    """One decision or act, with its reason in words."""
-
-    time: datetime
-    kind: str
-    """A word from a closed set, such as ``add`` or ``drain``."""
-    subject: str
-    """What it is about: a node_id, a CM, or "" for the whole agent."""
-    message: str
-    data: Mapping[str, object] = field(default_factory=dict)
-
-
 class NodeState(StrEnum):
     """Where a machine is in its life."""
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
-from agent.core.model import AdvertisedNode, Event, Holding, Intent, Revocation, Sliver, SliverStatus
+from agent.core.events import Event
+from agent.core.model import AdvertisedNode, Holding, Intent, Revocation, Sliver, SliverStatus
 
 
 class Clock(Protocol):

@@ -10,7 +10,7 @@ from agent.cluster.drain.figures import Forecast, foresee
 from agent.cluster.manager import SlurmElasticSliceManager
 from agent.cluster.memory.hold import hold_words
 from agent.core.errors import LedgerError
-from agent.core.model import Event
+from agent.core.events import PastEvent
 from agent.page.history import StateHistory
 from agent.page.model import Countdown, HeldBy, PageView
 from agent.page.render import MAX_EVENTS
@@ -19,7 +19,7 @@ from agent.page.render import MAX_EVENTS
 class EventHistory(Protocol):
     """Where events can be read again."""
 
-    def events(self, subject: str = "", *, newest: int = 100) -> Sequence[Event]:
+    def events(self, subject: str = "", *, newest: int = 100) -> Sequence[PastEvent]:
         """Return the newest events about a subject ("" for all), oldest first. Raises ``LedgerError``."""
 
 
@@ -45,7 +45,7 @@ class Gatherer:
         agent = manager.viewer.view()
         self._history.observe(agent.nodes, now)
         growth = manager.growth
-        events: Sequence[Event] = ()
+        events: Sequence[PastEvent] = ()
         unread = ""
         try:
             events = self._events.events(newest=MAX_EVENTS)

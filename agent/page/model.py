@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from agent.core.model import AgentView, Event, NodeState
+from agent.core.events import PastEvent
+from agent.core.model import AgentView, NodeState
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class PageView:
     """Why this many machines are wanted, in words."""
     countdowns: tuple[Countdown, ...]
     """The earliest deadline first."""
-    events: tuple[Event, ...]
+    events: tuple[PastEvent, ...]
     """The newest first."""
     renewed_before: timedelta
     """A lease of which less than this is left should have been renewed long ago."""

@@ -2,40 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from agent.core.model import Event
-
-_WISHES = ("revoke", "admin", "surplus", "blocked", "failed", "join-failed")
-"""Kinds after which a machine is emptied."""
-_FROM: Mapping[str, tuple[str, ...]] = {
-    "ready": ("arrived", "adopted"),
-    "failed": ("arrived", "adopted"),
-    "joining": ("ready",),
-    "join-step": ("joining",),
-    "join-error": ("joining",),
-    "join-failed": ("join-error", "joining", "ready"),
-    "join": ("join-step", "joining", "ready"),
-    "fence": _WISHES,
-    "drain": _WISHES,
-    "warn": ("drain", *_WISHES),
-    "signal": ("drain", *_WISHES),
-    "requeue": ("drain", *_WISHES),
-    "cancel": ("drain", *_WISHES),
-    "leave": ("drain", *_WISHES),
-    "release": ("leave", "drain", "revoke"),
-    "resume": ("withdrawn", "keep", "admin"),
-    "withdrawn": ("revoke",),
-    "keep": ("surplus",),
-    "gone": ("release", "leave", "missing", *_WISHES),
-    "lost": ("down", "gone"),
-    "down": ("gone", "revoke"),
-    "remove": ("down", "gone"),
-}
-"""Kind -> kinds that can have led to it."""
+from agent.core.events import PastEvent
 
 
-def find_causes(events: Sequence[tuple[int, Event]]) -> dict[int, int]:
+def find_causes(events: Sequence[tuple[int, PastEvent]]) -> dict[int, int]:
     """Return id -> id of the event that led to it, for those whose cause is among them.
 
     Args:
@@ -45,12 +17,7 @@ def find_causes(events: Sequence[tuple[int, Event]]) -> dict[int, int]:
     causes: dict[int, int] = {}
     for number, event in events:
         names = [name for name in event.subject.split(",") if name]
-        earlier = [
-            newest[name, kind]
-            for name in names
-            for kind in _FROM.get(event.kind, ())
-            if (name, kind) in newest
-        ]
+        earlier = [newest[name, kind] for name in names for kind in event.causes if (name, kind) in newest]
         if earlier:
             causes[number] = max(earlier)
         newest.update({(name, event.kind): number for name in names})

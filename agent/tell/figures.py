@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import product
 
+from agent.core.events import EventKind, OfJob
+
 
 class Kind(StrEnum):
     """Kinds of metrics, as Prometheus calls them."""
@@ -48,7 +50,7 @@ ORPHANS = ("cloudlab", "slurm")
 """Where something is left over of a machine that is not ours any more."""
 STAGES = ("boot", "join")
 """What a new machine failed at."""
-JOB_OUTCOMES = ("finish", "warn", "signal", "requeue", "cancel", "lost")
+JOB_OUTCOMES = tuple(kind.value for kind in EventKind if kind.data and issubclass(kind.data, OfJob))
 """Kinds of the events about jobs on draining nodes."""
 
 LABELS = {
@@ -58,7 +60,7 @@ LABELS = {
     "node": "node name in Slurm; the series goes with the machine",
     "step": "step of the manager's cycle",
     "target": "what a credential is for: self or slice",
-    "kind": "kind of an event, in one word",
+    "kind": "kind of an event, in one word: see [events.md](events.md)",
     "method": "remote method; empty for a call that named none of ours",
     "reason": "why a CM is asked for less: insufficient (it had no machines), failed (a type did not boot)",
     "side": f"where something is left over: {', '.join(ORPHANS)}",

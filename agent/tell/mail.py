@@ -15,25 +15,11 @@ import structlog
 from pydantic import Field, model_validator
 
 from agent.core.errors import ConfigError
-from agent.core.model import Event
+from agent.core.events import Event
 from agent.core.settings import Duration, Section
 
 log = structlog.get_logger()
 
-NOTABLE = frozenset(
-    {
-        "blocked",
-        "certificate",
-        "credential",
-        "down",
-        "failed",
-        "fatal",
-        "growth_resumed",
-        "growth_stopped",
-        "lease",
-    }
-)
-"""Kinds of events that a person may have to act on."""
 MOST_EVENTS = 200
 """Events of one mail; what comes beyond is counted only."""
 SMTP_TIMEOUT = 20.0
@@ -74,14 +60,6 @@ class MailSettings(Section):
         if self.ca_file and not self.starttls:
             raise ValueError("ca_file: it is used with starttls only")
         return self
-
-
-def is_notable(event: Event) -> bool:
-    """Tell whether a person should hear of an event: of these kinds, or a drain that missed its deadline."""
-    if event.kind == "release":
-        margin = event.data.get("margin_seconds")
-        return isinstance(margin, int | float) and margin < 0
-    return event.kind in NOTABLE
 
 
 def compose(events: Sequence[Event], left_out: int, *, sender: str, recipient: str) -> EmailMessage:
@@ -205,7 +183,7 @@ class Mailer:
 
     def record(self, event: Event) -> None:
         """Take one event; never raises, and never waits."""
-        if self._post is None or not is_notable(event):
+        if self._post is None or not event.is_notable:
             return
         with self._lock:
             if len(self._events) < MOST_EVENTS:

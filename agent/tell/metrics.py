@@ -24,7 +24,8 @@ from prometheus_client.registry import Collector
 from pydantic import Field
 
 from agent.core.errors import UnavailableError
-from agent.core.model import AgentView, Event, NodeState
+from agent.core.events import Event, EventKind, Fate, JobLost, Joined, OfJob, Release
+from agent.core.model import AgentView, NodeState
 from agent.core.settings import Section
 from agent.tell import figures
 from agent.tell.figures import Figure
@@ -32,7 +33,7 @@ from agent.tell.figures import Figure
 # They would double the series of every counter, and tell what the process' start tells already.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
-_REVOCATION_EVENTS = {"revoke": "announced", "withdrawn": "withdrawn"}
+_REVOCATION_EVENTS = {EventKind.REVOKE: "announced", EventKind.WITHDRAWN: "withdrawn"}
 """Kind of an event -> outcome of a revocation that it tells."""
 
 
@@ -145,26 +146,22 @@ class Metrics:
     def record(self, event: Event) -> None:
         """Count a decision or act; what became of revocations, and what draining cost, is counted besides."""
         self._events.labels(event.kind).inc()
-        margin = event.data.get("margin_seconds")
-        if isinstance(margin, int | float):
-            self._margin.observe(margin)
-            self._revocations.labels("released" if margin >= 0 else "late").inc()
         if event.kind in _REVOCATION_EVENTS:
             self._revocations.labels(_REVOCATION_EVENTS[event.kind]).inc()
-        joined = event.data.get("join_seconds")
-        if isinstance(joined, int | float):
-            self._join_time.observe(joined)
-        if event.kind == "failed":
-            self._failures.labels("join" if event.data.get("booted") else "boot").inc()
-        duration = event.data.get("drain_seconds")
-        if isinstance(duration, int | float):
-            self._drain_time.observe(duration)
-        cause = event.data.get("drain_cause")
-        if isinstance(cause, str):
-            self._drained_jobs.labels(event.kind, cause).inc()
-            lost = event.data.get("lost_cpu_seconds")
-            if isinstance(lost, int | float):
-                self._lost_work.labels(cause).inc(lost)
+        match event.data:
+            case Release() as release:
+                self._margin.observe(release.margin_seconds)
+                self._revocations.labels("late" if release.is_late else "released").inc()
+                if release.drain_seconds is not None:
+                    self._drain_time.observe(release.drain_seconds)
+            case Joined(seconds):
+                self._join_time.observe(seconds)
+            case Fate() as fate if event.kind is EventKind.FAILED:
+                self._failures.labels("join" if fate.booted else "boot").inc()
+            case OfJob(drain_cause=cause) as of_job:
+                self._drained_jobs.labels(event.kind, cause).inc()
+                if isinstance(of_job, JobLost):
+                    self._lost_work.labels(cause).inc(of_job.lost_cpu_seconds)
 
     def step(self, step: str, outcome: str, seconds: float) -> None:
         """Count a run of a step of the manager's cycle."""

@@ -27,8 +27,9 @@ from agent.cloudlab.connect import connect
 from agent.cloudlab.server import ProtoGeniServer
 from agent.cloudlab.settings import CloudlabSettings, CmSettings
 from agent.core.config import CycleSettings, ManagerConfig
+from agent.core.events import Event
 from agent.core.manager import SimpleElasticSliceManager
-from agent.core.model import Event, Holding, Intent, Revocation
+from agent.core.model import Holding, Intent, Revocation
 from agent.core.policy import LeaseSettings
 from agent.core.ports import SystemClock
 from agent.core.request.helper import SimpleElasticSliceHelper

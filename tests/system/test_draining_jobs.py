@@ -140,7 +140,7 @@ def test_a_job_that_may_not_be_requeued_is_warned_signalled_and_ended_last(bed: 
         empty.revoke(REVOKED[:1], 90)
         bed.slurm.wait_for_job(job, "CANCELLED")
         empty.wait_until_left(REVOKED[:1])
-        kinds = [e.kind for e in empty.events if e.data.get("job") == str(job)]
+        kinds = [e.kind for e in empty.events if e.fields.get("job") == str(job)]
         assert kinds == ["warn", "signal", "cancel"]
         assert empty.told("finish") == [str(short)]
     assert "it may not be requeued" in field(bed, job, "AdminComment")

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from agent.core.errors import LedgerError
-from agent.core.model import AdminDrain, Event, GrowOrder, Intent, IntentKind, Revocation
+from agent.core.events import PastEvent
+from agent.core.model import AdminDrain, GrowOrder, Intent, IntentKind, Revocation
 from agent.ledger import SCHEMA_VERSION, Ledger
 
 DUMPS = sorted((Path(__file__).parents[1] / "data" / "ledger").glob("schema-*.sql"))
@@ -44,7 +45,7 @@ def test_all_that_an_older_agent_knew_is_taken_over(dump: Path, tmp_path: Path) 
         assert ledger.intents() == (Intent(IntentKind.ADD, "urn:cm", "node-1", NOON),)
         assert ledger.revocations() == (Revocation("pc100", "node-2", ONE, NOON, NOON),)
         assert ledger.drains() == (AdminDrain("pc7", "new disk", "ada", NOON, ONE),)
-        assert ledger.events() == (Event(NOON, "add", "node-1", "asked for it", {"number": 1}),)
+        assert ledger.events() == (PastEvent(NOON, "add", "node-1", "asked for it", {"number": 1}),)
         assert ledger.grow_order() is None
         ledger.put_grow_order(order := GrowOrder(3, "ada", ONE))
         assert ledger.grow_order() == order

@@ -40,7 +40,7 @@ from agent.cluster.drain.wanted import Wishes
 from agent.cluster.reasons import cancel_comment, requeue_comment, told_before
 from agent.cluster.settings.drain import DrainSettings
 from agent.core.errors import SlurmDownError, SlurmError
-from agent.core.model import Event
+from agent.core.events import Event, EventKind, JobLost, OfJob
 from agent.core.ports import Clock, EventSink, HostResult
 from agent.slurm.model import Job, SignalTarget, SlurmBackend, Snapshot
 
@@ -171,7 +171,9 @@ class Drainer:
         plan = self._fencer.step(wanted, self._clock.now())
         for fence in plan.reserve if plan else ():
             for node in sorted(fence.nodes):
-                self._tell("fence", node, f"no job that would run beyond {fence.starts:%Y-%m-%dT%H:%M:%SZ}")
+                self._tell(
+                    EventKind.FENCE, node, f"no job that would run beyond {fence.starts:%Y-%m-%dT%H:%M:%SZ}"
+                )
 
     def _see_to_jobs(self, snapshot: Snapshot, wishes: Wishes, settings: DrainSettings) -> None:
         deadlines = job_deadlines(wishes.drains, wishes.ours)
@@ -179,7 +181,7 @@ class Drainer:
         now = self._clock.now()
         outlooks = self._outlooks = look_ahead(snapshot, deadlines, known, settings, now)
         for job, cause in self._figures.finished(snapshot, outlooks, wishes.drains):
-            self._tell_job("finish", job, f"job {job.id} ended by itself", cause)
+            self._tell_job(EventKind.FINISH, job, f"job {job.id} ended by itself", OfJob(job.id, cause))
         held_up = {leader(outlook.job) for outlook in outlooks}
         self._signalled = {job: at for job, at in self._signalled.items() if job in held_up}
         self._warned &= held_up
@@ -248,17 +250,17 @@ class Drainer:
             case DrainNodes(nodes, reason):
                 self._backend.drain(nodes, reason)
                 for node in nodes:
-                    self._tell("drain", node, f"drained in Slurm: {reason}")
+                    self._tell(EventKind.DRAIN, node, f"drained in Slurm: {reason}")
             case UndrainNodes(nodes, down):
                 (self._backend.resume if down else self._backend.undrain)(nodes)
                 for node in nodes:
-                    self._tell("resume", node, "back in service: nobody wants it emptied any more")
+                    self._tell(EventKind.RESUME, node, "back in service: nobody wants it emptied any more")
             case DownNodes(nodes, reason, lost):
                 self._backend.set_down(nodes, reason)
-                self._tell("down", ",".join(nodes), f"gone with jobs on it: Slurm was told: {reason}")
+                self._tell(EventKind.DOWN, ",".join(nodes), f"gone with jobs on it: Slurm was told: {reason}")
                 for job in lost:
                     self._figures.ended(job)
-                    self._tell_lost("lost", job, f"job {job.id} lost its machine", "taken")
+                    self._tell_lost(EventKind.LOST, job, f"job {job.id} lost its machine", "taken")
             case LeaveNode():
                 self._cleaner.put(action)
 
@@ -280,7 +282,7 @@ class Drainer:
             job = action.job
             self._signalled[leader(job)] = self._clock.now()
             words = f"{action.signal} to job {job.id} ({action.target}): {action.reason}"
-            self._tell_job("signal", job, words)
+            self._tell_job(EventKind.SIGNAL, job, words, OfJob(job.id, self._figures.cause(job)))
         # A later run of the agent reads it there too.
         self._comment([action.job.id for action in done], first.comment)
 
@@ -300,7 +302,7 @@ class Drainer:
         for job_id, job in jobs.items():
             if job_id not in refused:
                 self._figures.ended(job)
-                self._tell_lost("cancel", job, f"job {job.id} cancelled: {reason}")
+                self._tell_lost(EventKind.CANCEL, job, f"job {job.id} cancelled: {reason}")
 
     def _requeue(self, actions: Iterable[RequeueJob]) -> None:
         """Requeue all jobs of one deadline at once; why is written into them when they are safe."""
@@ -318,7 +320,7 @@ class Drainer:
         held = " and held" if hold else ""
         for job in done:
             self._figures.ended(job)
-            self._tell_lost("requeue", job, f"job {job.id} requeued{held}: {reason}")
+            self._tell_lost(EventKind.REQUEUE, job, f"job {job.id} requeued{held}: {reason}")
         self._comment([job.id for job in done], requeue_comment(reason))
 
     def _warn(self, actions: Sequence[WarnJob]) -> None:
@@ -335,7 +337,9 @@ class Drainer:
     def _notify(self, action: WarnJob) -> None:
         self._warned.add(leader(action.job))
         self._backend.notify(action.job.id, action.comment)
-        self._tell_job("warn", action.job, f"the user of job {action.job.id} was told: {action.reason}")
+        job = action.job
+        told = OfJob(job.id, self._figures.cause(job))
+        self._tell_job(EventKind.WARN, job, f"the user of job {job.id} was told: {action.reason}", told)
 
     def _comment(self, jobs: Collection[str], text: str) -> None:
         """Write to jobs' users; that fails without harm."""
@@ -351,19 +355,16 @@ class Drainer:
 
     def _cleaned(self, action: LeaveNode, result: HostResult) -> None:
         said = "the delete commands ran" if result.ok else f"the delete commands failed: {result.error}"
-        self._tell("leave", action.node, f"{action.reason}; {said}")
+        self._tell(EventKind.LEAVE, action.node, f"{action.reason}; {said}")
         self._left(action)
 
-    def _tell(self, kind: str, subject: str, message: str) -> None:
+    def _tell(self, kind: EventKind, subject: str, message: str) -> None:
         self._events.record(Event(self._clock.now(), kind, subject, message))
 
-    def _tell_lost(self, kind: str, job: Job, message: str, cause: str = "") -> None:
+    def _tell_lost(self, kind: EventKind, job: Job, message: str, cause: str = "") -> None:
         lost = lost_cpu_seconds(job, self._clock.now())
-        self._tell_job(kind, job, f"{message} ({lost:.0f} CPU-seconds lost)", cause, lost_cpu_seconds=lost)
+        data = JobLost(job.id, cause or self._figures.cause(job), lost)
+        self._tell_job(kind, job, f"{message} ({lost:.0f} CPU-seconds lost)", data)
 
-    def _tell_job(self, kind: str, job: Job, message: str, cause: str = "", **data: object) -> None:
-        subject, cause = ",".join(sorted(job.nodes)), cause or self._figures.cause(job)
-        event = Event(
-            self._clock.now(), kind, subject, message, {"job": job.id, "drain_cause": cause, **data}
-        )
-        self._events.record(event)
+    def _tell_job(self, kind: EventKind, job: Job, message: str, data: OfJob) -> None:
+        self._events.record(Event(self._clock.now(), kind, ",".join(sorted(job.nodes)), message, data))

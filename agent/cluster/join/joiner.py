@@ -12,7 +12,8 @@ from agent.cluster.join.plan import JoinPlan, JoinRecord, JoinStep, plan_joins
 from agent.cluster.reasons import JOINING, is_ours
 from agent.cluster.settings.join import FileCopy, JoinSettings
 from agent.core.errors import ConfigError, SlurmError, SlurmRefusedError
-from agent.core.model import Event, SliverNode
+from agent.core.events import Event, EventData, EventKind, Joined, JoinLog
+from agent.core.model import SliverNode
 from agent.core.ports import Clock, EventSink, HostResult, Series, Upload
 from agent.slurm.model import Node, SlurmBackend, Snapshot
 
@@ -87,10 +88,15 @@ class Joiner:
         for step, record in finished:
             if record.attempts or record.probes:
                 self._tell(
-                    "join", step, f"joined: {step.reason}", join_seconds=(now - record.first).total_seconds()
+                    EventKind.JOIN,
+                    step,
+                    f"joined: {step.reason}",
+                    Joined((now - record.first).total_seconds()),
                 )
         for step in plan.failed:
-            self._tell("join-failed", step, f"given up: {step.reason}", log=logs[step.node.sliver_id])
+            self._tell(
+                EventKind.JOIN_FAILED, step, f"given up: {step.reason}", JoinLog(logs[step.node.sliver_id])
+            )
         given_up = [(step.node, step.reason) for step in plan.failed]
         for step in plan.start:
             try:
@@ -99,7 +105,7 @@ class Joiner:
                 given_up.append((step.node, str(error)))
                 continue
             self._record(step, attempts=1)
-            self._tell("joining", step, step.reason)
+            self._tell(EventKind.JOINING, step, step.reason)
             self._in_background(step, self._join, step, commands, settings, snapshot.nodes.get(step.name))
         for step in plan.probe:
             # Its placeholders are those of the join commands, and were fit for them.
@@ -150,7 +156,7 @@ class Joiner:
                         record, running=False, last=self._clock.now(), error=error
                     )
             if error:
-                self._tell("join-error", step, error)
+                self._tell(EventKind.JOIN_ERROR, step, error)
             self._done()
 
         threading.Thread(target=work, name=f"join-{step.name}", daemon=True).start()
@@ -170,16 +176,16 @@ class Joiner:
             if files and (fault := self._perform(step, files, settings)):
                 return fault
             if files:
-                self._tell("join-step", step, f"{', '.join(f.path for f in files)} copied")
+                self._tell(EventKind.JOIN_STEP, step, f"{', '.join(f.path for f in files)} copied")
             lease = self._lease(step.node)
             if lease and (fault := self._perform(step, lease, settings)):
-                self._tell("join-step", step, f"it was not told of its lease: {fault}")
+                self._tell(EventKind.JOIN_STEP, step, f"it was not told of its lease: {fault}")
             if fault := self._perform(step, commands, settings):
                 return fault
-            self._tell("join-step", step, "the join commands have run")
+            self._tell(EventKind.JOIN_STEP, step, "the join commands have run")
             if down:
                 self._backend.resume([step.name])
-                self._tell("join-step", step, "its node, which we had set down, is up again")
+                self._tell(EventKind.JOIN_STEP, step, "its node, which we had set down, is up again")
         except SlurmError as error:
             # Slurm may have done all of it, half or nothing: the next attempt goes by a new reading.
             return str(error)
@@ -202,7 +208,7 @@ class Joiner:
                 # Without power saving in slurm.conf, and for a FUTURE node, there is nothing to wake.
                 self._backend.set_down([step.name], JOINING)
                 down = True
-        self._tell("join-step", step, f"Slurm was told where it is: {place}")
+        self._tell(EventKind.JOIN_STEP, step, f"Slurm was told where it is: {place}")
         return down
 
     def _probe(self, step: JoinStep, commands: Sequence[str], settings: JoinSettings) -> str:
@@ -210,7 +216,7 @@ class Joiner:
         if not error:
             with self._lock:
                 self._proven.add(step.node.sliver_id)
-            self._tell("join-step", step, "the probe has passed")
+            self._tell(EventKind.JOIN_STEP, step, "the probe has passed")
         return error
 
     def _perform(self, step: JoinStep, series: Series, settings: JoinSettings) -> str:
@@ -221,7 +227,7 @@ class Joiner:
             self._logs[step.node.sliver_id] = log[-_LOG:]
         return result.error
 
-    def _tell(self, kind: str, step: JoinStep, message: str, **data: object) -> None:
+    def _tell(self, kind: EventKind, step: JoinStep, message: str, data: EventData | None = None) -> None:
         self._events.record(Event(self._clock.now(), kind, step.name, message, data))
 
 

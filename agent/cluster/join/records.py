@@ -9,6 +9,7 @@ from agent.cluster.reasons import KEPT, TAKEN
 from agent.cluster.settings.join import JoinSettings
 from agent.cluster.shrink.surplus import names_in_use
 from agent.core.errors import SlurmRefusedError
+from agent.core.events import EventKind
 from agent.slurm.model import Node, SlurmBackend, Snapshot
 from agent.slurm.names import expand
 
@@ -26,7 +27,7 @@ class Records:
     def __init__(
         self,
         backend: SlurmBackend,
-        tell: Callable[[str, str, str], None],
+        tell: Callable[[EventKind, str, str], None],
         note: Callable[[str], None],
         join: Callable[[], JoinSettings],
     ) -> None:
@@ -85,7 +86,9 @@ class Records:
             self._note(f"[join] predeclared: {error}")
             return
         self._tell(
-            "down", self._join().predeclared, f"{len(due)} predeclared nodes have no machine: set down"
+            EventKind.DOWN,
+            self._join().predeclared,
+            f"{len(due)} predeclared nodes have no machine: set down",
         )
 
     def step(self, ours: Collection[str]) -> None:
@@ -124,21 +127,21 @@ class Records:
         if snapshot.jobs_on([name]):
             # Slurm would wait for SlurmdTimeout before it lets the jobs run elsewhere.
             self._backend.set_down([name], TAKEN)
-            self._tell("down", node_id, f"{name} is gone with jobs on it: Slurm was told")
+            self._tell(EventKind.DOWN, node_id, f"{name} is gone with jobs on it: Slurm was told")
         elif self._cloud() and node.flags & {"POWERED_DOWN", "POWERING_DOWN"}:
             self._settle(name)
         elif self._cloud():
             self._backend.set_down([name], KEPT)
             self._settle(name)
-            self._tell("down", node_id, f"{name} has no machine any more; its record stays")
+            self._tell(EventKind.DOWN, node_id, f"{name} has no machine any more; its record stays")
         elif named:
             if node.state != "DOWN" or node.reason != KEPT:
                 self._backend.set_down([name], KEPT)
-                self._tell("down", node_id, f"the record of {name} stays, down: {named}")
+                self._tell(EventKind.DOWN, node_id, f"the record of {name} stays, down: {named}")
         else:
             self._backend.delete_nodes([name])
             self._settle(name)
-            self._tell("remove", node_id, f"{name} is gone from Slurm")
+            self._tell(EventKind.REMOVE, node_id, f"{name} is gone from Slurm")
 
     def _settle(self, name: str) -> None:
         with self._lock:

@@ -13,6 +13,7 @@ from agent.cluster.power.power import plan_power, still_forsaken
 from agent.cluster.reasons import FAILED
 from agent.cluster.settings.cluster import ClusterSettings
 from agent.core.errors import SlurmRefusedError
+from agent.core.events import EventKind
 from agent.slurm.model import SlurmBackend
 
 
@@ -29,7 +30,7 @@ class PowerSaver:
         self,
         backend: SlurmBackend,
         settings: Callable[[], ClusterSettings],
-        tell: Callable[[str, str, str], None],
+        tell: Callable[[EventKind, str, str], None],
     ) -> None:
         self._backend = backend
         self._settings = settings
@@ -72,19 +73,19 @@ class PowerSaver:
         for name, why in plan.fail.items():
             # Down first: Slurm requeues its job now, and not when ResumeTimeout has passed.
             if self._try(name, partial(self._backend.set_down, [name], f"{FAILED}{why}")):
-                self._tell("power", name, f"Slurm was told that no machine comes: {why}")
+                self._tell(EventKind.POWER, name, f"Slurm was told that no machine comes: {why}")
         for name in plan.sleep:
             self._try(name, partial(self._backend.power_down, [name]))
         for name in plan.restore:
             down = picture.snapshot.nodes[name].state == "DOWN"
             act = self._backend.resume if down else self._backend.undrain
             if self._try(name, partial(act, [name])):
-                self._tell("power", name, "Slurm may ask for it again")
+                self._tell(EventKind.POWER, name, "Slurm may ask for it again")
 
     def _try(self, name: str, act: Callable[[], object]) -> bool:
         try:
             act()
         except SlurmRefusedError as error:
-            self._tell("power", name, f"Slurm refused: {error}")
+            self._tell(EventKind.POWER, name, f"Slurm refused: {error}")
             return False
         return True

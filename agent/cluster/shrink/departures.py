@@ -15,6 +15,7 @@ from agent.cluster.reasons import DrainCause
 from agent.cluster.settings.cluster import ClusterSettings
 from agent.cluster.settings.drain import DrainSettings
 from agent.core.errors import AgentError
+from agent.core.events import EventData, EventKind, Release
 from agent.core.model import Revocation
 from agent.core.ports import Clock, Host, HostResult
 
@@ -30,7 +31,7 @@ class Owner(Protocol):
     rlock: Any
     revocations: dict[str, Revocation]
 
-    def tell(self, kind: str, subject: str, message: str, **data: object) -> None:
+    def tell(self, kind: EventKind, subject: str, message: str, data: EventData | None = None) -> None:
         """Record an event."""
 
     def wake(self, *steps: str) -> None:
@@ -122,11 +123,13 @@ class Departures:
         with self._owner.rlock:
             revocation = self._owner.revocations.get(machine.node_id)
         self._owner.tell(
-            "release",
+            EventKind.RELEASE,
             machine.node_id,
             f"Cloudlab may take it, {margin:.0f} s before its deadline",
-            margin_seconds=round(margin, 1),
-            drain_seconds=round((now - revocation.noticed).total_seconds(), 1) if revocation else None,
+            Release(
+                margin_seconds=round(margin, 1),
+                drain_seconds=round((now - revocation.noticed).total_seconds(), 1) if revocation else None,
+            ),
         )
 
 

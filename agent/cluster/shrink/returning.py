@@ -10,6 +10,7 @@ from agent.cluster.memory.chosen import GiveBack
 from agent.cluster.moment import Picture
 from agent.cluster.planner import Grower
 from agent.cluster.shrink.surplus import NodeVerdict, names_in_use
+from agent.core.events import EventKind
 from agent.slurm.model import SlurmBackend, Snapshot
 
 
@@ -28,7 +29,7 @@ class Returning:
         backend: SlurmBackend,
         grower: Grower,
         giveback: GiveBack,
-        tell: Callable[[str, str, str], None],
+        tell: Callable[[EventKind, str, str], None],
     ) -> None:
         self._backend = backend
         self._grower = grower
@@ -45,7 +46,7 @@ class Returning:
         for verdict in going:
             self._giveback.choose(verdict.name)
             node_id = picture.machines[verdict.name].node_id
-            self._tell("surplus", node_id, f"to be given back: {verdict.why}")
+            self._tell(EventKind.SURPLUS, node_id, f"to be given back: {verdict.why}")
         return bool(going)
 
     def verdicts(
@@ -70,7 +71,7 @@ class Returning:
         kept = self.to_keep(snapshot, growth)
         self._giveback.keep(kept)
         for name, why in sorted(kept.items()):
-            self._tell("keep", name, why)
+            self._tell(EventKind.KEEP, name, why)
         return bool(kept)
 
     def to_keep(self, snapshot: Snapshot, growth: GrowthPlan) -> dict[str, str]:

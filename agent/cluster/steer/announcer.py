@@ -13,6 +13,7 @@ from agent.cluster.settings.cluster import ClusterSettings
 from agent.cluster.settings.plugin import PluginSettings
 from agent.cluster.steer.tables import borrowed_table, lease_table, write_table
 from agent.core.errors import ConfigError
+from agent.core.events import EventKind
 from agent.core.model import SliverNode
 from agent.core.ports import Clock, HostResult, Series, Upload
 
@@ -58,7 +59,7 @@ class Announcer:
         *,
         settings: Callable[[], ClusterSettings],
         clock: Clock,
-        tell: Callable[[str, str, str], None],
+        tell: Callable[[EventKind, str, str], None],
     ) -> None:
         self._run = run
         self._settings = settings
@@ -118,7 +119,7 @@ class Announcer:
         except ConfigError as error:
             fault = str(error)
         if fault and fault != self._fault:
-            self._tell("plugin", "", fault)
+            self._tell(EventKind.PLUGIN, "", fault)
         self._fault = fault
 
     def _write_leases(self, due: list[tuple[SliverNode, datetime | None]]) -> None:
@@ -128,7 +129,7 @@ class Announcer:
                 with self._lock:
                     self._told[machine.sliver_id] = Told(lease_end, self._clock.now(), not error)
                 if error:
-                    self._tell("plugin", machine.node_id, f"its lease file was not written: {error}")
+                    self._tell(EventKind.PLUGIN, machine.node_id, f"its lease file was not written: {error}")
         finally:
             with self._lock:
                 self._writing = False

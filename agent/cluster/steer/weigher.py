@@ -10,6 +10,7 @@ from agent.cluster.moment import Picture
 from agent.cluster.settings.cluster import ClusterSettings
 from agent.cluster.steer.weights import SetWeight, note_weights, plan_weights, push_weights
 from agent.core.errors import SlurmRefusedError
+from agent.core.events import EventKind
 from agent.core.model import ResourceValue
 from agent.core.ports import Clock
 from agent.slurm.model import SlurmBackend
@@ -35,7 +36,7 @@ class Weigher:
     """
 
     def __init__(
-        self, valuer: Valuer, known: Known, backend: SlurmBackend, tell: Callable[[str, str, str], None]
+        self, valuer: Valuer, known: Known, backend: SlurmBackend, tell: Callable[[EventKind, str, str], None]
     ) -> None:
         self._valuer = valuer
         self._known = known
@@ -64,6 +65,6 @@ class Weigher:
             self._known.snapshot = note_weights(self._known.snapshot, done, change.weight)
             refused += errors
             for name in done:
-                self._tell("weight", name, f"weight {change.weight}: {change.reason}")
+                self._tell(EventKind.WEIGHT, name, f"weight {change.weight}: {change.reason}")
         if refused:
             raise refused[0]

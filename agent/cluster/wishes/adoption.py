@@ -10,6 +10,7 @@ from agent.cluster.memory.drains import Drains, left_by_an_earlier_run
 from agent.cluster.memory.known import Known
 from agent.cluster.reasons import TEARDOWN, Drain, DrainCause
 from agent.cluster.wishes.orders import Orders
+from agent.core.events import EventData, EventKind
 from agent.core.model import AdminDrain, Revocation, Sliver, SliverNode
 from agent.core.ports import Clock
 from agent.slurm.model import Snapshot
@@ -23,7 +24,7 @@ class Owner(Protocol):
     revocations: dict[str, Revocation]
     slivers: dict[str, Sliver | None]
 
-    def tell(self, kind: str, subject: str, message: str, **data: object) -> None:
+    def tell(self, kind: EventKind, subject: str, message: str, data: EventData | None = None) -> None:
         """Record an event."""
 
 
@@ -60,7 +61,9 @@ class Adoption:
         now = self._owner.clock.now()
         for machine, drain in left_by_an_earlier_run(machines, snapshot):
             if self._take_over(machine, drain, now):
-                self._owner.tell("adopt", machine.node_id, f"found as an earlier run left it: {drain.reason}")
+                self._owner.tell(
+                    EventKind.ADOPT, machine.node_id, f"found as an earlier run left it: {drain.reason}"
+                )
         self._known.read_back |= new
         return True
 

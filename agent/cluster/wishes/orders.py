@@ -13,6 +13,7 @@ from agent.cluster.memory.hold import PAUSE, GrowthHold
 from agent.cluster.reasons import TEARDOWN
 from agent.cluster.settings.cluster import ClusterSettings
 from agent.core.errors import AgentError
+from agent.core.events import EventData, EventKind
 from agent.core.model import AdminDrain, GrowOrder
 from agent.core.ports import Clock
 from agent.core.scaling.brake import GrowthBrake
@@ -29,7 +30,7 @@ class Owner(Protocol):
     clock: Clock
     settings: ClusterSettings
 
-    def tell(self, kind: str, subject: str, message: str, **data: object) -> None:
+    def tell(self, kind: EventKind, subject: str, message: str, data: EventData | None = None) -> None:
         """Record an event."""
 
     def note(self, text: str) -> None:
@@ -117,7 +118,7 @@ class Orders:
         if not self._hold.lift():
             return braked
         self._giveback.choose_emptied()
-        self._owner.tell("admin", "", f"{who} allows growth again")
+        self._owner.tell(EventKind.ADMIN, "", f"{who} allows growth again")
         self._look()
         self._owner.wake("get_system_state", "ensure_sliver", "add_nodes")
         return True
@@ -138,7 +139,7 @@ class Orders:
     def _put_hold(self, reason: str, who: str, deadline: datetime | None) -> AdminDrain:
         hold = self._hold.put(reason, who, self._owner.clock.now(), deadline)
         what = "stops growth" if reason == PAUSE else "stops growth and has every machine given back"
-        self._owner.tell("admin", "", f"{who} {what}")
+        self._owner.tell(EventKind.ADMIN, "", f"{who} {what}")
         self._look()
         return hold
 
@@ -178,7 +179,7 @@ class Orders:
     def renew(self, who: str) -> str:
         """Renew the lease to its full length at the next moment; return what is done, in words."""
         self._urge()
-        self._owner.tell("admin", "", f"{who} has the lease renewed")
+        self._owner.tell(EventKind.ADMIN, "", f"{who} has the lease renewed")
         self._owner.wake("ensure_slice", "renew")
         return "the lease is being renewed; `esagent events` tells how that goes"
 
@@ -191,7 +192,7 @@ class Orders:
             LedgerError: it cannot be written down.
         """
         self._drains.put(wish, take_over=take_over)
-        self._owner.tell("admin", wish.node_id, f"{wish.who} drains it: {wish.reason}")
+        self._owner.tell(EventKind.ADMIN, wish.node_id, f"{wish.who} drains it: {wish.reason}")
         self._look()
 
     def drain_of(self, node_id: str) -> AdminDrain | None:
@@ -205,5 +206,5 @@ class Orders:
             LedgerError: it cannot be struck.
         """
         self._drains.remove(node_id)
-        self._owner.tell("admin", node_id, f"{who} resumes it")
+        self._owner.tell(EventKind.ADMIN, node_id, f"{who} resumes it")
         self._look()

@@ -12,7 +12,7 @@ import structlog
 from agent.core.cycle.lanes import Cycle, Outcome
 from agent.core.cycle.schedule import Key, Schedule
 from agent.core.errors import AgentError, BusyError, ConfigError, FatalError
-from agent.core.model import Event
+from agent.core.events import Event, EventData, EventKind
 from agent.core.ports import Clock, EventSink
 
 log = structlog.get_logger()
@@ -117,7 +117,7 @@ class Runner:
             self.cycle.forever()
         except FatalError as error:
             self.fatal = str(error)
-            self.tell("fatal", "", f"the manager ended: {error}")
+            self.tell(EventKind.FATAL, "", f"the manager ended: {error}")
 
     def stop(self) -> None:
         """Begin no step any more; wait a little for the thread to end."""
@@ -125,7 +125,7 @@ class Runner:
         if self._thread is not None:
             self._thread.join(STOP_TIME)
 
-    def tell(self, kind: str, subject: str, message: str, **data: object) -> None:
+    def tell(self, kind: EventKind, subject: str, message: str, data: EventData | None = None) -> None:
         """Record an event, and add it to what this step decided."""
         self._events.record(Event(self._clock.now(), kind, subject, message, data))
         self.note(message)
@@ -157,7 +157,7 @@ class Runner:
             log.exception("a step failed", step=str(key))
             return self._failed(key, error)
         if self.cycle.failures(key):
-            self.tell("step", key.step, f"{key} works again")
+            self.tell(EventKind.STEP, key.step, f"{key} works again")
         self.last_success[key.step] = self._clock.now()
         return Outcome.DONE
 
@@ -166,7 +166,7 @@ class Runner:
         if self.cycle.failures(key):
             self.note(message)
         else:
-            self.tell("step", key.step, message)
+            self.tell(EventKind.STEP, key.step, message)
         return Outcome.BUSY if isinstance(error, BusyError) else Outcome.FAILED
 
 

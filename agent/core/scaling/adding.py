@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any, Protocol
 
 from agent.core.errors import AlreadyExistsError, BadArgumentsError, ConfigError, InsufficientNodesError
+from agent.core.events import EventData, EventKind
 from agent.core.model import AdvertisedNode, IntentKind, ResourceValue
 from agent.core.ports import Clock
 from agent.core.request.helper import ADDED_CLIENT_ID, AddArgs
@@ -41,7 +42,7 @@ class Asker(Protocol):
     def wake(self, *steps: str) -> None:
         """Make steps due now."""
 
-    def tell(self, kind: str, subject: str, message: str, **data: object) -> None:
+    def tell(self, kind: EventKind, subject: str, message: str, data: EventData | None = None) -> None:
         """Record an event."""
 
     def note(self, text: str) -> None:
@@ -92,7 +93,7 @@ class Growth:
             asked = self._slivers.intents.declare(IntentKind.ADD, cm, names)
             # No request is smaller than the helper's: with a stopped growth all of it is the probe.
             self._brake.asked(len(names))
-        self._asker.tell("create", cm, f"asks for a sliver with {', '.join(names)}")
+        self._asker.tell(EventKind.CREATE, cm, f"asks for a sliver with {', '.join(names)}")
         try:
             self._slivers.create(cm, rspec, asked)
         except InsufficientNodesError as error:
@@ -123,7 +124,7 @@ class Growth:
                 return
             asked = self._slivers.intents.declare(IntentKind.ADD, cm, args)
             self._brake.asked(len(args))
-        self._asker.tell("add", cm, f"asks for {len(args)} more: {', '.join(args)}")
+        self._asker.tell(EventKind.ADD, cm, f"asks for {len(args)} more: {', '.join(args)}")
         try:
             self._slivers.add(cm, args, asked)
         except InsufficientNodesError as error:
@@ -180,4 +181,6 @@ class Growth:
 
     def _pause(self, cm: str, reason: str) -> None:
         pause = self._placement.pause(cm, "", self._clock.now(), reason)
-        self._asker.tell("insufficient", cm, f"nothing is asked until {pause.until:%H:%M:%SZ}: {reason}")
+        self._asker.tell(
+            EventKind.INSUFFICIENT, cm, f"nothing is asked until {pause.until:%H:%M:%SZ}: {reason}"
+        )

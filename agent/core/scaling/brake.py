@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from agent.core.config import CycleSettings
+from agent.core.events import EventData, EventKind, Failures
 from agent.core.policy import Backoff, lengthen
 from agent.core.ports import Clock
 
@@ -75,7 +76,7 @@ class Brake:
 class Owner(Protocol):
     """What the manager gives."""
 
-    def tell(self, kind: str, subject: str, message: str, **data: object) -> None:
+    def tell(self, kind: EventKind, subject: str, message: str, data: EventData | None = None) -> None:
         """Record an event."""
 
     def wake(self, *steps: str) -> None:
@@ -122,9 +123,11 @@ class GrowthBrake:
             return
         if before.stopped is None:
             what = f"growth stops: {after.in_a_row} new machines in a row failed, the last one"
-            self._owner.tell("growth_stopped", "", f"{what} {self._words(after)}", failures=after.in_a_row)
+            self._owner.tell(
+                EventKind.GROWTH_STOPPED, "", f"{what} {self._words(after)}", Failures(after.in_a_row)
+            )
         else:
-            self._owner.tell("probe_failed", subject, f"growth stays stopped: {self._words(after)}")
+            self._owner.tell(EventKind.PROBE_FAILED, subject, f"growth stays stopped: {self._words(after)}")
 
     def worked(self, subject: str) -> None:
         """Take note that a new machine is of use.
@@ -148,7 +151,7 @@ class GrowthBrake:
             self._brake = before.worked()
         if before.stopped is None:
             return False
-        self._owner.tell("growth_resumed", subject, message)
+        self._owner.tell(EventKind.GROWTH_RESUMED, subject, message)
         self._owner.wake("ensure_sliver", "add_nodes")
         return True
 
@@ -165,7 +168,7 @@ class GrowthBrake:
         with self._lock:
             self._brake = after = self._brake.asked(self._clock.now())
         if after.stopped is not None:
-            self._owner.tell("probe", "", f"asks for {count} as a probe, while growth is stopped")
+            self._owner.tell(EventKind.PROBE, "", f"asks for {count} as a probe, while growth is stopped")
 
     def words(self) -> str:
         """Tell why growth is stopped and when it is probed; "" while it goes on."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Protocol
 
+from agent.core.events import EventData, EventKind
 from agent.core.model import SliverNode
 from agent.core.slice.lease import Lease
 from agent.core.slice.slivers import Slivers
@@ -27,7 +28,7 @@ class Giver(Protocol):
     def wake(self, *steps: str) -> None:
         """Make steps due now."""
 
-    def tell(self, kind: str, subject: str, message: str, **data: object) -> None:
+    def tell(self, kind: EventKind, subject: str, message: str, data: EventData | None = None) -> None:
         """Record an event."""
 
 
@@ -68,9 +69,9 @@ class Giving:
             self._giver.wake("renew")
         if given:
             machines = ", ".join(f"{n.node_id} ({n.client_id})" for n in given)
-            self._giver.tell("delete", cm, f"gave back {machines}")
+            self._giver.tell(EventKind.DELETE, cm, f"gave back {machines}")
         elif not wanted(cm) and self._slivers.delete_bare(cm):
-            self._giver.tell("delete", cm, "gave the sliver back, which had no machine left")
+            self._giver.tell(EventKind.DELETE, cm, "gave the sliver back, which had no machine left")
 
     def _names(self, cm: str) -> Collection[str]:
         names = {node.client_id for node in self._giver.failed(cm)}

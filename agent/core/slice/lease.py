@@ -15,6 +15,7 @@ from agent.core.errors import (
     MalformedReplyError,
     RefusedError,
 )
+from agent.core.events import EventData, EventKind, OfCm
 from agent.core.model import SliverNode
 from agent.core.policy import LeaseSettings, blocking_machine, renewal_target, seconds_to_renewal
 from agent.core.ports import Clock, SliceServer
@@ -28,7 +29,7 @@ LOCK_WAIT = 5.0
 class Owner(Protocol):
     """What the manager gives: where decisions are told, and who gives a machine back."""
 
-    def tell(self, kind: str, subject: str, message: str, **data: object) -> None:
+    def tell(self, kind: EventKind, subject: str, message: str, data: EventData | None = None) -> None:
         """Record an event."""
 
     def note(self, text: str) -> None:
@@ -91,7 +92,7 @@ class Lease:
                 raise
             expires = seen
         self.slice_expires = expires
-        self._owner.tell("slice", self._server.slice_urn, f"the slice lasts until {_when(expires)}")
+        self._owner.tell(EventKind.SLICE, self._server.slice_urn, f"the slice lasts until {_when(expires)}")
 
     def urge(self) -> None:
         """Have the next ``renew`` extend everything to its full length, whatever it has left."""
@@ -112,14 +113,14 @@ class Lease:
         try:
             self._renew_slice(self.slice_expires, urged)
         except AgentError as error:
-            self._owner.tell("lease", self._server.slice_urn, f"the slice was not renewed: {error}")
+            self._owner.tell(EventKind.LEASE, self._server.slice_urn, f"the slice was not renewed: {error}")
             errors.append(error)
         targets = {cm: self._sliver_target(cm, self.slice_expires, urged) for cm in self._slivers.held_at()}
         due = {cm: until for cm, until in targets.items() if until is not None}
         asked = together(due, lambda cm: self._renew_sliver(cm, due[cm]))
         for cm, granted in asked.items():
             try:
-                self._owner.tell("renew", cm, f"the sliver lasts until {_when(granted.result())}")
+                self._owner.tell(EventKind.RENEW, cm, f"the sliver lasts until {_when(granted.result())}")
             except AgentError as error:
                 self._sliver_refused(cm, error, urged)
                 errors.append(error)
@@ -141,7 +142,7 @@ class Lease:
             return
         node_id = blocking_machine(str(error)) if isinstance(error, RefusedError) else None
         if node_id is None:
-            self._owner.tell("lease", cm, f"the sliver was not renewed: {error}")
+            self._owner.tell(EventKind.LEASE, cm, f"the sliver was not renewed: {error}")
             return
         known, self.blocked[cm] = self.blocked.get(cm), node_id
         node = self._slivers.find(cm, node_id)
@@ -152,7 +153,7 @@ class Lease:
         if known == node_id and not urged:
             self._owner.note(message)
         else:
-            self._owner.tell("blocked", node_id, message, cm=cm)
+            self._owner.tell(EventKind.BLOCKED, node_id, message, OfCm(cm))
         if drop and node is not None:
             self._owner.handle_blocking_node(node)
 
@@ -163,7 +164,7 @@ class Lease:
             return
         granted = self._server.renew_slice(until)
         self.slice_expires = granted
-        self._owner.tell("renew", self._server.slice_urn, f"the slice lasts until {_when(granted)}")
+        self._owner.tell(EventKind.RENEW, self._server.slice_urn, f"the slice lasts until {_when(granted)}")
 
     def _sliver_target(self, cm: str, slice_expires: datetime, urged: bool) -> datetime | None:
         """Decide until when to ask a CM to renew; None for not now."""

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from agent.core.config import ManagerConfig
 from agent.core.errors import AgentError, BusyError, CloudlabError, ConfigError
+from agent.core.events import EventData, EventKind, Fate, OfCm
 from agent.core.model import (
     Intent,
     IntentKind,
@@ -53,7 +54,7 @@ class Owner(Protocol):
     def machine_settled(self, machine: Machine) -> None:
         """Take note, before the hook, that a machine is ready or failed."""
 
-    def tell(self, kind: str, subject: str, message: str, **data: object) -> None:
+    def tell(self, kind: EventKind, subject: str, message: str, data: EventData | None = None) -> None:
         """Record an event."""
 
     def wake(self, *steps: str) -> None:
@@ -201,7 +202,7 @@ class Slivers:
             owner.wake("delete_nodes")
         else:
             message = f"{node_id} ({node.client_id}) is not reserved to us, says its CM"
-            owner.tell("missing", node_id, message, cm=cm)
+            owner.tell(EventKind.MISSING, node_id, message, OfCm(cm))
 
     def give_up(self, cm: str, client_id: str, reason: str) -> None:
         """Settle a machine as failed."""
@@ -213,7 +214,8 @@ class Slivers:
     def _tell_settled(self, machine: Machine, *, booted: bool) -> None:
         node, fate = machine.node, machine.fate
         message = f"{node.node_id} ({node.client_id}) is {fate}: {machine.reason}"
-        self._owner.tell(fate, node.node_id, message, cm=node.cm, booted=booted)
+        kind = EventKind.READY if fate == "ready" else EventKind.FAILED
+        self._owner.tell(kind, node.node_id, message, Fate(node.cm, booted))
         self._owner.machine_settled(machine)
         self._hooks.put(node.cm, partial(self._owner.handle_added_node, vars(node).copy(), fate))
 
@@ -330,10 +332,12 @@ class Slivers:
                 owner.drop_revocation(revocation.node_id)
         self._tell_changes(cm, changes, asked)
         for node in kept:
-            owner.tell("kept", node.node_id, f"{node.node_id} was said to be taken, but the manifest has it")
+            owner.tell(
+                EventKind.KEPT, node.node_id, f"{node.node_id} was said to be taken, but the manifest has it"
+            )
         for revocation in over:
             owner.tell(
-                "withdrawn",
+                EventKind.WITHDRAWN,
                 revocation.node_id,
                 f"the revocation of {revocation.node_id} is over: nobody took it from us by its deadline",
             )
@@ -342,7 +346,10 @@ class Slivers:
         )
         for intent in settlement.void:
             owner.tell(
-                "void", intent.client_id, f"the {intent.kind} of {intent.client_id} never happened", cm=cm
+                EventKind.VOID,
+                intent.client_id,
+                f"the {intent.kind} of {intent.client_id} never happened",
+                OfCm(cm),
             )
 
     def _forget(self, node: SliverNode) -> None:
@@ -353,7 +360,7 @@ class Slivers:
 
     def _tell_gone(self, cm: str, node: SliverNode, why: str) -> None:
         message = f"{node.node_id} ({node.client_id}) is no longer ours: {why}"
-        self._owner.tell("gone", node.node_id, message, cm=cm)
+        self._owner.tell(EventKind.GONE, node.node_id, message, OfCm(cm))
         self._hooks.put(cm, partial(self._owner.handle_deleted_node, vars(node).copy()))
 
     def _strangers(self) -> set[str]:
@@ -380,8 +387,11 @@ class Slivers:
             self._tell_gone(cm, node, "the manifest lacks it")
         for node in changes.missing:
             owner.tell(
-                "missing", node.node_id, f"{node.node_id} ({node.client_id}) is not in the manifest", cm=cm
+                EventKind.MISSING,
+                node.node_id,
+                f"{node.node_id} ({node.client_id}) is not in the manifest",
+                OfCm(cm),
             )
         for node in changes.new:
-            word = "arrived" if node.client_id in asked else "adopted"
-            owner.tell(word, node.node_id, f"{word} {node.node_id} ({node.client_id})", cm=cm)
+            kind = EventKind.ARRIVED if node.client_id in asked else EventKind.ADOPTED
+            owner.tell(kind, node.node_id, f"{kind} {node.node_id} ({node.client_id})", OfCm(cm))

@@ -21,7 +21,8 @@ from agent.cluster.settings.drain import DrainSettings
 from agent.cluster.settings.join import JoinSettings
 from agent.cluster.settings.weights import WeightSettings
 from agent.core.config import ManagerConfig
-from agent.core.model import AdvertisedNode, Event, ResourceValue, Sliver, SliverNode
+from agent.core.events import Event, EventKind
+from agent.core.model import AdvertisedNode, ResourceValue, Sliver, SliverNode
 from agent.core.request.helper import SimpleElasticSliceHelper
 from agent.ledger import Ledger
 from agent.slurm.model import Job, Node, Snapshot
@@ -148,8 +149,8 @@ class Rig:
     def value(self, node_id, value):
         self.manager.resource_values[node_id] = ResourceValue(node_id, value, NOW)
 
-    def record(self, kind, subject, message="why", **data):
-        self.ledger.record(Event(self.clock.now(), kind, subject, message, data))
+    def record(self, kind, subject, message="why", data=None):
+        self.ledger.record(Event(self.clock.now(), EventKind(kind), subject, message, data))
 
     def told(self, kind):
         return [e for _, e in self.ledger.history(newest=1000) if e.kind == kind]

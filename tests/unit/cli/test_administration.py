@@ -9,7 +9,8 @@ import pytest
 
 from agent.admin.names import resolve
 from agent.core.errors import AgentError
-from agent.core.model import Event, NodeState
+from agent.core.events import PastEvent, Release
+from agent.core.model import NodeState
 from agent.tell.causes import find_causes
 
 ME = pwd.getpwuid(os.getuid()).pw_name
@@ -205,7 +206,7 @@ def test_events_of_a_machine_are_found_by_each_of_its_names_and_among_others(rig
 
 def test_why_a_machine_was_taken_is_told_as_a_chain(rig) -> None:
     for kind in ("revoke", "drain", "requeue", "leave", "release", "gone"):
-        rig.record(kind, "pc9", margin_seconds=3)
+        rig.record(kind, "pc9", data=Release(3, None))
     events = rig.call("GET", "/v1/events?subject=pc9")["events"]
     kinds = {e["id"]: e["kind"] for e in events}
     chain = {e["kind"]: kinds.get(e["cause"]) for e in events}
@@ -217,7 +218,7 @@ def test_why_a_machine_was_taken_is_told_as_a_chain(rig) -> None:
         "release": "leave",
         "gone": "release",
     }
-    assert events[0]["data"] == {"margin_seconds": 3}
+    assert events[0]["data"] == {"margin_seconds": 3, "drain_seconds": None}
 
 
 def test_a_cause_is_the_newest_of_the_same_machine_and_never_later(rig) -> None:
@@ -230,7 +231,9 @@ def test_a_cause_is_the_newest_of_the_same_machine_and_never_later(rig) -> None:
         ("drain", "a,b"),
         ("drain", "c"),
     ]
-    numbered = [(number, Event(now, kind, subject, "")) for number, (kind, subject) in enumerate(told)]
+    numbered = [
+        (number, PastEvent(now, kind, subject, "", {})) for number, (kind, subject) in enumerate(told)
+    ]
     assert find_causes(numbered) == {4: 3}
 
 

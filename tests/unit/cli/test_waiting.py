@@ -29,7 +29,7 @@ def soon(rig):
             setattr(rig.administration, looks_at, look)
             assert looked.wait(60)
             act()
-            rig.record("test", "", "something happened")
+            rig.record("admin", "", "something happened")
 
         threads.append(threading.Thread(target=work))
         threads[-1].start()

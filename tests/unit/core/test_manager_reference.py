@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from agent.core.errors import ConfigError
+from agent.core.events import EventKind
 from agent.core.manager import SimpleElasticSliceManager
 
 UTAH = "urn:publicid:IDN+utah.example.net+authority+cm"
@@ -196,7 +197,7 @@ def test_events_are_handed_to_the_mail_only_where_it_is_wanted(make_bench, email
 
     mail = Mail()
     bench = make_bench(config={"mail": mail}, email=email)
-    bench.manager.tell("lease", "", "the slice was not renewed")
+    bench.manager.tell(EventKind.LEASE, "", "the slice was not renewed")
     assert len(mail.events) == mailed
     assert len(bench.events.events) == 1, "the ledger has it in any case"
 

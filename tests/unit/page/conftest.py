@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from agent.core.model import AgentView, Event, NodeState, NodeView
+from agent.core.events import PastEvent
+from agent.core.model import AgentView, NodeState, NodeView
 from agent.page.model import Countdown, HeldBy, PageView, Sample
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -47,7 +48,7 @@ def make_view(**fields: Any) -> PageView:
                 (HeldBy("7", "ada", "is requeued", NOW + timedelta(minutes=13)),),
             ),
         ),
-        events=(Event(NOW, "drain", "pc101", "revoked by Cloudlab"),),
+        events=(PastEvent(NOW, "drain", "pc101", "revoked by Cloudlab", {}),),
         renewed_before=timedelta(hours=6),
         certificate_expires=NOW + timedelta(days=300),
         history=(

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import html
 
-from agent.core.model import AgentView, Event, NodeState, NodeView
+from agent.core.events import PastEvent
+from agent.core.model import AgentView, NodeState, NodeView
 from agent.page.model import Countdown, HeldBy
 from agent.page.render import MAX_EVENTS, MAX_MACHINES, render
 from agent.page.words import MAX_TEXT, UNSHOWN, plain
@@ -73,7 +74,7 @@ def fill(view, text: str):
         hold=text,
         reasons=(text,),
         countdowns=(Countdown(text, text, text, text, NOW, NOW, (job,)),),
-        events=(Event(NOW, text, text, text),),
+        events=(PastEvent(NOW, text, text, text, {}),),
         unread=text,
     )
 
@@ -173,7 +174,7 @@ def test_the_page_stays_small_however_much_there_is_to_tell(page_view) -> None:
     )
     job = HeldBy(long, long, long, NOW)
     countdowns = tuple(Countdown(long, long, long, long, NOW, NOW, (job,) * 1000) for _ in range(500))
-    events = tuple(Event(NOW, long, long, long) for _ in range(1000))
+    events = tuple(PastEvent(NOW, long, long, long, {}) for _ in range(1000))
     page = render(replace(view, agent=replace(view.agent, nodes=nodes), countdowns=countdowns, events=events))
     assert len(page) < 4_000_000
     said = shown(page)

@@ -12,9 +12,9 @@ import pytest
 
 from agent.cluster.reasons import Drain, DrainCause
 from agent.cluster.view import coming_views, node_views
+from agent.core.events import Event, EventKind, Fate, JobLost, Joined, OfCm, Release
 from agent.core.model import (
     AgentView,
-    Event,
     Intent,
     IntentKind,
     NodeState,
@@ -77,18 +77,18 @@ class Cloud:
         metrics.request("AddNodes", CM, "ok", 1.0)
         metrics.step("add_nodes", "done", 1.0)
         self.machines[name] = SliverNode(f"node-{number}", name, CM, f"urn:sliver+{number}")
-        for kind in ("add", "arrived", "join", "weight", "revoke", "drain"):
+        for kind in map(EventKind, ("add", "arrived", "join", "weight", "revoke", "drain")):
             metrics.record(Event(now, kind, name, f"{kind} {name}"))
-        job = {"job": str(number), "drain_cause": "revoked", "lost_cpu_seconds": 9.0}
-        metrics.record(Event(now, "requeue", name, f"job {number} requeued", job))
+        job = JobLost(str(number), "revoked", 9.0)
+        metrics.record(Event(now, EventKind.REQUEUE, name, f"job {number} requeued", job))
         metrics.callback("NotifyDeletePending", "ok")
-        margin = {"margin_seconds": float(number % 90 - 9), "drain_seconds": 60.0}
-        metrics.record(Event(now, "release", name, "", margin))
+        margin = Release(float(number % 90 - 9), 60.0)
+        metrics.record(Event(now, EventKind.RELEASE, name, "", margin))
         series(metrics)  # a scrape, with the machine in it
         metrics.callback("NotifyDeleteComplete", "ok")
-        metrics.record(Event(now, "gone", name, ""))
-        metrics.record(Event(now, "join", name, "", {"join_seconds": 12.5}))
-        metrics.record(Event(now, "failed", name, "", {"booted": True}))
+        metrics.record(Event(now, EventKind.GONE, name, "", OfCm(CM)))
+        metrics.record(Event(now, EventKind.JOIN, name, "", Joined(12.5)))
+        metrics.record(Event(now, EventKind.FAILED, name, "", Fate(CM, booted=True)))
         del self.machines[name]
 
 
@@ -167,12 +167,12 @@ def test_the_causes_are_those_of_drains() -> None:
 def test_revocations_are_counted_by_what_became_of_them() -> None:
     metrics = Metrics()
     for kind, data in (
-        ("revoke", {}),
-        ("revoke", {}),
-        ("revoke", {}),
-        ("release", {"margin_seconds": 3.0, "drain_seconds": 9.0}),
-        ("release", {"margin_seconds": -3.0, "drain_seconds": 9.0}),
-        ("withdrawn", {}),
+        (EventKind.REVOKE, None),
+        (EventKind.REVOKE, None),
+        (EventKind.REVOKE, None),
+        (EventKind.RELEASE, Release(3.0, 9.0)),
+        (EventKind.RELEASE, Release(-3.0, 9.0)),
+        (EventKind.WITHDRAWN, None),
     ):
         metrics.record(Event(NOW, kind, "pc1", "", data))
     value = metrics.registry.get_sample_value
@@ -212,7 +212,7 @@ def test_machines_that_were_given_up_are_counted_by_what_they_failed_at() -> Non
     value = metrics.registry.get_sample_value
     assert [value("esagent_machine_failures_total", {"stage": stage}) for stage in STAGES] == [0, 0]
     for booted in (False, True, True):
-        metrics.record(Event(NOW, "failed", "pc1", "", {"booted": booted}))
+        metrics.record(Event(NOW, EventKind.FAILED, "pc1", "", Fate(CM, booted)))
     assert [value("esagent_machine_failures_total", {"stage": stage}) for stage in STAGES] == [1, 2]
 
 

@@ -14,15 +14,15 @@ from pydantic import ValidationError
 from structlog.testing import capture_logs
 
 from agent.core.errors import ConfigError
-from agent.core.model import Event
-from agent.tell.mail import MOST_EVENTS, Mailer, MailSettings, compose, is_notable, make_post
+from agent.core.events import Event, EventKind, Release
+from agent.tell.mail import MOST_EVENTS, Mailer, MailSettings, compose, make_post
 from testbed.pki import CertificateAuthority, Names
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
-def event(kind="failed", message="pc1 (node-1) is failed: no reason given", **data):
-    return Event(NOON, kind, "pc1", message, data)
+def event(kind="failed", message="pc1 (node-1) is failed: no reason given", data=None):
+    return Event(NOON, EventKind(kind), "pc1", message, data)
 
 
 @pytest.fixture
@@ -189,15 +189,15 @@ def test_files_and_addresses_that_will_not_do_are_named(tmp_path):
         (event("lease"), True),
         (event("blocked"), True),
         (event("certificate"), True),
-        (event("release", margin_seconds=-4.0), True),
-        (event("release", margin_seconds=4.0), False),
+        (event("release", data=Release(-4.0, None)), True),
+        (event("release", data=Release(4.0, None)), False),
         (event("release"), False),
         (event("weight"), False),
         (event("add"), False),
     ],
 )
 def test_a_person_hears_of_what_may_need_one(happened, notable):
-    assert is_notable(happened) is notable
+    assert happened.is_notable is notable
 
 
 def test_what_is_not_notable_is_not_mailed(smtp):

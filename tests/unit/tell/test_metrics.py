@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from agent.core.model import Event
+from agent.core.events import Event, EventKind, JobLost, OfJob, Release
 from agent.tell.metrics import Metrics
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -11,11 +11,11 @@ NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 def test_jobs_and_lost_work_are_counted_by_cause_and_releases_with_time_and_margin() -> None:
     metrics = Metrics()
     told = [
-        ("requeue", {"job": "7", "drain_cause": "revoked", "lost_cpu_seconds": 120.0}),
-        ("cancel", {"job": "8", "drain_cause": "admin", "lost_cpu_seconds": 30.0}),
-        ("finish", {"job": "9", "drain_cause": "revoked"}),
-        ("release", {"margin_seconds": 40.0, "drain_seconds": 200.0}),
-        ("release", {"margin_seconds": -3.0, "drain_seconds": None}),
+        (EventKind.REQUEUE, JobLost("7", "revoked", 120.0)),
+        (EventKind.CANCEL, JobLost("8", "admin", 30.0)),
+        (EventKind.FINISH, OfJob("9", "revoked")),
+        (EventKind.RELEASE, Release(40.0, 200.0)),
+        (EventKind.RELEASE, Release(-3.0, None)),
     ]
     for kind, data in told:
         metrics.record(Event(NOW, kind, "pc1", "", data))

@@ -14,7 +14,7 @@ from agent.cluster.drain.wanted import Wishes
 from agent.cluster.reasons import Drain, DrainCause
 from agent.cluster.settings.drain import DrainSettings
 from agent.core.errors import SlurmDownError, SlurmRefusedError
-from agent.core.model import Event
+from agent.core.events import Event
 from agent.core.ports import Host, HostResult
 from agent.slurm.many import refused_of
 from agent.slurm.model import Job, Node, Reservation, SignalTarget, Snapshot
@@ -322,7 +322,7 @@ def test_the_cost_of_draining_is_told_with_its_cause() -> None:
     bench.drainer.tick()
     del bench.slurm.jobs["8"]
     bench.after(10).drainer.tick()
-    told = {e.kind: e.data for e in bench.events if "job" in e.data}
+    told = {e.kind: e.fields for e in bench.events if "job" in e.fields}
     assert told["finish"] == {"job": "8", "drain_cause": "revoked"}
     assert told["requeue"] == {"job": "7", "drain_cause": "revoked", "lost_cpu_seconds": 120.0}
 

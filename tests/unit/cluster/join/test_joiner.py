@@ -11,7 +11,8 @@ from agent.cluster.join.joiner import Joiner, JoinOutcome
 from agent.cluster.reasons import JOINING
 from agent.cluster.settings.join import FileCopy, JoinSettings
 from agent.core.errors import SlurmRefusedError
-from agent.core.model import Event, SliverNode
+from agent.core.events import Event, Joined, JoinLog
+from agent.core.model import SliverNode
 from agent.core.ports import Host, HostResult, Series, Upload
 from agent.slurm.model import Node, Snapshot
 
@@ -99,7 +100,7 @@ def test_a_machine_is_joined_probed_and_told_step_by_step() -> None:
     assert world.step(waits=False).joined == (MACHINE,)
     assert world.ran == ["start it", "probe it"]
     assert world.told() == ["joining", "join-step", "join-step", "join"]
-    assert world.events[-1].data == {"join_seconds": 12.0}
+    assert world.events[-1].data == Joined(12.0)
 
 
 def test_a_machine_whose_probe_fails_is_given_up_with_its_log() -> None:
@@ -115,7 +116,8 @@ def test_a_machine_whose_probe_fails_is_given_up_with_its_log() -> None:
     assert machine == MACHINE
     assert "the probe does not pass; last error: status 1" in why
     (failed,) = [event for event in world.events if event.kind == "join-failed"]
-    assert "said by probe it" in str(failed.data["log"])
+    assert isinstance(failed.data, JoinLog)
+    assert "said by probe it" in failed.data.log
 
 
 def test_files_are_copied_first_and_what_cannot_be_read_is_said(tmp_path: Path) -> None:

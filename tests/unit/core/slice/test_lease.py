@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from agent.core.errors import BusyError, RefusedError
+from agent.core.events import OfCm
 from agent.core.policy import LeaseSettings, blocking_machine
 
 UTAH = "urn:publicid:IDN+utah.example.net+authority+cm"
@@ -60,7 +61,7 @@ def test_a_machine_that_blocks_is_named_once_and_kept(make_bench):
     [event] = bench.events.of("blocked")
     assert event.subject == "pc101"
     assert "promised to others; give it back to renew the others" in event.message
-    assert event.data == {"cm": UTAH}
+    assert event.data == OfCm(UTAH)
     assert bench.server.returned == []
     assert bench.manager.sliver_expires[UTAH] < bench.server.slice_expires
 

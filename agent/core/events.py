@@ -1,0 +1,286 @@
+"""Every kind of event, once: its meaning and data, what can have led to it, whether a person must act."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Self
+
+
+@dataclass(frozen=True)
+class OfCm:
+    """It is about something at one CM."""
+
+    cm: str
+    """URN."""
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What became of a new machine."""
+
+    cm: str
+    """URN."""
+    booted: bool
+    """Whether it was ready once."""
+
+
+@dataclass(frozen=True)
+class Failures:
+    """New machines that failed one after the other."""
+
+    failures: int
+
+
+@dataclass(frozen=True)
+class Release:
+    """How long a revoked machine took to become free."""
+
+    margin_seconds: float
+    """Left until the deadline; below 0 after it."""
+    drain_seconds: float | None
+    """Since the first notice; None where nobody remembers it."""
+
+    @property
+    def is_late(self) -> bool:
+        """The deadline had passed."""
+        return self.margin_seconds < 0
+
+
+@dataclass(frozen=True)
+class Joined:
+    """How long a machine took to join."""
+
+    join_seconds: float
+    """From the first try until it was at work in Slurm."""
+
+
+@dataclass(frozen=True)
+class JoinLog:
+    """What a machine printed while it was to join."""
+
+    log: str
+
+
+@dataclass(frozen=True)
+class OfJob:
+    """It is about a job on a node that is emptied."""
+
+    job: str
+    """Its id."""
+    drain_cause: str
+    """Why the node is emptied: a value of ``DrainCause``."""
+
+
+@dataclass(frozen=True)
+class JobLost(OfJob):
+    """Work of a job was thrown away."""
+
+    lost_cpu_seconds: float
+    """Run time since its start, times its CPUs."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """Who asked the local API for an act."""
+
+    uid: int
+    gid: int
+    call: str
+    """Last part of the path, such as ``drain``."""
+    outcome: str
+    """``done``, or why not."""
+
+
+EventData = OfCm | Fate | Failures | Release | Joined | JoinLog | OfJob | JobLost | Request
+
+
+class EventKind(StrEnum):
+    """What an event tells, in one word. The words are public: in the local API, the ledger, metrics, logs.
+
+    Attributes:
+        meaning: what it tells, for docs/events.md.
+        data: type of its data; None where it has none.
+    """
+
+    meaning: str
+    data: type[EventData] | None
+
+    def __new__(cls, word: str, meaning: str, data: type[EventData] | None = None) -> Self:
+        """Make a member of its word and what is known of it."""
+        kind = str.__new__(cls, word)
+        kind._value_, kind.meaning, kind.data = word, meaning, data
+        return kind
+
+    # Machines: asked for, come, gone.
+    CREATE = "create", "machines are asked for at a CM that holds nothing for us"
+    ADD = "add", "more machines are asked for at a CM"
+    INSUFFICIENT = "insufficient", "a CM has no such machines now: nothing is asked of it for a while"
+    VOID = "void", "a call whose reply was lost never happened", OfCm
+    ARRIVED = "arrived", "a machine that was asked for is in the manifest", OfCm
+    ADOPTED = "adopted", "a machine that nobody remembers asking for is in the manifest", OfCm
+    READY = "ready", "a machine has booted", Fate
+    FAILED = "failed", "a machine is of no use, and is given back", Fate
+    MISSING = (
+        "missing",
+        "a machine of ours is not in the manifest, or not reserved to us: the next look decides",
+        OfCm,
+    )
+    GONE = "gone", "a machine is no longer ours", OfCm
+    KEPT = "kept", "a machine was said to be taken, but the manifest has it"
+    DELETE = "delete", "machines, or a sliver without any, were given back"
+
+    # Growth.
+    GROWTH_STOPPED = (
+        "growth_stopped",
+        "no machines are asked for, since new ones failed one after the other",
+        Failures,
+    )
+    PROBE = "probe", "one machine is asked for while growth is stopped"
+    PROBE_FAILED = "probe_failed", "the probe failed: growth stays stopped"
+    GROWTH_RESUMED = "growth_resumed", "machines are asked for again"
+
+    # The lease.
+    SLICE = "slice", "the slice was made"
+    RENEW = "renew", "the slice, or a sliver, was renewed"
+    LEASE = "lease", "the slice, or a sliver, was not renewed"
+    BLOCKED = "blocked", "a sliver is not renewed while we hold a machine that is promised to others", OfCm
+
+    # Joining.
+    JOINING = "joining", "a try to join a machine begins"
+    JOIN_STEP = "join-step", "a part of joining is done"
+    JOIN_ERROR = "join-error", "a try to join failed; there may be another"
+    JOIN_FAILED = "join-failed", "joining is given up", JoinLog
+    JOIN = "join", "a machine is at work in Slurm", Joined
+
+    # Why a node is emptied, and why no longer.
+    REVOKE = "revoke", "Cloudlab announced that it takes a machine"
+    WITHDRAWN = "withdrawn", "a revocation is over, and the machine still ours"
+    ADMIN = "admin", "an administrator's word is taken, or what it asked for is done"
+    SURPLUS = "surplus", "nobody needs a machine: it is given back when it is empty"
+    KEEP = "keep", "a surplus machine is needed after all"
+    ADOPT = "adopt", "a draining node is taken over as an earlier run left it"
+
+    # Emptying.
+    FENCE = "fence", "no job starts on a node that would run beyond its deadline"
+    DRAIN = "drain", "a node is drained in Slurm"
+    FINISH = "finish", "a job on a draining node ended by itself", OfJob
+    WARN = "warn", "the user of a job was told", OfJob
+    SIGNAL = "signal", "a job was sent a signal, to write a checkpoint", OfJob
+    REQUEUE = "requeue", "a job was requeued", JobLost
+    CANCEL = "cancel", "a job was cancelled", JobLost
+    LOST = "lost", "a job lost its machine", JobLost
+    LEAVE = "leave", "nothing is left on a node: the delete commands were run there"
+    RELEASE = "release", "Cloudlab may take a revoked machine", Release
+    RESUME = "resume", "a node is back in service"
+
+    # The node's record in Slurm.
+    DOWN = "down", "Slurm was told that a node has no machine"
+    REMOVE = "remove", "a node was taken out of Slurm"
+    WEIGHT = "weight", "a node has another weight"
+    POWER = "power", "Slurm's own power saving was told what becomes of a node"
+    PLUGIN = "plugin", "what Slurm's own parts are told could not be written"
+
+    # The agent itself.
+    REQUEST = "request", "somebody asked the local API for an act", Request
+    STEP = "step", "a step of the cycle begins to fail, or works again"
+    FATAL = "fatal", "the manager ended by itself"
+    CERTIFICATE = "certificate", "the user's certificate ends soon"
+    CREDENTIAL = "credential", "the credential of the slice ends soon, and no new one came"
+    BACKEND = "backend", "another way in to Slurm is taken"
+    PRIMARY = "primary", "this agent acts"
+    STANDBY = "standby", "this agent stands by: another one acts"
+    SSH = "ssh", "the host key of a machine that is gone could not be forgotten"
+
+    @property
+    def is_notable(self) -> bool:
+        """A person may have to act on every event of this kind."""
+        return self in _NOTABLE
+
+    @property
+    def causes(self) -> frozenset[EventKind]:
+        """Kinds that can have led to it, when they are about the same machine."""
+        return _CAUSES.get(self, frozenset())
+
+
+_K = EventKind
+_NOTABLE = frozenset(
+    {
+        _K.BLOCKED,
+        _K.CERTIFICATE,
+        _K.CREDENTIAL,
+        _K.DOWN,
+        _K.FAILED,
+        _K.FATAL,
+        _K.GROWTH_RESUMED,
+        _K.GROWTH_STOPPED,
+        _K.LEASE,
+    }
+)
+_WISHES = frozenset({_K.REVOKE, _K.ADMIN, _K.SURPLUS, _K.BLOCKED, _K.FAILED, _K.JOIN_FAILED})
+"""After these a machine is emptied."""
+_EMPTYING = frozenset({_K.DRAIN, *_WISHES})
+_CAUSES: Mapping[str, frozenset[EventKind]] = {
+    _K.READY: frozenset({_K.ARRIVED, _K.ADOPTED}),
+    _K.FAILED: frozenset({_K.ARRIVED, _K.ADOPTED}),
+    _K.JOINING: frozenset({_K.READY}),
+    _K.JOIN_STEP: frozenset({_K.JOINING}),
+    _K.JOIN_ERROR: frozenset({_K.JOINING}),
+    _K.JOIN_FAILED: frozenset({_K.JOIN_ERROR, _K.JOINING, _K.READY}),
+    _K.JOIN: frozenset({_K.JOIN_STEP, _K.JOINING, _K.READY}),
+    _K.FENCE: _WISHES,
+    _K.DRAIN: _WISHES,
+    _K.WARN: _EMPTYING,
+    _K.SIGNAL: _EMPTYING,
+    _K.REQUEUE: _EMPTYING,
+    _K.CANCEL: _EMPTYING,
+    _K.LEAVE: _EMPTYING,
+    _K.RELEASE: frozenset({_K.LEAVE, _K.DRAIN, _K.REVOKE}),
+    _K.RESUME: frozenset({_K.WITHDRAWN, _K.KEEP, _K.ADMIN}),
+    _K.WITHDRAWN: frozenset({_K.REVOKE}),
+    _K.KEEP: frozenset({_K.SURPLUS}),
+    _K.GONE: frozenset({_K.RELEASE, _K.LEAVE, _K.MISSING, *_WISHES}),
+    _K.LOST: frozenset({_K.DOWN, _K.GONE}),
+    _K.DOWN: frozenset({_K.GONE, _K.REVOKE}),
+    _K.REMOVE: frozenset({_K.DOWN, _K.GONE}),
+}
+
+
+@dataclass(frozen=True)
+class Event:
+    """One decision or act, with its reason in words."""
+
+    time: datetime
+    kind: EventKind
+    subject: str
+    """What it is about: a node_id, node names with commas between them, a CM, or "" for the whole agent."""
+    message: str
+    data: EventData | None = None
+
+    @property
+    def is_notable(self) -> bool:
+        """A person may have to act on it: on any of its kind, or on a release that missed its deadline."""
+        return self.data.is_late if isinstance(self.data, Release) else self.kind.is_notable
+
+    @property
+    def fields(self) -> Mapping[str, object]:
+        """Name -> value of its data, as they are written down."""
+        return {} if self.data is None else dict(vars(self.data))
+
+
+@dataclass(frozen=True)
+class PastEvent:
+    """An event as it was written down, perhaps by another version: any word may be its kind."""
+
+    time: datetime
+    kind: str
+    subject: str
+    message: str
+    data: Mapping[str, object]
+
+    @property
+    def causes(self) -> frozenset[EventKind]:
+        """Kinds that can have led to it; none where this version does not know its kind."""
+        return _CAUSES.get(self.kind, frozenset())
