@@ -1,0 +1,240 @@
+"""Nodes that are emptied, jobs on them, and a Slurm in memory that does what scontrol would."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+from agent.cluster.drain.drainer import Drainer
+from agent.cluster.drain.jobs import leader, look_ahead, plan_jobs
+from agent.cluster.drain.nodes import LeaveNode, job_deadlines, plan_nodes
+from agent.cluster.drain.wanted import Wishes
+from agent.cluster.reasons import Drain, DrainCause
+from agent.cluster.settings.drain import DrainSettings
+from agent.core.errors import SlurmDownError, SlurmRefusedError
+from agent.core.events import Event
+from agent.core.ports import Host, HostResult
+from agent.slurm.many import refused_of
+from agent.slurm.model import Job, Node, Reservation, SignalTarget, Snapshot
+
+NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
+SETTINGS = DrainSettings(
+    checkpoint_signal="USR1", checkpoint_lead=600, requeue_lead=120, kill_lead=60, cleanup_lead=30
+)
+
+
+def at(seconds: float) -> datetime:
+    return NOW + timedelta(seconds=seconds)
+
+
+def revoked(node: str, seconds: float) -> Drain:
+    return Drain(node, DrainCause.REVOKED, at(seconds))
+
+
+def drained(name: str, drain: Drain, state: str = "MIXED") -> Node:
+    return Node(name, state, frozenset({"DRAIN"}), reason=drain.reason)
+
+
+def running(job_id: str, *nodes: str, ends: float | None = None) -> Job:
+    return Job(job_id, "RUNNING", nodes=frozenset(nodes), ends=None if ends is None else at(ends))
+
+
+def plan(
+    nodes,
+    jobs,
+    wanted,
+    *,
+    requeueable=None,
+    signalled=None,
+    warned=None,
+    ours=None,
+    now=NOW,
+    settings=SETTINGS,
+):
+    """Decide about nodes and then about jobs, as one look at Slurm does."""
+    snapshot = Snapshot(now, {n.name: n for n in nodes}, tuple(jobs))
+    drains = {d.node: d for d in wanted}
+    ours = set(drains) if ours is None else ours
+    known = requeueable if requeueable is not None else {j.id: True for j in jobs}
+    if signalled is None:
+        deadline = min((d.deadline for d in wanted if d.deadline), default=NOW)
+        lead = timedelta(seconds=settings.checkpoint_lead)
+        signalled = dict.fromkeys((leader(j) for j in jobs), deadline - lead)
+    outlooks = look_ahead(snapshot, job_deadlines(drains, ours), known, settings, now)
+    warned = {j.id for j in jobs} if warned is None else warned
+    return [
+        *plan_nodes(snapshot, drains, ours=ours, now=now),
+        *plan_jobs(outlooks, signalled, warned, settings, now),
+    ]
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.time = NOW
+
+    def now(self) -> datetime:
+        return self.time
+
+    def monotonic(self) -> float:
+        return self.time.timestamp()
+
+
+class Slurm:
+    """Keeps nodes and jobs, and does what scontrol would."""
+
+    def __init__(self, nodes: Sequence[Node], jobs: Sequence[Job] = ()) -> None:
+        self.nodes = {n.name: n for n in nodes}
+        self.jobs = {j.id: j for j in jobs}
+        self.calls: list[tuple[str, object]] = []
+        self.acts: list[str] = []
+        """What was done to many jobs at once."""
+        self.down = False
+        self.hang_at = ""
+        self.refuse: set[str] = set()
+        self.may_requeue: dict[str, bool] = {}
+        self.notes: dict[str, str] = {}
+        """Job id -> AdminComment."""
+        self.fences: dict[str, Reservation] = {}
+
+    def _called(self, what: str, about: object) -> None:
+        self.calls.append((what, about))
+        if self.down or what == self.hang_at:
+            raise SlurmDownError("no controller answered")
+        if what in self.refuse:
+            raise SlurmRefusedError(f"{what}: Invalid node name specified")
+
+    def snapshot(self) -> Snapshot:
+        self._called("snapshot", None)
+        return Snapshot(NOW, dict(self.nodes), tuple(self.jobs.values()))
+
+    def requeueable(self, job_ids: Iterable[str]) -> Mapping[str, bool]:
+        return {j: self.may_requeue.get(j, True) for j in job_ids}
+
+    def drain(self, nodes: Iterable[str], reason: str) -> None:
+        self._called("drain", tuple(nodes))
+        for name in nodes:
+            node = self.nodes[name]
+            self.nodes[name] = replace(node, flags=node.flags | {"DRAIN"}, reason=reason)
+
+    def undrain(self, nodes: Iterable[str]) -> None:
+        self._called("undrain", tuple(nodes))
+        for name in nodes:
+            node = self.nodes[name]
+            self.nodes[name] = replace(node, flags=node.flags - {"DRAIN"}, reason="")
+
+    def set_down(self, nodes: Iterable[str], reason: str) -> None:
+        self._called("set_down", tuple(nodes))
+        for name in nodes:
+            self.nodes[name] = replace(self.nodes[name], state="DOWN", reason=reason)
+
+    def resume(self, nodes: Iterable[str]) -> None:
+        self._called("resume", tuple(nodes))
+
+    def notify(self, job_id: str, text: str) -> None:
+        self._called("notify", (job_id, text))
+
+    def requeue(self, job_id: str, *, hold: bool = False) -> None:
+        self._called("requeue", job_id)
+        for name in self.jobs[job_id].nodes:
+            self.nodes[name] = replace(self.nodes[name], state="IDLE")
+        self.jobs[job_id] = replace(self.jobs[job_id], state="PENDING", nodes=frozenset())
+
+    def requeue_all(self, job_ids: Iterable[str], *, hold: bool = False) -> dict[str, SlurmRefusedError]:
+        return refused_of(job_ids, partial(self.requeue, hold=hold))
+
+    def signal(self, job_id: str, signal: str, target: SignalTarget = SignalTarget.ALL) -> None:
+        self._called("signal", (job_id, signal))
+
+    def signal_all(
+        self, job_ids: Iterable[str], signal: str, target: SignalTarget = SignalTarget.ALL
+    ) -> dict[str, SlurmRefusedError]:
+        self.acts.append("signal_all")
+        return refused_of(job_ids, partial(self.signal, signal=signal, target=target))
+
+    def cancel(self, job_id: str) -> None:
+        self._called("cancel", job_id)
+        del self.jobs[job_id]
+
+    def cancel_all(self, job_ids: Iterable[str]) -> dict[str, SlurmRefusedError]:
+        self.acts.append("cancel_all")
+        return refused_of(tuple(job_ids), self.cancel)
+
+    def reservations(self) -> tuple[Reservation, ...]:
+        self._called("reservations", None)
+        return tuple(self.fences.values())
+
+    def reserve(self, reservation: Reservation) -> None:
+        self._called("reserve", reservation.name)
+        self.fences[reservation.name] = reservation
+
+    def remove_reservation(self, name: str) -> None:
+        self._called("remove_reservation", name)
+        del self.fences[name]
+
+    def comment_all(self, job_ids: Iterable[str], text: str) -> dict[str, SlurmRefusedError]:
+        for job_id in job_ids:
+            self._called("comment", (job_id, text))
+            self.notes[job_id] = text
+        return {}
+
+    def comments(self, job_ids: Iterable[str]) -> dict[str, str]:
+        self._called("comments", tuple(job_ids))
+        return {job_id: self.notes[job_id] for job_id in job_ids if job_id in self.notes}
+
+    def said(self, what: str) -> list[object]:
+        return [about for name, about in self.calls if name == what]
+
+
+class Bench:
+    """A drainer with its surroundings."""
+
+    def __init__(self, slurm: Slurm, *drains: Drain, result: str = "") -> None:
+        self.slurm = slurm
+        self.clock = Clock()
+        self.drains = {d.node: d for d in drains}
+        self.ours = set(slurm.nodes) | set(self.drains)
+        self.fences: dict[str, datetime] | None = {}
+        self.events: list[Event] = []
+        self.commands: list[tuple[str, float]] = []
+        self.left: list[LeaveNode] = []
+        self.all_left = threading.Event()
+        self.result = result
+        self.settings = DrainSettings(
+            checkpoint_signal="USR1",
+            checkpoint_to=SignalTarget.BATCH,
+            checkpoint_lead=600,
+            requeue_lead=120,
+            kill_lead=60,
+            cleanup_lead=30,
+        )
+        self.drainer = Drainer(
+            slurm,
+            lambda: Wishes(dict(self.drains), frozenset(self.ours), self.fences),
+            self._leave,
+            self._left,
+            settings=lambda: self.settings,
+            clock=self.clock,
+            events=self,
+        )
+
+    def record(self, event: Event) -> None:
+        self.events.append(event)
+
+    def _leave(self, name: str, timeout: float) -> HostResult:
+        self.commands.append((name, timeout))
+        return HostResult(Host(name, "10.0.0.1", "root"), "", self.result)
+
+    def _left(self, action: LeaveNode) -> None:
+        self.left.append(action)
+        self.all_left.set()
+
+    def after(self, seconds: float) -> Bench:
+        self.clock.time = NOW + timedelta(seconds=seconds)
+        return self
+
+
+def busy(name: str, job: str) -> tuple[Node, Job]:
+    return Node(name, "MIXED"), Job(job, "RUNNING", nodes=frozenset({name}))
