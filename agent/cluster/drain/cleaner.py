@@ -80,11 +80,6 @@ class Cleaner:
             self._threads += 1
         threading.Thread(target=self._work, name=f"leave-{action.node}", daemon=True).start()
 
-    def is_busy(self) -> bool:
-        """Tell whether a node waits or is worked on."""
-        with self._lock:
-            return bool(self._at_work)
-
     def forget_all_but(self, nodes: set[str]) -> None:
         """Forget who was cleaned up, except for these: another one begins anew."""
         with self._lock:

@@ -107,15 +107,17 @@ def test_a_fault_over_one_machine_costs_the_others_nothing_and_it_is_tried_again
 
 def test_a_node_that_is_revoked_anew_is_left_anew_even_if_nobody_looked_in_between() -> None:
     machines = Machines(1, hang=False)
-    for begun in (NOW, NOW + timedelta(seconds=9)):
-        machines.cleaner.put(replace(leave("pc1"), begun=begun))
-        assert machines.all_done.acquire(timeout=30)
+    again = replace(leave("pc1"), begun=NOW + timedelta(seconds=9))
+    for action, count in ((replace(again, begun=NOW), 1), (again, 2)):
         # Until its thread has put that down, the node counts as being worked on.
-        while machines.cleaner.is_busy():
-            threading.Event().wait(0.01)
-    machines.cleaner.put(replace(leave("pc1"), begun=NOW + timedelta(seconds=9)))
-    assert not machines.cleaner.is_busy()
-    assert machines.done == ["pc1", "pc1"]
+        while len(machines.done) < count:
+            machines.cleaner.put(action)
+    for other in ("pc2", "pc3"):
+        machines.cleaner.put(leave(other))
+        while other not in machines.done:
+            assert machines.all_done.acquire(timeout=30)
+        machines.cleaner.put(again)
+    assert machines.done == ["pc1", "pc1", "pc2", "pc3"]
 
 
 @given(st.integers(0, 500), st.integers(1, 64), st.floats(0, 4000))
