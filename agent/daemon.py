@@ -16,8 +16,10 @@ import sdnotify
 import structlog
 
 from agent import config
-from agent.admin.administration import Administration
+from agent.admin.acts import Acts
 from agent.admin.answers import ConfigAnswer
+from agent.admin.questions import Questions
+from agent.admin.routes import Operations
 from agent.admin.server import AdminServer
 from agent.admin.standby import StandbyEndpoint, standby_operations
 from agent.cloudlab.callback import CallbackServer
@@ -227,8 +229,8 @@ class Daemon:
         )
         manager.set_helper(helper)
         metrics.watch(manager.viewer.view, server.identity.expires, server.credential_expiries)
-        administration = Administration(manager, ledger, self._settings_in_force)
-        admin = AdminServer(settings.admin, administration, events, clock)
+        operations = Operations(Questions(manager, ledger, self._settings_in_force), Acts(manager))
+        admin = AdminServer(settings.admin, operations, events, clock)
         callback = CallbackServer(manager, settings.callback, observe=metrics.callback)
         # First: of two daemons, the second one is told so, and not which port of the two is taken.
         admin.start()

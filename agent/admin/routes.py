@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from agent.admin.answers import (
     Answer,
@@ -32,75 +32,18 @@ from agent.admin.requests import (
     TeardownRequest,
 )
 
+if TYPE_CHECKING:
+    # `esagent api` prints the calls, and needs nothing of the manager for it.
+    from agent.admin.acts import Acts
+    from agent.admin.questions import Questions
 
-class Operations(Protocol):
-    """What administrators can see and do; ``agent.admin.administration.Administration`` tells each."""
 
-    def status(self) -> StatusAnswer:
-        """Tell what the agent holds, wants and does."""
+@dataclass(frozen=True)
+class Operations:
+    """All that administrators can see and do."""
 
-    def nodes(self) -> NodesAnswer:
-        """Tell one record a machine."""
-
-    def jobs(self) -> JobsAnswer:
-        """Tell the jobs on borrowed machines, then those that wait."""
-
-    def values(self) -> ValuesAnswer:
-        """Tell how much Cloudlab wants each machine."""
-
-    def plan(self) -> PlanAnswer:
-        """Tell what the next cycle would do, and why."""
-
-    def drains(self) -> DrainsAnswer:
-        """Tell one record a node that is emptied."""
-
-    def events(self, subject: str, newest: int, after: int | None, wait: float) -> EventsAnswer:
-        """Tell events, oldest first; wait for one where asked."""
-
-    def config(self) -> ConfigAnswer:
-        """Tell the settings in force."""
-
-    def let_go(self) -> None:
-        """Let those go who wait for events."""
-
-    def poke(self) -> None:
-        """Look at the drains at once: something changed in Slurm."""
-
-    def power(self) -> None:
-        """Look at Slurm at once: its power saving has asked for nodes, or let some go."""
-
-    def drain(
-        self,
-        names: Iterable[str],
-        reason: str | None,
-        who: str,
-        deadline: float | None,
-        *,
-        force: bool,
-        release: bool,
-    ) -> NamesAnswer:
-        """Empty machines, to keep or to release them."""
-
-    def release(self, names: Iterable[str], reason: str | None, who: str, *, now: bool) -> NamesAnswer:
-        """Give machines back."""
-
-    def resume(self, names: Iterable[str], who: str) -> NamesAnswer:
-        """Give machines back to the scheduler."""
-
-    def grow(self, count: int, who: str, within: float) -> GrowAnswer:
-        """Have so many machines more."""
-
-    def renew(self, who: str) -> GrowthAnswer:
-        """Renew the lease now."""
-
-    def pause(self, who: str) -> GrowthAnswer:
-        """Ask for no machine from now on."""
-
-    def unpause(self, who: str) -> GrowthAnswer:
-        """Allow growth again."""
-
-    def teardown(self, slice_name: str, who: str, deadline: float | None) -> GrowthAnswer:
-        """Stop growth, empty every machine and give it back."""
+    questions: Questions
+    acts: Acts
 
 
 @dataclass(frozen=True)
@@ -118,24 +61,27 @@ class Route:
     body: type[Ask] | None = None
 
 
-def _read(path: str, answer: type[Answer], handle: Callable[[Operations], Answer]) -> Route:
+def _read(path: str, answer: type[Answer], handle: Callable[[Questions], Answer]) -> Route:
     summary = (answer.__doc__ or "").partition("\n")[0]
-    return Route("GET", path, summary, Permission.READ, answer, lambda ops, _, __: handle(ops))
+    return Route("GET", path, summary, Permission.READ, answer, lambda ops, _, __: handle(ops.questions))
 
 
 def _act(
     path: str,
     summary: str,
     answer: type[Answer],
-    handle: Callable[[Operations, Any, str], Answer],
+    handle: Callable[[Acts, Any, str], Answer],
     body: type[Ask] | None = None,
 ) -> Route:
-    return Route("POST", path, summary, Permission.ACT, answer, handle, body=body)
+    def act(operations: Operations, ask: Any, who: str) -> Answer:
+        return handle(operations.acts, ask, who)
+
+    return Route("POST", path, summary, Permission.ACT, answer, act, body=body)
 
 
-def _knock(path: str, summary: str, handle: Callable[[Operations], None]) -> Route:
+def _knock(path: str, summary: str, handle: Callable[[Acts], None]) -> Route:
     def done(operations: Operations, _: Any, __: str) -> Answer:
-        handle(operations)
+        handle(operations.acts)
         return DoneAnswer()
 
     # Slurm's epilog runs as a user of its own: anybody may, since a look is all that it sets off.
@@ -143,27 +89,27 @@ def _knock(path: str, summary: str, handle: Callable[[Operations], None]) -> Rou
 
 
 ROUTES: tuple[Route, ...] = (
-    _read("/v1/status", StatusAnswer, lambda ops: ops.status()),
-    _read("/v1/nodes", NodesAnswer, lambda ops: ops.nodes()),
-    _read("/v1/jobs", JobsAnswer, lambda ops: ops.jobs()),
-    _read("/v1/values", ValuesAnswer, lambda ops: ops.values()),
-    _read("/v1/plan", PlanAnswer, lambda ops: ops.plan()),
-    _read("/v1/drains", DrainsAnswer, lambda ops: ops.drains()),
+    _read("/v1/status", StatusAnswer, lambda questions: questions.status()),
+    _read("/v1/nodes", NodesAnswer, lambda questions: questions.nodes()),
+    _read("/v1/jobs", JobsAnswer, lambda questions: questions.jobs()),
+    _read("/v1/values", ValuesAnswer, lambda questions: questions.values()),
+    _read("/v1/plan", PlanAnswer, lambda questions: questions.plan()),
+    _read("/v1/drains", DrainsAnswer, lambda questions: questions.drains()),
     Route(
         "GET",
         "/v1/events",
         "Events, oldest first; with wait it answers when the next one comes.",
         Permission.READ,
         EventsAnswer,
-        lambda ops, ask, _: ops.events(ask.subject, ask.newest, ask.after, ask.wait),
+        lambda ops, ask, _: ops.questions.events(ask.subject, ask.newest, ask.after, ask.wait),
         query=EventsQuery,
     ),
-    _read("/v1/config", ConfigAnswer, lambda ops: ops.config()),
+    _read("/v1/config", ConfigAnswer, lambda questions: questions.config()),
     _act(
         "/v1/drain",
         "Empty machines, to keep or to release them.",
         NamesAnswer,
-        lambda ops, ask, who: ops.drain(
+        lambda acts, ask, who: acts.drain(
             ask.nodes, ask.reason, who, ask.deadline, force=ask.force, release=ask.release
         ),
         DrainRequest,
@@ -172,43 +118,43 @@ ROUTES: tuple[Route, ...] = (
         "/v1/release",
         "Give machines back to Cloudlab on which nothing runs, or whose jobs are requeued.",
         NamesAnswer,
-        lambda ops, ask, who: ops.release(ask.nodes, ask.reason, who, now=ask.now),
+        lambda acts, ask, who: acts.release(ask.nodes, ask.reason, who, now=ask.now),
         ReleaseRequest,
     ),
     _act(
         "/v1/resume",
         "Give machines back to the scheduler that were drained by this API.",
         NamesAnswer,
-        lambda ops, ask, who: ops.resume(ask.nodes, who),
+        lambda acts, ask, who: acts.resume(ask.nodes, who),
         ResumeRequest,
     ),
     _act(
         "/v1/grow",
         "Have machines in addition, whatever the queue wants.",
         GrowAnswer,
-        lambda ops, ask, who: ops.grow(ask.count, who, ask.within),
+        lambda acts, ask, who: acts.grow(ask.count, who, ask.within),
         GrowRequest,
     ),
     _act(
         "/v1/renew",
         "Renew the lease to its full length now.",
         GrowthAnswer,
-        lambda ops, _, who: ops.renew(who),
+        lambda acts, _, who: acts.renew(who),
     ),
-    _act("/v1/pause", "Ask for no machine any more.", GrowthAnswer, lambda ops, _, who: ops.pause(who)),
-    _act("/v1/unpause", "Allow growth again.", GrowthAnswer, lambda ops, _, who: ops.unpause(who)),
+    _act("/v1/pause", "Ask for no machine any more.", GrowthAnswer, lambda acts, _, who: acts.pause(who)),
+    _act("/v1/unpause", "Allow growth again.", GrowthAnswer, lambda acts, _, who: acts.unpause(who)),
     _act(
         "/v1/teardown",
         "Stop growth, empty every machine and give it back.",
         GrowthAnswer,
-        lambda ops, ask, who: ops.teardown(ask.slice, who, ask.deadline),
+        lambda acts, ask, who: acts.teardown(ask.slice, who, ask.deadline),
         TeardownRequest,
     ),
-    _knock("/v1/poke", "Look at the draining nodes at once.", lambda ops: ops.poke()),
+    _knock("/v1/poke", "Look at the draining nodes at once.", lambda acts: acts.poke()),
     _knock(
         "/v1/power",
         "Look at Slurm at once: its power saving wants nodes, or lets some go.",
-        lambda ops: ops.power(),
+        lambda acts: acts.power(),
     ),
 )
 """Every call."""

@@ -127,7 +127,7 @@ class AdminServer:
 
     def stop(self) -> None:
         """End and remove the socket."""
-        self._operations.let_go()
+        self._operations.questions.let_go()
         if self._server is not None:
             self._server.stop()
             self._settings.socket.unlink(missing_ok=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from agent.admin.answers import StatusAnswer
 from agent.admin.routes import Operations
@@ -75,4 +75,5 @@ class _Standby:
 
 def standby_operations(why: Callable[[], str]) -> Operations:
     """Make what answers administrators meanwhile; ``why`` says who acts."""
-    return cast("Operations", _Standby(why))
+    standby: Any = _Standby(why)
+    return Operations(questions=standby, acts=standby)

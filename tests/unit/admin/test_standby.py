@@ -19,6 +19,6 @@ def test_cloudlab_hears_that_it_may_ask_again() -> None:
 
 def test_an_administrator_sees_who_acts_and_is_sent_there() -> None:
     operations = standby_operations(why)
-    assert operations.status().standby == "slurmctld is primary on head1"
+    assert operations.questions.status().standby == "slurmctld is primary on head1"
     with pytest.raises(StandbyError, match="primary on head1: ask the agent there"):
-        operations.pause("root")
+        operations.acts.pause("root")

@@ -8,8 +8,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from typer.testing import CliRunner
 
-from agent.admin.administration import Administration
+from agent.admin.acts import Acts
 from agent.admin.answers import ConfigAnswer
+from agent.admin.questions import Questions
+from agent.admin.routes import Operations
 from agent.admin.server import AdminServer
 from agent.admin.settings import AdminSettings
 from agent.cli import app
@@ -128,10 +130,11 @@ class Rig:
             wishes=self.ledger,
         )
         self.manager.set_helper(SimpleElasticSliceHelper(server=self.cloudlab))
-        self.administration = Administration(self.manager, self.ledger, self.config)
+        self.questions = Questions(self.manager, self.ledger, self.config)
+        self.acts = Acts(self.manager)
 
     def serve(self, settings):
-        return AdminServer(settings, self.administration, self.ledger, self.clock)
+        return AdminServer(settings, Operations(self.questions, self.acts), self.ledger, self.clock)
 
     def config(self):
         return ConfigAnswer(path="/etc/esagent/agent.conf", settings=self.settings, reloadable=("demand",))

@@ -152,7 +152,7 @@ def test_a_wish_outlasts_a_restart_and_ends_by_the_same_rules(rig) -> None:
     rig.begin()
     rig.look()
     assert rig.manager.growth.count == 1
-    growing = rig.administration.status().growing
+    growing = rig.questions.status().growing
     assert (growing.machines, growing.in_service, growing.until) == (
         4,
         3,
@@ -162,7 +162,7 @@ def test_a_wish_outlasts_a_restart_and_ends_by_the_same_rules(rig) -> None:
     rig.look()
     rig.begin()
     rig.look()
-    assert rig.administration.status().growing is None
+    assert rig.questions.status().growing is None
     assert [event.message for event in rig.told("admin")][1:] == [
         f"the wish of {growing.who} is fulfilled: 4 of 4 machines are in service"
     ]

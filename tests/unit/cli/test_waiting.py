@@ -20,13 +20,13 @@ def soon(rig):
     def do(act, *, looks_at="nodes"):
         def work():
             looked = threading.Event()
-            before = getattr(rig.administration, looks_at)
+            before = getattr(rig.questions, looks_at)
 
             def look():
                 looked.set()
                 return before()
 
-            setattr(rig.administration, looks_at, look)
+            setattr(rig.questions, looks_at, look)
             assert looked.wait(60)
             act()
             rig.record("admin", "", "something happened")

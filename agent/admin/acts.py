@@ -1,0 +1,174 @@
+"""What administrators may do: names resolved, their wishes handed to the manager, and why one is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+from agent.admin.answers import GrowAnswer, GrowthAnswer, NamesAnswer
+from agent.admin.names import resolve
+from agent.admin.questions import describe_growing, read_snapshot
+from agent.cluster.manager import SlurmElasticSliceManager
+from agent.cluster.memory.hold import hold_words
+from agent.cluster.reasons import is_ours
+from agent.core.errors import AgentError
+from agent.core.model import AdminDrain, GrowOrder
+
+NO_WORDS = "administrator"
+"""Why a machine is drained, where nobody ever said it."""
+
+
+class Acts:
+    """Turns requests of administrators into wishes of the manager, from memory alone.
+
+    Args:
+        manager: what is acted on.
+    """
+
+    def __init__(self, manager: SlurmElasticSliceManager) -> None:
+        self._manager = manager
+
+    def poke(self) -> None:
+        """Look at the drains at once."""
+        self._manager.drainer.wake()
+
+    def power(self) -> None:
+        """Look at Slurm at once: its power saving has asked for nodes, or let some go."""
+        self._manager.wake("get_system_state")
+
+    def drain(
+        self,
+        names: Iterable[str],
+        reason: str | None,
+        who: str,
+        deadline: float | None,
+        *,
+        force: bool = False,
+        release: bool = False,
+    ) -> NamesAnswer:
+        """Empty machines, to keep them or, with ``release``, to give them back.
+
+        Without a reason the words of an earlier drain stay.
+
+        Raises:
+            AgentError: a name is not a machine of ours, or without ``force`` somebody else has drained it;
+                nothing was done.
+        """
+        found = resolve(names, self._manager.known.machines())
+        snapshot = self._manager.known.snapshot
+        for name in found:
+            node = snapshot.nodes.get(name) if snapshot else None
+            if node is not None and node.draining and not is_ours(node.reason) and not force:
+                words = node.reason or "without a reason"
+                raise AgentError(f"{name} is already drained: {words} (--force takes it over)")
+        now = self._manager.clock.now()
+        due = now + timedelta(seconds=deadline) if deadline is not None else None
+        for name, machine in found.items():
+            words = reason or self._words_that_stand(name, machine.node_id) or NO_WORDS
+            wish = AdminDrain(machine.node_id, words, who, now, due, release)
+            self._manager.orders.drain(wish, take_over=force)
+        return NamesAnswer(nodes=tuple(sorted(found)))
+
+    def release(
+        self, names: Iterable[str], reason: str | None, who: str, *, now: bool = False
+    ) -> NamesAnswer:
+        """Give machines back to Cloudlab on which nothing runs; with ``now`` their jobs are requeued at once.
+
+        Without a reason the words of an earlier drain stay.
+
+        Raises:
+            AgentError: a name is not a machine of ours, a job is on it, or somebody else has drained it;
+                nothing was done.
+        """
+        found = resolve(names, self._manager.known.machines())
+        for name in found if not now else ():
+            if jobs := read_snapshot(self._manager).jobs_on([name]):
+                ids = ", ".join(sorted(job.id for job in jobs)[:5])
+                raise AgentError(
+                    f"{name} has jobs on it ({ids}): `esagent drain --release` waits for their end,"
+                    " `esagent release --now` requeues them"
+                )
+        return self.drain(found, reason, who, 0.0 if now else None, release=True)
+
+    def resume(self, names: Iterable[str], who: str) -> NamesAnswer:
+        """Give machines back to the scheduler.
+
+        Raises:
+            AgentError: a name is not a machine of ours, or no administrator drained it; nothing was done.
+        """
+        found = resolve(names, self._manager.known.machines())
+        for name, machine in found.items():
+            if self._manager.orders.drain_of(machine.node_id) is None:
+                raise AgentError(f"{name} was not drained with `esagent drain`")
+        for machine in found.values():
+            self._manager.orders.resume(machine.node_id, who)
+        return NamesAnswer(nodes=tuple(sorted(found)))
+
+    def grow(self, count: int, who: str, within: float) -> GrowAnswer:
+        """Have so many machines more than are held now, whatever the queue wants; 0 withdraws the wish.
+
+        Args:
+            count: machines.
+            who: the administrator's user name.
+            within: seconds after which the wish ends by itself.
+
+        Raises:
+            AgentError: something holds growth up, ``max_nodes`` does not allow it, or there is nothing to
+                withdraw; nothing was done.
+        """
+        manager = self._manager
+        if not count:
+            if not manager.orders.withdraw_growth(who):
+                raise AgentError("nobody has asked for machines with `esagent grow`")
+            return GrowAnswer(growing=None)
+        read_snapshot(manager)
+        order = GrowOrder(
+            manager.wanting.held_or_coming() + count, who, manager.clock.now() + timedelta(seconds=within)
+        )
+        manager.orders.grow(order)
+        return GrowAnswer(growing=describe_growing(manager, order))
+
+    def renew(self, who: str) -> GrowthAnswer:
+        """Renew the lease to its full length now, whatever it has left; events tell how that went."""
+        return GrowthAnswer(growth=self._manager.orders.renew(who))
+
+    def pause(self, who: str) -> GrowthAnswer:
+        """Ask for no machine from now on; tell in words what is in force."""
+        return GrowthAnswer(growth=hold_words(self._manager.orders.pause(who)))
+
+    def unpause(self, who: str) -> GrowthAnswer:
+        """Allow growth again, whether somebody or the protective brake stopped it; tell in words.
+
+        Raises:
+            AgentError: nothing holds growth up.
+        """
+        if not self._manager.orders.unpause(who):
+            raise AgentError("growth is neither paused nor stopped")
+        return GrowthAnswer(growth=f"growth is allowed again by {who}")
+
+    def teardown(self, slice_name: str, who: str, deadline: float | None) -> GrowthAnswer:
+        """Stop growth, empty every machine and give it back; tell in words.
+
+        Args:
+            slice_name: name of the slice that is meant.
+            who: the administrator's user name.
+            deadline: seconds until what still runs is requeued; None lets every job run to its end.
+
+        Raises:
+            AgentError: the agent keeps another slice; nothing was done.
+        """
+        urn = self._manager.server.slice_urn
+        if slice_name != urn.rpartition("+")[2]:
+            raise AgentError(f"this agent keeps {urn}, not a slice called {slice_name!r}")
+        due = self._manager.clock.now() + timedelta(seconds=deadline) if deadline is not None else None
+        hold = self._manager.orders.tear_down(who, due)
+        return GrowthAnswer(growth=f"{hold_words(hold)}; {len(self._manager.held())} machines are held")
+
+    def _words_that_stand(self, name: str, node_id: str) -> str:
+        """Return why a node was drained before, by somebody else in Slurm or with us; "" for nobody."""
+        snapshot = self._manager.known.snapshot
+        node = snapshot.nodes.get(name) if snapshot else None
+        if node is not None and node.draining and not is_ours(node.reason):
+            return " ".join(node.reason.split())
+        earlier = self._manager.orders.drain_of(node_id)
+        return earlier.reason if earlier else ""
