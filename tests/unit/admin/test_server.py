@@ -1,8 +1,6 @@
 """The local API: who may call, what is refused at the door, and what is written down."""
 
-import grp
 import os
-import pwd
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -11,14 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from agent.admin.peers import Peer, Permission, Permissions
 from agent.admin.server import MAX_HEADER, AdminServer
 from agent.admin.settings import AdminSettings
-from agent.cli.client import NoDaemonError, NotAllowedError, call
+from agent.cli.client import NotAllowedError, call
 from agent.core.errors import AgentError, UnavailableError
-
-ME = pwd.getpwuid(os.getuid()).pw_name
-NOBODY = pwd.getpwnam("nobody")
+from tests.unit.admin.conftest import ME, NOBODY, as_nobody
 
 
 def test_a_drain_reaches_the_manager_with_the_callers_name(rig) -> None:
@@ -208,43 +203,6 @@ def test_a_socket_that_cannot_be_made_is_named(rig, tmp_path: Path) -> None:
         server.start()
 
 
-STRANGER = Peer(NOBODY.pw_uid, NOBODY.pw_gid)
-THEIR_GROUP = grp.getgrgid(NOBODY.pw_gid).gr_name
-
-
-@pytest.mark.parametrize(
-    ("settings", "reads", "acts"),
-    [
-        ({}, True, False),
-        ({"readers": ("daemon",)}, False, False),
-        ({"readers": ("nobody",)}, True, False),
-        ({"reader_groups": ("daemon",)}, False, False),
-        ({"reader_groups": (THEIR_GROUP,)}, True, False),
-        ({"operators": ("nobody",)}, True, True),
-        ({"readers": ("daemon",), "operators": ("nobody",)}, True, True),
-        ({"readers": ("daemon",), "operator_groups": (THEIR_GROUP,)}, True, True),
-    ],
-)
-def test_who_may_read_and_who_may_act_goes_by_user_and_group(settings, reads: bool, acts: bool) -> None:
-    permissions = Permissions(AdminSettings(**settings))
-    assert permissions.allow(STRANGER, Permission.READ) is reads
-    assert permissions.allow(STRANGER, Permission.ACT) is acts
-    assert permissions.allow(STRANGER, Permission.ANYBODY)
-
-
-def test_root_and_the_daemons_own_user_always_may() -> None:
-    permissions = Permissions(AdminSettings(readers=("nobody",), operators=("nobody",)))
-    for uid in (0, os.getuid()):
-        assert permissions.allow(Peer(uid, 0), Permission.READ)
-        assert permissions.allow(Peer(uid, 0), Permission.ACT)
-
-
-def test_a_user_of_no_name_is_known_by_the_number() -> None:
-    peer = Peer(987654321, 987654321)
-    assert peer.name == "uid 987654321"
-    assert peer.groups() == {987654321}
-
-
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs to become another user")
 def test_another_user_may_read_and_poke_but_not_act_and_that_is_written_down(rig) -> None:
     rig.socket.parent.chmod(0o755)
@@ -256,61 +214,7 @@ def test_another_user_may_read_and_poke_but_not_act_and_that_is_written_down(rig
     assert {e.data["uid"] for e in rig.told("request")} == {NOBODY.pw_uid}
 
 
-def test_a_daemon_that_hangs_may_do_yet_what_it_was_asked(tmp_path: Path) -> None:
-    path = tmp_path / "hangs.sock"
-    with socket.socket(socket.AF_UNIX) as hangs:
-        hangs.bind(str(path))
-        hangs.listen()
-        with pytest.raises(NoDaemonError, match=r"did not answer: timed out; it may do it yet: `esagent ev"):
-            call(path, "POST", "/v1/pause", timeout=0.1)
-        with pytest.raises(NoDaemonError, match=r"did not answer: timed out$"):
-            call(path, "GET", "/v1/status", timeout=0.1)
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs to become another user")
-def test_a_socket_in_a_directory_that_is_closed_says_which_and_whose_it_is(rig) -> None:
-    rig.socket.parent.chmod(0o700)
-
-    def told(_: Path) -> bool:
-        with pytest.raises(
-            NoDaemonError, match=r"may not open the daemon's socket: .* is drwx------, of user"
-        ):
-            call(rig.socket, "GET", "/v1/status")
-        return True
-
-    assert as_nobody(told, rig.socket)
-
-
 def is_refused(near: Path, route: str) -> bool:
     with pytest.raises(NotAllowedError, match=r"user nobody is not an operator: see \[admin\] operators"):
         call(near, "POST", f"/v1/{route}", {"slice": "demo"})
     return True
-
-
-def as_nobody(act, path: Path) -> bool:
-    """Do something in a process of another user; tell whether it was as expected."""
-    # The directories above may be closed to it: it comes in through one that is open already.
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            os.setgroups([])
-            os.setgid(NOBODY.pw_gid)
-            os.setuid(NOBODY.pw_uid)
-            status = 0 if act(Path(f"/proc/self/fd/{directory}") / path.name) else 1
-        finally:
-            os._exit(status)
-    os.close(directory)
-    _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status) == 0
-
-
-def test_a_socket_that_a_dead_daemon_left_is_told_from_none(tmp_path: Path) -> None:
-    path = tmp_path / "odd.sock"
-    with pytest.raises(NoDaemonError, match="there is no socket"):
-        call(path, "GET", "/v1/status")
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
-        with pytest.raises(NoDaemonError, match="no daemon answers"):
-            call(path, "GET", "/v1/status")
