@@ -52,15 +52,14 @@ def files(as_json: Json = False) -> None:
 
 
 @commands.command()
-def man() -> None:
+def man(context: typer.Context) -> None:
     """Print the manual page, esagent(1).
 
     Try: esagent man | man -l -
     """
-    from agent.cli.app import app
     from agent.cli.manual import write
 
-    say(write(app).rstrip("\n"))
+    say(write(context.find_root().command).rstrip("\n"))
 
 
 @commands.command()

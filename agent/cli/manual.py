@@ -6,9 +6,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import typer
-from typer.main import get_command
-
 from agent.cli.exits import MEANINGS
 
 _ENVIRONMENT = {
@@ -28,9 +25,12 @@ _OUTPUT = (
 )
 
 
-def write(app: typer.Typer) -> str:
-    """Write the page in the man macros (``man(7)``)."""
-    root: Any = get_command(app)
+def write(root: Any) -> str:
+    """Write the page in the man macros (``man(7)``).
+
+    Args:
+        root: the whole command line as a group of click's, such as ``typer.main.get_command`` makes.
+    """
     lines = [
         '.TH ESAGENT 1 "" esagent "System Administration"',
         ".SH NAME",
