@@ -1,8 +1,8 @@
-"""Commands that tell what the running daemon knows."""
+"""Commands that tell what the running daemon knows: each asks one question of the local API."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import typer
@@ -13,21 +13,18 @@ from agent.cli.output import say, say_fields, say_json, say_table
 
 TOLD = 5
 """Jobs of one verdict that are named."""
+DRAIN_COLUMNS = ("node", "cause", "due", "margin", "job", "user", "fate", "at")
 
-commands = typer.Typer()
+Answer = Mapping[str, Any]
+"""What the local API says, decoded."""
 
 
-@commands.command(cls=Asking)
-def status(socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
+def status(answer: Answer) -> None:
     """Tell what the agent holds, wants and last did."""
-    answer = call(socket, "GET", "/v1/status")
-    if as_json:
-        say_json(answer)
-        return
     say_fields(status_fields(answer))
 
 
-def status_fields(answer: Mapping[str, Any]) -> dict[str, object]:
+def status_fields(answer: Answer) -> dict[str, object]:
     """Return what `esagent status` tells of an answer."""
     if answer["standby"]:
         return {"standby": answer["standby"]}
@@ -40,62 +37,33 @@ def status_fields(answer: Mapping[str, Any]) -> dict[str, object]:
     return fields
 
 
-@commands.command(cls=Asking)
-def nodes(socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
+def nodes(answer: Answer) -> None:
     """List the machines that are held, and those asked for."""
-    answer = call(socket, "GET", "/v1/nodes")
-    if as_json:
-        say_json(answer)
-        return
     asked = ("asked",) if any(node["asked"] for node in answer["nodes"]) else ()
-    say_table(
-        ("node", "client_id", "state", *asked, "value", "weight", "due", "cm"),
-        answer["nodes"],
-        nothing="no machine is held, and none was asked for",
-    )
+    columns = ("node", "client_id", "state", *asked, "value", "weight", "due", "cm")
+    say_table(columns, answer["nodes"], nothing="no machine is held, and none was asked for")
 
 
-@commands.command(cls=Asking)
-def jobs(socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
+def jobs(answer: Answer) -> None:
     """List the jobs on borrowed machines, and those that wait.
 
     Each with what will become of it, or what it means for growth.
     """
-    answer = call(socket, "GET", "/v1/jobs")
-    if as_json:
-        say_json(answer)
-        return
-    say_table(
-        ("job", "user", "state", "ends", "nodes", "outlook"),
-        answer["jobs"],
-        nothing="no job is on a borrowed machine, and none waits",
-    )
+    columns = ("job", "user", "state", "ends", "nodes", "outlook")
+    say_table(columns, answer["jobs"], nothing="no job is on a borrowed machine, and none waits")
 
 
-@commands.command(cls=Asking)
-def values(socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
+def values(answer: Answer) -> None:
     """List the resource value and the weight of each machine."""
-    answer = call(socket, "GET", "/v1/values")
-    if as_json:
-        say_json(answer)
-        return
-    say_table(
-        ("node", "client_id", "value", "received", "weight", "wanted_weight"),
-        answer["values"],
-        nothing="no machine is held",
-    )
+    columns = ("node", "client_id", "value", "received", "weight", "wanted_weight")
+    say_table(columns, answer["values"], nothing="no machine is held")
 
 
-@commands.command(cls=Asking)
-def plan(socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
+def plan(answer: Answer) -> None:
     """Tell what the next cycle would do, and why.
 
     And why each pending job counts or not, and each node stays or goes.
     """
-    answer = call(socket, "GET", "/v1/plan")
-    if as_json:
-        say_json(answer)
-        return
     if answer["growth"]:
         say(f"growth is held up: {answer['growth']}")
     for step in answer["steps"]:
@@ -103,8 +71,8 @@ def plan(socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
     if not answer["steps"]:
         say("nothing is to be done")
     say_table(("jobs", "counts", "machines", "why"), alike(answer["jobs"]))
-    nodes = [{"node": n["name"], "goes": _yes(n["goes"]), "why": n["why"]} for n in answer["nodes"]]
-    say_table(("node", "goes", "why"), nodes)
+    verdicts = [{"node": n["name"], "goes": _yes(n["goes"]), "why": n["why"]} for n in answer["nodes"]]
+    say_table(("node", "goes", "why"), verdicts)
 
 
 def alike(jobs: Sequence[Mapping[str, Any]]) -> list[dict[str, object]]:
@@ -127,20 +95,12 @@ def _yes(answer: object) -> str:
     return "yes" if answer else "no"
 
 
-@commands.command(cls=Asking)
-def drains(socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
+def drains(answer: Answer) -> None:
     """List what is being emptied, and the jobs on it.
 
     Whose jobs they are, what will happen to them and when, and the margin to the deadline.
     """
-    answer = call(socket, "GET", "/v1/drains")
-    if as_json:
-        say_json(answer)
-        return
     say_table(DRAIN_COLUMNS, drain_rows(answer["drains"]), nothing="no machine is being emptied")
-
-
-DRAIN_COLUMNS = ("node", "cause", "due", "margin", "job", "user", "fate", "at")
 
 
 def drain_rows(records: Sequence[Mapping[str, Any]]) -> list[dict[str, object]]:
@@ -154,3 +114,28 @@ def drain_rows(records: Sequence[Mapping[str, Any]]) -> list[dict[str, object]]:
 
 def _margin(seconds: int | None) -> str:
     return "-" if seconds is None else f"{seconds} s"
+
+
+SHOWN: Mapping[str, Callable[[Answer], None]] = {
+    "status": status,
+    "nodes": nodes,
+    "jobs": jobs,
+    "values": values,
+    "plan": plan,
+    "drains": drains,
+}
+"""Command, and what it asks ``/v1/`` for -> what tells the answer to people; its docstring is the help."""
+
+commands = typer.Typer()
+
+
+def _asking(question: str) -> Callable[..., None]:
+    def ask(socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
+        answer = call(socket, "GET", f"/v1/{question}")
+        (say_json if as_json else SHOWN[question])(answer)
+
+    return ask
+
+
+for _question, _tell in SHOWN.items():
+    commands.command(_question, cls=Asking, help=_tell.__doc__)(_asking(_question))

@@ -20,7 +20,7 @@ from rich.text import Text
 from agent.cli.client import NoDaemonError, call
 from agent.cli.feed import Feed
 from agent.cli.output import counted, plain, terminal_width
-from agent.cli.show import drain_rows
+from agent.cli.show import DRAIN_COLUMNS, drain_rows
 
 ENDS = b"qQ"
 EVENTS = 12
@@ -101,9 +101,7 @@ def draw(picture: Mapping[str, Any], width: int, lost: str = "") -> RenderableTy
             picture["nodes"],
         ),
         _table(
-            ("node", "cause", "due", "margin", "job", "user", "fate", "at")
-            if wide
-            else ("node", "job", "fate"),
+            DRAIN_COLUMNS if wide else ("node", "job", "fate"),
             drain_rows(picture["drains"]),
         ),
         _table(
