@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from agent.barrier import barrier, mode_of
+from agent.check.barrier import barrier, mode_of
 from agent.check.finding import Finding, Grade, fault, fine, warning
 from agent.check.sandbox import Sandbox
 from agent.check.user import User

@@ -9,8 +9,8 @@ from functools import cache
 from pathlib import Path
 
 from agent.admin.settings import AdminSettings
-from agent.barrier import barrier
 from agent.check.access import Reader
+from agent.check.barrier import barrier
 from agent.check.cloudlab import (
     callback_answers,
     check_authorities,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from agent.barrier import mode_of
+from agent.check.barrier import mode_of
 from agent.check.finding import Finding, fault, fine, look, warning
 from agent.check.sandbox import Sandbox
 from agent.check.user import User

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import agent
-from agent.barrier import barrier, mode_of
+from agent.check.barrier import barrier, mode_of
 from agent.check.finding import Finding, fault
 from agent.check.user import User
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from agent.barrier import barrier, mode_of
+from agent.check.barrier import barrier, mode_of
 from agent.check.finding import Finding, fault, fine, look, skipped, warning
 from agent.cluster.grow.by_name import offer_for
 from agent.cluster.settings.demand import Offer

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from agent.barrier import barrier, mode_of
 from agent.core.errors import AgentError
 
 TIMEOUT = 10.0
@@ -120,5 +119,7 @@ def _no_daemon(path: Path, error: OSError) -> NoDaemonError:
 
 
 def _why(path: Path) -> str:
+    from agent.check.barrier import barrier, mode_of
+
     part = barrier(path, os.W_OK)
     return f"{part} is {mode_of(part)}" if part else "its mode does not allow it"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from agent.barrier import barrier
+from agent.check.barrier import barrier
 from agent.check.names import files_to_read, files_to_write
 from agent.check.program import seen_by
 from agent.check.user import User
