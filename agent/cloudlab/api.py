@@ -23,16 +23,6 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class SliceRecord:
-    """What the SA's Resolve knows about a slice; the end is not in it."""
-
-    urn: str
-    creator_urn: str
-    component_managers: tuple[str, ...]
-    """URNs of the CMs that have told the SA of a sliver; they do so up to a minute late."""
-
-
-@dataclass(frozen=True)
 class UserKeys:
     """The SSH public keys of one account on the machines."""
 
@@ -48,10 +38,6 @@ class SliceAuthority:
         self._transport = transport
         self._remote = remote
 
-    def get_version(self) -> str:
-        """Return the version of the SA's API."""
-        return str(self._call("GetVersion"))
-
     def get_credential(self) -> Credential:
         """Fetch our self credential: it may end in a second, for the SA keeps it until its end."""
         return self._credential("GetCredential", {})
@@ -64,21 +50,6 @@ class SliceAuthority:
         """
         arguments = {"credential": own.text, "urn": slice_urn, "type": "Slice"}
         return self._slice_credential("GetCredential", arguments, slice_urn)
-
-    def resolve(self, own: Credential, slice_urn: str) -> SliceRecord:
-        """Look a slice up.
-
-        Raises:
-            NotFoundError: no such slice.
-        """
-        arguments = {"credential": own.text, "urn": slice_urn, "type": "Slice"}
-        value = _struct(self._call("Resolve", arguments), "Resolve", self._remote)
-        managers = value.get("component_managers")
-        return SliceRecord(
-            urn=str(value.get("urn", slice_urn)),
-            creator_urn=str(value.get("creator_urn", "")),
-            component_managers=tuple(map(str, managers)) if isinstance(managers, list) else (),
-        )
 
     def register(self, own: Credential, slice_urn: str, expires: datetime) -> Credential:
         """Make a slice; return its credential.
@@ -133,11 +104,6 @@ class ComponentManager:
     def urn(self) -> str:
         """URN of the CM."""
         return self._remote.authority
-
-    def get_version(self) -> str:
-        """Return the version of the CM's API, such as "2"."""
-        value = _struct(self._call("GetVersion"), "GetVersion", self._remote)
-        return str(value.get("api", ""))
 
     def discover_resources(self, own: Credential, *, available: bool) -> tuple[AdvertisedNode, ...]:
         """List machines that can be borrowed whole; the self credential is enough.
@@ -258,15 +224,6 @@ class ComponentManager:
             NotFoundError: the slice is not here.
         """
         self._call("DeleteSlice", _slice(credential))
-
-    def get_sliver(self, credential: Credential) -> Credential:
-        """Fetch the sliver's own credential, which lasts 24 h.
-
-        Raises:
-            NotFoundError: no sliver here.
-        """
-        value = self._call("GetSliver", _slice(credential))
-        return self._document("GetSliver", lambda: parse_credential(value))
 
     def _call(self, method: str, arguments: Mapping[str, object] | None = None) -> object:
         return self._transport.call(self._remote, method, arguments)
