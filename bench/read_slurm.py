@@ -27,8 +27,8 @@ from pathlib import Path
 
 from agent.core.ports import SystemClock
 from agent.slurm.cli.backend import CliBackend
-from agent.slurm.cli.command import clean_environment
 from agent.slurm.cli.squeue import JobFormat
+from agent.slurm.environment import clean_environment
 from agent.slurm.model import SlurmBackend
 from agent.slurm.pyslurm.backend import PyslurmBackend
 from agent.slurm.rest.backend import RestBackend

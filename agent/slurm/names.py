@@ -1,4 +1,4 @@
-"""Names that go to Slurm's command lines, checked and folded."""
+"""Names of nodes, jobs and the like: checked and folded on the way to Slurm, taken apart on the way back."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ _NODE_LIST = re.compile(r"[A-Za-z0-9._,\[\]-]+")
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:-]{0,252}")
 _RESERVATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _JOB = re.compile(r"[1-9]\d{0,9}(?:_\d{1,9}|_\[[0-9,:-]+\]|\+\d{1,4})?")
+_LISTED_JOB = re.compile(r"\d+(?:_\d+|_\[[\d,:-]+(?:%\d+)?\]|\+\d+)?", re.ASCII)
+_TASKS = re.compile(r"(\d+)(?:-(\d+)(?::([1-9]\d*))?)?", re.ASCII)
 _SIGNAL = re.compile(r"[A-Z][A-Z0-9+-]{1,15}|[1-9]\d?")
 
 
@@ -81,6 +83,25 @@ def check_leader(job_id: str) -> str:
     return leader(check_job(job_id))
 
 
+def split_tasks(job_id: str) -> tuple[str, int, int | None]:
+    """Return the id as scontrol takes it, how many array tasks it stands for, and how many may run at once.
+
+    >>> split_tasks("3_[3,6,9%2]")
+    ('3_[3,6,9]', 3, 2)
+
+    Raises:
+        SlurmError: it is no job id, or its list of tasks is none.
+    """
+    if _LISTED_JOB.fullmatch(job_id) is None:
+        raise SlurmError(f"expected a job id of squeue, got {job_id[:80]!r}")
+    if not job_id.endswith("]"):
+        return job_id, 1, None
+    array, _, listed = job_id.partition("_[")
+    tasks, _, limit = listed.removesuffix("]").partition("%")
+    count = sum(_count_tasks(part, job_id) for part in tasks.split(","))
+    return f"{array}_[{tasks}]", count, int(limit) if limit else None
+
+
 def full_signal(signal: str) -> str:
     """Return a signal by its full name, ``SIGUSR1``, or its number.
 
@@ -116,6 +137,14 @@ def check_reservation(name: str) -> str:
         SlurmRefusedError: it is not one.
     """
     return _checked(_RESERVATION, name, "not the name of a reservation")
+
+
+def _count_tasks(part: str, job_id: str) -> int:
+    match = _TASKS.fullmatch(part)
+    first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+    if match is None or last < first:
+        raise SlurmError(f"expected array tasks such as 0-9:3,12 in job {job_id[:80]!r}")
+    return (last - first) // int(match[3] or 1) + 1
 
 
 def _checked(pattern: re.Pattern[str], text: str, complaint: str) -> str:

@@ -1,9 +1,45 @@
-"""Slurm's words for what it refuses (slurm_strerror), as far as a way in acts on them."""
+"""Slurm's words, as far as a way in acts on them, and ours made fit for Slurm: pure."""
 
 from __future__ import annotations
 
 UNKNOWN_NODE = "Invalid node name specified"
+"""This and the refusals below are of slurm_strerror."""
 UNKNOWN_JOB = "Invalid job id specified"
 JOB_IS_OVER = (UNKNOWN_JOB, "Job/step already completing or completed")
 NEITHER_DOWN_NOR_DRAINED = ("Invalid node state specified", "Invalid node state transition")
 """What it says to RESUME of such a node."""
+_NO_ANSWER = (
+    "Unable to contact slurm controller",
+    "Socket timed out",
+    "Zero Bytes were transmitted or received",
+    "Connection refused",
+    "Connection timed out",
+    "Transport endpoint is not connected",
+    "Unable to establish controller machine",
+    "standby mode",
+    "Munge encode failed",
+    "Protocol authentication error",
+)
+"""Slurm's words for «no controller answered»."""
+_RESOURCES_IN_WORDS = "Nodes required for job are DOWN"
+_MAX_TEXT = 1000
+
+
+def means_no_answer(words: str) -> bool:
+    """Tell whether Slurm's words mean that no controller answered."""
+    return any(known in words for known in _NO_ANSWER)
+
+
+def main_reason(told: str) -> str:
+    """Return the word for why a job waits, ``Resources`` or ``Priority``, of what Slurm tells people."""
+    return "Resources" if told.startswith(_RESOURCES_IN_WORDS) else told.split(",", 1)[0]
+
+
+def printable(text: str, limit: int = 500) -> str:
+    """Make foreign text fit for one line of a log."""
+    return "".join(c if c.isprintable() else " " for c in text[:limit])
+
+
+def one_line(text: str) -> str:
+    """Make text fit for what people read in Slurm: a reason, a comment, a line in a job's output."""
+    return printable(text, _MAX_TEXT).strip()

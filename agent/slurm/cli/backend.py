@@ -10,13 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from agent.core.errors import SlurmRefusedError
 from agent.core.ports import Clock, Host, RemoteCommand
 from agent.slurm import names
-from agent.slurm.cli import scontrol as text
-from agent.slurm.cli import squeue as joblist
-from agent.slurm.cli.command import Finished, LocalRunner, RemoteRunner, Runner, Take, one_line, printable
+from agent.slurm.cli import scontrol, squeue
+from agent.slurm.cli.command import Finished, LocalRunner, RemoteRunner, Runner, Take
 from agent.slurm.cli.reader import JOBS_AT_ONCE, CliReader
 from agent.slurm.model import MAX_WEIGHT, REQUEUEABLE_STATES, Reservation, SignalTarget, Snapshot
 from agent.slurm.settings import SlurmSettings
-from agent.slurm.words import NEITHER_DOWN_NOR_DRAINED, UNKNOWN_NODE
+from agent.slurm.words import NEITHER_DOWN_NOR_DRAINED, UNKNOWN_NODE, one_line, printable
 
 _UNKNOWN_RESERVATION = "Requested reservation is invalid"
 _NOT_DELETED = re.compile(r"failed to delete nodes (\S+)")
@@ -77,7 +76,7 @@ class CliBackend:
         for start in range(0, len(ids), JOBS_AT_ONCE):
             listed = ",".join(ids[start : start + JOBS_AT_ONCE])
             told = self._reader.squeue("-j", listed, "-O", "JobArrayID:|,Requeue:|")
-            found.update(joblist.parse_requeue(told))
+            found.update(squeue.parse_requeue(told))
         return {job_id: found[job_id] for job_id in ids if job_id in found}
 
     def drain(self, nodes: Iterable[str], reason: str) -> None:
@@ -218,7 +217,7 @@ class CliBackend:
 
     def reservations(self) -> tuple[Reservation, ...]:
         """Read all reservations (``scontrol -o show reservations``)."""
-        return text.parse_reservations(self._run("scontrol", "-o", "show", "reservations").check())
+        return scontrol.parse_reservations(self._run("scontrol", "-o", "show", "reservations").check())
 
     def reserve(self, reservation: Reservation) -> None:
         """Make a reservation for root alone, or move the one of that name.
@@ -254,7 +253,7 @@ class CliBackend:
     def limited_partitions(self) -> frozenset[str]:
         """Tell which partitions give every job a time limit, by MaxTime or by DefaultTime."""
         listed = self._run("sinfo", "-h", "-a", "-o", "%R|%l|%L").check()
-        return frozenset(text.parse_limited(listed))
+        return frozenset(scontrol.parse_limited(listed))
 
     def _states(self, leaders: Iterable[str]) -> dict[str, set[str]]:
         """Read the states of jobs that are not over, those of all components of a heterogeneous job."""

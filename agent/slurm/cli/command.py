@@ -18,29 +18,15 @@ from typing import Protocol
 
 from agent.core.errors import SlurmDownError, SlurmError, SlurmRefusedError, SshError
 from agent.core.ports import Host, RemoteCommand
+from agent.slurm.environment import clean_environment
+from agent.slurm.words import means_no_answer, printable
 
 MAX_OUTPUT = 256 * 1024 * 1024
 """Bytes of standard output; `sinfo --json` of 100,000 nodes is half of it."""
 _MAX_COMPLAINT = 64 * 1024
 _CHUNK = 64 * 1024
-_MAX_TEXT = 1000
-_KEPT = frozenset({"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT"})
-_CHANGES_OUTPUT = ("SLURM_", "SQUEUE_", "SINFO_", "SCONTROL_", "SCANCEL_", "LC_")
 _CANNOT_START = frozenset({126, 127})
 """env(1): the command cannot be invoked, or found."""
-_NO_ANSWER = (
-    "Unable to contact slurm controller",
-    "Socket timed out",
-    "Zero Bytes were transmitted or received",
-    "Connection refused",
-    "Connection timed out",
-    "Transport endpoint is not connected",
-    "Unable to establish controller machine",
-    "standby mode",
-    "Munge encode failed",
-    "Protocol authentication error",
-)
-"""Slurm's words for «no controller answered»."""
 
 
 @dataclass(frozen=True)
@@ -67,21 +53,6 @@ class Finished:
         if means_no_answer(self.complaint):
             raise SlurmDownError(message)
         raise SlurmRefusedError(message)
-
-
-def means_no_answer(words: str) -> bool:
-    """Tell whether Slurm's words mean that no controller answered."""
-    return any(known in words for known in _NO_ANSWER)
-
-
-def printable(text: str, limit: int = 500) -> str:
-    """Make foreign text fit for one line of a log."""
-    return "".join(c if c.isprintable() else " " for c in text[:limit])
-
-
-def one_line(text: str) -> str:
-    """Make text fit for what people read in Slurm: a reason, a comment, a line in a job's output."""
-    return printable(text, _MAX_TEXT).strip()
 
 
 def short(argv: Sequence[str]) -> str:
@@ -155,12 +126,6 @@ class RemoteRunner:
             take(output)
             output = ""
         return Finished(tuple(argv), done.status, output, complaint)
-
-
-def clean_environment(inherited: Mapping[str, str], **changes: str) -> dict[str, str]:
-    """Drop the variables that change what Slurm's commands print (squeue(1), scontrol(1)), then set ours."""
-    kept = {k: v for k, v in inherited.items() if k in _KEPT or not k.startswith(_CHANGES_OUTPUT)}
-    return kept | {"LC_ALL": "C", "TZ": "UTC", "SLURM_TIME_FORMAT": "%s", "SLURM_BITSTR_LEN": "0"} | changes
 
 
 def run(

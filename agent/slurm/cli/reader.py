@@ -12,8 +12,7 @@ from typing import Protocol
 from agent.core.errors import SlurmDownError, SlurmError
 from agent.core.ports import Clock
 from agent.slurm import names
-from agent.slurm.cli import scontrol as text
-from agent.slurm.cli import squeue as joblist
+from agent.slurm.cli import scontrol, squeue
 from agent.slurm.cli.command import Finished, Take
 from agent.slurm.model import Job, Node
 from agent.slurm.rest import shapes as rest_shapes
@@ -74,11 +73,11 @@ class CliReader:
         """
         output = self._run("scontrol", "-o", "--local", "show", "nodes").check()
         try:
-            nodes = text.parse_nodes(output)
+            nodes = scontrol.parse_nodes(output)
             self._confirm(frozenset(nodes))
-        except text.InexactTextError:
+        except scontrol.InexactTextError:
             argv = ("sinfo", "--json") if self._release < (23, 2) else ("scontrol", "show", "nodes", "--json")
-            nodes = text.parse_nodes_json(self._run(*argv).check())
+            nodes = scontrol.parse_nodes_json(self._run(*argv).check())
         if not nodes:
             raise SlurmError("scontrol show nodes: expected at least one node, got none")
         return nodes
@@ -120,7 +119,7 @@ class CliReader:
             new = new.difference(*map(names.expand, listed.split()))
         for _, folded in names.fold(new):
             if self._run("scontrol", "-o", "--local", "show", "node", folded).status != 0:
-                raise text.InexactTextError(f"not all of {folded} are nodes")
+                raise scontrol.InexactTextError(f"not all of {folded} are nodes")
         self._confirmed = seen
 
     def _jobs_of_json(self) -> tuple[Job, ...] | None:
@@ -145,9 +144,9 @@ class CliReader:
         return jobs
 
     def _jobs_of_text(self) -> tuple[Job, ...]:
-        form = joblist.JobFormat(self._release)
+        form = squeue.JobFormat(self._release)
         known, self._jobs = self._jobs, {}
-        reader = joblist.JobReader(form, known)
+        reader = squeue.JobReader(form, known)
         self.squeue("--sort", _UNSORTED, "-O", form.argument, take=reader.feed)
         jobs = reader.finish()
         missed: set[str] = set() if form.tells_excluded_nodes else self._look_closer(jobs, known)
@@ -172,7 +171,7 @@ class CliReader:
             return set()
         listed = ("-j", ",".join(sorted({_NUMBER.split(j.id, 1)[0] for j in waiting.values()})))
         some = listed if len(waiting) <= JOBS_AT_ONCE else ()
-        told = joblist.parse_excluded_nodes(self.squeue(*some, "-t", "PENDING", "-o", "%i|%x|"))
+        told = squeue.parse_excluded_nodes(self.squeue(*some, "-t", "PENDING", "-o", "%i|%x|"))
         for record, job in waiting.items():
             if excluded := told.get(job.id):
                 jobs[record] = replace(job, excluded_nodes=excluded)
@@ -180,4 +179,4 @@ class CliReader:
 
     @cached_property
     def _release(self) -> tuple[int, int]:
-        return text.parse_release(self._run("squeue", "--version").check())
+        return scontrol.parse_release(self._run("squeue", "--version").check())

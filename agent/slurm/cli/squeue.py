@@ -17,7 +17,8 @@ from typing import Any
 
 from agent.core.errors import SlurmError
 from agent.slurm.model import Job
-from agent.slurm.names import expand
+from agent.slurm.names import expand, split_tasks
+from agent.slurm.words import main_reason
 
 TELLS_EXCLUDED_NODES = (24, 5)
 """The first release whose ``squeue -O`` knows ``ExcNodes``."""
@@ -34,15 +35,12 @@ _FREE = (
     "Partition", "UserName", "Feature", "Reason", "Reservation", "QOS", "tres-alloc", "tres-per-node",
     "tres-per-job", "tres-per-task",
 )  # fmt: skip
-_ID = re.compile(r"\d+(?:_\d+|_\[[\d,:-]+(?:%\d+)?\]|\+\d+)?", re.ASCII)
 _STATE = re.compile(r"[A-Z_]+")
-_TASKS = re.compile(r"(\d+)(?:-(\d+)(?::([1-9]\d*))?)?", re.ASCII)
 _LIMIT = re.compile(r"(?:(\d+)-)?(?:(?:(\d+):)?(\d+):)?(\d+)", re.ASCII)
 _MEMORY = re.compile(r"(\d+)M?", re.ASCII)
 _GRES = re.compile(r"gres[:/]")
 _TRES = re.compile(r"(?:^|,)(cpu|mem|node)=(\d+)(?:\.(\d+))?([KMGTP]?)", re.ASCII)
 _MEGABYTES = {"K": 2.0**-10, "": 1.0, "M": 1.0, "G": 2.0**10, "T": 2.0**20, "P": 2.0**30}
-_RESOURCES_IN_WORDS = "Nodes required for job are DOWN"
 _SHARES_NOTHING = frozenset({"NO"})
 _EXCLUSIVE = frozenset({"NODE", "TOPO"})
 _NOTHING = frozenset({"(null)", "N/A", ""})
@@ -208,38 +206,6 @@ def _pairs(text: str, value: str) -> Iterator[tuple[str, str]]:
         if match is None:
             raise SlurmError(f"expected a job and one field of squeue, got {line[:80]!r}")
         yield split_tasks(match[1])[0], match[2]
-
-
-def split_tasks(job_id: str) -> tuple[str, int, int | None]:
-    """Return the id as scontrol takes it, how many array tasks it stands for, and how many may run at once.
-
-    >>> split_tasks("3_[3,6,9%2]")
-    ('3_[3,6,9]', 3, 2)
-
-    Raises:
-        SlurmError: it is no job id, or its list of tasks is none.
-    """
-    if _ID.fullmatch(job_id) is None:
-        raise SlurmError(f"expected a job id of squeue, got {job_id[:80]!r}")
-    if not job_id.endswith("]"):
-        return job_id, 1, None
-    array, _, listed = job_id.partition("_[")
-    tasks, _, limit = listed.removesuffix("]").partition("%")
-    count = sum(_count_tasks(part, job_id) for part in tasks.split(","))
-    return f"{array}_[{tasks}]", count, int(limit) if limit else None
-
-
-def main_reason(told: str) -> str:
-    """Return the word for why a job waits, ``Resources`` or ``Priority``, of what Slurm tells people."""
-    return "Resources" if told.startswith(_RESOURCES_IN_WORDS) else told.split(",", 1)[0]
-
-
-def _count_tasks(part: str, job_id: str) -> int:
-    match = _TASKS.fullmatch(part)
-    first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
-    if match is None or last < first:
-        raise SlurmError(f"expected array tasks such as 0-9:3,12 in job {job_id[:80]!r}")
-    return (last - first) // int(match[3] or 1) + 1
 
 
 def _text(field: str) -> str:

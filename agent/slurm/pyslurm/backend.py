@@ -10,14 +10,14 @@ from typing import Any
 from agent.core.errors import SlurmError, SlurmRefusedError
 from agent.core.ports import Clock
 from agent.slurm import names
-from agent.slurm import words as refusals
 from agent.slurm.cli.backend import CliBackend
-from agent.slurm.cli.command import clean_environment, one_line
+from agent.slurm.environment import clean_environment
 from agent.slurm.model import MAX_WEIGHT, REQUEUEABLE_STATES, Job, Node, Reservation, SignalTarget, Snapshot
 from agent.slurm.pyslurm import shapes
 from agent.slurm.pyslurm.child import OVER_STATES
 from agent.slurm.pyslurm.process import PyslurmProcess, PyslurmRefusedError
 from agent.slurm.settings import SlurmSettings
+from agent.slurm.words import UNKNOWN_JOB, UNKNOWN_NODE, one_line
 
 _PENDING = "PENDING"
 _STEPS = {SignalTarget.BATCH: "batch", SignalTarget.STEPS: "children", SignalTarget.ALL: "all"}
@@ -329,7 +329,7 @@ class PyslurmBackend:
             return int(job_id)
         number, job = self._find(job_id)
         if job is None:
-            raise SlurmRefusedError(f"job {job_id}: {refusals.UNKNOWN_JOB}")
+            raise SlurmRefusedError(f"job {job_id}: {UNKNOWN_JOB}")
         return number
 
     def _update_nodes(
@@ -347,7 +347,7 @@ class PyslurmBackend:
             if refusal is not None and refusal.errno not in {_UNKNOWN_NODE, *harmless}:
                 raise refusal
         if unknown:
-            raise SlurmRefusedError(f"{changes}: {', '.join(sorted(unknown))}: {refusals.UNKNOWN_NODE}")
+            raise SlurmRefusedError(f"{changes}: {', '.join(sorted(unknown))}: {UNKNOWN_NODE}")
 
     def _update(self, folded: str, changes: Mapping[str, object]) -> PyslurmRefusedError | None:
         """Change the nodes of a hostlist; return what Slurm had against it."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.core.errors import SlurmDownError, SlurmError, SlurmRefusedError
-from agent.slurm.cli.command import printable
+from agent.slurm.words import printable
 
 MAX_RESIDENT = 512 * 1024 * 1024
 """Bytes that an idle child may hold; one that holds more is replaced."""

@@ -13,9 +13,9 @@ from functools import lru_cache
 from typing import Any
 
 from agent.core.errors import SlurmError
-from agent.slurm.cli.squeue import main_reason, split_tasks
 from agent.slurm.model import Job, Node, Reservation
-from agent.slurm.names import expand
+from agent.slurm.names import expand, split_tasks
+from agent.slurm.words import main_reason
 
 NODE_FIELDS = (
     "name", "state", "address", "weight", "active_features", "total_cpus", "allocated_cpus", "real_memory",

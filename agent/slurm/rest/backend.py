@@ -10,7 +10,6 @@ from urllib.parse import quote
 from agent.core.errors import SlurmRefusedError
 from agent.core.ports import Clock
 from agent.slurm import names
-from agent.slurm.cli.command import one_line, printable
 from agent.slurm.many import refused_of
 from agent.slurm.model import (
     MAX_WEIGHT,
@@ -27,7 +26,7 @@ from agent.slurm.rest.reader import RestReader
 from agent.slurm.rest.shapes import parse_refusals
 from agent.slurm.rest.transport import RestTransport
 from agent.slurm.settings import SlurmSettings
-from agent.slurm.words import JOB_IS_OVER, NEITHER_DOWN_NOR_DRAINED, UNKNOWN_NODE
+from agent.slurm.words import JOB_IS_OVER, NEITHER_DOWN_NOR_DRAINED, UNKNOWN_NODE, one_line, printable
 
 _FLAGS = {SignalTarget.ALL: "FULL_JOB", SignalTarget.BATCH: "BATCH_JOB", SignalTarget.STEPS: ""}
 """Who gets a signal, as slurmrestd calls it."""

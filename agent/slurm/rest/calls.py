@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from agent.core.errors import SlurmRefusedError
-from agent.slurm.cli.command import printable
 from agent.slurm.rest.api import Api, parse_api
 from agent.slurm.rest.shapes import complaints
 from agent.slurm.rest.transport import Reply, RestTransport, UnknownPathError
+from agent.slurm.words import printable
 
 _IGNORED = "Ignoring unknown field"
 

@@ -12,9 +12,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from agent.core.errors import SlurmError
-from agent.slurm.cli.squeue import split_tasks
 from agent.slurm.model import Job, Node, Reservation
-from agent.slurm.names import expand
+from agent.slurm.names import expand, split_tasks
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
 _WORD = re.compile(r"[A-Z][A-Z0-9_]*", re.ASCII)

@@ -20,9 +20,9 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from agent.core.errors import SlurmDownError, SlurmError, SlurmRefusedError
-from agent.slurm.cli.command import means_no_answer, printable
 from agent.slurm.rest.shapes import complaints, error_numbers
 from agent.slurm.settings import SlurmSettings
+from agent.slurm.words import means_no_answer, printable
 
 MAX_REPLY = 512 * 1024 * 1024
 """Bytes of a reply; 20,000 jobs in v0.0.44 are 162 MB."""

@@ -1,4 +1,4 @@
-"""Names on their way to Slurm's command lines."""
+"""Names on their way to Slurm, and out of what it tells."""
 
 import re
 
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.core.errors import SlurmError, SlurmRefusedError
-from agent.slurm.names import MAX_NAMES, check_job, check_signal, expand, fold
+from agent.slurm.names import MAX_NAMES, check_job, check_signal, expand, fold, split_tasks
 
 NAMES = st.from_regex(re.compile(r"[a-z][a-z0-9-]{0,6}[0-9]{0,3}", re.ASCII), fullmatch=True)
 
@@ -65,3 +65,31 @@ def test_other_ids_are_refused(job: str) -> None:
 def test_what_is_no_signal_is_refused(signal: str) -> None:
     with pytest.raises(SlurmRefusedError):
         check_signal(signal)
+
+
+@pytest.mark.parametrize(
+    ("listed", "expected"),
+    [
+        ("12", ("12", 1, None)),
+        ("12_3", ("12_3", 1, None)),
+        ("12+1", ("12+1", 1, None)),
+        ("12_[7]", ("12_[7]", 1, None)),
+        ("12_[3,6,9%2]", ("12_[3,6,9]", 3, 2)),
+        ("12_[0-98:2]", ("12_[0-98:2]", 50, None)),
+        ("12_[1-9,400,507-520%30]", ("12_[1-9,400,507-520]", 24, 30)),
+    ],
+)
+def test_tasks_of_an_array_are_counted(listed: str, expected: tuple[str, int, int | None]) -> None:
+    assert split_tasks(listed) == expected
+
+
+@pytest.mark.parametrize("listed", ["12_[1-9,400,...]", "12_[9-1]", "12_[]", "12_[1-5:0]"])
+def test_a_shortened_or_senseless_list_of_tasks_is_an_error(listed: str) -> None:
+    with pytest.raises(SlurmError):
+        split_tasks(listed)
+
+
+@given(st.integers(0, 10**6), st.integers(0, 10**4), st.integers(1, 50))
+def test_a_range_of_tasks_counts_as_python_counts_it(first: int, length: int, step: int) -> None:
+    expected = len(range(first, first + length + 1, step))
+    assert split_tasks(f"1_[{first}-{first + length}:{step}]")[1] == expected

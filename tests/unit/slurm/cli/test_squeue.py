@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.core.errors import SlurmError
-from agent.slurm.cli.squeue import JobFormat, JobReader, parse_excluded_nodes, parse_requeue, split_tasks
+from agent.slurm.cli.squeue import JobFormat, JobReader, parse_excluded_nodes, parse_requeue
 from agent.slurm.model import Job
 
 SAMPLES = Path(__file__).parents[3] / "data" / "slurm"
@@ -266,34 +266,6 @@ def test_excluded_nodes_are_read() -> None:
     assert parse_excluded_nodes("3_[1-5%2]|n[1-2]|\n4||\n") == {"3_[1-5]": {"n1", "n2"}, "4": frozenset()}
     with pytest.raises(SlurmError):
         parse_excluded_nodes("3|n1\n")
-
-
-@pytest.mark.parametrize(
-    ("listed", "expected"),
-    [
-        ("12", ("12", 1, None)),
-        ("12_3", ("12_3", 1, None)),
-        ("12+1", ("12+1", 1, None)),
-        ("12_[7]", ("12_[7]", 1, None)),
-        ("12_[3,6,9%2]", ("12_[3,6,9]", 3, 2)),
-        ("12_[0-98:2]", ("12_[0-98:2]", 50, None)),
-        ("12_[1-9,400,507-520%30]", ("12_[1-9,400,507-520]", 24, 30)),
-    ],
-)
-def test_tasks_of_an_array_are_counted(listed: str, expected: tuple[str, int, int | None]) -> None:
-    assert split_tasks(listed) == expected
-
-
-@pytest.mark.parametrize("listed", ["12_[1-9,400,...]", "12_[9-1]", "12_[]", "12_[1-5:0]"])
-def test_a_shortened_or_senseless_list_of_tasks_is_an_error(listed: str) -> None:
-    with pytest.raises(SlurmError):
-        split_tasks(listed)
-
-
-@given(st.integers(0, 10**6), st.integers(0, 10**4), st.integers(1, 50))
-def test_a_range_of_tasks_counts_as_python_counts_it(first: int, length: int, step: int) -> None:
-    expected = len(range(first, first + length + 1, step))
-    assert split_tasks(f"1_[{first}-{first + length}:{step}]")[1] == expected
 
 
 def test_requeue_flags_are_read() -> None:
