@@ -39,10 +39,9 @@ from agent.ledger import Ledger
 from agent.page.gather import Gatherer
 from agent.page.server import PageServer
 from agent.signals import SignalWaiter
-from agent.slurm.choice import choose
+from agent.slurm.choice import choose, slurm_commands
 from agent.slurm.primary import Lookout
 from agent.slurm.rechooser import Rechooser
-from agent.slurm_access import slurm_commands
 from agent.ssh.shell import SshShell
 from agent.tell import log
 from agent.tell.expiry import ExpiryWarning
@@ -112,7 +111,7 @@ class Daemon:
         """Answer politely until slurmctld is primary on this host; False where it was asked to end."""
         settings = self._settings
         clock = SystemClock()
-        commands = slurm_commands(settings, clock, SshShell(settings.ssh))
+        commands = slurm_commands(settings.slurm, clock, SshShell(settings.ssh), settings.ssh.user)
         here, interval = socket.gethostname(), settings.slurm.ping_interval
         lookout = self._lookout = Lookout(commands.ping, commands.config, here, interval)
         self._on_stop(lookout.stop)
@@ -198,7 +197,7 @@ class Daemon:
         self._server = server
         helper = helper_of(settings, server)
         shell = SshShell(settings.ssh)
-        commands = slurm_commands(settings, clock, shell)
+        commands = slurm_commands(settings.slurm, clock, shell, settings.ssh.user)
         way_in = choose(settings.slurm, clock, commands)
         self._on_stop(way_in.close)
         logger.info("the way in to Slurm is chosen", backend=way_in.name)

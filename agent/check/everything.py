@@ -39,9 +39,8 @@ from agent.config import Settings, load
 from agent.core.errors import ConfigError, SlurmError
 from agent.core.ports import Clock
 from agent.daemon import helper_of
-from agent.slurm.choice import choose
+from agent.slurm.choice import choose, slurm_commands
 from agent.slurm.primary import parse_ping
-from agent.slurm_access import slurm_commands
 from agent.ssh.shell import SshShell
 
 _OF_THE_USER = ("settings", "certificates, keys and files", "Cloudlab", "Slurm", "rights in Slurm")
@@ -194,7 +193,7 @@ def _cloudlab(settings: Settings, clock: Clock, *, is_up: bool) -> Iterator[Find
 def _slurm(settings: Settings, clock: Clock) -> Iterator[Finding]:
     # A Slurm on this machine is judged also where the SSH key is at fault.
     shell = SshShell(settings.ssh) if settings.slurm.host else None
-    commands = slurm_commands(settings, clock, shell)
+    commands = slurm_commands(settings.slurm, clock, shell, settings.ssh.user)
     way_in = choose(settings.slurm, clock, commands)
     # Asked for twice below, and the same for as long as we look.
     config = cache(commands.config)

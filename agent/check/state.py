@@ -8,10 +8,9 @@ from datetime import datetime, timedelta
 
 from agent.config import Settings
 from agent.core.ports import SystemClock
-from agent.slurm.choice import choose
+from agent.slurm.choice import choose, slurm_commands
 from agent.slurm.model import Job, Node, Snapshot
 from agent.slurm.names import fold
-from agent.slurm_access import slurm_commands
 from agent.ssh.shell import SshShell
 
 NODE_COLUMNS = ("node", "state", "cpus", "memory", "weight", "features", "reason")
@@ -21,7 +20,7 @@ JOB_COLUMNS = ("job", "state", "user", "reason", "size", "nodes", "limit", "ends
 def read_slurm(settings: Settings) -> Snapshot:
     """Read Slurm once, by the way in that the settings choose."""
     clock = SystemClock()
-    commands = slurm_commands(settings, clock, SshShell(settings.ssh))
+    commands = slurm_commands(settings.slurm, clock, SshShell(settings.ssh), settings.ssh.user)
     way_in = choose(settings.slurm, clock, commands)
     try:
         return way_in.backend.snapshot()

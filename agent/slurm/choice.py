@@ -1,4 +1,4 @@
-"""Which way in to Slurm is taken, and what it cannot do."""
+"""How Slurm's commands are reached, which way in to Slurm is taken, and what that cannot do."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from agent.core.errors import ConfigError, SlurmDownError, SlurmError, UnavailableError
-from agent.core.ports import Clock
+from agent.core.ports import Clock, Host, RemoteCommand
+from agent.slurm.cli.backend import CliBackend
 from agent.slurm.model import SlurmBackend
 from agent.slurm.pyslurm.backend import PyslurmBackend
 from agent.slurm.rest.backend import RestBackend
@@ -34,6 +35,25 @@ class Choice:
     """Ends what the way in has running."""
     may_change: bool = False
     """``auto`` may choose another one later."""
+
+
+def slurm_commands(
+    settings: SlurmSettings, clock: Clock, shell: RemoteCommand | None, login: str
+) -> CliBackend:
+    """Reach Slurm's commands, on this machine or, by the shell, on [slurm] host.
+
+    Args:
+        settings: [slurm].
+        clock: gives the time of a snapshot.
+        shell: the way to other machines; None only where [slurm] host is this one.
+        login: the user there where [slurm] host names none; "" for root.
+    """
+    user, at, name = settings.host.rpartition("@")
+    if not name:
+        return CliBackend(settings, clock)
+    assert shell is not None, "[slurm] host is reached over SSH"
+    head = Host(name, name, user if at else login or "root")
+    return CliBackend(settings, clock, head=(head, shell))
 
 
 def choose(settings: SlurmSettings, clock: Clock, commands: SlurmBackend) -> Choice:

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from agent.core.errors import ConfigError, SlurmDownError, SlurmError, SlurmRefusedError
-from agent.slurm.choice import choose
+from agent.core.errors import SlurmDownError, SlurmError, SlurmRefusedError
 from agent.slurm.model import SignalTarget
 from agent.slurm.rest.backend import RestBackend
 from agent.slurm.rest.reader import KEPT_AT_MOST
@@ -333,24 +332,6 @@ def test_a_requeued_job_that_runs_already_again_was_not_refused() -> None:
     one["start_time"]["number"] += 60
     server.news = server.captured("/slurm/v0.0.45/nodes") | jobs
     assert backend(server, Recorder()).requeue_all(["1"]) == {}
-
-
-def test_the_way_in_that_is_asked_for_is_taken() -> None:
-    commands = Recorder()
-    clock = Clock()
-    assert choose(SlurmSettings(backend="cli"), clock, commands).backend is commands  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="rest_url"):
-        choose(SlurmSettings(backend="rest"), clock, commands)  # type: ignore[arg-type]
-
-
-def test_auto_takes_the_commands_where_nothing_else_works_and_says_why() -> None:
-    commands = Recorder()
-    settings = SlurmSettings(rest_url="unix:/nowhere/rest.sock", host="head")
-    choice = choose(settings, Clock(), commands)  # type: ignore[arg-type]
-    assert (choice.name, choice.backend) == ("cli", commands)
-    assert [remark.partition(":")[0] for remark in choice.passed_over] == ["not pyslurm", "not rest"]
-    assert "it is cli until another one is seen to work" in choice.remarks[0]
-    choice.close()
 
 
 def test_a_snapshot_is_not_changed_by_what_is_read_later() -> None:
