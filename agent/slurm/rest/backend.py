@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import partial
 from urllib.parse import quote
@@ -10,7 +10,6 @@ from urllib.parse import quote
 from agent.core.errors import SlurmRefusedError
 from agent.core.ports import Clock
 from agent.slurm import names
-from agent.slurm.many import refused_of
 from agent.slurm.model import (
     MAX_WEIGHT,
     REQUEUEABLE_STATES,
@@ -335,6 +334,21 @@ class RestBackend:
             self._calls.change("POST", "nodes/", body={"name": [folded], **changes})
         else:
             self._calls.change("POST", f"node/{quote(folded, safe='')}", body=changes)
+
+
+def refused_of(job_ids: Iterable[str], act: Callable[[str], None]) -> dict[str, SlurmRefusedError]:
+    """Act on each job; return job id -> why, for those that Slurm refused.
+
+    Raises:
+        SlurmError: any other error than a refusal; the rest was not tried.
+    """
+    refused = {}
+    for job_id in job_ids:
+        try:
+            act(job_id)
+        except SlurmRefusedError as error:
+            refused[job_id] = error
+    return refused
 
 
 def _is_to_be_requeued(job_id: str, jobs: Iterable[Job]) -> bool:

@@ -17,8 +17,8 @@ from agent.cluster.settings.drain import DrainSettings
 from agent.core.errors import SlurmDownError, SlurmRefusedError
 from agent.core.events import Event
 from agent.core.ports import Host, HostResult
-from agent.slurm.many import refused_of
 from agent.slurm.model import Job, Node, Reservation, SignalTarget, Snapshot
+from agent.slurm.rest.backend import refused_of
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 SETTINGS = DrainSettings(
