@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Unpack
 
 from agent.core.errors import SlurmRefusedError
 from agent.slurm.rest.api import Api, parse_api
 from agent.slurm.rest.shapes import complaints
-from agent.slurm.rest.transport import Reply, RestTransport, UnknownPathError
+from agent.slurm.rest.transport import Reply, RestTransport, Sent, UnknownPathError
 from agent.slurm.words import printable
 
 _IGNORED = "Ignoring unknown field"
@@ -37,46 +37,30 @@ class RestCalls:
             self._known_api = parse_api(self._transport.call("GET", "/openapi/v3").document)
         return self._known_api
 
-    def call(
-        self,
-        method: str,
-        path: str,
-        *,
-        version: int | None = None,
-        query: Mapping[str, str | int] | None = None,
-        body: Mapping[str, object] | None = None,
-    ) -> Reply:
+    def call(self, method: str, path: str, *, version: int | None = None, **sent: Unpack[Sent]) -> Reply:
         """Send one request.
 
         Args:
             method: of HTTP.
             path: below the version, such as ``nodes``.
             version: NN of v0.0.NN; None for that of ``api``.
-            query: what follows the path.
-            body: sent as JSON.
+            sent: what goes with it.
         """
         spoken = self.api().version if version is None else version
         try:
-            return self._transport.call(method, f"/slurm/v0.0.{spoken}/{path}", query=query, body=body)
+            return self._transport.call(method, f"/slurm/v0.0.{spoken}/{path}", **sent)
         except UnknownPathError:
             # Another release may have taken its place: the next call asks again what it can do.
             self._known_api = None
             raise
 
-    def change(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str | int] | None = None,
-        body: Mapping[str, object] | None = None,
-    ) -> Reply:
+    def change(self, method: str, path: str, **sent: Unpack[Sent]) -> Reply:
         """Send one request that changes something; see ``call``.
 
         Raises:
             SlurmRefusedError: also where only part of it was done.
         """
-        reply = self.call(method, path, query=query, body=body)
+        reply = self.call(method, path, **sent)
         ignored = [w for w in complaints(reply.document, "warnings") if _IGNORED in w]
         if ignored:
             raise SlurmRefusedError(f"slurmrestd did only part of it: {printable('; '.join(ignored))}")

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import requests
 import urllib3
@@ -42,6 +42,15 @@ class UnknownPathError(SlurmRefusedError):
     """slurmrestd has no such path: it may have been replaced by one of another release."""
 
 
+class Sent(TypedDict, total=False):
+    """What a request carries beside method and path."""
+
+    query: Mapping[str, str | int]
+    """What follows the path."""
+    body: Mapping[str, object]
+    """Sent as JSON."""
+
+
 @dataclass(frozen=True)
 class Reply:
     """What slurmrestd answered."""
@@ -66,14 +75,7 @@ class RestTransport:
         self._socket = settings.rest_url.removeprefix("unix:") if settings.rest_url[:5] == "unix:" else ""
         self._base = "http://localhost" if self._socket else settings.rest_url.rstrip("/")
 
-    def call(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str | int] | None = None,
-        body: Mapping[str, object] | None = None,
-    ) -> Reply:
+    def call(self, method: str, path: str, **sent: Unpack[Sent]) -> Reply:
         """Send one request and read its JSON.
 
         Raises:
@@ -84,6 +86,7 @@ class RestTransport:
         """
         what = f"slurmrestd {method} {path}"
         headers = {"Accept": "application/json", "Accept-Encoding": "identity", **self._credentials()}
+        query, body = sent.get("query"), sent.get("body")
         request = requests.Request(method, self._base + path, headers, params=query, json=body)
         status, content = self._exchange(what, request.prepare())
         if status == requests.codes.not_modified:
