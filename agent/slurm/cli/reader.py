@@ -11,11 +11,10 @@ from typing import Protocol
 
 from agent.core.errors import SlurmDownError, SlurmError
 from agent.core.ports import Clock
-from agent.slurm import names
+from agent.slurm import json_shapes, names
 from agent.slurm.cli import scontrol, squeue
 from agent.slurm.cli.command import Finished, Take
 from agent.slurm.model import Job, Node
-from agent.slurm.rest import shapes as rest_shapes
 from agent.slurm.words import UNKNOWN_JOB
 
 JOBS_AT_ONCE = 500
@@ -132,9 +131,9 @@ class CliReader:
         form = "--json" if self._release < (26, 5) else f"--json={_JSON_TELLS_EXCLUSIVE}"
         try:
             document = json.loads(self.squeue(form))
-            if not isinstance(document, dict) or rest_shapes.complaints(document):
+            if not isinstance(document, dict) or json_shapes.complaints(document):
                 return None
-            jobs = rest_shapes.parse_jobs(document)
+            jobs = json_shapes.parse_jobs(document)
         except SlurmDownError:
             raise
         except (SlurmError, ValueError):

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from agent.core.errors import SlurmRefusedError
 from agent.core.ports import Clock
 from agent.slurm import names
+from agent.slurm.json_shapes import parse_refusals
 from agent.slurm.model import (
     MAX_WEIGHT,
     REQUEUEABLE_STATES,
@@ -22,7 +23,6 @@ from agent.slurm.model import (
 from agent.slurm.rest.api import Deed
 from agent.slurm.rest.calls import RestCalls
 from agent.slurm.rest.reader import RestReader
-from agent.slurm.rest.shapes import parse_refusals
 from agent.slurm.rest.transport import RestTransport
 from agent.slurm.settings import SlurmSettings
 from agent.slurm.words import JOB_IS_OVER, NEITHER_DOWN_NOR_DRAINED, UNKNOWN_NODE, one_line, printable

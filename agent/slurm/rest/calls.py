@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Unpack
 
 from agent.core.errors import SlurmRefusedError
+from agent.slurm.json_shapes import complaints
 from agent.slurm.rest.api import Api, parse_api
-from agent.slurm.rest.shapes import complaints
 from agent.slurm.rest.transport import Reply, RestTransport, Sent, UnknownPathError
 from agent.slurm.words import printable
 

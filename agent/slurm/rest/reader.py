@@ -9,9 +9,7 @@ from typing import Generic, TypeVar
 
 from agent.core.errors import SlurmError, SlurmRefusedError
 from agent.core.ports import Clock
-from agent.slurm.model import Job, Node, Reservation, Snapshot
-from agent.slurm.rest.calls import RestCalls
-from agent.slurm.rest.shapes import (
+from agent.slurm.json_shapes import (
     complaints,
     controller_time,
     last_update,
@@ -19,6 +17,8 @@ from agent.slurm.rest.shapes import (
     parse_nodes,
     parse_reservations,
 )
+from agent.slurm.model import Job, Node, Reservation, Snapshot
+from agent.slurm.rest.calls import RestCalls
 from agent.slurm.rest.transport import Reply
 
 KEPT_AT_MOST = 300.0

@@ -20,7 +20,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from agent.core.errors import SlurmDownError, SlurmError, SlurmRefusedError
-from agent.slurm.rest.shapes import complaints, error_numbers
+from agent.slurm.json_shapes import complaints, error_numbers
 from agent.slurm.settings import SlurmSettings
 from agent.slurm.words import means_no_answer, printable
 

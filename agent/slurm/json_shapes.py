@@ -1,4 +1,4 @@
-"""What slurmrestd sends, as values: pure, and exact or an error.
+"""Slurm's JSON, of slurmrestd and of ``squeue --json``, as values: pure, and exact or an error.
 
 Two shapes are known: v0.0.38 (Slurm 22.05) writes numbers, words and null; every later version writes
 ``{"set", "infinite", "number"}`` and lists of words.

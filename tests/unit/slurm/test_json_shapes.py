@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from agent.core.errors import SlurmError
 from agent.slurm.cli.scontrol import parse_nodes as parse_text
-from agent.slurm.model import Job, Reservation
-from agent.slurm.rest.shapes import (
+from agent.slurm.json_shapes import (
     complaints,
     controller_time,
     error_numbers,
@@ -23,8 +22,9 @@ from agent.slurm.rest.shapes import (
     parse_nodes,
     parse_reservations,
 )
+from agent.slurm.model import Job, Reservation
 
-SAMPLES = Path(__file__).parents[3] / "data" / "slurm"
+SAMPLES = Path(__file__).parents[2] / "data" / "slurm"
 CAPTURED = [
     ("22.05", 38), ("24.11", 40), ("24.11", 42), ("25.11", 41), ("25.11", 44), ("26.05", 42), ("26.05", 45),
 ]  # fmt: skip
