@@ -88,7 +88,9 @@ def backends(cluster: Cluster) -> Iterator[dict[str, Callable[[], SlurmBackend]]
     def pyslurm() -> SlurmBackend:
         while opened:
             opened.pop().close()
-        opened.append(PyslurmBackend(settings, clock, {**cluster.environment, "PYTHONPATH": _pyslurm_site()}))
+        environment = {**cluster.environment, "PYTHONPATH": _pyslurm_site()}
+        commands = CliBackend(settings, clock, environment)
+        opened.append(PyslurmBackend(settings, clock, commands, environment))
         return opened[0]
 
     offered: dict[str, Callable[[], SlurmBackend]] = {

@@ -81,7 +81,7 @@ def choose(settings: SlurmSettings, clock: Clock, commands: SlurmBackend) -> Cho
             return _rest(settings, clock, commands)
         case "pyslurm":
             try:
-                return _pyslurm(settings, clock)
+                return _pyslurm(settings, clock, commands)
             except SlurmError as error:
                 raise UnavailableError(f"[slurm] backend: pyslurm does not work here: {error}") from error
         case "auto":
@@ -92,7 +92,7 @@ def _first_that_works(settings: SlurmSettings, clock: Clock, commands: SlurmBack
     passed_over: list[str] = []
     silent = False
     try:
-        return replace(_pyslurm(settings, clock), may_change=True)
+        return replace(_pyslurm(settings, clock, commands), may_change=True)
     except SlurmError as error:
         passed_over.append(f"not pyslurm: {error}")
         silent = isinstance(error, SlurmDownError)
@@ -109,7 +109,7 @@ def _first_that_works(settings: SlurmSettings, clock: Clock, commands: SlurmBack
     return Choice("cli", commands, remarks, tuple(passed_over), may_change=silent)
 
 
-def _pyslurm(settings: SlurmSettings, clock: Clock) -> Choice:
+def _pyslurm(settings: SlurmSettings, clock: Clock, commands: SlurmBackend) -> Choice:
     """Build the backend over pyslurm, which needs an optional library.
 
     Raises:
@@ -117,7 +117,7 @@ def _pyslurm(settings: SlurmSettings, clock: Clock) -> Choice:
     """
     if settings.host:
         raise SlurmError(f"[slurm] host: Slurm is on {settings.host}, and pyslurm works on this machine only")
-    backend = PyslurmBackend(settings, clock)
+    backend = PyslurmBackend(settings, clock, commands)
     return Choice("pyslurm", backend, close=backend.close)
 
 

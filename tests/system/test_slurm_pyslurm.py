@@ -15,6 +15,7 @@ import pytest
 
 from agent.core.errors import SlurmDownError, SlurmError, SlurmRefusedError
 from agent.core.ports import SystemClock
+from agent.slurm.cli.backend import CliBackend
 from agent.slurm.model import Job, Reservation, SignalTarget
 from agent.slurm.pyslurm.backend import PyslurmBackend
 from agent.slurm.settings import SlurmSettings
@@ -41,7 +42,9 @@ def _as_found(site: str, nodes_as_found: None) -> None:
 
 def backend(bed: TestBed, site: str, timeout: float = 30) -> PyslurmBackend:
     settings = SlurmSettings(conf=bed.slurm.conf, command_timeout=timeout)
-    return PyslurmBackend(settings, SystemClock(), {**os.environ, "PYTHONPATH": site})
+    environment = {**os.environ, "PYTHONPATH": site}
+    commands = CliBackend(settings, SystemClock(), environment)
+    return PyslurmBackend(settings, SystemClock(), commands, environment)
 
 
 @pytest.fixture(scope="module")
@@ -142,9 +145,11 @@ def test_the_library_of_another_release_is_told(bed: TestBed, site: str) -> None
     other = Path("/usr/lib/x86_64-linux-gnu/slurm-wlm")
     if not (other / "libslurmfull.so").exists():
         pytest.skip("there is no libslurmfull.so of another release")
+    settings = SlurmSettings(conf=bed.slurm.conf)
     with pytest.raises(SlurmError, match="built for another release of Slurm"):
         PyslurmBackend(
-            SlurmSettings(conf=bed.slurm.conf),
+            settings,
             SystemClock(),
+            CliBackend(settings, SystemClock()),
             {**os.environ, "PYTHONPATH": site, "LD_LIBRARY_PATH": str(other)},
         )

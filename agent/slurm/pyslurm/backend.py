@@ -10,9 +10,17 @@ from typing import Any
 from agent.core.errors import SlurmError, SlurmRefusedError
 from agent.core.ports import Clock
 from agent.slurm import names
-from agent.slurm.cli.backend import CliBackend
 from agent.slurm.environment import clean_environment
-from agent.slurm.model import MAX_WEIGHT, REQUEUEABLE_STATES, Job, Node, Reservation, SignalTarget, Snapshot
+from agent.slurm.model import (
+    MAX_WEIGHT,
+    REQUEUEABLE_STATES,
+    Job,
+    Node,
+    Reservation,
+    SignalTarget,
+    SlurmBackend,
+    Snapshot,
+)
 from agent.slurm.pyslurm import shapes
 from agent.slurm.pyslurm.child import OVER_STATES
 from agent.slurm.pyslurm.process import PyslurmProcess, PyslurmRefusedError
@@ -41,6 +49,7 @@ class PyslurmBackend:
     Args:
         settings: [slurm].
         clock: gives the time of a snapshot.
+        commands: the way in through Slurm's commands, for what pyslurm cannot do, or only one by one.
         environment: what the child inherits, such as LD_LIBRARY_PATH; what changes Slurm's output is dropped.
 
     Raises:
@@ -49,7 +58,11 @@ class PyslurmBackend:
     """
 
     def __init__(
-        self, settings: SlurmSettings, clock: Clock, environment: Mapping[str, str] | None = None
+        self,
+        settings: SlurmSettings,
+        clock: Clock,
+        commands: SlurmBackend,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         inherited = os.environ if environment is None else environment
         if settings.conf is not None and not settings.conf.is_file():
@@ -57,7 +70,7 @@ class PyslurmBackend:
             raise SlurmError(f"pyslurm cannot be used: [slurm] conf: {settings.conf} is not a file")
         ours = {} if settings.conf is None else {"SLURM_CONF": str(settings.conf)}
         self._clock = clock
-        self._commands = CliBackend(settings, clock, inherited)
+        self._commands = commands
         self._process = PyslurmProcess(clean_environment(inherited, **ours), settings.command_timeout)
         self._task_numbers: dict[str, int] = {}
         try:
@@ -210,17 +223,17 @@ class PyslurmBackend:
             raise SlurmRefusedError(f"requeue of job {leader}: expected it to run, it is {job.state}")
         self._process.ask("requeue", number=number, hold=hold)
 
-    def requeue_all(self, job_ids: Iterable[str], *, hold: bool = False) -> dict[str, SlurmRefusedError]:
+    def requeue_all(self, job_ids: Iterable[str], *, hold: bool = False) -> Mapping[str, SlurmRefusedError]:
         """Put running jobs back into the queue: all by one of Slurm's commands, pyslurm takes one by one."""
         return self._commands.requeue_all(job_ids, hold=hold)
 
     def signal_all(
         self, job_ids: Iterable[str], signal: str, target: SignalTarget = SignalTarget.ALL
-    ) -> dict[str, SlurmRefusedError]:
+    ) -> Mapping[str, SlurmRefusedError]:
         """Send a signal to many, as ``requeue_all`` does."""
         return self._commands.signal_all(job_ids, signal, target)
 
-    def cancel_all(self, job_ids: Iterable[str]) -> dict[str, SlurmRefusedError]:
+    def cancel_all(self, job_ids: Iterable[str]) -> Mapping[str, SlurmRefusedError]:
         """End many, as ``requeue_all`` does."""
         return self._commands.cancel_all(job_ids)
 
@@ -251,7 +264,7 @@ class PyslurmBackend:
         changes = {"admin_comment": one_line(text)}
         self._process.ask("update_job", number=self._number(names.check_leader(job_id)), changes=changes)
 
-    def comment_all(self, job_ids: Iterable[str], text: str) -> dict[str, SlurmRefusedError]:
+    def comment_all(self, job_ids: Iterable[str], text: str) -> Mapping[str, SlurmRefusedError]:
         """Set the AdminComment of many, as ``requeue_all`` does."""
         return self._commands.comment_all(job_ids, text)
 

@@ -15,6 +15,7 @@ import pytest
 
 from agent.core.errors import SlurmDownError, SlurmError, SlurmRefusedError
 from agent.core.ports import SystemClock
+from agent.slurm.cli.backend import CliBackend
 from agent.slurm.model import Reservation, SignalTarget
 from agent.slurm.pyslurm.backend import PyslurmBackend
 from agent.slurm.pyslurm.process import PyslurmProcess
@@ -54,7 +55,9 @@ def start(standin: Path) -> Iterator[Start]:
         settings = SlurmSettings(
             command_timeout=timeout, conf=standin / "slurm.conf", bin_dir=Path("/nowhere")
         )
-        started.append(PyslurmBackend(settings, SystemClock(), {"PYTHONPATH": str(standin)}))
+        environment = {"PYTHONPATH": str(standin)}
+        commands = CliBackend(settings, SystemClock(), environment)
+        started.append(PyslurmBackend(settings, SystemClock(), commands, environment))
         return started[-1]
 
     yield start
@@ -142,8 +145,9 @@ def test_what_is_wrong_at_import_is_said_in_one_sentence(
 
 
 def test_a_configuration_that_is_missing_is_said_at_once(tmp_path: Path) -> None:
+    settings = SlurmSettings(conf=tmp_path / "slurm.conf")
     with pytest.raises(SlurmError, match=r"\[slurm\] conf: .*/slurm\.conf is not a file"):
-        PyslurmBackend(SlurmSettings(conf=tmp_path / "slurm.conf"), SystemClock(), {})
+        PyslurmBackend(settings, SystemClock(), CliBackend(settings, SystemClock()), {})
 
 
 def test_a_pyslurm_that_is_not_installed_is_said_so(standin: Path, start: Start) -> None:
