@@ -21,9 +21,9 @@ from typer.core import TyperGroup
 
 from testbed.bedfile import NAME as BED_NAME
 from testbed.bedfile import BedFile, write_bed_file
-from testbed.cloudlab.control import SteeringError, ask, is_running
 from testbed.cloudlab.journal import NAME as JOURNAL_NAME
 from testbed.cloudlab.journal import describe
+from testbed.cloudlab.steering.control import SteeringError, ask, is_running
 from testbed.release import VARIABLE as SLURM_VARIABLE
 from testbed.told import faults_told
 

@@ -7,8 +7,8 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from testbed.cloudlab.control import SteeringError
 from testbed.cloudlab.room import RoomError
+from testbed.cloudlab.steering.control import SteeringError
 from testbed.registry import BedError
 from testbed.waiting import NotInTimeError
 

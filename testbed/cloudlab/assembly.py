@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed.cloudlab.background import Background
-from testbed.cloudlab.callbacks import Endpoint, ValuePush
-from testbed.cloudlab.cm import ComponentManager, Surroundings
-from testbed.cloudlab.cm_actions import ActionMethods
-from testbed.cloudlab.cm_nodes import NodeMethods
-from testbed.cloudlab.cm_reading import ReadMethods
-from testbed.cloudlab.cm_tickets import TicketMethods
-from testbed.cloudlab.credentials import Subject
-from testbed.cloudlab.dispatch import Dispatcher
+from testbed.cloudlab.callbacks.endpoint import Endpoint, ValuePush
+from testbed.cloudlab.callbacks.revocations import Revocations
+from testbed.cloudlab.cm.actions import ActionMethods
+from testbed.cloudlab.cm.background import Background
+from testbed.cloudlab.cm.manager import ComponentManager, Surroundings
+from testbed.cloudlab.cm.nodes import NodeMethods
+from testbed.cloudlab.cm.reading import ReadMethods
+from testbed.cloudlab.cm.tickets import TicketMethods
+from testbed.cloudlab.documents.credentials import Subject
 from testbed.cloudlab.identities import (
     PROJECT,
     SA_DOMAIN,
@@ -23,10 +23,10 @@ from testbed.cloudlab.identities import (
     user_urn,
     user_uuid,
 )
-from testbed.cloudlab.revocations import Revocations
-from testbed.cloudlab.sa import Member, SliceAuthority
+from testbed.cloudlab.sa.authority import Member, SliceAuthority
 from testbed.cloudlab.sites import Site, User
 from testbed.cloudlab.urn import Urn
+from testbed.cloudlab.wire.dispatch import Dispatcher
 
 
 @dataclass(frozen=True)

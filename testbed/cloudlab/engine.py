@@ -11,19 +11,19 @@ from pathlib import Path
 from threading import Condition
 
 from testbed.cloudlab.assembly import SiteParts, dispatcher_for, make_sa, make_site
-from testbed.cloudlab.callbacks import TICK
+from testbed.cloudlab.callbacks.endpoint import TICK
 from testbed.cloudlab.clock import Clock, Pace
-from testbed.cloudlab.cm import ComponentManager, Surroundings
-from testbed.cloudlab.control import ControlServer, SteeringError, is_running
-from testbed.cloudlab.faults import Faults
+from testbed.cloudlab.cm.manager import ComponentManager, Surroundings
+from testbed.cloudlab.cm.vanishing import vanish
 from testbed.cloudlab.identities import Identities, make_identities
 from testbed.cloudlab.journal import NAME as JOURNAL_NAME
 from testbed.cloudlab.journal import Journal
 from testbed.cloudlab.room import MachineRoom
-from testbed.cloudlab.sa import SliceAuthority
-from testbed.cloudlab.server import HttpsServer, server_context
+from testbed.cloudlab.sa.authority import SliceAuthority
 from testbed.cloudlab.sites import Site, User
-from testbed.cloudlab.vanishing import vanish
+from testbed.cloudlab.steering.control import ControlServer, SteeringError, is_running
+from testbed.cloudlab.steering.faults import Faults
+from testbed.cloudlab.wire.https import HttpsServer, server_context
 from testbed.cloudlab.workers import Workers
 
 _STOP_LIMIT = 5.0

@@ -15,7 +15,7 @@ class Request:
     caller: str
     """URN in the client's certificate."""
     params: Mapping[str, object] = field(default_factory=dict)
-    """The one struct that every method takes; its values as ``wire.decode_call`` gives them."""
+    """The one struct that every method takes; its values as ``xmlrpc.decode_call`` gives them."""
     project: str = ""
     """Project of the sub-authority that was called; "" for the authority itself."""
 

@@ -14,16 +14,16 @@ from typing import Self
 from testbed.bedfile import BedFile, CallbackFiles, CmEntry
 from testbed.cloudlab.assembly import SiteParts
 from testbed.cloudlab.clock import Clock, SystemClock
-from testbed.cloudlab.cm import ComponentManager
-from testbed.cloudlab.commands import carry_out
-from testbed.cloudlab.control import SteeringError
+from testbed.cloudlab.cm.manager import ComponentManager
 from testbed.cloudlab.engine import Engine, Plan
-from testbed.cloudlab.faults import Fault, Known, checked
 from testbed.cloudlab.identities import PASSPHRASE, PROJECT, Identities, user_urn
 from testbed.cloudlab.journal import Journal
 from testbed.cloudlab.room import MachineRoom, NoMachines
-from testbed.cloudlab.sa import SliceAuthority
+from testbed.cloudlab.sa.authority import SliceAuthority
 from testbed.cloudlab.sites import DEFAULT_SITES, DEFAULT_USERS, Site, User
+from testbed.cloudlab.steering.commands import carry_out
+from testbed.cloudlab.steering.control import SteeringError
+from testbed.cloudlab.steering.faults import Fault, Known, checked
 
 _LONGEST_NOTICE = 365 * 86400.0
 _CERTIFICATE_LIFE = timedelta(days=365)
@@ -286,7 +286,7 @@ class SimulatedCloudlab:
             place: for faults of calls a method, or ``*`` for all; for faults of machines a node_id, or domain
                 or URN of a CM for its next ones, or ``*``. A machine that is held vanishes within a minute of
                 simulated time.
-            kind: one of ``testbed.cloudlab.faults.Kind``.
+            kind: one of ``testbed.cloudlab.steering.faults.Kind``.
             times: how often.
             at: ``sa``, or domain or URN of a CM, where alone it strikes; "" for everywhere.
             seconds: real seconds that a slow reply takes.

@@ -21,10 +21,10 @@ from typing import Any
 import pytest
 
 from testbed.bedfile import write_bed_file
-from testbed.cloudlab.control import SteeringError
 from testbed.cloudlab.journal import Call, Callback, Entry, Held
 from testbed.cloudlab.simulator import SimulatedCloudlab
 from testbed.cloudlab.sites import DEFAULT_BOOT, DEFAULT_SITES, Timing
+from testbed.cloudlab.steering.control import SteeringError
 from testbed.waiting import wait_for
 
 PROGRAM = Path(__file__).with_name("agent_process.py")

@@ -6,7 +6,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from testbed.cloudlab import DEFAULT_SITES, background
+from testbed.cloudlab import DEFAULT_SITES
+from testbed.cloudlab.cm import background
 
 V2 = "{http://www.protogeni.net/resources/rspec/2}"
 V3 = "{http://www.geni.net/resources/rspec/3}"

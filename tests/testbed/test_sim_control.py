@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from testbed.bedfile import BedFileError, read_bed_file, write_bed_file
 from testbed.cli import app
 from testbed.cloudlab import SimulatedCloudlab
-from testbed.cloudlab.control import SteeringError, ask
+from testbed.cloudlab.steering.control import SteeringError, ask
 
 NAN = float("nan")
 

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from testbed.cloudlab.control import SteeringError
-from testbed.cloudlab.faults import CALL_KINDS, INSIDE_METHODS
+from testbed.cloudlab.steering.control import SteeringError
+from testbed.cloudlab.steering.faults import CALL_KINDS, INSIDE_METHODS
 
 CM = "urn:publicid:IDN+cluster.example.net+authority+cm"
 

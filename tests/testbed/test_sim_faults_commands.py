@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from testbed.cli import app
-from testbed.cloudlab.control import SteeringError, ask
+from testbed.cloudlab.steering.control import SteeringError, ask
 
 
 def run(cloudlab, *arguments):

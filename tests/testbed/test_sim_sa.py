@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from testbed.cloudlab.credentials import Issuer, Subject
+from testbed.cloudlab.documents.credentials import Issuer, Subject
 
 
 def expiry(credential):

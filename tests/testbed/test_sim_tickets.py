@@ -7,7 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from testbed.cloudlab import DEFAULT_SITES, background
+from testbed.cloudlab import DEFAULT_SITES
+from testbed.cloudlab.cm import background
 
 V3 = "{http://www.geni.net/resources/rspec/3}"
 

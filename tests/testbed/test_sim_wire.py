@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.cloudlab.answer import FaultError
-from testbed.cloudlab.wire import Opaque, ReplyError, decode_call, decode_reply, encode_response, flag, truthy
+from testbed.cloudlab.wire.xmlrpc import (
+    Opaque,
+    ReplyError,
+    decode_call,
+    decode_reply,
+    encode_response,
+    flag,
+    truthy,
+)
 
 
 def call(value):

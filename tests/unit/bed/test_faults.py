@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from testbed import instance, starting
-from testbed.cloudlab.control import SteeringError
 from testbed.cloudlab.room import RoomError
+from testbed.cloudlab.steering.control import SteeringError
 from testbed.instance import usable_directory
 from testbed.needs import PROGRAMS, RIGHTS, require_programs
 from testbed.registry import BedError

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from threading import Condition, Event
 
 from testbed.cloudlab.clock import Pace
-from testbed.cloudlab.faults import FAILED_EVENTS, STRIKES_AT, Faults, Kind
 from testbed.cloudlab.journal import Journal, MachineState
 from testbed.cloudlab.room import Boot, MachineRoom, RoomError
 from testbed.cloudlab.sites import RELOAD_EVENTS, Timing
 from testbed.cloudlab.state import Account, Machine, NodeSliver
+from testbed.cloudlab.steering.faults import FAILED_EVENTS, STRIKES_AT, Faults, Kind
 from testbed.cloudlab.workers import Workers
 
 STARTUP_LIMIT = 600.0

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from testbed.cloudlab.answer import Code, RaisedError, RefusalError
-from testbed.cloudlab.callbacks import TICK, Endpoint, NodeItem
-from testbed.cloudlab.cm import ComponentManager
-from testbed.cloudlab.cm_nodes import NodeMethods
+from testbed.cloudlab.callbacks.endpoint import TICK, Endpoint, NodeItem
+from testbed.cloudlab.cm.manager import ComponentManager
+from testbed.cloudlab.cm.nodes import NodeMethods
 from testbed.cloudlab.state import NodeSliver
 
 _AGAIN = 5.0

@@ -8,22 +8,23 @@ from datetime import timedelta
 
 from lxml import etree
 
-from testbed.cloudlab import dates, manifest, urn
+from testbed.cloudlab import dates, urn
 from testbed.cloudlab.answer import Code, RaisedError, RefusalError, forbidden, malformed
-from testbed.cloudlab.background import Background
-from testbed.cloudlab.cm import SHUT_DOWN, ComponentManager
-from testbed.cloudlab.credentials import Credential
-from testbed.cloudlab.documents import (
+from testbed.cloudlab.cm.background import Background
+from testbed.cloudlab.cm.manager import SHUT_DOWN, ComponentManager
+from testbed.cloudlab.cm.mapper import place
+from testbed.cloudlab.documents import manifest
+from testbed.cloudlab.documents.credentials import Credential
+from testbed.cloudlab.documents.request import (
     links_of,
     nodes_of,
     parse_request,
     parse_xml,
     read_nodes,
 )
-from testbed.cloudlab.faults import Kind
-from testbed.cloudlab.mapper import place
 from testbed.cloudlab.method import Request
 from testbed.cloudlab.state import Account, Aggregate, CmSlice, NodeSliver
+from testbed.cloudlab.steering.faults import Kind
 
 CHANGE = frozenset({"pi", "bind"})
 _CREATE = frozenset({"pi", "instantiate", "bind"})

@@ -6,11 +6,11 @@ from collections.abc import Collection, Sequence
 from functools import partial
 
 from testbed.cloudlab.answer import Code, RefusalError, forbidden, malformed, starting
-from testbed.cloudlab.background import Background
-from testbed.cloudlab.cm import READ, SHUT_DOWN, ComponentManager
+from testbed.cloudlab.cm.background import Background
+from testbed.cloudlab.cm.manager import READ, SHUT_DOWN, ComponentManager
 from testbed.cloudlab.method import Request
 from testbed.cloudlab.state import Aggregate, CmSlice, NodeSliver
-from testbed.cloudlab.wire import truthy
+from testbed.cloudlab.wire.xmlrpc import truthy
 
 _STOP = frozenset({"pi", "instantiate", "control"})
 _ACTIONS = {

@@ -13,20 +13,21 @@ from datetime import datetime, timedelta
 from threading import Condition
 
 from testbed import pki
-from testbed.cloudlab import dates, manifest, urn
+from testbed.cloudlab import dates, urn
 from testbed.cloudlab.answer import Code, RaisedError, RefusalError, forbidden, malformed
 from testbed.cloudlab.clock import Clock, Pace
-from testbed.cloudlab.credentials import Checker, Credential, Issuer, Subject, check_list
-from testbed.cloudlab.faults import Faults
+from testbed.cloudlab.cm.life import Lives
+from testbed.cloudlab.documents import manifest
+from testbed.cloudlab.documents.credentials import Checker, Credential, Issuer, Subject, check_list
 from testbed.cloudlab.journal import Journal
-from testbed.cloudlab.life import Lives
 from testbed.cloudlab.locks import SliceLock
 from testbed.cloudlab.method import Method, Request
 from testbed.cloudlab.room import MachineRoom
 from testbed.cloudlab.sites import Site
 from testbed.cloudlab.state import Aggregate, CmSlice, Machine, NodeSliver
 from testbed.cloudlab.status import FREE_EVENTS
-from testbed.cloudlab.wire import Opaque, truthy
+from testbed.cloudlab.steering.faults import Faults
+from testbed.cloudlab.wire.xmlrpc import Opaque, truthy
 from testbed.cloudlab.workers import Workers
 
 SHORTEST = timedelta(minutes=5)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Protocol
 
-from testbed.cloudlab.control import SteeringError
+from testbed.cloudlab.steering.control import SteeringError
 
 
 class Steered(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from testbed.cloudlab.answer import Code, RefusalError
-from testbed.cloudlab.documents import RequestNode
+from testbed.cloudlab.documents.request import RequestNode
 from testbed.cloudlab.state import Machine
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from testbed.cloudlab.cm import ComponentManager
-from testbed.cloudlab.cm_nodes import NodeMethods
-from testbed.cloudlab.faults import VANISHING, Kind
+from testbed.cloudlab.cm.manager import ComponentManager
+from testbed.cloudlab.cm.nodes import NodeMethods
+from testbed.cloudlab.steering.faults import VANISHING, Kind
 
 
 def vanish(cm: ComponentManager, nodes: NodeMethods) -> None:

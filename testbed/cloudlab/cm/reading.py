@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import zlib
 
-from testbed.cloudlab import advertisement, manifest, urn
+from testbed.cloudlab import urn
 from testbed.cloudlab.answer import Code, RefusalError, forbidden, malformed
-from testbed.cloudlab.cm import READ, ComponentManager
-from testbed.cloudlab.credentials import Credential
-from testbed.cloudlab.faults import Kind
+from testbed.cloudlab.cm.manager import READ, ComponentManager
+from testbed.cloudlab.documents import advertisement, manifest
+from testbed.cloudlab.documents.credentials import Credential
 from testbed.cloudlab.method import Request
 from testbed.cloudlab.state import Aggregate, Machine, NodeSliver
-from testbed.cloudlab.wire import flag
+from testbed.cloudlab.steering.faults import Kind
+from testbed.cloudlab.wire.xmlrpc import flag
 
 
 class ReadMethods:

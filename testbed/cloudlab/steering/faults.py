@@ -25,9 +25,9 @@ from testbed.cloudlab.answer import (
     busy,
     malformed,
 )
-from testbed.cloudlab.control import SteeringError
 from testbed.cloudlab.journal import FaultStruck, Journal
-from testbed.cloudlab.server import Reply
+from testbed.cloudlab.steering.control import SteeringError
+from testbed.cloudlab.wire.https import Reply
 
 ANYWHERE = "*"
 """As a place: every method, or every machine."""

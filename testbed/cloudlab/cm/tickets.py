@@ -15,11 +15,11 @@ from lxml import etree
 
 from testbed.cloudlab import urn
 from testbed.cloudlab.answer import Code, RefusalError, forbidden, malformed, starting
-from testbed.cloudlab.background import Background
-from testbed.cloudlab.cm import SHUT_DOWN, ComponentManager
-from testbed.cloudlab.cm_nodes import NodeMethods, read_accounts
-from testbed.cloudlab.credentials import Credential, Subject
-from testbed.cloudlab.documents import nodes_of, parse_request
+from testbed.cloudlab.cm.background import Background
+from testbed.cloudlab.cm.manager import SHUT_DOWN, ComponentManager
+from testbed.cloudlab.cm.nodes import NodeMethods, read_accounts
+from testbed.cloudlab.documents.credentials import Credential, Subject
+from testbed.cloudlab.documents.request import nodes_of, parse_request
 from testbed.cloudlab.method import Request
 from testbed.cloudlab.state import Aggregate, CmSlice, Ticket
 

@@ -12,7 +12,7 @@ from testbed import pki
 from testbed.cloudlab import dates, urn
 from testbed.cloudlab.answer import Code, RaisedError, RefusalError, forbidden, malformed
 from testbed.cloudlab.clock import Clock
-from testbed.cloudlab.credentials import Checker, Credential, Issuer, Subject, check_one_or_list
+from testbed.cloudlab.documents.credentials import Checker, Credential, Issuer, Subject, check_one_or_list
 from testbed.cloudlab.locks import SliceLock
 from testbed.cloudlab.method import Method, Request
 from testbed.cloudlab.sites import User

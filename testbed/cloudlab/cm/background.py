@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from testbed.cloudlab.cm import ComponentManager
+from testbed.cloudlab.cm.manager import ComponentManager
 from testbed.cloudlab.state import Aggregate, CmSlice, NodeSliver
 from testbed.cloudlab.status import FAILED_EVENTS
 

@@ -26,7 +26,10 @@ from testbed.cloudlab.answer import (
     RefusalError,
 )
 from testbed.cloudlab.clock import Clock
-from testbed.cloudlab.faults import (
+from testbed.cloudlab.journal import NOT_CARRIED_OUT, Call, Journal
+from testbed.cloudlab.locks import SliceLock
+from testbed.cloudlab.method import Method, Request
+from testbed.cloudlab.steering.faults import (
     CALL_KINDS,
     UNDONE,
     Fault,
@@ -36,11 +39,8 @@ from testbed.cloudlab.faults import (
     instead_of_reply,
     instead_of_work,
 )
-from testbed.cloudlab.journal import NOT_CARRIED_OUT, Call, Journal
-from testbed.cloudlab.locks import SliceLock
-from testbed.cloudlab.method import Method, Request
-from testbed.cloudlab.server import Reply
-from testbed.cloudlab.wire import Opaque, decode_call, encode_fault, encode_response
+from testbed.cloudlab.wire.https import Reply
+from testbed.cloudlab.wire.xmlrpc import Opaque, decode_call, encode_fault, encode_response
 
 _PATH = re.compile(
     r"/protogeni/xmlrpc/(?:project/(?P<project>[^/]+)/)?(?P<module>[\w-]+)(?:/(?P<version>[\d.]+))?/?",

@@ -11,9 +11,9 @@ from pathlib import Path
 import requests
 
 from testbed.cloudlab import urn
-from testbed.cloudlab.cm import ComponentManager
+from testbed.cloudlab.cm.manager import ComponentManager
 from testbed.cloudlab.journal import Callback, Journal
-from testbed.cloudlab.wire import ReplyError, decode_reply, encode_call
+from testbed.cloudlab.wire.xmlrpc import ReplyError, decode_reply, encode_call
 
 LIMIT = 10.0
 """Real seconds for connecting, and again for each wait on the reply."""

@@ -1,0 +1,1 @@
+"""What Cloudlab tells the agent: revocations and resource values."""

@@ -1,0 +1,1 @@
+"""A component manager: its machines, and a file for each kind of its methods."""

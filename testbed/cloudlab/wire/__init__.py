@@ -1,0 +1,1 @@
+"""How a call comes in and its reply goes out: TLS, XML-RPC, the dispatcher."""
