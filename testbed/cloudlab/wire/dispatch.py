@@ -29,16 +29,8 @@ from testbed.cloudlab.clock import Clock
 from testbed.cloudlab.journal import NOT_CARRIED_OUT, Call, Journal
 from testbed.cloudlab.locks import SliceLock
 from testbed.cloudlab.method import Method, Request
-from testbed.cloudlab.steering.faults import (
-    CALL_KINDS,
-    UNDONE,
-    Fault,
-    Faults,
-    Kind,
-    error_of,
-    instead_of_reply,
-    instead_of_work,
-)
+from testbed.cloudlab.steering.faults import CALL_KINDS, Fault, Faults, Kind
+from testbed.cloudlab.wire.faulty import UNDONE, error_of, instead_of_reply, instead_of_work
 from testbed.cloudlab.wire.https import Reply
 from testbed.cloudlab.wire.xmlrpc import Opaque, decode_call, encode_fault, encode_response
 
