@@ -15,13 +15,8 @@ from testbed.cloudlab.cm.manager import SHUT_DOWN, ComponentManager
 from testbed.cloudlab.cm.mapper import place
 from testbed.cloudlab.documents import manifest
 from testbed.cloudlab.documents.credentials import Credential
-from testbed.cloudlab.documents.request import (
-    links_of,
-    nodes_of,
-    parse_request,
-    parse_xml,
-    read_nodes,
-)
+from testbed.cloudlab.documents.request import parse_request, read_nodes
+from testbed.cloudlab.documents.rspec import links_of, nodes_of, parse_xml
 from testbed.cloudlab.method import Request
 from testbed.cloudlab.state import Account, Aggregate, CmSlice, NodeSliver
 from testbed.cloudlab.steering.faults import Kind

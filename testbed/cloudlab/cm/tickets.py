@@ -19,7 +19,8 @@ from testbed.cloudlab.cm.background import Background
 from testbed.cloudlab.cm.manager import SHUT_DOWN, ComponentManager
 from testbed.cloudlab.cm.nodes import NodeMethods, read_accounts
 from testbed.cloudlab.documents.credentials import Credential, Subject
-from testbed.cloudlab.documents.request import nodes_of, parse_request
+from testbed.cloudlab.documents.request import parse_request
+from testbed.cloudlab.documents.rspec import nodes_of
 from testbed.cloudlab.method import Request
 from testbed.cloudlab.state import Aggregate, CmSlice, Ticket
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from lxml import etree
 
 from testbed.cloudlab import dates, urn
-from testbed.cloudlab.documents.request import EMULAB, V2, V3, prefixes
+from testbed.cloudlab.documents.rspec import EMULAB, V2, V3, prefixes
 from testbed.cloudlab.sites import Site
 from testbed.cloudlab.state import Machine
 

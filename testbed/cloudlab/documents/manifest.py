@@ -9,7 +9,7 @@ from datetime import datetime
 from lxml import etree
 
 from testbed.cloudlab import dates, urn
-from testbed.cloudlab.documents.request import EMULAB, SITE_INFO, children, links_of, namespace, nodes_of
+from testbed.cloudlab.documents.rspec import EMULAB, SITE_INFO, children, links_of, namespace, nodes_of
 from testbed.cloudlab.state import Account, Machine, NodeSliver
 
 _DESCRIBED_HERE = {"rs": EMULAB}

@@ -6,17 +6,12 @@ import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 from lxml import etree
 
 from testbed.cloudlab import urn
 from testbed.cloudlab.answer import Code, RefusalError, malformed
-
-V3 = "http://www.geni.net/resources/rspec/3"
-V2 = "http://www.protogeni.net/resources/rspec/2"
-EMULAB = "http://www.protogeni.net/resources/rspec/ext/emulab/1"
-SITE_INFO = "http://www.protogeni.net/resources/rspec/ext/site-info/1"
+from testbed.cloudlab.documents.rspec import V2, V3, children, links_of, namespace, nodes_of, parse_xml
 
 STARTUP_LIMIT = 256
 _TARBALLS_LIMIT = 1024
@@ -41,21 +36,6 @@ class RequestNode:
     startup: str
 
 
-def prefixes(default: str, **others: str) -> dict[str, str]:
-    """Return namespace declarations for lxml: the default one, and prefixes."""
-    # lxml wants None for the default namespace; its stubs know strings only.
-    return cast("dict[str, str]", {None: default, **others})
-
-
-def parse_xml(text: str) -> etree._Element:
-    """Parse a document without entities or network.
-
-    Raises:
-        lxml.etree.XMLSyntaxError: it is not well formed.
-    """
-    return etree.fromstring(text.encode(), etree.XMLParser(resolve_entities=False, no_network=True))
-
-
 def parse_request(text: str) -> etree._Element:
     """Parse a request RSpec, version 2 or 3.
 
@@ -72,33 +52,6 @@ def parse_request(text: str) -> etree._Element:
     if namespace(root) not in {V2, V3}:
         raise malformed("Unknown RSpec Version")
     return root
-
-
-def namespace(element: etree._Element) -> str:
-    """Return the namespace of an element, "" for none."""
-    return etree.QName(element).namespace or ""
-
-
-def children(element: etree._Element, tag: str, space: str) -> list[etree._Element]:
-    """Return the children of that tag and namespace."""
-    return element.findall(f"{{{space}}}{tag}")
-
-
-def nodes_of(root: etree._Element, cm_urn: str) -> list[etree._Element]:
-    """Return the node elements that are this CM's: those that name it, and those that name none."""
-    found = children(root, "node", namespace(root))
-    return [node for node in found if node.get("component_manager_id", cm_urn) == cm_urn]
-
-
-def links_of(root: etree._Element, cm_urn: str) -> list[etree._Element]:
-    """Return the link elements that concern this CM."""
-    space = namespace(root)
-    kept = []
-    for link in children(root, "link", space):
-        managers = [manager.get("name") for manager in children(link, "component_manager", space)]
-        if not managers or cm_urn in managers:
-            kept.append(link)
-    return kept
 
 
 def read_nodes(
