@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed.cloudlab.callbacks.endpoint import Endpoint, ValuePush
+from testbed.cloudlab.callbacks.endpoint import Endpoint
 from testbed.cloudlab.callbacks.revocations import Revocations
+from testbed.cloudlab.callbacks.values import ValuePush
 from testbed.cloudlab.cm.actions import ActionMethods
 from testbed.cloudlab.cm.background import Background
 from testbed.cloudlab.cm.manager import ComponentManager, Surroundings
@@ -23,7 +24,8 @@ from testbed.cloudlab.identities import (
     user_urn,
     user_uuid,
 )
-from testbed.cloudlab.sa.authority import Member, SliceAuthority
+from testbed.cloudlab.sa.authority import SliceAuthority
+from testbed.cloudlab.sa.records import Member
 from testbed.cloudlab.sites import Site, User
 from testbed.cloudlab.urn import Urn
 from testbed.cloudlab.wire.dispatch import Dispatcher

@@ -1,4 +1,4 @@
-"""Calls to the agent's endpoint (protogeni.md §6): the client, and the push of resource values."""
+"""The client that calls the agent's endpoint in the name of a CM (protogeni.md §6)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from pathlib import Path
 
 import requests
 
-from testbed.cloudlab import urn
-from testbed.cloudlab.cm.manager import ComponentManager
 from testbed.cloudlab.journal import Callback, Journal
 from testbed.cloudlab.wire.xmlrpc import ReplyError, decode_reply, encode_call
 
@@ -19,8 +17,6 @@ LIMIT = 10.0
 """Real seconds for connecting, and again for each wait on the reply."""
 TICK = 60.0
 """Simulated seconds between two notices of a countdown, and until a call that failed is made again."""
-PUSH_EVERY = 600.0
-"""Simulated seconds between two pushes of unchanged values."""
 _PIECE = 64 * 1024
 _MOST_PIECES = 64
 """A reply is at most so many pieces of so many bytes; the rest is not read."""
@@ -103,47 +99,3 @@ def _is_zero(value: object) -> bool:
     except ValueError:
         return False
     return math.isfinite(number) and number == 0
-
-
-class ValuePush:
-    """Tells the agent the resource values of all machines of a CM: at once on a change, and now and then."""
-
-    def __init__(self, cm: ComponentManager, endpoint: Endpoint) -> None:
-        self._cm = cm
-        self._endpoint = endpoint
-        self._changed = True
-
-    def changed(self) -> None:
-        """Push soon; the caller holds the mutex."""
-        self._changed = True
-        self._cm.around.mutex.notify_all()
-
-    def run(self) -> None:
-        """Push until the simulator stops."""
-        around = self._cm.around
-        due = time.monotonic()
-        while True:
-            with around.mutex:
-                if around.workers.stopping.is_set():
-                    return
-                left = due - time.monotonic()
-                if not self._changed and left > 0:
-                    around.mutex.wait(left)
-                    continue
-                self._changed = False
-                nodelist = self._nodelist()
-            heard = self._endpoint.call("SetResourceValues", nodelist) is not None
-            due = time.monotonic() + around.pace.real(PUSH_EVERY if heard else TICK)
-
-    def _nodelist(self) -> list[NodeItem]:
-        items: list[NodeItem] = []
-        for machine in self._cm.machines.values():
-            item: dict[str, object] = {
-                "node_id": machine.node_id,
-                "value": machine.value,
-                "component_urn": urn.make(self._cm.site.domain, "node", machine.node_id),
-            }
-            if machine.holder is not None:
-                item["client_id"] = machine.holder.client_id
-            items.append(item)
-        return items

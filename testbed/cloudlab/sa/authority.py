@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import uuid
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from threading import Condition
 
@@ -15,7 +14,7 @@ from testbed.cloudlab.clock import Clock
 from testbed.cloudlab.documents.credentials import Checker, Credential, Issuer, Subject, check_one_or_list
 from testbed.cloudlab.locks import SliceLock
 from testbed.cloudlab.method import Method, Request
-from testbed.cloudlab.sites import User
+from testbed.cloudlab.sa.records import Member, SaSlice
 
 SHORTEST = timedelta(minutes=5)
 DEFAULT_LIFE = timedelta(hours=6)
@@ -23,34 +22,6 @@ LONGEST = timedelta(days=90)
 CREDENTIAL_LIFE = timedelta(hours=24)
 _SLICE_NAME = re.compile(r"[A-Za-z0-9][-A-Za-z0-9]{0,17}[A-Za-z0-9]", re.ASCII)
 _DATE_CHARACTERS = re.compile(r"[-\w:.+/, ]+", re.ASCII)
-
-
-@dataclass(frozen=True)
-class Member:
-    """A user with what the SA holds of him."""
-
-    user: User
-    urn: str
-    uuid: str
-    subject: Subject
-    ssh_keys: tuple[str, ...]
-
-
-@dataclass(eq=False)
-class SaSlice:
-    """A slice as the SA knows it."""
-
-    urn: str
-    uuid: str
-    creator: Member
-    expires: datetime
-    subject: Subject
-    first_expires: datetime
-    members: set[str] = field(default_factory=set)
-    """URNs of the users bound to it, without the creator."""
-    cms: list[str] = field(default_factory=list)
-    """CMs that have told of the slice."""
-    lock: SliceLock = field(default_factory=SliceLock)
 
 
 class SliceAuthority:
