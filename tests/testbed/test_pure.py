@@ -1,4 +1,4 @@
-"""The simulator's pure parts: names, dates, statuses, machines for requests."""
+"""The simulator's pure parts: names, dates, statuses."""
 
 from __future__ import annotations
 

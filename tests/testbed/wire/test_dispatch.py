@@ -1,4 +1,4 @@
-"""TLS, HTTP, envelope and faults (protogeni.md §1)."""
+"""What a client of the dispatcher sees: TLS, HTTP, envelope and faults (protogeni.md §1)."""
 
 from __future__ import annotations
 

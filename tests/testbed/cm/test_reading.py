@@ -1,0 +1,137 @@
+"""DiscoverResources, Resolve and SliverStatus (protogeni.md §3.2, §3.4, §3.5)."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+import zlib
+
+import pytest
+
+V2 = "{http://www.protogeni.net/resources/rspec/2}"
+V3 = "{http://www.geni.net/resources/rspec/3}"
+
+
+def free(advertisement, space):
+    return {
+        node.get("component_name")
+        for node in ET.fromstring(advertisement).iter(f"{space}node")
+        if node.get("exclusive") == "true"
+        and any(kind.get("name") == "raw-pc" for kind in node.iter(f"{space}sliver_type"))
+        and node.find(f"{space}available").get("now") == "true"
+    }
+
+
+# --- advertisements
+
+
+def test_the_advertisement_is_version_2_unless_3_is_asked_for(eva):
+    """§3.2."""
+    ask = {"credentials": [eva.self_credential()]}
+    assert ET.fromstring(eva.cm("DiscoverResources", ask)["value"]).tag == f"{V2}rspec"
+    for version in (3, "3"):
+        value = eva.cm("DiscoverResources", {**ask, "rspec_version": version})["value"]
+        assert free(value, V3) == {f"pc{number}" for number in range(100, 108)}
+    answer = eva.cm("DiscoverResources", {**ask, "rspec_version": "7"})
+    assert (answer["code"], answer["output"]) == (1, "Malformed arguments: Improper version request")
+
+
+@pytest.mark.parametrize("version", [0.1, "0.1", "PG 0.1", 0.2, "PG 0.2"])
+def test_the_old_advertisements_have_other_names_and_flags_as_text(shared_sliver, version):
+    """§3.2, §4.3: rspec 0.x puts available as element text and uses other attribute names."""
+    ask = {"credentials": [shared_sliver.credential], "rspec_version": version, "available": 1}
+    root = ET.fromstring(shared_sliver.cm("DiscoverResources", ask)["value"])
+    space = f"{{http://www.protogeni.net/resources/rspec/{str(version)[-3:]}}}"
+    assert root.tag == f"{space}rspec"
+    found = {
+        node.get("component_name"): (node.findtext(f"{space}available"), node.findtext(f"{space}exclusive"))
+        for node in root
+    }
+    assert found["pc100"] == ("false", "true"), "the slice's own"
+    assert found["pc101"] == found["switch1"] == ("true", "true")
+    assert found["pcshared1"] == ("true", "false")
+    assert root[0].get("component_uuid") == "urn:publicid:IDN+cluster.example.net+node+pc100"
+    assert [kind.get("type_name") for kind in root[0].iter(f"{space}node_type")] == ["pc", "m510"]
+
+
+def test_the_advertisement_holds_switches_and_shared_hosts(eva):
+    """§4.3."""
+    ask = {"credentials": [eva.self_credential()], "rspec_version": "3", "available": 1}
+    nodes = {
+        n.get("component_name"): n
+        for n in ET.fromstring(eva.cm("DiscoverResources", ask)["value"]).iter(f"{V3}node")
+    }
+    assert nodes["switch1"].find(f"{V3}hardware_type").get("name") == "switch"
+    assert nodes["pcshared1"].get("exclusive") == "false"
+    kinds = [kind.get("name") for kind in nodes["pc100"].iter(f"{V3}hardware_type")]
+    assert kinds == ["pc", "m510"]
+
+
+def test_flags_of_discover_resources_are_real_booleans_and_compressed_is_zlib(eva):
+    """§1.3, §3.2."""
+    ask = {"credentials": [eva.self_credential()], "available": False, "compress": False}
+    plain = eva.cm("DiscoverResources", ask)["value"]
+    packed = eva.cm("DiscoverResources", {**ask, "compress": True})["value"]
+    assert zlib.decompress(packed.data).decode()[:100] == plain[:100]
+
+
+def test_reserved_and_promised_machines_are_flagged(cloudlab, ada):
+    """§3.2: «available» leaves out what is reserved; promised ones and the caller's own slip in."""
+    ada.register().create()
+    cloudlab.promise("pc107", "other")
+
+    def listed(*credentials, **more):
+        ask = {"credentials": list(credentials), "rspec_version": "3", **more}
+        value = ada.cm("DiscoverResources", ask)["value"]
+        names = {n.get("component_name") for n in ET.fromstring(value).iter(f"{V3}node")}
+        return names, free(value, V3)
+
+    own = ada.self_credential()
+    names, usable = listed(own)
+    assert {"pc100", "pc107"} <= names
+    assert not {"pc100", "pc107"} & usable
+    names, usable = listed(own, available=1)
+    assert ("pc100" in names, "pc107" in names, "pc107" in usable) == (False, True, False)
+    names, usable = listed(ada.credential, available=1)
+    assert ("pc100" in names, "pc100" in usable) == (True, False)
+
+
+# --- resolve and status
+
+
+def test_resolve_reads_slice_sliver_and_node(eva):
+    """§3.4."""
+    eva.register()
+    keys = [{"type": "ssh", "key": "ssh-ed25519 AAAA ada"}]
+    sliver_credential, manifest = eva.create(keys=keys)
+
+    def resolve(urn, credential=""):
+        return eva.cm("Resolve", {"credentials": [credential or eva.credential], "urn": urn})
+
+    found = resolve(eva.slice_urn)["value"]
+    assert found["manifest"] == manifest
+    assert found["users"] == [{"urn": "urn:publicid:IDN+example.net+user+ada", "login": "ada", "keys": keys}]
+    assert resolve(found["sliver_urn"], sliver_credential)["value"]["urn"] == found["sliver_urn"]
+    node = ET.fromstring(manifest).find(f"{V3}node")
+    part = resolve(node.get("sliver_id"))["value"]["manifest"]
+    assert ET.fromstring(part).get("client_id") == "node-1"
+    machine = resolve(node.get("component_id"))["value"]
+    assert machine["physctrl"] == node.find(f"{V3}host").get("ipv4")
+    domain = "urn:publicid:IDN+cluster.example.net"
+    assert resolve(f"{domain}+sliver+1")["output"] == "Nothing here by that name"
+    assert resolve(f"{domain}+node+pc999")["code"] == 12
+    assert resolve(f"{domain}+image+x")["code"] == 13
+    assert resolve("urn:publicid:IDN+far.example.net+node+pc1")["output"] == "Authority mismatch"
+    assert resolve(eva.slice_urn, eva.self_credential())["code"] == 3
+    eva.unlocked("DeleteSlice", cancel=1)
+
+
+def test_status_takes_the_credential_of_the_sliver_too(eva):
+    """§3.5, §3.10: GetSliver returns it, cached."""
+    eva.register()
+    sliver_credential, _ = eva.create()
+    assert eva.unlocked("GetSliver")["value"] == sliver_credential
+    answer = eva.unlocked("SliverStatus", credentials=[sliver_credential])
+    assert answer["code"] == 0
+    answer = eva.unlocked("RenewSlice", credentials=[sliver_credential], valid_until="2031-05-04T18:00:00Z")
+    assert (answer["code"], answer["output"]) == (2, "No local slice found")
+    eva.unlocked("DeleteSlice", cancel=1)
