@@ -1,161 +1,13 @@
-"""The way in through slurmrestd, of releases that are not installed here, against captured replies."""
+"""The way in through slurmrestd: what it asks for, and what another way in does in its place."""
 
-import copy
-import json
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agent.core.errors import SlurmDownError, SlurmError, SlurmRefusedError
+from agent.core.errors import SlurmRefusedError
 from agent.slurm.model import SignalTarget
-from agent.slurm.rest.backend import RestBackend
-from agent.slurm.rest.reader import KEPT_AT_MOST
-from agent.slurm.rest.transport import Reply, UnknownPathError
-from agent.slurm.settings import SlurmSettings
-
-SAMPLES = Path(__file__).parents[3] / "data" / "slurm"
-CALLS = {
-    "nodes/": ["get", "post"], "jobs/": ["get"], "node/{n}": ["get", "post", "delete"],
-    "job/{id}": ["get", "post", "delete"], "reservations/": ["get"],
-}  # fmt: skip
-NOT_NEW = {"nodes": [], "jobs": [], "warnings": [{"description": "No job changes since update_time=5"}]}
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def now(self) -> datetime:
-        return datetime(2026, 11, 22, tzinfo=UTC)
-
-    def monotonic(self) -> float:
-        return self.seconds
-
-
-class Slurmrestd:
-    """Answers with captured replies, or as the test says, and keeps what it was asked."""
-
-    def __init__(self, release: str = "25.11", *versions: int) -> None:
-        self.release = release
-        self.versions = versions or (44,)
-        self.asked: list[tuple[str, str, Mapping[str, object]]] = []
-        self.answers: dict[tuple[str, str], Any] = {}
-        self.news: Any = NOT_NEW
-        self.extra: dict[str, list[str]] = {}
-
-    def call(self, method: str, path: str, *, query: Any = None, body: Any = None) -> Reply:
-        self.asked.append((method, path, query or body or {}))
-        if path == "/openapi/v3":
-            calls = CALLS | self.extra
-            described = {
-                f"/slurm/v0.0.{v}/{short}": {method: {} for method in methods}
-                for v in self.versions
-                for short, methods in calls.items()
-            }
-            return Reply({"paths": described})
-        answer = self.news if query and "update_time" in query else self.answers.get((method, path))
-        if isinstance(answer, Exception):
-            raise answer
-        return Reply(answer) if answer is not None else Reply(self.captured(path) if method == "GET" else {})
-
-    def captured(self, path: str) -> dict[str, Any]:
-        version, what = path.split("/")[2:4]
-        reply: dict[str, Any] = json.loads(
-            (SAMPLES / self.release / f"rest-{version}-{what}.json").read_text()
-        )
-        return reply
-
-    def changes(self) -> list[tuple[str, str, Mapping[str, object]]]:
-        return [asked for asked in self.asked if asked[0] != "GET"]
-
-
-class Recorder:
-    """Another way in that notes what it is asked to do."""
-
-    def __init__(self, answer: object = None) -> None:
-        self.asked: list[str] = []
-        self.answer = answer
-
-    def __getattr__(self, name: str) -> Any:
-        def act(*_: object, **__: object) -> object:
-            self.asked.append(name)
-            return self.answer
-
-        return act
-
-
-def backend(server: Slurmrestd, aside: Any = None, clock: Clock | None = None) -> RestBackend:
-    settings = SlurmSettings(rest_url="unix:/x")
-    no_aside = "squeue: cannot be started"
-    return RestBackend(settings, clock or Clock(), aside, no_aside=no_aside, transport=server)  # type: ignore[arg-type]
-
-
-def test_what_has_not_changed_is_not_read_again() -> None:
-    server, clock = Slurmrestd(), Clock()
-    rest = backend(server, clock=clock)
-    first, second = rest.snapshot(), rest.snapshot()
-    assert (second.nodes, second.jobs) == (first.nodes, first.jobs)
-    assert second.nodes is first.nodes
-    stamp = server.captured("/slurm/v0.0.44/nodes")["last_update"]["number"]
-    assert server.asked[-2:] == [
-        ("GET", "/slurm/v0.0.44/nodes", {"update_time": stamp}),
-        ("GET", "/slurm/v0.0.44/jobs", {"update_time": stamp}),
-    ]
-    clock.seconds = KEPT_AT_MOST + 1
-    rest.snapshot()
-    assert server.asked[-1] == ("GET", "/slurm/v0.0.44/jobs", {})
-
-
-def test_an_empty_list_that_does_not_say_why_is_read_again_whole() -> None:
-    server = Slurmrestd()
-    rest = backend(server)
-    first = rest.snapshot()
-    server.news = {"nodes": [], "jobs": [], "warnings": [{"description": "Zero jobs to dump"}]}
-    assert rest.snapshot().jobs == first.jobs
-    server.answers["GET", "/slurm/v0.0.44/jobs"] = {"jobs": []}
-    assert rest.snapshot().jobs == ()
-
-
-def test_a_version_that_cannot_tell_news_is_read_whole() -> None:
-    server = Slurmrestd("24.11", 40)
-    rest = backend(server)
-    first = rest.snapshot()
-    server.news = SlurmRefusedError("update_time: 9202")
-    assert rest.snapshot().jobs == first.jobs
-    assert server.asked[-1] == ("GET", "/slurm/v0.0.40/jobs", {})
-
-
-def test_a_failed_read_is_unknown_and_not_the_last_one() -> None:
-    server = Slurmrestd()
-    rest = backend(server)
-    rest.snapshot()
-    server.news = SlurmDownError("no answer")
-    with pytest.raises(SlurmDownError):
-        rest.snapshot()
-
-
-def test_no_node_at_all_is_an_error() -> None:
-    server = Slurmrestd()
-    server.answers["GET", "/slurm/v0.0.44/nodes"] = {"nodes": []}
-    with pytest.raises(SlurmError, match="at least one node"):
-        backend(server).snapshot()
-
-
-def test_a_slurmrestd_of_another_release_is_asked_anew() -> None:
-    server = Slurmrestd("26.05", 42)
-    rest = backend(server)
-    rest.snapshot()
-    server.versions, server.release = (44,), "25.11"
-    server.news = UnknownPathError("404")
-    server.answers["GET", "/slurm/v0.0.42/nodes"] = UnknownPathError("404")
-    with pytest.raises(SlurmRefusedError):
-        rest.snapshot()
-    server.news = NOT_NEW
-    rest.snapshot()
-    assert server.asked[-1][1] == "/slurm/v0.0.44/jobs"
+from agent.slurm.rest.transport import Reply
+from tests.unit.slurm.rest.conftest import Recorder, Slurmrestd, backend
 
 
 def test_nodes_are_changed_in_one_request() -> None:
@@ -190,15 +42,6 @@ def test_a_name_that_slurm_does_not_know_costs_the_others_nothing() -> None:
     with pytest.raises(SlurmRefusedError, match="zz9"):
         backend(server).set_weight(["n1", "n2", "zz9"], 7)
     assert server.changes()[-1][2] == {"name": ["n[1-2]"], "weight": 7}
-
-
-def test_a_change_that_was_done_in_part_is_refused() -> None:
-    server = Slurmrestd()
-    server.answers["POST", "/slurm/v0.0.44/nodes/"] = {
-        "warnings": [{"description": "Ignoring unknown field"}]
-    }
-    with pytest.raises(SlurmRefusedError, match="unknown field"):
-        backend(server).set_weight(["n1"], 7)
 
 
 def test_a_node_without_a_drain_is_resumed_without_harm() -> None:
@@ -332,14 +175,3 @@ def test_a_requeued_job_that_runs_already_again_was_not_refused() -> None:
     one["start_time"]["number"] += 60
     server.news = server.captured("/slurm/v0.0.45/nodes") | jobs
     assert backend(server, Recorder()).requeue_all(["1"]) == {}
-
-
-def test_a_snapshot_is_not_changed_by_what_is_read_later() -> None:
-    server = Slurmrestd()
-    rest = backend(server)
-    first = rest.snapshot()
-    kept = copy.deepcopy((dict(first.nodes), first.jobs))
-    server.news = server.captured("/slurm/v0.0.44/nodes") | {"jobs": []}
-    server.news["nodes"][0]["weight"] = 99
-    assert rest.snapshot().nodes["n1"].weight == 99
-    assert (dict(first.nodes), first.jobs) == kept
