@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import xmlrpc.client
+from collections.abc import Callable
+from functools import partial
 
 from agent.core.errors import (
     AlreadyExistsError,
@@ -15,12 +18,16 @@ from agent.core.errors import (
     LostReplyError,
     MalformedReplyError,
     NotFoundError,
+    PromisedError,
     RefusedError,
     UnreachableError,
+    UnreservedError,
 )
 
 _MESSAGE = 600
 _SERVER_UNAVAILABLE = 503
+_NAMELESS = 2
+"""The code of a fault without one of its own."""
 
 _BY_CODE: dict[int, type[CloudlabError]] = {
     1: BadArgumentsError,
@@ -54,7 +61,12 @@ _BY_WORDS: tuple[tuple[int, str, type[CloudlabError]], ...] = (
     (7, "must delete existing slice first", AlreadyExistsError),
 )
 
+_NODE_ID = r"[A-Za-z0-9][-A-Za-z0-9._]{0,62}"
+_BLOCKING = re.compile(rf"Refused cause ({_NODE_ID}) is (?:pre|sched)-reserved")
+_UNRESERVED = re.compile(rf"\+node\+({_NODE_ID}) \(\1\) is not available")
+
 _OUTCOMES: dict[type[CloudlabError], str] = {
+    UnreservedError: "error",
     BusyError: "busy",
     UnreachableError: "unreachable",
     LostReplyError: "lost_reply",
@@ -63,6 +75,7 @@ _OUTCOMES: dict[type[CloudlabError], str] = {
     ForbiddenError: "forbidden",
     BadArgumentsError: "bad_arguments",
     RefusedError: "refused",
+    PromisedError: "refused",
     NotFoundError: "not_found",
     AlreadyExistsError: "exists",
     InsufficientNodesError: "insufficient",
@@ -91,7 +104,7 @@ def open_envelope(reply: object, *, method: str, authority: str) -> object:
         return value
     # The mapper and xmllint say why in ``value``, the rest in ``output``.
     texts = [text for text in (value, reply.get("output")) if isinstance(text, str) and text.strip()]
-    raise _class_of(code, " ".join(texts))(
+    raise _error_of(code, " ".join(texts))(
         "; ".join(map(_cut, texts)) or "no message",
         method=method,
         authority=authority,
@@ -105,6 +118,34 @@ def fault_error(fault: xmlrpc.client.Fault, *, method: str, authority: str) -> C
     code = _number(fault.faultCode)
     error = UnreachableError if code == _SERVER_UNAVAILABLE else CloudlabError
     return error(_cut(str(fault.faultString)), method=method, authority=authority, code=code)
+
+
+def blocking_machine(refusal: str) -> str | None:
+    """Find the node_id that a refused renewal names as promised to others; None where it names none.
+
+    The words are those of ``GeniCM RenewSliverAux``: «Refused cause pc5 is pre-reserved.», with code 7.
+    """
+    match = _BLOCKING.search(refusal)
+    return match[1] if match else None
+
+
+def unreserved_machine(refusal: str) -> str | None:
+    """Find the node_id of a machine of our sliver that a CM does not reserve to us any more; None for none.
+
+    The words are those of ``GeniCMV2 AddNodes``: «urn:publicid:IDN+example.net+node+pc5 (pc5) is not
+    available», with code 2. A machine that is asked for by name and taken reads otherwise.
+    """
+    match = _UNRESERVED.search(refusal)
+    return match[1] if match else None
+
+
+def _error_of(code: int, words: str) -> Callable[..., CloudlabError]:
+    kind = _class_of(code, words)
+    if kind is RefusedError and (node_id := blocking_machine(words)):
+        return partial(PromisedError, node_id=node_id)
+    if code == _NAMELESS and (node_id := unreserved_machine(words)):
+        return partial(UnreservedError, node_id=node_id)
+    return kind
 
 
 def _class_of(code: int, words: str) -> type[CloudlabError]:

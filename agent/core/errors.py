@@ -16,6 +16,8 @@
     │   ├── ForbiddenError      these credentials do not allow it
     │   ├── BadArgumentsError   the request is wrong as it stands
     │   ├── RefusedError        understood, and declined by a rule of the site
+    │   │   └── PromisedError   the lease is not renewed with a machine that is promised to others
+    │   ├── UnreservedError     a machine of the sliver is not reserved to us any more
     │   ├── NotFoundError       no such slice, sliver or node there
     │   ├── AlreadyExistsError  it is there already
     │   └── InsufficientNodesError  the site cannot place these machines now
@@ -29,6 +31,8 @@
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 
 class AgentError(Exception):
@@ -116,6 +120,30 @@ class BadArgumentsError(CloudlabError):
 
 class RefusedError(CloudlabError):
     """Code 7 and the like: understood, and declined."""
+
+
+class PromisedError(RefusedError):
+    """A sliver is not renewed while it has a machine that is promised to others.
+
+    Attributes:
+        node_id: of that machine.
+    """
+
+    def __init__(self, message: str, *, node_id: str, **where: Any) -> None:
+        super().__init__(message, **where)
+        self.node_id = node_id
+
+
+class UnreservedError(CloudlabError):
+    """A CM does nothing for a sliver with a machine that it does not reserve to us any more.
+
+    Attributes:
+        node_id: of that machine.
+    """
+
+    def __init__(self, message: str, *, node_id: str, **where: Any) -> None:
+        super().__init__(message, **where)
+        self.node_id = node_id
 
 
 class NotFoundError(CloudlabError):

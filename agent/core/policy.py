@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -303,31 +302,6 @@ def seconds_to_renewal(expiries: Iterable[datetime], now: datetime, lease: Lease
     """
     waits = (_wait((e - now).total_seconds(), _lead(lease)) for e in expiries)
     return min(waits, default=math.inf)
-
-
-_BLOCKING = re.compile(r"Refused cause ([A-Za-z0-9][-A-Za-z0-9._]{0,62}) is (?:pre|sched)-reserved")
-
-
-def blocking_machine(refusal: str) -> str | None:
-    """Find the node_id that a refused renewal names as promised to others; None where it names none.
-
-    The words are those of ``GeniCM RenewSliverAux``: «Refused cause pc5 is pre-reserved.», with code 7.
-    """
-    match = _BLOCKING.search(refusal)
-    return match[1] if match else None
-
-
-_UNRESERVED = re.compile(r"\+node\+([A-Za-z0-9][-A-Za-z0-9._]{0,62}) \(\1\) is not available")
-
-
-def unreserved_machine(refusal: str) -> str | None:
-    """Find the node_id of a machine of our sliver that a CM does not reserve to us any more; None for none.
-
-    The words are those of ``GeniCMV2 AddNodes``: «urn:publicid:IDN+example.net+node+pc5 (pc5) is not
-    available», with code 2. A machine that is asked for by name and taken reads otherwise.
-    """
-    match = _UNRESERVED.search(refusal)
-    return match[1] if match else None
 
 
 def _wait(left: float, lead: float) -> float:

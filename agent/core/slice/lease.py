@@ -13,11 +13,11 @@ from agent.core.errors import (
     BusyError,
     LostReplyError,
     MalformedReplyError,
-    RefusedError,
+    PromisedError,
 )
 from agent.core.events import EventData, EventKind, OfCm
 from agent.core.model import SliverNode
-from agent.core.policy import LeaseSettings, blocking_machine, renewal_target, seconds_to_renewal
+from agent.core.policy import LeaseSettings, renewal_target, seconds_to_renewal
 from agent.core.ports import Clock, SliceServer
 from agent.core.slice.slivers import Slivers
 from agent.core.together import together
@@ -140,10 +140,10 @@ class Lease:
                 self.urge()
             self._owner.note(f"the sliver at {cm} is renewed later: {error}")
             return
-        node_id = blocking_machine(str(error)) if isinstance(error, RefusedError) else None
-        if node_id is None:
+        if not isinstance(error, PromisedError):
             self._owner.tell(EventKind.LEASE, cm, f"the sliver was not renewed: {error}")
             return
+        node_id = error.node_id
         known, self.blocked[cm] = self.blocked.get(cm), node_id
         node = self._slivers.find(cm, node_id)
         drop = self._settings().drop_blocking and node is not None

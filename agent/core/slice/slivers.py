@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from agent.core.config import ManagerConfig
-from agent.core.errors import AgentError, BusyError, CloudlabError, ConfigError
+from agent.core.errors import AgentError, BusyError, CloudlabError, ConfigError, UnreservedError
 from agent.core.events import EventData, EventKind, Fate, OfCm
 from agent.core.model import (
     Intent,
@@ -22,16 +22,13 @@ from agent.core.model import (
     SliverStatus,
     Taken,
 )
-from agent.core.policy import unreserved_machine, withdrawn
+from agent.core.policy import withdrawn
 from agent.core.ports import SliceServer
 from agent.core.request.helper import AddArgs
 from agent.core.slice.holdings import Holdings
 from agent.core.slice.hooks import HookQueue
 from agent.core.slice.intents import Intents, carry_out
 from agent.core.slice.machines import Changes, Machine, MachineBook
-
-ERROR = 2
-"""ProtoGENI's code of a fault without a name; ``SliverStatus`` has it when a machine is not ours any more."""
 
 
 class Owner(Protocol):
@@ -186,10 +183,9 @@ class Slivers:
 
         After as many in a row as are set, the machine counts as gone and goes at the next ``delete_nodes``.
         """
-        node_id = unreserved_machine(str(error)) if error.code == ERROR else None
-        if node_id is None:
+        if not isinstance(error, UnreservedError):
             return
-        owner = self._owner
+        owner, node_id = self._owner, error.node_id
         with owner.rlock:
             machine = self.book.disown(cm, node_id, self._limits.gone_sightings)
             if machine is None:

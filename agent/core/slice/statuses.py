@@ -10,9 +10,12 @@ import structlog
 from agent.core.config import CycleSettings
 from agent.core.errors import BusyError, CloudlabError, UnreachableError
 from agent.core.ports import Clock, SliceServer
-from agent.core.slice.slivers import ERROR, Slivers
+from agent.core.slice.slivers import Slivers
 
 log = structlog.get_logger()
+
+ERROR = 2
+"""ProtoGENI's code of a fault without a name; ``SliverStatus`` has it when a machine is not ours any more."""
 
 
 class Statuses:

@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.cloudlab.envelope import fault_error, open_envelope, outcome
+from agent.cloudlab.envelope import (
+    blocking_machine,
+    fault_error,
+    open_envelope,
+    outcome,
+    unreserved_machine,
+)
 from agent.core import errors
 
 CALL = {"method": "AddNodes", "authority": "urn:cm"}
@@ -111,6 +117,47 @@ def test_only_fault_503_says_that_nothing_was_done(
     assert error.code == int(code)
 
 
+@pytest.mark.parametrize(
+    ("refusal", "machine"),
+    [
+        ("Refused cause pc100 is pre-reserved.", "pc100"),
+        ("RenewSlice at urn:cm: Refused cause ms-1.2 is sched-reserved. (code 7)", "ms-1.2"),
+        ("such a short life for a sliver?", None),
+        ("Refused cause $(reboot) is pre-reserved.", None),
+        ("", None),
+    ],
+)
+def test_the_machine_that_blocks_is_read_from_the_refusal(refusal: str, machine: str | None) -> None:
+    assert blocking_machine(refusal) == machine
+    error = failure(7, refusal)
+    assert getattr(error, "node_id", None) == machine
+    assert isinstance(error, errors.RefusedError)
+    assert isinstance(error, errors.PromisedError) == (machine is not None)
+    assert not isinstance(failure(2, refusal), errors.PromisedError), "only a refusal is one"
+
+
+@pytest.mark.parametrize(
+    ("refusal", "node_id"),
+    [
+        ("AddNodes at x: urn:publicid:IDN+example.net+node+pc7 (pc7) is not available (code 2)", "pc7"),
+        ("AddNodes at x: Physical node pc7 is not available (code 1)", None),
+        ("urn:publicid:IDN+example.net+node+pc7 (pc8) is not available", None),
+        ("Error", None),
+    ],
+)
+def test_the_machine_that_is_not_ours_is_the_one_that_the_refusal_names_by_its_urn(
+    refusal: str, node_id: str | None
+) -> None:
+    assert unreserved_machine(refusal) == node_id
+    error = failure(2, refusal)
+    assert getattr(error, "node_id", None) == node_id
+    assert isinstance(error, errors.UnreservedError) == (node_id is not None)
+    assert not isinstance(failure(1, refusal), errors.UnreservedError), "with another code it says else"
+
+
 def test_every_error_has_its_word() -> None:
-    kinds = errors.CloudlabError.__subclasses__()
+    # The figures tell it as the code does, which has no name.
+    kinds = set(errors.CloudlabError.__subclasses__()) - {errors.UnreservedError}
     assert len({outcome(kind("")) for kind in [*kinds, errors.CloudlabError]}) == len(kinds) + 1
+    assert outcome(errors.UnreservedError("", node_id="pc7")) == outcome(errors.CloudlabError(""))
+    assert outcome(errors.PromisedError("", node_id="pc7")) == outcome(errors.RefusedError(""))

@@ -20,6 +20,7 @@ from agent.core.errors import (
     MalformedReplyError,
     NotFoundError,
     UnreachableError,
+    UnreservedError,
 )
 from agent.core.manager import SimpleElasticSliceManager
 from agent.core.model import AdvertisedNode, NodeStatus, Sliver, SliverNode, SliverStatus
@@ -136,7 +137,7 @@ class FakeServer:
             if not machine.reserved and name not in leaving:
                 node_id = machine.node.node_id
                 text = f"urn:publicid:IDN+example.net+node+{node_id} ({node_id}) is not available"
-                raise CloudlabError(text, method="AddNodes", authority=cm, code=2)
+                raise UnreservedError(text, node_id=node_id, method="AddNodes", authority=cm, code=2)
 
     def count(self, method, cm=None):
         return sum(1 for name, at, _ in self.calls if name == method and cm in {None, at})

@@ -6,8 +6,6 @@
 
 import pytest
 
-from agent.core.policy import unreserved_machine
-
 UTAH = "urn:publicid:IDN+utah.example.net+authority+cm"
 
 
@@ -111,16 +109,3 @@ def test_a_revocation_of_it_ends_with_it(bench):
     bench.cycles(20)
     assert told(bench, "deleted") == [node.client_id]
     assert bench.manager.revocations == {}
-
-
-@pytest.mark.parametrize(
-    ("refusal", "node_id"),
-    [
-        ("AddNodes at x: urn:publicid:IDN+example.net+node+pc7 (pc7) is not available (code 2)", "pc7"),
-        ("AddNodes at x: Physical node pc7 is not available (code 1)", None),
-        ("urn:publicid:IDN+example.net+node+pc7 (pc8) is not available", None),
-        ("Error", None),
-    ],
-)
-def test_the_machine_is_the_one_that_the_refusal_names_by_its_urn(refusal, node_id):
-    assert unreserved_machine(refusal) == node_id

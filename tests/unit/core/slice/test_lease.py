@@ -3,28 +3,12 @@
 import threading
 from datetime import timedelta
 
-import pytest
-
-from agent.core.errors import BusyError, RefusedError
+from agent.core.errors import BusyError, PromisedError, RefusedError
 from agent.core.events import OfCm
-from agent.core.policy import LeaseSettings, blocking_machine
+from agent.core.policy import LeaseSettings
 
 UTAH = "urn:publicid:IDN+utah.example.net+authority+cm"
 WISC = "urn:publicid:IDN+wisc.example.net+authority+cm"
-
-
-@pytest.mark.parametrize(
-    ("refusal", "machine"),
-    [
-        ("Refused cause pc100 is pre-reserved.", "pc100"),
-        ("RenewSlice at urn:cm: Refused cause ms-1.2 is sched-reserved. (code 7)", "ms-1.2"),
-        ("such a short life for a sliver?", None),
-        ("Refused cause $(reboot) is pre-reserved.", None),
-        ("", None),
-    ],
-)
-def test_the_machine_that_blocks_is_read_from_the_refusal(refusal, machine):
-    assert blocking_machine(refusal) == machine
 
 
 def promise(bench, node_id):
@@ -34,8 +18,12 @@ def promise(bench, node_id):
     def refuse(cm, expires):
         if any(m.node_id == node_id for m in bench.server.machines(cm)):
             bench.server.calls.append(("refused", cm, expires))
-            raise RefusedError(
-                f"Refused cause {node_id} is pre-reserved.", code=7, method="RenewSlice", authority=cm
+            raise PromisedError(
+                f"Refused cause {node_id} is pre-reserved.",
+                node_id=node_id,
+                code=7,
+                method="RenewSlice",
+                authority=cm,
             )
         return real(cm, expires)
 
@@ -79,7 +67,7 @@ def test_a_machine_that_is_not_ours_cannot_be_given_back(make_bench):
     bench = late(make_bench, drop_blocking=True)
 
     def refuse(cm, expires):
-        raise RefusedError("Refused cause pc199 is sched-reserved.", code=7)
+        raise PromisedError("Refused cause pc199 is sched-reserved.", node_id="pc199", code=7)
 
     bench.server.renew_sliver = refuse
     bench.cycles(10)
