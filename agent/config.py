@@ -24,8 +24,7 @@ from agent.cluster.settings.join import JoinSettings
 from agent.cluster.settings.plugin import PluginSettings
 from agent.cluster.settings.weights import WeightSettings
 from agent.core.errors import ConfigError
-from agent.core.policy import LeaseSettings
-from agent.core.settings import Duration, Section, format_duration, parse_duration
+from agent.core.settings import Duration, LeaseSettings, Section, format_duration, parse_duration
 from agent.ledger import LedgerSettings
 from agent.page.server import PageSettings
 from agent.slurm.settings import SlurmSettings

@@ -30,9 +30,10 @@ from agent.cluster.view import Viewer
 from agent.cluster.wanting import Wanting
 from agent.cluster.wishes.adoption import Adoption
 from agent.cluster.wishes.orders import Orders, WishStore
+from agent.core.config import ManagerConfig
 from agent.core.errors import SshError
 from agent.core.events import EventKind
-from agent.core.manager import ManagerConfig, SimpleElasticSliceManager
+from agent.core.manager import SimpleElasticSliceManager
 from agent.core.model import SliverNode
 from agent.core.ports import RemoteShell, SliceServer
 from agent.core.request.helper import AddArgs, SimpleElasticSliceHelper

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from agent.core.ports import SliceServer
 from agent.core.request.helper import AddArgs, ElasticSliceHelper
@@ -13,7 +13,47 @@ class ElasticSliceManager(ElasticSliceHelper):
 
     A manager is a helper, too; one that answers no helper's question itself has ``PluginElasticSliceHelper``
     among its bases. Everything that is not defined here raises ``NotImplementedError``.
+
+    Its constants are those that the reference gives ``SimpleElasticSliceManager``, value for value; seconds.
     """
+
+    CM_METHODS: ClassVar[list[str]] = [
+        "ensure_sliver",
+        "update_sliver_status",
+        "update_available",
+        "update_all",
+        "add_nodes",
+        "delete_nodes",
+    ]
+    DEF_INTERVAL: ClassVar[int] = 60
+    DEF_INTERVALS: ClassVar[dict[str, int]] = {
+        "update_available": 600,
+        "ensure_sliver": 60,
+        "delete_nodes": 300,
+        "update_sliver_status": 60,
+        "update_all": 86400,
+        "renew": 3600,
+        "add_nodes": 300,
+        "ensure_slice": 60,
+    }
+    DEF_MAX_THRESHOLD: ClassVar[int] = 10
+    DEF_MIN_THRESHOLD: ClassVar[int] = 1
+    DEF_ORDER: ClassVar[list[str]] = [
+        "ensure_slice",
+        "ensure_sliver",
+        "update_sliver_status",
+        "renew",
+        "update_all",
+        "update_available",
+        "get_system_state",
+        "add_nodes",
+        "delete_nodes",
+        "set_system_state",
+    ]
+    METHOD_RESET_TRIGGERS: ClassVar[dict[str, list[str]]] = {
+        "add_nodes": ["update_sliver_status", "update_available", "get_system_state", "set_system_state"],
+        "delete_nodes": ["update_sliver_status", "update_available", "get_system_state", "set_system_state"],
+    }
 
     def __init__(self, server: SliceServer, config: Any = None) -> None:
         ElasticSliceHelper.__init__(self, server, config)

@@ -9,13 +9,11 @@ from dataclasses import dataclass, field
 import structlog
 from pydantic import Field
 
-from agent.core.defaults import DEF_ORDER
+from agent.core.abstract import ElasticSliceManager
 from agent.core.events import Event
-from agent.core.model import Intent, IntentKind, Revocation
-from agent.core.policy import LeaseSettings
+from agent.core.model import Holding, Intent, IntentKind, Revocation
 from agent.core.ports import Clock, EventSink, HoldingStore, IntentStore, RevocationStore, SystemClock
-from agent.core.settings import Duration, Section
-from agent.core.slice.holdings import MemoryHoldings
+from agent.core.settings import Duration, LeaseSettings, Section
 
 log = structlog.get_logger()
 
@@ -102,7 +100,7 @@ class CycleSettings(Section):
 
     def intervals(self) -> dict[str, float]:
         """Return step -> seconds, as ``manage_intervals`` takes it."""
-        return {step: getattr(self, step) for step in DEF_ORDER}
+        return {step: getattr(self, step) for step in ElasticSliceManager.DEF_ORDER}
 
 
 class MemoryIntents:
@@ -150,6 +148,21 @@ class MemoryRevocations:
         """Return what is stored, earliest deadline first."""
         with self._lock:
             return tuple(sorted(self._revocations.values(), key=lambda r: r.deadline))
+
+
+class MemoryHoldings:
+    """Holdings that do not survive a restart: growth then waits for each CM (``first_reading_patience``)."""
+
+    def __init__(self) -> None:
+        self._holdings: dict[str, Holding] = {}
+
+    def put_holding(self, holding: Holding) -> None:
+        """Store one."""
+        self._holdings[holding.cm] = holding
+
+    def holdings(self) -> tuple[Holding, ...]:
+        """Return what is stored."""
+        return tuple(self._holdings.values())
 
 
 class LoggedEvents:

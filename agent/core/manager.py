@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any
 
-from agent.core import defaults
 from agent.core.abstract import ElasticSliceManager
 from agent.core.config import AllEvents, CycleSettings, ManagerConfig
 from agent.core.cycle.runner import Runner
@@ -17,10 +16,9 @@ from agent.core.cycle.schedule import Schedule
 from agent.core.errors import FatalError
 from agent.core.events import EventData, EventKind
 from agent.core.kept import Kept
-from agent.core.model import AdvertisedNode, Intent, IntentKind, Sliver, SliverNode, SliverStatus
+from agent.core.model import AdvertisedNode, Intent, IntentKind, Share, Sliver, SliverNode, SliverStatus
 from agent.core.notices.endpoint import Item, SimpleElasticSliceClientEndpoint
 from agent.core.notices.store import RevocationMemory
-from agent.core.policy import LeaseSettings, Share
 from agent.core.ports import SliceServer
 from agent.core.request.helper import AddArgs, PluginElasticSliceHelper
 from agent.core.scaling.adding import Growth
@@ -29,6 +27,7 @@ from agent.core.scaling.deleting import Giving
 from agent.core.scaling.placement import Placement
 from agent.core.scaling.thresholds import Thresholds
 from agent.core.scaling.trial import Trial
+from agent.core.settings import LeaseSettings
 from agent.core.slice.facts import SliceFacts
 from agent.core.slice.inventory import Inventory
 from agent.core.slice.lease import Lease
@@ -95,24 +94,16 @@ class SimpleElasticSliceManager(
         ConfigError: a step that is no method, or an interval that is not above 0.
     """
 
-    CM_METHODS: ClassVar[list[str]] = defaults.CM_METHODS
-    DEF_INTERVAL: ClassVar[int] = defaults.DEF_INTERVAL
-    DEF_INTERVALS: ClassVar[dict[str, int]] = defaults.DEF_INTERVALS
-    DEF_MAX_THRESHOLD: ClassVar[int] = defaults.DEF_MAX_THRESHOLD
-    DEF_MIN_THRESHOLD: ClassVar[int] = defaults.DEF_MIN_THRESHOLD
-    DEF_ORDER: ClassVar[list[str]] = defaults.DEF_ORDER
-    METHOD_RESET_TRIGGERS: ClassVar[dict[str, list[str]]] = defaults.METHOD_RESET_TRIGGERS
-
     def __init__(
         self,
         server: SliceServer,
         config: Any = None,
-        minthreshold: int = DEF_MIN_THRESHOLD,
-        maxthreshold: int = DEF_MAX_THRESHOLD,
+        minthreshold: int = ElasticSliceManager.DEF_MIN_THRESHOLD,
+        maxthreshold: int = ElasticSliceManager.DEF_MAX_THRESHOLD,
         percent_available_minimum: float = 0.5,
-        manage_order: Sequence[str] = DEF_ORDER,
-        manage_intervals: Mapping[str, float] = DEF_INTERVALS,
-        method_reset_triggers: Mapping[str, Sequence[str]] = METHOD_RESET_TRIGGERS,
+        manage_order: Sequence[str] = ElasticSliceManager.DEF_ORDER,
+        manage_intervals: Mapping[str, float] = ElasticSliceManager.DEF_INTERVALS,
+        method_reset_triggers: Mapping[str, Sequence[str]] = ElasticSliceManager.METHOD_RESET_TRIGGERS,
         retry_interval: float = 30,
         nodetype: str | None = None,
         cmlist: Sequence[str] | None = None,

@@ -6,6 +6,7 @@ float seconds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -100,6 +101,18 @@ class AdvertisedNode:
     cm: str
     hardware_types: tuple[str, ...]
     available: bool
+
+
+@dataclass(frozen=True)
+class Share:
+    """How much of a CM is free: machines of the type that matters."""
+
+    free: int
+    total: int
+
+    def spare(self, percent_available_minimum: float) -> int:
+        """Count the machines to take while this fraction of all stays free; negative where it is short."""
+        return math.floor(self.free - percent_available_minimum * self.total + 1e-9)
 
 
 @dataclass(frozen=True)

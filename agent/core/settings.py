@@ -7,9 +7,10 @@ together.
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd])")
@@ -50,3 +51,28 @@ class Section(BaseModel):
     """A section of agent.conf: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=False)
+
+
+class LeaseSettings(Section):
+    """How long machines are leased, and when the lease is renewed."""
+
+    duration: Duration = Field(
+        default=86400.0,
+        ge=600,
+        le=90 * 86400,
+        description="how far ahead the lease is extended, and how long machines stay held if the agent dies",
+    )
+    renew_when_left: Duration = Field(
+        default=18 * 3600.0,
+        ge=300,
+        description="renew once the lease has less than this left; the rest is time to mend what hinders it",
+    )
+    drop_blocking: bool = Field(
+        default=False,
+        description="empty and give back a machine that is promised to others, when it blocks the renewal",
+    )
+
+    @property
+    def overdue_when_left(self) -> timedelta:
+        """What is left of a lease whose renewal has failed for long: half of when it is first tried."""
+        return timedelta(seconds=min(self.renew_when_left, self.duration) / 2)

@@ -30,9 +30,9 @@ from agent.core.config import CycleSettings, ManagerConfig
 from agent.core.events import Event
 from agent.core.manager import SimpleElasticSliceManager
 from agent.core.model import Holding, Intent, Revocation
-from agent.core.policy import LeaseSettings
 from agent.core.ports import SystemClock
 from agent.core.request.helper import SimpleElasticSliceHelper
+from agent.core.settings import LeaseSettings
 from agent.ledger import Ledger
 from testbed.bedfile import BedFile, read_bed_file
 

@@ -12,9 +12,9 @@ from agent.cluster.grow.demand import GrowthPlan
 from agent.cluster.grow.supply import Supply, count_supply, divide, share_of
 from agent.cluster.moment import Picture
 from agent.cluster.settings.cluster import ClusterSettings
-from agent.core.model import AdvertisedNode, Intent, ResourceValue, SliverNode
-from agent.core.policy import Share, choose_machines
+from agent.core.model import AdvertisedNode, Intent, ResourceValue, Share, SliverNode
 from agent.core.request.helper import AddArgs
+from agent.core.scaling.choosing import choose_machines
 
 
 class Borrower(Protocol):

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 
 from agent.cluster.moment import Picture
 from agent.cluster.settings.demand import DemandSettings
-from agent.core.model import AdvertisedNode, Intent, SliverNode
-from agent.core.policy import Share
+from agent.core.model import AdvertisedNode, Intent, Share, SliverNode
 
 OTHER_TYPE = "?"
 """Stands for the type of a machine that matches none of [[demand.types]]."""

@@ -12,8 +12,8 @@ from typing import Protocol
 
 from agent.core.config import CycleSettings
 from agent.core.events import EventData, EventKind, Failures
-from agent.core.policy import Backoff, lengthen
 from agent.core.ports import Clock
+from agent.core.scaling.backoff import Backoff, lengthen
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from agent.core.config import CycleSettings
-from agent.core.model import AdvertisedNode, ResourceValue
-from agent.core.policy import Backoff, Share, choose_machines, lengthen
+from agent.core.model import AdvertisedNode, ResourceValue, Share
 from agent.core.request.helper import AddArgs
+from agent.core.scaling.backoff import Backoff, lengthen
+from agent.core.scaling.choosing import choose_machines
 
 
 class Placement:

@@ -2,11 +2,108 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from agent.core.model import ResourceValue, SliverNode
-from agent.core.policy import GrowthPlan, Share, plan_growth, plan_surplus
+from agent.core.model import ResourceValue, Share, SliverNode
+from agent.core.scaling.choosing import wanted
+
+
+@dataclass(frozen=True)
+class GrowthPlan:
+    """How many machines to ask for now."""
+
+    count: int
+    reason: str
+
+
+def plan_growth(
+    *,
+    in_use: int,
+    minthreshold: int,
+    maxthreshold: int,
+    percent_available_minimum: float,
+    share: Share | None,
+    count: int = 0,
+) -> GrowthPlan:
+    """Decide how many machines to add at one CM.
+
+    Never more than ``maxthreshold`` over all CMs. Up to ``minthreshold`` whatever is free may be taken: that
+    many the user insists on. Beyond it, only while the fraction of free machines at the CM stays at or above
+    ``percent_available_minimum``, and not at all while that fraction is unknown.
+
+    Args:
+        in_use: machines held or asked for, over all CMs in use.
+        minthreshold: machines to hold at least.
+        maxthreshold: machines to hold at most.
+        percent_available_minimum: fraction from 0 to 1 of the CM's machines that stay free.
+        share: what is free at this CM; None where unknown.
+        count: add exactly so many or none; 0 to add as many as allowed.
+    """
+    room = maxthreshold - in_use
+    if room <= 0:
+        return GrowthPlan(0, f"{in_use} machines are in use, and {maxthreshold} is the most")
+    need = max(minthreshold - in_use, 0)
+    if share is None:
+        allowed, why = need, "how many machines are free is not known"
+    else:
+        allowed = max(share.spare(percent_available_minimum), min(need, share.free), 0)
+        why = f"{share.free} of {share.total} machines are free, and {percent_available_minimum:.0%} stay so"
+    most = min(room, allowed)
+    if count and most < count:
+        return GrowthPlan(0, f"{count} machines do not fit: {most} may be added, since {why}")
+    if most <= 0:
+        return GrowthPlan(0, f"no machine may be added: {why}")
+    return GrowthPlan(
+        count or most, f"{in_use} of {minthreshold} to {maxthreshold} machines are in use; {why}"
+    )
+
+
+@dataclass(frozen=True)
+class Surplus:
+    """Machines to give back."""
+
+    client_ids: tuple[str, ...]
+    reason: str
+
+
+def plan_surplus(
+    nodes: Sequence[SliverNode],
+    *,
+    in_use: int,
+    minthreshold: int,
+    maxthreshold: int,
+    percent_available_minimum: float,
+    share: Share | None,
+    values: Mapping[str, ResourceValue],
+) -> Surplus:
+    """Decide which machines of one CM to give back: beyond ``maxthreshold``, and what the CM runs short of.
+
+    Never below ``minthreshold``. What Cloudlab wants most goes first.
+
+    Args:
+        nodes: the machines at this CM.
+        in_use: machines held or asked for, over all CMs in use.
+        minthreshold: machines to hold at least.
+        maxthreshold: machines to hold at most.
+        percent_available_minimum: fraction from 0 to 1 of the CM's machines that stay free.
+        share: what is free at this CM; None where unknown, which gives nothing back for it.
+        values: node_id -> resource value.
+    """
+    beyond = in_use - maxthreshold
+    short = -share.spare(percent_available_minimum) if share is not None else 0
+    count = min(max(beyond, short, 0), max(in_use - minthreshold, 0), len(nodes))
+    if count == 0:
+        return Surplus((), "no machine is to be given back")
+    if beyond >= short:
+        reason = f"{in_use} machines are in use, and {maxthreshold} is the most"
+    else:
+        assert share is not None
+        reason = f"only {share.free} of {share.total} machines are free, not {percent_available_minimum:.0%}"
+
+    chosen = sorted(nodes, key=lambda n: (-wanted(n.node_id, values), n.client_id))[:count]
+    return Surplus(tuple(n.client_id for n in chosen), reason)
 
 
 class Decider(Protocol):

@@ -12,10 +12,10 @@ from agent.core.model import (
     NodeStatus,
     ResourceValue,
     Revocation,
+    Share,
     SliverNode,
     Taken,
 )
-from agent.core.policy import Share
 
 
 @dataclass(frozen=True)

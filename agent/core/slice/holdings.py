@@ -15,21 +15,6 @@ from agent.core.ports import Clock, HoldingStore
 log = structlog.get_logger()
 
 
-class MemoryHoldings:
-    """Holdings that do not survive a restart: growth then waits for each CM (``first_reading_patience``)."""
-
-    def __init__(self) -> None:
-        self._holdings: dict[str, Holding] = {}
-
-    def put_holding(self, holding: Holding) -> None:
-        """Store one."""
-        self._holdings[holding.cm] = holding
-
-    def holdings(self) -> tuple[Holding, ...]:
-        """Return what is stored."""
-        return tuple(self._holdings.values())
-
-
 class Holdings:
     """The holdings of the CMs in use, and which CMs this run has not heard yet. Thread-safe.
 

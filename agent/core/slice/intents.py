@@ -10,8 +10,8 @@ import structlog
 
 from agent.core.errors import CloudlabError, LostReplyError, MalformedReplyError, UnreachableError
 from agent.core.model import Intent, IntentKind, Sliver
-from agent.core.policy import Settlement, settle_intents
 from agent.core.ports import Clock, IntentStore
+from agent.core.slice.settling import Settlement, settle_intents
 
 log = structlog.get_logger()
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from agent.core.errors import (
     AgentError,
@@ -17,10 +18,12 @@ from agent.core.errors import (
 )
 from agent.core.events import EventData, EventKind, OfCm
 from agent.core.model import SliverNode
-from agent.core.policy import LeaseSettings, renewal_target, seconds_to_renewal
 from agent.core.ports import Clock, SliceServer
+from agent.core.settings import LeaseSettings
+from agent.core.slice.renewal import renewal_target, seconds_to_renewal
 from agent.core.slice.slivers import Slivers
-from agent.core.together import together
+
+T = TypeVar("T")
 
 LOCK_WAIT = 5.0
 """Seconds that renewal waits for another call at a CM before it leaves that CM to a later try."""
@@ -189,3 +192,26 @@ class Lease:
 
 def _when(time: datetime) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def together(cms: Iterable[str], act: Callable[[str], T]) -> dict[str, Future[T]]:
+    """Begin ``act`` for each CM in a thread of its own.
+
+    The threads are daemons, so that a CM that hangs does not hold up the end of the process, as those of
+    a ``ThreadPoolExecutor`` do.
+
+    Returns:
+        CM -> what ``act`` returns or raises, in the order of ``cms``.
+    """
+    begun: dict[str, Future[T]] = {}
+    for cm in cms:
+        begun[cm] = Future()
+        threading.Thread(target=_settle, args=(begun[cm], act, cm), name=f"at-{cm}", daemon=True).start()
+    return begun
+
+
+def _settle(future: Future[T], act: Callable[[str], T], cm: str) -> None:
+    try:
+        future.set_result(act(cm))
+    except BaseException as error:  # noqa: BLE001 - raised where the result is asked for
+        future.set_exception(error)

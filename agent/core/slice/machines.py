@@ -7,7 +7,38 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from agent.core.model import NodeStatus, Sliver, SliverNode, SliverStatus
-from agent.core.policy import judge_boot
+from agent.core.settings import format_duration
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a machine that was asked for."""
+
+    status: str
+    """``ready``, ``failed``, or "" while it is open."""
+    reason: str = ""
+
+
+def judge_boot(status: NodeStatus | None, asked: datetime, now: datetime, boot_timeout: float) -> Verdict:
+    """Decide whether a machine has booted, from a status that was read now.
+
+    A machine that a CM gave up on reads as starting at the next poll (``GeniSliver.pm ComputeStatus``), so
+    the deadline is our own.
+
+    Args:
+        status: its entry in ``SliverStatus``; None where it has none.
+        asked: when it was asked for, or first seen.
+        now: when the status was read.
+        boot_timeout: seconds.
+    """
+    if status is not None and status.ready:
+        return Verdict("ready", "it is started and ready")
+    if status is not None and status.failed:
+        return Verdict("failed", f"its status is {status.status}: {status.error or 'no reason given'}")
+    if (now - asked).total_seconds() > boot_timeout:
+        seen = f"{status.state}, {status.status}, {status.rawstate}" if status else "no status"
+        return Verdict("failed", f"it is not ready after {format_duration(boot_timeout)} ({seen})")
+    return Verdict("")
 
 
 @dataclass

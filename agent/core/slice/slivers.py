@@ -22,13 +22,13 @@ from agent.core.model import (
     SliverStatus,
     Taken,
 )
-from agent.core.policy import withdrawn
 from agent.core.ports import SliceServer
 from agent.core.request.helper import AddArgs
 from agent.core.slice.holdings import Holdings
 from agent.core.slice.hooks import HookQueue
 from agent.core.slice.intents import Intents, carry_out
 from agent.core.slice.machines import Changes, Machine, MachineBook
+from agent.core.slice.settling import withdrawn
 
 
 class Owner(Protocol):

@@ -24,9 +24,9 @@ from agent.core.errors import (
 )
 from agent.core.manager import SimpleElasticSliceManager
 from agent.core.model import AdvertisedNode, NodeStatus, Sliver, SliverNode, SliverStatus
-from agent.core.policy import LeaseSettings
 from agent.core.request.helper import SimpleElasticSliceHelper
 from agent.core.request.rspec import request_client_ids
+from agent.core.settings import LeaseSettings
 
 UTAH = "urn:publicid:IDN+utah.example.net+authority+cm"
 WISC = "urn:publicid:IDN+wisc.example.net+authority+cm"

@@ -10,8 +10,7 @@ from agent.cluster.settings.demand import DemandSettings, MachineType
 from agent.cluster.settings.drain import DrainSettings
 from agent.cluster.settings.join import JoinSettings
 from agent.cluster.settings.weights import WeightSettings
-from agent.core.model import AdvertisedNode, Intent, IntentKind, ResourceValue, SliverNode
-from agent.core.policy import Share
+from agent.core.model import AdvertisedNode, Intent, IntentKind, ResourceValue, Share, SliverNode
 from agent.core.request.helper import AddArgs
 from agent.slurm.model import Node, Snapshot
 

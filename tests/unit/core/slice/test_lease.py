@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from agent.core.errors import BusyError, PromisedError, RefusedError
 from agent.core.events import OfCm
-from agent.core.policy import LeaseSettings
+from agent.core.settings import LeaseSettings
 
 UTAH = "urn:publicid:IDN+utah.example.net+authority+cm"
 WISC = "urn:publicid:IDN+wisc.example.net+authority+cm"

@@ -1,0 +1,36 @@
+"""Which machines come first: of the free ones those that Cloudlab wants least. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from agent.core.model import AdvertisedNode, ResourceValue
+
+
+def choose_machines(
+    available: Iterable[AdvertisedNode],
+    count: int,
+    *,
+    nodetype: str | None,
+    avoid_types: Collection[str],
+    values: Mapping[str, ResourceValue],
+) -> tuple[str, ...]:
+    """Pick up to ``count`` free physical machines of a type; those that Cloudlab wants least come first.
+
+    ``GeniCMV2 AddNodes`` cannot name a type, only a machine.
+    """
+    fitting = [
+        node
+        for node in available
+        if node.available
+        and (nodetype is None or nodetype in node.hardware_types)
+        and not any(t in avoid_types for t in node.hardware_types)
+    ]
+    fitting.sort(key=lambda n: (wanted(n.node_id, values), n.node_id))
+    return tuple(n.node_id for n in fitting[:count])
+
+
+def wanted(node_id: str, values: Mapping[str, ResourceValue]) -> float:
+    """Tell how much Cloudlab wants a machine; what it says nothing of it does not want."""
+    value = values.get(node_id)
+    return value.value if value else 0.0

@@ -1,0 +1,57 @@
+"""What a manifest settles: intents that happened or never will, revocations that are over. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from agent.core.model import Intent, IntentKind, Revocation
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """What the manifest says about intents."""
+
+    done: tuple[Intent, ...]
+    """It happened."""
+    void: tuple[Intent, ...]
+    """It did not happen, and will not."""
+
+
+def settle_intents(
+    intents: Iterable[Intent], present: Collection[str], now: datetime, *, patience: float
+) -> Settlement:
+    """Compare the intents at one CM with its manifest; what is in neither part is still open.
+
+    Args:
+        intents: intents at this CM.
+        present: client_ids in the manifest.
+        now: when the manifest was read.
+        patience: seconds that a call whose reply was lost may still take effect.
+    """
+    done: list[Intent] = []
+    void: list[Intent] = []
+    for intent in intents:
+        if (intent.client_id in present) == (intent.kind is IntentKind.ADD):
+            done.append(intent)
+        elif (now - intent.asked).total_seconds() > patience:
+            void.append(intent)
+    return Settlement(tuple(done), tuple(void))
+
+
+def withdrawn(
+    revocations: Iterable[Revocation], present: Collection[str], read_at: datetime, grace: float
+) -> tuple[Revocation, ...]:
+    """Find revocations whose deadline is past while the machine is still ours and nobody said complete.
+
+    Args:
+        revocations: those in force.
+        present: node_ids in a manifest; and those that no manifest has, which are nobody's to take from us.
+        read_at: when that manifest was read.
+        grace: seconds after the deadline, and after the last notice.
+    """
+    limit = read_at - timedelta(seconds=grace)
+    return tuple(
+        r for r in revocations if r.node_id in present and r.deadline < limit and r.last_notice < limit
+    )
