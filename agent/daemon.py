@@ -28,10 +28,9 @@ from agent.cloudlab.server import ProtoGeniServer
 from agent.cluster.manager import SlurmElasticSliceManager
 from agent.cluster.settings.cluster import ClusterSettings
 from agent.config import Settings
-from agent.core.config import AllEvents, LoggedEvents
+from agent.core.config import AllEvents, LoggedEvents, ManagerConfig
 from agent.core.errors import ConfigError
 from agent.core.events import EventKind
-from agent.core.manager import ManagerConfig
 from agent.core.ports import SliceServer, SystemClock
 from agent.core.request.helper import SimpleElasticSliceHelper
 from agent.core.request.profile import DocumentHelper, read_rspec, run_profile

@@ -146,7 +146,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
             self._giveback,
             self.orders,
             backoffs=lambda: self._placement.backoffs(self.cmlist, self.clock.now()),
-            orphans=lambda: (self._inventory.lost(), self._records.left()),
+            orphans=lambda: (self.inventory.lost(), self._records.left()),
         )
         self._adoption = Adoption(
             self, self.known, orders=self.orders, drains=self._drains, giveback=self._giveback
@@ -161,7 +161,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
             clock=config.clock,
             events=self.events,
             done=lambda: self.wake("get_system_state", "join_nodes", "set_system_state"),
-            lease=lambda machine: self._announcer.files(self.sliver_expires.get(machine.cm)),
+            lease=lambda machine: self._announcer.files(self.inventory.expires.get(machine.cm)),
         )
 
     def start(self) -> None:
@@ -184,7 +184,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         if self._adoption.look(snapshot):
             self.drainer.wake()
         picture = self.known.picture(snapshot)
-        self._announcer.look(picture, self.sliver_expires, self.lease.duration)
+        self._announcer.look(picture, self.inventory.expires, self.lease.duration)
         self._grower.observe(snapshot, picture.joined)
         self._growing.observe(in_service(picture), self.clock.now())
         supply = self.wanting.supply(picture)
@@ -261,7 +261,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
             self.server.delete_sliver(cm)
             self._slivers.read(cm)
             self.tell(EventKind.DELETE, cm, "gave the sliver back, which had no machine left")
-        bare = self.known.is_complete() and not any(self.slivers.values()) and not self.requested()
+        bare = self.known.is_complete() and not any(self.inventory.slivers.values()) and not self.requested()
         if self._hold.is_news(bare):
             self.tell(EventKind.ADMIN, "", "the teardown is complete: nothing is held")
 

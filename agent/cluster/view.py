@@ -20,9 +20,9 @@ from agent.core.model import (
     ResourceValue,
     Revocation,
     SliverNode,
-    SliverStatus,
 )
 from agent.core.scaling.brake import GrowthBrake
+from agent.core.slice.inventory import Inventory
 from agent.slurm.model import Snapshot
 
 
@@ -32,12 +32,17 @@ class Holder(Protocol):
     rlock: Any
     brake: GrowthBrake
     growth: GrowthPlan | None
-    statuses: dict[str, SliverStatus]
-    slice_expires: datetime | None
-    sliver_expires: dict[str, datetime]
-    last_success: dict[str, datetime]
+    inventory: Inventory
     resource_values: dict[str, ResourceValue]
     revocations: dict[str, Revocation]
+
+    @property
+    def slice_expires(self) -> datetime | None:
+        """Until when the slice lasts at the SA; None while unknown."""
+
+    @property
+    def last_success(self) -> dict[str, datetime]:
+        """Step -> when it last went well."""
 
     def requested(self, cm: str | None = None) -> list[Intent]:
         """List the machines that were asked for and have not been seen yet."""
@@ -80,7 +85,7 @@ class Viewer:
             nodes=self._nodes(),
             wanted=holder.growth.count if holder.growth else 0,
             slice_expires=holder.slice_expires,
-            sliver_expires=holder.sliver_expires,
+            sliver_expires=holder.inventory.expires,
             last_success=dict(holder.last_success),
             growth_stopped=holder.brake.words(),
             paused=self._orders.hold is not None,
@@ -90,7 +95,9 @@ class Viewer:
 
     def _nodes(self) -> tuple[NodeView, ...]:
         statuses = {
-            node.sliver_id: node for status in self._holder.statuses.values() for node in status.nodes
+            node.sliver_id: node
+            for status in self._holder.inventory.statuses.values()
+            for node in status.nodes
         }
         with self._holder.rlock:
             machines = self._known.machines()

@@ -10,13 +10,14 @@ from datetime import datetime
 from typing import Any
 
 from agent.core.abstract import ElasticSliceManager
-from agent.core.config import AllEvents, CycleSettings, ManagerConfig
+from agent.core.config import AllEvents, ManagerConfig
 from agent.core.cycle.runner import Runner
 from agent.core.cycle.schedule import Schedule
+from agent.core.desk import Desk
 from agent.core.errors import FatalError
 from agent.core.events import EventData, EventKind
-from agent.core.kept import Kept
-from agent.core.model import AdvertisedNode, Intent, IntentKind, Share, Sliver, SliverNode, SliverStatus
+from agent.core.knowledge import Knowledge
+from agent.core.model import AdvertisedNode, Intent, IntentKind, Share, SliverNode
 from agent.core.notices.endpoint import Item, SimpleElasticSliceClientEndpoint
 from agent.core.notices.store import RevocationMemory
 from agent.core.ports import SliceServer
@@ -27,7 +28,6 @@ from agent.core.scaling.deleting import Giving
 from agent.core.scaling.placement import Placement
 from agent.core.scaling.thresholds import Thresholds
 from agent.core.scaling.trial import Trial
-from agent.core.settings import LeaseSettings
 from agent.core.slice.facts import SliceFacts
 from agent.core.slice.inventory import Inventory
 from agent.core.slice.lease import Lease
@@ -35,14 +35,6 @@ from agent.core.slice.machines import Machine
 from agent.core.slice.offers import Offers
 from agent.core.slice.slivers import Slivers
 from agent.core.slice.statuses import Statuses
-
-__all__ = [
-    "CycleSettings",
-    "ElasticSliceManager",
-    "LeaseSettings",
-    "ManagerConfig",
-    "SimpleElasticSliceManager",
-]
 
 _WAKES = {
     "SetResourceValues": ("set_system_state",),
@@ -80,15 +72,8 @@ class SimpleElasticSliceManager(
         events: where decisions and acts are told, by mail too where that is on.
         brake: stops growth when new machines fail one after the other.
         lease: replaced as a whole on a reload.
-        available: CM -> free machines; no key while unknown.
-        all_nodes: CM -> all machines; no key while unknown.
-        slice_expires: until when the slice lasts at the SA; None while unknown.
-        slivers: CM -> what the last good read said (None: it holds nothing); no key while it was never read.
-        statuses: CM -> the last good ``SliverStatus``.
-        sliver_expires: CM -> until when its sliver lasts.
-        last_success: step -> when it last went well.
-        said: the newest decision, in words.
-        fatal: why the thread of ``start`` ended by itself; "" otherwise.
+        offers: what the CMs could lend.
+        inventory: what they hold for us.
 
     Raises:
         ConfigError: a step that is no method, or an interval that is not above 0.
@@ -126,17 +111,20 @@ class SimpleElasticSliceManager(
         self.email = email
         self.lease = parts.lease
         self.events = AllEvents(parts.events, parts.mail) if email and parts.mail else parts.events
-        self._offers = Offers(server, self.clock)
-        self._slivers = Slivers(server, parts, self.cmlist, self)
+        desk = Desk(self.clock, self.rlock, self.tell, self.note, self.wake)
+        self.offers = Offers(server, self.clock)
+        self._slivers = Slivers(server, parts, self.cmlist, desk, self)
         self._statuses = Statuses(server, self._slivers, self.clock, parts.cycle, self.cmlist)
-        self._inventory = Inventory(self._slivers, self.rlock)
+        self.inventory = Inventory(self._slivers, self.rlock)
         self._placement = Placement(parts.cycle, nodetype)
-        self.brake = GrowthBrake(parts.cycle, self.clock, self)
-        self._growth = Growth(self, self._slivers, self._placement, self.brake, self.clock)
-        self._lease = Lease(server, self.clock, self._slivers, lambda: self.lease, self)
-        self._giving = Giving(self, self._slivers, self._lease)
-        self._thresholds = Thresholds(self)
-        self._trial = Trial(self, self._slivers, self._placement, self.brake, self.clock)
+        self.brake = GrowthBrake(parts.cycle, desk, self.inventory.is_proving)
+        rooms = self.inventory, self.offers, self._placement, self.brake
+        self._knowledge = Knowledge(desk, self.cmlist, self, *rooms)
+        self._growth = Growth(desk, self, self._slivers, self.offers, self._placement, self.brake)
+        self._lease = Lease(server, desk, self._slivers, lambda: self.lease, self.handle_blocking_node)
+        self._giving = Giving(desk, self, self.inventory, self._slivers, self._lease)
+        self._thresholds = Thresholds(desk, self, self.inventory, self._knowledge.share)
+        self._trial = Trial(desk, self._slivers, self._placement, self.brake, self.machine_booted)
         self._memory = RevocationMemory(parts.revocations)
         self.revocations.update(self._memory.stored)
         schedule = Schedule(
@@ -152,88 +140,79 @@ class SimpleElasticSliceManager(
 
     # --- what is known
 
-    available = Kept[dict[str, tuple[AdvertisedNode, ...]]]("_offers.available")
-    all_nodes = Kept[dict[str, tuple[AdvertisedNode, ...]]]("_offers.all_nodes")
-    slice_expires = Kept[datetime | None]("_lease.slice_expires")
-    slivers = Kept[dict[str, Sliver | None]]("_inventory.slivers")
-    statuses = Kept[dict[str, SliverStatus]]("_inventory.statuses")
-    sliver_expires = Kept[dict[str, datetime]]("_inventory.expires")
-    last_success = Kept[dict[str, datetime]]("_runner.last_success")
-    said = Kept[str]("_runner.said")
-    fatal = Kept[str]("_runner.fatal")
+    @property
+    def available(self) -> dict[str, tuple[AdvertisedNode, ...]]:
+        """CM -> free machines; no key while unknown."""
+        return self.offers.available
+
+    @property
+    def all_nodes(self) -> dict[str, tuple[AdvertisedNode, ...]]:
+        """CM -> all machines; no key while unknown."""
+        return self.offers.all_nodes
+
+    @property
+    def slice_expires(self) -> datetime | None:
+        """Until when the slice lasts at the SA; None while unknown."""
+        return self._lease.slice_expires
+
+    @property
+    def last_success(self) -> dict[str, datetime]:
+        """Step -> when it last went well."""
+        return self._runner.last_success
+
+    @property
+    def said(self) -> str:
+        """The newest decision, in words."""
+        return self._runner.said
+
+    @property
+    def fatal(self) -> str:
+        """Why the thread of ``start`` ended by itself; "" otherwise."""
+        return self._runner.fatal
 
     def held(self, cm: str | None = None) -> list[SliverNode]:
         """List the machines in the last manifests, of one CM or of all."""
-        return self._inventory.held(cm)
+        return self.inventory.held(cm)
 
     def may_touch(self, node: SliverNode) -> bool:
         """Tell whether a machine is ours to act on: to log in there, to give it back, to use it otherwise."""
-        return self._inventory.may_touch(node)
+        return self.inventory.may_touch(node)
 
     def facts(self) -> SliceFacts:
         """Return all that is known of the slice at this instant."""
-        now = self.clock.now()
-        with self.rlock:
-            shares = {cm: self.share(cm) for cm in self.cmlist}
-            read = frozenset(self.slivers)
-            return SliceFacts(
-                cms=self.cmlist,
-                machines=tuple(self.held()),
-                all_read=read >= frozenset(self.cmlist),
-                read=read,
-                ready=frozenset(node.sliver_id for node in self._inventory.with_fate("ready", None)),
-                failed=frozenset(node.sliver_id for node in self._inventory.with_fate("failed", None)),
-                statuses={n.sliver_id: n for status in self.statuses.values() for n in status.nodes},
-                requested=tuple(self.requested()),
-                leases=dict(self.sliver_expires),
-                lease_seconds=self.lease.duration,
-                values=dict(self.resource_values),
-                revocations=dict(self.revocations),
-                taken=dict(self.taken),
-                free=dict(self.available),
-                everything=dict(self.all_nodes),
-                shares={cm: share for cm, share in shares.items() if share is not None},
-                stays_free=self.percent_available_minimum,
-                avoided={cm: self._placement.avoided(cm, now) for cm in self.cmlist},
-                exhausted=frozenset(cm for cm in self.cmlist if self._placement.paused(cm, now)),
-                braked=self.brake.words(),
-            )
+        return self._knowledge.facts(self.lease.duration, self.percent_available_minimum)
 
     def ready(self, cm: str | None = None) -> list[SliverNode]:
         """List the machines that were told to ``handle_added_node`` as ready."""
-        return self._inventory.with_fate("ready", cm)
-
-    def starting(self, cm: str | None = None) -> list[SliverNode]:
-        """List the machines in the manifests that are neither ready nor failed yet."""
-        return self._inventory.with_fate("", cm)
+        return self.inventory.with_fate("ready", cm)
 
     def failed(self, cm: str | None = None) -> list[SliverNode]:
         """List the machines that the next ``delete_nodes`` gives back."""
-        return self._inventory.with_fate("failed", cm)
+        return self.inventory.with_fate("failed", cm)
 
     def requested(self, cm: str | None = None) -> list[Intent]:
         """List the machines that were asked for and have not been seen yet."""
-        return self._inventory.in_flight(IntentKind.ADD, cm)
+        return self.inventory.in_flight(IntentKind.ADD, cm)
 
     def in_use(self) -> int:
         """Count the machines held or asked for, over all CMs in use; a silent CM's are those it last held."""
-        return self._inventory.count()
+        return self.inventory.count()
 
     def share(self, cm: str) -> Share | None:
         """Count the free machines of our type at a CM; None while unknown."""
-        return self._placement.share(self.all_nodes.get(cm), self.available.get(cm))
+        return self._knowledge.share(cm)
 
     def is_adding(self, node: str | None = None, cm: str | None = None) -> bool:
         """Tell whether a machine (client_id; None for any) is asked for or starting."""
-        return self._inventory.is_coming(node, cm)
+        return self.inventory.is_coming(node, cm)
 
     def is_deleting(self, node: str | None = None, cm: str | None = None) -> bool:
         """Tell whether a machine (client_id; None for any) is being given back."""
-        return self._inventory.is_leaving(node, cm)
+        return self.inventory.is_leaving(node, cm)
 
     def get_node_status(self, node: str, cm: str | None = None, key: str | None = None) -> Any:
         """Return the last status of a machine (client_id) as a dict, or one key of it; None where unknown."""
-        return self._inventory.status_of(node, cm, key)
+        return self.inventory.status_of(node, cm, key)
 
     def get_email(self) -> str:
         """Return the mail address in the user's certificate; "" if it has none."""
@@ -333,10 +312,6 @@ class SimpleElasticSliceManager(
         """Take note that a machine is of use: growth goes on where the brake held it up."""
         self._trial.prove(node)
 
-    def proving(self) -> bool:
-        """Tell whether a new machine has yet to prove itself."""
-        return self._inventory.is_proving()
-
     def resume_growth(self, who: str) -> bool:
         """Let growth go on that the brake stopped, since ``who`` wants it; False where it was not stopped."""
         return self.brake.resume(who)
@@ -349,7 +324,7 @@ class SimpleElasticSliceManager(
 
     def update_available(self, cm: str | None = None) -> None:
         """Read the free machines."""
-        self._at_each(cm, self._offers.read_available)
+        self._at_each(cm, self.offers.read_available)
 
     def update_all(
         self,
@@ -364,7 +339,7 @@ class SimpleElasticSliceManager(
             force: read them whenever they were read last.
             lastFetchBefore: read them only if they were read before this time, or never.
         """
-        self._at_each(cm, lambda each: self._offers.read_all(each, force=force, before=lastFetchBefore))
+        self._at_each(cm, lambda each: self.offers.read_all(each, force=force, before=lastFetchBefore))
 
     # --- the cycle
 
@@ -422,4 +397,4 @@ class SimpleElasticSliceManager(
 
     def before_step(self) -> None:
         """Write down what Cloudlab said meanwhile; called before each step."""
-        self._memory.keep(self)
+        self._memory.keep(self.revocations, self.rlock)

@@ -21,11 +21,17 @@ class Borrower(Protocol):
     """What the manager knows of Cloudlab."""
 
     cmlist: tuple[str, ...]
-    available: dict[str, tuple[AdvertisedNode, ...]]
-    all_nodes: dict[str, tuple[AdvertisedNode, ...]]
     resource_values: dict[str, ResourceValue]
     percent_available_minimum: float
     settings: ClusterSettings
+
+    @property
+    def available(self) -> dict[str, tuple[AdvertisedNode, ...]]:
+        """CM -> free machines; no key while unknown."""
+
+    @property
+    def all_nodes(self) -> dict[str, tuple[AdvertisedNode, ...]]:
+        """CM -> all machines; no key while unknown."""
 
     def share(self, cm: str) -> Share | None:
         """Count the free machines of the one type that is borrowed."""

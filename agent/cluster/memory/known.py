@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime
 from typing import Any, Protocol
 
 from agent.cluster.drain.wanted import Situation, Wishes, drains_of, wishes_of
@@ -15,7 +14,8 @@ from agent.cluster.moment import Picture
 from agent.cluster.reasons import Drain
 from agent.cluster.settings.cluster import ClusterSettings
 from agent.cluster.settings.join import node_name
-from agent.core.model import ResourceValue, Revocation, Sliver, SliverNode, Taken
+from agent.core.model import ResourceValue, Revocation, SliverNode, Taken
+from agent.core.slice.inventory import Inventory
 from agent.slurm.model import Snapshot
 
 
@@ -24,8 +24,7 @@ class Holder(Protocol):
 
     rlock: Any
     cmlist: tuple[str, ...]
-    slivers: dict[str, Sliver | None]
-    sliver_expires: dict[str, datetime]
+    inventory: Inventory
     resource_values: dict[str, ResourceValue]
     revocations: dict[str, Revocation]
     taken: dict[str, Taken]
@@ -82,7 +81,7 @@ class Known:
 
     def is_complete(self) -> bool:
         """Tell whether every CM's manifest was read: else other nodes may be machines of ours too."""
-        return self._holder.slivers.keys() >= set(self._holder.cmlist)
+        return self._holder.inventory.slivers.keys() >= set(self._holder.cmlist)
 
     def picture(self, snapshot: Snapshot) -> Picture:
         """Set our machines beside what Slurm says."""
@@ -118,7 +117,7 @@ class Known:
                 taken=set(self._holder.taken),
                 useless=self._giveback.chosen | failed,
                 hold=self._hold.wish,
-                leases=self._holder.sliver_expires,
+                leases=self._holder.inventory.expires,
                 said=self._drains.said,
                 limited=self._drains.limited,
             )

@@ -11,7 +11,7 @@ from agent.cluster.settings.drain import DrainSettings
 from agent.cluster.settings.join import JoinSettings
 from agent.cluster.settings.plugin import PluginSettings
 from agent.cluster.settings.weights import WeightSettings
-from agent.core.manager import CycleSettings
+from agent.core.config import CycleSettings
 from agent.core.settings import Duration
 
 

@@ -11,8 +11,9 @@ from agent.cluster.memory.known import Known
 from agent.cluster.reasons import TEARDOWN, Drain, DrainCause
 from agent.cluster.wishes.orders import Orders
 from agent.core.events import EventData, EventKind
-from agent.core.model import AdminDrain, Revocation, Sliver, SliverNode
+from agent.core.model import AdminDrain, Revocation, SliverNode
 from agent.core.ports import Clock
+from agent.core.slice.inventory import Inventory
 from agent.slurm.model import Snapshot
 
 
@@ -22,7 +23,7 @@ class Owner(Protocol):
     clock: Clock
     rlock: Any
     revocations: dict[str, Revocation]
-    slivers: dict[str, Sliver | None]
+    inventory: Inventory
 
     def tell(self, kind: EventKind, subject: str, message: str, data: EventData | None = None) -> None:
         """Record an event."""
@@ -54,7 +55,7 @@ class Adoption:
         Raises:
             LedgerError: a wish cannot be written down.
         """
-        new = frozenset(self._owner.slivers) - self._known.read_back
+        new = frozenset(self._owner.inventory.slivers) - self._known.read_back
         if not new:
             return False
         machines = {name: m for name, m in self._known.machines().items() if m.cm in new}

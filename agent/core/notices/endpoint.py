@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 import structlog
 
+from agent.core.desk import Lock
 from agent.core.model import ResourceValue, Revocation, Taken
 from agent.core.notices.commands import run_commands
 from agent.core.notices.items import BadItemError, Notice, read_complete, read_names, read_pending, read_value
@@ -115,7 +116,7 @@ class SimpleElasticSliceClientEndpoint(ElasticSliceClientEndpoint):
         super().__init__()
         self.delete_helper = helper
         self.delete_in_group = delete_in_group
-        self.rlock = rlock if rlock is not None else threading.RLock()
+        self.rlock: Lock = rlock if rlock is not None else threading.RLock()
         self.clock: Clock = SystemClock()
         self.delete_timeout = DELETE_TIMEOUT
         self.resource_values: dict[str, ResourceValue] = {}

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from typing import Any, Protocol
 
 import structlog
 
+from agent.core.desk import Lock
 from agent.core.errors import LedgerError
 from agent.core.model import Revocation
 from agent.core.ports import RevocationStore
 
 log = structlog.get_logger()
-
-
-class Notified(Protocol):
-    """Who has the revocations."""
-
-    rlock: Any
-    revocations: dict[str, Revocation]
 
 
 class RevocationMemory:
@@ -40,11 +33,16 @@ class RevocationMemory:
         self._lock = threading.Lock()
         self.stored = {r.node_id: r for r in store.revocations()}
 
-    def keep(self, notified: Notified) -> None:
-        """Write down what changed; what cannot be written is told, and written the next time."""
+    def keep(self, revocations: Mapping[str, Revocation], lock: Lock) -> None:
+        """Write down what changed; what cannot be written is told, and written the next time.
+
+        Args:
+            revocations: node_id -> revocation, those in force.
+            lock: guards them.
+        """
         with self._lock:
-            with notified.rlock:
-                now = dict(notified.revocations)
+            with lock:
+                now = dict(revocations)
             try:
                 self._write(now)
             except LedgerError as error:

@@ -7,23 +7,20 @@ from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Any, Protocol
 
+from agent.core.desk import Desk
 from agent.core.errors import AlreadyExistsError, BadArgumentsError, ConfigError, InsufficientNodesError
-from agent.core.events import EventData, EventKind
-from agent.core.model import AdvertisedNode, IntentKind, ResourceValue
-from agent.core.ports import Clock
+from agent.core.events import EventKind
+from agent.core.model import IntentKind, ResourceValue
 from agent.core.request.helper import ADDED_CLIENT_ID, AddArgs
 from agent.core.request.rspec import request_client_ids
 from agent.core.scaling.brake import GrowthBrake
 from agent.core.scaling.placement import Placement
+from agent.core.slice.offers import Offers
 from agent.core.slice.slivers import Slivers
 
 
 class Asker(Protocol):
-    """What the manager gives: its decisions, its helper's answers, and what it knows."""
-
-    @property
-    def available(self) -> Mapping[str, tuple[AdvertisedNode, ...]]:
-        """Return CM -> free machines."""
+    """What the manager gives: its decisions, its helper's answers, and what Cloudlab wants."""
 
     resource_values: dict[str, ResourceValue]
 
@@ -39,31 +36,37 @@ class Asker(Protocol):
     def reserve_names(self, names: Any) -> object:
         """Tell the helper which names are in use."""
 
-    def wake(self, *steps: str) -> None:
-        """Make steps due now."""
-
-    def tell(self, kind: EventKind, subject: str, message: str, data: EventData | None = None) -> None:
-        """Record an event."""
-
-    def note(self, text: str) -> None:
-        """Add to what this step decided."""
-
 
 class Growth:
     """Makes slivers and adds machines. The caller holds the CM.
 
     Deciding and writing intents is one piece over all CMs: two CMs that grow at the same time see each
     other's intents, and the thresholds hold.
+
+    Args:
+        desk: the manager's.
+        asker: the manager.
+        slivers: what the CMs hold.
+        offers: what they could lend.
+        placement: which types and CMs are left alone.
+        brake: whether growth is stopped.
     """
 
     def __init__(
-        self, asker: Asker, slivers: Slivers, placement: Placement, brake: GrowthBrake, clock: Clock
+        self,
+        desk: Desk,
+        asker: Asker,
+        slivers: Slivers,
+        offers: Offers,
+        placement: Placement,
+        brake: GrowthBrake,
     ) -> None:
+        self._desk = desk
         self._asker = asker
         self._slivers = slivers
+        self._offers = offers
         self._placement = placement
         self._brake = brake
-        self._clock = clock
         self._deciding = threading.Lock()
 
     def ensure(self, cm: str, wanted: Callable[[str], bool]) -> None:
@@ -80,7 +83,7 @@ class Growth:
         """
         with self._deciding:
             if self._slivers.intents.in_flight(IntentKind.ADD, cm):
-                self._asker.note(f"no new sliver at {cm}: an earlier request may still take effect")
+                self._desk.note(f"no new sliver at {cm}: an earlier request may still take effect")
                 return
             if self._is_paused(cm) or self._brake.allowance() == 0 or not wanted(cm):
                 self._note_brake()
@@ -93,7 +96,7 @@ class Growth:
             asked = self._slivers.intents.declare(IntentKind.ADD, cm, names)
             # No request is smaller than the helper's: with a stopped growth all of it is the probe.
             self._brake.asked(len(names))
-        self._asker.tell(EventKind.CREATE, cm, f"asks for a sliver with {', '.join(names)}")
+        self._desk.tell(EventKind.CREATE, cm, f"asks for a sliver with {', '.join(names)}")
         try:
             self._slivers.create(cm, rspec, asked)
         except InsufficientNodesError as error:
@@ -107,10 +110,10 @@ class Growth:
     def add(self, cm: str, count: int) -> None:
         """Add as many machines as ``should_add_nodes`` says."""
         if not self._slivers.holds(cm):
-            self._asker.note(f"no machine is added at {cm}: there is no sliver, or it was not read yet")
+            self._desk.note(f"no machine is added at {cm}: there is no sliver, or it was not read yet")
             return
         if self._slivers.has_lost(cm):
-            self._asker.note(f"no machine is added at {cm} before one that is not ours any more is deleted")
+            self._desk.note(f"no machine is added at {cm} before one that is not ours any more is deleted")
             return
         if self._waits_for_others() or self._is_paused(cm):
             return
@@ -124,14 +127,14 @@ class Growth:
                 return
             asked = self._slivers.intents.declare(IntentKind.ADD, cm, args)
             self._brake.asked(len(args))
-        self._asker.tell(EventKind.ADD, cm, f"asks for {len(args)} more: {', '.join(args)}")
+        self._desk.tell(EventKind.ADD, cm, f"asks for {len(args)} more: {', '.join(args)}")
         try:
             self._slivers.add(cm, args, asked)
         except InsufficientNodesError as error:
             self._pause(cm, str(error))
         except BadArgumentsError:
             # A machine that we named may have been taken by somebody else since the last reading.
-            self._asker.wake("update_available")
+            self._desk.wake("update_available")
             raise
         else:
             self._placement.worked(cm, "")
@@ -152,10 +155,10 @@ class Growth:
                 raise ConfigError(f"client_id {name!r}: {ADDED_CLIENT_ID.pattern} is expected")
             if name.lower() in in_use:
                 raise ConfigError(f"client_id {name!r} is in use at {cm}")
-        available = self._asker.available.get(cm)
-        placed = self._placement.place(cm, args, available, self._asker.resource_values, self._clock.now())
+        available, values = self._offers.available.get(cm), self._asker.resource_values
+        placed = self._placement.place(cm, args, available, values, self._desk.clock.now())
         if len(placed) < len(args):
-            self._asker.note(f"{len(placed)} of {len(args)} machines at {cm} find a free one of their type")
+            self._desk.note(f"{len(placed)} of {len(args)} machines at {cm} find a free one of their type")
         return placed
 
     def _reserve_names(self) -> None:
@@ -165,22 +168,22 @@ class Growth:
         """Tell whether a CM may hold machines that nobody counts: then the most could be passed."""
         unknown = self._slivers.holdings.unknown()
         if unknown:
-            self._asker.note(f"no machine is asked for: what {', '.join(unknown)} holds is not known yet")
+            self._desk.note(f"no machine is asked for: what {', '.join(unknown)} holds is not known yet")
         return bool(unknown)
 
     def _is_paused(self, cm: str) -> bool:
-        pause = self._placement.paused(cm, self._clock.now())
+        pause = self._placement.paused(cm, self._desk.clock.now())
         if pause is None:
             return False
-        self._asker.note(f"nothing is asked of {cm} until {pause.until:%H:%M:%SZ}: {pause.reason}")
+        self._desk.note(f"nothing is asked of {cm} until {pause.until:%H:%M:%SZ}: {pause.reason}")
         return True
 
     def _note_brake(self) -> None:
         if words := self._brake.words():
-            self._asker.note(words)
+            self._desk.note(words)
 
     def _pause(self, cm: str, reason: str) -> None:
-        pause = self._placement.pause(cm, "", self._clock.now(), reason)
-        self._asker.tell(
+        pause = self._placement.pause(cm, "", self._desk.clock.now(), reason)
+        self._desk.tell(
             EventKind.INSUFFICIENT, cm, f"nothing is asked until {pause.until:%H:%M:%SZ}: {reason}"
         )

@@ -6,13 +6,13 @@ Only asking for machines is held up: drains, renewals and deletes that are due g
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Protocol
 
 from agent.core.config import CycleSettings
-from agent.core.events import EventData, EventKind, Failures
-from agent.core.ports import Clock
+from agent.core.desk import Desk
+from agent.core.events import EventKind, Failures
 from agent.core.scaling.backoff import Backoff, lengthen
 
 
@@ -73,32 +73,19 @@ class Brake:
         return int(now >= self.stopped.until and not coming)
 
 
-class Owner(Protocol):
-    """What the manager gives."""
-
-    def tell(self, kind: EventKind, subject: str, message: str, data: EventData | None = None) -> None:
-        """Record an event."""
-
-    def wake(self, *steps: str) -> None:
-        """Make steps due now."""
-
-    def proving(self) -> bool:
-        """Tell whether a new machine has yet to prove itself."""
-
-
 class GrowthBrake:
     """Keeps the brake and says what it does. Thread-safe.
 
     Args:
         settings: how many failures, and how long the pauses are.
-        clock: time.
-        owner: the manager.
+        desk: the manager's.
+        proving: tells whether a new machine has yet to prove itself.
     """
 
-    def __init__(self, settings: CycleSettings, clock: Clock, owner: Owner) -> None:
+    def __init__(self, settings: CycleSettings, desk: Desk, proving: Callable[[], bool]) -> None:
         self._settings = settings
-        self._clock = clock
-        self._owner = owner
+        self._desk = desk
+        self._proving = proving
         self._lock = threading.Lock()
         self._brake = Brake()
 
@@ -109,7 +96,7 @@ class GrowthBrake:
             subject: its node_id.
             reason: why.
         """
-        now = self._clock.now()
+        now = self._desk.clock.now()
         with self._lock:
             before = self._brake
             self._brake = after = before.failed(
@@ -123,11 +110,11 @@ class GrowthBrake:
             return
         if before.stopped is None:
             what = f"growth stops: {after.in_a_row} new machines in a row failed, the last one"
-            self._owner.tell(
+            self._desk.tell(
                 EventKind.GROWTH_STOPPED, "", f"{what} {self._words(after)}", Failures(after.in_a_row)
             )
         else:
-            self._owner.tell(EventKind.PROBE_FAILED, subject, f"growth stays stopped: {self._words(after)}")
+            self._desk.tell(EventKind.PROBE_FAILED, subject, f"growth stays stopped: {self._words(after)}")
 
     def worked(self, subject: str) -> None:
         """Take note that a new machine is of use.
@@ -151,24 +138,24 @@ class GrowthBrake:
             self._brake = before.worked()
         if before.stopped is None:
             return False
-        self._owner.tell(EventKind.GROWTH_RESUMED, subject, message)
-        self._owner.wake("ensure_sliver", "add_nodes")
+        self._desk.tell(EventKind.GROWTH_RESUMED, subject, message)
+        self._desk.wake("ensure_sliver", "add_nodes")
         return True
 
     def allowance(self) -> int | None:
         """Return how many machines may be asked for now; None sets no limit."""
         if self._brake.stopped is None:
             return None
-        coming = self._owner.proving()
+        coming = self._proving()
         with self._lock:
-            return self._brake.allowance(self._clock.now(), coming=coming)
+            return self._brake.allowance(self._desk.clock.now(), coming=coming)
 
     def asked(self, count: int) -> None:
         """Take note that so many machines are asked for: while growth is stopped, they are the probe."""
         with self._lock:
-            self._brake = after = self._brake.asked(self._clock.now())
+            self._brake = after = self._brake.asked(self._desk.clock.now())
         if after.stopped is not None:
-            self._owner.tell(EventKind.PROBE, "", f"asks for {count} as a probe, while growth is stopped")
+            self._desk.tell(EventKind.PROBE, "", f"asks for {count} as a probe, while growth is stopped")
 
     def words(self) -> str:
         """Tell why growth is stopped and when it is probed; "" while it goes on."""

@@ -5,43 +5,42 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Protocol
 
-from agent.core.events import EventData, EventKind
+from agent.core.desk import Desk
+from agent.core.events import EventKind
 from agent.core.model import SliverNode
+from agent.core.slice.inventory import Inventory
 from agent.core.slice.lease import Lease
 from agent.core.slice.slivers import Slivers
 
 
 class Giver(Protocol):
-    """What the manager gives: its decisions, and what it knows."""
+    """What the manager decides."""
 
     enable_delete: bool
 
-    def held(self, cm: str | None = None) -> list[SliverNode]:
-        """List the machines in the last manifests."""
-
     def failed(self, cm: str | None = None) -> list[SliverNode]:
-        """List the machines that failed."""
+        """List the failed machines that may go."""
 
     def should_delete_nodes(self, cm: str | None = None) -> list[str] | None:
         """Decide which other machines go."""
-
-    def wake(self, *steps: str) -> None:
-        """Make steps due now."""
-
-    def tell(self, kind: EventKind, subject: str, message: str, data: EventData | None = None) -> None:
-        """Record an event."""
 
 
 class Giving:
     """Deletes machines and slivers. The caller holds the CM.
 
     Args:
+        desk: the manager's.
         giver: the manager.
+        inventory: the machines.
         slivers: what the CMs hold.
         lease: knows which machine hinders its renewal.
     """
 
-    def __init__(self, giver: Giver, slivers: Slivers, lease: Lease) -> None:
+    def __init__(
+        self, desk: Desk, giver: Giver, inventory: Inventory, slivers: Slivers, lease: Lease
+    ) -> None:
+        self._desk = desk
+        self._inventory = inventory
         self._giver = giver
         self._slivers = slivers
         self._lease = lease
@@ -51,7 +50,7 @@ class Giving:
     def drop(self, node: SliverNode) -> None:
         """Have a machine go at the next ``delete_nodes``."""
         self._dropped.add(node.sliver_id)
-        self._giver.wake("delete_nodes")
+        self._desk.wake("delete_nodes")
 
     def delete(self, cm: str, wanted: Callable[[str], object]) -> None:
         """Give back what is due at a CM.
@@ -66,16 +65,16 @@ class Giving:
         given = self._slivers.delete(cm, names) if names or self._slivers.has_lost(cm) else ()
         self._dropped.difference_update(n.sliver_id for n in given)
         if self._lease.blocked.get(cm) in {n.node_id for n in given}:
-            self._giver.wake("renew")
+            self._desk.wake("renew")
         if given:
             machines = ", ".join(f"{n.node_id} ({n.client_id})" for n in given)
-            self._giver.tell(EventKind.DELETE, cm, f"gave back {machines}")
+            self._desk.tell(EventKind.DELETE, cm, f"gave back {machines}")
         elif not wanted(cm) and self._slivers.delete_bare(cm):
-            self._giver.tell(EventKind.DELETE, cm, "gave the sliver back, which had no machine left")
+            self._desk.tell(EventKind.DELETE, cm, "gave the sliver back, which had no machine left")
 
     def _names(self, cm: str) -> Collection[str]:
         names = {node.client_id for node in self._giver.failed(cm)}
-        names.update(n.client_id for n in self._giver.held(cm) if n.sliver_id in self._dropped)
+        names.update(n.client_id for n in self._inventory.held(cm) if n.sliver_id in self._dropped)
         if self._giver.enable_delete:
             names.update(self._giver.should_delete_nodes(cm) or ())
         return names

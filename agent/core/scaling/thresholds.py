@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from agent.core.desk import Desk
 from agent.core.model import ResourceValue, Share, SliverNode
 from agent.core.scaling.choosing import wanted
+from agent.core.slice.inventory import Inventory
 
 
 @dataclass(frozen=True)
@@ -107,36 +109,36 @@ def plan_surplus(
 
 
 class Decider(Protocol):
-    """What the manager gives: its limits, which may change at any time, and what it knows."""
+    """What the manager gives: its limits, which may change at any time, and what Cloudlab wants."""
 
     minthreshold: int
     maxthreshold: int
     percent_available_minimum: float
     resource_values: dict[str, ResourceValue]
 
-    def in_use(self) -> int:
-        """Count the machines held or asked for."""
-
-    def held(self, cm: str | None = None) -> list[SliverNode]:
-        """List the machines in the last manifests."""
-
-    def share(self, cm: str) -> Share | None:
-        """Count the free machines of our type."""
-
-    def note(self, text: str) -> None:
-        """Add to what this step decided."""
-
 
 class Thresholds:
-    """Asks ``plan_growth`` and ``plan_surplus`` about the present state, and notes their reasons."""
+    """Asks ``plan_growth`` and ``plan_surplus`` about the present state, and notes their reasons.
 
-    def __init__(self, decider: Decider) -> None:
+    Args:
+        desk: the manager's.
+        decider: the manager.
+        inventory: the machines.
+        share: counts the free machines of our type at a CM; None while unknown.
+    """
+
+    def __init__(
+        self, desk: Desk, decider: Decider, inventory: Inventory, share: Callable[[str], Share | None]
+    ) -> None:
+        self._desk = desk
         self._decider = decider
+        self._inventory = inventory
+        self._share = share
 
     def growth(self, cms: Iterable[str], where: str, count: int = 0) -> int:
         """Return how many machines may be added at that of these CMs which can give most."""
         best = max((self._plan(cm, count) for cm in cms), key=lambda plan: plan.count)
-        self._decider.note(f"{where}: {best.reason}")
+        self._desk.note(f"{where}: {best.reason}")
         return best.count
 
     def surplus(self, cms: Iterable[str]) -> list[str]:
@@ -145,24 +147,24 @@ class Thresholds:
         chosen: list[str] = []
         for cm in cms:
             surplus = plan_surplus(
-                decider.held(cm),
-                in_use=decider.in_use() - len(chosen),
+                self._inventory.held(cm),
+                in_use=self._inventory.count() - len(chosen),
                 minthreshold=decider.minthreshold,
                 maxthreshold=decider.maxthreshold,
                 percent_available_minimum=decider.percent_available_minimum,
-                share=decider.share(cm),
+                share=self._share(cm),
                 values=decider.resource_values,
             )
-            decider.note(f"{cm}: {surplus.reason}")
+            self._desk.note(f"{cm}: {surplus.reason}")
             chosen += surplus.client_ids
         return chosen
 
     def _plan(self, cm: str, count: int) -> GrowthPlan:
         return plan_growth(
-            in_use=self._decider.in_use(),
+            in_use=self._inventory.count(),
             minthreshold=self._decider.minthreshold,
             maxthreshold=self._decider.maxthreshold,
             percent_available_minimum=self._decider.percent_available_minimum,
-            share=self._decider.share(cm),
+            share=self._share(cm),
             count=count,
         )

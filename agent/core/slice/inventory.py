@@ -6,6 +6,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
+from agent.core.desk import Lock
 from agent.core.model import Intent, IntentKind, Sliver, SliverNode, SliverStatus
 from agent.core.slice.slivers import Slivers
 
@@ -15,49 +16,49 @@ class Inventory:
 
     Args:
         slivers: what the CMs hold for us.
-        rlock: the lock of that state.
+        lock: guards that state.
     """
 
-    def __init__(self, slivers: Slivers, rlock: Any) -> None:
+    def __init__(self, slivers: Slivers, lock: Lock) -> None:
         self._slivers = slivers
-        self._rlock = rlock
+        self._lock = lock
 
     @property
     def slivers(self) -> dict[str, Sliver | None]:
         """CM -> what the last good read said (None: nothing); no key while it was never read."""
-        with self._rlock:
+        with self._lock:
             return dict(self._slivers.book.slivers)
 
     @property
     def statuses(self) -> dict[str, SliverStatus]:
         """CM -> the last good ``SliverStatus``."""
-        with self._rlock:
+        with self._lock:
             return dict(self._slivers.book.statuses)
 
     @property
     def expires(self) -> dict[str, datetime]:
         """CM -> until when its sliver lasts."""
-        with self._rlock:
+        with self._lock:
             return dict(self._slivers.expires)
 
     def held(self, cm: str | None) -> list[SliverNode]:
         """List the machines in the last manifests, of one CM or of all."""
-        with self._rlock:
+        with self._lock:
             return list(self._slivers.book.held(cm))
 
     def may_touch(self, node: SliverNode) -> bool:
         """Tell whether a machine is ours to act on."""
-        with self._rlock:
+        with self._lock:
             return self._slivers.book.may_touch(node)
 
     def with_fate(self, fate: str, cm: str | None) -> list[SliverNode]:
         """List those that are ``ready``, ``failed`` or, with "", neither yet."""
-        with self._rlock:
+        with self._lock:
             return list(self._slivers.book.with_fate(fate, cm))
 
     def lost(self) -> int:
         """Count the machines in the last manifests that are not ours any more."""
-        with self._rlock:
+        with self._lock:
             return sum(len(self._slivers.book.lost(cm)) for cm in self._slivers.book.slivers)
 
     def in_flight(self, kind: IntentKind, cm: str | None) -> list[Intent]:
@@ -81,12 +82,12 @@ class Inventory:
 
     def is_proving(self) -> bool:
         """Tell whether a machine is asked for, or there and neither of use yet nor failed."""
-        with self._rlock:
+        with self._lock:
             return bool(self.in_flight(IntentKind.ADD, None)) or self._slivers.book.has_unproven()
 
     def status_of(self, node: str, cm: str | None, key: str | None) -> Any:
         """Return the last status of a machine (client_id) as a dict, or one key of it; None where unknown."""
-        with self._rlock:
+        with self._lock:
             found = next((n for n in self._slivers.book.held(cm) if n.client_id == node), None)
             status = self._slivers.book.status_of(found) if found else None
         if status is None:

@@ -6,8 +6,9 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from datetime import datetime, timedelta
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
+from agent.core.desk import Desk
 from agent.core.errors import (
     AgentError,
     AlreadyExistsError,
@@ -16,9 +17,9 @@ from agent.core.errors import (
     MalformedReplyError,
     PromisedError,
 )
-from agent.core.events import EventData, EventKind, OfCm
+from agent.core.events import EventKind, OfCm
 from agent.core.model import SliverNode
-from agent.core.ports import Clock, SliceServer
+from agent.core.ports import SliceServer
 from agent.core.settings import LeaseSettings
 from agent.core.slice.renewal import renewal_target, seconds_to_renewal
 from agent.core.slice.slivers import Slivers
@@ -29,28 +30,15 @@ LOCK_WAIT = 5.0
 """Seconds that renewal waits for another call at a CM before it leaves that CM to a later try."""
 
 
-class Owner(Protocol):
-    """What the manager gives: where decisions are told, and who gives a machine back."""
-
-    def tell(self, kind: EventKind, subject: str, message: str, data: EventData | None = None) -> None:
-        """Record an event."""
-
-    def note(self, text: str) -> None:
-        """Add to what this step decided."""
-
-    def handle_blocking_node(self, node: SliverNode) -> None:
-        """Have a machine emptied and given back, since the lease is not renewed while we hold it."""
-
-
 class Lease:
     """The lease of one slice.
 
     Args:
         server: the SA and the CMs.
-        clock: time.
+        desk: the manager's.
         slivers: what the CMs hold.
         settings: asked each time, so that a reload takes effect.
-        owner: the manager.
+        give_back: has a machine emptied and given back, since the lease is not renewed while we hold it.
 
     Attributes:
         slice_expires: until when the slice lasts at the SA; None while unknown.
@@ -60,16 +48,16 @@ class Lease:
     def __init__(
         self,
         server: SliceServer,
-        clock: Clock,
+        desk: Desk,
         slivers: Slivers,
         settings: Callable[[], LeaseSettings],
-        owner: Owner,
+        give_back: Callable[[SliverNode], object],
     ) -> None:
         self._server = server
-        self._clock = clock
+        self._desk = desk
         self._slivers = slivers
         self._settings = settings
-        self._owner = owner
+        self._give_back = give_back
         self.slice_expires: datetime | None = None
         self.blocked: dict[str, str] = {}
         self._urged = threading.Event()
@@ -77,7 +65,7 @@ class Lease:
     def ensure_slice(self) -> None:
         """Read until when the slice lasts; create it where there is none."""
         expires = self._server.find_slice()
-        if expires is None or expires <= self._clock.now():
+        if expires is None or expires <= self._desk.clock.now():
             # No sliver outlives its slice (GeniCMV2 RenewSlice).
             self._slivers.holdings.none_can_be()
             self.create_slice()
@@ -86,7 +74,7 @@ class Lease:
 
     def create_slice(self) -> None:
         """Register the slice for the length of a lease; one that is there after all is taken as it is."""
-        until = (self._clock.now() + timedelta(seconds=self._settings().duration)).replace(microsecond=0)
+        until = (self._desk.clock.now() + timedelta(seconds=self._settings().duration)).replace(microsecond=0)
         try:
             expires = self._server.create_slice(until)
         except (AlreadyExistsError, LostReplyError, MalformedReplyError):
@@ -95,7 +83,7 @@ class Lease:
                 raise
             expires = seen
         self.slice_expires = expires
-        self._owner.tell(EventKind.SLICE, self._server.slice_urn, f"the slice lasts until {_when(expires)}")
+        self._desk.tell(EventKind.SLICE, self._server.slice_urn, f"the slice lasts until {_when(expires)}")
 
     def urge(self) -> None:
         """Have the next ``renew`` extend everything to its full length, whatever it has left."""
@@ -108,7 +96,7 @@ class Lease:
             AgentError: the first fault; everything else was tried all the same.
         """
         if self.slice_expires is None:
-            self._owner.note("no renewal: until when the slice lasts is not known")
+            self._desk.note("no renewal: until when the slice lasts is not known")
             return
         errors: list[AgentError] = []
         urged = self._urged.is_set()
@@ -116,14 +104,14 @@ class Lease:
         try:
             self._renew_slice(self.slice_expires, urged)
         except AgentError as error:
-            self._owner.tell(EventKind.LEASE, self._server.slice_urn, f"the slice was not renewed: {error}")
+            self._desk.tell(EventKind.LEASE, self._server.slice_urn, f"the slice was not renewed: {error}")
             errors.append(error)
         targets = {cm: self._sliver_target(cm, self.slice_expires, urged) for cm in self._slivers.held_at()}
         due = {cm: until for cm, until in targets.items() if until is not None}
         asked = together(due, lambda cm: self._renew_sliver(cm, due[cm]))
         for cm, granted in asked.items():
             try:
-                self._owner.tell(EventKind.RENEW, cm, f"the sliver lasts until {_when(granted.result())}")
+                self._desk.tell(EventKind.RENEW, cm, f"the sliver lasts until {_when(granted.result())}")
             except AgentError as error:
                 self._sliver_refused(cm, error, urged)
                 errors.append(error)
@@ -133,7 +121,7 @@ class Lease:
     def next_try(self) -> float:
         """Return the seconds until the next renewal, by what is left; never more than the lease may have."""
         expiries = [e for e in (self.slice_expires, *self._slivers.expires.values()) if e is not None]
-        wait = seconds_to_renewal(expiries, self._clock.now(), self._settings())
+        wait = seconds_to_renewal(expiries, self._desk.clock.now(), self._settings())
         return min(wait, self._settings().renew_when_left)
 
     def _sliver_refused(self, cm: str, error: AgentError, urged: bool) -> None:
@@ -141,10 +129,10 @@ class Lease:
             # It passes by itself, and the step is tried again soon.
             if urged:
                 self.urge()
-            self._owner.note(f"the sliver at {cm} is renewed later: {error}")
+            self._desk.note(f"the sliver at {cm} is renewed later: {error}")
             return
         if not isinstance(error, PromisedError):
-            self._owner.tell(EventKind.LEASE, cm, f"the sliver was not renewed: {error}")
+            self._desk.tell(EventKind.LEASE, cm, f"the sliver was not renewed: {error}")
             return
         node_id = error.node_id
         known, self.blocked[cm] = self.blocked.get(cm), node_id
@@ -154,31 +142,31 @@ class Lease:
         message = f"the sliver is not renewed, since {node_id} is promised to others; {follows}: {error}"
         # Who urges waits for an answer, also for one that was told before.
         if known == node_id and not urged:
-            self._owner.note(message)
+            self._desk.note(message)
         else:
-            self._owner.tell(EventKind.BLOCKED, node_id, message, OfCm(cm))
+            self._desk.tell(EventKind.BLOCKED, node_id, message, OfCm(cm))
         if drop and node is not None:
-            self._owner.handle_blocking_node(node)
+            self._give_back(node)
 
     def _renew_slice(self, expires: datetime, urged: bool) -> None:
-        until = renewal_target(expires, self._clock.now(), self._settings(), urged=urged)
+        until = renewal_target(expires, self._desk.clock.now(), self._settings(), urged=urged)
         if until is None:
-            self._owner.note(f"the slice lasts until {_when(expires)}, which is enough")
+            self._desk.note(f"the slice lasts until {_when(expires)}, which is enough")
             return
         granted = self._server.renew_slice(until)
         self.slice_expires = granted
-        self._owner.tell(EventKind.RENEW, self._server.slice_urn, f"the slice lasts until {_when(granted)}")
+        self._desk.tell(EventKind.RENEW, self._server.slice_urn, f"the slice lasts until {_when(granted)}")
 
     def _sliver_target(self, cm: str, slice_expires: datetime, urged: bool) -> datetime | None:
         """Decide until when to ask a CM to renew; None for not now."""
         expires = self._slivers.expires.get(cm)
-        until = renewal_target(expires, self._clock.now(), self._settings(), urged=urged)
+        until = renewal_target(expires, self._desk.clock.now(), self._settings(), urged=urged)
         if until is None:
             return None
         # A CM refuses what is later than the slice's own end.
         until = min(until, slice_expires)
         if expires is not None and until <= expires:
-            self._owner.note(f"the sliver at {cm} lasts as long as the slice")
+            self._desk.note(f"the sliver at {cm} lasts as long as the slice")
             return None
         return until
 

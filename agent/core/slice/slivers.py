@@ -10,8 +10,9 @@ from functools import partial
 from typing import Any, Protocol
 
 from agent.core.config import ManagerConfig
+from agent.core.desk import Desk
 from agent.core.errors import AgentError, BusyError, CloudlabError, ConfigError, UnreservedError
-from agent.core.events import EventData, EventKind, Fate, OfCm
+from agent.core.events import EventKind, Fate, OfCm
 from agent.core.model import (
     Intent,
     IntentKind,
@@ -34,7 +35,6 @@ from agent.core.slice.settling import withdrawn
 class Owner(Protocol):
     """What the manager gives: its notices and its hooks."""
 
-    rlock: Any
     taken: dict[str, Taken]
     revocations: dict[str, Revocation]
     resource_values: dict[str, ResourceValue]
@@ -51,12 +51,6 @@ class Owner(Protocol):
     def machine_settled(self, machine: Machine) -> None:
         """Take note, before the hook, that a machine is ready or failed."""
 
-    def tell(self, kind: EventKind, subject: str, message: str, data: EventData | None = None) -> None:
-        """Record an event."""
-
-    def wake(self, *steps: str) -> None:
-        """Make steps due now."""
-
 
 class Slivers:
     """The slivers of one slice.
@@ -65,19 +59,23 @@ class Slivers:
         server: the SA and the CMs.
         config: where intents are written, time, and limits.
         cms: URNs of the CMs in use.
+        desk: the manager's.
         owner: the manager.
 
     Attributes:
-        book: the machines; to be read under the owner's ``rlock``.
+        book: the machines; to be read under the desk's lock.
         intents: what is asked and not settled.
         holdings: what CMs held when they were last heard.
         expires: CM -> until when its sliver lasts.
     """
 
-    def __init__(self, server: SliceServer, config: ManagerConfig, cms: Sequence[str], owner: Owner) -> None:
+    def __init__(
+        self, server: SliceServer, config: ManagerConfig, cms: Sequence[str], desk: Desk, owner: Owner
+    ) -> None:
         self._server = server
         self._clock = config.clock
         self._limits = config.cycle
+        self._desk = desk
         self._owner = owner
         self._hooks = HookQueue()
         self._locks = {cm: threading.RLock() for cm in cms}
@@ -123,37 +121,37 @@ class Slivers:
 
     def holds(self, cm: str) -> bool:
         """Tell whether the last good read of a CM found a sliver."""
-        with self._owner.rlock:
+        with self._desk.lock:
             return self.book.slivers.get(cm) is not None
 
     def held_at(self) -> list[str]:
         """List the CMs that hold a sliver."""
-        with self._owner.rlock:
+        with self._desk.lock:
             return [cm for cm, sliver in self.book.slivers.items() if sliver is not None]
 
     def find(self, cm: str, node_id: str) -> SliverNode | None:
         """Find a machine in the last manifest of a CM."""
-        with self._owner.rlock:
+        with self._desk.lock:
             return next((n for n in self.book.held(cm) if n.node_id == node_id), None)
 
     def waits_for_another_look(self, cm: str) -> bool:
         """Tell whether a CM denied a machine, in a manifest or by name, and the next look decides."""
-        with self._owner.rlock:
+        with self._desk.lock:
             return self.book.in_doubt(cm)
 
     def has_starting(self, cm: str) -> bool:
         """Tell whether a machine is neither ready nor failed yet."""
-        with self._owner.rlock:
+        with self._desk.lock:
             return bool(self.book.with_fate("", cm))
 
     def has_lost(self, cm: str) -> bool:
         """Tell whether the last manifest has a machine that is not ours any more."""
-        with self._owner.rlock:
+        with self._desk.lock:
             return bool(self.book.lost(cm))
 
     def names(self, cm: str | None = None) -> set[str]:
         """Collect the client_ids in manifests and in flight, at one CM or all; a silent CM's too."""
-        with self._owner.rlock:
+        with self._desk.lock:
             slivers = self.book.slivers.values() if cm is None else [self.book.slivers.get(cm)]
             held = {node.client_id for sliver in slivers if sliver for node in sliver.nodes}
         silent = {name for where, name in self.holdings.presumed() if cm in {None, where}}
@@ -171,7 +169,7 @@ class Slivers:
     def settle(self, cm: str, status: SliverStatus | None) -> None:
         """Settle what became of machines that were starting: by a status read now, or (None) by deadline."""
         now, limit = self._clock.now(), self._limits.boot_timeout
-        with self._owner.rlock:
+        with self._desk.lock:
             settled = (
                 self.book.judge(status, now, limit) if status else self.book.judge_unseen(cm, now, limit)
             )
@@ -185,8 +183,8 @@ class Slivers:
         """
         if not isinstance(error, UnreservedError):
             return
-        owner, node_id = self._owner, error.node_id
-        with owner.rlock:
+        node_id = error.node_id
+        with self._desk.lock:
             machine = self.book.disown(cm, node_id, self._limits.gone_sightings)
             if machine is None:
                 return
@@ -195,14 +193,14 @@ class Slivers:
                 self._forget(node)
         if gone:
             self._tell_gone(cm, node, "its CM says that it is not reserved to us")
-            owner.wake("delete_nodes")
+            self._desk.wake("delete_nodes")
         else:
             message = f"{node_id} ({node.client_id}) is not reserved to us, says its CM"
-            owner.tell(EventKind.MISSING, node_id, message, OfCm(cm))
+            self._desk.tell(EventKind.MISSING, node_id, message, OfCm(cm))
 
     def give_up(self, cm: str, client_id: str, reason: str) -> None:
         """Settle a machine as failed."""
-        with self._owner.rlock:
+        with self._desk.lock:
             machine = self.book.give_up(cm, client_id, reason)
         if machine is not None:
             self._tell_settled(machine, booted=True)
@@ -211,7 +209,7 @@ class Slivers:
         node, fate = machine.node, machine.fate
         message = f"{node.node_id} ({node.client_id}) is {fate}: {machine.reason}"
         kind = EventKind.READY if fate == "ready" else EventKind.FAILED
-        self._owner.tell(kind, node.node_id, message, Fate(node.cm, booted))
+        self._desk.tell(kind, node.node_id, message, Fate(node.cm, booted))
         self._owner.machine_settled(machine)
         self._hooks.put(node.cm, partial(self._owner.handle_added_node, vars(node).copy(), fate))
 
@@ -233,7 +231,7 @@ class Slivers:
         Returns:
             What was given back.
         """
-        with self._owner.rlock:
+        with self._desk.lock:
             # The CM deletes no other machine while one that is not ours any more stays in the sliver.
             meant_nodes = [n for n in self.book.held(cm) if n.client_id in client_ids] + [*self.book.lost(cm)]
             meant = {n.sliver_id for n in meant_nodes}
@@ -259,7 +257,7 @@ class Slivers:
         return targets
 
     def _may_delete(self, node: SliverNode) -> bool:
-        with self._owner.rlock:
+        with self._desk.lock:
             return self.book.may_touch(node) or node in self.book.lost(node.cm)
 
     def delete_bare(self, cm: str) -> bool:
@@ -271,7 +269,7 @@ class Slivers:
         Returns:
             Whether it was given back.
         """
-        with self._owner.rlock:
+        with self._desk.lock:
             bare = self.book.is_bare(cm, self._limits.gone_sightings)
         if not bare or self.intents.in_flight(cm=cm):
             return False
@@ -302,8 +300,8 @@ class Slivers:
         nodes = sliver.nodes if sliver else ()
         # Before an intent is struck: after a kill in between, the machine is counted by one or the other.
         if self.holdings.heard(cm, sliver):
-            owner.wake("ensure_sliver", "add_nodes")
-        with owner.rlock:
+            self._desk.wake("ensure_sliver", "add_nodes")
+        with self._desk.lock:
             changes = self.book.observe(
                 cm,
                 sliver,
@@ -328,11 +326,11 @@ class Slivers:
                 owner.drop_revocation(revocation.node_id)
         self._tell_changes(cm, changes, asked)
         for node in kept:
-            owner.tell(
+            self._desk.tell(
                 EventKind.KEPT, node.node_id, f"{node.node_id} was said to be taken, but the manifest has it"
             )
         for revocation in over:
-            owner.tell(
+            self._desk.tell(
                 EventKind.WITHDRAWN,
                 revocation.node_id,
                 f"the revocation of {revocation.node_id} is over: nobody took it from us by its deadline",
@@ -341,7 +339,7 @@ class Slivers:
             cm, {n.client_id for n in nodes}, read_at, self._limits.lost_call_patience
         )
         for intent in settlement.void:
-            owner.tell(
+            self._desk.tell(
                 EventKind.VOID,
                 intent.client_id,
                 f"the {intent.kind} of {intent.client_id} never happened",
@@ -356,7 +354,7 @@ class Slivers:
 
     def _tell_gone(self, cm: str, node: SliverNode, why: str) -> None:
         message = f"{node.node_id} ({node.client_id}) is no longer ours: {why}"
-        self._owner.tell(EventKind.GONE, node.node_id, message, OfCm(cm))
+        self._desk.tell(EventKind.GONE, node.node_id, message, OfCm(cm))
         self._hooks.put(cm, partial(self._owner.handle_deleted_node, vars(node).copy()))
 
     def _strangers(self) -> set[str]:
@@ -378,11 +376,10 @@ class Slivers:
             self.expires[cm] = sliver.expires
 
     def _tell_changes(self, cm: str, changes: Changes, asked: Collection[str]) -> None:
-        owner = self._owner
         for node in changes.gone:
             self._tell_gone(cm, node, "the manifest lacks it")
         for node in changes.missing:
-            owner.tell(
+            self._desk.tell(
                 EventKind.MISSING,
                 node.node_id,
                 f"{node.node_id} ({node.client_id}) is not in the manifest",
@@ -390,4 +387,4 @@ class Slivers:
             )
         for node in changes.new:
             kind = EventKind.ARRIVED if node.client_id in asked else EventKind.ADOPTED
-            owner.tell(kind, node.node_id, f"{kind} {node.node_id} ({node.client_id})", OfCm(cm))
+            self._desk.tell(kind, node.node_id, f"{kind} {node.node_id} ({node.client_id})", OfCm(cm))

@@ -432,7 +432,7 @@ def test_the_last_machine_goes_with_its_sliver(shrinking):
     shrinking.manager.delete_nodes()
     assert shrinking.server.machines() == []
     assert shrinking.server.count("delete_sliver") == 1
-    assert shrinking.manager.slivers == {UTAH: None}
+    assert shrinking.manager.inventory.slivers == {UTAH: None}
     assert sorted(told(shrinking, "deleted")) == ["node-1", "node-2", "node-3"]
 
 
@@ -511,8 +511,8 @@ def test_the_lease_is_renewed_at_the_sa_first_and_then_at_each_cm(make_bench):
     assert renewals[0] == ("renew_slice", None)
     assert {cm for _, cm in renewals[1:]} <= {UTAH, WISC, None}
     assert bench.server.slice_expires > first
-    for cm in bench.manager.sliver_expires:
-        assert bench.server.sites[cm].expires == bench.manager.sliver_expires[cm] > first
+    for cm in bench.manager.inventory.expires:
+        assert bench.server.sites[cm].expires == bench.manager.inventory.expires[cm] > first
 
 
 def test_the_lease_never_runs_out_while_a_site_grants_less_than_asked(make_bench):
@@ -566,7 +566,7 @@ def test_one_dead_cm_does_not_stop_the_other(make_bench):
     bench.cycles(20)
     assert {m.cm for m in bench.server.machines()} == {WISC}
     assert len(bench.server.machines(WISC)) == 3
-    assert UTAH not in bench.manager.slivers, "never read is not empty"
+    assert UTAH not in bench.manager.inventory.slivers, "never read is not empty"
 
 
 def test_only_the_named_cms_are_used(make_bench):

@@ -109,7 +109,7 @@ def emptied(make_bench):
 def test_a_sliver_whose_last_machine_was_taken_is_given_back(emptied):
     emptied.cycles(15)
     assert emptied.server.count("delete_sliver") == 1
-    assert emptied.manager.slivers == {UTAH: None}
+    assert emptied.manager.inventory.slivers == {UTAH: None}
     assert told(emptied, "deleted") == ["node-1"]
     emptied.manager.wanted = 1
     emptied.cycles(10)

@@ -4,7 +4,8 @@ import threading
 
 import pytest
 
-from agent.core.manager import ElasticSliceManager, SimpleElasticSliceManager
+from agent.core.abstract import ElasticSliceManager
+from agent.core.manager import SimpleElasticSliceManager
 from agent.core.notices.endpoint import SimpleElasticSliceClientEndpoint
 from agent.core.request.helper import ElasticSliceHelper, PluginElasticSliceHelper, SimpleElasticSliceHelper
 

@@ -54,10 +54,10 @@ def test_a_machine_that_was_given_up_as_gone_is_not_held_while_it_is_in_the_mani
     assert told(bench, "deleted") == ["node-1"]
     assert [n.client_id for n in bench.manager.held()] == ["node-2"]
     assert [n.client_id for n in bench.manager.ready()] == ["node-2"]
-    assert bench.manager._inventory.lost() == 1
+    assert bench.manager.inventory.lost() == 1
     bench.server.faults.clear()
     bench.cycles(20)
-    assert bench.manager._inventory.lost() == 0
+    assert bench.manager.inventory.lost() == 0
     assert told(bench, "deleted") == ["node-1"], "it is said once"
     assert [m.client_id for m in bench.server.machines()] == ["node-2", "node-3"], "no name is given twice"
 

@@ -231,7 +231,7 @@ def test_a_manager_may_ask_more_of_a_machine_than_to_boot(make_bench):
 
     bench = make_bench(manager_class=Joining, helper={"num_pcs": 4}, minthreshold=0, maxthreshold=4)
     bench.cycles(5)
-    assert bench.manager.proving()
+    assert bench.manager.inventory.is_proving()
     for node in bench.manager.held()[:3]:
         bench.manager.give_up(node, "it did not join")
     assert bench.events.kinds()["growth_stopped"] == 1

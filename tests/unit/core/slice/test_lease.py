@@ -51,14 +51,14 @@ def test_a_machine_that_blocks_is_named_once_and_kept(make_bench):
     assert "promised to others; give it back to renew the others" in event.message
     assert event.data == OfCm(UTAH)
     assert bench.server.returned == []
-    assert bench.manager.sliver_expires[UTAH] < bench.server.slice_expires
+    assert bench.manager.inventory.expires[UTAH] < bench.server.slice_expires
 
 
 def test_a_machine_that_blocks_is_given_back_when_allowed_and_the_rest_renewed_at_once(make_bench):
     bench = late(make_bench, drop_blocking=True)
     bench.cycles(4)
     assert [m.node_id for m in bench.server.returned] == ["pc101"]
-    assert bench.manager.sliver_expires[UTAH] == bench.server.slice_expires
+    assert bench.manager.inventory.expires[UTAH] == bench.server.slice_expires
     assert bench.server.count("refused") == 1
     assert bench.manager.slice_expires == bench.server.slice_expires
 
@@ -102,7 +102,7 @@ def test_a_busy_cm_is_renewed_later_without_alarming_anybody(make_bench):
     bench.server.renew_sliver = busy_once
     bench.cycles(3)
     assert bench.events.of("lease") == []
-    assert bench.manager.sliver_expires[UTAH] == bench.server.slice_expires
+    assert bench.manager.inventory.expires[UTAH] == bench.server.slice_expires
 
 
 def test_a_renewal_that_fails_is_tried_again_in_time_for_what_is_left(make_bench):
@@ -138,5 +138,5 @@ def test_a_cm_that_hangs_keeps_no_other_from_being_renewed(make_bench):
 
     bench.server.renew_sliver = hang_at_the_first
     bench.manager.renew()
-    assert bench.manager.sliver_expires == dict.fromkeys((UTAH, WISC), bench.server.slice_expires)
+    assert bench.manager.inventory.expires == dict.fromkeys((UTAH, WISC), bench.server.slice_expires)
     assert sorted(event.subject for event in bench.events.of("renew"))[-2:] == [UTAH, WISC]

@@ -1,0 +1,85 @@
+"""Gathers all that is known of the slice at one instant from the rooms that know it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from agent.core.desk import Desk
+from agent.core.model import IntentKind, Share
+from agent.core.notices.endpoint import SimpleElasticSliceClientEndpoint
+from agent.core.scaling.brake import GrowthBrake
+from agent.core.scaling.placement import Placement
+from agent.core.slice.facts import SliceFacts
+from agent.core.slice.inventory import Inventory
+from agent.core.slice.offers import Offers
+
+
+class Knowledge:
+    """What the rooms know, read under one lock.
+
+    Args:
+        desk: the manager's.
+        cms: URNs of the CMs in use, preferred first.
+        notices: what Cloudlab said.
+        inventory: what the CMs hold for us.
+        offers: what they could lend.
+        placement: what is left alone.
+        brake: whether growth is stopped.
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        cms: Sequence[str],
+        notices: SimpleElasticSliceClientEndpoint,
+        inventory: Inventory,
+        offers: Offers,
+        placement: Placement,
+        brake: GrowthBrake,
+    ) -> None:
+        self._desk = desk
+        self._cms = tuple(cms)
+        self._notices = notices
+        self._inventory = inventory
+        self._offers = offers
+        self._placement = placement
+        self._brake = brake
+
+    def share(self, cm: str) -> Share | None:
+        """Count the free machines of our type at a CM; None while unknown."""
+        return self._placement.share(self._offers.all_nodes.get(cm), self._offers.available.get(cm))
+
+    def facts(self, lease_seconds: float, stays_free: float) -> SliceFacts:
+        """Return all of it.
+
+        Args:
+            lease_seconds: for how long a machine would be lent that is asked for now.
+            stays_free: fraction of a CM's machines that are left to others.
+        """
+        cms, inventory, notices = self._cms, self._inventory, self._notices
+        now = self._desk.clock.now()
+        with self._desk.lock:
+            shares = {cm: self.share(cm) for cm in cms}
+            read = frozenset(inventory.slivers)
+            return SliceFacts(
+                cms=cms,
+                machines=tuple(inventory.held(None)),
+                all_read=read >= frozenset(cms),
+                read=read,
+                ready=frozenset(node.sliver_id for node in inventory.with_fate("ready", None)),
+                failed=frozenset(node.sliver_id for node in inventory.with_fate("failed", None)),
+                statuses={n.sliver_id: n for status in inventory.statuses.values() for n in status.nodes},
+                requested=tuple(inventory.in_flight(IntentKind.ADD, None)),
+                leases=inventory.expires,
+                lease_seconds=lease_seconds,
+                values=dict(notices.resource_values),
+                revocations=dict(notices.revocations),
+                taken=dict(notices.taken),
+                free=dict(self._offers.available),
+                everything=dict(self._offers.all_nodes),
+                shares={cm: share for cm, share in shares.items() if share is not None},
+                stays_free=stays_free,
+                avoided={cm: self._placement.avoided(cm, now) for cm in cms},
+                exhausted=frozenset(cm for cm in cms if self._placement.paused(cm, now)),
+                braked=self._brake.words(),
+            )
