@@ -226,7 +226,7 @@ class Daemon:
             nodetype=settings.request.nodetype or helper.request_type,
         )
         manager.set_helper(helper)
-        metrics.watch(manager.viewer.view, server.identity.expires, server.credential_expiries)
+        metrics.watch(manager.view, server.identity.expires, server.credential_expiries)
         operations = Operations(Questions(manager, ledger, self._settings_in_force), Acts(manager))
         admin = AdminServer(settings.admin, operations, events, clock)
         callback = CallbackServer(manager, settings.callback, observe=metrics.callback)
@@ -250,7 +250,7 @@ class Daemon:
                 way_in,
                 lambda: choose(settings.slurm, clock, commands),
                 commands.reservations,
-                read_at=lambda: manager.known.snapshot.taken if manager.known.snapshot else None,
+                read_at=manager.memory.known.read_at,
                 stale_after=settings.cycle.get_system_state + UNREAD_AFTER,
                 clock=clock,
             )
@@ -299,7 +299,7 @@ class Daemon:
         self._settings = fresh = fresh.model_copy(update={n: getattr(self._settings, n) for n in left})
         log.configure(fresh.log)
         self._mailer.use(post)
-        manager.settings = cluster_settings(fresh)
+        manager.desk.settings = cluster_settings(fresh)
         manager.lease = fresh.lease
         logger.info("the settings were read again", changed=sorted(changed & RELOADABLE))
         if left:

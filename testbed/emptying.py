@@ -11,11 +11,16 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Self
 
+from agent.cluster.desk import Desk
 from agent.cluster.drain.drainer import Drainer
 from agent.cluster.drain.nodes import LeaveNode
 from agent.cluster.drain.wanted import Wishes
 from agent.cluster.reasons import Drain, DrainCause
+from agent.cluster.settings.cluster import ClusterSettings
+from agent.cluster.settings.demand import DemandSettings
 from agent.cluster.settings.drain import DrainSettings
+from agent.cluster.settings.join import JoinSettings
+from agent.cluster.settings.weights import WeightSettings
 from agent.core.events import Event, OfJob
 from agent.core.ports import Clock, Host, HostResult, SystemClock
 from agent.slurm.cli.backend import CliBackend
@@ -120,14 +125,10 @@ class Emptying:
         self._lock = threading.Lock()
         self._drains: dict[str, Drain] = {}
         self.backend = CliBackend(SlurmSettings(conf=conf, bin_dir=bin_dir), self.clock)
+        all_settings = ClusterSettings(DemandSettings(), WeightSettings(), settings, JoinSettings())
+        self.desk = Desk(all_settings, self.clock, self)
         self.drainer = Drainer(
-            self.backend,
-            self._wishes,
-            self._run_delete_commands,
-            self._note_left,
-            settings=lambda: settings,
-            clock=self.clock,
-            events=self,
+            self.desk, self.backend, self._wishes, self._run_delete_commands, self._note_left
         )
 
     def __enter__(self) -> Self:
@@ -145,7 +146,7 @@ class Emptying:
             for name in names:
                 begun = self._drains[name].begun if name in self._drains else now
                 self._drains[name] = Drain(name, DrainCause.REVOKED, deadline, begun=begun)
-        self.drainer.wake()
+        self.desk.look_at_drains()
         return deadline
 
     def withdraw(self, names: Iterable[str]) -> None:
@@ -154,13 +155,13 @@ class Emptying:
             for name in names:
                 self._drains.pop(name, None)
                 self.left.pop(name, None)
-        self.drainer.wake()
+        self.desk.look_at_drains()
 
     def take(self, names: Iterable[str]) -> None:
         """Say that Cloudlab took machines."""
         with self._lock:
             self._drains.update({n: Drain(n, DrainCause.TAKEN) for n in names})
-        self.drainer.wake()
+        self.desk.look_at_drains()
 
     def wait_until_left(self, names: Iterable[str]) -> None:
         """Wait until nodes are empty and left."""

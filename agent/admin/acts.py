@@ -8,8 +8,10 @@ from datetime import timedelta
 from agent.admin.answers import GrowAnswer, GrowthAnswer, NamesAnswer
 from agent.admin.names import resolve
 from agent.admin.questions import describe_growing, read_snapshot
+from agent.cluster.grow.supply import count_supply
 from agent.cluster.manager import SlurmElasticSliceManager
 from agent.cluster.memory.hold import hold_words
+from agent.cluster.moment import Moment
 from agent.cluster.reasons import is_ours
 from agent.core.errors import AgentError
 from agent.core.model import AdminDrain, GrowOrder
@@ -30,7 +32,7 @@ class Acts:
 
     def poke(self) -> None:
         """Look at the drains at once."""
-        self._manager.drainer.wake()
+        self._manager.desk.look_at_drains()
 
     def power(self) -> None:
         """Look at Slurm at once: its power saving has asked for nodes, or let some go."""
@@ -54,18 +56,17 @@ class Acts:
             AgentError: a name is not a machine of ours, or without ``force`` somebody else has drained it;
                 nothing was done.
         """
-        found = resolve(names, self._manager.known.machines())
-        snapshot = self._manager.known.snapshot
+        moment = self._manager.memory.now()
+        found = resolve(names, moment.machines)
         for name in found:
-            node = snapshot.nodes.get(name) if snapshot else None
+            node = moment.nodes.get(name)
             if node is not None and node.draining and not is_ours(node.reason) and not force:
                 words = node.reason or "without a reason"
                 raise AgentError(f"{name} is already drained: {words} (--force takes it over)")
-        now = self._manager.clock.now()
-        due = now + timedelta(seconds=deadline) if deadline is not None else None
+        due = moment.now + timedelta(seconds=deadline) if deadline is not None else None
         for name, machine in found.items():
-            words = reason or self._words_that_stand(name, machine.node_id) or NO_WORDS
-            wish = AdminDrain(machine.node_id, words, who, now, due, release)
+            words = reason or _words_that_stand(name, moment) or NO_WORDS
+            wish = AdminDrain(machine.node_id, words, who, moment.now, due, release)
             self._manager.orders.drain(wish, take_over=force)
         return NamesAnswer(nodes=tuple(sorted(found)))
 
@@ -80,9 +81,10 @@ class Acts:
             AgentError: a name is not a machine of ours, a job is on it, or somebody else has drained it;
                 nothing was done.
         """
-        found = resolve(names, self._manager.known.machines())
+        moment = self._manager.memory.now()
+        found = resolve(names, moment.machines)
         for name in found if not now else ():
-            if jobs := read_snapshot(self._manager).jobs_on([name]):
+            if jobs := read_snapshot(moment).jobs_on([name]):
                 ids = ", ".join(sorted(job.id for job in jobs)[:5])
                 raise AgentError(
                     f"{name} has jobs on it ({ids}): `esagent drain --release` waits for their end,"
@@ -96,9 +98,10 @@ class Acts:
         Raises:
             AgentError: a name is not a machine of ours, or no administrator drained it; nothing was done.
         """
-        found = resolve(names, self._manager.known.machines())
+        moment = self._manager.memory.now()
+        found = resolve(names, moment.machines)
         for name, machine in found.items():
-            if self._manager.orders.drain_of(machine.node_id) is None:
+            if machine.node_id not in moment.admin:
                 raise AgentError(f"{name} was not drained with `esagent drain`")
         for machine in found.values():
             self._manager.orders.resume(machine.node_id, who)
@@ -121,12 +124,11 @@ class Acts:
             if not manager.orders.withdraw_growth(who):
                 raise AgentError("nobody has asked for machines with `esagent grow`")
             return GrowAnswer(growing=None)
-        read_snapshot(manager)
-        order = GrowOrder(
-            manager.wanting.held_or_coming() + count, who, manager.clock.now() + timedelta(seconds=within)
-        )
+        moment = manager.memory.now()
+        read_snapshot(moment)
+        order = GrowOrder(count_supply(moment).count + count, who, moment.now + timedelta(seconds=within))
         manager.orders.grow(order)
-        return GrowAnswer(growing=describe_growing(manager, order))
+        return GrowAnswer(growing=describe_growing(moment, order))
 
     def renew(self, who: str) -> GrowthAnswer:
         """Renew the lease to its full length now, whatever it has left; events tell how that went."""
@@ -164,11 +166,11 @@ class Acts:
         hold = self._manager.orders.tear_down(who, due)
         return GrowthAnswer(growth=f"{hold_words(hold)}; {len(self._manager.held())} machines are held")
 
-    def _words_that_stand(self, name: str, node_id: str) -> str:
-        """Return why a node was drained before, by somebody else in Slurm or with us; "" for nobody."""
-        snapshot = self._manager.known.snapshot
-        node = snapshot.nodes.get(name) if snapshot else None
-        if node is not None and node.draining and not is_ours(node.reason):
-            return " ".join(node.reason.split())
-        earlier = self._manager.orders.drain_of(node_id)
-        return earlier.reason if earlier else ""
+
+def _words_that_stand(name: str, moment: Moment) -> str:
+    """Return why a node was drained before, by somebody else in Slurm or with us; "" for nobody."""
+    node = moment.nodes.get(name)
+    if node is not None and node.draining and not is_ours(node.reason):
+        return " ".join(node.reason.split())
+    earlier = moment.admin.get(moment.machines[name].node_id)
+    return earlier.reason if earlier else ""

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from agent.cluster.grow.demand import JobVerdict
-from agent.cluster.preview import PlannedStep
+from agent.cluster.planner import PlannedStep
 from agent.cluster.shrink.surplus import NodeVerdict
 from agent.core.model import NodeState
 

@@ -26,10 +26,12 @@ from agent.admin.answers import (
 from agent.admin.names import aliases
 from agent.cluster.drain.figures import Forecast, foresee
 from agent.cluster.drain.jobs import Outlook
+from agent.cluster.drain.wanted import wishes_of
 from agent.cluster.grow.demand import JobVerdict
 from agent.cluster.manager import SlurmElasticSliceManager
-from agent.cluster.memory.grow_order import in_service
 from agent.cluster.memory.hold import hold_words
+from agent.cluster.moment import Moment
+from agent.cluster.steer.weights import plan_weights
 from agent.core.errors import AgentError
 from agent.core.events import PastEvent
 from agent.core.model import GrowOrder
@@ -80,11 +82,11 @@ class Questions:
 
     def status(self) -> StatusAnswer:
         """Tell what the agent holds, wants and does."""
-        view = self._manager.viewer.view()
+        view = self._manager.view()
         states: dict[str, int] = {}
         for node in view.nodes:
             states[node.state] = states.get(node.state, 0) + 1
-        growth = self._manager.growth
+        plan, moment = self._manager.last_plan, self._manager.memory.now()
         return StatusAnswer(
             slice=self._manager.server.slice_urn,
             slice_expires=view.slice_expires,
@@ -92,18 +94,16 @@ class Questions:
             machines=len(view.held),
             states=states,
             wanted=view.wanted,
-            growing=describe_growing(self._manager, self._manager.orders.growing),
-            paused=hold_words(self._manager.orders.hold),
+            growing=describe_growing(moment, moment.order),
+            paused=hold_words(moment.hold),
             growth_stopped=view.growth_stopped,
-            reasons=growth.reasons if growth else (),
+            reasons=plan.growth.reasons if plan else (),
             said=self._manager.said,
         )
 
     def nodes(self) -> NodesAnswer:
         """Tell one record a machine, those included that were asked for and have not come."""
-        return NodesAnswer(
-            nodes=tuple(NodeRecord(**vars(node)) for node in self._manager.viewer.view().nodes)
-        )
+        return NodesAnswer(nodes=tuple(NodeRecord(**vars(node)) for node in self._manager.view().nodes))
 
     def jobs(self) -> JobsAnswer:
         """Tell the jobs on borrowed machines, then those that wait.
@@ -111,25 +111,18 @@ class Questions:
         Raises:
             AgentError: Slurm was not read yet.
         """
+        plan, moment = self._manager.last_plan, self._manager.memory.now()
+        verdicts = plan.growth.jobs if plan else ()
         outlooks = self._manager.drainer.outlooks
-        growth = self._manager.growth
-        verdicts = growth.jobs if growth else ()
-        return JobsAnswer(
-            jobs=job_records(read_snapshot(self._manager), self._manager.known.machines(), outlooks, verdicts)
-        )
+        return JobsAnswer(jobs=job_records(read_snapshot(moment), moment.machines, outlooks, verdicts))
 
     def values(self) -> ValuesAnswer:
         """Tell how much Cloudlab wants each machine, and the weights that follow from it."""
-        manager = self._manager
-        snapshot = manager.known.snapshot
-        with manager.rlock:
-            values = dict(manager.resource_values)
-        changes = manager.weigher.plan(manager.known.picture(snapshot)) if snapshot else ()
-        due = {name: change.weight for change in changes for name in change.nodes}
-        known = snapshot.nodes if snapshot else {}
+        moment = self._manager.memory.now()
+        due = {name: change.weight for change in plan_weights(moment) for name in change.nodes}
         records = []
-        for name, machine in sorted(manager.known.machines().items()):
-            value = values.get(machine.node_id)
+        for name, machine in sorted(moment.machines.items()):
+            value = moment.slice.values.get(machine.node_id)
             records.append(
                 ValueRecord(
                     node=name,
@@ -137,7 +130,7 @@ class Questions:
                     client_id=machine.client_id,
                     value=value.value if value else None,
                     received=value.received if value else None,
-                    weight=known[name].weight if name in known else None,
+                    weight=moment.nodes[name].weight if name in moment.nodes else None,
                     wanted_weight=due.get(name),
                 )
             )
@@ -149,10 +142,10 @@ class Questions:
         Raises:
             AgentError: Slurm was not read yet, or its reservations could not be, where a node is about to go.
         """
-        preview = self._manager.preview()
-        if preview is None:
+        plan = self._manager.plan()
+        if plan is None:
             raise AgentError(NOT_READ)
-        return PlanAnswer(**vars(preview))
+        return PlanAnswer(steps=plan.steps, jobs=plan.jobs, nodes=plan.nodes, growth=plan.held_up)
 
     def events(self, subject: str, newest: int, after: int | None, wait: float) -> EventsAnswer:
         """Tell events, oldest first, each with what led to it where that is told beside it.
@@ -187,8 +180,9 @@ class Questions:
 
     def drains(self) -> DrainsAnswer:
         """Tell one record a node that is emptied, the earliest deadline first."""
-        now = self._manager.clock.now()
-        forecasts = foresee(self._manager.known.wishes().drains, self._manager.drainer.outlooks, now)
+        moment = self._manager.memory.now()
+        drains = wishes_of(moment).drains
+        forecasts = foresee(drains, self._manager.drainer.outlooks, moment.now)
         return DrainsAnswer(drains=tuple(_drain_record(forecast) for forecast in forecasts))
 
     def config(self) -> ConfigAnswer:
@@ -197,32 +191,29 @@ class Questions:
 
     def _subjects(self, subject: str) -> set[str]:
         """Return every name of a machine that is ours; the word itself for anything else, "" for nothing."""
-        machines = self._manager.known.machines()
+        machines = self._manager.memory.now().machines
         name = aliases(machines).get(subject)
         if name is None:
             return {subject} if subject else set()
         return {name, machines[name].node_id, machines[name].client_id}
 
 
-def read_snapshot(manager: SlurmElasticSliceManager) -> Snapshot:
+def read_snapshot(moment: Moment) -> Snapshot:
     """Return what Slurm said last.
 
     Raises:
         AgentError: Slurm was not read yet.
     """
-    snapshot = manager.known.snapshot
-    if snapshot is None:
+    if moment.snapshot is None:
         raise AgentError(NOT_READ)
-    return snapshot
+    return moment.snapshot
 
 
-def describe_growing(manager: SlurmElasticSliceManager, order: GrowOrder | None) -> Growing | None:
+def describe_growing(moment: Moment, order: GrowOrder | None) -> Growing | None:
     """Tell how far a wish for more machines is; None for none."""
     if order is None:
         return None
-    snapshot = manager.known.snapshot
-    there = in_service(manager.known.picture(snapshot)) if snapshot else 0
-    return Growing(machines=order.machines, in_service=there, who=order.who, until=order.until)
+    return Growing(machines=order.machines, in_service=moment.in_service, who=order.who, until=order.until)
 
 
 def job_records(

@@ -3,49 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
+from agent.cluster.desk import Desk
 from agent.cluster.drain.drainer import Drainer
-from agent.cluster.grow.demand import GrowthPlan
-from agent.cluster.grow.lenders import Borrowing
+from agent.cluster.grow.lenders import choose_loans
 from agent.cluster.join.commands import leave_commands
 from agent.cluster.join.joiner import Joiner
 from agent.cluster.join.records import Records
-from agent.cluster.memory.chosen import GiveBack
-from agent.cluster.memory.drains import Drains
-from agent.cluster.memory.grow_order import GrowOrders, in_service
-from agent.cluster.memory.hold import WHOLE_SLICE, GrowthHold
-from agent.cluster.memory.known import Known
-from agent.cluster.moment import Picture
-from agent.cluster.planner import Grower
+from agent.cluster.memory.memory import Memory, WishStore
+from agent.cluster.moment import Moment
+from agent.cluster.planner import Plan, Planner
 from agent.cluster.power.power_saver import PowerSaver
-from agent.cluster.preview import Preview, draw_preview
 from agent.cluster.reach import Reach
+from agent.cluster.reader import Reader
 from agent.cluster.settings.cluster import ClusterSettings
-from agent.cluster.shrink.departures import Departures
-from agent.cluster.shrink.returning import Returning
+from agent.cluster.settings.join import node_name
+from agent.cluster.shrink.departures import are_near
+from agent.cluster.shrink.leaving import Leaving
 from agent.cluster.steer.announcer import Announcer
 from agent.cluster.steer.weigher import Weigher
-from agent.cluster.view import Viewer
-from agent.cluster.wanting import Wanting
+from agent.cluster.view import node_views
 from agent.cluster.wishes.adoption import Adoption
-from agent.cluster.wishes.orders import Orders, WishStore
+from agent.cluster.wishes.orders import Orders
 from agent.core.config import ManagerConfig
 from agent.core.errors import SshError
 from agent.core.events import EventKind
 from agent.core.manager import SimpleElasticSliceManager
-from agent.core.model import SliverNode
+from agent.core.model import AgentView, SliverNode
 from agent.core.ports import RemoteShell, SliceServer
-from agent.core.request.helper import AddArgs, SimpleElasticSliceHelper
+from agent.core.request.helper import AddArgs, PluginElasticSliceHelper, SimpleElasticSliceHelper
 from agent.slurm.model import SlurmBackend
 
 
 class SlurmElasticSliceManager(SimpleElasticSliceManager):
     """Grows, steers and empties a Slurm cluster on top of the elastic-slice framework.
 
-    ``get_system_state`` reads nodes and jobs and decides how many machines are wanted; ``set_system_state``
-    pushes resource values as weights; ``join_nodes`` turns ready machines into Slurm nodes; ``remove_nodes``
-    drops the records of machines that are gone. Emptying runs in a thread of its own (``Drainer``).
+    Each step takes the moment from memory, has the plan made of it, and obeys its part: ``get_system_state``
+    reads nodes and jobs, and begins to give surplus machines back; ``set_system_state`` pushes resource
+    values as weights; ``join_nodes`` turns ready machines into Slurm nodes; ``remove_nodes`` drops the
+    records of machines that are gone. Emptying runs in a thread of its own (``Drainer``).
 
     Args:
         server: the SA and the CMs.
@@ -58,15 +56,11 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         **arguments: further arguments of ``SimpleElasticSliceManager``.
 
     Attributes:
-        settings: replaced as a whole on a reload.
-        growth: how many machines the queue wants, as of the last reading of Slurm; None before the first.
-        known: what is known of our machines.
+        desk: what every room is given; its ``settings`` are replaced as a whole on a reload.
+        memory: all that is remembered, and the moment that it makes.
+        last_plan: what the last reading of Slurm led to; None before the first.
         orders: what administrators ask for.
-        wanting: what the queue wants of Cloudlab.
-        weigher: pushes node weights.
         drainer: the thread that empties nodes.
-        joiner: joins ready machines.
-        viewer: shows all of it.
     """
 
     DEF_ORDER: ClassVar[list[str]] = [
@@ -97,72 +91,26 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         **arguments: Any,
     ) -> None:
         super().__init__(server, config, manage_order=self.DEF_ORDER, enable_delete=True, **arguments)
-        self.settings = settings
-        self.growth: GrowthPlan | None = None
         self._backend = backend
-        self._first_type = ""
-        """Hardware type of the first machine of the next sliver."""
-        failed = super().failed
-        stored = {drain.node_id: drain for drain in wishes.drains()}
-        self._hold = GrowthHold(wishes, stored.pop(WHOLE_SLICE, None))
-        self._drains = Drains(wishes, stored.values(), limited)
-        self._giveback = GiveBack()
-        self._growing = GrowOrders(wishes, lambda words: self.tell(EventKind.ADMIN, "", words))
-        self.known = Known(self, failed, drains=self._drains, giveback=self._giveback, hold=self._hold)
-        self._reach = Reach(shell, lambda: self.settings)
-        self._departures = Departures(
-            self, known=self.known, giveback=self._giveback, hold=self._hold, reach=self._reach
+        self.last_plan: Plan | None = None
+        self.desk = desk = Desk(
+            settings, config.clock, self.events, lock=self.rlock, note=self.note, wake=self.wake
         )
-        self._grower = Grower(lambda: self._growing.applied_to(self.settings))
-        self._borrowing = Borrowing(self, self._placement.avoided)
-        self.wanting = Wanting(
-            self.known, self._grower, self._borrowing, self._giveback, failed, config.clock
-        )
-        self._returning = Returning(backend, self._grower, self._giveback, self.tell)
-        self._records = Records(backend, self.tell, self.note, join=lambda: self.settings.join)
-        self._power = PowerSaver(backend, lambda: self.settings, self.tell)
-        self.weigher = Weigher(self, self.known, backend, self.tell)
-        self.drainer = Drainer(
-            backend,
-            self.known.wishes,
-            self._departures.leave,
-            self._departures.left,
-            settings=lambda: self.settings.drain,
-            clock=config.clock,
-            events=self.events,
-        )
-        self.orders = Orders(
-            self,
-            hold=self._hold,
-            growing=self._growing,
-            drains=self._drains,
-            giveback=self._giveback,
-            look=self.drainer.wake,
-            urge=self._lease.urge,
-        )
-        self.viewer = Viewer(
-            self,
-            self.known,
-            self._giveback,
-            self.orders,
-            backoffs=lambda: self._placement.backoffs(self.cmlist, self.clock.now()),
-            orphans=lambda: (self.inventory.lost(), self._records.left()),
-        )
-        self._adoption = Adoption(
-            self, self.known, orders=self.orders, drains=self._drains, giveback=self._giveback
-        )
-        self._announcer = Announcer(
-            self._reach.run, settings=lambda: self.settings, clock=config.clock, tell=self.tell
-        )
-        self.joiner = Joiner(
-            self._reach.run,
-            backend=backend,
-            settings=lambda: self.settings.join,
-            clock=config.clock,
-            events=self.events,
-            done=lambda: self.wake("get_system_state", "join_nodes", "set_system_state"),
-            lease=lambda machine: self._announcer.files(self.inventory.expires.get(machine.cm)),
-        )
+        self.memory = memory = Memory(desk, self.facts, wishes)
+        reach = Reach(desk, shell, self.may_touch)
+        announcer = Announcer(desk, reach)
+        leaving = Leaving(desk, memory, reach, self.get_delete_commands, self.end_delete)
+        self._reach = reach
+        self._announcer = announcer
+        self._planner = Planner()
+        self._reader = Reader(desk, memory, backend, limited)
+        self._joiner = Joiner(desk, memory.joins, reach, backend, announcer)
+        self._records = Records(desk, backend)
+        self._power = PowerSaver(desk, backend)
+        self._weigher = Weigher(desk, memory.known, backend)
+        self.orders = Orders(desk, memory, self.resume_growth, self._lease.urge)
+        self._adoption = Adoption(desk, memory, self.orders, self.adopt_revocation)
+        self.drainer = Drainer(desk, backend, memory.wishes, leaving.leave, leaving.left)
 
     def start(self) -> None:
         """Begin to manage and to empty."""
@@ -174,86 +122,150 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         self.drainer.stop(timeout=1)
         super().stop()
 
+    # --- what follows from what is known
+
+    def plan(self) -> Plan | None:
+        """Tell what the next cycle does, by what is known now; None before Slurm was read once.
+
+        The cycle looks again before it acts: what has changed since may keep a node. As there, Slurm's
+        reservations are read when a node is about to go.
+
+        Raises:
+            SlurmError: they could not be read.
+        """
+        moment = self.memory.now()
+        return None if moment.snapshot is None else self._settle(moment)
+
+    def _settle(self, moment: Moment) -> Plan:
+        """Make the plan of a moment, with Slurm's reservations where it depends on them."""
+        plan = self._planner.plan(moment)
+        if not plan.asks_reservations:
+            return plan
+        return self._planner.plan(replace(moment, reservations=self._backend.reservations()))
+
+    def _plan(self) -> Plan:
+        """Make the plan of this moment, for steps that do not depend on reservations."""
+        return self._planner.plan(self.memory.now())
+
     # --- reading Slurm
 
     def get_system_state(self) -> None:
-        """Read nodes and jobs; decide how many machines the queue wants and which are surplus."""
-        snapshot = self._backend.snapshot()
-        self._drains.observe(self.settings.drain)
-        self.known.snapshot = snapshot
-        if self._adoption.look(snapshot):
-            self.drainer.wake()
-        picture = self.known.picture(snapshot)
-        self._announcer.look(picture, self.inventory.expires, self.lease.duration)
-        self._grower.observe(snapshot, picture.joined)
-        self._growing.observe(in_service(picture), self.clock.now())
-        supply = self.wanting.supply(picture)
-        self.growth = growth = self._grower.growth(snapshot, supply)
-        self.note(f"{growth.count} more machines are wanted")
-        held_up = self.orders.held_up() or self._refused_words()
-        self._power.look(picture, supply, growth, held_up, self.known.failed())
-        kept = self._returning.keep(snapshot, growth)
-        values = self.known.values(picture.machines)
-        if self._returning.mark(picture, growth, values, self.clock.now()) or kept:
-            self.drainer.wake()
-        if growth.wanted:
+        """Read nodes and jobs; begin to give back what is surplus, and take that back where it is wanted."""
+        moment = self._reader.read()
+        if self._adoption.look(moment):
+            self.desk.look_at_drains()
+        self.memory.growing.observe(moment.in_service, moment.now)
+        moment = self.memory.now()
+        self._announcer.look(moment)
+        plan = self._planner.plan(moment)
+        self.note(f"{plan.growth.count} more machines are wanted")
+        self.last_plan = plan
+        self._power.act(moment, plan.power)
+        self.last_plan = plan = self._settle(moment)
+        if self._obey(plan, moment):
+            self.desk.look_at_drains()
+        if plan.growth.wanted:
             self.wake("ensure_sliver", "add_nodes")
 
-    def _refused_words(self) -> str:
-        now = self.clock.now()
-        refused = all(self._placement.paused(cm, now) for cm in self.cmlist)
-        return "Cloudlab has none now" if refused else ""
+    def _obey(self, plan: Plan, moment: Moment) -> bool:
+        """Begin to empty what is surplus, let go what is not; tell whether there was any."""
+        # Its delete commands may have run since the moment.
+        kept = self.memory.chosen.keep(plan.kept)
+        for name in sorted(kept):
+            self.tell(EventKind.KEEP, name, plan.kept[name])
+        going = [verdict for verdict in plan.verdicts if verdict.goes]
+        for verdict in going:
+            self.memory.chosen.choose(verdict.name)
+            node_id = moment.machines[verdict.name].node_id
+            self.tell(EventKind.SURPLUS, node_id, f"to be given back: {verdict.why}")
+        return bool(going or kept)
 
     # --- growing
 
     def should_create_sliver(self, cm: str) -> bool:
         """Make a sliver only when the queue wants a machine: an empty cluster holds nothing."""
-        wanted = self.wanting.at(cm) if self.orders.allow_growth() else {}
-        self._first_type = next(iter(wanted), "")
-        return bool(wanted)
+        self._note_hold()
+        return self.wants_machine(cm)
 
-    def create_rspec(self) -> str:
-        """Ask the helper for a request; its first machine is of a type that the queue wants."""
-        if isinstance(self.helper, SimpleElasticSliceHelper):
-            self.helper.request_type = self._first_type or self.helper.request_type
-            names = [name for name, kind in self.wanting.names.items() if kind == self._first_type]
-            self.helper.request_names = names[: self.helper.num_pcs]
-        return super().create_rspec()
+    def wants_machine(self, cm: str) -> bool:
+        """Tell whether the queue wants a machine of this CM."""
+        return bool(self._plan().wanted_at(cm))
+
+    def request_for(self, cm: str) -> str:
+        """Ask the helper for a request; its machines are of the first type that the queue wants there."""
+        helper, plan = self.helper, self._plan()
+        kind = next(iter(plan.wanted_at(cm)), "")
+        names = [name for name, each in plan.growth.names.items() if each == kind]
+        if (
+            not isinstance(helper, SimpleElasticSliceHelper)
+            or type(helper).create_rspec is not SimpleElasticSliceHelper.create_rspec
+            or type(self).create_rspec is not PluginElasticSliceHelper.create_rspec
+        ):
+            # A site's own request is asked for as the reference does.
+            return self.create_rspec()
+        return helper.request_of(kind, names[: helper.num_pcs])
 
     def should_add_nodes(self, count: int = 0, cm: str | None = None) -> int | AddArgs | None:
         """Add what the queue wants and this CM can spare; nothing without a reading of Slurm."""
-        if not self.orders.allow_growth():
+        self._note_hold()
+        moment = self.memory.now()
+        plan = self._planner.plan(moment)
+        total = sum(count for (_, at), count in plan.shares.items() if cm in {None, at})
+        if not total or total < count:
             return None
-        wanted = [self.wanting.at(each) for each in ([cm] if cm else self.cmlist)]
-        names = self.wanting.names
-        total = sum(sum(each.values()) for each in wanted)
-        if count and total < count:
-            return None
-        if self.settings.demand.types and cm:
-            self.reserve_names(self._slivers.names())
-            return self._borrowing.name_machines(cm, wanted[0], count or total, names)
+        most = count or total
+        names = plan.growth.names
+        if moment.settings.demand.types and cm:
+            return self._named_machines(moment, cm, plan.wanted_at(cm), most, names)
         if names:
-            return self._borrowing.take_names([*names][: count or total])
-        return count or total or None
+            return self._with_names([*names][:most])
+        return most
+
+    def _named_machines(
+        self, moment: Moment, cm: str, wanted: Mapping[str, int], most: int, names: Mapping[str, str]
+    ) -> AddArgs:
+        """Name a free machine of its type for each that is wanted; ``names`` are for them, name -> type."""
+        self.reserve_names(self._slivers.names())
+        args: AddArgs = {}
+        loans = choose_loans(moment, cm, wanted, most)
+        for kind in wanted:
+            chosen = [loan.node_id for loan in loans if loan.hardware_type == kind]
+            of_kind = [name for name, each in names.items() if each == kind][: len(chosen)]
+            if not chosen:
+                continue
+            fields = self._with_names(of_kind) if names else self.get_add_args(len(chosen))
+            for (client_id, each), node_id in zip(fields.items(), chosen, strict=True):
+                args[client_id] = {**each, "node": node_id}
+                with self.desk.lock:
+                    self.memory.asked_types[client_id] = kind
+        return args
+
+    def _with_names(self, names: Sequence[str]) -> AddArgs:
+        """Return machines like the helper's, with these names."""
+        return dict(zip(names, self.get_add_args(len(names)).values(), strict=True))
+
+    def _note_hold(self) -> None:
+        if hold := self.memory.hold.wish:
+            since = f"{hold.since:%H:%M:%SZ}"
+            self.note(f"no machine is asked for: {hold.reason} by {hold.who} since {since}")
 
     # --- giving back
 
     def delete_nodes(self, cm: str | None = None) -> None:
         """Give back what failed, what is surplus, and in a teardown everything; never what Slurm may use."""
-        if self._departures.are_near() or super().failed(cm):
+        moment = self.memory.now()
+        if are_near(moment):
             # A job may have come since the last reading: somebody may have resumed a node that we drained.
-            self.known.snapshot = self._backend.snapshot()
+            moment = self._reader.look_again()
+        departures = self._planner.plan(moment).departures
+        self.memory.joins.see_failed((*departures.failed, *departures.kept), moment.now)
         super().delete_nodes(cm)
-        if self._hold.tearing_down:
+        if self.memory.hold.tearing_down:
             self._at_each(cm, self._delete_empty_sliver)
 
     def failed(self, cm: str | None = None) -> list[SliverNode]:
         """List the machines that failed and may be given back: Slurm has nothing on them."""
-        return [
-            machine
-            for machine in super().failed(cm)
-            if self._departures.is_idle(self.known.name(machine)) and not self.joiner.keeps(machine)
-        ]
+        return [machine for machine in self._plan().departures.failed if cm in {None, machine.cm}]
 
     def _delete_empty_sliver(self, cm: str) -> None:
         sliver = self._slivers.read(cm)
@@ -261,32 +273,29 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
             self.server.delete_sliver(cm)
             self._slivers.read(cm)
             self.tell(EventKind.DELETE, cm, "gave the sliver back, which had no machine left")
-        bare = self.known.is_complete() and not any(self.inventory.slivers.values()) and not self.requested()
-        if self._hold.is_news(bare):
+        bare = self.facts().all_read and not any(self.inventory.slivers.values()) and not self.requested()
+        if self.memory.hold.is_news(bare):
             self.tell(EventKind.ADMIN, "", "the teardown is complete: nothing is held")
 
     def handle_blocking_node(self, node: SliverNode) -> None:
         """Empty a machine that blocks the renewal; it is given back when nothing is left on it."""
-        if self._giveback.choose_blocking(self.known.name(node)):
-            self.tell(EventKind.SURPLUS, node.node_id, "to be given back: the lease is not renewed with it")
-        self.drainer.wake()
+        if self.memory.chosen.choose_blocking(node_name(node, self.desk.settings.join)):
+            message = "to be given back: the lease is not renewed with it"
+            self.tell(EventKind.SURPLUS, node.node_id, message)
+        self.desk.look_at_drains()
 
     def should_delete_nodes(self, cm: str | None = None) -> list[str] | None:
         """Give back the surplus machines of this CM that are empty; in a teardown all that are."""
-        return self._departures.due(cm)
+        return [m.client_id for m in self._plan().departures.empty if cm in {None, m.cm}]
 
     def handle_deleted_node(self, node: Mapping[str, Any]) -> None:
         """Forget a machine that the manifest has no more; its record in Slurm goes at ``remove_nodes``."""
         super().handle_deleted_node(node)
         machine = SliverNode(**node)
-        name = self.known.name(machine)
-        self._records.lose(name, machine.node_id)
-        self._giveback.forget(name)
-        self._borrowing.forget(machine.client_id)
-        self.joiner.forget(machine)
+        self._records.lose(node_name(machine, self.desk.settings.join), machine.node_id)
         self.wake("remove_nodes")
-        self._drains.forget(machine.node_id)
-        self.drainer.wake()
+        self.memory.forget(machine)
+        self.desk.look_at_drains()
         try:
             self._reach.forget(machine)
         except SshError as error:
@@ -294,30 +303,26 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
 
     def remove_nodes(self) -> None:
         """Drop the Slurm records of machines that are gone; jobs that still run there are requeued first."""
-        if self.known.snapshot is not None and self.known.is_complete():
-            self._records.adopt(self.known.snapshot, self.known.machines())
-        self._records.step(self.known.machines())
+        moment = self.memory.now()
+        if moment.snapshot is not None and moment.slice.all_read:
+            self._records.adopt(moment.snapshot, moment.present)
+        self._records.step(moment.present)
 
     # --- joining
 
     def join_nodes(self) -> None:
         """Start joining the ready machines that Slurm does not have at work."""
-        if self.known.snapshot is None:
-            return
-        picture = self.known.picture(self.known.snapshot)
-        outcome = self.joiner.step(self._joinable(picture), picture.snapshot)
+        moment = self.memory.now()
+        outcome = self._joiner.step(moment, self._planner.plan(moment).joins)
         for machine, why in outcome.given_up:
             self.give_up(machine, why)
         if outcome.given_up:
             # Slurm may have them at work all the same: they are to be drained before a job starts there.
-            self.drainer.wake()
+            self.desk.look_at_drains()
         for machine in outcome.joined:
-            node = picture.snapshot.nodes.get(self.known.name(machine))
+            node = moment.nodes.get(moment.name(machine))
             if node is not None and node.usable:
                 self.prove(machine)
-
-    def _joinable(self, picture: Picture) -> list[SliverNode]:
-        return [m for m in self.ready() if self.known.name(m) not in picture.leaving]
 
     def machine_booted(self, node: SliverNode) -> None:
         """Wait until it has joined: only then a new machine is of use."""
@@ -331,67 +336,46 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
 
     def set_system_state(self) -> None:
         """Push Cloudlab's resource values to Slurm as node weights."""
-        self.weigher.push()
+        self._weigher.push(self._plan().weights)
 
     # --- emptying
 
     def start_delete(self, nodelist: Sequence[Mapping[str, Any]]) -> None:
         """Begin to empty revoked machines; Cloudlab's call returns at once."""
-        with self.rlock:
-            due = {
-                n.node_id: self.revocations[n.node_id] for n in self.held() if n.node_id in self.revocations
-            }
+        facts = self.facts()
+        due = {
+            m.node_id: facts.revocations[m.node_id] for m in facts.machines if m.node_id in facts.revocations
+        }
         for item in nodelist:
             if revocation := due.get(item["node_id"]):
-                self.tell(
-                    EventKind.REVOKE,
-                    revocation.node_id,
-                    f"Cloudlab takes it at {revocation.deadline:%H:%M:%S} UTC",
-                )
-        self.drainer.wake()
+                message = f"Cloudlab takes it at {revocation.deadline:%H:%M:%S} UTC"
+                self.tell(EventKind.REVOKE, revocation.node_id, message)
+        self.desk.look_at_drains()
 
     def notified(self, what: str) -> None:
         """Look at the drains at once when a countdown moved or a machine is gone."""
         super().notified(what)
         if what in {"NotifyDeletePending", "NotifyDeleteComplete"}:
-            self.drainer.wake()
-
-    def nodes_taken(self, nodelist: Sequence[Mapping[str, Any]]) -> None:
-        """Keep the scheduler off machines that are gone, before the manifest says so."""
-        self._drains.note_taken(nodelist)
-        super().nodes_taken(nodelist)
+            self.desk.look_at_drains()
 
     def get_delete_commands(self, nodelist: Sequence[Mapping[str, Any]]) -> list[str]:
         """Return the shell commands that are run on a machine, over SSH, when nothing is left on it."""
-        machine = SliverNode(**nodelist[0])
-        return [*leave_commands(machine, self.settings.join), *(super().get_delete_commands(nodelist) or ())]
+        commands = leave_commands(SliverNode(**nodelist[0]), self.desk.settings.join)
+        return [*commands, *(super().get_delete_commands(nodelist) or ())]
 
     # --- showing
 
-    def preview(self) -> Preview | None:
-        """Tell what the next cycle would do, by what is known now; None before Slurm was read once.
-
-        The cycle looks again before it acts: what has changed since may keep a node. As there, reservations
-        are read when a node is about to go.
-
-        Raises:
-            SlurmError: they could not be read.
-        """
-        if self.known.snapshot is None:
-            return None
-        picture = self.known.picture(self.known.snapshot)
-        growth = self.wanting.growth(picture)
-        values = self.known.values(picture.machines)
-        return draw_preview(
-            growth=growth,
-            shares=self.wanting.shares(growth),
-            held_up=self.orders.held_up(),
-            kept=self._returning.to_keep(picture.snapshot, growth),
-            verdicts=self._returning.verdicts(picture, growth, values, self.clock.now()),
-            drains=self.known.drains(),
-            tearing_down=self._hold.tearing_down,
-            machines=list(picture.machines),
-            deletable=[*(m.client_id for m in self.failed()), *(self.should_delete_nodes() or ())],
-            joins=self.joiner.preview(self._joinable(picture), picture.snapshot),
-            weights=self.weigher.plan(picture),
+    def view(self) -> AgentView:
+        """Draw a picture of what the agent knows, from memory, for any thread."""
+        moment = self.memory.now()
+        return AgentView(
+            nodes=node_views(moment),
+            wanted=self.last_plan.growth.count if self.last_plan else 0,
+            slice_expires=self.slice_expires,
+            sliver_expires=dict(moment.slice.leases),
+            last_success=dict(self.last_success),
+            growth_stopped=moment.slice.braked,
+            paused=moment.hold is not None,
+            backoffs=self._placement.backoffs(self.cmlist, moment.now),
+            orphans={"cloudlab": self.inventory.lost(), "slurm": self._records.left()},
         )

@@ -1,30 +1,134 @@
-"""Our machines beside what Slurm says of them, at one moment. Pure."""
+"""All that is known at one instant of the borrowed machines, as one frozen value: decisions go by it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
 
-from agent.core.model import SliverNode
-from agent.slurm.model import Snapshot
+from agent.cluster.settings.cluster import ClusterSettings
+from agent.cluster.settings.join import node_name
+from agent.core.model import AdminDrain, GrowOrder, SliverNode
+from agent.core.slice.facts import SliceFacts
+from agent.slurm.model import Node, Reservation, Snapshot
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One moment."""
+class History:
+    """What Slurm does not tell: since when things are as they are, by the readings so far."""
 
-    snapshot: Snapshot
-    machines: Mapping[str, SliverNode]
-    """Node name -> machine, for every machine that a manifest says is ours."""
-    leaving: frozenset[str] = frozenset()
-    """Names of those that somebody wants empty."""
+    idle_since: Mapping[str, datetime] = field(default_factory=dict)
+    """Node name -> since when it has been seen without a job; one that is missing is not idle."""
+    joined_since: Mapping[str, datetime] = field(default_factory=dict)
+    """Node name -> since when it has been seen as a node of Slurm."""
+    found: frozenset[str] = frozenset()
+    """Names of the nodes that the first reading found."""
+    waiting_since: Mapping[str, datetime] = field(default_factory=dict)
+    """Job id (for a task, that of its array) -> since when it has been seen to wait for room."""
+    forsaken_since: Mapping[str, datetime] = field(default_factory=dict)
+    """Name of a node of Slurm's power saving -> since when it has been seen out of service by our doing."""
+
+
+@dataclass(frozen=True)
+class JoinRecord:
+    """What has been tried to join one machine. The caller drops it once the machine has joined."""
+
+    first: datetime
+    """When its join was first started."""
+    last: datetime
+    """When its join commands last started or, once they are over, when they ended."""
+    attempts: int
+    running: bool
+    """The commands, or the probe, run at this moment."""
+    probes: int = 0
+    """How often the probe was run."""
+    error: str = ""
+    """Why the last commands failed; "" if they did not."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One instant: Cloudlab's word, Slurm's, what people ask for, and what the agent did so far."""
+
+    now: datetime
+    settings: ClusterSettings
+    """Those in force; an administrator's wish for more machines is in ``demand.min_nodes``."""
+    slice: SliceFacts = field(default_factory=SliceFacts)
+    """What Cloudlab said."""
+
+    snapshot: Snapshot | None = None
+    """What Slurm said last; None before it was read once."""
+    reservations: tuple[Reservation, ...] | None = None
+    """Slurm's reservations; None where they were not read, which only a node that is about to go needs."""
+    history: History | None = None
+    """None before Slurm was read once."""
+    limited: frozenset[str] = frozenset()
+    """Names of the partitions that give every job a time limit, where nodes are fenced."""
+    read_back: frozenset[str] = frozenset()
+    """The CMs of whose machines it is known what an earlier run of the agent did to them."""
+
+    admin: Mapping[str, AdminDrain] = field(default_factory=dict)
+    """node_id -> an administrator's wish to empty it."""
+    take_over: frozenset[str] = frozenset()
+    """node_ids of machines whose drain by somebody else an administrator wants replaced."""
+    hold: AdminDrain | None = None
+    """An administrator's wish that concerns every machine, with reason ``PAUSE`` or ``TEARDOWN``."""
+    order: GrowOrder | None = None
+    """An administrator's wish for more machines."""
+
+    chosen: frozenset[str] = frozenset()
+    """Names of the nodes that are emptied to be given back."""
+    emptied: frozenset[str] = frozenset()
+    """Names of those, and of a teardown's, that nothing is left on; their delete commands have run."""
+    blocking: frozenset[str] = frozenset()
+    """Names of chosen nodes that are in the way of the lease's renewal: they go whatever the queue wants."""
+    asked_types: Mapping[str, str] = field(default_factory=dict)
+    """client_id -> the hardware type that was asked for, while more than one is borrowed."""
+
+    joins: Mapping[str, JoinRecord] = field(default_factory=dict)
+    """sliver_id -> what has been tried to join its machine."""
+    proven: frozenset[str] = frozenset()
+    """sliver_ids of the machines whose probe has passed."""
+    failed_since: Mapping[str, datetime] = field(default_factory=dict)
+    """sliver_id -> since when its machine is seen to be of no use."""
+
+    @cached_property
+    def machines(self) -> Mapping[str, SliverNode]:
+        """Node name -> machine, for every machine that may be touched."""
+        named = ((self.name(machine), machine) for machine in self.slice.machines)
+        return {name: machine for name, machine in named if name}
+
+    @cached_property
+    def present(self) -> frozenset[str]:
+        """Node names of all machines in the manifests, those included that may not be touched."""
+        return frozenset(self.machines) | {self.name(machine) for machine in self.slice.others}
 
     @property
+    def nodes(self) -> Mapping[str, Node]:
+        """Node name -> node, for every node that Slurm has."""
+        return self.snapshot.nodes if self.snapshot else {}
+
+    @cached_property
     def joined(self) -> frozenset[str]:
         """Names of our machines that Slurm has."""
-        return frozenset(self.machines) & frozenset(self.snapshot.nodes)
+        return frozenset(self.machines) & frozenset(self.nodes)
+
+    @cached_property
+    def failed(self) -> frozenset[str]:
+        """Node names of our machines that are of no use."""
+        return frozenset(n for n, machine in self.machines.items() if machine.sliver_id in self.slice.failed)
 
     @property
-    def serving(self) -> frozenset[str]:
-        """Names of those that nobody wants empty."""
-        return self.joined - self.leaving
+    def held_up(self) -> str:
+        """What holds growth up, an administrator or the brake, in words; "" for nothing."""
+        return f"{self.hold.reason} by {self.hold.who}" if self.hold else self.slice.braked
+
+    @property
+    def in_service(self) -> int:
+        """How many of our machines jobs may start on, or could until they were drained."""
+        return sum(1 for name in self.joined if self.nodes[name].usable or self.nodes[name].draining)
+
+    def name(self, machine: SliverNode) -> str:
+        """Return a machine's node name; "" while it has none."""
+        return node_name(machine, self.settings.join)

@@ -1,83 +1,188 @@
-"""Plans growth and surplus from cycle to cycle: remembers since when things are as they are."""
+"""Moment -> Plan: the one place where plans are made. The cycle obeys the plan, `esagent plan` prints it."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from agent.cluster.grow.by_name import grow_by_name
-from agent.cluster.grow.demand import GrowthPlan, plan_growth, still_waiting
-from agent.cluster.grow.supply import Supply
-from agent.cluster.moment import Picture
-from agent.cluster.power.power import power_surplus
+from agent.cluster.drain.wanted import drains_of, returnable
+from agent.cluster.grow.by_name import grow_by_name, lacking
+from agent.cluster.grow.demand import GrowthPlan, JobVerdict, plan_growth
+from agent.cluster.grow.lenders import divide, spare_machines
+from agent.cluster.grow.supply import Supply, count_supply
+from agent.cluster.join.plan import JoinPlan, plan_joins
+from agent.cluster.moment import Moment
+from agent.cluster.power.power import PowerPlan, plan_power, power_surplus
+from agent.cluster.reasons import TEARDOWN, Drain, DrainCause
 from agent.cluster.settings.cluster import ClusterSettings
-from agent.cluster.shrink.surplus import History, NodeVerdict, look_back, plan_surplus
-from agent.slurm.model import Reservation, Snapshot
+from agent.cluster.shrink.departures import DeparturePlan, plan_departures
+from agent.cluster.shrink.returning import named_again, wanted_again
+from agent.cluster.shrink.surplus import NodeVerdict, plan_surplus
+from agent.cluster.steer.weights import SetWeight, plan_weights
+from agent.slurm.model import Snapshot
 
 
-class Grower:
-    """Asks ``plan_growth`` and ``plan_surplus``. Thread-safe.
+@dataclass(frozen=True)
+class PlannedStep:
+    """One thing that would be done."""
 
-    Args:
-        settings: asked at every plan, so that a reload takes effect.
-    """
+    kind: str
+    """``add``, ``keep``, ``surplus``, ``delete``, ``join``, ``probe``, ``give up`` or ``weight``."""
+    subject: str
+    """A CM, or a node name, or several."""
+    why: str
 
-    def __init__(self, settings: Callable[[], ClusterSettings]) -> None:
-        self._settings = settings
-        self._lock = threading.Lock()
-        self._waiting: Mapping[str, datetime] | None = None
-        self._history: History | None = None
-        self._last: tuple[Snapshot, Supply, ClusterSettings, GrowthPlan] | None = None
 
-    def observe(self, snapshot: Snapshot, joined: Collection[str]) -> None:
-        """Take in a reading of Slurm; every reading once, in order."""
-        settings = self._settings()
-        with self._lock:
-            self._waiting = still_waiting(snapshot, self._waiting, settings.demand, settings.partitions)
-            self._history = look_back(snapshot, self._history, joined)
+@dataclass(frozen=True)
+class Plan:
+    """What follows from one moment: what the next steps of the cycle do."""
 
-    def growth(self, snapshot: Snapshot, supply: Supply) -> GrowthPlan:
-        """Plan growth; asked again for the same, it answers from memory."""
-        settings = self._settings()
-        with self._lock:
-            waiting, last = self._waiting, self._last
-        if last is not None and last[0] is snapshot and last[1:3] == (supply, settings):
-            return last[3]
-        if supply.lacking is not None:
-            plan = grow_by_name(supply, settings.demand)
-        else:
-            plan = plan_growth(
-                snapshot,
-                supply=supply,
-                waiting_since=waiting or {},
-                settings=settings.demand,
-                partitions=settings.partitions,
+    supply: Supply = field(default_factory=Supply)
+    """What is held, and what could be had."""
+    growth: GrowthPlan = field(default_factory=lambda: GrowthPlan(0))
+    """What the queue wants."""
+    shares: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """(type, CM) -> machines to ask for; none while an administrator holds growth up."""
+    held_up: str = ""
+    """What holds growth up, an administrator or the brake; "" for nothing."""
+    power: PowerPlan = field(default_factory=PowerPlan)
+    """What Slurm's power saving is told."""
+    kept: Mapping[str, str] = field(default_factory=dict)
+    """Name of a draining node that returns to service -> why."""
+    verdicts: tuple[NodeVerdict, ...] = ()
+    """Which nodes stay and which go, of those in service."""
+    departures: DeparturePlan = field(default_factory=DeparturePlan)
+    """Which machines are given back next."""
+    joins: JoinPlan = field(default_factory=JoinPlan)
+    """What to do about the machines that are ready."""
+    weights: tuple[SetWeight, ...] = ()
+    """The weights that have to change."""
+    drains: Mapping[str, Drain] = field(default_factory=dict)
+    """Node name -> what it is emptied for."""
+    nodes: tuple[NodeVerdict, ...] = ()
+    """One for each machine of ours: whether it goes, and why."""
+    asks_reservations: bool = False
+    """A node is about to go or to be kept: Slurm's reservations, which were not read, may say otherwise."""
+
+    @property
+    def jobs(self) -> tuple[JobVerdict, ...]:
+        """One for each pending job, oldest first."""
+        return self.growth.jobs
+
+    @property
+    def steps(self) -> tuple[PlannedStep, ...]:
+        """All of it, step by step."""
+        return tuple(self._steps())
+
+    def wanted_at(self, cm: str) -> dict[str, int]:
+        """Return type -> machines to ask this CM for."""
+        return {kind: count for (kind, at), count in self.shares.items() if at == cm}
+
+    def _steps(self) -> Iterator[PlannedStep]:
+        for (kind, cm), count in self.shares.items() if not self.held_up else ():
+            yield PlannedStep(
+                "add", cm, f"{count} more{f' of type {kind}' if kind else ''}: the queue wants them"
             )
-        with self._lock:
-            self._last = (snapshot, supply, settings, plan)
-        return plan
+        for name, why in sorted(self.kept.items()):
+            yield PlannedStep("keep", name, why)
+        for verdict in self.verdicts:
+            if verdict.goes:
+                yield PlannedStep("surplus", verdict.name, verdict.why)
+        for machine in self.departures.machines:
+            yield PlannedStep("delete", machine.client_id, "it failed, or is empty and surplus")
+        joins = self.joins
+        for kind, part in (("join", joins.start), ("probe", joins.probe), ("give up", joins.failed)):
+            for step in part:
+                yield PlannedStep(kind, step.name, step.reason)
+        for change in self.weights:
+            yield PlannedStep("weight", ",".join(change.nodes), f"{change.weight}: {change.reason}")
 
-    def surplus(
-        self,
-        picture: Picture,
-        growth: GrowthPlan,
-        values: Mapping[str, float],
-        now: datetime,
-        reservations: Iterable[Reservation] = (),
-    ) -> tuple[NodeVerdict, ...]:
-        """Plan surplus."""
-        if power_names := self._settings().join.power_names:
-            return power_surplus(picture, power_names)
-        with self._lock:
-            history = self._history or History({}, {})
-        return plan_surplus(
-            picture.snapshot,
-            ours=picture.serving,
-            history=history,
-            values=values,
+
+class Planner:
+    """Puts plans together. It asks nobody, and keeps the last growth alone, which costs the most."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._last: tuple[Snapshot, Supply, ClusterSettings, Mapping[str, datetime], GrowthPlan] | None = None
+
+    def plan(self, moment: Moment) -> Plan:
+        """Decide all that is to be done at a moment; nothing before Slurm was read once."""
+        if moment.snapshot is None:
+            return Plan(held_up=moment.held_up, departures=plan_departures(moment))
+        asks_reservations = moment.reservations is None and bool(returnable(moment))
+        drains = drains_of(moment)
+        named = named_again(moment)
+        moment = replace(moment, chosen=moment.chosen - named.keys())
+        supply = replace(count_supply(moment), lacking=lacking(moment))
+        growth = self._growth(moment, supply)
+        kept = named | wanted_again(moment, growth)
+        verdicts = _surplus(moment, growth)
+        goes = frozenset(verdict.name for verdict in verdicts if verdict.goes)
+        departures = plan_departures(moment)
+        # Without reservations it is not known yet which really go.
+        going = goes if moment.reservations is not None else frozenset()
+        after = _after(moment, moment.chosen - kept.keys() | going, departures)
+        joins = plan_joins(after)
+        return Plan(
+            supply=supply,
             growth=growth,
-            settings=self._settings().demand,
-            now=now,
-            reservations=reservations,
+            shares={} if moment.hold else divide(growth.wanted, spare_machines(moment), moment.slice.cms),
+            held_up=moment.held_up,
+            power=plan_power(moment, supply, growth),
+            kept=kept,
+            verdicts=verdicts,
+            departures=departures,
+            joins=joins,
+            weights=plan_weights(after),
+            drains=drains,
+            nodes=_fates(moment, verdicts, joins, drains),
+            asks_reservations=asks_reservations or (moment.reservations is None and bool(goes)),
         )
+
+    def _growth(self, moment: Moment, supply: Supply) -> GrowthPlan:
+        snapshot, settings = moment.snapshot, moment.settings
+        assert snapshot is not None
+        if supply.lacking is not None:
+            return grow_by_name(supply, settings.demand)
+        waiting = moment.history.waiting_since if moment.history else {}
+        with self._lock:
+            last = self._last
+        if last is not None and last[0] is snapshot and last[1:4] == (supply, settings, waiting):
+            return last[4]
+        growth = plan_growth(moment, supply)
+        with self._lock:
+            self._last = (snapshot, supply, settings, waiting, growth)
+        return growth
+
+
+def _after(moment: Moment, chosen: frozenset[str], departures: DeparturePlan) -> Moment:
+    """Return the moment at which machines are joined and weighed: others are chosen then, and some gone."""
+    gone = frozenset(departures.machines)
+    staying = tuple(machine for machine in moment.slice.machines if machine not in gone)
+    return replace(moment, chosen=chosen, slice=replace(moment.slice, machines=staying))
+
+
+def _surplus(moment: Moment, growth: GrowthPlan) -> tuple[NodeVerdict, ...]:
+    if moment.settings.join.power_names:
+        return power_surplus(moment)
+    return plan_surplus(moment, growth)
+
+
+def _fates(
+    moment: Moment, verdicts: tuple[NodeVerdict, ...], joins: JoinPlan, drains: Mapping[str, Drain]
+) -> tuple[NodeVerdict, ...]:
+    """Tell of each machine of ours whether it goes, and why."""
+    tearing_down = moment.hold is not None and moment.hold.reason == TEARDOWN
+    judged = {verdict.name: verdict for verdict in verdicts}
+    waiting = {step.name: step.reason for step in (*joins.start, *joins.probe, *joins.watch)}
+    fates = []
+    for name in sorted(moment.machines):
+        if drain := drains.get(name):
+            goes = tearing_down or drain.leaves or drain.cause is DrainCause.TAKEN
+            fates.append(NodeVerdict(name, goes, drain.reason))
+        else:
+            why = waiting.get(name, "it has not joined yet")
+            fates.append(judged.get(name) or NodeVerdict(name, False, why))
+    return tuple(fates)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agent.core.desk import Desk
-from agent.core.model import IntentKind, Share
+from agent.core.model import AdvertisedNode, IntentKind, Share
 from agent.core.notices.endpoint import SimpleElasticSliceClientEndpoint
 from agent.core.scaling.brake import GrowthBrake
 from agent.core.scaling.placement import Placement
@@ -47,7 +47,13 @@ class Knowledge:
 
     def share(self, cm: str) -> Share | None:
         """Count the free machines of our type at a CM; None while unknown."""
-        return self._placement.share(self._offers.all_nodes.get(cm), self._offers.available.get(cm))
+        return self._placement.share(self._offers.all_nodes.get(cm), self._free(cm))
+
+    def _free(self, cm: str) -> tuple[AdvertisedNode, ...] | None:
+        """Return what a CM said is free, without what has become ours since; None where it was not read."""
+        free = self._offers.available.get(cm)
+        ours = {node.node_id for node in self._inventory.held(cm)}
+        return None if free is None else tuple(node for node in free if node.node_id not in ours)
 
     def facts(self, lease_seconds: float, stays_free: float) -> SliceFacts:
         """Return all of it.
@@ -60,14 +66,16 @@ class Knowledge:
         now = self._desk.clock.now()
         with self._desk.lock:
             shares = {cm: self.share(cm) for cm in cms}
+            free = {cm: self._free(cm) for cm in cms}
             read = frozenset(inventory.slivers)
             return SliceFacts(
                 cms=cms,
                 machines=tuple(inventory.held(None)),
+                others=tuple(inventory.others()),
                 all_read=read >= frozenset(cms),
                 read=read,
-                ready=frozenset(node.sliver_id for node in inventory.with_fate("ready", None)),
-                failed=frozenset(node.sliver_id for node in inventory.with_fate("failed", None)),
+                ready=frozenset(node.sliver_id for node in inventory.with_fate("ready")),
+                failed=frozenset(node.sliver_id for node in inventory.with_fate("failed")),
                 statuses={n.sliver_id: n for status in inventory.statuses.values() for n in status.nodes},
                 requested=tuple(inventory.in_flight(IntentKind.ADD, None)),
                 leases=inventory.expires,
@@ -75,7 +83,7 @@ class Knowledge:
                 values=dict(notices.resource_values),
                 revocations=dict(notices.revocations),
                 taken=dict(notices.taken),
-                free=dict(self._offers.available),
+                free={cm: nodes for cm, nodes in free.items() if nodes is not None},
                 everything=dict(self._offers.all_nodes),
                 shares={cm: share for cm, share in shares.items() if share is not None},
                 stays_free=stays_free,

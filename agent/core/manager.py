@@ -17,7 +17,7 @@ from agent.core.desk import Desk
 from agent.core.errors import FatalError
 from agent.core.events import EventData, EventKind
 from agent.core.knowledge import Knowledge
-from agent.core.model import AdvertisedNode, Intent, IntentKind, Share, SliverNode
+from agent.core.model import AdvertisedNode, Intent, IntentKind, SliverNode
 from agent.core.notices.endpoint import Item, SimpleElasticSliceClientEndpoint
 from agent.core.notices.store import RevocationMemory
 from agent.core.ports import SliceServer
@@ -182,10 +182,6 @@ class SimpleElasticSliceManager(
         """Return all that is known of the slice at this instant."""
         return self._knowledge.facts(self.lease.duration, self.percent_available_minimum)
 
-    def ready(self, cm: str | None = None) -> list[SliverNode]:
-        """List the machines that were told to ``handle_added_node`` as ready."""
-        return self.inventory.with_fate("ready", cm)
-
     def failed(self, cm: str | None = None) -> list[SliverNode]:
         """List the machines that the next ``delete_nodes`` gives back."""
         return self.inventory.with_fate("failed", cm)
@@ -197,10 +193,6 @@ class SimpleElasticSliceManager(
     def in_use(self) -> int:
         """Count the machines held or asked for, over all CMs in use; a silent CM's are those it last held."""
         return self.inventory.count()
-
-    def share(self, cm: str) -> Share | None:
-        """Count the free machines of our type at a CM; None while unknown."""
-        return self._knowledge.share(cm)
 
     def is_adding(self, node: str | None = None, cm: str | None = None) -> bool:
         """Tell whether a machine (client_id; None for any) is asked for or starting."""
@@ -273,6 +265,14 @@ class SimpleElasticSliceManager(
 
         self._at_each(cm, update)
 
+    def request_for(self, cm: str) -> str:  # noqa: ARG002
+        """Return the request for a CM that holds nothing for us; override it where the CMs' differ."""
+        return self.create_rspec()
+
+    def wants_machine(self, cm: str) -> bool:
+        """Tell whether a machine should be added at a CM, which keeps an empty sliver."""
+        return bool(self.should_add_nodes(cm=cm))
+
     def add_nodes(self, count: int = 0, cm: str | None = None) -> None:
         """Add as many machines as ``should_add_nodes`` says.
 
@@ -288,7 +288,7 @@ class SimpleElasticSliceManager(
 
     def delete_nodes(self, cm: str | None = None) -> None:
         """Give machines back: failed ones, and with ``enable_delete`` what ``should_delete_nodes`` names."""
-        self._at_each(cm, lambda each: self._giving.delete(each, lambda at: self.should_add_nodes(cm=at)))
+        self._at_each(cm, lambda each: self._giving.delete(each, self.wants_machine))
 
     def should_delete_nodes(self, cm: str | None = None) -> list[str] | None:
         """Decide which machines to give back (see ``plan_surplus``): their client_ids, or None."""

@@ -64,7 +64,7 @@ class SliceServer(Protocol):
     def find_sliver(self, cm: str) -> Sliver | None:
         """Read the manifest without taking a lock (``Resolve``); None when this CM holds nothing for us."""
 
-    def create_sliver(self, cm: str, rspec: str) -> Sliver:
+    def create_sliver(self, cm: str, request: str) -> Sliver:
         """Ask for a first set of machines with a request RSpec."""
 
     def renew_sliver(self, cm: str, expires: datetime) -> datetime:

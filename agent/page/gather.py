@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from agent.cluster.drain.figures import Forecast, foresee
+from agent.cluster.drain.wanted import wishes_of
 from agent.cluster.manager import SlurmElasticSliceManager
 from agent.cluster.memory.hold import hold_words
 from agent.core.errors import LedgerError
@@ -36,28 +37,28 @@ class Gatherer:
 
     def look(self) -> None:
         """Remember how many machines are in each state."""
-        self._history.observe(self._manager.viewer.view().nodes, self._manager.clock.now())
+        self._history.observe(self._manager.view().nodes, self._manager.clock.now())
 
     def view(self) -> PageView:
         """Return what the page shows now: from memory, but for the events, which are in the ledger."""
         manager = self._manager
         now = manager.clock.now()
-        agent = manager.viewer.view()
+        agent = manager.view()
         self._history.observe(agent.nodes, now)
-        growth = manager.growth
+        plan, moment = manager.last_plan, manager.memory.now()
         events: Sequence[PastEvent] = ()
         unread = ""
         try:
             events = self._events.events(newest=MAX_EVENTS)
         except LedgerError as error:
             unread = str(error)
-        forecasts = foresee(manager.known.wishes().drains, manager.drainer.outlooks, now)
+        forecasts = foresee(wishes_of(moment).drains, manager.drainer.outlooks, now)
         return PageView(
             now=now,
             slice_urn=manager.server.slice_urn,
             agent=agent,
-            hold=hold_words(manager.orders.hold),
-            reasons=tuple(growth.reasons) if growth else (),
+            hold=hold_words(moment.hold),
+            reasons=plan.growth.reasons if plan else (),
             countdowns=tuple(_countdown(forecast) for forecast in forecasts),
             events=tuple(reversed(events)),
             renewed_before=manager.lease.overdue_when_left,

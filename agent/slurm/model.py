@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import cached_property
 from typing import Protocol
 
 from agent.core.errors import SlurmRefusedError
@@ -185,7 +186,18 @@ class Snapshot:
     def jobs_on(self, names: Iterable[str]) -> tuple[Job, ...]:
         """Return the jobs that hold at least one of these nodes."""
         wanted = frozenset(names)
+        if wanted.isdisjoint(self._held):
+            return ()
         return tuple(j for j in self.jobs if j.holds_nodes and j.nodes & wanted)
+
+    def holds(self, name: str) -> bool:
+        """Tell whether a job holds this node."""
+        return name in self._held
+
+    @cached_property
+    def _held(self) -> frozenset[str]:
+        """Names of the nodes that jobs hold: most that are asked for are among none of thousands."""
+        return frozenset(name for job in self.jobs if job.holds_nodes for name in job.nodes)
 
 
 class SlurmBackend(Protocol):

@@ -78,7 +78,7 @@ class Wanting(SimpleElasticSliceManager):
         if self.wanted and cm != max(self.cmlist, key=lambda each: len(self.held(each))):
             return []
         surplus = len(self.held()) - self.wanted
-        return [node.client_id for node in self.ready(cm)][: max(surplus, 0)]
+        return [node.client_id for node in self.inventory.with_fate("ready", cm)][: max(surplus, 0)]
 
 
 class Cleaning(SimpleElasticSliceHelper):
@@ -265,7 +265,7 @@ def _tell(manager: Wanting, order: dict[str, Any], counts: Counter[str], home: P
         "run": order["run"],
         "wanted": manager.wanted,
         "held": sorted(n.node_id for n in manager.held()),
-        "ready": sorted(n.node_id for n in manager.ready()),
+        "ready": sorted(n.node_id for n in manager.inventory.with_fate("ready")),
         "in_flight": sorted(i.client_id for i in manager._slivers.intents.in_flight()),
         "revoked": revoked,
         "cms_read": len(manager.inventory.slivers),

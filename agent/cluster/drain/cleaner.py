@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 
 import structlog
 
+from agent.cluster.desk import Desk
 from agent.cluster.drain.nodes import LeaveNode
 from agent.cluster.settings.drain import DrainSettings
-from agent.core.ports import Clock, HostResult
+from agent.core.ports import HostResult
 
 log = structlog.get_logger()
 
@@ -42,24 +43,20 @@ class Cleaner:
     """A queue of machines to be left, and threads that work it off; there are none while it is empty.
 
     Args:
+        desk: has the time and the settings.
         run: runs the delete commands on one node within so many seconds, and does not raise.
         done: told once a node when its commands have run or failed.
-        settings: asked for each node.
-        clock: time.
     """
 
     def __init__(
         self,
+        desk: Desk,
         run: Callable[[str, float], HostResult],
         done: Callable[[LeaveNode, HostResult], None],
-        *,
-        settings: Callable[[], DrainSettings],
-        clock: Clock,
     ) -> None:
+        self._desk = desk
         self._run = run
         self._done = done
-        self._settings = settings
-        self._clock = clock
         self._lock = threading.Lock()
         self._queue: list[tuple[datetime, str, LeaveNode]] = []
         self._at_work: set[str] = set()
@@ -75,7 +72,7 @@ class Cleaner:
                 return
             self._at_work.add(action.node)
             heapq.heappush(self._queue, (action.deadline or _NEVER, action.node, action))
-            if self._threads >= self._settings().cleanup_fan_out:
+            if self._threads >= self._desk.settings.drain.cleanup_fan_out:
                 return
             self._threads += 1
         threading.Thread(target=self._work, name=f"leave-{action.node}", daemon=True).start()
@@ -92,10 +89,10 @@ class Cleaner:
                     self._threads -= 1
                     return
                 _, node, action = heapq.heappop(self._queue)
-                settings = self._settings()
+                settings = self._desk.settings.drain
                 limit = time_limit(
                     action.deadline,
-                    self._clock.now(),
+                    self._desk.clock.now(),
                     len(self._queue),
                     settings,
                     settings.cleanup_fan_out,

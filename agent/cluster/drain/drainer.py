@@ -13,16 +13,16 @@ from functools import partial
 
 import structlog
 
+from agent.cluster.desk import Desk
 from agent.cluster.drain.cleaner import Cleaner
 from agent.cluster.drain.fence import Fencer
 from agent.cluster.drain.job_acts import JobActs, attempt
 from agent.cluster.drain.jobs import Outlook
 from agent.cluster.drain.nodes import DownNodes, DrainNodes, LeaveNode, NodeAction, UndrainNodes, plan_nodes
 from agent.cluster.drain.wanted import Wishes
-from agent.cluster.settings.drain import DrainSettings
 from agent.core.errors import SlurmDownError, SlurmError
-from agent.core.events import Event, EventKind
-from agent.core.ports import Clock, EventSink, HostResult
+from agent.core.events import EventKind
+from agent.core.ports import HostResult
 from agent.slurm.model import SlurmBackend
 
 log = structlog.get_logger()
@@ -37,39 +37,31 @@ class Drainer:
     """Keeps Slurm in step with the wishes until every wanted node is empty and left.
 
     Args:
+        desk: has the time, the settings and the bell that asks for a look; told what is done.
         backend: the way in to Slurm.
         wishes: asked at every tick; answers from memory.
         leave: runs the delete commands on one node (slow; bounded by the seconds it is given).
         left: told once a node when nothing is left on it and its commands have run (or failed).
-        settings: asked at every tick, so that a reload takes effect.
-        clock: time.
-        events: where acts are told.
     """
 
     def __init__(
         self,
+        desk: Desk,
         backend: SlurmBackend,
         wishes: Callable[[], Wishes],
         leave: Callable[[str, float], HostResult],
         left: Callable[[LeaveNode], None],
-        *,
-        settings: Callable[[], DrainSettings],
-        clock: Clock,
-        events: EventSink,
     ) -> None:
+        self._desk = desk
         self._backend = backend
         self._wishes = wishes
         self._left = left
-        self._settings = settings
-        self._clock = clock
-        self._events = events
-        self._wake = threading.Event()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._cleaner = Cleaner(leave, self._cleaned, settings=settings, clock=clock)
-        self._jobs = JobActs(backend, clock=clock, events=events)
+        self._cleaner = Cleaner(desk, leave, self._cleaned)
+        self._jobs = JobActs(desk, backend)
         self._fencer = Fencer(backend)
-        self._looked = clock.monotonic()
+        self._looked = desk.clock.monotonic()
 
     @property
     def outlooks(self) -> tuple[Outlook, ...]:
@@ -84,21 +76,17 @@ class Drainer:
     def stop(self, timeout: float) -> None:
         """End; wait at most ``timeout`` seconds for a tick under way."""
         self._stop.set()
-        self._wake.set()
+        self._desk.look_at_drains()
         if self._thread is not None:
             self._thread.join(timeout)
 
-    def wake(self) -> None:
-        """Look now: a notice came, a job ended, an administrator asked."""
-        self._wake.set()
-
     def seconds_since_look(self) -> float:
         """Tell how long ago the last look at Slurm ended, well or not: a watchdog's heartbeat."""
-        return self._clock.monotonic() - self._looked
+        return self._desk.clock.monotonic() - self._looked
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            self._wake.clear()
+            self._desk.bell.clear()
             try:
                 busy = self.tick()
             except SlurmError as error:
@@ -107,9 +95,9 @@ class Drainer:
             except Exception:  # a deadline does not wait until a fault of ours is mended
                 log.exception("a look at the drains failed; draining goes on at the next tick")
                 busy = True
-            self._looked = self._clock.monotonic()
+            self._looked = self._desk.clock.monotonic()
             self._stop.wait(SHORTEST_TICK)
-            self._wake.wait(self._settings().tick if busy else IDLE_TICK)
+            self._desk.bell.wait(self._desk.settings.drain.tick if busy else IDLE_TICK)
 
     def tick(self) -> bool:
         """Look once and do what is due.
@@ -120,7 +108,7 @@ class Drainer:
         Raises:
             SlurmError: Slurm could not be read; nothing was done.
         """
-        settings = self._settings()
+        settings = self._desk.settings.drain
         wishes = self._wishes()
         self._cleaner.forget_all_but(set(wishes.drains))
         if not wishes.ours:
@@ -128,7 +116,7 @@ class Drainer:
             self._fence(wishes.fences)
             return bool(wishes.drains)
         snapshot = self._backend.snapshot()
-        now = self._clock.now()
+        now = self._desk.clock.now()
         try:
             plan = plan_nodes(snapshot, wishes.drains, ours=wishes.ours, unread=wishes.unread, now=now)
             for action in plan:
@@ -144,10 +132,10 @@ class Drainer:
             attempt(partial(self._move_fences, wanted))
 
     def _move_fences(self, wanted: Mapping[str, datetime]) -> None:
-        plan = self._fencer.step(wanted, self._clock.now())
+        plan = self._fencer.step(wanted, self._desk.clock.now())
         for fence in plan.reserve if plan else ():
             for node in sorted(fence.nodes):
-                self._tell(
+                self._desk.record(
                     EventKind.FENCE, node, f"no job that would run beyond {fence.starts:%Y-%m-%dT%H:%M:%SZ}"
                 )
 
@@ -156,22 +144,23 @@ class Drainer:
             case DrainNodes(nodes, reason):
                 self._backend.drain(nodes, reason)
                 for node in nodes:
-                    self._tell(EventKind.DRAIN, node, f"drained in Slurm: {reason}")
+                    self._desk.record(EventKind.DRAIN, node, f"drained in Slurm: {reason}")
             case UndrainNodes(nodes, down):
                 (self._backend.resume if down else self._backend.undrain)(nodes)
                 for node in nodes:
-                    self._tell(EventKind.RESUME, node, "back in service: nobody wants it emptied any more")
+                    self._desk.record(
+                        EventKind.RESUME, node, "back in service: nobody wants it emptied any more"
+                    )
             case DownNodes(nodes, reason, lost):
                 self._backend.set_down(nodes, reason)
-                self._tell(EventKind.DOWN, ",".join(nodes), f"gone with jobs on it: Slurm was told: {reason}")
+                self._desk.record(
+                    EventKind.DOWN, ",".join(nodes), f"gone with jobs on it: Slurm was told: {reason}"
+                )
                 self._jobs.lose(lost)
             case LeaveNode():
                 self._cleaner.put(action)
 
     def _cleaned(self, action: LeaveNode, result: HostResult) -> None:
         said = "the delete commands ran" if result.ok else f"the delete commands failed: {result.error}"
-        self._tell(EventKind.LEAVE, action.node, f"{action.reason}; {said}")
+        self._desk.record(EventKind.LEAVE, action.node, f"{action.reason}; {said}")
         self._left(action)
-
-    def _tell(self, kind: EventKind, subject: str, message: str) -> None:
-        self._events.record(Event(self._clock.now(), kind, subject, message))

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import structlog
 
+from agent.cluster.desk import Desk
 from agent.cluster.drain.figures import JobFigures, lost_cpu_seconds
 from agent.cluster.drain.jobs import (
     CancelJob,
@@ -26,8 +27,7 @@ from agent.cluster.drain.wanted import Wishes
 from agent.cluster.reasons import told_before
 from agent.cluster.settings.drain import DrainSettings
 from agent.core.errors import SlurmDownError, SlurmError, SlurmRefusedError
-from agent.core.events import Event, EventKind, JobLost, OfJob
-from agent.core.ports import Clock, EventSink
+from agent.core.events import EventKind, JobLost, OfJob
 from agent.slurm.model import Job, SlurmBackend, Snapshot
 
 log = structlog.get_logger()
@@ -53,18 +53,16 @@ class JobActs:
     """Acts on what ``plan_jobs`` says, and remembers who was told what.
 
     Args:
+        desk: has the time; told what is done.
         backend: the way in to Slurm.
-        clock: time.
-        events: where acts are told.
 
     Attributes:
         outlooks: what will happen to the jobs on draining nodes, as of the last look.
     """
 
-    def __init__(self, backend: SlurmBackend, *, clock: Clock, events: EventSink) -> None:
+    def __init__(self, desk: Desk, backend: SlurmBackend) -> None:
+        self._desk = desk
         self._backend = backend
-        self._clock = clock
-        self._events = events
         self._signalled: dict[str, datetime] = {}
         """``leader`` of a job -> when it had its checkpoint signal."""
         self._warned: set[str] = set()
@@ -82,7 +80,7 @@ class JobActs:
         """
         deadlines = job_deadlines(wishes.drains, wishes.ours)
         known = self._requeueable(snapshot, deadlines)
-        now = self._clock.now()
+        now = self._desk.clock.now()
         outlooks = self.outlooks = look_ahead(snapshot, deadlines, known, settings, now)
         for job, cause in self._figures.finished(snapshot, outlooks, wishes.drains):
             self._tell(EventKind.FINISH, job, f"job {job.id} ended by itself", cause)
@@ -177,7 +175,7 @@ class JobActs:
         done = _accepted(group, refused, "a job got no checkpoint signal; it is tried again")
         for action in done:
             job = action.job
-            self._signalled[leader(job)] = self._clock.now()
+            self._signalled[leader(job)] = self._desk.clock.now()
             self._tell(
                 EventKind.SIGNAL, job, f"{action.signal} to job {job.id} ({action.target}): {action.reason}"
             )
@@ -230,7 +228,7 @@ class JobActs:
         self._tell_lost(kind, job, f"job {job.id} {words}")
 
     def _tell_lost(self, kind: EventKind, job: Job, message: str, cause: str = "") -> None:
-        lost = lost_cpu_seconds(job, self._clock.now())
+        lost = lost_cpu_seconds(job, self._desk.clock.now())
         data = JobLost(job.id, cause or self._figures.cause(job), lost)
         self._record(kind, job, f"{message} ({lost:.0f} CPU-seconds lost)", data)
 
@@ -238,7 +236,7 @@ class JobActs:
         self._record(kind, job, message, OfJob(job.id, cause or self._figures.cause(job)))
 
     def _record(self, kind: EventKind, job: Job, message: str, data: OfJob) -> None:
-        self._events.record(Event(self._clock.now(), kind, ",".join(sorted(job.nodes)), message, data))
+        self._desk.record(kind, ",".join(sorted(job.nodes)), message, data)
 
 
 def _ids(group: Iterable[JobAction]) -> list[str]:

@@ -53,11 +53,6 @@ class Outlook:
     signal: str = ""
     """What tells it to save its work; "" for nothing."""
 
-    @property
-    def at_risk(self) -> bool:
-        """The deadline overtakes it."""
-        return self.deadline is not None and self.fate is not Fate.ENDS
-
 
 @dataclass(frozen=True)
 class WarnJob:
@@ -94,7 +89,7 @@ class RequeueJob:
 
     job: Job
     reason: str
-    hold: bool = False
+    hold: bool
 
     @property
     def comment(self) -> str:
@@ -216,7 +211,7 @@ def plan_jobs(
     """
     told = frozenset(warned)
     for outlook in outlooks:
-        if outlook.deadline is None or not outlook.at_risk:
+        if outlook.deadline is None:
             continue
         job, left = outlook.job, (outlook.deadline - now).total_seconds()
         words = must_be_empty(outlook.deadline)
@@ -225,8 +220,8 @@ def plan_jobs(
         is_due = outlook.at is not None and outlook.at <= now
         if outlook.warn and not is_due and leader(job) not in told:
             yield WarnJob(job, words)
-        told_at = _told_for(outlook, signalled.get(leader(job)), settings)
-        if outlook.signal and told_at is None and (left <= settings.checkpoint_lead or is_due):
+        told_at = _told_for(job, outlook.deadline, signalled.get(leader(job)), settings)
+        if outlook.signal and told_at is None and left <= settings.checkpoint_lead:
             yield SignalJob(job, outlook.signal, settings.checkpoint_to, words, now)
             told_at = now
         saving = told_at is not None and (now - told_at).total_seconds() < settings.saving_time
@@ -236,11 +231,11 @@ def plan_jobs(
             yield CancelJob(job, why_cancelled(outlook.deadline))
 
 
-def _told_for(outlook: Outlook, at: datetime | None, settings: DrainSettings) -> datetime | None:
+def _told_for(job: Job, deadline: datetime, at: datetime | None, settings: DrainSettings) -> datetime | None:
     """Return when a job was told to save its work for this deadline, in this run of it."""
-    if at is None or outlook.deadline is None or (outlook.job.started and at < outlook.job.started):
+    if at is None or (job.started and at < job.started):
         return None
-    return at if at >= outlook.deadline - _seconds(settings.checkpoint_lead) - MOVED else None
+    return at if at >= deadline - _seconds(settings.checkpoint_lead) - MOVED else None
 
 
 def _seconds(seconds: float) -> timedelta:

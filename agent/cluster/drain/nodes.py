@@ -113,13 +113,13 @@ def _stands(node: Node, drain: Drain) -> bool:
         return not is_ours(node.reason) and not drain.takes_over
     if said.give_back is not drain.give_back:
         return False
-    if said.cause is not drain.cause or (said.deadline is None) != (drain.deadline is None):
+    if said.cause is not drain.cause:
         return False
     if drain.cause is DrainCause.ADMIN and _bare(said.why) != _bare(drain.why):
         return False
-    if said.deadline is not None and drain.deadline is not None:
-        return is_same_time(said.deadline, drain.deadline)
-    return True
+    if said.deadline is None or drain.deadline is None:
+        return said.deadline is drain.deadline
+    return is_same_time(said.deadline, drain.deadline)
 
 
 def _bare(words: str) -> str:

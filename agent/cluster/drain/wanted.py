@@ -7,47 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from agent.cluster.drain.fence import can_be_fenced, with_fences
-from agent.cluster.reasons import TEARDOWN, Drain, DrainCause
-from agent.cluster.settings.drain import DrainSettings
-from agent.core.model import AdminDrain, Revocation, SliverNode
-from agent.slurm.model import Snapshot
-
-
-@dataclass(frozen=True)
-class Said:
-    """What administrators and Cloudlab said of single machines."""
-
-    admin: Mapping[str, AdminDrain]
-    """node_id -> the administrator's wish."""
-    take_over: Collection[str]
-    """node_ids of machines whose drain by somebody else an administrator wants replaced."""
-    taken_as: Mapping[str, str]
-    """node_id -> client_id under which Cloudlab said that it took the machine."""
-
-
-@dataclass(frozen=True)
-class Situation:
-    """What is known at one moment of our machines and of those who want them emptied."""
-
-    machines: Mapping[str, SliverNode]
-    """Node name -> machine."""
-    all_read: bool
-    """Whether every CM's manifest was read: else other nodes may be machines of ours too."""
-    snapshot: Snapshot | None
-    """What Slurm last said; None before it was read once."""
-    revocations: Mapping[str, Revocation]
-    """node_id -> revocation."""
-    taken: Collection[str]
-    """node_ids of which Cloudlab said that they are taken."""
-    useless: Collection[str]
-    """Names of nodes whose machine failed or is surplus."""
-    hold: AdminDrain | None
-    """The administrator's wish for the whole slice."""
-    leases: Mapping[str, datetime]
-    """CM -> until when its sliver lasts."""
-    said: Said
-    limited: Collection[str]
-    """Names of the partitions that give every job a time limit, where nodes are fenced."""
+from agent.cluster.moment import Moment
+from agent.cluster.reasons import TEARDOWN, Drain, DrainCause, is_ours
+from agent.core.model import AdminDrain
 
 
 @dataclass(frozen=True)
@@ -64,23 +26,36 @@ class Wishes:
     """Names of those of ours that an earlier run may have drained: for what is not known yet."""
 
 
-def drains_of(now: Situation) -> dict[str, Drain]:
+def drains_of(moment: Moment) -> dict[str, Drain]:
     """Return node name -> the most urgent reason to empty it."""
-    return most_urgent(_all(now))
+    return most_urgent(_all(moment))
 
 
-def wishes_of(now: Situation, settings: DrainSettings) -> Wishes:
+def returnable(moment: Moment) -> frozenset[str]:
+    """Return the names of the nodes that may go back into service: they are emptied as surplus alone.
+
+    Where somebody else drained a node too, in Slurm, that is not for us to lift.
+    """
+    if moment.snapshot is None or (moment.hold is not None and moment.hold.reason == TEARDOWN):
+        return frozenset()
+    surplus = {name for name, drain in drains_of(moment).items() if drain.cause is DrainCause.SURPLUS}
+    kept = {node.name for node in moment.nodes.values() if node.draining and not is_ours(node.reason)}
+    return moment.chosen & surplus - kept - moment.failed - moment.emptied - moment.blocking
+
+
+def wishes_of(moment: Moment) -> Wishes:
     """Tell what is to be emptied, what is to be fenced, and what is ours to touch."""
-    drains, machines = drains_of(now), now.machines
-    if not settings.fence:
-        return Wishes(drains, frozenset(machines), {})
-    if now.snapshot is None or not now.all_read:
-        return Wishes(drains, frozenset(machines), None)
-    known = [now.snapshot.nodes[name] for name in machines if name in now.snapshot.nodes]
-    fenced = {node.name for node in known if can_be_fenced(node, now.limited)}
-    leases = {n: now.leases[m.cm] for n, m in machines.items() if n in fenced and m.cm in now.leases}
-    drains, fences = with_fences(drains, fenced, leases, settings)
-    return Wishes(drains, frozenset(machines), fences)
+    drains, settings = drains_of(moment), moment.settings.drain
+    fences: dict[str, datetime] | None = {}
+    if settings.fence and (moment.snapshot is None or not moment.slice.all_read):
+        fences = None
+    elif settings.fence:
+        fenced = {name for name in moment.joined if can_be_fenced(moment.nodes[name], moment.limited)}
+        ends = {name: moment.slice.leases.get(moment.machines[name].cm) for name in fenced}
+        leases = {name: end for name, end in ends.items() if end is not None}
+        drains, fences = with_fences(drains, fenced, leases, settings)
+    unread = frozenset(n for n, machine in moment.machines.items() if machine.cm not in moment.read_back)
+    return Wishes(drains, frozenset(moment.machines), fences, unread)
 
 
 def most_urgent(drains: Iterable[Drain]) -> dict[str, Drain]:
@@ -98,30 +73,31 @@ def most_urgent(drains: Iterable[Drain]) -> dict[str, Drain]:
     return chosen
 
 
-def _all(now: Situation) -> Iterator[Drain]:
-    taken = {node_id: now.said.taken_as.get(node_id, "") for node_id in now.taken}
-    for name, machine in now.machines.items():
-        if taken.get(machine.node_id) in {"", machine.client_id}:
+def _all(moment: Moment) -> Iterator[Drain]:
+    useless = moment.chosen | (moment.failed & moment.nodes.keys())
+    for name, machine in moment.machines.items():
+        taken = moment.slice.taken.get(machine.node_id)
+        if taken is not None and taken.means(machine):
             yield Drain(name, DrainCause.TAKEN)
-        revocation = now.revocations.get(machine.node_id)
-        if revocation is not None and revocation.client_id in {"", machine.client_id}:
+        revocation = moment.slice.revocations.get(machine.node_id)
+        if revocation is not None and revocation.means(machine):
             yield Drain(name, DrainCause.REVOKED, revocation.deadline, begun=revocation.noticed)
-        if now.hold is not None and now.hold.reason == TEARDOWN:
-            yield _teardown(name, now.hold, now.snapshot)
+        if moment.hold is not None and moment.hold.reason == TEARDOWN:
+            yield _teardown(name, moment.hold, moment)
             continue
-        wish = now.said.admin.get(machine.node_id)
+        wish = moment.admin.get(machine.node_id)
         if wish is not None:
             yield Drain(
                 *(name, DrainCause.ADMIN, wish.deadline, wish.who, wish.reason, wish.give_back),
-                takes_over=machine.node_id in now.said.take_over,
+                takes_over=machine.node_id in moment.take_over,
             )
-        if name in now.useless:
+        if name in useless:
             yield Drain(name, DrainCause.SURPLUS)
 
 
-def _teardown(name: str, hold: AdminDrain, snapshot: Snapshot | None) -> Drain:
+def _teardown(name: str, hold: AdminDrain, moment: Moment) -> Drain:
     """Empty a node as an administrator would, with the deadline; once it is empty it is surplus."""
-    node = snapshot.nodes.get(name) if snapshot else None
-    if snapshot is None or snapshot.jobs_on([name]) or (node is not None and not node.drained):
+    node, snapshot = moment.nodes.get(name), moment.snapshot
+    if snapshot is None or snapshot.holds(name) or (node is not None and not node.drained):
         return Drain(name, DrainCause.ADMIN, hold.deadline, hold.who, TEARDOWN)
     return Drain(name, DrainCause.SURPLUS)

@@ -1,13 +1,13 @@
-"""The nodes that Slurm's power saving wants machines for, and which of them get one. Pure."""
+"""Which machines come for the nodes that Slurm's power saving asks for by name: a pure decision."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from agent.cluster.grow.demand import GrowthPlan
 from agent.cluster.grow.supply import Supply
-from agent.cluster.moment import Picture
+from agent.cluster.moment import Moment
 from agent.cluster.settings.demand import DemandSettings, Offer
 from agent.slurm.gres import parse_gres, take_gres
 from agent.slurm.model import Node
@@ -37,31 +37,40 @@ def _can_be(node: Node, offer: Offer) -> bool:
     )
 
 
-def lacking(
-    picture: Picture, names: Collection[str], requested: Collection[str], offers: Sequence[Offer]
-) -> dict[str, str | None]:
+def lacking(moment: Moment) -> dict[str, str | None] | None:
     """Return the nodes that Slurm powers up and that no machine is behind, held or asked for.
 
     Returns:
-        Node name -> the hardware type of its machine; None where no type is like it.
+        Node name -> the hardware type of its machine; None where no type is like it. None in all where no
+        node is left to Slurm's power saving.
     """
-    nodes = picture.snapshot.nodes
+    names = moment.settings.join.power_names
+    if not names:
+        return None
+    requested = {intent.client_id for intent in moment.slice.requested}
     wanting = (
-        nodes[name]
-        for name in sorted(names)
-        if name in nodes and is_waking(nodes[name]) and name not in picture.machines and name not in requested
+        moment.nodes[name]
+        for name in sorted(names & moment.nodes.keys())
+        if is_waking(moment.nodes[name]) and name not in moment.present and name not in requested
     )
+    offers = moment.settings.demand.offers()
     found = {node.name: offer_for(node, offers) for node in wanting}
     return {name: None if offer is None else offer.type for name, offer in found.items()}
 
 
+def is_waking(node: Node) -> bool:
+    """Tell whether Slurm powers a node up."""
+    return "POWERING_UP" in node.flags and node.state != "DOWN"
+
+
 def grow_by_name(supply: Supply, settings: DemandSettings) -> GrowthPlan:
     """Decide which of the nodes that lack a machine get one: within ``max_nodes``, and what CMs can spare."""
+    wanting = supply.lacking or {}
     most = {offer.type: offer.max_nodes for offer in settings.offers()}
     served: dict[str, str] = {}
     refused: dict[str, str] = {}
     taken: Counter[str] = Counter()
-    for name, kind in (supply.lacking or {}).items():
+    for name, kind in wanting.items():
         if kind is None:
             refused[name] = "no type of machine in [demand] is like it"
         elif supply.count + len(served) >= settings.max_nodes:
@@ -69,7 +78,7 @@ def grow_by_name(supply: Supply, settings: DemandSettings) -> GrowthPlan:
         elif supply.held.get(kind, 0) + taken[kind] >= most[kind]:
             refused[name] = f"max_nodes of {kind} is reached"
         # While no CM was read it is not known what it can spare: that is no reason to give a node up.
-        elif supply.spare is not None and taken[kind] >= supply.spare.get(kind, len(supply.lacking or ())):
+        elif supply.spare is not None and taken[kind] >= supply.spare.get(kind, len(wanting)):
             refused[name] = "no CM can spare a machine now"
         else:
             served[name] = kind
@@ -77,8 +86,3 @@ def grow_by_name(supply: Supply, settings: DemandSettings) -> GrowthPlan:
     reasons = [f"Slurm powers {', '.join(served)} up"] if served else []
     reasons += [f"{name}: {why}" for name, why in refused.items()]
     return GrowthPlan(len(served), tuple(reasons), taken, names=served, refused=refused)
-
-
-def is_waking(node: Node) -> bool:
-    """Tell whether Slurm powers a node up, and waits for its machine."""
-    return "POWERING_UP" in node.flags and node.state != "DOWN"

@@ -8,12 +8,14 @@ It is an estimate of what Slurm will do, not a copy of its scheduler.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from agent.cluster.grow.packing import Packer, Placed, array_of
 from agent.cluster.grow.supply import Supply
+from agent.cluster.moment import Moment
+from agent.cluster.settings.cluster import ClusterSettings
 from agent.cluster.settings.demand import DemandSettings
 from agent.core.settings import format_duration
 from agent.slurm.model import Job, Snapshot
@@ -60,31 +62,25 @@ class GrowthPlan:
     """One for each pending job, oldest first."""
 
 
-def plan_growth(
-    snapshot: Snapshot,
-    *,
-    supply: Supply,
-    waiting_since: Mapping[str, datetime],
-    settings: DemandSettings,
-    partitions: Collection[str] = (),
-) -> GrowthPlan:
+def plan_growth(moment: Moment, supply: Supply) -> GrowthPlan:
     """Decide how many more machines to borrow.
 
     Args:
-        snapshot: what Slurm says.
+        moment: what is known; Slurm was read, and ``history`` has taken the reading in.
         supply: what we hold, and what could be had.
-        waiting_since: what ``still_waiting`` returned for this snapshot.
-        settings: [demand].
-        partitions: whose jobs count; empty for all.
 
     Returns:
         A count that keeps ``supply.count + count`` within ``max_nodes``, and at ``min_nodes`` or above. It
         does not depend on the order of nodes and jobs in the snapshot; a younger job more never lowers it.
     """
+    snapshot, settings = moment.snapshot, moment.settings.demand
+    if snapshot is None:
+        return GrowthPlan(0)
+    waiting_since = moment.history.waiting_since if moment.history else {}
     packer = Packer(snapshot, supply, settings)
     verdicts = []
     for job in sorted(_pending(snapshot), key=_age):
-        against = _does_not_count(job, snapshot, partitions, settings)
+        against = _does_not_count(job, snapshot, moment.settings)
         if against:
             verdicts.append(JobVerdict(job.id, False, 0, against))
             continue
@@ -108,26 +104,20 @@ def plan_growth(
     )
 
 
-def still_waiting(
-    snapshot: Snapshot,
-    earlier: Mapping[str, datetime] | None,
-    settings: DemandSettings,
-    partitions: Collection[str] = (),
-) -> dict[str, datetime]:
+def still_waiting(moment: Moment) -> dict[str, datetime]:
     """Return since when each job has been seen to wait for room; one that stopped to wait begins anew.
 
-    Args:
-        snapshot: what Slurm says.
-        earlier: what this function returned for the snapshot before; None for the first one that an agent
-            reads, where a job counts as waiting since it was submitted.
-        settings: [demand].
-        partitions: whose jobs count; empty for all.
+    In the first reading of an agent, before there is a history, a job counts as waiting since its submission.
 
     Returns:
         Job id (for a task, that of its array: tasks change their ids when they are split off) -> time.
     """
-    waiting = [j for j in _pending(snapshot) if not _does_not_count(j, snapshot, partitions, settings)]
-    if earlier is not None:
+    snapshot = moment.snapshot
+    if snapshot is None:
+        return {}
+    waiting = [j for j in _pending(snapshot) if not _does_not_count(j, snapshot, moment.settings)]
+    if moment.history is not None:
+        earlier = moment.history.waiting_since
         return {key: earlier.get(key, snapshot.taken) for key in map(array_of, waiting)}
     since: dict[str, datetime] = {}
     for job in waiting:
@@ -146,18 +136,16 @@ def _age(job: Job) -> tuple[float, str]:
     return (job.submitted.timestamp() if job.submitted else float("inf"), job.id)
 
 
-def _does_not_count(
-    job: Job, snapshot: Snapshot, partitions: Collection[str], settings: DemandSettings
-) -> str:
+def _does_not_count(job: Job, snapshot: Snapshot, settings: ClusterSettings) -> str:
     """Say why a pending job asks for no machine of ours; "" where it does."""
-    if partitions and not set(partitions) & set(job.partitions):
+    if settings.partitions and not set(settings.partitions) & set(job.partitions):
         return "in other partitions"
     if job.requested_nodes:
         return "asks for nodes by name"
     if job.reservation:
         return f"asks for the reservation {job.reservation!r}"
-    if job.reason == "BeginTime" and not _begins_soon(job, snapshot, settings):
-        horizon = format_duration(settings.begin_horizon)
+    if job.reason == "BeginTime" and not _begins_soon(job, snapshot, settings.demand):
+        horizon = format_duration(settings.demand.begin_horizon)
         return f"does not begin within begin_horizon, {horizon} (BeginTime)"
     if not _waits_for_room(job, snapshot):
         return f"waits for something else ({job.reason or 'unknown'})"

@@ -214,13 +214,19 @@ def _rooms(snapshot: Snapshot, supply: Supply, offers: Iterable[Offer]) -> list[
                 holders.setdefault(name, []).append(job)
     ordered = sorted(snapshot.nodes.values(), key=lambda n: (n.weight, n.name))
     # An active reservation keeps its nodes from everybody else.
-    serving = [n for n in ordered if n.usable and "RESERVED" not in n.flags]
-    resting = [replace(n, flags=n.flags - {"DRAIN"}) for n in ordered if n.name in supply.returnable]
+    back = (_without_drain(n) if n.name in supply.resuming else n for n in ordered)
+    # Slurm may not know yet that a node is to be emptied.
+    serving = [n for n in back if n.usable and "RESERVED" not in n.flags and n.name not in supply.leaving]
+    resting = [_without_drain(n) for n in ordered if n.name in supply.returnable]
     coming = [_borrowable(offer) for offer in offers for _ in range(supply.coming.get(offer.type, 0))]
     rooms = [_room(n, holders.get(n.name, ())) for n in serving]
     rooms += coming
     rooms += [_room(n, holders.get(n.name, ())) for n in resting if n.usable]
     return [room for room in rooms if room.free > 0]
+
+
+def _without_drain(node: Node) -> Node:
+    return replace(node, flags=node.flags - {"DRAIN"})
 
 
 def _room(node: Node, jobs: Collection[Job]) -> Room:

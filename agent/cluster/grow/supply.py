@@ -1,14 +1,17 @@
-"""How many machines are held, how many can be had, and from which CM."""
+"""How many machines we hold, and how many could be had, by type: a pure decision."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from agent.cluster.moment import Picture
+from agent.cluster.drain.wanted import drains_of, returnable
+from agent.cluster.grow.lenders import spare_machines
+from agent.cluster.moment import Moment
+from agent.cluster.reasons import is_ours
 from agent.cluster.settings.demand import DemandSettings
-from agent.core.model import AdvertisedNode, Intent, Share, SliverNode
+from agent.core.model import SliverNode
 
 OTHER_TYPE = "?"
 """Stands for the type of a machine that matches none of [[demand.types]]."""
@@ -19,11 +22,15 @@ class Supply:
     """What we hold, and what could be had, by type."""
 
     held: Mapping[str, int] = field(default_factory=dict)
-    """Type -> machines held or asked for; those that match no type are under ``OTHER_TYPE``."""
+    """Type -> machines held or asked for; those that match no type are under "?"."""
     coming: Mapping[str, int] = field(default_factory=dict)
     """Type -> those of them that will join."""
+    leaving: Collection[str] = ()
+    """Names of nodes that somebody wants empty."""
     returnable: Collection[str] = ()
-    """Names of nodes that are drained only because we found them surplus."""
+    """Names of those of them that are emptied only because we found them surplus."""
+    resuming: Collection[str] = ()
+    """Names of nodes that we drained and that nobody wants empty any more: they are about to serve again."""
     spare: Mapping[str, int] | None = None
     """Type -> machines that the CMs together can spare; None for no limit."""
 
@@ -47,80 +54,33 @@ def type_of(machine: SliverNode, settings: DemandSettings) -> str:
     return machine.hardware_type if machine.hardware_type in known else OTHER_TYPE
 
 
-def count_supply(
-    picture: Picture,
-    *,
-    failed: Collection[str],
-    requested: Iterable[Intent],
-    requested_types: Mapping[str, str],
-    returnable: Collection[str],
-    spare: Mapping[tuple[str, str], int],
-    settings: DemandSettings,
-) -> Supply:
-    """Count what we hold by type.
+def count_supply(moment: Moment) -> Supply:
+    """Count what we hold by type, and what the CMs can spare.
 
-    Args:
-        picture: the moment.
-        failed: sliver_ids of machines that are to be given back because they are of no use.
-        requested: machines that were asked for and have not been seen.
-        requested_types: client_id -> the type that was asked for; others count as the preferred one.
-        returnable: names of nodes that are drained only because we found them surplus.
-        spare: (type, CM) -> machines that the CM can spare.
-        settings: [demand].
+    A machine that was asked for and has not been seen counts as the type that was asked for, or as the
+    preferred one.
     """
+    settings = moment.settings.demand
+    leaving = frozenset(drains_of(moment))
     held: Counter[str] = Counter()
     coming: Counter[str] = Counter()
-    for name, machine in picture.machines.items():
+    for name, machine in moment.machines.items():
         kind = type_of(machine, settings)
         held[kind] += 1
-        node = picture.snapshot.nodes.get(name)
+        node = moment.nodes.get(name)
         is_there = node is not None and node.at_work
-        if not is_there and machine.sliver_id not in failed and name not in picture.leaving:
+        if not is_there and name not in moment.failed and name not in leaving:
             coming[kind] += 1
-    seen = {(m.cm, m.client_id) for m in picture.machines.values()}
+    seen = {(m.cm, m.client_id) for m in moment.machines.values()}
     preferred = settings.offers()[0].type
-    for intent in requested:
+    for intent in moment.slice.requested:
         if (intent.cm, intent.client_id) not in seen:
-            kind = requested_types.get(intent.client_id, preferred)
+            kind = moment.asked_types.get(intent.client_id, preferred)
             held[kind] += 1
             coming[kind] += 1
     totals: Counter[str] = Counter()
-    for (kind, _), count in spare.items():
+    for (kind, _), count in spare_machines(moment).items():
         totals[kind] += max(count, 0)
-    return Supply(held, coming, frozenset(returnable), totals)
-
-
-def share_of(
-    hardware_type: str, everything: Sequence[AdvertisedNode] | None, free: Sequence[AdvertisedNode] | None
-) -> Share | None:
-    """Count the free machines of a type at a CM; None where either list is not known."""
-    if everything is None or free is None:
-        return None
-    return Share(
-        sum(hardware_type in n.hardware_types for n in free),
-        sum(hardware_type in n.hardware_types for n in everything),
-    )
-
-
-def divide(
-    wanted: Mapping[str, int], spare: Mapping[tuple[str, str], int], cms: Sequence[str]
-) -> dict[tuple[str, str], int]:
-    """Share machines out among the CMs, in the CMs' order of preference.
-
-    Args:
-        wanted: type -> machines.
-        spare: (type, CM) -> machines that this CM can spare; no key where it has none, or it is not known.
-        cms: URNs.
-
-    Returns:
-        (type, CM) -> machines, without zeros.
-    """
-    shares: dict[tuple[str, str], int] = {}
-    for kind, count in wanted.items():
-        left = count
-        for cm in cms:
-            given = min(left, max(spare.get((kind, cm), 0), 0))
-            if given:
-                shares[kind, cm] = given
-                left -= given
-    return shares
+    serving = moment.joined - leaving
+    resuming = {n for n in serving if moment.nodes[n].draining and is_ours(moment.nodes[n].reason)}
+    return Supply(held, coming, leaving, returnable(moment), resuming, totals)

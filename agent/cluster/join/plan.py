@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from agent.cluster.drain.wanted import drains_of
+from agent.cluster.moment import JoinRecord, Moment
 from agent.cluster.reasons import is_ours
-from agent.cluster.settings.join import JoinSettings, node_name
+from agent.cluster.settings.join import JoinSettings
 from agent.core.model import SliverNode
 from agent.core.settings import format_duration
-from agent.slurm.model import Node, Snapshot
-
-
-@dataclass(frozen=True)
-class JoinRecord:
-    """What has been tried to join one machine. The caller drops it once the machine has joined."""
-
-    first: datetime
-    """When its join was first started."""
-    last: datetime
-    """When its join commands last started or, once they are over, when they ended."""
-    attempts: int
-    running: bool
-    """The commands, or the probe, run at this moment."""
-    probes: int = 0
-    """How often the probe was run."""
-    error: str = ""
-    """Why the last commands failed; "" if they did not."""
+from agent.slurm.model import Node
 
 
 @dataclass(frozen=True)
@@ -56,36 +40,32 @@ class JoinPlan:
     """Slurm has them, and not at work at this moment: remember when that was first seen."""
 
 
-def plan_joins(
-    ready: Sequence[SliverNode],
-    snapshot: Snapshot,
-    history: Mapping[str, JoinRecord],
-    settings: JoinSettings,
-    now: datetime,
-    *,
-    proven: Collection[str] = (),
-) -> JoinPlan:
+def plan_joins(moment: Moment) -> JoinPlan:
     """Decide for each machine that is ready at its CM whether it has joined, has to be joined, or has failed.
 
-    A machine is joined when Slurm says that its slurmd is at work, also when somebody drained it since. One
-    that holds jobs but does not answer is left alone. Where there is a probe, it has to have passed, also
-    where Slurm was quick to start jobs there; but not on a machine that runs jobs since an earlier run of the
-    agent. ``history`` and ``proven``, those that passed, are by sliver_id: a machine that comes again starts
-    anew.
+    Those that somebody wants empty are left alone. A machine is joined when Slurm says that its slurmd is at
+    work, also when somebody drained it since. One that holds jobs but does not answer is left alone. Where
+    there is a probe, it has to have passed, also where Slurm was quick to start jobs there; but not on a
+    machine that runs jobs since an earlier run of the agent.
 
     A node that Slurm has is not joined anew at the first sight of its slurmd being away: one that was just
     resumed, or that missed a ping, reads so for a moment (``scontrol update State=UNDRAIN``).
     """
+    snapshot, settings, now = moment.snapshot, moment.settings.join, moment.now
+    if snapshot is None:
+        return JoinPlan()
+    leaving = drains_of(moment).keys()
     start, probe, joined, failed, watch = [], [], [], [], []
-    for node in ready:
-        name = node_name(node, settings)
+    for name, node in moment.machines.items():
+        if node.sliver_id not in moment.slice.ready or name in leaving:
+            continue
         seen = snapshot.nodes.get(name)
-        record = history.get(node.sliver_id)
+        record = moment.joins.get(node.sliver_id)
         if seen is not None and seen.at_work:
             step = JoinStep(node, name, f"Slurm says {_words(seen)}")
-            if not settings.probe or node.sliver_id in proven:
+            if not settings.probe or node.sliver_id in moment.proven:
                 joined.append(step)
-            elif record is None and snapshot.jobs_on({name}):
+            elif record is None and snapshot.holds(name):
                 # An earlier run of the agent joined it: no record is older than this process.
                 joined.append(step)
             elif record is None or (record.probes == 0 and not record.running):
@@ -94,7 +74,7 @@ def plan_joins(
                 failed.append(JoinStep(node, name, f"{fault}: the probe does not pass{_last_error(record)}"))
             elif _is_due(record, settings, now):
                 probe.append(step)
-        elif snapshot.jobs_on({name}) and not _is_awaited(seen, settings):
+        elif snapshot.holds(name) and not _is_awaited(seen, settings):
             continue
         elif record is None and seen is not None and not _rests(seen, settings):
             watch.append(JoinStep(node, name, f"Slurm says {_words(seen)}"))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
+from agent.cluster.desk import Desk
 from agent.cluster.reasons import KEPT, TAKEN
-from agent.cluster.settings.join import JoinSettings
 from agent.cluster.shrink.surplus import names_in_use
 from agent.core.errors import SlurmRefusedError
 from agent.core.events import EventKind
@@ -18,35 +17,25 @@ class Records:
     """Remembers which machines are gone, and takes their nodes out of Slurm.
 
     Args:
+        desk: told what is done; has [join]: with mode cloud nodes are predeclared, and their records stay for
+            the next machine.
         backend: the way in to Slurm.
-        tell: records an event: kind, node_id, words.
-        note: adds words to what this step decided.
-        join: [join]; with mode cloud nodes are predeclared: their records stay for the next machine.
     """
 
-    def __init__(
-        self,
-        backend: SlurmBackend,
-        tell: Callable[[EventKind, str, str], None],
-        note: Callable[[str], None],
-        join: Callable[[], JoinSettings],
-    ) -> None:
+    def __init__(self, desk: Desk, backend: SlurmBackend) -> None:
+        self._desk = desk
         self._backend = backend
-        self._tell = tell
-        self._note = note
-        self._join = join
-        self._lock = threading.Lock()
         self._gone: dict[str, str] = {}
         self._resting: frozenset[str] = frozenset()
 
     def lose(self, name: str, node_id: str) -> None:
         """Take note that the machine behind a node is gone."""
-        with self._lock:
+        with self._desk.lock:
             self._gone[name] = node_id
 
     def left(self) -> int:
         """Count the nodes whose machine is gone and that are in Slurm still."""
-        with self._lock:
+        with self._desk.lock:
             return len(self._gone)
 
     def adopt(self, snapshot: Snapshot, ours: Collection[str]) -> None:
@@ -72,7 +61,7 @@ class Records:
         Releases before 24.11 list a CLOUD node only once it had a machine, and none lists a FUTURE node:
         those are told once a run.
         """
-        names = expand(self._join().predeclared) - frozenset(ours)
+        names = expand(self._desk.settings.join.predeclared) - frozenset(ours)
         held = {name for job in snapshot.jobs if job.holds_nodes for name in job.nodes}
         seen = {name: snapshot.nodes[name] for name in names & snapshot.nodes.keys()}
         due = {name for name, n in seen.items() if n.state != "DOWN" and not n.draining and name not in held}
@@ -83,11 +72,11 @@ class Records:
         try:
             self._backend.set_down(due, KEPT)
         except SlurmRefusedError as error:
-            self._note(f"[join] predeclared: {error}")
+            self._desk.note(f"[join] predeclared: {error}")
             return
-        self._tell(
+        self._desk.tell(
             EventKind.DOWN,
-            self._join().predeclared,
+            self._desk.settings.join.predeclared,
             f"{len(due)} predeclared nodes have no machine: set down",
         )
 
@@ -103,7 +92,7 @@ class Records:
         Raises:
             SlurmError: Slurm could not be read.
         """
-        with self._lock:
+        with self._desk.lock:
             gone = dict(self._gone)
         if not gone:
             return
@@ -120,32 +109,32 @@ class Records:
             try:
                 self._take_out(node, node_id, snapshot, named.get(name, ""))
             except SlurmRefusedError as error:
-                self._note(f"{name} stays in Slurm for now: {error}")
+                self._desk.note(f"{name} stays in Slurm for now: {error}")
 
     def _take_out(self, node: Node, node_id: str, snapshot: Snapshot, named: str) -> None:
         name = node.name
         if snapshot.jobs_on([name]):
             # Slurm would wait for SlurmdTimeout before it lets the jobs run elsewhere.
             self._backend.set_down([name], TAKEN)
-            self._tell(EventKind.DOWN, node_id, f"{name} is gone with jobs on it: Slurm was told")
+            self._desk.tell(EventKind.DOWN, node_id, f"{name} is gone with jobs on it: Slurm was told")
         elif self._cloud() and node.flags & {"POWERED_DOWN", "POWERING_DOWN"}:
             self._settle(name)
         elif self._cloud():
             self._backend.set_down([name], KEPT)
             self._settle(name)
-            self._tell(EventKind.DOWN, node_id, f"{name} has no machine any more; its record stays")
+            self._desk.tell(EventKind.DOWN, node_id, f"{name} has no machine any more; its record stays")
         elif named:
             if node.state != "DOWN" or node.reason != KEPT:
                 self._backend.set_down([name], KEPT)
-                self._tell(EventKind.DOWN, node_id, f"the record of {name} stays, down: {named}")
+                self._desk.tell(EventKind.DOWN, node_id, f"the record of {name} stays, down: {named}")
         else:
             self._backend.delete_nodes([name])
             self._settle(name)
-            self._tell(EventKind.REMOVE, node_id, f"{name} is gone from Slurm")
+            self._desk.tell(EventKind.REMOVE, node_id, f"{name} is gone from Slurm")
 
     def _settle(self, name: str) -> None:
-        with self._lock:
+        with self._desk.lock:
             self._gone.pop(name, None)
 
     def _cloud(self) -> bool:
-        return self._join().mode == "cloud"
+        return self._desk.settings.join.mode == "cloud"

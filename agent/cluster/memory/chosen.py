@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable
 
+from agent.core.desk import Lock
 
-class GiveBack:
-    """Remembers them by node name, from the decision until the machine is gone. Thread-safe."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
+class Chosen:
+    """Remembers them by node name, from the decision until the machine is gone. Thread-safe.
+
+    Args:
+        lock: of all that is remembered.
+    """
+
+    def __init__(self, lock: Lock) -> None:
+        self._lock = lock
         self._chosen: set[str] = set()
         self._emptied: set[str] = set()
         self._blocking: set[str] = set()
@@ -28,10 +33,10 @@ class GiveBack:
             return frozenset(self._emptied)
 
     @property
-    def returnable(self) -> frozenset[str]:
-        """Those that may go back into service: not emptied, and not in the way of the lease's renewal."""
+    def blocking(self) -> frozenset[str]:
+        """Those that are in the way of the lease's renewal."""
         with self._lock:
-            return frozenset(self._chosen - self._emptied - self._blocking)
+            return frozenset(self._blocking)
 
     def choose(self, name: str) -> None:
         """Begin to give it back."""
@@ -51,10 +56,12 @@ class GiveBack:
         with self._lock:
             self._chosen |= self._emptied
 
-    def keep(self, names: Iterable[str]) -> None:
-        """Let them go back into service."""
+    def keep(self, names: Iterable[str]) -> frozenset[str]:
+        """Let those go back into service that still may; return which."""
         with self._lock:
-            self._chosen.difference_update(names)
+            kept = frozenset(names) & self._chosen - self._emptied - self._blocking
+            self._chosen -= kept
+            return kept
 
     def empty(self, name: str) -> None:
         """Take note that nothing is left on it."""

@@ -1,16 +1,12 @@
-"""What administrators and Cloudlab said of single machines, kept until a machine is gone."""
+"""What administrators said of single machines, kept until a machine is gone."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
-from agent.cluster.drain.wanted import Said
-from agent.cluster.reasons import Drain, parse_reason
-from agent.cluster.settings.drain import DrainSettings
-from agent.core.model import AdminDrain, SliverNode
-from agent.slurm.model import Snapshot
+from agent.core.desk import Lock
+from agent.core.model import AdminDrain
 
 
 class DrainStore(Protocol):
@@ -30,32 +26,28 @@ class Drains:
     """Remembers what was said. Thread-safe.
 
     Args:
-        store: where administrators' drains survive a restart.
-        stored: those that it had there.
-        limited: reads the names of the partitions that give every job a time limit, where nodes are fenced.
+        lock: of all that is remembered.
+        store: where it survives a restart.
+        stored: what it had there.
     """
 
-    def __init__(
-        self, store: DrainStore, stored: Iterable[AdminDrain], limited: Callable[[], frozenset[str]]
-    ) -> None:
+    def __init__(self, lock: Lock, store: DrainStore, stored: Iterable[AdminDrain]) -> None:
+        self._lock = lock
         self._store = store
-        self._lock = threading.Lock()
-        self._admin = {drain.node_id: drain for drain in stored}
+        self._wishes = {drain.node_id: drain for drain in stored}
         self._take_over: set[str] = set()
-        self._taken_as: dict[str, str] = {}
-        self._read_limited = limited
-        self._limited: frozenset[str] = frozenset()
 
     @property
-    def said(self) -> Said:
-        """All of it, at this moment."""
+    def wishes(self) -> dict[str, AdminDrain]:
+        """node_id -> the administrator's wish."""
         with self._lock:
-            return Said(dict(self._admin), frozenset(self._take_over), dict(self._taken_as))
+            return dict(self._wishes)
 
     @property
-    def limited(self) -> frozenset[str]:
-        """Names of the partitions that give every job a time limit; none where nodes are not fenced."""
-        return self._limited
+    def take_over(self) -> frozenset[str]:
+        """node_ids of machines whose drain by somebody else an administrator wants replaced."""
+        with self._lock:
+            return frozenset(self._take_over)
 
     def put(self, drain: AdminDrain, *, take_over: bool = False) -> None:
         """Take an administrator's wish, with ``take_over`` in place of a drain by somebody else.
@@ -65,14 +57,14 @@ class Drains:
         """
         self._store.put_drain(drain)
         with self._lock:
-            self._admin[drain.node_id] = drain
+            self._wishes[drain.node_id] = drain
             if take_over:
                 self._take_over.add(drain.node_id)
 
     def get(self, node_id: str) -> AdminDrain | None:
         """Return the administrator's wish for a machine."""
         with self._lock:
-            return self._admin.get(node_id)
+            return self._wishes.get(node_id)
 
     def remove(self, node_id: str) -> None:
         """Strike an administrator's wish; none is no error.
@@ -82,40 +74,5 @@ class Drains:
         """
         self._store.remove_drain(node_id)
         with self._lock:
-            self._admin.pop(node_id, None)
+            self._wishes.pop(node_id, None)
             self._take_over.discard(node_id)
-
-    def note_taken(self, nodelist: Iterable[Mapping[str, Any]]) -> None:
-        """Take note that Cloudlab took machines, before the manifest says so."""
-        with self._lock:
-            self._taken_as.update((item["node_id"], item["client_id"]) for item in nodelist)
-
-    def forget(self, node_id: str) -> None:
-        """Drop all that concerns a machine that is not ours any more.
-
-        Raises:
-            LedgerError: an administrator's wish cannot be struck.
-        """
-        with self._lock:
-            self._taken_as.pop(node_id, None)
-        self.remove(node_id)
-
-    def observe(self, settings: DrainSettings) -> None:
-        """Read from Slurm what fences need.
-
-        Raises:
-            SlurmError: it could not be read; what was known stays.
-        """
-        if settings.fence:
-            self._limited = self._read_limited()
-
-
-def left_by_an_earlier_run(
-    machines: Mapping[str, SliverNode], snapshot: Snapshot
-) -> Iterator[tuple[SliverNode, Drain]]:
-    """Read back the drains whose reasons an earlier run of the agent wrote into Slurm."""
-    for name, machine in machines.items():
-        node = snapshot.nodes.get(name)
-        drain = parse_reason(name, node.reason) if node and node.draining else None
-        if drain is not None:
-            yield machine, drain

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
-from agent.cluster.moment import Picture
+from agent.cluster.desk import Desk
 from agent.cluster.settings.cluster import ClusterSettings
+from agent.core.events import EventKind
 from agent.core.model import GrowOrder
 
 
@@ -30,14 +29,14 @@ class GrowOrders:
     """Holds the wish in force. Thread-safe.
 
     Args:
+        desk: has the lock of all that is remembered; told what becomes of the wish.
         store: where it survives a restart.
-        tell: tells an event about the whole agent, in words.
     """
 
-    def __init__(self, store: GrowStore, tell: Callable[[str], None]) -> None:
+    def __init__(self, desk: Desk, store: GrowStore) -> None:
+        self._desk = desk
+        self._lock = desk.lock
         self._store = store
-        self._tell = tell
-        self._lock = threading.Lock()
         self._order = store.grow_order()
 
     @property
@@ -55,7 +54,7 @@ class GrowOrders:
         self._store.put_grow_order(order)
         with self._lock:
             self._order = order
-        self._tell(f"{order.who} wants {order.machines} machines in service")
+        self._desk.tell(EventKind.ADMIN, "", f"{order.who} wants {order.machines} machines in service")
 
     def strike(self, who: str) -> bool:
         """Withdraw the wish; False where there is none.
@@ -67,7 +66,7 @@ class GrowOrders:
         with self._lock:
             order, self._order = self._order, None
         if order is not None:
-            self._tell(f"{who} wants no more machines than the queue does")
+            self._desk.tell(EventKind.ADMIN, "", f"{who} wants no more machines than the queue does")
         return order is not None
 
     def observe(self, in_service: int, now: datetime) -> None:
@@ -82,24 +81,17 @@ class GrowOrders:
                 return
             self._order = None
         outcome = "is fulfilled" if in_service >= order.machines else "ends: its time is over"
-        self._tell(
-            f"the wish of {order.who} {outcome}: {in_service} of {order.machines} machines are in service"
+        self._desk.tell(
+            EventKind.ADMIN,
+            "",
+            f"the wish of {order.who} {outcome}: {in_service} of {order.machines} machines are in service",
         )
         self._store.remove_grow_order()
 
     def applied_to(self, settings: ClusterSettings) -> ClusterSettings:
         """Return settings that keep at least as many machines as are wished for."""
-        order = self.order
-        least = min(order.machines, settings.demand.max_nodes) if order else 0
-        if least <= settings.demand.min_nodes:
+        order, demand = self.order, settings.demand
+        least = min(order.machines, demand.max_nodes) if order else 0
+        if least <= demand.min_nodes:
             return settings
-        return replace(settings, demand=settings.demand.model_copy(update={"min_nodes": least}))
-
-
-def in_service(picture: Picture) -> int:
-    """Count the machines of ours that jobs may start on, or could until they were drained.
-
-    A wish counts from all that are held: one that is drained meanwhile must not keep it open for good.
-    """
-    nodes = picture.snapshot.nodes
-    return sum(1 for name in picture.joined if nodes[name].usable or nodes[name].draining)
+        return replace(settings, demand=demand.model_copy(update={"min_nodes": least}))

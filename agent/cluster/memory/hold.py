@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from datetime import datetime
 
 from agent.cluster.memory.drains import DrainStore
 from agent.cluster.reasons import TEARDOWN, write_time
+from agent.core.desk import Lock
 from agent.core.model import AdminDrain
 
 WHOLE_SLICE = ""
@@ -19,13 +19,14 @@ class GrowthHold:
     """Holds the wish in force. Thread-safe.
 
     Args:
+        lock: of all that is remembered.
         store: where it survives a restart.
         stored: the wish that it had there; None for none.
     """
 
-    def __init__(self, store: DrainStore, stored: AdminDrain | None) -> None:
+    def __init__(self, lock: Lock, store: DrainStore, stored: AdminDrain | None) -> None:
+        self._lock = lock
         self._store = store
-        self._lock = threading.Lock()
         self._wish = stored
         self._done = False
 

@@ -1,4 +1,4 @@
-"""Slurm's own power saving (slurm.conf(5), State=CLOUD): what it is told, and which machines may go. Pure.
+"""Slurm's own power saving (slurm.conf(5), State=CLOUD): which nodes want a machine, and which may go. Pure.
 
 What Slurm asked for is read from its node states, not from the calls of ResumeProgram: a call that is lost,
 or an agent that starts in the middle, changes nothing.
@@ -6,14 +6,15 @@ or an agent that starts in the middle, changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from agent.cluster.drain.wanted import drains_of
 from agent.cluster.grow.by_name import is_waking
 from agent.cluster.grow.demand import GrowthPlan
 from agent.cluster.grow.supply import Supply
-from agent.cluster.moment import Picture
+from agent.cluster.moment import Moment
 from agent.cluster.reasons import FAILED, is_ours
 from agent.cluster.shrink.surplus import NodeVerdict
 from agent.slurm.model import Node
@@ -27,62 +28,51 @@ _ASLEEP = frozenset({"POWERED_DOWN", "POWERING_DOWN"})
 class PowerPlan:
     """What Slurm is to be told about nodes without a machine."""
 
-    fail: Mapping[str, str]
+    fail: Mapping[str, str] = field(default_factory=dict)
     """Node name -> why no machine comes: Slurm need not wait for ResumeTimeout."""
-    sleep: tuple[str, ...]
+    sleep: tuple[str, ...] = ()
     """Down without a machine, and awake: they are to be powered down."""
-    restore: tuple[str, ...]
+    restore: tuple[str, ...] = ()
     """Powered down: they may be resumed again."""
 
 
-def power_surplus(picture: Picture, names: Collection[str]) -> tuple[NodeVerdict, ...]:
+def power_surplus(moment: Moment) -> tuple[NodeVerdict, ...]:
     """Decide which of our machines may go: those whose nodes Slurm sent to sleep, or gave up."""
     verdicts = []
-    for name in sorted(picture.serving & frozenset(names)):
-        node = picture.snapshot.nodes[name]
+    serving = moment.joined - drains_of(moment).keys()
+    for name in sorted(serving & moment.settings.join.power_names):
+        node = moment.nodes[name]
         given_up = node.state == "DOWN" and node.reason.startswith((_TIMEOUT, FAILED))
         goes = bool(node.flags & _ASLEEP) or given_up
         verdicts.append(NodeVerdict(name, goes, f"Slurm says {node.words}"))
     return tuple(verdicts)
 
 
-def plan_power(
-    picture: Picture,
-    *,
-    names: Collection[str],
-    supply: Supply,
-    growth: GrowthPlan,
-    held_up: str,
-    failed: Collection[str],
-    down_since: Mapping[str, datetime],
-    retry_after: float,
-    now: datetime,
-) -> PowerPlan:
-    """Decide what Slurm is told.
+def plan_power(moment: Moment, supply: Supply, growth: GrowthPlan) -> PowerPlan:
+    """Decide what Slurm is told; nothing where [join] power_nodes names none.
 
     Args:
-        picture: the moment.
-        names: nodes that Slurm's power saving asks us for.
-        supply: says which of them lack a machine.
-        growth: says which of those get one.
-        held_up: why nothing is asked of Cloudlab; "" while it is.
-        failed: names of nodes whose machines are of no use.
-        down_since: name -> since when it is seen down without a machine.
-        retry_after: seconds for which a node that failed stays down, so that Slurm does not try without end.
-        now: time.
+        moment: what is known.
+        supply: says which nodes lack a machine.
+        growth: says which of those get none.
     """
-    nodes = picture.snapshot.nodes
+    names, nodes, snapshot = moment.settings.join.power_names, moment.nodes, moment.snapshot
+    if supply.lacking is None or snapshot is None:
+        return PowerPlan()
+    held_up = moment.held_up or _refused(moment)
+    since, now = moment.history.forsaken_since if moment.history else {}, snapshot.taken
+    retry = timedelta(seconds=moment.settings.join.power_retry)
     fail = {}
-    for name in supply.lacking or {}:
+    for name in supply.lacking:
         if held_up:
             fail[name] = held_up
-        elif name not in growth.names:
-            fail[name] = growth.refused.get(name, "none can be had")
-    for name in frozenset(failed) & frozenset(names) & nodes.keys():
+        elif name in growth.refused:
+            fail[name] = growth.refused[name]
+    for name in moment.failed & names & nodes.keys():
         if is_waking(nodes[name]):
             fail[name] = "its machine failed"
     sleep, restore = [], []
-    for name in sorted(frozenset(names) & nodes.keys() - picture.machines.keys() - fail.keys()):
+    for name in sorted(names & nodes.keys() - moment.present - fail.keys()):
         node = nodes[name]
         if not is_forsaken(node):
             continue
@@ -90,10 +80,14 @@ def plan_power(
             sleep.append(name)
         elif "POWERED_DOWN" in node.flags:
             waits = node.state == "DOWN" and node.reason.startswith((_TIMEOUT, FAILED))
-            since = down_since.get(name, now)
-            if not waits or now - since >= timedelta(seconds=retry_after):
+            if not waits or now - since.get(name, now) >= retry:
                 restore.append(name)
     return PowerPlan(fail, tuple(sleep), tuple(restore))
+
+
+def _refused(moment: Moment) -> str:
+    """Say that no CM is asked for now, since none had a machine just now; "" where one is."""
+    return "Cloudlab has none now" if moment.slice.exhausted >= frozenset(moment.slice.cms) else ""
 
 
 def is_forsaken(node: Node) -> bool:
@@ -102,8 +96,11 @@ def is_forsaken(node: Node) -> bool:
     return out and (is_ours(node.reason) or node.reason.startswith(_TIMEOUT))
 
 
-def still_forsaken(
-    nodes: Iterable[Node], earlier: Mapping[str, datetime], now: datetime
-) -> dict[str, datetime]:
-    """Return since when each of these nodes is seen out of service like that."""
-    return {node.name: earlier.get(node.name, now) for node in nodes if is_forsaken(node)}
+def still_forsaken(moment: Moment) -> dict[str, datetime]:
+    """Return since when each node that is left to Slurm's power saving is seen out of service like that."""
+    if moment.snapshot is None:
+        return {}
+    earlier = moment.history.forsaken_since if moment.history else {}
+    names = moment.settings.join.power_names & moment.nodes.keys()
+    forsaken = (name for name in names if is_forsaken(moment.nodes[name]))
+    return {name: earlier.get(name, moment.snapshot.taken) for name in forsaken}

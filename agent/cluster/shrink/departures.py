@@ -1,136 +1,57 @@
-"""Which machines may be given back now, and what is done when nothing is left on one."""
+"""Which machines may be given back now, and how Cloudlab learns of it: a pure decision."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Protocol
 
-from agent.cluster.drain.nodes import LeaveNode
-from agent.cluster.memory.chosen import GiveBack
-from agent.cluster.memory.hold import GrowthHold
-from agent.cluster.memory.known import Known
-from agent.cluster.reach import Reach
-from agent.cluster.reasons import DrainCause
-from agent.cluster.settings.cluster import ClusterSettings
+from agent.cluster.moment import Moment
+from agent.cluster.reasons import TEARDOWN
 from agent.cluster.settings.drain import DrainSettings
-from agent.core.errors import AgentError
-from agent.core.events import EventData, EventKind, Release
-from agent.core.model import Revocation
-from agent.core.ports import Clock, Host, HostResult
+from agent.core.model import Revocation, SliverNode
 
 IN_TIME = 1.5
 """So many intervals before the deadline, the next notice comes and leaves time to act should it not."""
 
 
-class Owner(Protocol):
-    """What the manager gives."""
+@dataclass(frozen=True)
+class DeparturePlan:
+    """Which machines are given back next."""
 
-    clock: Clock
-    settings: ClusterSettings
-    rlock: Any
-    revocations: dict[str, Revocation]
+    failed: tuple[SliverNode, ...] = ()
+    """Those that are of no use."""
+    kept: tuple[SliverNode, ...] = ()
+    """Those of no use that a person may look at for a while first."""
+    empty: tuple[SliverNode, ...] = ()
+    """Those that are emptied: surplus ones, revoked ones, in a teardown all."""
 
-    def tell(self, kind: EventKind, subject: str, message: str, data: EventData | None = None) -> None:
-        """Record an event."""
-
-    def wake(self, *steps: str) -> None:
-        """Make steps due now."""
-
-    def end_delete(self, nodelist: Sequence[str]) -> None:
-        """Let the next reply tell Cloudlab that it may take these node_ids."""
-
-    def get_delete_commands(self, nodelist: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Return the shell commands that are run on a machine when nothing is left on it."""
+    @property
+    def machines(self) -> tuple[SliverNode, ...]:
+        """All that go."""
+        return tuple(dict.fromkeys((*self.failed, *self.empty)))
 
 
-class Departures:
-    """Goes by what is known; thread-safe, since what it remembers is.
+def plan_departures(moment: Moment) -> DeparturePlan:
+    """Decide which machines may be given back: never one on which Slurm has a job, or could start one."""
+    tearing_down = moment.hold is not None and moment.hold.reason == TEARDOWN
+    ready = moment.emptied if tearing_down else moment.emptied & moment.chosen
+    ready |= frozenset(_released(moment))
+    # One without a usable node_id has no name in Slurm, and goes back all the same.
+    useless = [machine for machine in moment.slice.machines if machine.sliver_id in moment.slice.failed]
+    failed = [machine for machine in useless if _is_idle(moment.name(machine), moment)]
+    return DeparturePlan(
+        failed=tuple(machine for machine in failed if not _is_kept(machine, moment)),
+        kept=tuple(machine for machine in failed if _is_kept(machine, moment)),
+        empty=tuple(
+            moment.machines[name] for name in sorted(ready & moment.machines.keys()) if _is_idle(name, moment)
+        ),
+    )
 
-    Args:
-        owner: the manager.
-        known: the moment.
-        giveback: which nodes are surplus, and which are empty.
-        hold: the administrator's wish for the whole slice.
-        reach: runs commands on machines.
-    """
 
-    def __init__(
-        self, owner: Owner, *, known: Known, giveback: GiveBack, hold: GrowthHold, reach: Reach
-    ) -> None:
-        self._owner = owner
-        self._known = known
-        self._giveback = giveback
-        self._hold = hold
-        self._reach = reach
-
-    def is_idle(self, name: str) -> bool:
-        """Tell whether no job is on a node and none can start there; False while Slurm was never read."""
-        snapshot = self._known.snapshot
-        if snapshot is None or snapshot.jobs_on([name]):
-            return False
-        node = snapshot.nodes.get(name)
-        return node is None or not node.usable
-
-    def are_near(self) -> bool:
-        """Tell whether a machine may be given back as soon as its node is seen idle."""
-        return bool(self._giveback.emptied or self._released())
-
-    def due(self, cm: str | None) -> list[str]:
-        """Return the client_ids of the surplus machines of a CM that are empty; in a teardown of all."""
-        ready = self._giveback.emptied
-        if not self._hold.tearing_down:
-            ready &= self._giveback.chosen
-        idle = sorted(name for name in ready | self._released() if self.is_idle(name))
-        machines = self._known.machines()
-        return [machines[n].client_id for n in idle if n in machines and cm in {None, machines[n].cm}]
-
-    def _released(self) -> set[str]:
-        """Return the names of the revoked machines that are empty, where we give them back ourselves."""
-        drain = self._owner.settings.drain
-        with self._owner.rlock:
-            revocations = self._owner.revocations.values()
-            free = {r.node_id: r.client_id for r in revocations if is_given_back(r, drain)}
-        machines = self._known.machines()
-        return {n for n, m in machines.items() if free.get(m.node_id) in {"", m.client_id}}
-
-    def leave(self, name: str, timeout: float) -> HostResult:
-        """Run the delete commands on a node, within so many seconds."""
-        machine = self._known.machines().get(name)
-        if machine is None:
-            return HostResult(Host(name, "", ""), "", "it is not ours any more")
-        try:
-            commands = self._owner.get_delete_commands([vars(machine)])
-        except AgentError as error:
-            return HostResult(self._reach.host(machine), "", str(error))
-        return self._reach.run(machine, commands, timeout)
-
-    def left(self, action: LeaveNode) -> None:
-        """Take note that nothing is left on a node: a revoked machine is released, another given back."""
-        machine = self._known.machines().get(action.node)
-        if machine is None:
-            return
-        if action.cause is not DrainCause.REVOKED:
-            self._giveback.empty(action.node)
-            if action.cause is DrainCause.ADMIN:
-                self._giveback.choose(action.node)
-            self._owner.wake("delete_nodes")
-            return
-        self._owner.end_delete([machine.node_id])
-        self._owner.wake("delete_nodes")
-        now = self._owner.clock.now()
-        margin = (action.deadline - now).total_seconds() if action.deadline else 0.0
-        with self._owner.rlock:
-            revocation = self._owner.revocations.get(machine.node_id)
-        self._owner.tell(
-            EventKind.RELEASE,
-            machine.node_id,
-            f"Cloudlab may take it, {margin:.0f} s before its deadline",
-            Release(
-                margin_seconds=round(margin, 1),
-                drain_seconds=round((now - revocation.noticed).total_seconds(), 1) if revocation else None,
-            ),
-        )
+def are_near(moment: Moment) -> bool:
+    """Tell whether a machine may be given back as soon as its node is seen idle."""
+    return bool(moment.emptied or moment.slice.failed or any(_released(moment)))
 
 
 def is_given_back(revocation: Revocation, settings: DrainSettings) -> bool:
@@ -144,3 +65,25 @@ def is_given_back(revocation: Revocation, settings: DrainSettings) -> bool:
         return revocation.releasable
     left = revocation.deadline - revocation.last_notice
     return not revocation.offered and left <= timedelta(seconds=IN_TIME * settings.notice_interval)
+
+
+def _released(moment: Moment) -> Iterator[str]:
+    """Yield the names of the revoked machines that are empty, where we give them back ourselves."""
+    for name, machine in moment.machines.items():
+        revocation = moment.slice.revocations.get(machine.node_id)
+        if revocation and revocation.means(machine) and is_given_back(revocation, moment.settings.drain):
+            yield name
+
+
+def _is_idle(name: str, moment: Moment) -> bool:
+    """Tell whether no job is on a node and none can start there; False while Slurm was never read."""
+    if moment.snapshot is None or moment.snapshot.holds(name):
+        return False
+    node = moment.nodes.get(name)
+    return node is None or not node.usable
+
+
+def _is_kept(machine: SliverNode, moment: Moment) -> bool:
+    """Tell whether a failed machine is still kept for a person to look at."""
+    since = moment.failed_since.get(machine.sliver_id, moment.now)
+    return moment.now - since < timedelta(seconds=moment.settings.join.keep_failed)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from agent.cluster.drain.wanted import drains_of
 from agent.cluster.grow.demand import GrowthPlan
+from agent.cluster.moment import History, Moment
 from agent.cluster.settings.demand import DemandSettings
 from agent.core.settings import format_duration
-from agent.slurm.model import Job, Node, Reservation, Snapshot
+from agent.slurm.model import Job, Node, Reservation
 
 
 @dataclass(frozen=True)
@@ -21,83 +23,44 @@ class NodeVerdict:
     why: str
 
 
-@dataclass(frozen=True)
-class History:
-    """What Slurm does not tell: since when things are as they are."""
-
-    idle_since: Mapping[str, datetime]
-    """Node name -> since when it has been seen without a job; one that is missing is not idle."""
-    joined_since: Mapping[str, datetime]
-    """Node name -> since when it has been seen as a node of Slurm."""
-    found: frozenset[str] = frozenset()
-    """Names of the nodes that the first reading found."""
-
-
-def look_back(snapshot: Snapshot, earlier: History | None, joined: Collection[str]) -> History:
-    """Tell since when nodes are idle, and joined; a restart of the agent begins neither anew.
-
-    For what the first reading finds there are better sources: Slurm's own time for a node that is idle, and
-    the boot of its machine, which comes to us by one, for a node that has joined.
-
-    Args:
-        snapshot: what Slurm says.
-        earlier: what this function returned for the snapshot before; None for the first.
-        joined: names of our nodes that Slurm has.
-    """
-    now = snapshot.taken
-    first = History({}, {}, frozenset(snapshot.nodes)) if earlier is None else earlier
-    idle = {node.name: node for node in snapshot.nodes.values() if node.empty and node.usable}
-    idle_before = {n: node.last_busy or now for n, node in idle.items()} if earlier is None else {}
-    booted = {name: snapshot.nodes[name].booted or now for name in first.found.intersection(joined)}
-    return History(
-        {name: first.idle_since.get(name, min(idle_before.get(name, now), now)) for name in idle},
-        {name: first.joined_since.get(name, min(booted.get(name, now), now)) for name in joined},
-        first.found,
-    )
-
-
-def plan_surplus(
-    snapshot: Snapshot,
-    *,
-    ours: Collection[str],
-    history: History,
-    values: Mapping[str, float],
-    growth: GrowthPlan,
-    settings: DemandSettings,
-    now: datetime,
-    reservations: Iterable[Reservation] = (),
-) -> tuple[NodeVerdict, ...]:
+def plan_surplus(moment: Moment, growth: GrowthPlan) -> tuple[NodeVerdict, ...]:
     """Decide which machines of ours may go back.
 
     Args:
-        snapshot: what Slurm says.
-        ours: node names of the machines that we hold, that have joined, and that nobody empties.
-        history: since when they are idle, and joined.
-        values: node name -> how much Cloudlab wants it, 0 to 1; the most wanted go first.
+        moment: what is known; Slurm's reservations may be missing to see whether anything might go at all.
         growth: what the queue wants at the same moment; nothing goes while it wants more machines.
-        settings: [demand].
-        now: the time of the decision.
-        reservations: those of Slurm; may be left out to see whether anything might go at all.
 
     Returns:
-        One verdict a node: first those that go, in the order in which they should go, at most
-        ``len(ours) - min_nodes`` of them. Never one that is drained (who drained it decides), that pending
-        jobs are expected to take, or that a job or a reservation names.
+        One verdict for each node of ours that has joined and that nobody empties: first those that go, the
+        ones that Cloudlab wants most in front, and at most as many as leaves ``min_nodes``. Never one that is
+        drained (who drained it decides), that pending jobs are expected to take, or that a job or a
+        reservation names.
     """
-    named = names_in_use(snapshot.jobs, reservations, now)
+    snapshot, settings, now = moment.snapshot, moment.settings.demand, moment.now
+    if snapshot is None:
+        return ()
+    ours = moment.joined - drains_of(moment).keys()
+    history = moment.history or History()
+    named = names_in_use(snapshot.jobs, moment.reservations or (), now)
     verdicts: list[NodeVerdict] = []
     idle: list[str] = []
-    for name in sorted(set(ours) & snapshot.nodes.keys()):
+    for name in sorted(ours):
         why = _stays(snapshot.nodes[name], named.get(name, ""), history, growth, settings, now)
         if why:
             verdicts.append(NodeVerdict(name, False, why))
         else:
             idle.append(name)
-    idle.sort(key=lambda name: (-values.get(name, 0.0), history.idle_since[name], name))
+    idle.sort(key=lambda name: (-_value(name, moment), history.idle_since[name], name))
     spare = max(len(ours) - settings.min_nodes, 0)
     going = [NodeVerdict(n, True, f"{_idle(n, history, now)} and nothing waits for it") for n in idle[:spare]]
     kept = [NodeVerdict(n, False, f"min_nodes is {settings.min_nodes}") for n in idle[spare:]]
     return (*going, *kept, *verdicts)
+
+
+def _value(name: str, moment: Moment) -> float:
+    """Return how much Cloudlab wants a machine, 0 to 1."""
+    value = moment.slice.values.get(moment.machines[name].node_id)
+    return value.value if value else 0.0
 
 
 def names_in_use(jobs: Iterable[Job], reservations: Iterable[Reservation], now: datetime) -> dict[str, str]:

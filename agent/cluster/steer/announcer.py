@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 
-from agent.cluster.moment import Picture
+from agent.cluster.desk import Desk
+from agent.cluster.moment import Moment
+from agent.cluster.reach import Reach
 from agent.cluster.settings.cluster import ClusterSettings
 from agent.cluster.settings.plugin import PluginSettings
 from agent.cluster.steer.tables import borrowed_table, lease_table, write_table
 from agent.core.errors import ConfigError
 from agent.core.events import EventKind
 from agent.core.model import SliverNode
-from agent.core.ports import Clock, HostResult, Series, Upload
+from agent.core.ports import Series, Upload
 
 TIMEOUT = 60.0
 """Seconds for one machine's file; a machine that does not take it is asked again after as long."""
@@ -47,47 +48,29 @@ class Announcer:
     """Writes the tables where [plugin] asks for them. A fault is told, and costs nothing else.
 
     Args:
-        run: runs commands on one machine within a number of seconds.
-        settings: asked each time, so that a reload takes effect.
-        clock: time.
-        tell: records an event: kind, node_id, words.
+        desk: told of faults.
+        reach: runs commands on machines.
     """
 
-    def __init__(
-        self,
-        run: Callable[[SliverNode, Series, float], HostResult],
-        *,
-        settings: Callable[[], ClusterSettings],
-        clock: Clock,
-        tell: Callable[[EventKind, str, str], None],
-    ) -> None:
-        self._run = run
-        self._settings = settings
-        self._clock = clock
-        self._tell = tell
-        self._lock = threading.Lock()
+    def __init__(self, desk: Desk, reach: Reach) -> None:
+        self._desk = desk
+        self._reach = reach
         self._told: dict[str, Told] = {}
         """sliver_id -> what its machine was told."""
         self._writing = False
         self._fault = ""
 
-    def look(self, picture: Picture, expires: Mapping[str, datetime], duration: float) -> None:
-        """Write the table for submits; begin to write the files of the machines that have to be told.
-
-        Args:
-            picture: the moment.
-            expires: CM -> until when its sliver is ours.
-            duration: seconds for which a machine would be borrowed, where none is yet.
-        """
-        settings, now = self._settings(), self._clock.now()
-        ends = [expires[m.cm] for m in picture.machines.values() if m.cm in expires]
-        self._write_table(settings, min(ends, default=now + timedelta(seconds=duration)), now)
+    def look(self, moment: Moment) -> None:
+        """Write the table for submits; begin to write the files of the machines that have to be told."""
+        settings, expires, now = moment.settings, moment.slice.leases, moment.now
+        ends = [expires[m.cm] for m in moment.machines.values() if m.cm in expires]
+        no_machine = now + timedelta(seconds=moment.slice.lease_seconds)
+        self._write_table(settings, min(ends, default=no_machine), now)
         if settings.plugin.lease is None:
             return
-        nodes = picture.snapshot.nodes
-        working = [m for name, m in picture.machines.items() if name in nodes and nodes[name].at_work]
-        with self._lock:
-            held = {m.sliver_id for m in picture.machines.values()}
+        working = [moment.machines[name] for name in sorted(moment.joined) if moment.nodes[name].at_work]
+        with self._desk.lock:
+            held = {m.sliver_id for m in moment.machines.values()}
             self._told = {sliver: told for sliver, told in self._told.items() if sliver in held}
             due = [
                 (m, expires.get(m.cm))
@@ -101,10 +84,10 @@ class Announcer:
 
     def files(self, lease_end: datetime | None) -> Series:
         """Return what is done on a machine to tell it of its lease; nothing where no file is asked for."""
-        settings = self._settings().plugin
+        settings = self._desk.settings.plugin
         if settings.lease is None:
             return ()
-        text = lease_table(settings, lease_end=lease_end, now=self._clock.now())
+        text = lease_table(settings, lease_end=lease_end, now=self._desk.clock.now())
         # Users' jobs read it: the directory that an upload makes would be closed to them.
         place = f"umask 022; mkdir -p {PurePosixPath(settings.lease).parent}"
         return (place, Upload(settings.lease, text.encode(), 0o644))
@@ -119,17 +102,19 @@ class Announcer:
         except ConfigError as error:
             fault = str(error)
         if fault and fault != self._fault:
-            self._tell(EventKind.PLUGIN, "", fault)
+            self._desk.tell(EventKind.PLUGIN, "", fault)
         self._fault = fault
 
     def _write_leases(self, due: list[tuple[SliverNode, datetime | None]]) -> None:
         try:
             for machine, lease_end in due:
-                error = self._run(machine, self.files(lease_end), TIMEOUT).error
-                with self._lock:
-                    self._told[machine.sliver_id] = Told(lease_end, self._clock.now(), not error)
+                error = self._reach.run(machine, self.files(lease_end), TIMEOUT).error
+                with self._desk.lock:
+                    self._told[machine.sliver_id] = Told(lease_end, self._desk.clock.now(), not error)
                 if error:
-                    self._tell(EventKind.PLUGIN, machine.node_id, f"its lease file was not written: {error}")
+                    self._desk.tell(
+                        EventKind.PLUGIN, machine.node_id, f"its lease file was not written: {error}"
+                    )
         finally:
-            with self._lock:
+            with self._desk.lock:
                 self._writing = False

@@ -2,69 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Iterable
+from dataclasses import replace
 
+from agent.cluster.desk import Desk
 from agent.cluster.memory.known import Known
-from agent.cluster.moment import Picture
-from agent.cluster.settings.cluster import ClusterSettings
-from agent.cluster.steer.weights import SetWeight, note_weights, plan_weights, push_weights
+from agent.cluster.steer.weights import SetWeight
 from agent.core.errors import SlurmRefusedError
 from agent.core.events import EventKind
-from agent.core.model import ResourceValue
-from agent.core.ports import Clock
 from agent.slurm.model import SlurmBackend
 
 
-class Valuer(Protocol):
-    """What the manager knows of Cloudlab."""
-
-    clock: Clock
-    settings: ClusterSettings
-    rlock: Any
-    resource_values: dict[str, ResourceValue]
-
-
 class Weigher:
-    """Acts on what ``plan_weights`` says.
+    """Sets weights in Slurm.
 
     Args:
-        valuer: the manager.
-        known: the moment; it takes note of the weights that are set.
+        desk: told of each weight.
+        known: takes note of what Slurm took.
         backend: the way in to Slurm.
-        tell: records an event: kind, node name, words.
     """
 
-    def __init__(
-        self, valuer: Valuer, known: Known, backend: SlurmBackend, tell: Callable[[EventKind, str, str], None]
-    ) -> None:
-        self._valuer = valuer
+    def __init__(self, desk: Desk, known: Known, backend: SlurmBackend) -> None:
+        self._desk = desk
         self._known = known
         self._backend = backend
-        self._tell = tell
 
-    def plan(self, picture: Picture) -> tuple[SetWeight, ...]:
-        """Decide which weights have to change."""
-        names = {node.node_id: name for name, node in picture.machines.items()}
-        with self._valuer.rlock:
-            values = dict(self._valuer.resource_values)
-        settings = self._valuer.settings.weights
-        return plan_weights(picture.snapshot, names, values, settings, self._valuer.clock.now())
-
-    def push(self) -> None:
-        """Set the weights that have to change; nothing without a reading of Slurm.
+    def push(self, changes: Iterable[SetWeight]) -> None:
+        """Set the weights that have to change.
 
         Raises:
             SlurmRefusedError: the first refusal, when all that Slurm takes is set.
         """
-        if self._known.snapshot is None:
-            return
         refused: list[SlurmRefusedError] = []
-        for change in self.plan(self._known.picture(self._known.snapshot)):
+        for change in changes:
             done, errors = push_weights(self._backend, change)
-            self._known.snapshot = note_weights(self._known.snapshot, done, change.weight)
+            self._known.note_weights(done, change.weight)
             refused += errors
             for name in done:
-                self._tell(EventKind.WEIGHT, name, f"weight {change.weight}: {change.reason}")
+                self._desk.tell(EventKind.WEIGHT, name, f"weight {change.weight}: {change.reason}")
         if refused:
             raise refused[0]
+
+
+def push_weights(backend: SlurmBackend, change: SetWeight) -> tuple[tuple[str, ...], list[SlurmRefusedError]]:
+    """Set one weight, in one request; where Slurm refuses it, in halves, so that one node costs no other.
+
+    Returns:
+        The names that Slurm took, and each refusal. The next reading tells what really holds.
+
+    Raises:
+        SlurmDownError: no controller answered.
+    """
+    try:
+        backend.set_weight(change.nodes, change.weight)
+    except SlurmRefusedError as error:
+        if len(change.nodes) == 1:
+            return (), [error]
+    else:
+        return change.nodes, []
+    middle = len(change.nodes) // 2
+    parts = (change.nodes[:middle], change.nodes[middle:])
+    halves = [push_weights(backend, replace(change, nodes=part)) for part in parts]
+    return tuple(n for done, _ in halves for n in done), [e for _, errors in halves for e in errors]

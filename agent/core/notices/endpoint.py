@@ -249,6 +249,11 @@ class SimpleElasticSliceClientEndpoint(ElasticSliceClientEndpoint):
             self._started.update(r.node_id for r in self.revocations.values())
         self._start(fresh)
 
+    def adopt_revocation(self, revocation: Revocation) -> None:
+        """Take up a revocation that an earlier run knew of, unless Cloudlab spoke of that machine since."""
+        with self.rlock:
+            self.revocations.setdefault(revocation.node_id, revocation)
+
     def drop_revocation(self, node_id: str) -> Revocation | None:
         """Forget a revocation that is over; return what it was. A later notice begins a new one."""
         with self.rlock:

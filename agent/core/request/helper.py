@@ -129,8 +129,6 @@ class SimpleElasticSliceHelper(ElasticSliceHelper):
         self.tarballs = list(tarballs)
         self.startup_command = startup_command
         self.request_type = nodetype
-        self.request_names: Sequence[str] = ()
-        """client_ids of the next request's machines; empty for names that nobody had."""
         self.node_prefix = node_prefix
         self.lan_prefix = lan_prefix
         self._names: set[str] = set()
@@ -139,15 +137,24 @@ class SimpleElasticSliceHelper(ElasticSliceHelper):
 
     def create_rspec(self) -> str:
         """Write a request for ``num_pcs`` machines with names that nobody had."""
+        return self.request_of()
+
+    def request_of(self, hardware_type: str = "", names: Sequence[str] = ()) -> str:
+        """Write a request like ``create_rspec``.
+
+        Args:
+            hardware_type: of its machines; "" for ``request_type``.
+            names: their client_ids; empty for ``num_pcs`` names that nobody had.
+        """
         nodes = [
             RequestNode(
                 client_id=name,
                 image_urn=self.image_urn or "",
-                hardware_type=self.request_type or "",
+                hardware_type=hardware_type or self.request_type or "",
                 tarballs=tuple(self.tarballs),
                 startup_command=self.startup_command or "",
             )
-            for name in self.request_names or self._new_names(self.num_pcs)
+            for name in names or self._new_names(self.num_pcs)
         ]
         return build_request(nodes, self._lans(), multiplex_lans=self.multiplex_lans)
 

@@ -178,7 +178,7 @@ class DocumentHelper(SimpleElasticSliceHelper):
         # Reserved here and not told by ``reserve_names``, which would end the reading of manifests.
         self._names.update(name.lower() for name in names)
 
-    def create_rspec(self) -> str:
+    def request_of(self, hardware_type: str = "", names: Sequence[str] = ()) -> str:  # noqa: ARG002
         """Return the document as it is."""
         return self._rspec
 

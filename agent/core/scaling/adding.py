@@ -27,8 +27,8 @@ class Asker(Protocol):
     def should_add_nodes(self, count: int = 0, cm: str | None = None) -> int | AddArgs | None:
         """Decide."""
 
-    def create_rspec(self) -> str:
-        """Ask the helper for a request."""
+    def request_for(self, cm: str) -> str:
+        """Return the request for a CM that holds nothing for us."""
 
     def get_add_args(self, count: int = 1) -> AddArgs:
         """Ask the helper for machines."""
@@ -89,8 +89,8 @@ class Growth:
                 self._note_brake()
                 return
             self._reserve_names()
-            rspec = self._asker.create_rspec()
-            names = request_client_ids(rspec, cm)
+            request = self._asker.request_for(cm)
+            names = request_client_ids(request, cm)
             if not names:
                 raise ConfigError(f"the helper's request asks for no machine at {cm}")
             asked = self._slivers.intents.declare(IntentKind.ADD, cm, names)
@@ -98,7 +98,7 @@ class Growth:
             self._brake.asked(len(names))
         self._desk.tell(EventKind.CREATE, cm, f"asks for a sliver with {', '.join(names)}")
         try:
-            self._slivers.create(cm, rspec, asked)
+            self._slivers.create(cm, request, asked)
         except InsufficientNodesError as error:
             self._pause(cm, str(error))
         except AlreadyExistsError:

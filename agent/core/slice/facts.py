@@ -20,11 +20,13 @@ from agent.core.model import (
 
 @dataclass(frozen=True)
 class SliceFacts:
-    """One instant. Machines are listed here only where ``may_touch`` says that they are ours to act on."""
+    """One instant. ``machines`` are those that ``may_touch`` says are ours to act on."""
 
     cms: tuple[str, ...] = ()
     """URNs of the CMs in use, preferred first."""
     machines: tuple[SliverNode, ...] = ()
+    others: tuple[SliverNode, ...] = ()
+    """Machines in the last manifests that may not be touched: they are there, and that is all."""
     all_read: bool = False
     """Whether every CM's manifest was read: else there may be more machines of ours."""
     read: frozenset[str] = frozenset()
@@ -48,7 +50,7 @@ class SliceFacts:
     taken: Mapping[str, Taken] = field(default_factory=dict)
     """node_id -> what Cloudlab said of a machine that it took, until the manifest confirms it."""
     free: Mapping[str, tuple[AdvertisedNode, ...]] = field(default_factory=dict)
-    """CM -> the machines that it could lend; no key while unknown."""
+    """CM -> the machines that it could lend, without those that are ours since; no key while unknown."""
     everything: Mapping[str, tuple[AdvertisedNode, ...]] = field(default_factory=dict)
     """CM -> all its machines; no key while unknown."""
     shares: Mapping[str, Share] = field(default_factory=dict)

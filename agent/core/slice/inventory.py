@@ -51,7 +51,12 @@ class Inventory:
         with self._lock:
             return self._slivers.book.may_touch(node)
 
-    def with_fate(self, fate: str, cm: str | None) -> list[SliverNode]:
+    def others(self) -> list[SliverNode]:
+        """List the machines in the last manifests that may not be touched."""
+        with self._lock:
+            return list(self._slivers.book.others())
+
+    def with_fate(self, fate: str, cm: str | None = None) -> list[SliverNode]:
         """List those that are ``ready``, ``failed`` or, with "", neither yet."""
         with self._lock:
             return list(self._slivers.book.with_fate(fate, cm))

@@ -211,10 +211,15 @@ class MachineBook:
         """
         return _key(node) in self._present.get(node.cm, {})
 
+    def others(self) -> tuple[SliverNode, ...]:
+        """Return the machines in the last manifests that may not be touched."""
+        present = (node for machines in self._present.values() for node in machines.values())
+        return tuple(node for node in present if not self.may_touch(node))
+
     def held(self, cm: str | None = None) -> tuple[SliverNode, ...]:
         """Return the machines in the last manifests that may be touched, of one CM or of all."""
         present = self._present.values() if cm is None else [self._present.get(cm, {})]
-        return tuple(node for machines in present for node in machines.values())
+        return tuple(node for machines in present for node in machines.values() if self.may_touch(node))
 
     def with_fate(self, fate: str, cm: str | None = None) -> tuple[SliverNode, ...]:
         """Return the machines of this fate ("" for those that are still starting)."""

@@ -215,9 +215,9 @@ class Slivers:
 
     # --- changing; the caller holds the CM
 
-    def create(self, cm: str, rspec: str, asked: Sequence[Intent]) -> None:
+    def create(self, cm: str, request: str, asked: Sequence[Intent]) -> None:
         """Make the sliver with a request whose intents are written down."""
-        self._carry_out(cm, asked, lambda: self._server.create_sliver(cm, rspec))
+        self._carry_out(cm, asked, lambda: self._server.create_sliver(cm, request))
 
     def add(self, cm: str, args: AddArgs, asked: Sequence[Intent]) -> None:
         """Add machines whose intents are written down."""
@@ -361,7 +361,8 @@ class Slivers:
         """Collect revoked node_ids that no CM holds for us; none while a CM was never read."""
         if self.book.slivers.keys() != self._locks.keys():
             return set()
-        return self._owner.revocations.keys() - {node.node_id for node in self.book.held()}
+        there = (*self.book.held(), *self.book.others())
+        return self._owner.revocations.keys() - {node.node_id for node in there}
 
     def _is_taken(self, node: SliverNode, now: datetime) -> bool:
         """Tell whether Cloudlab said that it took a machine, or was free to."""

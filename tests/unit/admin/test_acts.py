@@ -12,7 +12,7 @@ from tests.unit.admin.conftest import ME
 
 
 def words_of(rig, node: str) -> tuple[str, str]:
-    drain = rig.manager.known.drains()[node]
+    drain = rig.manager.memory.wishes().drains[node]
     return drain.who, drain.why
 
 
@@ -42,10 +42,10 @@ def test_the_words_of_somebody_elses_drain_stay_when_it_is_taken_over_without_an
 def test_only_an_empty_machine_is_released_unless_its_jobs_are_to_be_requeued(rig) -> None:
     with pytest.raises(AgentError, match=r"pc101 has jobs on it \(7\).*--now"):
         rig.call("POST", "/v1/release", {"nodes": ["pc101", "pc102"], "reason": "x"})
-    assert rig.manager.known.wishes().drains == {}
+    assert rig.manager.memory.wishes().drains == {}
     rig.call("POST", "/v1/release", {"nodes": ["pc102"], "reason": "x"})
     rig.call("POST", "/v1/release", {"nodes": ["pc101"], "reason": "x", "now": True})
-    drains = rig.manager.known.wishes().drains
+    drains = rig.manager.memory.wishes().drains
     assert {name: (d.give_back, d.deadline) for name, d in drains.items()} == {
         "pc101": (True, rig.clock.now()),
         "pc102": (True, None),
@@ -59,7 +59,7 @@ def test_machines_are_wanted_in_addition_until_they_are_in_service(rig) -> None:
     answer = rig.call("POST", "/v1/grow", {"count": 1})
     assert (answer["growing"]["machines"], answer["growing"]["in_service"]) == (4, 3)
     rig.look()
-    assert rig.manager.growth.count == 1
+    assert rig.manager.last_plan.growth.count == 1
     assert rig.call("GET", "/v1/status")["growing"]["machines"] == 4
     rig.add_machine(4)
     rig.look()
@@ -71,10 +71,10 @@ def test_a_wish_ends_when_its_time_is_over(rig) -> None:
     rig.call("POST", "/v1/grow", {"count": 1, "within": 60})
     rig.clock.time += timedelta(seconds=59)
     rig.look()
-    assert rig.manager.orders.growing is not None
+    assert rig.manager.memory.growing.order is not None
     rig.clock.time += timedelta(seconds=1)
     rig.look()
-    assert rig.manager.orders.growing is None
+    assert rig.manager.memory.growing.order is None
     assert "its time is over: 3 of 4" in rig.told("admin")[-1].message
 
 
@@ -82,7 +82,7 @@ def test_a_wish_outlasts_a_restart_and_ends_by_the_same_rules(rig) -> None:
     rig.call("POST", "/v1/grow", {"count": 1})
     rig.begin()
     rig.look()
-    assert rig.manager.growth.count == 1
+    assert rig.manager.last_plan.growth.count == 1
     growing = rig.questions.status().growing
     assert (growing.machines, growing.in_service, growing.until) == (
         4,

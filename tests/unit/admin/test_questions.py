@@ -29,7 +29,7 @@ def test_jobs_on_borrowed_machines_come_first_then_those_that_wait_with_the_reas
 
 
 def test_before_slurm_was_read_the_answer_says_so(rig) -> None:
-    rig.manager.known.snapshot = None
+    rig.manager.memory.known.snapshot = None
     for route in ("jobs", "plan"):
         with pytest.raises(AgentError, match="Slurm was not read yet"):
             rig.call("GET", f"/v1/{route}")

@@ -19,7 +19,7 @@ from tests.unit.admin.conftest import ME, NOBODY, as_nobody
 def test_a_drain_reaches_the_manager_with_the_callers_name(rig) -> None:
     answer = rig.call("POST", "/v1/drain", {"nodes": ["pc102"], "reason": "disk", "deadline": 90})
     assert answer == {"version": 1, "kind": "names", "nodes": ["pc102"]}
-    drain = rig.manager.orders.drain_of("pc102")
+    drain = rig.manager.memory.drains.get("pc102")
     assert (drain.reason, drain.who, drain.deadline) == ("disk", ME, rig.clock.now() + timedelta(seconds=90))
 
 
@@ -80,9 +80,9 @@ def test_looking_and_poking_leave_no_trace_in_the_event_log(rig) -> None:
 def test_bad_input_is_refused_by_name_and_changes_nothing(rig, route: str, body, words: str) -> None:
     with pytest.raises(AgentError, match=words):
         rig.call("POST", f"/v1/{route}", body)
-    assert rig.manager.known.wishes().drains == {}
-    assert rig.manager.orders.growing is None
-    assert rig.manager.orders.hold is None
+    assert rig.manager.memory.wishes().drains == {}
+    assert rig.manager.memory.growing.order is None
+    assert rig.manager.memory.hold.wish is None
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_an_oversize_body_or_head_is_refused(rig) -> None:
         rig.call("POST", "/v1/drain", {"nodes": ["pc101"], "reason": "x" * (2 << 20)})
     with pytest.raises(AgentError):
         rig.call("GET", f"/v1/events?subject={'x' * 2 * MAX_HEADER}")
-    assert rig.manager.known.wishes().drains == {}
+    assert rig.manager.memory.wishes().drains == {}
 
 
 def test_an_unknown_call_is_refused_and_a_known_one_says_how_it_is_made(rig) -> None:
@@ -210,7 +210,7 @@ def test_another_user_may_read_and_poke_but_not_act_and_that_is_written_down(rig
     assert as_nobody(lambda near: call(near, "POST", "/v1/poke")["kind"] == "done", rig.socket)
     for route in ("pause", "unpause", "teardown", "drain", "release", "resume", "grow", "renew"):
         assert as_nobody(lambda near, route=route: is_refused(near, route), rig.socket)
-    assert rig.manager.orders.hold is None
+    assert rig.manager.memory.hold.wish is None
     assert {e.data["uid"] for e in rig.told("request")} == {NOBODY.pw_uid}
 
 

@@ -130,24 +130,24 @@ def test_everything_that_is_told_comes_as_an_object_of_its_kind_and_version(rig,
 def test_draining_says_what_drains_and_reaches_the_manager(rig) -> None:
     told = rig.ask("drain", "pc[102-103]", "--deadline", "30m", "-r", "disk", "--force", "--release")
     assert told.stdout == "draining: pc102 pc103\n"
-    drain = rig.manager.orders.drain_of("pc102")
+    drain = rig.manager.memory.drains.get("pc102")
     assert (drain.reason, drain.who, drain.give_back) == ("disk", ME, True)
     assert drain.deadline == rig.clock.now() + timedelta(minutes=30)
 
 
 def test_a_number_of_seconds_needs_no_unit_and_nonsense_is_wrong_usage(rig) -> None:
     rig.ask("drain", "pc102", "--deadline", "0")
-    assert rig.manager.orders.drain_of("pc102").deadline == rig.clock.now()
+    assert rig.manager.memory.drains.get("pc102").deadline == rig.clock.now()
     told = rig.ask("drain", "pc103", "--deadline", "soon", code=2).stderr
     assert "--deadline" in told
     assert "'soon' is not a duration" in told
-    assert rig.manager.orders.drain_of("pc103") is None
+    assert rig.manager.memory.drains.get("pc103") is None
 
 
 def test_resume_undoes_a_drain(rig) -> None:
     rig.ask("drain", "pc102")
     assert rig.ask("resume", "node-2").stdout == "resumed: pc102\n"
-    assert rig.manager.orders.drain_of("pc102") is None
+    assert rig.manager.memory.drains.get("pc102") is None
 
 
 def test_pausing_and_unpausing_say_who(rig) -> None:
@@ -178,14 +178,14 @@ def test_a_teardown_goes_on_when_the_slices_name_is_typed(rig) -> None:
     told = rig.ask("teardown", "--deadline", "10m", input="demo\n").stdout
     assert "empties all 3 machines of urn:publicid:IDN+example.net+slice+demo" in told
     assert f"everything is given back by {ME}" in told
-    assert rig.manager.orders.hold.deadline == rig.clock.now() + timedelta(minutes=10)
+    assert rig.manager.memory.hold.wish.deadline == rig.clock.now() + timedelta(minutes=10)
 
 
 @pytest.mark.parametrize("typed", ["other\n", "Demo\n", "yes\n"])
 def test_any_other_word_tears_nothing_down(rig, typed: str) -> None:
     with pytest.raises(AgentError, match="nothing was done"):
         rig.ask("teardown", input=typed)
-    assert rig.manager.orders.hold is None
+    assert rig.manager.memory.hold.wish is None
 
 
 # --- the settings

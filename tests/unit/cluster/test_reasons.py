@@ -7,7 +7,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.cluster.drain.jobs import SignalJob, WarnJob
-from agent.cluster.reasons import Drain, DrainCause, parse_reason, told_before
+from agent.cluster.reasons import (
+    TEARDOWN,
+    Drain,
+    DrainCause,
+    cancel_comment,
+    is_ours,
+    is_same_time,
+    parse_reason,
+    prospect,
+    requeue_comment,
+    told_before,
+    why_cancelled,
+    why_requeued,
+)
 from agent.slurm.model import Job, SignalTarget
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
@@ -24,10 +37,96 @@ def at(seconds: float) -> datetime:
         Drain("pc1", DrainCause.ADMIN, who="ada", why="disk: 3 bad blocks, due soon"),
         Drain("pc1", DrainCause.ADMIN, at(60), who="ada", why="disk"),
         Drain("pc1", DrainCause.SURPLUS),
+        Drain("pc1", DrainCause.TAKEN),
     ],
 )
 def test_a_reason_in_slurm_tells_a_restarted_agent_all_it_needs(drain: Drain) -> None:
     assert parse_reason("pc1", drain.reason) == drain
+
+
+@pytest.mark.parametrize(
+    ("drain", "reason"),
+    [
+        (Drain("pc1", DrainCause.REVOKED, at(60)), "esagent: revoked by Cloudlab, due 2026-11-22T12:01:00Z"),
+        (Drain("pc1", DrainCause.ADMIN, None, "ada", TEARDOWN), "esagent: drained by ada: teardown"),
+        (
+            Drain("pc1", DrainCause.ADMIN, at(60), "ada", "disk", give_back=True),
+            "esagent: drained by ada, to be given back, due 2026-11-22T12:01:00Z: disk",
+        ),
+        (Drain("pc1", DrainCause.SURPLUS), "esagent: surplus, to be given back"),
+        (Drain("pc1", DrainCause.TAKEN), "esagent: taken by Cloudlab"),
+    ],
+)
+def test_a_reason_reads_as_versions_before_wrote_it(drain: Drain, reason: str) -> None:
+    assert drain.reason == reason
+    assert parse_reason("pc1", reason) == drain
+
+
+def test_an_administrator_may_have_said_nothing() -> None:
+    drain = Drain("pc1", DrainCause.ADMIN, who="ada")
+    assert parse_reason("pc1", drain.reason.rstrip()) == drain
+
+
+def test_a_drain_is_no_more_than_was_said() -> None:
+    assert Drain("pc1", DrainCause.ADMIN) == Drain(
+        *("pc1", DrainCause.ADMIN, None, "", ""),
+        give_back=False,
+        takes_over=False,
+        since=None,
+        seconded=False,
+        begun=None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected"),
+    [
+        ("esagent: its machine joins", True),
+        ("esagent: no machine behind it", True),
+        ("esagent: no machine for it: none is free", True),
+        ("esagent: silent for too long, no new jobs", True),
+        ("esagent: surplus, to be given back", True),
+        ("esagent: flaky disk, ask bob", False),
+        ("disk is dying", False),
+        ("", False),
+    ],
+)
+def test_our_reasons_are_told_from_others(reason: str, expected: bool) -> None:
+    assert is_ours(reason) is expected
+
+
+def test_a_machine_is_left_where_cloudlab_wants_it_or_we_do_not() -> None:
+    left = {cause for cause in DrainCause if Drain("pc1", cause).leaves}
+    assert left == {"revoked", "surplus"}
+    assert Drain("pc1", DrainCause.ADMIN, give_back=True).leaves
+
+
+def test_causes_go_by_these_words_the_most_urgent_first() -> None:
+    assert list(DrainCause) == ["taken", "revoked", "admin", "surplus"]
+
+
+@pytest.mark.parametrize(("since", "expected"), [(None, False), (-1, False), (0, False), (1, True)])
+def test_a_drain_begins_at_once_or_at_its_time(since: int | None, expected: bool) -> None:
+    drain = Drain("pc1", DrainCause.REVOKED, since=None if since is None else at(since))
+    assert drain.is_later_than(NOW) is expected
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(0, True), (5, True), (5.1, False)])
+def test_times_within_five_seconds_come_of_one_deadline(seconds: float, expected: bool) -> None:
+    assert is_same_time(NOW, at(seconds)) is expected
+    assert is_same_time(at(seconds), NOW) is expected
+
+
+def test_what_users_read_about_their_jobs() -> None:
+    due = "its machine has to be empty at 2026-11-22T12:00:00Z"
+    assert why_requeued(NOW) == f"{due} and it would not end before"
+    assert why_cancelled(NOW) == f"{due}, it would not end before, and it may not be requeued"
+    assert prospect(None) == "it is left to end, and is lost if it still runs then"
+    assert prospect(at(5)) == (
+        "it may not be requeued and is cancelled at 12:00:05 UTC if it still runs then"
+    )
+    assert requeue_comment("x") == "requeued by esagent: x"
+    assert cancel_comment("x") == "cancelled by esagent: x"
 
 
 @given(st.text())
@@ -47,6 +146,7 @@ def test_what_a_job_was_told_can_be_read_back_from_its_comment() -> None:
         "its machine has to be empty at 2026-11-22T12:10:00Z; it may not",
     )
     assert told_before(warning.comment, NOW) == (True, None)
+    assert told_before(warning.comment, at(600)) == (False, None)
     assert told_before(warning.comment, at(601)) == (False, None)
     due = "its machine has to be empty at 2026-11-22T12:10:00Z"
     signal = SignalJob(Job("7", "RUNNING", nodes=frozenset({"pc1"})), "USR1", SignalTarget.ALL, due, at(5))

@@ -19,7 +19,7 @@ from agent.tell.causes import find_causes
 
 ROOT = Path(__file__).parents[3]
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
-TELLERS = {"tell", "_tell", "_tell_job", "_tell_lost", "Event"}
+TELLERS = {"tell", "_tell", "_tell_lost", "_end", "record", "Event"}
 DATA = {each.__name__ for each in get_args(EventData)}
 
 

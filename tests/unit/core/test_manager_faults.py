@@ -42,7 +42,7 @@ class Wanting(SimpleElasticSliceManager):
 
     def should_delete_nodes(self, cm=None):
         surplus = len(self.held()) - self.wanted
-        return [n.client_id for n in self.ready(cm)][: max(surplus, 0)]
+        return [n.client_id for n in self.inventory.with_fate("ready", cm)][: max(surplus, 0)]
 
 
 class World:

@@ -50,7 +50,7 @@ def test_a_manager_that_is_its_own_helper_manages(make_bench, order):
         manager.manage_once()
         bench.clock.advance(60)
     assert [m.client_id for m in bench.server.machines()] == ["foo-1", "foo-2"]
-    assert [n.client_id for n in manager.ready()] == ["foo-1", "foo-2"]
+    assert [n.client_id for n in manager.inventory.with_fate("ready")] == ["foo-1", "foo-2"]
 
 
 def test_a_manager_without_an_init_of_its_own_has_both_halves(make_bench):

@@ -53,7 +53,7 @@ def test_a_machine_that_was_given_up_as_gone_is_not_held_while_it_is_in_the_mani
     bench.cycles(20)
     assert told(bench, "deleted") == ["node-1"]
     assert [n.client_id for n in bench.manager.held()] == ["node-2"]
-    assert [n.client_id for n in bench.manager.ready()] == ["node-2"]
+    assert [n.client_id for n in bench.manager.inventory.with_fate("ready")] == ["node-2"]
     assert bench.manager.inventory.lost() == 1
     bench.server.faults.clear()
     bench.cycles(20)

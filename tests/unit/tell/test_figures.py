@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from agent.cluster.reasons import Drain, DrainCause
+from agent.cluster.reasons import DrainCause
 from agent.cluster.view import coming_views, node_views
 from agent.core.events import Event, EventKind, Fate, JobLost, Joined, OfCm, Release
 from agent.core.model import (
@@ -18,16 +18,15 @@ from agent.core.model import (
     Intent,
     IntentKind,
     NodeState,
-    NodeStatus,
     ResourceValue,
     Revocation,
     SliverNode,
 )
 from agent.tell.figures import CAUSES, FIGURES, LABELS, STAGES, Kind
 from agent.tell.metrics import Metrics
+from tests.unit.cluster.conftest import NOW, a_moment, a_status
 
 ROOT = Path(__file__).parents[3]
-NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 CM = "urn:cm"
 
 
@@ -48,20 +47,14 @@ class Cloud:
         self.metrics.watch(self.view, NOW, lambda: {"self": NOW, "slice": NOW})
 
     def view(self) -> AgentView:
-        names = list(self.machines)
+        machines = self.machines.values()
+        facts = {
+            "statuses": {m.sliver_id: a_status(m) for m in machines},
+            "values": {n: ResourceValue(n, 0.5, NOW) for n in self.machines},
+            "revocations": {m.node_id: Revocation(m.node_id, m.client_id, NOW, NOW, NOW) for m in machines},
+        }
         return AgentView(
-            nodes=node_views(
-                self.machines,
-                {
-                    m.sliver_id: NodeStatus(m.client_id, m.node_id, m.sliver_id, "started", "ready")
-                    for m in self.machines.values()
-                },
-                None,
-                {n: Drain(n, DrainCause.REVOKED, NOW) for n in names},
-                {n: ResourceValue(n, 0.5, NOW) for n in names},
-                {n: Revocation(n, n, NOW, NOW, NOW) for n in names},
-                (),
-            ),
+            nodes=node_views(a_moment(machines=machines, snapshot=None, facts=facts)),
             wanted=1,
             slice_expires=NOW,
             sliver_expires={CM: NOW},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 from agent.cluster.drain.drainer import Drainer
@@ -15,12 +15,11 @@ from agent.cluster.drain.wanted import Wishes
 from agent.cluster.reasons import Drain, DrainCause
 from agent.cluster.settings.drain import DrainSettings
 from agent.core.errors import SlurmDownError, SlurmRefusedError
-from agent.core.events import Event
 from agent.core.ports import Host, HostResult
 from agent.slurm.model import Job, Node, Reservation, SignalTarget, Snapshot
 from agent.slurm.rest.backend import refused_of
+from tests.unit.cluster.conftest import NOW, Clock, Events, a_desk, settings_with
 
-NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 SETTINGS = DrainSettings(
     checkpoint_signal="USR1", checkpoint_lead=600, requeue_lead=120, kill_lead=60, cleanup_lead=30
 )
@@ -69,17 +68,6 @@ def plan(
         *plan_nodes(snapshot, drains, ours=ours, now=now),
         *plan_jobs(outlooks, signalled, warned, settings, now),
     ]
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.time = NOW
-
-    def now(self) -> datetime:
-        return self.time
-
-    def monotonic(self) -> float:
-        return self.time.timestamp()
 
 
 class Slurm:
@@ -197,31 +185,21 @@ class Bench:
         self.drains = {d.node: d for d in drains}
         self.ours = set(slurm.nodes) | set(self.drains)
         self.fences: dict[str, datetime] | None = {}
-        self.events: list[Event] = []
+        self.events = Events()
         self.commands: list[tuple[str, float]] = []
         self.left: list[LeaveNode] = []
         self.all_left = threading.Event()
         self.result = result
-        self.settings = DrainSettings(
-            checkpoint_signal="USR1",
-            checkpoint_to=SignalTarget.BATCH,
-            checkpoint_lead=600,
-            requeue_lead=120,
-            kill_lead=60,
-            cleanup_lead=30,
-        )
-        self.drainer = Drainer(
-            slurm,
-            lambda: Wishes(dict(self.drains), frozenset(self.ours), self.fences),
-            self._leave,
-            self._left,
-            settings=lambda: self.settings,
-            clock=self.clock,
-            events=self,
-        )
+        self.desk = a_desk(clock=self.clock, events=self.events)
+        self.obey(SETTINGS.model_copy(update={"checkpoint_to": SignalTarget.BATCH}))
+        self.drainer = Drainer(self.desk, slurm, self._wishes, self._leave, self._left)
 
-    def record(self, event: Event) -> None:
-        self.events.append(event)
+    def obey(self, settings: DrainSettings) -> None:
+        """Reload [drain]."""
+        self.desk.settings = settings_with(drain=settings)
+
+    def _wishes(self) -> Wishes:
+        return Wishes(dict(self.drains), frozenset(self.ours), self.fences)
 
     def _leave(self, name: str, timeout: float) -> HostResult:
         self.commands.append((name, timeout))

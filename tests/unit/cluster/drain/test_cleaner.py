@@ -2,7 +2,7 @@
 
 import threading
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,16 +12,7 @@ from agent.cluster.drain.nodes import LeaveNode
 from agent.cluster.reasons import DrainCause
 from agent.cluster.settings.drain import DrainSettings
 from agent.core.ports import Host, HostResult
-
-NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-
-
-class Clock:
-    def now(self) -> datetime:
-        return NOW
-
-    def monotonic(self) -> float:
-        return 0.0
+from tests.unit.cluster.conftest import NOW, a_desk, settings_with
 
 
 def leave(node: str, seconds: float = 900) -> LeaveNode:
@@ -43,8 +34,8 @@ class Machines:
         self.done: list[str] = []
         self.all_done = threading.Semaphore(0)
         self.fail: set[str] = set()
-        settings = DrainSettings(cleanup_fan_out=fan_out)
-        self.cleaner = Cleaner(self.run, self.finished, settings=lambda: settings, clock=Clock())
+        desk = a_desk(settings_with(drain=DrainSettings(cleanup_fan_out=fan_out)))
+        self.cleaner = Cleaner(desk, self.run, self.finished)
 
     def run(self, node: str, timeout: float) -> HostResult:
         assert timeout > 0

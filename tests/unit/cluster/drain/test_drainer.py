@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from agent.cluster.reasons import Drain, DrainCause
+from agent.cluster.settings.drain import DrainSettings
 from agent.core.errors import SlurmDownError
 from agent.slurm.model import Node
 from tests.unit.cluster.drain.conftest import NOW, Bench, Slurm, busy, revoked
@@ -119,11 +120,11 @@ def test_a_gone_machine_is_told_to_slurm_and_its_jobs_count_as_lost() -> None:
 def test_the_thread_looks_when_it_is_woken_and_ends_when_it_is_told() -> None:
     drain = revoked("pc1", 900)
     bench = Bench(Slurm([Node("pc1", "IDLE")]))
-    bench.settings = bench.settings.model_copy(update={"tick": 0.1})
+    bench.obey(DrainSettings(tick=0.1))
     bench.ours.add("pc1")
     bench.drainer.start()
     bench.drains["pc1"] = drain
-    bench.drainer.wake()
+    bench.desk.look_at_drains()
     assert bench.all_left.wait(20)
     bench.drainer.stop(5)
     assert not any(t.name == "drainer" for t in threading.enumerate())

@@ -12,7 +12,7 @@ def test_one_refused_act_does_not_cost_the_others() -> None:
     pc2, job2 = busy("pc2", "8")
     bench = Bench(Slurm([pc1, pc2], [job1, job2]), revoked("pc1", 100), revoked("pc2", 100))
     bench.slurm.refuse = {"drain", "comment", "signal"}
-    bench.settings = DrainSettings(kill_lead=60)
+    bench.obey(DrainSettings(kill_lead=60))
     bench.drainer.tick()
     assert bench.slurm.said("requeue") == ["7", "8"]
 
@@ -41,7 +41,7 @@ def test_the_cost_of_draining_is_told_with_its_cause() -> None:
         bench.slurm.jobs[job] = Job(
             job, "RUNNING", nodes=frozenset({"pc1"}), cpus=2, started=NOW - timedelta(seconds=50)
         )
-    bench.settings = DrainSettings(requeue_lead=90)
+    bench.obey(DrainSettings(requeue_lead=90))
     bench.drainer.tick()
     del bench.slurm.jobs["8"]
     bench.after(10).drainer.tick()
@@ -80,7 +80,7 @@ def test_two_hundred_jobs_of_one_deadline_are_requeued_by_one_act_and_then_told_
     found = [busy(f"pc{n}", str(n)) for n in range(200)]
     slurm = Slurm([node for node, _ in found], [job for _, job in found])
     bench = Bench(slurm, *(revoked(f"pc{n}", 1000) for n in range(200)))
-    bench.settings = DrainSettings()
+    bench.obey(DrainSettings())
     bench.after(880).drainer.tick()
     kinds = [what for what, _ in slurm.calls]
     assert kinds == ["snapshot", "drain", *["requeue"] * 200, *["comment"] * 200, "reservations"]

@@ -1,13 +1,23 @@
 """What becomes of the jobs on nodes that are emptied."""
 
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
 
-from agent.cluster.drain.jobs import CancelJob, RequeueJob, SignalJob, WarnJob
+from agent.cluster.drain.jobs import (
+    CancelJob,
+    Fate,
+    Outlook,
+    RequeueJob,
+    SignalJob,
+    WarnJob,
+    look_ahead,
+    plan_jobs,
+)
 from agent.cluster.reasons import Drain, DrainCause
 from agent.cluster.settings.drain import DrainPolicy, DrainSettings
-from agent.slurm.model import Job
+from agent.slurm.model import Job, SignalTarget, Snapshot
 from tests.unit.cluster.drain.conftest import NOW, SETTINGS, at, drained, plan, revoked, running
 
 
@@ -62,6 +72,10 @@ def test_a_job_that_may_not_be_requeued_is_left_to_its_limit_where_that_comes_be
     assert plan([node], jobs, [drain], requeueable={"7": False}, now=at(95)) == []
     (requeue,) = plan([node], jobs, [drain], requeueable={"7": True})
     assert isinstance(requeue, RequeueJob)
+    at_the_deadline, after_it = running("7", "pc1", ends=100), running("7", "pc1", ends=101)
+    assert plan([node], [at_the_deadline], [drain], requeueable={"7": False}, now=at(95)) == []
+    (cancel,) = plan([node], [after_it], [drain], requeueable={"7": False}, now=at(95))
+    assert isinstance(cancel, CancelJob)
 
 
 def test_a_job_of_which_slurm_did_not_tell_whether_it_may_be_requeued_is_not_touched() -> None:
@@ -110,6 +124,9 @@ def test_a_heterogeneous_job_fits_only_if_every_part_of_it_ends_in_time() -> Non
     drain = revoked("pc1", 100)
     parts = [heterogeneous("7+0", "pc1", ends=10), heterogeneous("7+1", "n1", ends=10)]
     assert plan([drained("pc1", drain)], parts, [drain]) == []
+    parts[1] = heterogeneous("7+1", "pc1", ends=90)
+    (action,) = plan([drained("pc1", drain)], parts, [drain])
+    assert isinstance(action, RequeueJob)
 
 
 @pytest.mark.parametrize(("left", "kinds"), [(110, [SignalJob]), (60, [SignalJob, RequeueJob])])
@@ -137,6 +154,9 @@ def test_the_user_of_a_job_that_cannot_be_saved_is_told_at_the_notice_and_once()
     assert isinstance(action, WarnJob)
     assert "12:14:00" in action.reason
     assert plan([node], [job], [drain], requeueable={"7": False}, warned={"7"}) == []
+    assert plan([node], [job], [drain], requeueable={"7": True}, warned=()) == [], "a requeue saves it"
+    (action,) = plan([node], [job], [drain], requeueable={"7": False}, warned=(), now=at(840))
+    assert isinstance(action, CancelJob), "it is too late"
 
 
 POLICIES = SETTINGS.model_copy(
@@ -157,6 +177,13 @@ def test_jobs_of_a_policy_are_requeued_at_the_notice_and_held_where_it_says_so()
     assert action.hold
 
 
+def test_a_job_that_cannot_be_requeued_may_end_by_itself_whatever_its_policy() -> None:
+    drain = revoked("pc1", 50)
+    job = replace(running("7", "pc1", ends=10), partitions=("tiny",))
+    may_not = {"7": False}
+    assert plan([drained("pc1", drain)], [job], [drain], settings=POLICIES, requeueable=may_not) == []
+
+
 def test_jobs_that_are_only_to_finish_are_never_ended_by_us() -> None:
     drain = revoked("pc1", -5)
     job = replace(running("7", "pc1"), partitions=("tiny",), qos="urgent")
@@ -170,6 +197,19 @@ def test_a_signal_of_an_earlier_run_of_the_job_does_not_count() -> None:
     (action,) = plan([drained("pc1", drain)], [job], [drain], signalled={"7": at(-20)})
     assert isinstance(action, SignalJob)
     assert plan([drained("pc1", drain)], [job], [drain], signalled={"7": at(-5)}) == []
+    assert plan([drained("pc1", drain)], [job], [drain], signalled={"7": at(-10)}) == []
+
+
+def test_a_signal_for_an_earlier_deadline_does_not_count_and_one_a_little_early_does() -> None:
+    drain, job = revoked("pc1", 300), running("7", "pc1")
+    assert plan([drained("pc1", drain)], [job], [drain], signalled={"7": at(-305)}) == []
+    (action,) = plan([drained("pc1", drain)], [job], [drain], signalled={"7": at(-306)})
+    assert isinstance(action, SignalJob)
+
+
+def test_a_job_is_not_told_to_save_before_its_lead() -> None:
+    drain, job = revoked("pc1", 601), running("7", "pc1")
+    assert plan([drained("pc1", drain)], [job], [drain], signalled={}) == []
 
 
 def test_jobs_of_a_policy_have_a_checkpoint_signal_of_their_own() -> None:
@@ -180,3 +220,62 @@ def test_jobs_of_a_policy_have_a_checkpoint_signal_of_their_own() -> None:
     (action,) = plan([drained("pc1", drain)], [plain, knows], [drain], settings=settings, signalled={})
     assert isinstance(action, SignalJob)
     assert (action.job.id, action.signal) == ("8", "TERM")
+
+
+# --- what is foreseen
+
+
+def foreseen(
+    *jobs: Job, deadlines: dict[str, datetime | None] | None = None, may: bool | None = True
+) -> tuple[Outlook, ...]:
+    """What becomes of jobs on pc1, which has to be empty at 900 s, with POLICIES."""
+    known = {} if may is None else {job.id: may for job in jobs}
+    snapshot = Snapshot(NOW, {}, jobs)
+    return look_ahead(snapshot, {"pc1": at(900)} if deadlines is None else deadlines, known, POLICIES, NOW)
+
+
+@pytest.mark.parametrize(
+    ("ends", "may", "qos", "fate", "when", "warn"),
+    [
+        (10, True, "", "ends by itself", at(10), False),
+        (None, True, "", "is requeued", at(780), False),
+        (None, False, "", "is cancelled", at(840), True),
+        (None, True, "urgent", "runs on", None, True),
+        (None, None, "", "not known yet", None, False),
+    ],
+)
+def test_how_a_job_leaves_its_node_is_told_before(ends, may, qos, fate, when, warn) -> None:
+    job = replace(running("7", "pc1", "n1", ends=ends), qos=qos)
+    (outlook,) = foreseen(job, may=may)
+    assert (outlook.fate, outlook.at, outlook.warn, outlook.hold) == (fate, when, warn, False)
+    assert (outlook.job, outlook.deadline, outlook.nodes) == (job, at(900), {"pc1"})
+
+
+def test_the_job_with_the_earliest_deadline_comes_first_and_those_without_one_last() -> None:
+    names = [f"pc{n}" for n in range(1, 5)]
+    jobs = [running(str(n), name) for n, name in enumerate(names)]
+    deadlines = dict(zip(names, (None, None, at(900), at(60)), strict=True))
+    assert [outlook.job.id for outlook in foreseen(*jobs, deadlines=deadlines)] == ["3", "2", "0", "1"]
+
+
+def test_a_heterogeneous_job_without_a_deadline_is_its_first_component() -> None:
+    parts = [heterogeneous("7+0", "pc1", ends=10), heterogeneous("7+1", "pc1", ends=20)]
+    (outlook,) = foreseen(*parts, deadlines={"pc1": None})
+    assert (outlook.job, outlook.fate, outlook.at) == (parts[0], Fate.ENDS, at(10))
+
+
+def test_a_job_without_a_deadline_does_not_hide_those_that_have_one() -> None:
+    undated = Outlook(running("7", "pc2"), frozenset({"pc2"}), None, Fate.ENDS, None)
+    dated = Outlook(running("8", "pc1"), frozenset({"pc1"}), at(50), Fate.REQUEUE, NOW)
+    (action,) = plan_jobs([undated, dated], {}, (), SETTINGS, NOW)
+    assert action.job.id == "8"
+
+
+def test_what_is_done_to_a_job_is_left_for_its_user_to_read() -> None:
+    job = running("7", "pc1")
+    assert WarnJob(job, "x").comment == "esagent: x"
+    assert SignalJob(job, "USR1", SignalTarget.ALL, "x", NOW).comment == (
+        "esagent: USR1 at 2026-11-22T12:00:00Z: x"
+    )
+    assert RequeueJob(job, "x", hold=False).comment == "requeued by esagent: x"
+    assert CancelJob(job, "x").comment == "cancelled by esagent: x"

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.cluster.drain.jobs import CancelJob, RequeueJob, SignalJob, WarnJob
-from agent.cluster.drain.nodes import DownNodes, DrainNodes, LeaveNode, UndrainNodes
-from agent.cluster.reasons import FAILED, JOINING, KEPT, Drain, DrainCause, parse_reason
+from agent.cluster.drain.nodes import DownNodes, DrainNodes, LeaveNode, UndrainNodes, job_deadlines
+from agent.cluster.reasons import FAILED, JOINING, KEPT, SILENT, Drain, DrainCause, parse_reason
 from agent.slurm.model import Job, Node
 from tests.unit.cluster.drain.conftest import NOW, at, drained, plan, revoked, running
 
@@ -38,6 +38,7 @@ def test_a_node_that_is_idle_but_not_drained_yet_is_not_left() -> None:
 def test_a_machine_that_slurm_does_not_know_is_left_at_once() -> None:
     (action,) = plan([Node("n1", "IDLE")], [], [revoked("pc1", 900)])
     assert isinstance(action, LeaveNode)
+    assert action.reason == "Slurm does not know it"
 
 
 def test_a_machine_is_not_left_while_the_queue_says_that_a_job_is_on_it() -> None:
@@ -87,6 +88,41 @@ def test_new_words_of_an_administrator_come_into_the_reason() -> None:
     old = drained("pc1", Drain("pc1", DrainCause.ADMIN, who="ada", why="the fan"))
     new = Drain("pc1", DrainCause.ADMIN, who="bob", why="the disk too")
     assert plan([old], [], [new]) == [DrainNodes(("pc1",), "esagent: drained by bob: the disk too")]
+
+
+ADA = Drain("pc1", DrainCause.ADMIN, who="ada", why="x")
+
+
+@pytest.mark.parametrize(
+    ("stands", "wanted"),
+    [
+        (ADA, Drain("pc1", DrainCause.SURPLUS)),
+        (ADA, replace(ADA, give_back=True)),
+        (ADA, replace(ADA, deadline=at(900))),
+        (replace(ADA, deadline=at(900)), ADA),
+        (replace(ADA, why="x" * 200), replace(ADA, why="x" * 199 + "y")),
+    ],
+)
+def test_a_drain_that_is_another_by_now_is_written_anew(stands: Drain, wanted: Drain) -> None:
+    busy = [running("7", "pc1")]
+    assert plan([drained("pc1", stands)], busy, [stands]) == []
+    assert plan([drained("pc1", stands)], busy, [wanted]) == [DrainNodes(("pc1",), wanted.reason)]
+
+
+def test_words_that_are_the_same_for_long_are_the_same() -> None:
+    stands, wanted = replace(ADA, why="x" * 201), replace(ADA, why="x" * 200 + "y")
+    assert plan([drained("pc1", stands)], [], [wanted]) == []
+
+
+def test_words_that_do_not_stand_in_the_reason_do_not_count() -> None:
+    surplus = Drain("pc1", DrainCause.SURPLUS, why="nobody needs it")
+    assert plan([drained("pc1", surplus)], [running("7", "pc1")], [surplus]) == []
+
+
+def test_a_drain_of_ours_that_was_for_something_else_gets_the_reason_of_what_is_wanted() -> None:
+    drain = revoked("pc1", 900)
+    node = Node("pc1", "MIXED", frozenset({"DRAIN"}), reason=SILENT)
+    assert plan([node], [running("7", "pc1", ends=10)], [drain]) == [DrainNodes(("pc1",), drain.reason)]
 
 
 @pytest.mark.parametrize("why", ['the "fan"', "two  spaces ", "it's\u2028it", "x" * 2000])
@@ -162,11 +198,28 @@ def test_a_machine_that_is_gone_is_told_to_slurm_at_once_if_jobs_are_on_it() -> 
     assert actions == [DrainNodes(("pc1", "pc2"), reason), DownNodes(("pc1",), reason, (job,))]
     down = Node("pc1", "DOWN", frozenset({"DRAIN"}), reason=reason)
     assert plan([down], [], [gone]) == []
+    assert plan([down], [job], [gone]) == [], "Slurm has been told"
+
+
+def test_a_job_that_completes_on_a_machine_that_is_gone_is_not_lost() -> None:
+    gone = Drain("pc1", DrainCause.TAKEN)
+    job = replace(running("7", "pc1"), state="COMPLETING")
+    assert plan([drained("pc1", gone)], [job], [gone]) == [DownNodes(("pc1",), gone.reason, ())]
+
+
+def test_jobs_are_seen_to_on_our_nodes_whose_machines_are_not_gone() -> None:
+    drains = {"pc1": revoked("pc1", 900), "pc2": Drain("pc2", DrainCause.TAKEN), "n1": revoked("n1", 900)}
+    assert job_deadlines(drains, {"pc1", "pc2"}) == {"pc1": at(900)}
 
 
 def test_a_machine_that_is_ours_after_all_comes_back_from_down() -> None:
-    down = Node("pc1", "DOWN", frozenset({"DRAIN"}), reason=Drain("pc1", DrainCause.TAKEN).reason)
-    assert plan([down], [], [], ours={"pc1"}) == [UndrainNodes(("pc1",), down=True)]
+    for flags in (frozenset({"DRAIN"}), frozenset()):
+        down = Node("pc1", "DOWN", flags, reason=Drain("pc1", DrainCause.TAKEN).reason)
+        assert plan([down], [], [], ours={"pc1"}) == [UndrainNodes(("pc1",), down=True)]
+
+
+def test_a_node_that_is_in_service_has_no_drain_to_lift_whatever_reason_it_still_has() -> None:
+    assert plan([Node("pc1", "IDLE", reason=revoked("pc1", 900).reason)], [], [], ours={"pc1"}) == []
 
 
 def test_a_node_that_is_down_until_its_machine_joins_stays_so() -> None:
@@ -207,5 +260,6 @@ def test_an_administrator_may_take_a_drain_over_and_have_the_machine_given_back(
 def test_a_drain_whose_time_has_not_come_leaves_the_node_to_the_scheduler() -> None:
     drain = replace(revoked("pc1", 900), since=at(100))
     assert plan([Node("pc1", "IDLE")], [], [drain]) == []
+    assert plan([drained("pc1", drain)], [], [drain]) == [UndrainNodes(("pc1",), down=False)]
     (action,) = plan([Node("pc1", "IDLE")], [], [drain], now=at(100))
     assert isinstance(action, DrainNodes)

@@ -1,50 +1,38 @@
 """Whose word empties a node, and until when."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
-from agent.cluster.drain.wanted import Said, Situation, drains_of, most_urgent, wishes_of
+from agent.cluster.drain.wanted import drains_of, most_urgent, returnable, wishes_of
+from agent.cluster.moment import Moment
 from agent.cluster.reasons import Drain, DrainCause
 from agent.cluster.settings.drain import DrainSettings
-from agent.core.model import AdminDrain, Revocation, SliverNode
-from agent.slurm.model import Job, Node, Snapshot
+from agent.core.model import AdminDrain, Revocation, Taken
+from agent.slurm.model import Job, Node
+from tests.unit.cluster.conftest import UTAH, WISC, a_machine, a_moment, settings_with
+from tests.unit.cluster.drain.conftest import NOW, at, revoked
 
-NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
-MACHINE = SliverNode("node-1", "pc1", "urn:cm", "urn:sliver+1", "d430", "", "", "")
-
-
-def at(seconds: float) -> datetime:
-    return NOW + timedelta(seconds=seconds)
+MACHINE = a_machine(1)
 
 
-def revoked(node: str, seconds: float) -> Drain:
-    return Drain(node, DrainCause.REVOKED, at(seconds))
-
-
-def situation(*nodes: Node, jobs: tuple[Job, ...] = (), **changes: Any) -> Situation:
+def situation(*nodes, **changes) -> Moment:
     """One machine of ours that nobody wants empty, but for the changes."""
-    said = Said(changes.pop("admin", {}), changes.pop("take_over", ()), changes.pop("taken_as", {}))
-    calm = Situation(
-        machines={"pc1": MACHINE},
-        all_read=True,
-        snapshot=Snapshot(NOW, {node.name: node for node in nodes}, jobs),
-        revocations={},
-        taken=(),
-        useless=(),
-        hold=None,
-        leases={},
-        said=said,
-        limited=frozenset({"main"}),
-    )
-    return replace(calm, **changes)
+    return a_moment(*nodes, machines=[MACHINE], **changes)
 
 
-def cause(now: Situation) -> DrainCause | None:
+def cause(now: Moment) -> DrainCause | None:
     drain = drains_of(now).get("pc1")
     return drain.cause if drain else None
+
+
+def taken_as(client_id: str) -> Moment:
+    return situation(facts={"taken": {"pc1": Taken("pc1", client_id, NOW)}})
+
+
+def revoked_as(client_id: str, **changes) -> Moment:
+    revocation = Revocation("pc1", client_id, at(900), NOW, NOW)
+    return situation(facts={"revocations": {"pc1": revocation}}, **changes)
 
 
 def test_a_machine_that_nobody_wants_empty_is_not_emptied() -> None:
@@ -52,26 +40,32 @@ def test_a_machine_that_nobody_wants_empty_is_not_emptied() -> None:
 
 
 def test_a_machine_is_taken_or_revoked_as_itself_and_not_as_one_that_had_its_place_before() -> None:
-    assert cause(situation(taken={"pc1"})) is DrainCause.TAKEN
-    assert cause(situation(taken={"pc1"}, taken_as={"pc1": "node-1"})) is DrainCause.TAKEN
-    assert cause(situation(taken={"pc1"}, taken_as={"pc1": "node-0"})) is None
+    assert cause(taken_as("")) is DrainCause.TAKEN
+    assert cause(taken_as("node-1")) is DrainCause.TAKEN
+    assert cause(taken_as("node-0")) is None
     for client_id, expected in (("", DrainCause.REVOKED), ("node-1", DrainCause.REVOKED), ("node-0", None)):
-        revocation = Revocation("pc1", client_id, at(900), NOW, NOW)
-        assert cause(situation(revocations={"pc1": revocation})) is expected
+        assert cause(revoked_as(client_id)) is expected
+
+
+def test_a_revocation_is_told_from_an_earlier_one_of_the_same_machine() -> None:
+    assert drains_of(revoked_as("")) == {"pc1": replace(revoked("pc1", 900), begun=NOW)}
 
 
 def test_an_administrators_wish_is_carried_with_all_that_was_said() -> None:
     wish = AdminDrain("pc1", "disk", "ada", NOW, at(60), give_back=True)
-    (drain,) = drains_of(situation(admin={"pc1": wish}, take_over={"pc1"})).values()
+    (drain,) = drains_of(situation(admin={"pc1": wish}, take_over=frozenset({"pc1"}))).values()
     assert drain == Drain("pc1", DrainCause.ADMIN, at(60), "ada", "disk", give_back=True, takes_over=True)
     (drain,) = drains_of(situation(admin={"pc1": wish})).values()
     assert not drain.takes_over
 
 
 def test_what_is_of_no_use_is_surplus_and_an_administrators_wish_comes_first() -> None:
-    assert cause(situation(useless={"pc1"})) is DrainCause.SURPLUS
+    failed = {"failed": frozenset({MACHINE.sliver_id})}
+    assert cause(situation(chosen=frozenset({"pc1"}))) is DrainCause.SURPLUS
+    assert cause(situation(Node("pc1", "IDLE"), facts=failed)) is DrainCause.SURPLUS
+    assert cause(situation(facts=failed)) is None, "Slurm does not have it"
     wish = AdminDrain("pc1", "disk", "ada", NOW)
-    assert cause(situation(useless={"pc1"}, admin={"pc1": wish})) is DrainCause.ADMIN
+    assert cause(situation(chosen=frozenset({"pc1"}), admin={"pc1": wish})) is DrainCause.ADMIN
 
 
 def test_a_teardown_drains_a_node_as_its_administrator_would_and_calls_it_surplus_once_it_is_empty() -> None:
@@ -80,10 +74,16 @@ def test_a_teardown_drains_a_node_as_its_administrator_would_and_calls_it_surplu
     drained = Node("pc1", "IDLE", frozenset({"DRAIN"}))
     asked = Drain("pc1", DrainCause.ADMIN, at(600), "ada", "teardown")
     assert drains_of(situation(Node("pc1", "IDLE"), hold=hold)) == {"pc1": asked}
-    assert drains_of(situation(drained, jobs=(job,), hold=hold)) == {"pc1": asked}
+    assert drains_of(situation(drained, jobs=[job], hold=hold)) == {"pc1": asked}
     assert drains_of(situation(hold=hold, snapshot=None)) == {"pc1": asked}
     for now in (situation(drained, hold=hold), situation(hold=hold)):
         assert drains_of(now) == {"pc1": Drain("pc1", DrainCause.SURPLUS)}
+
+
+def test_a_teardown_empties_every_machine() -> None:
+    hold = AdminDrain("", "teardown", "ada", NOW)
+    now = a_moment(machines=[MACHINE, a_machine(2)], hold=hold)
+    assert drains_of(now).keys() == {"pc1", "pc2"}
 
 
 def test_in_a_teardown_other_wishes_of_administrators_do_not_count_and_a_revocation_does() -> None:
@@ -91,32 +91,69 @@ def test_in_a_teardown_other_wishes_of_administrators_do_not_count_and_a_revocat
     wish = AdminDrain("pc1", "disk", "bob", NOW)
     (drain,) = drains_of(situation(hold=hold, admin={"pc1": wish}, snapshot=None)).values()
     assert drain.who == "ada"
-    revocation = Revocation("pc1", "", at(900), NOW, NOW)
-    assert cause(situation(hold=hold, revocations={"pc1": revocation})) is DrainCause.REVOKED
+    assert cause(revoked_as("", hold=hold)) is DrainCause.REVOKED
 
 
 def test_a_pause_empties_nothing() -> None:
     assert drains_of(situation(hold=AdminDrain("", "pause", "ada", NOW))) == {}
 
 
+def test_what_is_emptied_as_surplus_alone_may_go_back_into_service() -> None:
+    pc1 = frozenset({"pc1"})
+    node, surplus = Node("pc1", "IDLE"), {"chosen": pc1}
+    assert returnable(situation(node)) == frozenset()
+    assert returnable(situation(node, **surplus)) == pc1
+    assert returnable(situation(node, **surplus, emptied=pc1)) == frozenset()
+    assert returnable(situation(node, **surplus, blocking=pc1)) == frozenset()
+    assert returnable(situation(node, **surplus, facts={"failed": {MACHINE.sliver_id}})) == frozenset()
+    assert returnable(revoked_as("", **surplus)) == frozenset()
+    wish = AdminDrain("pc1", "disk", "ada", NOW)
+    assert returnable(situation(node, **surplus, admin={"pc1": wish})) == frozenset()
+    assert returnable(situation(**surplus, hold=AdminDrain("", "teardown", "ada", NOW))) == frozenset()
+    assert returnable(situation(node, **surplus, hold=AdminDrain("", "pause", "ada", NOW))) == pc1
+
+
+def test_what_somebody_else_drained_too_does_not_go_back_into_service_and_our_own_drain_does() -> None:
+    pc1 = frozenset({"pc1"})
+    for reason, expected in (("disk is dying", frozenset()), (Drain("pc1", DrainCause.SURPLUS).reason, pc1)):
+        node = Node("pc1", "IDLE", frozenset({"DRAIN"}), reason=reason)
+        assert returnable(situation(node, chosen=pc1)) == expected
+
+
+def test_nothing_goes_back_into_service_before_slurm_was_read() -> None:
+    assert returnable(situation(snapshot=None, chosen=frozenset({"pc1"}))) == frozenset()
+
+
 LIMITED = Node("pc1", "IDLE", partitions=("main",))
-FENCED = DrainSettings(fence=True, cleanup_lead=30)
+FENCED = settings_with(drain=DrainSettings(fence=True, cleanup_lead=30))
+
+
+def leased(settings=FENCED, *, leases=None, all_read=True, **changes) -> Moment:
+    """Its node's jobs have a limit, and its lease ends."""
+    ends = {UTAH: at(9000)} if leases is None else leases
+    facts = {"leases": ends, "all_read": all_read}
+    fields = {"limited": frozenset({"main"}), **changes}
+    return situation(LIMITED, settings=settings, facts=facts, **fields)
 
 
 def test_without_fences_those_that_stand_are_removed_and_while_not_all_is_known_they_stay() -> None:
-    now = situation(LIMITED, leases={"urn:cm": at(9000)})
-    assert wishes_of(now, DrainSettings()).fences == {}
-    assert wishes_of(replace(now, snapshot=None), FENCED).fences is None
-    assert wishes_of(replace(now, all_read=False), FENCED).fences is None
+    assert wishes_of(leased(settings_with())).fences == {}
+    assert wishes_of(leased(settings_with(), snapshot=None)).fences == {}
+    assert wishes_of(leased(snapshot=None)).fences is None
+    assert wishes_of(leased(all_read=False)).fences is None
 
 
 def test_a_node_whose_jobs_have_a_limit_is_fenced_at_the_end_of_its_lease() -> None:
-    now = situation(LIMITED, leases={"urn:cm": at(9000)})
-    wishes = wishes_of(now, FENCED)
+    wishes = wishes_of(leased())
     assert wishes.fences == {"pc1": at(8970)}
     assert wishes.ours == {"pc1"}
-    assert wishes_of(replace(now, limited=frozenset()), FENCED).fences == {}
-    assert wishes_of(replace(now, leases={}), FENCED).fences == {}
+    assert wishes_of(leased(limited=frozenset())).fences == {}
+    assert wishes_of(leased(leases={})).fences == {}
+
+
+def test_what_a_drain_is_for_is_not_known_until_its_cm_was_looked_at() -> None:
+    assert wishes_of(situation(read_back=frozenset({WISC}))).unread == {"pc1"}
+    assert wishes_of(situation(read_back=frozenset({UTAH}))).unread == frozenset()
 
 
 def test_a_revocation_comes_before_an_administrators_wish_and_that_before_a_surplus() -> None:

@@ -1,36 +1,52 @@
 """Machines for the nodes that Slurm's power saving asks for by name."""
 
-from datetime import UTC, datetime
-
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from agent.cluster.grow.by_name import grow_by_name, lacking, offer_for
+from agent.cluster.grow.by_name import grow_by_name, is_waking, lacking, offer_for
+from agent.cluster.grow.demand import GrowthPlan
 from agent.cluster.grow.supply import Supply
-from agent.cluster.moment import Picture
 from agent.cluster.settings.demand import DemandSettings, MachineType
-from agent.core.model import SliverNode
-from agent.slurm.model import Node, Snapshot
+from agent.cluster.settings.join import JoinSettings
+from agent.core.model import Intent, IntentKind, SliverNode
+from agent.slurm.model import Node
+from tests.unit.cluster.conftest import NOW, UTAH, a_moment, settings_with
 
-NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
-NAMES = frozenset({"a", "b", "c"})
 WAKING = frozenset({"CLOUD", "POWERING_UP", "NOT_RESPONDING"})
 ASLEEP = frozenset({"CLOUD", "POWERED_DOWN"})
-ONE_TYPE = DemandSettings(max_nodes=2).offers()
+ONE_TYPE = DemandSettings(max_nodes=2)
 SMALL = MachineType(hardware_type="small", cpus=4, memory=1000, max_nodes=1)
 GPU = MachineType(hardware_type="gpu", cpus=4, gres="gpu:2", features=("fast",))
 BIG = MachineType(hardware_type="big", cpus=16)
 TYPES = DemandSettings(max_nodes=5, types=(SMALL, GPU, BIG))
 
 
-def picture(*nodes: Node, held: str = "") -> Picture:
-    machines = {n: SliverNode(n, f"pc-{n}", "urn:cm", f"urn:{n}", "", "", "", "") for n in held.split()}
-    return Picture(Snapshot(NOW, {n.name: n for n in nodes}, ()), machines)
+def lacks(
+    *nodes: Node, held: str = "", requested: str = "", demand: DemandSettings = ONE_TYPE
+) -> dict[str, str | None] | None:
+    """Tell what nodes lack a machine, of those that are left to Slurm's power saving."""
+    join = JoinSettings(mode="cloud", node_name="client_id", power_nodes="a,b,c")
+    machines = [SliverNode(n, f"pc-{n}", UTAH, f"urn:{n}") for n in held]
+    intents = tuple(Intent(IntentKind.ADD, UTAH, n, NOW) for n in requested)
+    settings = settings_with(demand, join=join)
+    return lacking(a_moment(*nodes, machines=machines, settings=settings, facts={"requested": intents}))
 
 
 def test_a_node_lacks_a_machine_while_slurm_wakes_it_and_none_is_held_or_asked_for() -> None:
-    seen = picture(*(Node(n, "MIXED", WAKING) for n in "abcd"), held="a")
-    assert lacking(seen, NAMES, {"b"}, ONE_TYPE) == {"c": ""}
-    assert lacking(picture(Node("a", "IDLE", ASLEEP), Node("b", "DOWN", WAKING)), NAMES, (), ONE_TYPE) == {}
+    waking = [Node(n, "MIXED", WAKING) for n in "abcd"]
+    assert lacks(*waking, held="a", requested="b") == {"c": ""}
+    assert lacks(Node("a", "IDLE", ASLEEP), Node("b", "DOWN", WAKING)) == {}
+
+
+def test_where_no_node_is_left_to_power_saving_the_queue_decides() -> None:
+    assert lacking(a_moment(Node("a", "MIXED", WAKING))) is None
+
+
+def test_a_node_that_is_down_waits_for_no_machine() -> None:
+    assert is_waking(Node("a", "IDLE", WAKING))
+    assert not is_waking(Node("a", "DOWN", WAKING))
+    assert not is_waking(Node("a", "IDLE", ASLEEP))
 
 
 def test_machines_are_wanted_by_name_within_what_may_be_held_and_can_be_spared() -> None:
@@ -38,7 +54,7 @@ def test_machines_are_wanted_by_name_within_what_may_be_held_and_can_be_spared()
     growth = grow_by_name(Supply(lacking=dict.fromkeys("abc", "")), settings)
     assert (growth.names, growth.count, growth.wanted) == ({"a": "", "b": ""}, 2, {"": 2})
     assert growth.refused == {"c": "max_nodes is reached"}
-    assert "c: max_nodes is reached" in growth.reasons
+    assert growth.reasons == ("Slurm powers a, b up", "c: max_nodes is reached")
     growth = grow_by_name(Supply(lacking=dict.fromkeys("ab", ""), spare={"": 1}), settings)
     assert growth.names == {"a": ""}
     assert growth.refused == {"b": "no CM can spare a machine now"}
@@ -59,11 +75,11 @@ def test_machines_are_wanted_by_name_within_what_may_be_held_and_can_be_spared()
 def test_a_node_gets_the_first_type_that_can_be_what_slurm_conf_says_of_it(
     node: Node, kind: str | None
 ) -> None:
-    assert lacking(picture(node), NAMES, (), TYPES.offers()) == {"a": kind}
+    assert lacks(node, demand=TYPES) == {"a": kind}
 
 
 def test_one_type_serves_every_node_whatever_slurm_conf_says_of_it() -> None:
-    assert offer_for(Node("a", "IDLE", cpus=64, gres="gpu:8"), ONE_TYPE) is ONE_TYPE[0]
+    assert offer_for(Node("a", "IDLE", cpus=64, gres="gpu:8"), ONE_TYPE.offers()) == ONE_TYPE.offers()[0]
 
 
 def test_each_type_has_its_own_bounds_and_a_node_that_is_like_none_is_refused() -> None:
@@ -80,3 +96,45 @@ def test_each_type_has_its_own_bounds_and_a_node_that_is_like_none_is_refused() 
         "d": "no CM can spare a machine now",
         "f": "no type of machine in [demand] is like it",
     }
+
+
+def test_what_no_cm_was_asked_about_yet_is_not_refused() -> None:
+    lacking_two = {"a": "small", "b": "gpu"}
+    assert grow_by_name(Supply(lacking=lacking_two, spare={}), TYPES).names == lacking_two
+
+
+@pytest.mark.parametrize(("held", "refused"), [(4, "c"), (3, ""), (5, "ac")])
+def test_what_is_held_of_any_type_counts_towards_max_nodes(held: int, refused: str) -> None:
+    growth = grow_by_name(Supply({"?": held}, lacking={"a": "small", "c": "gpu"}), TYPES)
+    assert growth.refused == dict.fromkeys(refused, "max_nodes is reached")
+    assert set(growth.names) == {"a", "c"} - set(refused)
+
+
+def test_where_slurm_wakes_nothing_nothing_is_wanted() -> None:
+    assert grow_by_name(Supply(lacking={}), TYPES) == GrowthPlan(0, wanted={})
+    assert grow_by_name(Supply(), TYPES) == GrowthPlan(0, wanted={})
+
+
+NODES = st.lists(
+    st.builds(
+        Node,
+        st.sampled_from("abcd"),
+        st.sampled_from(["IDLE", "MIXED", "DOWN"]),
+        st.sampled_from([WAKING, ASLEEP, frozenset()]),
+        cpus=st.sampled_from([1, 4, 16, 64]),
+    ),
+    unique_by=lambda node: node.name,
+)
+
+
+@given(NODES, st.integers(0, 6), st.dictionaries(st.sampled_from(["small", "gpu", "big"]), st.integers(0, 3)))
+def test_each_node_that_lacks_a_machine_gets_one_or_is_told_why_not(
+    nodes: list[Node], held: int, spare: dict[str, int]
+) -> None:
+    found = lacks(*nodes, demand=TYPES)
+    growth = grow_by_name(Supply({"big": held}, lacking=found, spare=spare), TYPES)
+    assert growth.names.keys() | growth.refused.keys() == found.keys()
+    assert not growth.names.keys() & growth.refused.keys()
+    assert growth.count == len(growth.names) == sum(growth.wanted.values())
+    assert not growth.count or held + growth.count <= TYPES.max_nodes
+    assert all(count <= spare.get(kind, 99) for kind, count in growth.wanted.items())

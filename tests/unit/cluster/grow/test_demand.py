@@ -1,7 +1,8 @@
 """How many machines the queue wants."""
 
+from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from random import Random
 
 import pytest
@@ -10,10 +11,11 @@ from hypothesis import strategies as st
 
 from agent.cluster.grow.demand import GrowthPlan, plan_growth, still_waiting
 from agent.cluster.grow.supply import Supply
+from agent.cluster.moment import History, Moment
 from agent.cluster.settings.demand import DemandSettings, MachineType
 from agent.slurm.model import Job, Node, Snapshot
+from tests.unit.cluster.conftest import NOW, a_moment, settings_with
 
-NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 SETTINGS = DemandSettings(node_cpus=4, features=("ssd",), max_nodes=10, idle_timeout=600)
 
 
@@ -46,9 +48,25 @@ def growth(
 
 
 def plan(*things: Job | Node, supply: Supply, settings: DemandSettings = SETTINGS) -> GrowthPlan:
-    seen = snapshot(*things)
-    waiting = dict.fromkeys(still_waiting(seen, {}, settings), NOW - timedelta(hours=1))
-    return plan_growth(seen, supply=supply, waiting_since=waiting, settings=settings, partitions=("main",))
+    now = seen(snapshot(*things), {}, settings, partitions=("main",))
+    waiting = dict.fromkeys(still_waiting(now), NOW - timedelta(hours=1))
+    return plan_growth(replace(now, history=History(waiting_since=waiting)), supply)
+
+
+def seen(
+    read: Snapshot,
+    waiting: Mapping[str, datetime] | None,
+    settings: DemandSettings = SETTINGS,
+    partitions: tuple[str, ...] = (),
+) -> Moment:
+    """Return a moment in which this was read, and it is known since when jobs wait; None in the first."""
+    history = None if waiting is None else History(waiting_since=waiting)
+    return a_moment(snapshot=read, history=history, settings=settings_with(settings, partitions=partitions))
+
+
+def test_before_slurm_was_read_nothing_is_wanted() -> None:
+    settings = settings_with(DemandSettings(min_nodes=1))
+    assert plan_growth(a_moment(snapshot=None, settings=settings), Supply()) == GrowthPlan(0)
 
 
 def test_an_empty_queue_wants_nothing() -> None:
@@ -76,7 +94,10 @@ def test_an_empty_queue_wants_nothing() -> None:
         ([pending(reason="None")], 1),
         ([pending(reason="ReqNodeNotAvail")], 1),
         ([pending(reason="BeginTime", begins=NOW + timedelta(seconds=121))], 1),
+        ([pending(reason="BeginTime", begins=NOW + timedelta(seconds=600))], 1),
         ([pending(reason="PartitionConfig", node_count=3, cpus=3)], 3),
+        ([pending(reason="PartitionNodeLimit", node_count=3, cpus=3)], 3),
+        ([pending(1, reason="Dependency"), pending(2)], 1),
     ],
 )
 def test_jobs_that_wait_for_room_are_counted_in_machines(jobs: list[Job], count: int) -> None:
@@ -110,6 +131,68 @@ def test_other_jobs_are_not_counted_and_it_is_said_why(job: Job, why: str) -> No
     assert plan.reasons[0].startswith("1 job not counted")
 
 
+@pytest.mark.parametrize(
+    ("job", "why"),
+    [
+        (pending(partitions=("gpu",)), "in other partitions"),
+        (pending(requested_nodes=frozenset({"n1"})), "asks for nodes by name"),
+        (pending(reason="Dependency"), "waits for something else (Dependency)"),
+        (pending(reason=""), "waits for something else (unknown)"),
+        (
+            pending(reason="BeginTime", begins=NOW + timedelta(seconds=601)),
+            "does not begin within begin_horizon, 10m (BeginTime)",
+        ),
+    ],
+)
+def test_jobs_that_are_not_counted_are_told_together(job: Job, why: str) -> None:
+    assert growth(job).reasons == (f"1 job not counted: {why}",)
+    assert growth(job, replace(job, id="2")).reasons == (f"2 jobs not counted: {why}",)
+
+
+def test_a_job_of_more_nodes_than_its_partition_has_waits_for_more() -> None:
+    job = pending(reason="PartitionConfig", node_count=3, cpus=12)
+    there = [node(f"n{n}", allocated=4) for n in range(3)]
+    assert growth(job, *there[:2], node("elsewhere", partitions=("other",))).count == 3
+    assert growth(job, *there).count == 0
+
+
+@pytest.mark.parametrize(
+    ("job", "counts", "why"),
+    [
+        (pending(cpus=4), True, "waits (Resources) and needs 1 machine more"),
+        (pending(cpus=8), True, "waits (Resources) and needs 2 machines more"),
+        (pending(cpus=1), True, "fits on what is free or coming"),
+        (
+            pending(task_count=50, cpus=4),
+            True,
+            "waits (Resources) and needs 8 machines more; not all fits within max_nodes 10",
+        ),
+        (pending(features="gpu"), False, "borrowed machines do not offer 'gpu'"),
+    ],
+)
+def test_it_is_said_what_a_job_needs(job: Job, counts: bool, why: str) -> None:
+    [verdict] = growth(job, node("n1", allocated=3), ours=("pc1", "pc2")).jobs
+    assert (verdict.counts, verdict.why) == (counts, why)
+
+
+def test_it_is_said_what_a_job_takes_back_into_service() -> None:
+    resting = [node(f"pc{n}", flags=frozenset({"DRAIN"})) for n in (1, 2)]
+    supply = Supply({"": 10}, returnable={"pc1", "pc2"})
+    [verdict] = plan(pending(task_count=3, cpus=4), *resting, supply=supply).jobs
+    assert verdict.why == "takes pc1, pc2 back into service; not all fits within max_nodes 10"
+    assert (verdict.counts, verdict.machines) == (True, 0)
+
+
+def test_a_job_whose_age_is_not_known_counts_as_the_youngest() -> None:
+    found = growth(replace(pending(1), submitted=None), pending(3), pending(2))
+    assert [verdict.job for verdict in found.jobs] == ["2", "3", "1"]
+
+
+def test_what_a_plan_does_not_say_is_nothing() -> None:
+    empty = GrowthPlan(0)
+    assert (empty.wanted, empty.names, empty.refused, empty.jobs) == ({}, {}, {}, ())
+
+
 def test_running_jobs_are_no_demand() -> None:
     assert growth(Job("1", "RUNNING", nodes=frozenset({"head"})), node("head", allocated=4)).count == 0
 
@@ -137,9 +220,9 @@ def test_cpus_that_slurm_cannot_give_are_not_subtracted(useless: Node) -> None:
 
 def test_no_machine_is_borrowed_for_a_job_that_started_between_the_reads_of_jobs_and_nodes() -> None:
     just_filled = node("pc1", allocated=4, memory=16000, allocated_memory=16000)
-    seen = Snapshot(NOW, {"pc1": just_filled}, (pending(cpus=4, memory=16000, exclusive=True),))
+    read = Snapshot(NOW, {"pc1": just_filled}, (pending(cpus=4, memory=16000, exclusive=True),))
     waiting = {"1": NOW - timedelta(hours=1)}
-    assert plan_growth(seen, supply=Supply({"": 1}), waiting_since=waiting, settings=SETTINGS).count == 0
+    assert plan_growth(seen(read, waiting), Supply({"": 1})).count == 0
 
 
 def test_an_exclusive_job_takes_no_machine_that_is_used_in_part() -> None:
@@ -163,7 +246,16 @@ def test_the_cap_counts_machines_that_are_held_or_coming() -> None:
 
 def test_min_nodes_are_kept_without_any_job() -> None:
     settings = SETTINGS.model_copy(update={"min_nodes": 3})
-    assert growth(ours=("pc1",), coming=1, settings=settings).count == 1
+    plan = growth(ours=("pc1",), coming=1, settings=settings)
+    assert plan.count == 1
+    assert plan.reasons == ("min_nodes is 3, 2 machines held or coming",)
+
+
+def test_machines_that_no_type_may_have_more_of_are_not_said_to_lack_at_the_cms() -> None:
+    settings = DemandSettings(min_nodes=5, max_nodes=10, types=(SMALL,))
+    found = plan(supply=Supply(), settings=settings)
+    assert (found.count, found.wanted) == (5, {"small": 3})
+    assert found.reasons == ("min_nodes is 5, 0 machines held or coming",)
 
 
 def test_reasons_stay_few_however_long_the_queue() -> None:
@@ -171,6 +263,17 @@ def test_reasons_stay_few_however_long_the_queue() -> None:
     plan = growth(*(pending(n, cpus=4) for n in range(1, 501)), settings=settings)
     assert plan.count == 500
     assert len(plan.reasons) <= 25
+
+
+@pytest.mark.parametrize(
+    ("count", "last"), [(20, "job 20 waits"), (21, "so do 1 other"), (25, "so do 5 other")]
+)
+def test_the_first_jobs_are_told_one_by_one(count: int, last: str) -> None:
+    settings = SETTINGS.model_copy(update={"max_nodes": 1000})
+    reasons = growth(*(pending(n, cpus=4) for n in range(1, count + 1)), settings=settings).reasons
+    assert len(reasons) == min(count, 20) + (count > 20)
+    assert reasons[19].startswith("job 20 waits (Resources) and needs 1 machine more")
+    assert reasons[-1].startswith(last)
 
 
 JOBS = st.lists(
@@ -267,11 +370,11 @@ def test_what_no_machine_offers_is_not_borrowed_for(job: Job, why: str) -> None:
 
 def test_free_memory_and_generic_resources_of_nodes_in_service_are_subtracted() -> None:
     settings = DemandSettings(node_cpus=4, node_memory=16000, node_gres="gpu:2")
-    seen = node("n1", allocated=1, memory=16000, allocated_memory=9000, gres="gpu:2")
+    free = node("n1", allocated=1, memory=16000, allocated_memory=9000, gres="gpu:2")
     holder = Job("8", "RUNNING", nodes=frozenset({"n1"}), gres="gpu:1")
-    assert growth(seen, holder, pending(memory=7000, gres="gpu:1"), settings=settings).count == 0
-    assert growth(seen, holder, pending(memory=7001), settings=settings).count == 1
-    assert growth(seen, holder, pending(gres="gpu:2"), settings=settings).count == 1
+    assert growth(free, holder, pending(memory=7000, gres="gpu:1"), settings=settings).count == 0
+    assert growth(free, holder, pending(memory=7001), settings=settings).count == 1
+    assert growth(free, holder, pending(gres="gpu:2"), settings=settings).count == 1
 
 
 def test_a_job_finds_no_room_on_nodes_that_it_excludes_or_that_others_have_reserved() -> None:
@@ -281,31 +384,30 @@ def test_a_job_finds_no_room_on_nodes_that_it_excludes_or_that_others_have_reser
 
 def test_a_job_has_to_wait_for_a_while_before_a_machine_is_borrowed_for_it() -> None:
     settings = SETTINGS.model_copy(update={"grow_after": 60})
-    seen = snapshot(pending(1, cpus=4), pending(2, cpus=4))
+    read = snapshot(pending(1, cpus=4), pending(2, cpus=4))
     since = {"1": NOW - timedelta(seconds=60), "2": NOW - timedelta(seconds=59)}
-    plan = plan_growth(seen, supply=Supply(), waiting_since=since, settings=settings)
+    plan = plan_growth(seen(read, since, settings), Supply())
     assert plan.count == 1
     assert "grow_after" in plan.jobs[1].why
 
 
 def test_a_job_that_just_came_still_claims_the_free_node_that_it_will_take() -> None:
-    seen = snapshot(pending(), node("pc1"))
-    plan = plan_growth(seen, supply=Supply({"": 1}), waiting_since={}, settings=SETTINGS)
+    plan = plan_growth(seen(snapshot(pending(), node("pc1")), {}), Supply({"": 1}))
     assert plan.claimed == {"pc1"}
 
 
 def test_the_time_of_waiting_begins_anew_when_a_job_stopped_to_wait_for_room() -> None:
     earlier = {"1": NOW - timedelta(hours=1), "7": NOW - timedelta(hours=2)}
     task = replace(pending(3), id="7_3")
-    found = still_waiting(snapshot(pending(1, reason="JobHeldUser"), task, pending(2)), earlier, SETTINGS)
-    assert found == {"7": NOW - timedelta(hours=2), "2": NOW}
+    read = snapshot(pending(1, reason="JobHeldUser"), task, pending(2))
+    assert still_waiting(seen(read, earlier)) == {"7": NOW - timedelta(hours=2), "2": NOW}
 
 
 def test_an_agent_that_starts_counts_the_time_that_a_job_has_waited_already() -> None:
     long_ago, late = NOW - timedelta(hours=1), NOW + timedelta(seconds=3)
     times = {"1": late, "2": None, "7_[4-9]": long_ago, "7_3": NOW - timedelta(minutes=1)}
     jobs = [replace(pending(), id=job, submitted=submitted) for job, submitted in times.items()]
-    assert still_waiting(snapshot(*jobs), None, SETTINGS) == {"1": NOW, "2": NOW, "7": long_ago}
+    assert still_waiting(seen(snapshot(*jobs), None)) == {"1": NOW, "2": NOW, "7": long_ago}
 
 
 def test_a_drained_surplus_node_returns_to_service_before_a_machine_is_borrowed() -> None:
@@ -350,6 +452,11 @@ def test_a_type_that_no_cm_can_spare_is_passed_over_and_what_cannot_be_had_is_no
     assert found.wanted == {"big": 1}
     assert found.count == 2
     assert "1 machine of them cannot be spared by any CM now" in found.reasons
+
+
+def test_nothing_is_said_of_what_cms_can_spare_while_it_is_enough() -> None:
+    found = plan(pending(cpus=4), supply=Supply(spare={"small": 1}), settings=TYPES)
+    assert found.reasons == ("job 1 waits (Resources) and needs 1 machine more",)
 
 
 def test_what_waits_for_a_machine_that_cannot_be_had_keeps_nobody_from_one_that_can() -> None:

@@ -1,50 +1,18 @@
 """What is asked of each CM, with more than one type of machine."""
 
-from datetime import UTC, datetime
-
 from agent.cluster.grow.demand import GrowthPlan
-from agent.cluster.grow.lenders import Borrowing
-from agent.cluster.moment import Picture
-from agent.cluster.settings.cluster import ClusterSettings
+from agent.cluster.grow.lenders import Loan, choose_loans, divide, spare_machines
+from agent.cluster.moment import Moment
 from agent.cluster.settings.demand import DemandSettings, MachineType
-from agent.cluster.settings.drain import DrainSettings
 from agent.cluster.settings.join import JoinSettings
-from agent.cluster.settings.weights import WeightSettings
-from agent.core.model import AdvertisedNode, Intent, IntentKind, ResourceValue, Share, SliverNode
-from agent.core.request.helper import AddArgs
-from agent.slurm.model import Node, Snapshot
+from agent.core.model import AdvertisedNode, ResourceValue, Share, SliverNode
+from agent.slurm.model import Job, Node
+from tests.unit.cluster.conftest import NOW, Cloudlab, Slurm, a_moment, settings_with
 
-NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 SMALL = MachineType(hardware_type="small", cpus=4)
 BIG = MachineType(hardware_type="big", cpus=16, cms=("urn:one",))
-
-
-class Manager:
-    """Two CMs, each with four small machines and two big ones; half of them free."""
-
-    def __init__(self) -> None:
-        self.cmlist = ("urn:one", "urn:two")
-        self.all_nodes = {cm: advertised(cm, "abcd", "ef") for cm in self.cmlist}
-        self.available = {cm: advertised(cm, "ab", "e") for cm in self.cmlist}
-        self.resource_values: dict[str, ResourceValue] = {}
-        self.percent_available_minimum = 0.0
-        self.settings = ClusterSettings(
-            DemandSettings(types=(SMALL, BIG)), WeightSettings(), DrainSettings(), JoinSettings()
-        )
-        self.intents: list[Intent] = []
-        self.machines: list[SliverNode] = []
-
-    def share(self, cm: str) -> Share | None:
-        raise AssertionError(f"{cm}: only where one type is borrowed")
-
-    def held(self, cm: str | None = None) -> list[SliverNode]:
-        return [m for m in self.machines if cm in {None, m.cm}]
-
-    def requested(self, cm: str | None = None) -> list[Intent]:
-        return [i for i in self.intents if cm in {None, i.cm}]
-
-    def get_add_args(self, count: int = 1) -> AddArgs:
-        return {f"node-{n}": {"diskimage": "urn:image"} for n in range(1, count + 1)}
+TYPES = DemandSettings(types=(SMALL, BIG))
+CMS = ("urn:one", "urn:two")
 
 
 def advertised(cm: str, small: str, big: str) -> tuple[AdvertisedNode, ...]:
@@ -58,10 +26,39 @@ def machine(node_id: str, kind: str) -> SliverNode:
     return SliverNode(f"node-{node_id}", node_id, "urn:one", f"urn:{node_id}", kind, "", "", "")
 
 
+def lending(*machines: SliverNode, demand: DemandSettings = TYPES, **facts: object) -> Moment:
+    """Two CMs, each with four small machines and two big ones; half of them free, and all can be had."""
+    told = {
+        "cms": CMS,
+        "everything": {cm: advertised(cm, "abcd", "ef") for cm in CMS},
+        "free": {cm: advertised(cm, "ab", "e") for cm in CMS},
+        "stays_free": 0.0,
+        **facts,
+    }
+    return a_moment(machines=machines, settings=settings_with(demand), facts=told)
+
+
+def shares(moment: Moment, growth: GrowthPlan) -> dict[tuple[str, str], int]:
+    return divide(growth.wanted, spare_machines(moment), CMS)
+
+
+def test_machines_are_shared_out_by_the_order_of_the_cms() -> None:
+    spare = {("small", "one"): 2, ("small", "two"): 9, ("big", "two"): 1}
+    assert divide({"small": 3, "big": 4}, spare, ["one", "two", "three"]) == {
+        ("small", "one"): 2,
+        ("small", "two"): 1,
+        ("big", "two"): 1,
+    }
+
+
+def test_a_cm_that_has_too_few_free_is_passed_over() -> None:
+    spare = {("small", "one"): -2, ("small", "two"): 1}
+    assert divide({"small": 2}, spare, ["one", "two"]) == {("small", "two"): 1}
+
+
 def test_each_cm_is_asked_for_what_it_has_of_a_type() -> None:
-    borrowing = Borrowing(Manager(), avoided=lambda _cm, _now: ())
     wanted = GrowthPlan(5, wanted={"small": 3, "big": 2})
-    assert borrowing.shares(wanted, NOW) == {
+    assert shares(lending(), wanted) == {
         ("small", "urn:one"): 2,
         ("small", "urn:two"): 1,
         ("big", "urn:one"): 1,
@@ -69,46 +66,72 @@ def test_each_cm_is_asked_for_what_it_has_of_a_type() -> None:
 
 
 def test_a_type_that_is_left_alone_at_a_cm_is_not_asked_for_there() -> None:
-    borrowing = Borrowing(Manager(), avoided=lambda cm, _now: {"small"} if cm == "urn:one" else ())
-    assert borrowing.shares(GrowthPlan(1, wanted={"small": 1}), NOW) == {("small", "urn:two"): 1}
+    moment = lending(avoided={"urn:one": frozenset({"small"})})
+    assert shares(moment, GrowthPlan(1, wanted={"small": 1})) == {("small", "urn:two"): 1}
 
 
-def test_each_machine_that_is_asked_for_is_a_free_one_of_its_type() -> None:
-    manager = Manager()
-    borrowing = Borrowing(manager, avoided=lambda _cm, _now: ())
-    args = borrowing.name_machines("urn:one", {"big": 2}, 5, {})
-    assert args == {"node-1": {"diskimage": "urn:image", "node": "ee"}}
-    manager.intents = [Intent(IntentKind.ADD, "urn:one", "node-1", NOW)]
-    picture = Picture(Snapshot(NOW, {}, ()), {})
-    assert borrowing.supply(picture, (), (), NOW).coming == {"big": 1}
-
-
-def test_what_has_become_ours_since_the_cm_was_read_is_not_asked_for_again() -> None:
-    manager = Manager()
-    manager.machines = [machine("ae", "small"), machine("ee", "big")]
-    borrowing = Borrowing(manager, avoided=lambda _cm, _now: ())
-    args = borrowing.name_machines("urn:one", {"small": 2, "big": 1}, 5, {})
-    assert [fields["node"] for fields in args.values()] == ["be"]
-    assert borrowing.shares(GrowthPlan(2, wanted={"small": 2}), NOW) == {
-        ("small", "urn:one"): 1,
-        ("small", "urn:two"): 1,
+def test_a_part_of_each_type_stays_free_for_others() -> None:
+    assert spare_machines(lending(stays_free=0.5)) == {
+        ("small", "urn:one"): 0,
+        ("big", "urn:one"): 0,
+        ("small", "urn:two"): 0,
     }
+    assert spare_machines(lending(stays_free=0.25))["small", "urn:two"] == 1
 
 
-def test_machines_that_slurm_asks_for_by_name_are_of_the_type_of_their_node() -> None:
-    borrowing = Borrowing(Manager(), avoided=lambda _cm, _now: ())
-    names = {"a": "small", "b": "big", "c": "small", "d": "small"}
-    args = borrowing.name_machines("urn:one", {"small": 2, "big": 1}, 5, names)
+def test_what_was_not_read_at_a_cm_is_not_known_to_be_free() -> None:
+    one = {"urn:one": advertised("urn:one", "a", "e")}
+    assert set(spare_machines(lending(free=one))) == {("small", "urn:one"), ("big", "urn:one")}
+    assert set(spare_machines(lending(everything=one))) == {("small", "urn:one"), ("big", "urn:one")}
+
+
+def test_where_one_type_is_borrowed_the_share_of_each_cm_counts() -> None:
+    moment = lending(demand=DemandSettings(), shares={"urn:two": Share(5, 10)}, stays_free=0.2)
+    assert spare_machines(moment) == {("", "urn:two"): 3}
+
+
+def test_each_machine_that_is_asked_for_is_a_free_one_of_its_type(make_manager) -> None:
+    assert choose_loans(lending(), "urn:one", {"big": 2}, 5) == (Loan("big", "ee"),)
+    manager, slurm = managed(make_manager)
+    slurm.jobs = [Job("1", "PENDING", reason="Resources", cpus=16)]
+    manager.get_system_state()
+    (asked,) = manager.should_add_nodes(0, "urn:one").values()
+    assert asked["node"] == "ee"
+    assert set(manager.memory.now().asked_types.values()) == {"big"}
+
+
+def test_no_more_machines_are_chosen_than_are_asked_for_and_the_least_wanted_come_first() -> None:
+    moment = lending(values={"ae": ResourceValue("ae", 0.9, NOW)})
+    assert choose_loans(moment, "urn:one", {"small": 1, "big": 1}, 1) == (Loan("small", "be"),)
+    assert choose_loans(moment, "urn:one", {"small": 2, "big": 1}, 3) == (
+        *(Loan("small", node_id) for node_id in ("be", "ae")),
+        Loan("big", "ee"),
+    )
+
+
+def test_nothing_is_chosen_at_a_cm_that_was_not_read() -> None:
+    assert choose_loans(lending(free={}), "urn:one", {"small": 1}, 1) == ()
+
+
+def test_machines_that_slurm_asks_for_by_name_are_of_the_type_of_their_node(make_manager) -> None:
+    join = JoinSettings(mode="cloud", node_name="client_id", power_nodes="a,b,c,d")
+    manager, slurm = managed(make_manager, join=join)
+    waking = frozenset({"CLOUD", "POWERING_UP"})
+    slurm.nodes = {name: Node(name, "MIXED", waking, cpus=16 if name == "b" else 4) for name in "abcd"}
+    manager.get_system_state()
+    args = manager.should_add_nodes(0, "urn:one")
     assert {name: fields["node"] for name, fields in args.items()} == {"a": "ae", "c": "be", "b": "ee"}
 
 
-def test_what_is_held_is_counted_by_type_and_only_what_will_join_is_coming() -> None:
-    borrowing = Borrowing(Manager(), avoided=lambda _cm, _now: ())
-    machines = {name: machine(name, "big") for name in ("joined", "booting", "failed", "leaving", "down")}
-    machines["odd"] = machine("odd", "odd")
-    nodes = {"joined": Node("joined", "IDLE"), "down": Node("down", "DOWN")}
-    picture = Picture(Snapshot(NOW, nodes, ()), machines, frozenset({"leaving"}))
-    supply = borrowing.supply(picture, {"urn:failed"}, (), NOW)
-    assert supply.held == {"big": 5, "?": 1}
-    assert supply.coming == {"big": 2, "?": 1}
-    assert supply.count == 6
+def managed(make_manager, **sections):
+    """A manager of the CM that has machines of both types."""
+
+    class Advertising(Cloudlab):
+        def discover(self, cm, *, available):
+            return advertised(cm, "ab", "e") if available else advertised(cm, "abcd", "ef")
+
+    slurm = Slurm()
+    demand = TYPES.model_copy(update={"grow_after": 0})
+    manager = make_manager(Advertising(cms=("urn:one",)), slurm, demand=demand, **sections)
+    manager.percent_available_minimum = 0.0
+    return manager, slurm

@@ -1,117 +1,138 @@
 """The steps of a join, against a Slurm in memory and a shell that does nothing."""
 
 import threading
-from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from agent.cluster.join.joiner import Joiner, JoinOutcome
+from agent.cluster.join.plan import plan_joins
+from agent.cluster.memory.joins import Joins
+from agent.cluster.reach import Reach
 from agent.cluster.reasons import JOINING
 from agent.cluster.settings.join import FileCopy, JoinSettings
+from agent.cluster.settings.plugin import PluginSettings
+from agent.cluster.steer.announcer import Announcer
 from agent.core.errors import SlurmRefusedError
-from agent.core.events import Event, Joined, JoinLog
+from agent.core.events import Joined, JoinLog
 from agent.core.model import SliverNode
-from agent.core.ports import Host, HostResult, Series, Upload
-from agent.slurm.model import Node, Snapshot
+from agent.core.ports import HostResult, Upload
+from agent.slurm.model import Node
+from tests.unit.cluster.conftest import (
+    Clock,
+    Events,
+    Shell,
+    Slurm,
+    a_desk,
+    a_machine,
+    a_moment,
+    settings_with,
+)
 
-NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-MACHINE = SliverNode("node-1", "pc100", "urn:cm", "urn:1", "d430", "10.0.0.1", "pc100.site.net", "me")
+MACHINE = replace(a_machine(100), hostname="pc100.site.net")
 SETTINGS = JoinSettings(
     commands=("start it",), probe=("probe it",), timeout=300, retry_interval=30, attempts=2
 )
 
 
-class World:
-    """Clock, Slurm, shell and event sink of a joiner."""
+class Telling(Shell):
+    """One on whose machines commands print, and fail where a test says so."""
 
-    def __init__(self, settings: JoinSettings = SETTINGS, *nodes: Node) -> None:
-        self.time = NOW
-        self.nodes = {n.name: n for n in nodes}
-        self.settings = settings
-        self.ran: list[str | Upload] = []
-        self.calls: list[tuple[object, ...]] = []
-        self.faults: dict[str, str] = {}
-        self.events: list[Event] = []
-        self.over = threading.Event()
-        self.joiner = Joiner(
-            self.run,
-            backend=self,  # type: ignore[arg-type]
-            settings=lambda: self.settings,
-            clock=self,
-            events=self,
-            done=self.over.set,
-        )
+    def __init__(self):
+        super().__init__()
+        self.faults = {}
 
-    def now(self) -> datetime:
-        return self.time
+    @property
+    def commands(self):
+        return [command for _, commands in self.ran for command in commands]
 
-    def monotonic(self) -> float:
-        return self.time.timestamp()
+    def run(self, hosts, *, timeout):
+        super().run(hosts, timeout=timeout)
+        return {host: self._result(host, commands) for host, commands in hosts.items()}
 
-    def record(self, event: Event) -> None:
-        self.events.append(event)
+    def _result(self, host, commands):
+        fault = next((self.faults[c] for c in commands if isinstance(c, str) and c in self.faults), "")
+        return HostResult(host, f"said by {commands[-1]}\n", fault)
 
-    def run(self, machine: SliverNode, series: Series, timeout: float) -> HostResult:
-        self.ran += series
-        fault = next((self.faults[c] for c in series if isinstance(c, str) and c in self.faults), "")
-        return HostResult(Host(machine.node_id, "", ""), f"said by {series[-1]}\n", fault)
 
-    def set_address(self, node: str, address: str, hostname: str) -> None:
-        self.calls.append(("address", node, address, hostname))
+class Predeclared(Slurm):
+    """A Slurm without power saving, that does not list each node that it knows."""
 
-    def power_up(self, nodes: Iterable[str]) -> None:
-        self.calls.append(("power up", *nodes))
+    def set_address(self, node, address, hostname):
+        self.acts.append(("set_address", node, address, hostname))
+
+    def power_up(self, nodes):
+        super().power_up(nodes)
         raise SlurmRefusedError("Invalid node state specified")
 
-    def set_down(self, nodes: Iterable[str], reason: str) -> None:
-        self.calls.append(("down", *nodes, reason))
+    def set_down(self, nodes, reason):
+        self.acts.append(("set_down", *nodes, reason))
+        self.nodes.update({name: Node(name, "DOWN", reason=reason) for name in nodes})
 
-    def resume(self, nodes: Iterable[str]) -> None:
-        self.calls.append(("resume", *nodes))
+
+class World:
+    """A joiner with its surroundings, and one machine that has booted."""
+
+    def __init__(
+        self, join: JoinSettings = SETTINGS, *nodes: Node, machine: SliverNode = MACHINE, **sections
+    ) -> None:
+        self.machine = machine
+        self.clock = Clock()
+        self.slurm = Predeclared(*nodes, clock=self.clock)
+        self.settings = settings_with(join=join, **sections)
+        self.shell = Telling()
+        self.events = Events()
+        self.over = threading.Event()
+        desk = a_desk(self.settings, self.clock, self.events, wake=lambda *_: self.over.set())
+        self.joins = Joins(desk.lock)
+        reach = Reach(desk, self.shell, lambda _: True)
+        self.joiner = Joiner(desk, self.joins, reach, self.slurm, Announcer(desk, reach))
 
     def step(self, *, waits: bool = True) -> JoinOutcome:
         """Step once; let what it started come to its end."""
         self.over.clear()
-        outcome = self.joiner.step([MACHINE], Snapshot(self.time, dict(self.nodes), ()))
+        moment = a_moment(
+            machines=[self.machine],
+            settings=self.settings,
+            now=self.clock.now(),
+            snapshot=self.slurm.snapshot(),
+            joins=self.joins.records,
+            proven=self.joins.proven,
+            facts={"ready": frozenset({self.machine.sliver_id})},
+        )
+        outcome = self.joiner.step(moment, plan_joins(moment))
         if waits:
             assert self.over.wait(10)
         return outcome
 
-    def later(self, seconds: float) -> None:
-        self.time += timedelta(seconds=seconds)
-
-    def told(self) -> list[str]:
-        return [event.kind for event in self.events]
-
 
 def at_work(world: World) -> None:
-    world.nodes["pc100"] = Node("pc100", "IDLE")
+    world.slurm.nodes["pc100"] = Node("pc100", "IDLE")
 
 
 def test_a_machine_is_joined_probed_and_told_step_by_step() -> None:
     world = World()
     assert world.step().joined == ()
     at_work(world)
-    world.later(9)
+    world.clock.advance(9)
     assert world.step().joined == ()
-    world.later(3)
+    world.clock.advance(3)
     assert world.step(waits=False).joined == (MACHINE,)
-    assert world.ran == ["start it", "probe it"]
-    assert world.told() == ["joining", "join-step", "join-step", "join"]
+    assert world.shell.commands == ["start it", "probe it"]
+    assert world.events.kinds == ["joining", "join-step", "join-step", "join"]
     assert world.events[-1].data == Joined(12.0)
 
 
 def test_a_machine_whose_probe_fails_is_given_up_with_its_log() -> None:
     world = World()
-    world.faults = {"probe it": "status 1"}
+    world.shell.faults = {"probe it": "status 1"}
     world.step()
     at_work(world)
     world.step()
-    world.later(30)
+    world.clock.advance(30)
     world.step()
-    world.later(30)
+    world.clock.advance(30)
     ((machine, why),) = world.step(waits=False).given_up
     assert machine == MACHINE
     assert "the probe does not pass; last error: status 1" in why
@@ -126,13 +147,24 @@ def test_files_are_copied_first_and_what_cannot_be_read_is_said(tmp_path: Path) 
     copy = FileCopy(source=key, target="/etc/munge/munge.key", mode="0400", owner="munge:munge")
     world = World(SETTINGS.model_copy(update={"files": (copy,)}))
     world.step()
-    assert world.ran == [Upload("/etc/munge/munge.key", b"secret", 0o400, "munge:munge"), "start it"]
+    assert world.shell.commands == [
+        Upload("/etc/munge/munge.key", b"secret", 0o400, "munge:munge"),
+        "start it",
+    ]
     assert "secret" not in str(world.events)
-    assert "secret" not in repr(world.ran)
+    assert "secret" not in repr(world.shell.commands)
     key.unlink()
-    world.later(30)
+    world.clock.advance(30)
     world.step()
     assert str(key) in world.events[-1].message
+
+
+def test_a_node_that_was_only_away_for_a_moment_is_not_told_to_have_joined() -> None:
+    world = World(JoinSettings(), Node("pc100", "IDLE", frozenset({"NOT_RESPONDING"})))
+    world.step(waits=False)
+    at_work(world)
+    assert world.step(waits=False).joined == (MACHINE,)
+    assert (world.events, world.joins.records) == ([], {})
 
 
 ASLEEP = Node("pc100", "IDLE", frozenset({"CLOUD", "POWERED_DOWN"}))
@@ -144,27 +176,36 @@ def test_in_cloud_mode_slurm_is_told_where_the_machine_is_before_slurmd_starts(
 ) -> None:
     world = World(JoinSettings(mode="cloud"), *seen)
     world.step()
-    assert world.calls == [
-        ("address", "pc100", "10.0.0.1", "pc100.site.net"),
-        ("power up", "pc100"),
-        ("down", "pc100", JOINING),
+    assert world.slurm.acts == [
+        ("set_address", "pc100", "10.0.0.100", "pc100.site.net"),
+        ("power_up", "pc100"),
+        ("set_down", "pc100", JOINING),
         ("resume", "pc100"),
     ]
-    assert world.ran[-1] == "slurmd -b -N pc100"
+    assert world.shell.commands[-1] == "slurmd -b -N pc100"
 
 
 def test_a_node_that_we_had_set_down_is_up_again_once_its_machine_is_there() -> None:
     world = World(SETTINGS, Node("pc100", "DOWN", reason="esagent: no machine behind it"))
     world.step()
-    assert world.calls == [("resume", "pc100")]
+    assert world.slurm.acts == [("resume", "pc100")]
 
 
-def test_a_failed_machine_is_kept_for_as_long_as_wanted() -> None:
-    world = World(SETTINGS.model_copy(update={"keep_failed": 3600}))
-    assert world.joiner.keeps(MACHINE)
-    world.later(3599)
-    assert world.joiner.keeps(MACHINE)
-    world.later(1)
-    assert not world.joiner.keeps(MACHINE)
-    world.joiner.forget(MACHINE)
-    assert world.joiner.keeps(MACHINE)
+def test_a_machine_is_told_of_its_lease_before_it_joins_and_joins_although_that_fails() -> None:
+    world = World(SETTINGS, plugin=PluginSettings(lease="/run/esagent/lease"))
+    place = "umask 022; mkdir -p /run/esagent"
+    world.shell.faults = {place: "read-only"}
+    world.step()
+    told, _, started = world.shell.commands
+    assert (told, started) == (place, "start it")
+    assert "it was not told of its lease: read-only" in world.events.words
+
+
+def test_a_machine_whose_values_a_shell_could_act_on_is_given_up_untouched() -> None:
+    world = World(
+        JoinSettings(commands=("echo {hardware_type}",)), machine=a_machine(hardware_type="$(reboot)")
+    )
+    ((machine, why),) = world.step(waits=False).given_up
+    assert machine == world.machine
+    assert "hardware_type" in why
+    assert (world.shell.ran, world.joins.records) == ([], {})

@@ -1,20 +1,19 @@
 """From a ready machine to a Slurm node."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from agent.cluster.join.commands import join_commands
-from agent.cluster.join.plan import JoinPlan, JoinRecord, plan_joins
+from agent.cluster.join.plan import JoinPlan, plan_joins
+from agent.cluster.moment import JoinRecord
 from agent.cluster.settings.join import JoinSettings
-from agent.core.model import SliverNode
-from agent.slurm.model import Job, Node, Snapshot
+from agent.core.model import AdminDrain
+from agent.slurm.model import Job, Node
+from tests.unit.cluster.conftest import NOW, a_machine, a_moment, settings_with
 
-NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-MACHINE = SliverNode(
-    "node-1", "pc100", "urn:cm", "urn:sliver+1", "d430", "10.0.0.1", "pc100.site.net", "esagent"
-)
+MACHINE = a_machine(100)
 SETTINGS = JoinSettings(timeout=300, retry_interval=30, attempts=3)
 
 
@@ -22,10 +21,25 @@ def ago(seconds: float) -> datetime:
     return NOW - timedelta(seconds=seconds)
 
 
-def plan(node: Node | None = None, record: JoinRecord | None = None, *jobs: Job) -> JoinPlan:
-    nodes = {} if node is None else {node.name: node}
-    history = {} if record is None else {MACHINE.sliver_id: record}
-    return plan_joins([MACHINE], Snapshot(NOW, nodes, jobs), history, SETTINGS, NOW)
+def plan(
+    node: Node | None = None,
+    record: JoinRecord | None = None,
+    *jobs: Job,
+    of: str = MACHINE.sliver_id,
+    settings: JoinSettings = SETTINGS,
+    **fields,
+) -> JoinPlan:
+    """Plan for a machine that has booted; the record is of this sliver_id."""
+    return plan_joins(
+        a_moment(
+            *([node] if node else []),
+            machines=[MACHINE],
+            jobs=jobs,
+            settings=settings_with(join=settings),
+            joins={of: record} if record else {},
+            **{"facts": {"ready": frozenset({MACHINE.sliver_id})}, **fields},
+        )
+    )
 
 
 def words(made: JoinPlan) -> str:
@@ -104,18 +118,71 @@ def test_a_node_that_holds_jobs_but_does_not_answer_is_left_alone() -> None:
     assert plan(silent, old, Job("1", "RUNNING", nodes=frozenset({"pc100"}))) == JoinPlan()
 
 
+def test_a_machine_that_is_left_alone_keeps_no_other_from_its_join() -> None:
+    machines = [a_machine(n) for n in (1, 2, 3)]
+    ready = frozenset({"urn:sliver+2", "urn:sliver+3"})
+    silent = Node("pc2", "MIXED", frozenset({"NOT_RESPONDING"}))
+    job = Job("1", "RUNNING", nodes=frozenset({"pc2"}))
+    made = plan_joins(a_moment(silent, machines=machines, jobs=[job], facts={"ready": ready}))
+    assert [step.name for step in made.start] == ["pc3"]
+
+
+def test_a_machine_whose_node_slurm_forgot_while_a_job_holds_it_is_left_alone() -> None:
+    settings = SETTINGS.model_copy(update={"mode": "cloud"})
+    held = Job("1", "RUNNING", nodes=frozenset({"pc100"}))
+    assert plan(None, None, held, settings=settings) == JoinPlan()
+
+
+@pytest.mark.parametrize(
+    ("mode", "flag", "outcome"),
+    [("cloud", "POWERING_UP", "start"), ("cloud", "NOT_RESPONDING", ""), ("dynamic", "POWERING_UP", "")],
+)
+def test_a_job_that_waits_for_its_predeclared_node_to_wake_keeps_no_machine_from_joining(
+    mode: str, flag: str, outcome: str
+) -> None:
+    settings = SETTINGS.model_copy(update={"mode": mode})
+    waking, job = Node("pc100", "MIXED", frozenset({flag})), Job("1", "RUNNING", nodes=frozenset({"pc100"}))
+    assert words(plan(waking, None, job, settings=settings)) == outcome
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        (JoinRecord(ago(300), ago(1), 1, running=True), "not joined within 5m; Slurm says nothing of it"),
+        (
+            JoinRecord(ago(100), ago(30), 3, running=False),
+            "not joined after 3 attempts; Slurm says nothing of it",
+        ),
+        (
+            JoinRecord(ago(100), ago(30), 4, running=False, error="status 1"),
+            "not joined after 4 attempts; Slurm says nothing of it; last error: status 1",
+        ),
+    ],
+)
+def test_it_is_told_why_a_machine_is_given_up(record: JoinRecord, reason: str) -> None:
+    assert [step.reason for step in plan(None, record).failed] == [reason]
+
+
 def test_a_machine_that_came_again_starts_anew() -> None:
-    history = {"urn:sliver+0": JoinRecord(ago(9999), ago(9999), 9, running=False)}
-    assert words(plan_joins([MACHINE], Snapshot(NOW, {}, ()), history, SETTINGS, NOW)) == "start"
+    record = JoinRecord(ago(9999), ago(9999), 9, running=False)
+    assert words(plan(None, record, of="urn:sliver+0")) == "start"
+
+
+def test_a_machine_that_has_not_booted_or_that_somebody_wants_empty_is_left_alone() -> None:
+    assert plan(facts={}) == JoinPlan()
+    assert plan(admin={"pc100": AdminDrain("pc100", "disk", "ada", NOW)}) == JoinPlan()
+    assert plan(Node("pc100", "IDLE"), chosen=frozenset({"pc100"})) == JoinPlan()
+
+
+def test_nothing_is_joined_before_slurm_was_read() -> None:
+    assert plan(snapshot=None) == JoinPlan()
 
 
 PROBED = SETTINGS.model_copy(update={"probe": ("test -d /scratch",)})
 
 
 def probing(record: JoinRecord | None, *jobs: Job, proven: tuple[str, ...] = ()) -> str:
-    history = {} if record is None else {MACHINE.sliver_id: record}
-    seen = Snapshot(NOW, {"pc100": Node("pc100", "IDLE")}, jobs)
-    made = plan_joins([MACHINE], seen, history, PROBED, NOW, proven=proven)
+    made = plan(Node("pc100", "IDLE"), record, *jobs, settings=PROBED, proven=frozenset(proven))
     return words(made) or ("probe" if made.probe else "")
 
 
@@ -147,10 +214,16 @@ def test_a_machine_that_runs_jobs_is_probed_where_we_joined_it_and_not_where_an_
 def test_a_node_that_we_set_down_for_want_of_a_machine_is_joined_at_once() -> None:
     assert words(plan(Node("pc100", "DOWN", reason="esagent: no machine behind it"))) == "start"
     assert words(plan(Node("pc100", "DOWN", reason="broken fan"))) == "watch"
+    away = Node("pc100", "IDLE", frozenset({"NOT_RESPONDING"}), reason="esagent: no machine behind it")
+    assert words(plan(away)) == "watch"
 
 
 def test_cloud_mode_starts_slurmd_for_a_predeclared_node_and_wakes_one_that_sleeps() -> None:
     settings = JoinSettings(mode="cloud")
     assert join_commands(MACHINE, settings)[-1] == "slurmd -b -N pc100"
-    asleep = Snapshot(NOW, {"pc100": Node("pc100", "IDLE", frozenset({"CLOUD", "POWERED_DOWN"}))}, ())
-    assert words(plan_joins([MACHINE], asleep, {}, settings, NOW)) == "start"
+    asleep = Node("pc100", "IDLE", frozenset({"CLOUD", "POWERED_DOWN"}))
+    assert words(plan(asleep, settings=settings)) == "start"
+    waking = replace(asleep, flags=frozenset({"CLOUD", "POWERING_UP", "NOT_RESPONDING"}))
+    assert words(plan(waking, settings=settings)) == "start"
+    away = replace(asleep, flags=frozenset({"CLOUD", "NOT_RESPONDING"}))
+    assert words(plan(away, settings=settings)) == "watch"

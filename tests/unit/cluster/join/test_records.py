@@ -1,59 +1,40 @@
 """The Slurm records of machines that are gone."""
 
-from collections.abc import Iterable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from agent.cluster.join.records import Records
 from agent.cluster.reasons import KEPT, TAKEN
 from agent.cluster.settings.join import JoinSettings
-from agent.core.errors import SlurmRefusedError
-from agent.slurm.model import Job, Node, Reservation, Snapshot
+from agent.slurm.model import Job, Node, Reservation
+from tests.unit.cluster.conftest import NOW, Events, Slurm, a_desk, settings_with
 
 CLOUD = JoinSettings(mode="cloud", predeclared="pc[1-6]")
-NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
 
-class FakeSlurm:
-    """Nodes and jobs that change as Slurm would change them."""
-
-    def __init__(self, *nodes: str) -> None:
-        self.nodes = {name: Node(name, "IDLE") for name in nodes}
-        self.jobs: tuple[Job, ...] = ()
-        self.reserved: tuple[Reservation, ...] = ()
-        self.refuses: set[str] = set()
-        self.downs: list[list[str]] = []
-
-    def snapshot(self) -> Snapshot:
-        return Snapshot(NOW, dict(self.nodes), self.jobs)
-
-    def reservations(self) -> tuple[Reservation, ...]:
-        return self.reserved
-
-    def set_down(self, nodes: Iterable[str], reason: str) -> None:
-        self.downs.append(sorted(nodes))
-        for name in self.nodes.keys() & set(nodes):
-            self.nodes[name] = replace(self.nodes[name], state="DOWN", reason=reason)
-
-    def tell(self, *words: str) -> None:
-        assert all(words)
-
-    def delete_nodes(self, nodes: list[str]) -> None:
-        if self.refuses & set(nodes):
-            raise SlurmRefusedError("busy")
-        for name in nodes:
-            del self.nodes[name]
+def slurm_with(*names: str) -> Slurm:
+    return Slurm(*(Node(name, "IDLE") for name in names))
 
 
-def records(slurm: FakeSlurm, join: JoinSettings | None = None) -> Records:
-    made = Records(slurm, lambda *_: None, lambda _: None, join=lambda: join or JoinSettings())  # type: ignore[arg-type]
+def starting(slurm: Slurm, join: JoinSettings | None = None, events: Events | None = None) -> Records:
+    """One that knows of no machine that is gone."""
+    return Records(a_desk(settings_with(join=join), events=events), slurm)
+
+
+def records(slurm: Slurm, join: JoinSettings | None = None) -> Records:
+    """One that knows that every machine is gone."""
+    made = starting(slurm, join)
     for name in slurm.nodes:
         made.lose(name, name)
     return made
 
 
+def downs(slurm: Slurm) -> list[list[str]]:
+    return [names for what, *names in slurm.acts if what == "set_down"]
+
+
 def test_the_record_of_a_machine_that_is_gone_is_dropped() -> None:
-    slurm = FakeSlurm("pc1", "pc2")
+    slurm = slurm_with("pc1", "pc2")
     gone = records(slurm)
     assert gone.left() == 2
     gone.step(ours=())
@@ -62,44 +43,44 @@ def test_the_record_of_a_machine_that_is_gone_is_dropped() -> None:
 
 
 def test_a_machine_that_came_back_keeps_its_record() -> None:
-    slurm = FakeSlurm("pc1")
+    slurm = slurm_with("pc1")
     records(slurm).step(ours=("pc1",))
     assert slurm.nodes["pc1"].state == "IDLE"
 
 
 def test_jobs_that_still_run_there_are_told_at_once() -> None:
-    slurm = FakeSlurm("pc1")
-    slurm.jobs = (Job("1", "RUNNING", nodes=frozenset({"pc1"})),)
+    slurm = slurm_with("pc1")
+    slurm.jobs = [Job("1", "RUNNING", nodes=frozenset({"pc1"}))]
     gone = records(slurm)
     gone.step(ours=())
     assert slurm.nodes["pc1"].reason == TAKEN
-    slurm.jobs = ()
+    slurm.jobs = []
     gone.step(ours=())
     assert slurm.nodes == {}
 
 
 def test_a_record_stays_down_while_a_pending_job_names_it() -> None:
-    slurm = FakeSlurm("pc1")
-    slurm.jobs = (Job("1", "PENDING", requested_nodes=frozenset({"pc1"})),)
+    slurm = slurm_with("pc1")
+    slurm.jobs = [Job("1", "PENDING", requested_nodes=frozenset({"pc1"}))]
     gone = records(slurm)
     gone.step(ours=())
     assert (slurm.nodes["pc1"].state, slurm.nodes["pc1"].reason) == ("DOWN", KEPT)
-    slurm.jobs = ()
+    slurm.jobs = []
     gone.step(ours=())
     assert slurm.nodes == {}
 
 
 def test_a_record_stays_down_while_a_reservation_names_it_also_one_that_fences_it() -> None:
-    slurm = FakeSlurm("pc1")
-    slurm.reserved = (
-        Reservation("r", frozenset({"pc1"}), NOW, NOW + timedelta(hours=1), frozenset({"MAINT"})),
+    slurm = slurm_with("pc1")
+    slurm.reserved["r"] = Reservation(
+        "r", frozenset({"pc1"}), NOW, NOW + timedelta(hours=1), frozenset({"MAINT"})
     )
     records(slurm).step(ours=())
     assert slurm.nodes["pc1"].reason == KEPT
 
 
 def test_a_refusal_costs_the_other_nodes_nothing_and_is_tried_again() -> None:
-    slurm = FakeSlurm("pc1", "pc2")
+    slurm = slurm_with("pc1", "pc2")
     slurm.refuses = {"pc1"}
     gone = records(slurm)
     gone.step(ours=())
@@ -110,32 +91,138 @@ def test_a_refusal_costs_the_other_nodes_nothing_and_is_tried_again() -> None:
 
 
 def test_what_an_earlier_run_left_down_is_dropped_and_nothing_else() -> None:
-    slurm = FakeSlurm("pc1", "pc2", "pc3", "n1")
+    slurm = slurm_with("pc1", "pc2", "pc3", "n1")
     slurm.set_down(["pc1", "pc2"], KEPT)
     slurm.set_down(["pc3"], "broken fan")
-    gone = Records(slurm, slurm.tell, slurm.tell, join=JoinSettings)  # type: ignore[arg-type]
+    gone = starting(slurm)
     gone.adopt(slurm.snapshot(), ours=("pc2",))
     gone.step(ours=("pc2",))
     assert set(slurm.nodes) == {"pc2", "pc3", "n1"}
 
 
 def test_a_predeclared_node_stays_down_for_the_next_machine() -> None:
-    slurm = FakeSlurm("pc1")
+    slurm = slurm_with("pc1")
     gone = records(slurm, JoinSettings(mode="cloud"))
     gone.step(ours=())
     assert slurm.nodes["pc1"].state == "DOWN"
 
 
 def test_predeclared_nodes_without_a_machine_are_set_down_once_and_others_are_left_alone() -> None:
-    slurm = FakeSlurm("pc1", "pc2", "pc3", "pc4", "n1")
+    slurm = slurm_with("pc1", "pc2", "pc3", "pc4", "n1")
     slurm.set_down(["pc3"], "broken fan")
     slurm.nodes["pc4"] = replace(slurm.nodes["pc4"], flags=frozenset({"DRAIN"}), reason="mine")
-    slurm.jobs = (Job("1", "RUNNING", nodes=frozenset({"pc2"})),)
-    kept = Records(slurm, slurm.tell, slurm.tell, join=lambda: CLOUD)  # type: ignore[arg-type]
+    slurm.jobs = [Job("1", "RUNNING", nodes=frozenset({"pc2"}))]
+    events = Events()
+    kept = starting(slurm, CLOUD, events)
     for _ in range(3):
         kept.adopt(slurm.snapshot(), ours=("pc6",))
-    assert slurm.downs == [["pc3"], ["pc1", "pc5"]], "pc5 is FUTURE: Slurm does not list it"
+    assert downs(slurm) == [["pc3"], ["pc1", "pc5"]], "pc5 is FUTURE: Slurm does not list it"
     assert (slurm.nodes["pc3"].reason, slurm.nodes["pc4"].reason) == ("broken fan", "mine")
-    slurm.jobs = ()
+    slurm.jobs = []
     kept.adopt(slurm.snapshot(), ours=("pc6",))
-    assert slurm.downs[2:] == [["pc2"]]
+    assert downs(slurm)[2:] == [["pc2"]]
+    assert [(event.kind, event.subject) for event in events] == [("down", "pc[1-6]")] * 2
+
+
+def telling(slurm: Slurm, join: JoinSettings | None = None) -> tuple[Records, list[str]]:
+    """One that knows that every machine is gone, and what it notes."""
+    noted: list[str] = []
+    gone = Records(a_desk(settings_with(join=join), note=noted.append), slurm)
+    for name in slurm.nodes:
+        gone.lose(name, name)
+    return gone, noted
+
+
+def test_what_is_gone_from_slurm_or_is_ours_again_is_settled_and_the_rest_goes_on() -> None:
+    slurm = slurm_with("pc1", "pc2", "pc3")
+    gone = records(slurm)
+    del slurm.nodes["pc1"]
+    gone.step(ours=("pc2",))
+    assert (set(slurm.nodes), gone.left()) == ({"pc2"}, 0)
+    gone.step(ours=())
+    assert (slurm.reads, slurm.acts) == (1, [("delete_nodes", "pc3")])
+
+
+def test_it_is_told_what_becomes_of_the_record_of_a_machine_that_is_gone() -> None:
+    slurm = slurm_with("pc1", "pc2", "pc3", "pc4")
+    slurm.jobs = [
+        Job("1", "RUNNING", nodes=frozenset({"pc1"})),
+        Job("2", "PENDING", requested_nodes=frozenset({"pc2"})),
+    ]
+    slurm.refuses = {"pc3"}
+    gone, noted = telling(slurm)
+    gone.step(ours=())
+    assert noted == [
+        "pc1 is gone with jobs on it: Slurm was told",
+        "the record of pc2 stays, down: job 2 asks for it by name",
+        "pc3 stays in Slurm for now: pc3: Invalid node name specified",
+        "pc4 is gone from Slurm",
+    ]
+    assert gone.left() == 3
+
+
+def test_a_record_that_stays_is_set_down_once_with_our_reason_whatever_it_said_before() -> None:
+    slurm = Slurm(
+        Node("pc1", "DOWN", reason="Not responding"),
+        Node("pc2", "IDLE", reason=KEPT),
+        Node("pc3", "DOWN", reason=KEPT),
+    )
+    slurm.jobs = [Job("1", "PENDING", requested_nodes=frozenset(slurm.nodes))]
+    gone = records(slurm)
+    for _ in range(2):
+        gone.step(ours=())
+    assert downs(slurm) == [["pc1"], ["pc2"]]
+    assert {(node.state, node.reason) for node in slurm.nodes.values()} == {("DOWN", KEPT)}
+
+
+def test_the_record_of_a_predeclared_node_is_settled_and_one_that_sleeps_is_not_touched() -> None:
+    slurm = Slurm(
+        Node("pc1", "IDLE", frozenset({"POWERED_DOWN"})),
+        Node("pc2", "IDLE", frozenset({"POWERING_DOWN"})),
+        Node("pc3", "IDLE"),
+    )
+    gone, noted = telling(slurm, CLOUD)
+    gone.step(ours=())
+    assert (downs(slurm), gone.left()) == ([["pc3"]], 0)
+    assert slurm.nodes["pc3"].reason == KEPT
+    assert noted == ["pc3 has no machine any more; its record stays"]
+
+
+def test_a_node_that_sleeps_and_is_not_predeclared_is_dropped() -> None:
+    slurm = Slurm(Node("pc1", "IDLE", frozenset({"POWERED_DOWN"})))
+    records(slurm).step(ours=())
+    assert slurm.nodes == {}
+
+
+def test_of_an_earlier_run_only_what_it_left_down_itself_is_taken_for_gone() -> None:
+    slurm = Slurm(
+        Node("pc1", "DOWN", reason=TAKEN),
+        Node("pc2", "IDLE", reason=KEPT),
+        Node("pc3", "DOWN", reason="broken fan"),
+        Node("pc4", "DOWN", reason=KEPT),
+    )
+    gone = starting(slurm)
+    gone.adopt(slurm.snapshot(), ours=("pc4",))
+    assert gone.left() == 1
+    gone.step(ours=("pc4",))
+    assert set(slurm.nodes) == {"pc2", "pc3", "pc4"}
+
+
+def test_a_refusal_to_set_predeclared_nodes_down_is_noted_and_tried_again() -> None:
+    slurm = slurm_with("pc1")
+    slurm.refuses = {"pc1"}
+    gone, noted = telling(slurm, CLOUD)
+    gone.adopt(slurm.snapshot(), ours=())
+    assert noted == ["[join] predeclared: pc1: Invalid node name specified"]
+    slurm.refuses = set()
+    gone.adopt(slurm.snapshot(), ours=())
+    assert downs(slurm) == [["pc1"]]
+
+
+def test_predeclared_nodes_with_jobs_that_only_wait_for_them_are_set_down() -> None:
+    slurm = slurm_with("pc1")
+    slurm.jobs = [Job("1", "PENDING", nodes=frozenset({"pc1"}))]
+    events = Events()
+    starting(slurm, JoinSettings(mode="cloud", predeclared="pc1"), events).adopt(slurm.snapshot(), ours=())
+    assert downs(slurm) == [["pc1"]]
+    assert events.words == ["1 predeclared nodes have no machine: set down"]

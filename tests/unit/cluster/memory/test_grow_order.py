@@ -2,68 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
-from agent.cluster.memory.grow_order import GrowOrders, in_service
-from agent.cluster.moment import Picture
-from agent.cluster.settings.cluster import ClusterSettings
+from agent.cluster.memory.grow_order import GrowOrders
 from agent.cluster.settings.demand import DemandSettings
-from agent.cluster.settings.drain import DrainSettings
-from agent.cluster.settings.join import JoinSettings
-from agent.cluster.settings.weights import WeightSettings
 from agent.core.errors import LedgerError
-from agent.core.model import GrowOrder, SliverNode
+from agent.core.model import GrowOrder
 from agent.ledger import Ledger
-from agent.slurm.model import Node, Snapshot
+from agent.slurm.model import Node
+from tests.unit.cluster.conftest import NOW, Events, a_desk, a_machine, a_moment, settings_with
 
-NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 ORDER = GrowOrder(3, "ada", NOW + timedelta(hours=1))
-POLICY = ClusterSettings(DemandSettings(max_nodes=5), WeightSettings(), DrainSettings(), JoinSettings())
+SETTINGS = settings_with(demand=DemandSettings(max_nodes=5))
 
 
 @pytest.fixture
-def ledger() -> Iterator[Ledger]:
-    with closing(Ledger(":memory:")) as ledger:
-        yield ledger
+def told() -> Events:
+    return Events()
 
 
-@pytest.fixture
-def told() -> list[str]:
-    return []
-
-
-def begin(ledger: Ledger, told: list[str]) -> GrowOrders:
+def begin(ledger: Ledger, told: Events) -> GrowOrders:
     """Make one that knows what the ledger does."""
-    return GrowOrders(ledger, told.append)
+    return GrowOrders(a_desk(events=told), ledger)
 
 
-def test_no_machine_is_surplus_while_more_are_wished_for(ledger: Ledger, told: list[str]) -> None:
+def about(told: Events) -> list[str]:
+    """What each event concerns: "" for the whole slice."""
+    return [event.subject for event in told]
+
+
+def test_no_machine_is_surplus_while_more_are_wished_for(ledger: Ledger, told: Events) -> None:
     orders = begin(ledger, told)
     orders.put(ORDER)
-    assert orders.applied_to(POLICY).demand.min_nodes == 3
+    assert orders.applied_to(SETTINGS).demand.min_nodes == 3
     orders.strike("ada")
-    assert orders.applied_to(POLICY) is POLICY
+    assert orders.applied_to(SETTINGS) is SETTINGS
 
 
-def test_the_newest_wish_outlasts_a_restart(ledger: Ledger, told: list[str]) -> None:
+def test_the_newest_wish_outlasts_a_restart(ledger: Ledger, told: Events) -> None:
     orders = begin(ledger, told)
     orders.put(ORDER)
     orders.put(replace(ORDER, machines=4, who="bob"))
     assert begin(ledger, told).order == replace(ORDER, machines=4, who="bob")
 
 
-def test_a_wish_that_was_struck_stays_struck_after_a_restart(ledger: Ledger, told: list[str]) -> None:
+def test_a_wish_that_was_struck_stays_struck_after_a_restart(ledger: Ledger, told: Events) -> None:
     orders = begin(ledger, told)
     orders.put(ORDER)
     assert orders.strike("bob")
     assert begin(ledger, told).order is None
+    assert told.words == ["ada wants 3 machines in service", "bob wants no more machines than the queue does"]
     assert not orders.strike("bob")
-    assert told == ["ada wants 3 machines in service", "bob wants no more machines than the queue does"]
+    assert about(told) == ["", ""], "what is not there is not struck"
 
 
 @pytest.mark.parametrize(
@@ -74,7 +67,7 @@ def test_a_wish_that_was_struck_stays_struck_after_a_restart(ledger: Ledger, tol
     ],
 )
 def test_a_wish_that_ends_while_the_agent_is_down_ends_at_its_next_look(
-    ledger: Ledger, told: list[str], in_service: int, now: datetime, why: str
+    ledger: Ledger, told: Events, in_service: int, now: datetime, why: str
 ) -> None:
     begin(ledger, told).put(ORDER)
     orders = begin(ledger, told)
@@ -82,7 +75,13 @@ def test_a_wish_that_ends_while_the_agent_is_down_ends_at_its_next_look(
     assert orders.order == ORDER
     orders.observe(in_service, now)
     assert (orders.order, ledger.grow_order()) == (None, None)
-    assert told[1:] == [f"the wish of ada {why}"]
+    assert told.words[1:] == [f"the wish of ada {why}"]
+    assert about(told) == ["", ""]
+
+
+def test_where_nothing_is_wished_for_nothing_ends(ledger: Ledger, told: Events) -> None:
+    begin(ledger, told).observe(3, NOW)
+    assert told == []
 
 
 class Full:
@@ -98,10 +97,8 @@ class Full:
         raise LedgerError("full")
 
 
-def test_a_wish_that_cannot_be_written_down_is_not_taken_and_one_that_ends_has_ended(
-    told: list[str],
-) -> None:
-    orders = GrowOrders(Full(), told.append)
+def test_a_wish_that_cannot_be_written_down_is_not_taken_and_one_that_ends_has_ended() -> None:
+    orders = GrowOrders(a_desk(), Full())
     with pytest.raises(LedgerError):
         orders.put(replace(ORDER, machines=4))
     with pytest.raises(LedgerError):
@@ -113,7 +110,16 @@ def test_a_wish_that_cannot_be_written_down_is_not_taken_and_one_that_ends_has_e
 
 
 def test_a_machine_that_is_drained_does_not_keep_a_wish_open() -> None:
-    machines = {n: SliverNode(n, f"pc-{n}", "urn:cm", f"urn:{n}", "", "", "", "") for n in "abcd"}
-    nodes = (Node("a", "IDLE"), Node("b", "MIXED", frozenset({"DRAIN"})), Node("c", "DOWN"))
-    snapshot = Snapshot(NOW, {node.name: node for node in nodes}, ())
-    assert in_service(Picture(snapshot, machines, leaving=frozenset({"b"}))) == 2
+    machines = [a_machine(n) for n in (1, 2, 3, 4)]
+    nodes = (Node("pc1", "IDLE"), Node("pc2", "MIXED", frozenset({"DRAIN"})), Node("pc3", "DOWN"))
+    assert a_moment(*nodes, machines=machines).in_service == 2
+
+
+@pytest.mark.parametrize(("max_nodes", "min_nodes", "least"), [(5, 0, 3), (2, 0, 2), (5, 4, 4)])
+def test_a_wish_raises_min_nodes_no_further_than_max_nodes(
+    ledger: Ledger, told: Events, max_nodes: int, min_nodes: int, least: int
+) -> None:
+    orders = begin(ledger, told)
+    orders.put(ORDER)
+    settings = settings_with(demand=DemandSettings(max_nodes=max_nodes, min_nodes=min_nodes))
+    assert orders.applied_to(settings).demand.min_nodes == least

@@ -1,14 +1,20 @@
-"""When a revoked machine that is empty is offered in a reply, and when we give it back by ourselves."""
+"""Which machines may be given back, and when that is left to the reply to a notice."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.cluster.memory.hold import PAUSE
+from agent.cluster.reasons import TEARDOWN
 from agent.cluster.settings.drain import DrainSettings
-from agent.cluster.shrink.departures import is_given_back
-from agent.core.model import Revocation
+from agent.cluster.settings.join import JoinSettings
+from agent.cluster.shrink.departures import DeparturePlan, are_near, is_given_back, plan_departures
+from agent.core.model import AdminDrain, Revocation
+from agent.slurm.model import Job, Node
+from tests.unit.cluster.conftest import NOW, a_machine, a_moment, settings_with
 
 NOTICED = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 BY_REPLY = DrainSettings()
@@ -55,3 +61,152 @@ def test_an_empty_machine_is_told_to_cloudlab_before_its_deadline(
     offered = any(notice >= empty_at for notice in notices)
     last_before = max(notice for notice in notices if notice <= empty_at)
     assert offered or is_given_back(revocation(wait, last_before), settings)
+
+
+@pytest.mark.parametrize(("left", "given_back"), [(90, True), (91, False)])
+def test_the_next_notice_is_waited_for_up_to_one_and_a_half_intervals(left: float, given_back: bool) -> None:
+    settings = DrainSettings(notice_interval=60)
+    assert is_given_back(revocation(600, 600 - left), settings) is given_back
+
+
+IDLE = Node("pc1", "IDLE")
+DRAINED = Node("pc1", "IDLE", frozenset({"DRAIN"}))
+ON_IT = Job("1", "COMPLETING", nodes=frozenset({"pc1"}))
+PC1 = frozenset({"pc1"})
+FAILED = {"failed": frozenset({"urn:sliver+1"})}
+
+
+def departures(*nodes: Node, **fields) -> DeparturePlan:
+    """Plan with the machine pc1, which is node-1."""
+    return plan_departures(a_moment(*nodes, **{"machines": [a_machine(1)], **fields}))
+
+
+def held(reason: str) -> AdminDrain:
+    return AdminDrain("", reason, "ada", NOW)
+
+
+def test_a_surplus_machine_that_is_emptied_goes() -> None:
+    plan = departures(DRAINED, chosen=PC1, emptied=PC1)
+    assert plan == DeparturePlan(empty=(a_machine(1),))
+    assert plan.machines == (a_machine(1),)
+
+
+@pytest.mark.parametrize(
+    ("node", "job", "goes"),
+    [
+        (DRAINED, None, True),
+        (None, None, True),
+        (Node("pc1", "DOWN"), None, True),
+        (DRAINED, ON_IT, False),
+        (None, ON_IT, False),
+        (IDLE, None, False),
+        (Node("pc1", "MIXED"), None, False),
+    ],
+)
+@pytest.mark.parametrize("part", ["empty", "failed"])
+def test_no_machine_goes_on_which_slurm_has_a_job_or_could_start_one(
+    node: Node | None, job: Job | None, goes: bool, part: str
+) -> None:
+    why = {"facts": FAILED} if part == "failed" else {"chosen": PC1, "emptied": PC1}
+    plan = departures(*[node] if node else [], jobs=[job] if job else [], **why)
+    assert getattr(plan, part) == ((a_machine(1),) if goes else ())
+
+
+def test_a_job_elsewhere_keeps_no_machine() -> None:
+    elsewhere = replace(ON_IT, nodes=frozenset({"pc2"}))
+    assert departures(DRAINED, jobs=[elsewhere], chosen=PC1, emptied=PC1).machines == (a_machine(1),)
+
+
+def test_nothing_goes_before_slurm_was_read() -> None:
+    assert departures(snapshot=None, chosen=PC1, emptied=PC1, facts=FAILED) == DeparturePlan()
+
+
+def test_a_machine_that_is_emptied_and_wanted_again_stays() -> None:
+    assert departures(DRAINED, emptied=PC1).empty == ()
+    assert departures(DRAINED, chosen=PC1).empty == ()
+    assert departures(DRAINED, emptied=PC1, hold=held(PAUSE)).empty == ()
+
+
+def test_in_a_teardown_all_go_that_are_emptied() -> None:
+    assert departures(DRAINED, emptied=PC1, hold=held(TEARDOWN)).empty == (a_machine(1),)
+    assert departures(DRAINED, hold=held(TEARDOWN)).empty == ()
+
+
+def test_what_is_emptied_and_not_ours_any_more_is_not_given_back() -> None:
+    assert departures(DRAINED, machines=[], chosen=PC1, emptied=PC1) == DeparturePlan()
+
+
+def test_a_revoked_machine_that_is_empty_goes_by_our_own_word_where_no_notice_will_come() -> None:
+    revoked = {"revocations": {"pc1": revocation(600)}}
+    by_delete = settings_with(drain=BY_DELETE)
+    assert departures(DRAINED, settings=by_delete, facts=revoked).empty == (a_machine(1),)
+    assert departures(DRAINED, facts=revoked).empty == ()
+    assert departures(IDLE, settings=by_delete, facts=revoked).empty == ()
+
+
+def test_a_revocation_of_an_earlier_stay_of_a_machine_gives_the_new_one_not_back() -> None:
+    earlier = {"revocations": {"pc1": replace(revocation(600), client_id="node-9")}}
+    moment = a_moment(
+        DRAINED, machines=[a_machine(1)], settings=settings_with(drain=BY_DELETE), facts=earlier
+    )
+    assert plan_departures(moment) == DeparturePlan()
+    assert not are_near(moment)
+
+
+def test_a_machine_that_failed_is_kept_for_a_person_to_look_at_for_a_while() -> None:
+    keep = settings_with(join=JoinSettings(keep_failed=60))
+    machine = (a_machine(1),)
+    for ago, failed, kept in ((60, machine, ()), (59, (), machine)):
+        since = {"urn:sliver+1": NOW - timedelta(seconds=ago)}
+        plan = departures(DRAINED, settings=keep, facts=FAILED, failed_since=since)
+        assert (plan.failed, plan.kept, plan.machines) == (failed, kept, failed)
+    assert departures(DRAINED, settings=keep, facts=FAILED).kept == machine
+    assert departures(DRAINED, facts=FAILED).failed == machine
+
+
+def test_a_machine_that_failed_and_is_surplus_goes_once() -> None:
+    plan = departures(DRAINED, chosen=PC1, emptied=PC1, facts=FAILED)
+    assert (plan.failed, plan.empty, plan.machines) == ((a_machine(1),), (a_machine(1),), (a_machine(1),))
+
+
+@pytest.mark.parametrize(
+    ("fields", "near"),
+    [
+        ({}, False),
+        ({"chosen": PC1}, False),
+        ({"emptied": PC1}, True),
+        ({"facts": FAILED}, True),
+        ({"facts": {"revocations": {"pc1": revocation(600, 540)}}}, True),
+        ({"facts": {"revocations": {"pc1": revocation(600)}}}, False),
+    ],
+)
+def test_slurm_is_read_again_when_a_machine_may_go_as_soon_as_it_is_idle(fields, near: bool) -> None:
+    assert are_near(a_moment(IDLE, machines=[a_machine(1)], **fields)) is near
+
+
+NAMES = st.frozensets(st.sampled_from(["pc1", "pc2", "pc3"]))
+NODES = st.lists(
+    st.builds(
+        Node,
+        st.sampled_from(["pc1", "pc2", "pc3"]),
+        st.sampled_from(["IDLE", "MIXED", "DOWN"]),
+        st.sampled_from([frozenset(), frozenset({"DRAIN"})]),
+    ),
+    unique_by=lambda node: node.name,
+)
+HOLDS = st.sampled_from([None, held(PAUSE), held(TEARDOWN)])
+
+
+@given(NODES, NAMES, NAMES, NAMES, NAMES, HOLDS)
+def test_what_goes_is_ours_and_out_of_the_reach_of_jobs(nodes, busy, chosen, emptied, failed, hold) -> None:
+    machines = [a_machine(n) for n in (1, 2)]
+    facts = {"failed": frozenset(m.sliver_id for m in machines if m.node_id in failed)}
+    jobs = [Job("1", "RUNNING", nodes=busy)]
+    known = {"chosen": chosen, "emptied": emptied, "hold": hold, "facts": facts}
+    moment = a_moment(*nodes, machines=machines, jobs=jobs, **known)
+    plan = plan_departures(moment)
+    open_to_jobs = busy | {node.name for node in nodes if node.usable}
+    for machine in plan.machines:
+        assert machine in machines
+        assert machine.node_id not in open_to_jobs
+    assert are_near(moment) or not plan.machines

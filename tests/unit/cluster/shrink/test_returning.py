@@ -1,98 +1,123 @@
 """What begins to go back, and what returns to service, with what Slurm's reservations say."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
 from agent.cluster.grow.demand import GrowthPlan
-from agent.cluster.memory.chosen import GiveBack
-from agent.cluster.moment import Picture
-from agent.cluster.planner import Grower
-from agent.cluster.settings.cluster import ClusterSettings
-from agent.cluster.settings.demand import DemandSettings
-from agent.cluster.settings.drain import DrainSettings
-from agent.cluster.settings.join import JoinSettings
-from agent.cluster.settings.weights import WeightSettings
-from agent.cluster.shrink.returning import Returning
+from agent.cluster.shrink.returning import named_again, wanted_again
 from agent.core.errors import SlurmDownError
-from agent.core.model import SliverNode
-from agent.slurm.model import Job, Node, Reservation, Snapshot
+from agent.slurm.model import Job, Node, Reservation
+from tests.unit.cluster.conftest import NOW, Cloudlab, Slurm, a_machine, a_moment
 
-NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 TRAINING = Reservation("training", frozenset({"pc1"}), NOW - HOUR, NOW + HOUR)
+BOTH = frozenset({"pc1", "pc2"})
 
 
-class Slurm:
-    def __init__(self, *reservations: Reservation) -> None:
-        self.told = reservations
-        self.asked = 0
-        self.down = False
+class Asked(Slurm):
+    """Counts how often its reservations are read, or does not tell them."""
 
-    def reservations(self) -> tuple[Reservation, ...]:
+    asked = 0
+    silent = False
+
+    def reservations(self):
         self.asked += 1
-        if self.down:
+        if self.silent:
             raise SlurmDownError("no answer")
-        return self.told
+        return super().reservations()
 
 
 class Site:
-    """Two machines of ours, idle since an hour ago."""
+    """Two machines of ours, idle since an hour ago, that Slurm was read with and nothing was done about."""
 
-    def __init__(self, *reservations: Reservation, jobs: tuple[Job, ...] = ()) -> None:
-        self.slurm = Slurm(*reservations)
-        self.giveback = GiveBack()
-        self.events: list[tuple[str, str, str]] = []
-        names = ("pc1", "pc2")
-        nodes = {n: Node(n, "IDLE", booted=NOW - HOUR, last_busy=NOW - HOUR) for n in names}
-        machines = {n: SliverNode(n, n, "urn:cm", f"urn:{n}", "small", "", "", "") for n in names}
-        self.snapshot = Snapshot(NOW, nodes, jobs)
-        self.picture = Picture(self.snapshot, machines)
-        settings = ClusterSettings(DemandSettings(), WeightSettings(), DrainSettings(), JoinSettings())
-        grower = Grower(lambda: settings)
-        grower.observe(self.snapshot, names)
-        self.returning = Returning(
-            self.slurm,  # type: ignore[arg-type]
-            grower,
-            self.giveback,
-            lambda *event: self.events.append(event),
-        )
+    def __init__(self, make_manager, ledger, *reservations, jobs=()):
+        nodes = [Node(n, "IDLE", booted=NOW - HOUR, last_busy=NOW - HOUR) for n in sorted(BOTH)]
+        self.slurm = Asked(*nodes, jobs=jobs, reservations=reservations)
+        self.manager = make_manager(Cloudlab(a_machine(1), a_machine(2)), self.slurm)
+        self.chosen = self.manager.memory.chosen
+        self._ledger = ledger
+        self.manager._reader.read()
 
-    def preview(self) -> list[str]:
-        return [v.name for v in self.returning.verdicts(self.picture, GrowthPlan(0), {}, NOW) if v.goes]
+    def preview(self):
+        return [verdict.name for verdict in self.manager.plan().verdicts if verdict.goes]
 
-    def act(self) -> list[str]:
-        self.returning.mark(self.picture, GrowthPlan(0), {}, NOW)
-        return sorted(self.giveback.chosen)
+    def act(self):
+        self.manager.get_system_state()
+        return sorted(self.chosen.chosen)
+
+    def told(self, kind):
+        return [(event.subject, event.message) for event in self._ledger.events() if event.kind == kind]
 
 
-def test_what_is_foreseen_is_what_is_done_also_where_a_reservation_keeps_a_node() -> None:
-    site = Site(TRAINING)
+@pytest.fixture
+def make_site(make_manager, ledger):
+    return lambda *reservations, **options: Site(make_manager, ledger, *reservations, **options)
+
+
+def test_what_is_foreseen_is_what_is_done_also_where_a_reservation_keeps_a_node(make_site):
+    site = make_site(TRAINING)
     assert site.preview() == ["pc2"] == site.act()
-    assert [event[:2] for event in site.events] == [("surplus", "pc2")]
+    assert [subject for subject, _ in site.told("surplus")] == ["pc2"]
 
 
-def test_reservations_are_read_only_when_a_node_is_about_to_go() -> None:
-    site = Site(jobs=(Job("1", "PENDING", requested_nodes=frozenset({"pc1", "pc2"})),))
+def test_reservations_are_read_only_when_a_node_is_about_to_go(make_site):
+    site = make_site(jobs=(Job("1", "PENDING", requested_nodes=BOTH),))
     assert site.preview() == site.act() == []
     assert site.slurm.asked == 0
 
 
-def test_nothing_goes_and_nothing_is_foreseen_while_reservations_are_unknown() -> None:
-    site = Site()
-    site.slurm.down = True
+def test_nothing_goes_and_nothing_is_foreseen_while_reservations_are_unknown(make_site):
+    site = make_site()
+    site.slurm.silent = True
     with pytest.raises(SlurmDownError):
         site.preview()
     with pytest.raises(SlurmDownError):
         site.act()
-    assert site.giveback.chosen == frozenset()
+    assert site.chosen.chosen == frozenset()
 
 
-def test_a_draining_node_that_a_reservation_names_is_foreseen_to_return_and_does() -> None:
-    site = Site(TRAINING)
-    site.giveback.choose("pc1")
-    site.giveback.choose("pc2")
-    assert site.returning.to_keep(site.snapshot, GrowthPlan(0)) == {"pc1": "reservation training names it"}
-    assert site.giveback.chosen == {"pc1", "pc2"}
-    assert site.returning.keep(site.snapshot, GrowthPlan(0))
-    assert site.giveback.chosen == {"pc2"}
+def test_a_draining_node_that_a_reservation_names_is_foreseen_to_return_and_does(make_site):
+    site = make_site(TRAINING)
+    site.chosen.choose("pc1")
+    site.chosen.choose("pc2")
+    assert site.manager.plan().kept == {"pc1": "reservation training names it"}
+    assert site.chosen.chosen == {"pc1", "pc2"}
+    assert site.act() == ["pc2"]
+    assert site.told("keep") == [("pc1", "reservation training names it")]
+
+
+def plan(*jobs, returned=(), reservations=(), **fields):
+    """Tell what returns to service while both are emptied to be given back."""
+    known = {"chosen": BOTH, "reservations": reservations, **fields}
+    machines = (a_machine(1), a_machine(2))
+    moment = a_moment(machines=machines, jobs=jobs, **known)
+    return named_again(moment) | wanted_again(moment, GrowthPlan(0, returned=frozenset(returned)))
+
+
+def test_what_the_queue_or_a_waiting_job_wants_returns_and_nothing_else():
+    assert plan() == {}
+    assert plan(returned=["pc2", "pc3"]) == {"pc2": "the queue wants it again"}
+    named = Job("1", "PENDING", requested_nodes=frozenset({"pc1", "pc3"}))
+    assert plan(named, returned=["pc2"]) == {
+        "pc1": "job 1 asks for it by name",
+        "pc2": "the queue wants it again",
+    }
+
+
+def test_a_job_that_still_runs_there_keeps_no_node():
+    assert plan(Job("1", "RUNNING", nodes=BOTH, requested_nodes=BOTH)) == {}
+
+
+@pytest.mark.parametrize("gone", ["emptied", "blocking"])
+def test_what_is_emptied_already_or_goes_for_the_lease_does_not_return(gone):
+    kept = plan(returned=BOTH, reservations=(TRAINING,), **{gone: frozenset({"pc1"})})
+    assert kept == {"pc2": "the queue wants it again"}
+
+
+def test_before_slurm_was_read_nothing_returns():
+    assert plan(returned=BOTH, snapshot=None) == {}
+
+
+def test_reservations_that_were_not_read_are_not_seen():
+    assert plan(returned=["pc2"], reservations=None) == {"pc2": "the queue wants it again"}

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 
 from agent.cluster.grow.demand import GrowthPlan, plan_growth
 from agent.cluster.grow.supply import Supply
+from agent.cluster.moment import History, Moment
 from agent.cluster.settings.demand import DemandSettings
-from agent.cluster.shrink.surplus import History, look_back, plan_surplus
-from agent.slurm.model import Job, Node, Reservation, Snapshot
+from agent.cluster.shrink.surplus import names_in_use, plan_surplus
+from agent.core.model import ResourceValue, SliverNode, Taken
+from agent.slurm.model import Job, Node, Reservation
+from tests.unit.cluster.conftest import NOW, UTAH, a_machine, a_moment, settings_with
 
-NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 SETTINGS = DemandSettings(node_cpus=4, max_nodes=10, idle_timeout=600, min_hold=900)
 
 
@@ -29,11 +31,6 @@ def node(name: str, cpus: int = 4, allocated: int = 0, **changes: object) -> Nod
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
-def snapshot(*things: Job | Node) -> Snapshot:
-    nodes = {t.name: t for t in things if isinstance(t, Node)}
-    return Snapshot(NOW, nodes, tuple(t for t in things if isinstance(t, Job)))
-
-
 def surplus(
     *things: Job | Node,
     idle: Mapping[str, float],
@@ -43,18 +40,19 @@ def surplus(
     reservations: tuple[Reservation, ...] = (),
     settings: DemandSettings = SETTINGS,
 ) -> list[str]:
-    seen = snapshot(*things)
-    ours = [n for n in seen.nodes if n.startswith("pc")]
-    found = plan_surplus(
-        seen,
-        ours=ours,
+    nodes = [t for t in things if isinstance(t, Node)]
+    ours = [n.name for n in nodes if n.name.startswith("pc")]
+    told = {name: ResourceValue(name, value, NOW) for name, value in (values or {}).items()}
+    moment = a_moment(
+        *nodes,
+        machines=[SliverNode(name, name, UTAH, f"urn:{name}") for name in ours],
+        jobs=[t for t in things if isinstance(t, Job)],
+        settings=settings_with(settings, partitions=("main",)),
+        facts={"values": told},
         history=History(ago(idle), ago(dict.fromkeys(ours, 9999) | dict(joined or {}))),
-        values=values or {},
-        growth=growth or queue(seen, settings),
-        settings=settings,
-        now=NOW,
         reservations=reservations,
     )
+    found = plan_surplus(moment, growth or queue(moment))
     assert sorted(v.name for v in found) == sorted(ours)
     assert all(v.why for v in found)
     return [v.name for v in found if v.goes]
@@ -64,9 +62,8 @@ def ago(ages: Mapping[str, float]) -> dict[str, datetime]:
     return {name: NOW - timedelta(seconds=age) for name, age in ages.items()}
 
 
-def queue(seen: Snapshot, settings: DemandSettings) -> GrowthPlan:
-    supply = Supply({"": sum(name.startswith("pc") for name in seen.nodes)})
-    return plan_growth(seen, supply=supply, waiting_since={}, settings=settings, partitions=("main",))
+def queue(moment: Moment) -> GrowthPlan:
+    return plan_growth(moment, Supply({"": len(moment.machines)}))
 
 
 def test_machines_that_were_idle_long_enough_go_back() -> None:
@@ -81,9 +78,17 @@ def test_the_most_wanted_machine_goes_first() -> None:
     assert found == ["pc2", "pc3", "pc1"]
 
 
-def test_min_nodes_stay() -> None:
-    settings = SETTINGS.model_copy(update={"min_nodes": 1})
-    assert surplus(node("pc1"), node("pc2"), idle={"pc1": 900, "pc2": 800}, settings=settings) == ["pc1"]
+def test_a_machine_that_cloudlab_says_nothing_of_goes_like_one_of_value_0() -> None:
+    idle = {"pc1": 900, "pc2": 800}
+    assert surplus(node("pc1"), node("pc2"), idle=idle, values={"pc2": 0.0}) == ["pc1", "pc2"]
+    assert surplus(node("pc1"), node("pc2"), idle=idle, values={"pc1": 0.0}) == ["pc1", "pc2"]
+
+
+@pytest.mark.parametrize(("least", "goes"), [(0, ["pc1", "pc2"]), (1, ["pc1"]), (2, []), (3, [])])
+def test_min_nodes_stay(least: int, goes: list[str]) -> None:
+    settings = SETTINGS.model_copy(update={"min_nodes": least})
+    idle = {"pc1": 900, "pc2": 800}
+    assert surplus(node("pc1"), node("pc2"), idle=idle, growth=GrowthPlan(0), settings=settings) == goes
 
 
 @pytest.mark.parametrize(
@@ -158,48 +163,86 @@ def reservation(ends: float, *flags: str) -> Reservation:
 
 @pytest.mark.parametrize(
     ("kept_by", "stays"),
-    [(reservation(3600), True), (reservation(-1), False), (reservation(3600, "MAINT"), False)],
+    [
+        (reservation(3600), True),
+        (reservation(0), False),
+        (reservation(-1), False),
+        (reservation(3600, "MAINT"), False),
+    ],
 )
 def test_a_reservation_that_names_a_node_keeps_it_until_it_ends(kept_by: Reservation, stays: bool) -> None:
     assert surplus(node("pc1"), idle={"pc1": 9999}, reservations=(kept_by,)) == ([] if stays else ["pc1"])
 
 
-def seen_after(seconds: float, *nodes: Node, earlier: History | None, joined: str = "pc1") -> History:
-    seen = replace(snapshot(*nodes), taken=NOW + timedelta(seconds=seconds))
-    return look_back(seen, earlier, {joined} & seen.nodes.keys())
+def test_a_node_that_somebody_empties_or_that_is_not_ours_gets_no_verdict() -> None:
+    nodes = [Node(f"pc{n}", "IDLE") for n in range(1, 5)]
+    moment = a_moment(
+        *nodes,
+        machines=[a_machine(1), a_machine(2), a_machine(3), a_machine(9)],
+        facts={"taken": {"pc2": Taken("pc2", "", NOW)}},
+        chosen=frozenset({"pc3"}),
+    )
+    assert [verdict.name for verdict in plan_surplus(moment, GrowthPlan(0))] == ["pc1"]
 
 
-def test_a_restart_of_the_agent_begins_no_time_anew() -> None:
-    long_ago, lately = NOW - timedelta(seconds=1200), NOW - timedelta(seconds=500)
-    first = seen_after(0, node("pc1", booted=long_ago, last_busy=lately), node("pc2"), earlier=None)
-    assert first.idle_since == {"pc1": lately, "pc2": NOW}
-    assert first.joined_since == {"pc1": long_ago}
-    assert seen_after(60, node("pc1"), earlier=first).idle_since == {"pc1": lately}
+def test_before_slurm_was_read_there_are_no_verdicts() -> None:
+    assert plan_surplus(a_moment(machines=[a_machine(1)], snapshot=None), GrowthPlan(0)) == ()
 
 
-def test_a_machine_of_ours_that_the_manifest_tells_later_was_there_all_the_same() -> None:
-    there = node("pc1", booted=NOW - timedelta(seconds=1200))
-    first = seen_after(0, there, earlier=None, joined="")
-    assert seen_after(60, there, earlier=first).joined_since == {"pc1": there.booted}
+def test_without_a_history_nothing_was_idle() -> None:
+    moment = a_moment(Node("pc1", "IDLE"), machines=[a_machine(1)], history=None)
+    assert [(v.goes, v.why) for v in plan_surplus(moment, GrowthPlan(0))] == [(False, "Slurm says IDLE")]
 
 
-def test_a_node_that_comes_later_is_idle_and_joined_from_then_on() -> None:
-    first = seen_after(0, earlier=None)
-    came = NOW + timedelta(seconds=60)
-    later = seen_after(60, node("pc1", booted=NOW - timedelta(hours=9), last_busy=NOW), earlier=first)
-    assert (later.idle_since, later.joined_since) == ({"pc1": came}, {"pc1": came})
+@pytest.mark.parametrize(
+    ("changes", "growth", "why"),
+    [
+        ({"flags": frozenset({"DRAIN"})}, GrowthPlan(0), "drained: without a reason"),
+        ({"flags": frozenset({"DRAIN"}), "reason": "a new disk"}, GrowthPlan(0), "drained: a new disk"),
+        ({"state": "DOWN"}, GrowthPlan(0), "Slurm says DOWN"),
+        ({}, GrowthPlan(1, claimed=frozenset({"pc1"})), "pending jobs are expected to take it"),
+        ({}, GrowthPlan(1), "the queue wants more machines"),
+    ],
+)
+def test_it_is_said_why_a_node_stays(changes: dict[str, object], growth: GrowthPlan, why: str) -> None:
+    moment = a_moment(
+        node("pc1", **changes),
+        machines=[a_machine(1)],
+        history=History(ago({"pc1": 9999}), ago({"pc1": 9999})),
+    )
+    assert [verdict.why for verdict in plan_surplus(moment, growth)] == [why]
 
 
-def test_a_node_that_was_drained_meanwhile_is_idle_from_its_return_on() -> None:
-    busy = {"last_busy": NOW - timedelta(hours=1)}
-    first = seen_after(0, node("pc1", **busy), earlier=None)
-    drained = seen_after(60, node("pc1", flags=frozenset({"DRAIN"}), **busy), earlier=first)
-    assert drained.idle_since == {}
-    back = seen_after(120, node("pc1", **busy), earlier=drained)
-    assert back.idle_since == {"pc1": NOW + timedelta(seconds=120)}
+@pytest.mark.parametrize(
+    ("idle", "joined", "least", "why"),
+    [
+        (599, 9999, 0, "idle for 599s, less than idle_timeout 10m"),
+        (600, 899, 0, "joined 899s ago, less than min_hold 15m"),
+        (600, 900, 0, "idle for 10m and nothing waits for it"),
+        (600, 900, 1, "min_nodes is 1"),
+    ],
+)
+def test_times_that_keep_a_node_are_told(idle: float, joined: float, least: int, why: str) -> None:
+    moment = a_moment(
+        node("pc1"),
+        machines=[a_machine(1)],
+        settings=settings_with(SETTINGS.model_copy(update={"min_nodes": least})),
+        history=History(ago({"pc1": idle}), ago({"pc1": joined})),
+    )
+    assert [verdict.why for verdict in plan_surplus(moment, GrowthPlan(0))] == [why]
 
 
-def test_a_time_in_the_future_counts_as_now() -> None:
-    ahead = {"booted": NOW + timedelta(hours=1), "last_busy": NOW + timedelta(hours=1)}
-    first = seen_after(0, node("pc1", **ahead), earlier=None)
-    assert (first.idle_since, first.joined_since) == ({"pc1": NOW}, {"pc1": NOW})
+def test_who_names_a_node_is_told_a_job_on_it_before_one_that_asks_before_a_reservation() -> None:
+    on, asks = (
+        Job("1", "RUNNING", nodes=frozenset({"pc1"})),
+        pending(requested_nodes=frozenset({"pc1", "pc2"})),
+    )
+    kept = replace(reservation(1), nodes=frozenset({"pc1", "pc2", "pc3"}))
+    assert names_in_use([asks, on], [kept, reservation(0)], NOW) == {
+        "pc1": "job 1 is on it",
+        "pc2": "job 1 asks for it by name",
+        "pc3": "reservation training names it",
+    }
+    assert names_in_use([replace(on, requested_nodes=frozenset({"pc2"}))], [], NOW) == {
+        "pc1": "job 1 is on it"
+    }

@@ -3,64 +3,68 @@
 from __future__ import annotations
 
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
-from agent.cluster.moment import Picture
-from agent.cluster.settings.cluster import ClusterSettings
-from agent.cluster.settings.demand import DemandSettings
-from agent.cluster.settings.drain import DrainSettings
-from agent.cluster.settings.join import JoinSettings
+from agent.cluster.reach import Reach
 from agent.cluster.settings.plugin import PluginSettings
-from agent.cluster.settings.weights import WeightSettings
 from agent.cluster.steer.announcer import Announcer, Told, is_due
-from agent.core.model import SliverNode
-from agent.core.ports import Host, HostResult, Series, Upload
-from agent.slurm.model import Node, Snapshot
+from agent.core.ports import HostResult, Upload
+from agent.slurm.model import Node
+from tests.unit.cluster.conftest import (
+    NOW,
+    UTAH,
+    Clock,
+    Events,
+    Shell,
+    a_desk,
+    a_machine,
+    a_moment,
+    settings_with,
+)
 
-NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 END = NOW + timedelta(hours=5)
-MACHINE = SliverNode("node-1", "pc100", "urn:cm", "urn:1", "d430", "10.0.0.1", "pc100.site.net", "me")
+
+
+class Faulty(Shell):
+    """One on whose machines everything fails with this."""
+
+    fault = ""
+
+    def run(self, hosts, *, timeout):
+        super().run(hosts, timeout=timeout)
+        return {host: HostResult(host, "", self.fault) for host in hosts}
 
 
 class World:
-    """Clock, shell and event sink of an announcer."""
+    """An announcer with its surroundings, and one machine."""
 
     def __init__(self, settings: PluginSettings) -> None:
-        self.time = NOW
-        self.ran: list[str | Upload] = []
-        self.fault = ""
-        self.events: list[str] = []
-        self.settings = ClusterSettings(
-            DemandSettings(), WeightSettings(), DrainSettings(), JoinSettings(), plugin=settings
-        )
-        self.announcer = Announcer(
-            self.run,
-            settings=lambda: self.settings,
-            clock=self,
-            tell=lambda *words: self.events.append(words[2]),
-        )
-
-    def now(self) -> datetime:
-        return self.time
-
-    def monotonic(self) -> float:
-        return self.time.timestamp()
-
-    def run(self, machine: SliverNode, series: Series, timeout: float) -> HostResult:
-        self.ran += series
-        return HostResult(Host(machine.node_id, "", ""), "", self.fault)
+        self.machines = [a_machine()]
+        self.clock = Clock()
+        self.shell = Faulty()
+        self.events = Events()
+        self.settings = settings_with(plugin=settings)
+        desk = a_desk(self.settings, self.clock, self.events)
+        self.announcer = Announcer(desk, Reach(desk, self.shell, lambda _: True))
 
     def look(self, node: Node | None = None, end: datetime = END) -> list[str]:
         """Look once; return the texts that the machine was sent."""
-        self.ran.clear()
-        nodes = {"pc100": node or Node("pc100", "IDLE")}
-        picture = Picture(Snapshot(self.time, nodes, ()), {"pc100": MACHINE})
-        self.announcer.look(picture, {"urn:cm": end}, 3600)
+        self.shell.ran.clear()
+        self.announcer.look(
+            a_moment(
+                node or Node("pc1", "IDLE"),
+                machines=self.machines,
+                settings=self.settings,
+                now=self.clock.now(),
+                facts={"leases": {UTAH: end}, "lease_seconds": 3600.0},
+            )
+        )
         for thread in threading.enumerate():
             if thread.name == "leases":
                 thread.join(10)
-        return [each.content.decode() for each in self.ran if isinstance(each, Upload)]
+        sent = (each for _, commands in self.shell.ran for each in commands)
+        return [each.content.decode() for each in sent if isinstance(each, Upload)]
 
 
 LEASE = PluginSettings(lease="/run/esagent/lease", notice=300)
@@ -81,7 +85,7 @@ def test_a_machine_at_work_is_told_once_and_again_when_its_lease_was_renewed() -
 
 
 def test_a_machine_that_has_not_joined_is_left_to_its_join() -> None:
-    assert World(LEASE).look(Node("pc100", "DOWN")) == []
+    assert World(LEASE).look(Node("pc1", "DOWN")) == []
 
 
 def test_users_may_read_the_file() -> None:
@@ -93,11 +97,11 @@ def test_users_may_read_the_file() -> None:
 
 def test_a_machine_that_does_not_take_the_file_is_asked_again_later() -> None:
     world = World(LEASE)
-    world.fault = "no route"
+    world.shell.fault = "no route"
     assert world.look()
-    assert world.events == ["its lease file was not written: no route"]
+    assert world.events.words == ["its lease file was not written: no route"]
     assert world.look() == []
-    world.time += timedelta(minutes=2)
+    world.clock.advance(120)
     assert world.look()
 
 
@@ -114,10 +118,27 @@ def test_the_table_tells_the_earliest_end_of_what_is_held(tmp_path: Path) -> Non
     assert f"lease_end {END.timestamp():.0f}\n" in table.read_text()
 
 
+def test_while_nothing_is_held_the_table_tells_until_when_a_machine_would_be(tmp_path: Path) -> None:
+    table = tmp_path / "borrowed"
+    world = World(PluginSettings(table=table))
+    world.machines.clear()
+    world.look()
+    assert f"lease_end {(NOW + timedelta(hours=1)).timestamp():.0f}\n" in table.read_text()
+
+
+def test_a_machine_that_was_away_is_told_anew() -> None:
+    world = World(LEASE)
+    assert world.look()
+    machines, world.machines = world.machines, []
+    assert world.look() == []
+    world.machines = machines
+    assert world.look()
+
+
 def test_a_table_that_cannot_be_written_is_told_once(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     world = World(PluginSettings(table=tmp_path / "file" / "borrowed"))
     world.look()
     world.look()
     assert len(world.events) == 1
-    assert "[plugin] table" in world.events[0]
+    assert "[plugin] table" in world.events.words[0]

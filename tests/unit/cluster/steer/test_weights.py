@@ -1,26 +1,27 @@
 """Resource values -> weights, by example and by property."""
 
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.cluster.settings.join import JoinSettings
 from agent.cluster.settings.weights import WeightSettings
-from agent.cluster.steer.weights import SetWeight, note_weights, plan_weights, weight_of
-from agent.core.model import ResourceValue
-from agent.slurm.model import Node, Snapshot
+from agent.cluster.steer.weights import SetWeight, plan_weights, weight_of
+from agent.core.model import ResourceValue, SliverNode
+from agent.slurm.model import Node
+from tests.unit.cluster.conftest import NOW, UTAH, a_moment, settings_with
 
-NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 SETTINGS = WeightSettings(weight_min=100, weight_max=200, levels=11, value_ttl=600, default_value=0.5)
 OURS = {"pc100": "pc100", "pc101": "node-101", "pc102": "pc102"}
+"""node_id -> node name."""
 
 
-def snapshot(**weights: int) -> Snapshot:
-    names = {"pc100": 1, "node-101": 1, "pc102": 1, "head": 1} | {
-        k.replace("_", "-"): v for k, v in weights.items()
-    }
-    return Snapshot(NOW, {name: Node(name, "IDLE", weight=w) for name, w in names.items()}, ())
+def nodes(**weights: int) -> list[Node]:
+    names = dict.fromkeys((*OURS.values(), "head"), 1) | {k.replace("_", "-"): v for k, v in weights.items()}
+    return [Node(name, "IDLE", weight=weight) for name, weight in names.items()]
 
 
 def value(node_id: str, number: float, age: float = 0) -> ResourceValue:
@@ -28,35 +29,59 @@ def value(node_id: str, number: float, age: float = 0) -> ResourceValue:
 
 
 def plan(
-    seen: Snapshot, *values: ResourceValue, settings: WeightSettings = SETTINGS
+    seen: list[Node],
+    *values: ResourceValue,
+    ours: dict[str, str] = OURS,
+    settings: WeightSettings = SETTINGS,
 ) -> tuple[SetWeight, ...]:
-    return plan_weights(seen, OURS, {v.node_id: v for v in values}, settings, NOW)
+    return plan_weights(
+        a_moment(
+            *seen,
+            machines=[SliverNode(name, node_id, UTAH, f"urn:{node_id}") for node_id, name in ours.items()],
+            settings=settings_with(weights=settings, join=JoinSettings(node_name="client_id")),
+            facts={"values": {each.node_id: each for each in values}},
+        )
+    )
 
 
 def test_machines_of_one_level_are_set_in_one_action() -> None:
-    acts = plan(snapshot(), value("pc100", 0.91), value("pc101", 0.89), value("pc102", 0.1))
+    acts = plan(nodes(), value("pc100", 0.91), value("pc101", 0.89), value("pc102", 0.1))
     assert [(a.nodes, a.weight) for a in acts] == [(("pc102",), 110), (("node-101", "pc100"), 190)]
     assert "resource value 0.91" in acts[1].reason
 
 
 def test_a_weight_that_is_right_already_is_not_set_again() -> None:
-    assert plan(snapshot(pc100=190, node_101=150, pc102=150), value("pc100", 0.9)) == ()
+    assert plan(nodes(pc100=190, node_101=150, pc102=150), value("pc100", 0.9)) == ()
 
 
 def test_a_machine_whose_weight_slurm_reset_is_set_again() -> None:
-    (act,) = plan(snapshot(pc100=1, node_101=150, pc102=150), value("pc100", 0.9))
+    (act,) = plan(nodes(pc100=1, node_101=150, pc102=150), value("pc100", 0.9))
     assert (act.nodes, act.weight) == (("pc100",), 190)
 
 
 def test_an_old_value_gives_way_to_the_default() -> None:
-    (act,) = plan(snapshot(node_101=150, pc102=150), value("pc100", 0.9, age=601))
+    (act,) = plan(nodes(node_101=150, pc102=150), value("pc100", 0.9, age=601))
     assert (act.nodes, act.weight) == (("pc100",), 150)
     assert act.reason == "default value 0.50: none within 10m"
 
 
+def test_a_value_holds_for_as_long_as_it_is_said_to_and_from_0_to_1() -> None:
+    seen = nodes(node_101=150, pc102=150)
+    for number, weight in ((0.0, 100), (0.9, 190), (1.0, 200)):
+        (act,) = plan(seen, value("pc100", number, age=600))
+        assert (act.nodes, act.weight, act.reason) == (("pc100",), weight, f"resource value {number:.2f}")
+
+
+def test_each_reason_of_a_weight_is_told_once() -> None:
+    acts = plan(nodes(), value("pc100", 0.5), value("pc101", 0.5), value("pc102", 1.1))
+    assert [act.reason for act in acts] == ["default value 0.50: 1.1 is not from 0 to 1, resource value 0.50"]
+    (act,) = plan(nodes())
+    assert act.reason == "default value 0.50: none was received"
+
+
 @pytest.mark.parametrize("bad", [float("nan"), -0.1, 1.1, float("inf")])
 def test_a_value_that_is_none_costs_the_others_nothing(bad: float) -> None:
-    acts = plan(snapshot(node_101=150), value("pc100", bad), value("pc102", 1.0))
+    acts = plan(nodes(node_101=150), value("pc100", bad), value("pc102", 1.0))
     assert [(a.nodes, a.weight) for a in acts] == [(("pc100",), 150), (("pc102",), 200)]
 
 
@@ -67,7 +92,9 @@ def test_high_may_mean_spare() -> None:
 
 
 def test_a_machine_that_slurm_does_not_know_is_passed_over() -> None:
-    assert plan_weights(snapshot(), {"pc999": "pc999"}, {}, SETTINGS, NOW) == ()
+    assert plan(nodes(), ours={"pc999": "pc999"}) == ()
+    (act,) = plan(nodes(), ours={"pc999": "pc999", "pc100": "pc100"})
+    assert act.nodes == ("pc100",)
 
 
 SOME_SETTINGS = st.builds(
@@ -101,22 +128,11 @@ def test_the_ends_of_the_scale_are_the_bounds_and_levels_are_few(settings: Weigh
 def test_only_our_nodes_are_touched_and_a_second_plan_has_nothing_to_do(
     numbers: dict[str, float], settings: WeightSettings
 ) -> None:
-    values = {node_id: value(node_id, number) for node_id, number in numbers.items()}
-    before = snapshot()
-    acts = plan_weights(before, OURS, values, settings, NOW)
+    values = [value(node_id, number) for node_id, number in numbers.items()]
+    before = nodes()
+    acts = plan(before, *values, settings=settings)
     changed = {name: act.weight for act in acts for name in act.nodes}
     assert set(changed) <= set(OURS.values())
     assert len({act.weight for act in acts}) == len(acts)
-    after = Snapshot(
-        NOW, {n: Node(n, "IDLE", weight=changed.get(n, node.weight)) for n, node in before.nodes.items()}, ()
-    )
-    assert plan_weights(after, OURS, values, settings, NOW) == ()
-
-
-def test_what_slurm_took_is_not_set_or_told_again_before_the_next_reading() -> None:
-    seen = snapshot(pc102=150)
-    for act in plan(seen, value("pc100", 0.9)):
-        seen = note_weights(seen, act.nodes, act.weight)
-    assert plan(seen, value("pc100", 0.9)) == ()
-    assert plan(note_weights(seen, ["pc100"], 1), value("pc100", 0.9)) != ()
-    assert seen.nodes["head"].weight == 1
+    after = [replace(node, weight=changed.get(node.name, node.weight)) for node in before]
+    assert plan(after, *values, settings=settings) == ()

@@ -1,112 +1,58 @@
 """What an earlier run of the agent wrote into Slurm, met by a new one that remembers nothing."""
 
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
-from agent.cluster.manager import SlurmElasticSliceManager
-from agent.cluster.settings.cluster import ClusterSettings
-from agent.cluster.settings.demand import DemandSettings
-from agent.cluster.settings.drain import DrainSettings
-from agent.cluster.settings.join import JoinSettings
-from agent.cluster.settings.weights import WeightSettings
-from agent.core.config import ManagerConfig
-from agent.core.errors import AgentError, UnreachableError
-from agent.core.model import Sliver, SliverNode
-from agent.ledger import Ledger
-from agent.slurm.model import Job, Node, Snapshot
+from agent.cluster.memory.memory import Memory
+from agent.cluster.reasons import TEARDOWN, Drain, DrainCause
+from agent.cluster.wishes.adoption import Adoption, left_by_an_earlier_run
+from agent.cluster.wishes.orders import Orders
+from agent.core.errors import AgentError
+from agent.core.model import AdminDrain, Revocation
+from agent.core.slice.facts import SliceFacts
+from agent.slurm.model import Job, Node
+from tests.unit.cluster.conftest import (
+    NOW,
+    UTAH,
+    WISC,
+    Cloudlab,
+    Events,
+    Slurm,
+    a_desk,
+    a_machine,
+    a_moment,
+)
 
-UTAH = "urn:publicid:IDN+utah.example.net+authority+cm"
-WISC = "urn:publicid:IDN+wisc.example.net+authority+cm"
-NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 DUE = NOW + timedelta(hours=1)
 SOON = NOW + timedelta(minutes=5)
 REVOKED = "esagent: revoked by Cloudlab, due 2026-11-22T13:00:00Z"
+AT_UTAH, AT_WISC = a_machine(1, UTAH), a_machine(2, WISC)
 
 
-class Clock:
-    def now(self):
-        return NOW
-
-    def monotonic(self):
-        return NOW.timestamp()
-
-
-class Cloudlab:
-    """A slice with a machine at each of two CMs, of which one may not answer."""
-
-    slice_urn = "urn:publicid:IDN+example.net+slice+demo"
-    cms = (UTAH, WISC)
-    email = ""
-
-    def __init__(self):
-        self.silent = set()
-        self.empty = set()
-
-    def find_slice(self):
-        return NOW + timedelta(hours=20)
-
-    def find_sliver(self, cm):
-        if cm in self.silent:
-            raise UnreachableError("no route")
-        if cm in self.empty:
-            return Sliver(cm, "urn:sliver", NOW + timedelta(hours=20), (), "")
-        node_id = {UTAH: "pc101", WISC: "pc201"}[cm]
-        machine = SliverNode("node-1", node_id, cm, f"urn:{node_id}", "m510", "10.0.0.1")
-        return Sliver(cm, "urn:sliver", NOW + timedelta(hours=20), (machine,), "")
-
-
-class Slurm:
-    """Both nodes are drained with our reason, and run a job."""
-
-    def __init__(self):
-        self.nodes = {
-            name: Node(name, "ALLOCATED", frozenset({"DRAIN"}), cpus=2, reason=REVOKED)
-            for name in ("pc101", "pc201")
-        }
-
-    def snapshot(self):
-        jobs = tuple(
-            Job(f"{n}", "RUNNING", "ada", nodes=frozenset({name}), ends=SOON, requeueable=True)
-            for n, name in enumerate(self.nodes)
-        )
-        return Snapshot(NOW, dict(self.nodes), jobs)
-
-    def reservations(self):
-        return ()
-
-    def undrain(self, nodes):
-        for name in nodes:
-            self.nodes[name] = replace(self.nodes[name], flags=frozenset(), reason="")
-
-    def drain(self, nodes, reason):
-        for name in nodes:
-            self.nodes[name] = replace(self.nodes[name], flags=frozenset({"DRAIN"}), reason=reason)
+def drained(name, reason):
+    return Node(name, "ALLOCATED", frozenset({"DRAIN"}), cpus=2, reason=reason)
 
 
 @pytest.fixture
-def slurm():
-    return Slurm()
+def slurm(clock):
+    """Both nodes are drained with our reason, and run a job."""
+    jobs = [
+        Job(name, "RUNNING", "ada", nodes=frozenset({name}), ends=SOON, requeueable=True)
+        for name in ("pc1", "pc2")
+    ]
+    return Slurm(drained("pc1", REVOKED), drained("pc2", REVOKED), jobs=jobs, clock=clock)
 
 
 @pytest.fixture
 def cloudlab():
-    return Cloudlab()
+    """A slice with a machine at each of two CMs."""
+    return Cloudlab(AT_UTAH, AT_WISC, cms=(UTAH, WISC))
 
 
 @pytest.fixture
-def manager(slurm, cloudlab):
-    ledger = Ledger(":memory:")
-    yield SlurmElasticSliceManager(
-        cloudlab,
-        ManagerConfig(clock=Clock(), events=ledger),
-        backend=slurm,
-        shell=None,
-        settings=ClusterSettings(DemandSettings(), WeightSettings(), DrainSettings(), JoinSettings()),
-        wishes=ledger,
-    )
-    ledger.close()
+def manager(make_manager, slurm, cloudlab):
+    return make_manager(cloudlab, slurm, read=False)
 
 
 def read(manager, *steps):
@@ -133,7 +79,7 @@ def test_a_cm_that_is_silent_at_first_costs_its_machines_no_deadline(manager, sl
     read(manager, "get_system_state")
     manager.drainer.tick()
     assert {n.reason for n in slurm.nodes.values()} == {REVOKED}
-    assert set(manager.revocations) == {"pc101", "pc201"}
+    assert set(manager.revocations) == {"pc1", "pc2"}
 
 
 def test_a_drain_that_nobody_wants_any_more_is_lifted_when_all_is_known(manager, slurm):
@@ -144,8 +90,116 @@ def test_a_drain_that_nobody_wants_any_more_is_lifted_when_all_is_known(manager,
 
 
 def test_a_machine_that_came_later_is_not_taken_for_drained_by_an_earlier_run(manager, slurm, cloudlab):
-    cloudlab.empty = {WISC}
+    cloudlab.machines.remove(AT_WISC)
     read(manager, "get_system_state")
-    cloudlab.empty = set()  # it comes, and Slurm still has the record of its last stay
+    cloudlab.machines.append(AT_WISC)  # it comes, and Slurm still has the record of its last stay
     read(manager, "get_system_state")
-    assert set(manager.revocations) == {"pc101"}
+    assert set(manager.revocations) == {"pc1"}
+
+
+# --- what each reason becomes
+
+
+class World:
+    """An adoption with its surroundings, that looks at one machine at Utah and one in Wisconsin."""
+
+    def __init__(self, ledger) -> None:
+        self.events = Events()
+        self.adopted = []
+        self.slice = SliceFacts(machines=(AT_UTAH, AT_WISC), read=frozenset({UTAH, WISC}))
+        desk = a_desk(events=self.events)
+        self.memory = memory = Memory(desk, lambda: self.slice, ledger)
+        orders = Orders(desk, memory, lambda _: False, lambda: None)
+        self.adoption = Adoption(desk, memory, orders, self.adopted.append)
+
+    def look(self, *drains: Drain) -> bool:
+        """Look at nodes that are drained so."""
+        slurm = Slurm(*(drained(drain.node, drain.reason) for drain in drains))
+        known = self.memory.known
+        known.take(known.begin(), slurm.snapshot())
+        return self.adoption.look(self.memory.now())
+
+    def told(self) -> list[str]:
+        return [event.subject for event in self.events if event.kind == "adopt"]
+
+
+@pytest.fixture
+def world(ledger) -> World:
+    return World(ledger)
+
+
+def test_a_revocation_goes_on_with_its_deadline(world) -> None:
+    world.look(Drain("pc1", DrainCause.REVOKED, DUE))
+    assert world.adopted == [Revocation("pc1", "node-1", DUE, NOW, NOW)]
+    assert world.events.words == [f"found as an earlier run left it: {REVOKED}"]
+
+
+def test_an_administrators_drain_goes_on_as_it_was_said(world, ledger) -> None:
+    world.look(Drain("pc1", DrainCause.ADMIN, DUE, "ada", "disk", give_back=True))
+    wish = AdminDrain("pc1", "disk", "ada", NOW, DUE, give_back=True)
+    assert world.memory.drains.wishes == {"pc1": wish}
+    assert ledger.drains() == (wish,)
+    assert world.memory.hold.wish is None
+    assert world.told() == ["pc1"]
+
+
+def test_an_administrators_drain_that_is_remembered_is_not_replaced_or_told(world) -> None:
+    wish = AdminDrain("pc1", "fan", "bob", NOW)
+    world.memory.drains.put(wish)
+    world.look(Drain("pc1", DrainCause.ADMIN, DUE, "ada", "disk"))
+    assert world.memory.drains.wishes == {"pc1": wish}
+    assert world.told() == []
+
+
+def test_a_teardown_goes_on_as_one(world) -> None:
+    teardown = [Drain(name, DrainCause.ADMIN, DUE, "ada", TEARDOWN) for name in ("pc1", "pc2")]
+    world.look(*teardown)
+    assert world.memory.hold.wish == AdminDrain("", TEARDOWN, "ada", NOW, DUE)
+    assert world.memory.drains.wishes == {}
+    assert world.told() == ["pc1", "pc2"]
+    assert world.events.kinds.count("admin") == 1
+
+
+def test_a_pause_that_is_remembered_outlasts_a_teardown_that_was_found(world) -> None:
+    pause = world.memory.hold.put("pause", "bob", NOW)
+    world.look(Drain("pc1", DrainCause.ADMIN, DUE, "ada", TEARDOWN))
+    assert world.memory.hold.wish == pause
+
+
+def test_a_surplus_machine_goes_back(world) -> None:
+    world.look(Drain("pc1", DrainCause.SURPLUS))
+    assert world.memory.chosen.chosen == {"pc1"}
+    assert world.told() == ["pc1"]
+
+
+def test_a_machine_that_was_told_to_be_taken_is_left_to_the_manifest(world) -> None:
+    world.look(Drain("pc1", DrainCause.TAKEN))
+    assert (world.adopted, world.memory.drains.wishes, world.memory.chosen.chosen) == ([], {}, frozenset())
+    assert world.told() == []
+
+
+def test_each_cm_is_looked_at_once_when_its_manifest_was_read(world) -> None:
+    both = [Drain(name, DrainCause.SURPLUS) for name in ("pc1", "pc2")]
+    world.slice = SliceFacts(machines=(AT_UTAH,), read=frozenset({UTAH}))
+    assert world.look(*both)
+    assert world.memory.chosen.chosen == {"pc1"}
+    assert world.memory.known.read_back == {UTAH}
+    world.memory.chosen.keep(["pc1"])
+    world.slice = SliceFacts(machines=(AT_UTAH, AT_WISC), read=frozenset({UTAH, WISC}))
+    assert world.look(*both)
+    assert world.memory.chosen.chosen == {"pc2"}
+    assert not world.look(*both)
+
+
+def test_the_drains_of_an_earlier_run_are_read_back_from_draining_nodes_of_ours_alone() -> None:
+    reason = Drain("pc1", DrainCause.SURPLUS).reason
+    nodes = (
+        Node("pc1", "IDLE", frozenset({"DRAIN"}), reason=reason),
+        Node("pc2", "IDLE", reason=reason),
+        Node("pc3", "IDLE", frozenset({"DRAIN"}), reason="disk is dying"),
+        Node("pc5", "IDLE", frozenset({"DRAIN"}), reason=reason),
+        Node("n1", "IDLE", frozenset({"DRAIN"}), reason=reason),
+    )
+    machines = [*(a_machine(n) for n in (1, 2, 3, 4)), a_machine(5, WISC)]
+    found = left_by_an_earlier_run(a_moment(*nodes, machines=machines), frozenset({UTAH}))
+    assert [*found] == [(machines[0], Drain("pc1", DrainCause.SURPLUS))]

@@ -121,6 +121,36 @@ def test_a_step_can_be_brought_forward_and_not_put_off():
     assert schedule.next_due([ONE]) == 45.0, "brought forward by its own run"
 
 
+def test_what_has_to_be_done_by_a_certain_time_does_not_wait_for_the_longest_back_off():
+    schedule = make(triggers={})
+    for _ in range(4):
+        schedule.begin(ONE)
+        assert schedule.fail(ONE, 0.0) >= 30
+    schedule.begin(ONE)
+    schedule.no_later("one", 145.0)
+    assert schedule.fail(ONE, 100.0) == 45
+    schedule.begin(ONE)
+    schedule.no_later("one", 145.0)
+    assert schedule.fail(ONE, 150.0) == 30, "what is late is tried as often as anything that fails"
+    assert schedule.next_due([ONE]) == 180.0
+
+
+def test_a_step_can_be_brought_forward_before_its_first_run():
+    schedule = make(triggers={})
+    schedule.no_later("one", 50.0)
+    assert schedule.is_due(ONE, 0.0)
+    run(schedule, ONE, 0.0)
+    assert schedule.next_due([ONE]) == 100.0, "the run that came sooner has done it"
+
+
+def test_waking_at_one_cm_wakes_what_runs_once_in_all_too():
+    schedule = make(triggers={})
+    for key in schedule.keys:
+        run(schedule, key, 0.0)
+    schedule.wake((step for step in ("two", "per", "one")), 1.0, cm=B)
+    assert due(schedule, 1.0) == [ONE, TWO, Key("per", B)]
+
+
 def test_nothing_is_due_next_while_all_is_running():
     schedule = make()
     for key in schedule.keys:
@@ -132,8 +162,19 @@ def test_nothing_is_due_next_while_all_is_running():
 def test_an_interval_that_is_none_is_refused(seconds):
     with pytest.raises(ConfigError, match="one"):
         make(intervals={"one": seconds})
-    with pytest.raises(ConfigError, match="retry_interval"):
+    with pytest.raises(ConfigError, match="interval of retry_interval: more than 0 seconds is expected"):
         make(retry_interval=seconds)
+
+
+def test_an_interval_may_be_shorter_than_a_second():
+    schedule = make(intervals={"one": 0.5}, triggers={})
+    run(schedule, ONE, 0.0)
+    assert schedule.next_due([ONE]) == 0.5
+
+
+def test_a_step_is_written_with_its_cm():
+    assert str(Key("per", A)) == "per at urn:a"
+    assert str(ONE) == "one"
 
 
 @given(

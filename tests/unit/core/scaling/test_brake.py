@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from prometheus_client import generate_latest
 
 from agent.core.config import CycleSettings
+from agent.core.events import Failures
 from agent.core.manager import SimpleElasticSliceManager
 from agent.core.model import AgentView
-from agent.core.scaling.brake import Brake
+from agent.core.scaling.brake import Brake, GrowthBrake
 from agent.tell.metrics import Metrics
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -79,6 +80,18 @@ def test_machines_that_were_asked_for_before_do_not_lengthen_the_pause():
     assert late.in_a_row == 4
 
 
+@pytest.mark.parametrize("seconds", [602, 700])
+def test_one_that_fails_after_the_pause_lengthens_it_like_a_probe(seconds):
+    late = stopped().failed(at(seconds), "it did not boot", **RULES)
+    assert late.stopped.delay == 1200
+    assert late.stopped.until == at(seconds + 1200)
+
+
+def test_growth_that_is_stopped_stays_so_when_more_failures_are_allowed():
+    late = stopped().failed(at(700), "it did not boot", **{**RULES, "most": 9})
+    assert late.stopped.delay == 1200
+
+
 def test_asking_while_growth_goes_on_changes_nothing():
     assert Brake().asked(START) == Brake()
 
@@ -114,6 +127,50 @@ def test_while_growth_is_stopped_there_is_one_probe_a_pause_and_pauses_never_shr
             last_ask = None
         elif before.stopped is not None:
             assert before.stopped.delay <= brake.stopped.delay <= RULES["limit"]
+
+
+# --- what is told of it
+
+
+def test_each_turn_of_it_is_told(office):
+    settings = CycleSettings(growth_stop_after=2, growth_probe_after="10m")
+    brake = GrowthBrake(settings, office.desk, lambda: False)
+    brake.worked("pc0")
+    brake.asked(3)
+    brake.failed("pc1", "it hangs")
+    assert (office.told, brake.words()) == ([], "")
+    brake.failed("pc2", "it hangs")
+    why = "pc2: it hangs; a probe after 12:10:00Z"
+    stops = "growth stops: 2 new machines in a row failed, the last one"
+    assert office.told.pop() == ("growth_stopped", "", f"{stops} {why}", Failures(2))
+    assert brake.words() == f"growth is stopped since 2026-11-22T12:00:00Z: {why}"
+    brake.failed("pc3", "it hangs")
+    assert office.told == []
+    office.advance(600)
+    assert brake.allowance() == 1
+    brake.asked(1)
+    assert office.told.pop() == ("probe", "", "asks for 1 as a probe, while growth is stopped")
+    assert brake.words().endswith("pc2: it hangs; a probe is under way")
+    brake.failed("pc4", "it hangs")
+    why = "pc4: it hangs; a probe after 12:30:00Z"
+    assert office.told.pop() == ("probe_failed", "pc4", f"growth stays stopped: {why}")
+    assert office.woken == []
+    brake.worked("pc5")
+    assert office.told.pop() == ("growth_resumed", "pc5", "growth goes on: pc5 booted and is of use")
+    assert tuple(office.woken) == ("ensure_sliver", "add_nodes")
+    assert (brake.words(), brake.allowance()) == ("", None)
+
+
+def test_growth_that_somebody_resumes_is_told(office):
+    brake = GrowthBrake(CycleSettings(growth_stop_after=1), office.desk, lambda: True)
+    assert not brake.resume("ada")
+    assert (office.told, office.woken) == ([], [])
+    brake.failed("pc1", "it hangs")
+    office.advance(600)
+    assert brake.allowance() == 0, "a machine has yet to prove itself"
+    assert brake.resume("ada")
+    assert office.told[1:] == [("growth_resumed", "", "growth goes on: ada wants it")]
+    assert office.woken == ["ensure_sliver", "add_nodes"]
 
 
 # --- the manager

@@ -33,3 +33,10 @@ def test_machines_of_a_type_are_chosen_least_wanted_first(nodetype, avoid, expec
     chosen = choose_machines(FREE, 9, nodetype=nodetype, avoid_types=avoid, values=VALUES)
     assert chosen == expected
     assert choose_machines(FREE, 1, nodetype=nodetype, avoid_types=avoid, values=VALUES) == expected[:1]
+
+
+@pytest.mark.parametrize("told", ["pc1", "pc2"])
+def test_a_machine_that_cloudlab_says_nothing_of_is_wanted_as_little_as_one_of_value_0(told):
+    values = {told: ResourceValue(told, 0.0, NOON)}
+    chosen = choose_machines(FREE, 9, nodetype="a", avoid_types=(), values=values)
+    assert chosen == ("pc1", "pc2")

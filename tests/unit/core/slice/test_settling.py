@@ -20,6 +20,7 @@ def later(seconds):
     [
         (IntentKind.ADD, True, 0, "done"),
         (IntentKind.ADD, False, 0, "open"),
+        (IntentKind.ADD, False, 900, "open"),
         (IntentKind.ADD, False, 901, "void"),
         (IntentKind.ADD, True, 901, "done"),
         (IntentKind.DELETE, False, 0, "done"),
@@ -43,6 +44,8 @@ def test_intents_are_settled_by_the_manifest_and_patience(kind, present, age, ex
         (100, 0, True, True),
         (100, 0, False, False),
         (300, 0, True, False),
+        (250, 0, True, False),
+        (100, 250, True, False),
         (100, 300, True, False),
     ],
 )

@@ -1,0 +1,94 @@
+"""All that is remembered, behind one lock, and the moment that it makes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from agent.cluster.desk import Desk
+from agent.cluster.drain.wanted import Wishes, wishes_of
+from agent.cluster.memory.chosen import Chosen
+from agent.cluster.memory.drains import Drains, DrainStore
+from agent.cluster.memory.grow_order import GrowOrders, GrowStore
+from agent.cluster.memory.hold import WHOLE_SLICE, GrowthHold
+from agent.cluster.memory.joins import Joins
+from agent.cluster.memory.known import Known
+from agent.cluster.moment import Moment
+from agent.cluster.settings.join import node_name
+from agent.core.model import SliverNode
+from agent.core.slice.facts import SliceFacts
+
+
+class WishStore(DrainStore, GrowStore, Protocol):
+    """Where what administrators ask for survives a restart."""
+
+
+class Memory:
+    """What the rooms of the cluster remember. Thread-safe.
+
+    Args:
+        desk: has the lock, the time and the settings.
+        facts: what is known of the slice; it is asked under the lock, which guards that too.
+        store: where what administrators ask for survives a restart.
+
+    Attributes:
+        known: what Slurm said last.
+        drains: what administrators said of single machines.
+        hold: an administrator's wish for the whole slice.
+        growing: an administrator's wish for more machines.
+        chosen: which nodes are being emptied to be given back.
+        joins: what has been tried to make nodes of machines.
+        asked_types: client_id -> the hardware type that was asked for, while more than one is borrowed.
+    """
+
+    def __init__(self, desk: Desk, facts: Callable[[], SliceFacts], store: WishStore) -> None:
+        self._desk = desk
+        self._facts = facts
+        stored = {drain.node_id: drain for drain in store.drains()}
+        self.known = Known(desk.lock)
+        self.hold = GrowthHold(desk.lock, store, stored.pop(WHOLE_SLICE, None))
+        self.drains = Drains(desk.lock, store, stored.values())
+        self.growing = GrowOrders(desk, store)
+        self.chosen = Chosen(desk.lock)
+        self.joins = Joins(desk.lock)
+        self.asked_types: dict[str, str] = {}
+
+    def now(self) -> Moment:
+        """Return all that is known at this instant."""
+        with self._desk.lock:
+            return Moment(
+                now=self._desk.clock.now(),
+                settings=self.growing.applied_to(self._desk.settings),
+                slice=self._facts(),
+                snapshot=self.known.snapshot,
+                history=self.known.history,
+                limited=self.known.limited,
+                read_back=self.known.read_back,
+                admin=self.drains.wishes,
+                take_over=self.drains.take_over,
+                hold=self.hold.wish,
+                order=self.growing.order,
+                chosen=self.chosen.chosen,
+                emptied=self.chosen.emptied,
+                blocking=self.chosen.blocking,
+                asked_types=dict(self.asked_types),
+                joins=self.joins.records,
+                proven=self.joins.proven,
+                failed_since=self.joins.failed,
+            )
+
+    def wishes(self) -> Wishes:
+        """Tell what is to be emptied now, and what is ours to touch."""
+        return wishes_of(self.now())
+
+    def forget(self, machine: SliverNode) -> None:
+        """Drop all that concerns a machine that is not ours any more.
+
+        Raises:
+            LedgerError: an administrator's wish cannot be struck.
+        """
+        with self._desk.lock:
+            self.chosen.forget(node_name(machine, self._desk.settings.join))
+            self.asked_types.pop(machine.client_id, None)
+            self.joins.forget(machine)
+        self.drains.remove(machine.node_id)

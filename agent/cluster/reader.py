@@ -1,0 +1,84 @@
+"""Reads Slurm, and takes in what one reading adds to those before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from agent.cluster.desk import Desk
+from agent.cluster.grow.demand import still_waiting
+from agent.cluster.memory.memory import Memory
+from agent.cluster.moment import History, Moment
+from agent.cluster.power.power import still_forsaken
+from agent.slurm.model import SlurmBackend
+
+
+class Reader:
+    """Reads all of Slurm that decisions go by.
+
+    Args:
+        desk: has the settings in force.
+        memory: keeps what was read.
+        backend: the way in to Slurm.
+        limited: reads the names of the partitions that give every job a time limit, where nodes are fenced.
+    """
+
+    def __init__(
+        self, desk: Desk, memory: Memory, backend: SlurmBackend, limited: Callable[[], frozenset[str]]
+    ) -> None:
+        self._desk = desk
+        self._memory = memory
+        self._backend = backend
+        self._limited = limited
+
+    def read(self) -> Moment:
+        """Read Slurm, and since when things are so; return the moment that follows.
+
+        Raises:
+            SlurmError: it could not be read; what was known stays.
+        """
+        known = self._memory.known
+        reading = known.begin()
+        snapshot = self._backend.snapshot()
+        if self._desk.settings.drain.fence:
+            known.limited = self._limited()
+        if known.take(reading, snapshot):
+            # A long queue takes its time: Cloudlab's calls, which need the lock, do not wait for that.
+            known.learn(reading, look_back(self._memory.now()))
+        return self._memory.now()
+
+    def look_again(self) -> Moment:
+        """Read nodes and jobs alone, in between; return the moment that follows.
+
+        Raises:
+            SlurmError: they could not be read; what was known stays.
+        """
+        reading = self._memory.known.begin()
+        self._memory.known.take(reading, self._backend.snapshot())
+        return self._memory.now()
+
+
+def look_back(moment: Moment) -> History:
+    """Tell since when nodes are idle, joined and out of service, and jobs wait.
+
+    A restart of the agent begins none of it anew. For what the first reading finds there are better sources:
+    Slurm's own time for a node that is idle, and the boot of its machine, which comes to us by one, for one
+    that has joined.
+
+    Args:
+        moment: with a new reading of Slurm, and the history before it; None for the first.
+    """
+    snapshot, earlier = moment.snapshot, moment.history
+    if snapshot is None:
+        return earlier or History()
+    now = snapshot.taken
+    first = History(found=frozenset(snapshot.nodes)) if earlier is None else earlier
+    idle = {node.name: node for node in snapshot.nodes.values() if node.empty and node.usable}
+    idle_before = {n: node.last_busy or now for n, node in idle.items()} if earlier is None else {}
+    booted = {name: snapshot.nodes[name].booted or now for name in first.found & moment.joined}
+    return History(
+        idle_since={n: first.idle_since.get(n, min(idle_before.get(n, now), now)) for n in idle},
+        joined_since={n: first.joined_since.get(n, min(booted.get(n, now), now)) for n in moment.joined},
+        found=first.found,
+        waiting_since=still_waiting(moment),
+        forsaken_since=still_forsaken(moment),
+    )

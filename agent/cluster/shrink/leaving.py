@@ -1,0 +1,72 @@
+"""What is done when nothing is left on a node: its delete commands, then Cloudlab or the cycle is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from agent.cluster.desk import Desk
+from agent.cluster.drain.nodes import LeaveNode
+from agent.cluster.memory.memory import Memory
+from agent.cluster.reach import Reach
+from agent.cluster.reasons import DrainCause
+from agent.core.errors import AgentError
+from agent.core.events import EventKind, Release
+from agent.core.ports import Host, HostResult
+
+
+class Leaving:
+    """Takes leave of nodes that nothing is left on.
+
+    Args:
+        desk: told of each release.
+        memory: says whose machine a node is, and remembers which are empty.
+        reach: runs commands on machines.
+        commands: returns the shell commands that are run on such a machine (``get_delete_commands``).
+        end_delete: lets the next reply tell Cloudlab that it may take these node_ids.
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        memory: Memory,
+        reach: Reach,
+        commands: Callable[[Sequence[Mapping[str, Any]]], list[str]],
+        end_delete: Callable[[Sequence[str]], None],
+    ) -> None:
+        self._desk = desk
+        self._memory = memory
+        self._reach = reach
+        self._commands = commands
+        self._end_delete = end_delete
+
+    def leave(self, name: str, timeout: float) -> HostResult:
+        """Run the delete commands on a node, within so many seconds."""
+        machine = self._memory.now().machines.get(name)
+        if machine is None:
+            return HostResult(Host(name, "", ""), "", "it is not ours any more")
+        try:
+            commands = self._commands([vars(machine)])
+        except AgentError as error:
+            return HostResult(self._reach.host(machine), "", str(error))
+        return self._reach.run(machine, commands, timeout)
+
+    def left(self, action: LeaveNode) -> None:
+        """Take note that nothing is left on a node: a revoked machine is released, another given back."""
+        moment = self._memory.now()
+        machine = moment.machines.get(action.node)
+        if machine is None:
+            return
+        if action.cause is not DrainCause.REVOKED:
+            self._memory.chosen.empty(action.node)
+            if action.cause is DrainCause.ADMIN:
+                self._memory.chosen.choose(action.node)
+            self._desk.wake("delete_nodes")
+            return
+        self._end_delete([machine.node_id])
+        self._desk.wake("delete_nodes")
+        margin = (action.deadline - moment.now).total_seconds() if action.deadline else 0.0
+        revocation = moment.slice.revocations.get(machine.node_id)
+        took = round((moment.now - revocation.noticed).total_seconds(), 1) if revocation else None
+        message = f"Cloudlab may take it, {margin:.0f} s before its deadline"
+        self._desk.tell(EventKind.RELEASE, machine.node_id, message, Release(round(margin, 1), took))

@@ -1,0 +1,108 @@
+"""What is done when nothing is left on a node, and who learns of it."""
+
+from datetime import timedelta
+
+import pytest
+
+from agent.cluster.desk import Desk
+from agent.cluster.drain.nodes import LeaveNode
+from agent.cluster.memory.memory import Memory
+from agent.cluster.reach import Reach
+from agent.cluster.reasons import DrainCause
+from agent.cluster.shrink.leaving import Leaving
+from agent.core.errors import AgentError
+from agent.core.model import Revocation
+from tests.unit.cluster.conftest import NOW, Shell, a_machine, a_slice, settings_with
+
+DUE = NOW + timedelta(seconds=90)
+REVOKED = Revocation("pc1", "node-1", DUE, NOW - timedelta(seconds=30), NOW)
+
+
+class Site:
+    """Takes leave of pc1, which is ours."""
+
+    def __init__(self, clock, ledger, revocations=()):
+        self.shell, self.woken, self.ended = Shell(), [], []
+        self.commands = ["stop slurmd"]
+        facts = a_slice(a_machine(1), revocations={r.node_id: r for r in revocations})
+        desk = Desk(settings_with(), clock, ledger, wake=lambda *steps: self.woken.extend(steps))
+        self.memory = Memory(desk, lambda: facts, ledger)
+        reach = Reach(desk, self.shell, lambda machine: True)
+        self.leaving = Leaving(desk, self.memory, reach, self.commands_of, self.ended.extend)
+
+    def commands_of(self, machines):
+        if not self.commands:
+            raise AgentError("not fit for a shell command")
+        return [f"{command} on {machine['node_id']}" for machine in machines for command in self.commands]
+
+    def left(self, cause, node="pc1", deadline=None):
+        self.leaving.left(LeaveNode(node, cause, deadline, ""))
+        return self.memory.chosen
+
+
+@pytest.fixture
+def make_site(clock, ledger):
+    return lambda *revocations: Site(clock, ledger, revocations)
+
+
+def test_the_delete_commands_run_on_the_machine(make_site):
+    site = make_site()
+    assert site.leaving.leave("pc1", 5).ok
+    assert site.shell.ran == [("pc1", ("stop slurmd on pc1",))]
+
+
+def test_a_node_that_is_not_ours_any_more_is_not_touched(make_site):
+    site = make_site()
+    assert site.leaving.leave("pc2", 5).error == "it is not ours any more"
+    assert site.shell.ran == []
+    assert site.left(DrainCause.SURPLUS, "pc2").emptied == frozenset()
+    assert site.left(DrainCause.REVOKED, "pc2").chosen == frozenset()
+    assert (site.woken, site.ended) == ([], [])
+
+
+def test_commands_that_cannot_be_written_are_a_fault_of_the_leave(make_site):
+    site = make_site()
+    site.commands = []
+    result = site.leaving.leave("pc1", 5)
+    assert (result.host.name, result.error) == ("pc1", "not fit for a shell command")
+    assert site.shell.ran == []
+
+
+def test_a_surplus_machine_is_given_back_in_the_next_step(make_site, ledger):
+    site = make_site(REVOKED)
+    chosen = site.left(DrainCause.SURPLUS)
+    assert (chosen.emptied, chosen.chosen) == ({"pc1"}, frozenset())
+    assert (site.woken, site.ended, ledger.events()) == (["delete_nodes"], [], ())
+
+
+def test_a_machine_that_an_administrator_had_emptied_to_go_is_surplus_from_then_on(make_site):
+    site = make_site()
+    chosen = site.left(DrainCause.ADMIN)
+    assert (chosen.emptied, chosen.chosen) == ({"pc1"}, {"pc1"})
+    assert site.woken == ["delete_nodes"]
+
+
+def test_a_revoked_machine_is_released_and_its_margin_told(make_site, ledger):
+    site = make_site(REVOKED)
+    chosen = site.left(DrainCause.REVOKED, deadline=DUE)
+    assert (chosen.emptied, chosen.chosen) == (frozenset(), frozenset())
+    assert (site.ended, site.woken) == (["pc1"], ["delete_nodes"])
+    (event,) = ledger.events()
+    assert (event.kind, event.subject) == ("release", "pc1")
+    assert event.message == "Cloudlab may take it, 90 s before its deadline"
+    assert dict(event.data) == {"margin_seconds": 90.0, "drain_seconds": 30.0}
+
+
+def test_a_release_after_the_deadline_tells_how_late_it_is(make_site, ledger, clock):
+    site = make_site(REVOKED)
+    clock.advance(100)
+    site.left(DrainCause.REVOKED, deadline=DUE)
+    assert dict(ledger.events()[0].data) == {"margin_seconds": -10.0, "drain_seconds": 130.0}
+
+
+def test_a_revocation_that_nobody_remembers_has_no_duration(make_site, ledger):
+    make_site().left(DrainCause.REVOKED)
+    (event,) = ledger.events()
+    assert event.message == "Cloudlab may take it, 0 s before its deadline"
+    assert dict(event.data)["margin_seconds"] == 0.0
+    assert dict(event.data).get("drain_seconds") is None

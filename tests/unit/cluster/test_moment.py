@@ -1,0 +1,96 @@
+"""What follows at one instant from all that is known then."""
+
+from datetime import timedelta
+
+import pytest
+
+from agent.cluster.memory.hold import PAUSE
+from agent.cluster.moment import History, JoinRecord, Moment
+from agent.cluster.settings.join import JoinSettings
+from agent.core.model import AdminDrain, SliverNode
+from agent.core.slice.facts import SliceFacts
+from agent.slurm.model import Node
+from tests.unit.cluster.conftest import NOW, UTAH, a_machine, a_moment, settings_with
+
+BY_CLIENT_ID = settings_with(join=JoinSettings(node_name="client_id"))
+OURS, OTHER = a_machine(1), a_machine(2)
+
+
+def test_before_anything_was_read_nothing_is_known_and_nothing_is_ours() -> None:
+    settings = settings_with()
+    known = Moment(NOW, settings)
+    assert known == Moment(
+        now=NOW,
+        settings=settings,
+        slice=SliceFacts(),
+        snapshot=None,
+        reservations=None,
+        history=None,
+        limited=frozenset(),
+        read_back=frozenset(),
+        admin={},
+        take_over=frozenset(),
+        hold=None,
+        order=None,
+        chosen=frozenset(),
+        emptied=frozenset(),
+        blocking=frozenset(),
+        asked_types={},
+        joins={},
+        proven=frozenset(),
+        failed_since={},
+    )
+    assert (known.machines, known.nodes, known.joined, known.failed) == ({}, {}, frozenset(), frozenset())
+    assert (known.held_up, known.in_service) == ("", 0)
+
+
+def test_the_first_reading_tells_nothing_of_before() -> None:
+    assert History() == History(
+        idle_since={}, joined_since={}, found=frozenset(), waiting_since={}, forsaken_since={}
+    )
+
+
+def test_a_join_that_begins_has_neither_been_probed_nor_failed() -> None:
+    later = NOW + timedelta(seconds=9)
+    begun = JoinRecord(NOW, later, 1, running=True)
+    assert begun == JoinRecord(first=NOW, last=later, attempts=1, running=True, probes=0, error="")
+
+
+@pytest.mark.parametrize(("settings", "name"), [(None, "pc1"), (BY_CLIENT_ID, "node-1")])
+def test_a_machine_goes_by_the_name_that_the_settings_give_its_node(settings, name) -> None:
+    moment = a_moment(Node(name, "IDLE"), machines=[OURS], settings=settings)
+    assert (moment.name(OURS), moment.machines, moment.joined) == (name, {name: OURS}, {name})
+
+
+def test_a_machine_without_a_name_is_no_node_of_ours() -> None:
+    unnamed = SliverNode("node-3", "", UTAH, "urn:sliver+3")
+    assert a_moment(machines=[unnamed, OURS]).machines == {"pc1": OURS}
+
+
+def test_a_machine_has_joined_when_slurm_has_it_and_a_node_of_others_never() -> None:
+    moment = a_moment(Node("pc1", "DOWN"), Node("head", "IDLE"), machines=[OURS, OTHER])
+    assert (moment.joined, moment.nodes.keys()) == ({"pc1"}, {"pc1", "head"})
+
+
+def test_a_machine_of_no_use_is_known_by_the_name_of_its_node() -> None:
+    failed = frozenset({OURS.sliver_id, "urn:sliver+9"})
+    assert a_moment(machines=[OURS, OTHER], facts={"failed": failed}).failed == {"pc1"}
+
+
+def test_an_administrator_who_holds_growth_up_is_named_before_the_brake() -> None:
+    hold = AdminDrain("", PAUSE, "bob", NOW)
+    assert a_moment(facts={"braked": "three failed"}).held_up == "three failed"
+    assert a_moment(facts={"braked": "three failed"}, hold=hold).held_up == "pause by bob"
+
+
+@pytest.mark.parametrize(
+    ("node", "count"),
+    [
+        (Node("pc1", "MIXED"), 1),
+        (Node("pc1", "MIXED", frozenset({"DRAIN"})), 1),
+        (Node("pc1", "DOWN"), 0),
+        (Node("head", "IDLE"), 0),
+    ],
+)
+def test_a_machine_is_in_service_while_jobs_may_start_there_or_could_until_its_drain(node, count) -> None:
+    assert a_moment(node, machines=[OURS]).in_service == count

@@ -1,0 +1,423 @@
+"""What is asked of a CM, what is written down and told of it, and what holds it up."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from agent.core.config import CycleSettings, MemoryIntents
+from agent.core.errors import (
+    AlreadyExistsError,
+    BadArgumentsError,
+    CloudlabError,
+    ConfigError,
+    InsufficientNodesError,
+)
+from agent.core.model import AdvertisedNode, Intent, IntentKind, ResourceValue
+from agent.core.ports import Clock
+from agent.core.request.helper import AddArgs
+from agent.core.request.rspec import RequestNode, build_request
+from agent.core.scaling.adding import Growth
+from agent.core.scaling.placement import Placement
+from agent.core.slice.intents import Intents
+
+CM, OTHER = "urn:cm", "urn:other"
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+NO_MACHINES = InsufficientNodesError("not enough nodes", code=26)
+PAUSED = f"nothing is asked of urn:cm until 12:10:00Z: {NO_MACHINES}"
+TOLD = f"nothing is asked until 12:10:00Z: {NO_MACHINES}"
+
+
+class FakeManager:
+    """Wants what a test says; its helper calls machines w1, w2 and so on."""
+
+    def __init__(self) -> None:
+        self.resource_values: dict[str, ResourceValue] = {}
+        self.wanted: int | AddArgs | None = 2
+        self.asked: list[tuple[int, str | None]] = []
+        self.request = build_request([RequestNode("node-1"), RequestNode("node-2")])
+        self.reserved: list[set[str]] = []
+
+    def should_add_nodes(self, count: int = 0, cm: str | None = None) -> int | AddArgs | None:
+        self.asked.append((count, cm))
+        return self.wanted
+
+    def request_for(self, cm: str) -> str:
+        assert cm == CM
+        assert self.reserved, "the helper is to know the names in use"
+        return self.request
+
+    def get_add_args(self, count: int = 1) -> AddArgs:
+        assert self.reserved, "the helper is to know the names in use"
+        return {f"w{n}": {} for n in range(1, count + 1)}
+
+    def reserve_names(self, names: Iterable[str]) -> None:
+        self.reserved.append(set(names))
+
+
+class FakeOffers:
+    def __init__(self) -> None:
+        self.available: Mapping[str, tuple[AdvertisedNode, ...]] = {}
+
+
+class FakeHoldings:
+    def __init__(self) -> None:
+        self.silent: tuple[str, ...] = ()
+
+    def unknown(self) -> tuple[str, ...]:
+        return self.silent
+
+
+class FakeSlivers:
+    """One CM, with a sliver and a machine, that does as it is told unless a test says otherwise."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.intents = Intents(MemoryIntents(), clock)
+        self.holdings = FakeHoldings()
+        self.in_use = {"Taken"}
+        self.has_sliver = True
+        self.lost = False
+        self.fault: CloudlabError | None = None
+        self.calls: list[tuple[Any, ...]] = []
+
+    def read(self, cm: str) -> object | None:
+        assert cm == CM
+        return "sliver" if self.has_sliver else None
+
+    def holds(self, _cm: str) -> bool:
+        return self.has_sliver
+
+    def has_lost(self, _cm: str) -> bool:
+        return self.lost
+
+    def names(self, cm: str | None = None) -> set[str]:
+        return self.in_use if cm in {None, CM} else set()
+
+    def create(self, cm: str, rspec: str, asked: tuple[Intent, ...]) -> None:
+        self._do("create", cm, rspec, asked)
+
+    def add(self, cm: str, args: AddArgs, asked: tuple[Intent, ...]) -> None:
+        self._do("add", cm, args, asked)
+
+    def _do(self, call: str, cm: str, what: object, asked: tuple[Intent, ...]) -> None:
+        assert set(asked) <= set(self.intents.in_flight(IntentKind.ADD, cm)), "it is written down before"
+        self.calls.append((call, cm, what))
+        if self.fault:
+            raise self.fault
+
+
+class FakeBrake:
+    def __init__(self) -> None:
+        self.allowed: int | None = None
+        self.stopped = ""
+        self.counts: list[int] = []
+
+    def allowance(self) -> int | None:
+        return self.allowed
+
+    def asked(self, count: int) -> None:
+        self.counts.append(count)
+
+    def words(self) -> str:
+        return self.stopped
+
+
+class Bench:
+    def __init__(self, office: Any, nodetype: str | None = None) -> None:
+        self.office, self.manager, self.brake = office, FakeManager(), FakeBrake()
+        self.slivers, self.offers = FakeSlivers(office), FakeOffers()
+        self.placement = Placement(CycleSettings(type_backoff="10m"), nodetype)
+        self.growth = Growth(
+            office.desk,
+            self.manager,
+            self.slivers,  # type: ignore[arg-type]
+            self.offers,  # type: ignore[arg-type]
+            self.placement,
+            self.brake,  # type: ignore[arg-type]
+        )
+
+    def create(self, *, wanted: bool = True) -> None:
+        self.growth.create(CM, lambda cm: wanted and cm == CM)
+
+    @property
+    def calls(self) -> list[tuple[Any, ...]]:
+        return self.slivers.calls
+
+    @property
+    def intents(self) -> list[str]:
+        return sorted(i.client_id for i in self.slivers.intents.in_flight(IntentKind.ADD, CM))
+
+
+@pytest.fixture
+def bench(office: Any) -> Bench:
+    return Bench(office)
+
+
+@pytest.fixture
+def bare(bench: Bench) -> Bench:
+    """A CM that has no sliver yet."""
+    bench.slivers.has_sliver = False
+    bench.slivers.in_use = set()
+    return bench
+
+
+# --- a new sliver
+
+
+def test_a_sliver_is_made_with_the_request_of_the_helper(bare: Bench) -> None:
+    bare.create()
+    assert bare.calls == [("create", CM, bare.manager.request)]
+    assert bare.intents == ["node-1", "node-2"]
+    assert bare.brake.counts == [2]
+    assert bare.office.told == [("create", CM, "asks for a sliver with node-1, node-2")]
+    assert bare.office.notes == []
+
+
+def test_a_sliver_is_made_where_there_is_none(bare: Bench) -> None:
+    bare.growth.ensure(CM, lambda _: True)
+    assert [call for call, *_ in bare.calls] == ["create"]
+    bare.slivers.intents.strike(bare.slivers.intents.in_flight())
+    bare.slivers.has_sliver = True
+    bare.growth.ensure(CM, lambda _: True)
+    assert len(bare.calls) == 1
+
+
+def test_no_sliver_is_made_while_it_is_not_known_what_others_hold(bare: Bench) -> None:
+    bare.slivers.holdings.silent = (OTHER, "urn:third")
+    bare.growth.ensure(CM, lambda _: True)
+    assert bare.calls == []
+    assert bare.office.notes == ["no machine is asked for: what urn:other, urn:third holds is not known yet"]
+
+
+def test_no_sliver_is_made_while_an_earlier_request_may_take_effect(bare: Bench) -> None:
+    bare.slivers.intents.declare(IntentKind.ADD, CM, ["node-1"])
+    bare.create()
+    assert bare.calls == []
+    assert bare.office.notes == ["no new sliver at urn:cm: an earlier request may still take effect"]
+
+
+@pytest.mark.parametrize("kind", [IntentKind.DELETE, IntentKind.ADD])
+def test_other_requests_hold_no_sliver_up(bare: Bench, kind: IntentKind) -> None:
+    bare.slivers.intents.declare(kind, CM if kind is IntentKind.DELETE else OTHER, ["node-1"])
+    bare.create()
+    assert len(bare.calls) == 1
+
+
+def test_no_sliver_is_made_that_is_not_wanted(bare: Bench) -> None:
+    bare.create(wanted=False)
+    assert (bare.calls, bare.office.notes) == ([], [])
+
+
+def test_no_sliver_is_made_while_growth_is_stopped(bare: Bench) -> None:
+    bare.brake.allowed, bare.brake.stopped = 0, "growth is stopped"
+    bare.create()
+    assert (bare.calls, bare.office.notes) == ([], ["growth is stopped"])
+    bare.brake.allowed = 1
+    bare.create()
+    assert len(bare.calls) == 1, "the whole request is the probe"
+
+
+def test_a_cm_without_machines_is_left_alone_for_a_while(bare: Bench) -> None:
+    bare.slivers.fault = NO_MACHINES
+    bare.create()
+    assert bare.office.told[1:] == [("insufficient", CM, TOLD)]
+    bare.slivers.intents.strike(bare.slivers.intents.in_flight())
+    bare.create()
+    assert bare.office.notes == [PAUSED]
+    assert len(bare.calls) == 1
+    bare.office.advance(600)
+    bare.slivers.fault = None
+    bare.create()
+    assert len(bare.calls) == 2
+    assert bare.placement.pause(CM, "", bare.office.time, "again").delay == 600, "it began anew"
+
+
+def test_a_sliver_that_is_there_already_is_no_fault_once_it_was_read(bare: Bench) -> None:
+    bare.slivers.fault = AlreadyExistsError("Must delete existing slice first", code=7)
+    with pytest.raises(AlreadyExistsError):
+        bare.create()
+    bare.slivers.intents.strike(bare.slivers.intents.in_flight())
+    bare.slivers.has_sliver = True
+    bare.create()
+    assert len(bare.calls) == 2
+
+
+def test_a_request_without_a_machine_at_the_cm_is_refused(bare: Bench) -> None:
+    bare.manager.request = build_request([])
+    with pytest.raises(ConfigError) as refusal:
+        bare.create()
+    assert str(refusal.value) == "the helper's request asks for no machine at urn:cm"
+    assert (bare.calls, bare.intents, bare.brake.counts) == ([], [], [])
+
+
+# --- more machines
+
+
+def test_as_many_machines_are_added_as_are_wanted(bench: Bench) -> None:
+    bench.growth.add(CM, 0)
+    assert bench.manager.asked == [(0, CM)]
+    assert bench.calls == [("add", CM, {"w1": {}, "w2": {}})]
+    assert bench.intents == ["w1", "w2"]
+    assert bench.brake.counts == [2]
+    assert bench.manager.reserved == [{"Taken"}]
+    assert bench.office.told == [("add", CM, "asks for 2 more: w1, w2")]
+    assert bench.office.notes == []
+
+
+def test_the_manager_hears_how_many_are_asked_for(bench: Bench) -> None:
+    bench.growth.add(CM, 3)
+    assert bench.manager.asked == [(3, CM)]
+
+
+@pytest.mark.parametrize("wanted", [0, None, False, {}])
+def test_nothing_is_asked_for_when_nothing_is_wanted(bench: Bench, wanted: Any) -> None:
+    bench.manager.wanted = wanted
+    bench.growth.add(CM, 0)
+    assert (bench.calls, bench.office.told, bench.brake.counts) == ([], [], [])
+
+
+def test_a_dict_is_passed_on_as_it_is(bench: Bench) -> None:
+    bench.manager.wanted = {"gpu-1": {"node": "pc7"}, "W_2": {}}
+    bench.growth.add(CM, 0)
+    assert bench.calls == [("add", CM, {"gpu-1": {"node": "pc7"}, "W_2": {}})]
+
+
+@pytest.mark.parametrize("wanted", [-1, "two", 1.5])
+def test_an_answer_that_is_none_is_refused(bench: Bench, wanted: Any) -> None:
+    bench.manager.wanted = wanted
+    with pytest.raises(ConfigError) as refusal:
+        bench.growth.add(CM, 0)
+    expected = f"should_add_nodes: a count, dict, None or False is expected, not {wanted!r}"
+    assert str(refusal.value) == expected
+    assert bench.calls == []
+
+
+def test_a_name_that_no_machine_can_have_is_refused(bench: Bench) -> None:
+    bench.manager.wanted = {"w1": {}, "w.2": {}}
+    with pytest.raises(ConfigError) as refusal:
+        bench.growth.add(CM, 0)
+    assert str(refusal.value) == "client_id 'w.2': [-A-Za-z0-9_]{1,32} is expected"
+    assert (bench.calls, bench.intents) == ([], [])
+
+
+def test_a_name_that_is_in_use_is_refused_however_it_is_written(bench: Bench) -> None:
+    bench.manager.wanted = {"tAKEN": {}}
+    with pytest.raises(ConfigError) as refusal:
+        bench.growth.add(CM, 0)
+    assert str(refusal.value) == "client_id 'tAKEN' is in use at urn:cm"
+    assert bench.calls == []
+
+
+def test_nothing_is_added_where_there_is_no_sliver(bench: Bench) -> None:
+    bench.slivers.has_sliver = False
+    bench.growth.add(CM, 0)
+    assert bench.calls == []
+    assert bench.office.notes == ["no machine is added at urn:cm: there is no sliver, or it was not read yet"]
+
+
+def test_nothing_is_added_before_a_machine_that_is_not_ours_is_deleted(bench: Bench) -> None:
+    bench.slivers.lost = True
+    bench.growth.add(CM, 0)
+    assert bench.calls == []
+    assert bench.office.notes == [
+        "no machine is added at urn:cm before one that is not ours any more is deleted"
+    ]
+
+
+def test_nothing_is_added_while_it_is_not_known_what_others_hold(bench: Bench) -> None:
+    bench.slivers.holdings.silent = (OTHER,)
+    bench.growth.add(CM, 0)
+    assert bench.calls == []
+    assert bench.office.notes == ["no machine is asked for: what urn:other holds is not known yet"]
+
+
+def test_a_cm_that_had_no_machines_gets_a_pause_that_ends_when_it_has_some(bench: Bench) -> None:
+    bench.slivers.fault = NO_MACHINES
+    bench.growth.add(CM, 0)
+    assert bench.office.told[1:] == [("insufficient", CM, TOLD)]
+    bench.growth.add(CM, 0)
+    assert (len(bench.calls), bench.office.notes) == (1, [PAUSED])
+    bench.office.advance(600)
+    bench.slivers.fault = None
+    bench.slivers.intents.strike(bench.slivers.intents.in_flight())
+    bench.growth.add(CM, 0)
+    assert len(bench.calls) == 2
+    assert bench.placement.pause(CM, "", bench.office.time, "again").delay == 600, "it began anew"
+
+
+def test_a_named_machine_that_somebody_else_took_has_the_free_ones_read_again(bench: Bench) -> None:
+    bench.slivers.fault = BadArgumentsError("Physical node pc1 is not available", code=1)
+    with pytest.raises(BadArgumentsError):
+        bench.growth.add(CM, 0)
+    assert bench.office.woken == ["update_available"]
+
+
+def test_another_fault_is_the_callers(bench: Bench) -> None:
+    bench.slivers.fault = CloudlabError("Error", code=2)
+    with pytest.raises(CloudlabError):
+        bench.growth.add(CM, 0)
+    assert (bench.office.woken, bench.office.told[1:]) == ([], [])
+
+
+def test_machines_are_named_where_the_type_matters_and_what_finds_none_is_told(office: Any) -> None:
+    bench = Bench(office, nodetype="a")
+    free = tuple(AdvertisedNode(f"pc{n}", CM, ("pc", "a"), True) for n in (1, 2))
+    bench.offers.available = {CM: free, OTHER: ()}
+    bench.manager.resource_values = {"pc1": ResourceValue("pc1", 0.5, NOW)}
+    bench.growth.add(CM, 0)
+    assert bench.calls == [("add", CM, {"w1": {"node": "pc2"}, "w2": {"node": "pc1"}})]
+    assert bench.office.notes == []
+    bench.offers.available = {CM: free[:1]}
+    bench.growth.add(CM, 0)
+    assert bench.calls[1:] == [("add", CM, {"w1": {"node": "pc1"}})]
+    assert bench.office.notes == ["1 of 2 machines at urn:cm find a free one of their type"]
+
+
+# --- while growth is stopped
+
+
+def test_one_machine_is_the_probe(bench: Bench) -> None:
+    bench.brake.allowed = 1
+    bench.growth.add(CM, 0)
+    assert bench.calls == [("add", CM, {"w1": {}})]
+    assert bench.brake.counts == [1]
+    bench.manager.wanted = {"x1": {}, "x2": {}}
+    bench.growth.add(CM, 1)
+    assert bench.calls[1:] == [("add", CM, {"x1": {}})]
+
+
+def test_fewer_than_are_allowed_are_as_many_as_are_wanted(bench: Bench) -> None:
+    bench.brake.allowed = 5
+    bench.growth.add(CM, 2)
+    assert bench.calls == [("add", CM, {"w1": {}, "w2": {}})]
+
+
+@pytest.mark.parametrize(("allowed", "count"), [(0, 0), (0, 1), (1, 2)])
+def test_nothing_is_added_beyond_what_the_brake_allows(bench: Bench, allowed: int, count: int) -> None:
+    bench.brake.allowed, bench.brake.stopped = allowed, "growth is stopped"
+    bench.growth.add(CM, count)
+    assert (bench.calls, bench.manager.asked) == ([], [])
+    assert bench.office.notes == ["growth is stopped"]
+
+
+def test_what_two_cms_ask_for_is_decided_one_after_the_other(bench: Bench) -> None:
+    """Each sees the intents of the other: the thresholds hold."""
+    inside, meanwhile = [], []
+    plan = bench.manager.should_add_nodes
+
+    def decide(count: int = 0, cm: str | None = None) -> int | AddArgs | None:
+        inside.append(cm)
+        if len(inside) == 1:
+            other = threading.Thread(target=bench.growth.add, args=(OTHER, 0), daemon=True)
+            other.start()
+            other.join(0.2)
+            meanwhile.append(len(inside))
+        return plan(count, cm)
+
+    bench.manager.should_add_nodes = decide  # type: ignore[method-assign]
+    bench.growth.add(CM, 0)
+    assert meanwhile == [1]

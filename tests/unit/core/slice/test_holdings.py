@@ -1,0 +1,125 @@
+"""What silent CMs are presumed to hold, and which nothing is known of."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from agent.core.errors import LedgerError
+from agent.core.model import Holding, Sliver, SliverNode
+from agent.core.slice.holdings import Holdings
+
+ONE, TWO = "urn:one", "urn:two"
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+PATIENCE = 1800.0
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.time = NOON
+
+    def now(self) -> datetime:
+        return self.time
+
+    def monotonic(self) -> float:
+        return self.time.timestamp()
+
+
+class FakeStore:
+    def __init__(self, *holdings: Holding) -> None:
+        self.stored = holdings
+        self.put: list[Holding] = []
+        self.full = False
+
+    def holdings(self) -> tuple[Holding, ...]:
+        return self.stored
+
+    def put_holding(self, holding: Holding) -> None:
+        if self.full:
+            raise LedgerError("the disk is full")
+        self.put.append(holding)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+def sliver(cm: str, *names: str, expires: datetime | None = NOON + HOUR) -> Sliver:
+    nodes = tuple(SliverNode(name, f"pc-{name}", cm, f"s-{name}") for name in names)
+    return Sliver(cm, "sliver", expires, nodes, "<rspec/>")
+
+
+def make(clock: FakeClock, *holdings: Holding) -> tuple[Holdings, FakeStore]:
+    store = FakeStore(*holdings)
+    return Holdings(store, [TWO, ONE], clock, PATIENCE), store
+
+
+def test_a_cm_that_was_not_heard_is_not_known_for_a_while(clock: FakeClock) -> None:
+    holdings, _ = make(clock)
+    assert holdings.unknown() == [ONE, TWO]
+    assert holdings.heard(ONE, None)
+    assert holdings.unknown() == [TWO]
+    clock.time += timedelta(seconds=PATIENCE - 1)
+    assert holdings.unknown() == [TWO]
+    clock.time += timedelta(seconds=1)
+    assert holdings.unknown() == ()
+
+
+def test_a_cm_is_heard_for_the_first_time_once(clock: FakeClock) -> None:
+    holdings, _ = make(clock, Holding(TWO, frozenset(), None))
+    assert holdings.heard(ONE, sliver(ONE, "a"))
+    assert not holdings.heard(ONE, sliver(ONE, "a"))
+    assert not holdings.heard(TWO, sliver(TWO, "b")), "an earlier run heard it"
+
+
+def test_where_there_is_no_slice_nobody_holds_anything(clock: FakeClock) -> None:
+    holdings, _ = make(clock, Holding(ONE, frozenset({"a"}), NOON + HOUR))
+    holdings.none_can_be()
+    assert holdings.unknown() == []
+    assert holdings.presumed() == set()
+    assert not holdings.heard(TWO, None)
+
+
+def test_what_a_silent_cm_held_counts_while_its_lease_may_last(clock: FakeClock) -> None:
+    holdings, _ = make(
+        clock, Holding(ONE, frozenset({"a", "b"}), NOON + HOUR), Holding(TWO, frozenset({"c"}), None)
+    )
+    assert holdings.unknown() == []
+    assert holdings.presumed() == {(ONE, "a"), (ONE, "b"), (TWO, "c")}
+    clock.time = NOON + timedelta(seconds=PATIENCE - 1)
+    assert (TWO, "c") in holdings.presumed()
+    clock.time = NOON + timedelta(seconds=PATIENCE)
+    assert holdings.presumed() == {(ONE, "a"), (ONE, "b")}
+    clock.time = NOON + HOUR
+    assert holdings.presumed() == set()
+
+
+def test_a_cm_that_was_heard_holds_what_it_says(clock: FakeClock) -> None:
+    holdings, _ = make(clock, Holding(ONE, frozenset({"a"}), NOON + HOUR))
+    holdings.heard(ONE, sliver(ONE, "a", "b"))
+    assert holdings.presumed() == set()
+
+
+def test_what_a_cm_holds_is_written_down_when_it_changes(clock: FakeClock) -> None:
+    holdings, store = make(clock)
+    holdings.heard(ONE, sliver(ONE, "a", "b"))
+    holdings.heard(ONE, sliver(ONE, "b", "a"))
+    assert store.put == [Holding(ONE, frozenset({"a", "b"}), NOON + HOUR)]
+    holdings.heard(ONE, sliver(ONE, "a", "b", expires=NOON + 2 * HOUR))
+    holdings.heard(ONE, None)
+    assert store.put[1:] == [
+        Holding(ONE, frozenset({"a", "b"}), NOON + 2 * HOUR),
+        Holding(ONE, frozenset(), None),
+    ]
+
+
+def test_what_cannot_be_written_down_is_tried_again(clock: FakeClock) -> None:
+    holdings, store = make(clock)
+    store.full = True
+    assert holdings.heard(ONE, sliver(ONE, "a"))
+    store.full = False
+    holdings.heard(ONE, sliver(ONE, "a"))
+    assert [holding.cm for holding in store.put] == [ONE]
