@@ -165,7 +165,7 @@ class Questions:
         found = self._history.history(self._subjects(subject), newest=newest, after=after)
         if after is not None and len(found) == newest:
             last = found[-1][0]
-        causes = find_causes(found)
+        causes = find_causes(found, aliases(self._manager.memory.now().machines))
         records = (
             EventRecord(
                 **{"id": number, **vars(event), "data": dict(event.data), "cause": causes.get(number)}

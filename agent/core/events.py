@@ -219,7 +219,7 @@ _NOTABLE = frozenset(
         _K.LEASE,
     }
 )
-_WISHES = frozenset({_K.REVOKE, _K.ADMIN, _K.SURPLUS, _K.BLOCKED, _K.FAILED, _K.JOIN_FAILED})
+_WISHES = frozenset({_K.REVOKE, _K.ADMIN, _K.SURPLUS, _K.BLOCKED, _K.FAILED, _K.JOIN_FAILED, _K.ADOPT})
 """After these a machine is emptied."""
 _EMPTYING = frozenset({_K.DRAIN, *_WISHES})
 _CAUSES: Mapping[str, frozenset[EventKind]] = {
@@ -230,6 +230,7 @@ _CAUSES: Mapping[str, frozenset[EventKind]] = {
     _K.JOIN_ERROR: frozenset({_K.JOINING}),
     _K.JOIN_FAILED: frozenset({_K.JOIN_ERROR, _K.JOINING, _K.READY}),
     _K.JOIN: frozenset({_K.JOIN_STEP, _K.JOINING, _K.READY}),
+    _K.ADOPT: _EMPTYING - {_K.ADOPT},
     _K.FENCE: _WISHES,
     _K.DRAIN: _WISHES,
     _K.WARN: _EMPTYING,

@@ -79,6 +79,13 @@ def test_why_a_machine_was_taken_is_told_as_a_chain(rig) -> None:
     assert events[0]["data"] == {"margin_seconds": 3, "drain_seconds": None}
 
 
+def test_causes_are_found_where_slurm_and_cloudlab_name_a_machine_differently(rig) -> None:
+    rig.record("revoke", "node-1")
+    rig.record("drain", "pc101")
+    revoked, drained = rig.call("GET", "/v1/events?subject=pc101")["events"][-2:]
+    assert (drained["kind"], drained["cause"]) == ("drain", revoked["id"])
+
+
 def test_a_cause_is_the_newest_of_the_same_machine_and_never_later(rig) -> None:
     now = rig.clock.now()
     told = [

@@ -108,6 +108,18 @@ def test_a_release_is_notable_when_it_is_late() -> None:
     assert not EventKind.RELEASE.is_notable
 
 
+def test_what_an_earlier_run_left_leads_to_what_this_one_does() -> None:
+    told = [("adopt", "a"), ("requeue", "a"), ("leave", "a"), ("revoke", "b"), ("adopt", "b"), ("leave", "b")]
+    numbered = [(n, PastEvent(NOW, kind, subject, "", {})) for n, (kind, subject) in enumerate(told)]
+    assert find_causes(numbered) == {1: 0, 2: 0, 4: 3, 5: 4}
+
+
+def test_a_machine_is_the_same_by_each_of_its_names() -> None:
+    told = [("revoke", "pc1"), ("drain", "node-1"), ("requeue", "node-1,node-2"), ("release", "pc1")]
+    numbered = [(n, PastEvent(NOW, kind, subject, "", {})) for n, (kind, subject) in enumerate(told)]
+    assert find_causes(numbered, {"pc1": "node-1", "node-1": "node-1"}) == {1: 0, 2: 1, 3: 1}
+
+
 def test_a_kind_of_another_version_leads_to_nothing_and_comes_from_nothing() -> None:
     told = [("revoke", "a"), ("moonshine", "a"), ("drain", "a")]
     numbered = [(n, PastEvent(NOW, kind, subject, "", {})) for n, (kind, subject) in enumerate(told)]
