@@ -28,7 +28,7 @@ from testbed.waiting import NotInTimeError, wait_for
 SPEED = 60.0
 """Machine life: a simulated minute a second."""
 REVOKE_IN = 75.0
-AGENT_LOG = "agent.tell.log"
+AGENT_LOG = "agent.log"
 LONG_JOB = 'if [ "${SLURM_RESTART_COUNT:-0}" = 0 ]; then sleep 300; else sleep 5; fi'
 """Stands for a program that goes on from its checkpoint: long at first, short once it was requeued."""
 

@@ -205,7 +205,7 @@ def callback_settings(bed: BedFile) -> CallbackSettings:
 def live(order: dict[str, Any]) -> None:
     """Be an agent until killed: follow ``plan.json``, tell ``status.json`` after each cycle."""
     home = Path(order["home"])
-    with (home / "agent.tell.log").open("a", buffering=1) as log:
+    with (home / "agent.log").open("a", buffering=1) as log:
         structlog.configure(logger_factory=structlog.WriteLoggerFactory(file=log))
         try:
             _live(order, home)

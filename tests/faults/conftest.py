@@ -195,7 +195,7 @@ class World:
     def restart_if_dead(self) -> None:
         if self.process.alive():
             return
-        assert self.process.exit_status == -signal.SIGKILL, (self.home / "agent.tell.log").read_text()[-3000:]
+        assert self.process.exit_status == -signal.SIGKILL, (self.home / "agent.log").read_text()[-3000:]
         self.deaths += 1
         if not self.each_of:
             self.kills.pop(0)
@@ -236,7 +236,7 @@ class World:
         try:
             wait_for(what, check, timeout=LIMIT, interval=0.01)
         except Exception as error:
-            log = (self.home / "agent.tell.log").read_text()[-4000:]
+            log = (self.home / "agent.log").read_text()[-4000:]
             raise AssertionError(
                 f"{error}\nplan {self._plan}, {self.status()}\nheld {self.held()}\n{log}"
             ) from error

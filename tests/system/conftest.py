@@ -171,7 +171,7 @@ class Agent:
         assert bed.bedfile.agent_conf is not None
         self.bed = bed
         self.machine = machine
-        self.log = directory / "agent.tell.log"
+        self.log = directory / "agent.log"
         self.conf = directory / "agent.conf"
         self.socket = directory / "admin.sock"
         self.ledger = directory / "ledger.db"

@@ -84,7 +84,7 @@ def test_sighup_takes_mail_settings_and_says_each_time_what_needs_a_restart(
     agent.wait_for_log(refused)
     agent.send(signal.SIGHUP)
     agent.wait_for_log(r"settings were read again.*changed=\[\]")
-    wait_for("it is said again", lambda: len(re.findall(refused, agent.tell.log.read_text())) == 2)
+    wait_for("it is said again", lambda: len(re.findall(refused, agent.log.read_text())) == 2)
     agent.change("growth_stop_after = 9\n", "")
     agent.change("[mail]", '[mail]\nuser = "agent"\nstarttls = true\npassword_file = "/no/where"')
     agent.send(signal.SIGHUP)

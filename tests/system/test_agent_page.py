@@ -107,7 +107,7 @@ def test_a_person_sees_a_drain_on_a_phone_and_a_desk_by_day_and_night(
         "the job's fate is known",
         lambda: any(drain["jobs"] for drain in agent.look("/v1/drains")["drains"]),
     )
-    match = re.search(r"the status page is served.*address=.?(http://[0-9.:]+/)", agent.tell.log.read_text())
+    match = re.search(r"the status page is served.*address=.?(http://[0-9.:]+/)", agent.log.read_text())
     assert match is not None
     requests(browser)  # those of the browser's own first page
     browser.get(match[1])

@@ -39,7 +39,7 @@ def test_the_agent_of_a_demo_that_is_killed_ends_too(tmp_path_factory: pytest.Te
         ).stdout.split()
 
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as demo:
-        log = out / "agent.tell.log"
+        log = out / "agent.log"
         wait_for("its agent", lambda: log.exists() and "the agent is up" in log.read_text())
         assert agents()
         demo.kill()
