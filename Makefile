@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Without compiled modules every daemon and every worker of the tests would compile them anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-run setup-test setup-docs system demo test test-fresh test-releases test-long bench screenshot \
+.PHONY: help setup setup-run setup-test setup-docs system demo test test-fresh test-releases test-long mutants bench screenshot \
 	check unit lint types deb test-deb docs format lock clean
 
 help: ## list the targets
@@ -44,6 +44,9 @@ test-long: system setup-test ## properties, faults, kills and random revocations
 	@ESAGENT_LONG_TESTS=1 $(BIN)/pytest -q -n auto --timeout 600 tests/faults
 	@echo "test-long: random revocations of random queues, on a real Slurm"
 	@ESAGENT_LONG_TESTS=1 $(BIN)/pytest -q tests/system/test_draining_jobs.py tests/system/test_draining_daemon.py
+
+mutants: setup-test ## change decisions line by line, and see that unit tests notice; MODULES=... (an hour)
+	@$(BIN)/python -m tools.mutants $(MODULES)
 
 bench: system setup-test ## what reading Slurm costs, and what revocations cost, beside other ways (root, Debian, many minutes)
 	@$(BIN)/python -m bench.read_slurm
