@@ -137,7 +137,7 @@ class Planner:
             joins=joins,
             weights=plan_weights(after),
             drains=drains,
-            nodes=_fates(moment, verdicts, joins, drains),
+            nodes=_fates(moment, verdicts, joins, drains, kept),
             asks_reservations=asks_reservations or (moment.reservations is None and bool(goes)),
         )
 
@@ -171,7 +171,11 @@ def _surplus(moment: Moment, growth: GrowthPlan) -> tuple[NodeVerdict, ...]:
 
 
 def _fates(
-    moment: Moment, verdicts: tuple[NodeVerdict, ...], joins: JoinPlan, drains: Mapping[str, Drain]
+    moment: Moment,
+    verdicts: tuple[NodeVerdict, ...],
+    joins: JoinPlan,
+    drains: Mapping[str, Drain],
+    kept: Mapping[str, str],
 ) -> tuple[NodeVerdict, ...]:
     """Tell of each machine of ours whether it goes, and why."""
     tearing_down = moment.hold is not None and moment.hold.reason == TEARDOWN
@@ -179,7 +183,9 @@ def _fates(
     waiting = {step.name: step.reason for step in (*joins.start, *joins.probe, *joins.watch)}
     fates = []
     for name in sorted(moment.machines):
-        if drain := drains.get(name):
+        if name in kept:
+            fates.append(NodeVerdict(name, False, kept[name]))
+        elif drain := drains.get(name):
             goes = tearing_down or drain.leaves or drain.cause is DrainCause.TAKEN
             fates.append(NodeVerdict(name, goes, drain.reason))
         else:

@@ -291,6 +291,12 @@ def test_only_machines_that_serve_or_return_to_service_are_joined():
     assert [step.name for step in made.joins.joined] == ["pc1", "pc4"]
 
 
+def test_a_node_that_returns_to_service_is_not_told_to_go_in_the_same_plan():
+    drained = replace(IDLE, flags=frozenset({"DRAIN"}), reason=SURPLUS)
+    made = planned(drained, machines=[a_machine(1)], jobs=[WAITING], chosen=frozenset({"pc1"}))
+    assert made.nodes == (NodeVerdict("pc1", False, "the queue wants it again"),)
+
+
 def test_a_machine_that_a_reservation_may_keep_is_joined_as_any_other():
     """Until the reservations are read nobody knows whether it goes."""
     made = planned(
