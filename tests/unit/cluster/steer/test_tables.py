@@ -81,7 +81,9 @@ def _usual_umask() -> Iterator[None]:
 @pytest.mark.usefixtures("_usual_umask")
 def test_everybody_may_read_the_table(tmp_path: Path) -> None:
     table = tmp_path / "run" / "esagent" / "borrowed"
+    write_table(table, "version 0\n")
     write_table(table, "version 1\n")
+    assert table.read_text() == "version 1\n"
     assert [path.stat().st_mode & 0o777 for path in (table.parent, table)] == [0o755, 0o644]
     assert [path.name for path in table.parent.iterdir()] == ["borrowed"]
 

@@ -1,11 +1,26 @@
-"""Renewals that are refused, and when they are tried again."""
+"""Until when the slice and its slivers last; renewals that are refused, and when they are tried again."""
 
 import threading
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
-from agent.core.errors import BusyError, PromisedError, RefusedError
+import pytest
+
+from agent.core.config import ManagerConfig
+from agent.core.desk import Desk
+from agent.core.errors import (
+    AlreadyExistsError,
+    BusyError,
+    LostReplyError,
+    PromisedError,
+    RefusedError,
+    UnreachableError,
+)
 from agent.core.events import OfCm
 from agent.core.settings import LeaseSettings
+from agent.core.slice.lease import Lease, together
+from agent.core.slice.slivers import Slivers
+from tests.unit.core.conftest import FakeClock, FakeServer
 
 UTAH = "urn:publicid:IDN+utah.example.net+authority+cm"
 WISC = "urn:publicid:IDN+wisc.example.net+authority+cm"
@@ -58,6 +73,7 @@ def test_a_machine_that_blocks_is_given_back_when_allowed_and_the_rest_renewed_a
     bench = late(make_bench, drop_blocking=True)
     bench.cycles(4)
     assert [m.node_id for m in bench.server.returned] == ["pc101"]
+    assert "promised to others; it is emptied and given back: " in bench.events.of("blocked")[0].message
     assert bench.manager.inventory.expires[UTAH] == bench.server.slice_expires
     assert bench.server.count("refused") == 1
     assert bench.manager.slice_expires == bench.server.slice_expires
@@ -72,6 +88,7 @@ def test_a_machine_that_is_not_ours_cannot_be_given_back(make_bench):
     bench.server.renew_sliver = refuse
     bench.cycles(10)
     assert bench.events.of("blocked")[0].subject == "pc199"
+    assert "give it back to renew the others" in bench.events.of("blocked")[0].message
     assert bench.server.returned == []
 
 
@@ -140,3 +157,217 @@ def test_a_cm_that_hangs_keeps_no_other_from_being_renewed(make_bench):
     bench.manager.renew()
     assert bench.manager.inventory.expires == dict.fromkeys((UTAH, WISC), bench.server.slice_expires)
     assert sorted(event.subject for event in bench.events.of("renew"))[-2:] == [UTAH, WISC]
+
+
+# --- the lease alone
+
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+DAY = timedelta(hours=24)
+
+
+@dataclass(frozen=True)
+class Told:
+    """An event."""
+
+    kind: str
+    subject: str
+    message: str
+
+
+class Owner:
+    """A manager that was told nothing of any machine."""
+
+    def __init__(self):
+        self.taken, self.revocations, self.resource_values = {}, {}, {}
+
+
+class World:
+    """A lease of a day that is renewed with 18 hours left, with its surroundings; nothing else happens."""
+
+    def __init__(self, *cms):
+        self.clock = FakeClock()
+        self.server = FakeServer(self.clock, cms=cms)
+        self.told, self.notes, self.given_back = [], [], []
+        desk = Desk(self.clock, threading.RLock(), self._tell, self.notes.append, lambda *steps: None)
+        self.slivers = Slivers(self.server, ManagerConfig(clock=self.clock), cms, desk, Owner())
+        settings = LeaseSettings(duration="24h", renew_when_left="18h")
+        self.lease = Lease(self.server, desk, self.slivers, lambda: settings, self.given_back.append)
+
+    def hold(self, left=DAY):
+        """Have a slice, and a sliver at each CM, that last for as long as this."""
+        self.server.slice_expires = NOON + left
+        for cm, site in self.server.sites.items():
+            site.exists, site.expires = True, NOON + left
+            self.slivers.read(cm)
+        self.lease.ensure_slice()
+
+    def refuse(self, error):
+        """Have the CMs refuse to renew; return how to have them renew again."""
+        real = self.server.renew_sliver
+
+        def refuse(cm, expires):
+            raise error
+
+        self.server.renew_sliver = refuse
+        return lambda: setattr(self.server, "renew_sliver", real)
+
+    def renewals(self):
+        return self.server.count("renew_slice"), self.server.count("renew_sliver")
+
+    def _tell(self, kind, subject, message, data=None):
+        self.told.append(Told(kind, subject, message))
+
+
+def test_before_the_slice_was_read_nothing_is_renewed():
+    world = World(UTAH)
+    world.lease.renew()
+    assert world.notes == ["no renewal: until when the slice lasts is not known"]
+    assert (world.lease.slice_expires, world.server.calls) == (None, [])
+
+
+@pytest.mark.parametrize(("left", "created"), [(-1, 1), (0, 1), (1, 0)])
+def test_a_slice_that_is_over_is_made_anew(left, created):
+    world = World(UTAH)
+    world.server.slice_expires = NOON + timedelta(seconds=left)
+    world.lease.ensure_slice()
+    assert world.server.count("create_slice") == created
+    assert world.lease.slice_expires == world.server.slice_expires
+
+
+def test_cms_hold_nothing_for_a_slice_that_was_not_there():
+    world = World(UTAH, WISC)
+    assert world.slivers.holdings.unknown() == [UTAH, WISC]
+    world.lease.ensure_slice()
+    assert world.slivers.holdings.unknown() == []
+
+
+def test_a_slice_is_made_for_the_length_of_a_lease_in_whole_seconds():
+    world = World(UTAH)
+    world.clock.advance(0.5)
+    world.lease.create_slice()
+    assert world.lease.slice_expires == world.server.slice_expires == NOON + DAY
+    message = "the slice lasts until 2026-11-23T12:00:00Z"
+    assert world.told == [Told("slice", FakeServer.slice_urn, message)]
+
+
+@pytest.mark.parametrize("fault", ["done-lost", "done-garbage", AlreadyExistsError])
+def test_a_slice_that_is_there_after_all_is_taken_as_it_is(fault):
+    world = World(UTAH)
+    if fault is AlreadyExistsError:
+        world.server.slice_expires = NOON + DAY
+    else:
+        world.server.fault("create_slice", fault)
+    world.lease.create_slice()
+    assert world.lease.slice_expires == NOON + DAY
+    assert [event.kind for event in world.told] == ["slice"]
+
+
+def test_a_slice_that_was_not_made_is_not_told():
+    world = World(UTAH)
+    world.server.fault("create_slice", "lost")
+    with pytest.raises(LostReplyError):
+        world.lease.create_slice()
+    assert (world.lease.slice_expires, world.told) == (None, [])
+
+
+def test_what_has_enough_left_is_renewed_once_where_somebody_urges():
+    world = World(UTAH)
+    world.hold()
+    world.clock.advance(60)
+    world.lease.renew()
+    assert world.notes == ["the slice lasts until 2026-11-23T12:00:00Z, which is enough"]
+    world.lease.urge()
+    world.lease.renew()
+    assert world.renewals() == (1, 1)
+    assert world.told == [
+        Told("renew", FakeServer.slice_urn, "the slice lasts until 2026-11-23T12:01:00Z"),
+        Told("renew", UTAH, "the sliver lasts until 2026-11-23T12:01:00Z"),
+    ]
+    world.clock.advance(60)
+    world.lease.renew()
+    assert world.renewals() == (1, 1)
+
+
+def test_slivers_are_renewed_up_to_a_slice_that_is_not_and_the_first_fault_is_raised():
+    world = World(UTAH, WISC)
+    world.hold(left=timedelta(hours=1))
+    for cm in (UTAH, WISC):
+        world.slivers.expires[cm] -= timedelta(minutes=30)
+    world.server.fault("renew_slice", "unreachable")
+    world.server.fault("renew_sliver", "busy", cm=UTAH)
+    with pytest.raises(UnreachableError):
+        world.lease.renew()
+    assert world.slivers.expires == {UTAH: NOON + timedelta(minutes=30), WISC: NOON + timedelta(hours=1)}
+    first = world.told[0]
+    assert (first.kind, first.subject) == ("lease", FakeServer.slice_urn)
+    assert first.message.startswith("the slice was not renewed: ")
+    assert "no connection" in first.message
+
+
+def test_a_sliver_that_lasts_as_long_as_its_slice_is_left_alone():
+    world = World(UTAH)
+    world.server.grant_limit = 3600
+    world.hold(left=timedelta(hours=1))
+    world.lease.renew()
+    assert world.renewals() == (1, 0)
+    assert world.notes == [f"the sliver at {UTAH} lasts as long as the slice"]
+
+
+def test_a_sliver_whose_end_is_not_known_is_renewed():
+    world = World(UTAH)
+    world.hold()
+    world.slivers.expires.clear()
+    world.lease.renew()
+    assert world.slivers.expires == {UTAH: NOON + DAY}
+
+
+@pytest.mark.parametrize(("urged", "again"), [(True, (2, 1)), (False, (1, 1))])
+def test_who_urged_a_cm_that_was_busy_has_it_renewed_later_all_the_same(urged, again):
+    world = World(UTAH)
+    world.hold(left=DAY if urged else timedelta(hours=1))
+    world.clock.advance(60)
+    renew_again = world.refuse(BusyError("slice is busy"))
+    if urged:
+        world.lease.urge()
+    with pytest.raises(BusyError):
+        world.lease.renew()
+    assert world.notes == [f"the sliver at {UTAH} is renewed later: call at Cloudlab: slice is busy"]
+    renew_again()
+    world.clock.advance(60)
+    world.lease.renew()
+    assert world.renewals() == again
+
+
+def test_a_machine_that_blocks_is_told_again_to_who_urges_until_its_sliver_is_renewed():
+    world = World(UTAH)
+    world.hold(left=timedelta(hours=1))
+    renew_again = world.refuse(PromisedError("pre-reserved", node_id="pc101"))
+
+    def refused():
+        """Tell whether an event told of the machine."""
+        world.told.clear()
+        world.notes.clear()
+        with pytest.raises(PromisedError):
+            world.lease.renew()
+        told = [event.message for event in world.told if event.kind == "blocked"]
+        noted = [note for note in world.notes if "promised to others" in note]
+        assert len(told + noted) == 1
+        return bool(told)
+
+    assert [refused(), refused()] == [True, False]
+    world.lease.urge()
+    assert refused()
+    assert world.lease.blocked == {UTAH: "pc101"}
+    renew_again()
+    world.lease.renew()
+    assert world.lease.blocked == {}
+
+
+def test_a_cm_that_hangs_does_not_hold_up_the_end_of_the_process():
+    hangs = threading.Event()
+    asked = together([UTAH], lambda cm: hangs.wait(20))
+    [thread] = [each for each in threading.enumerate() if each.name == f"at-{UTAH}"]
+    hangs.set()
+    assert thread.daemon
+    assert asked[UTAH].result()
