@@ -66,6 +66,8 @@ def start_sshd(directory: Path, user_key: Path, port: int = 0) -> Server:
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {directory}/host_key\n"
         f"AuthorizedKeysFile {directory}/authorized_keys\nPidFile {directory}/pid\n"
         "StrictModes no\nUsePAM no\nUseDNS no\nPasswordAuthentication no\nMaxStartups 100\n"
+        # What the account's own .bashrc starts and prints is no part of the test.
+        f"SetEnv HOME={directory}\n"
     )
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(
