@@ -94,3 +94,8 @@ def test_an_administrator_who_holds_growth_up_is_named_before_the_brake() -> Non
 )
 def test_a_machine_is_in_service_while_jobs_may_start_there_or_could_until_its_drain(node, count) -> None:
     assert a_moment(node, machines=[OURS]).in_service == count
+
+
+def test_machines_that_may_not_be_touched_are_there_and_not_ours() -> None:
+    known = a_moment(machines=(OURS,), facts={"others": (OTHER,)})
+    assert (set(known.machines), known.present) == ({"pc1"}, {"pc1", "pc2"})

@@ -56,3 +56,12 @@ def test_what_was_asked_for_does_not_change_in_the_hands_of_who_asked(chosen: Ch
     chosen.choose_blocking("pc1")
     chosen.empty("pc1")
     assert before == (frozenset(),) * 3
+
+
+def test_only_what_may_still_return_is_kept_and_that_is_told(chosen: Chosen) -> None:
+    for name in ("pc1", "pc2"):
+        chosen.choose(name)
+    chosen.empty("pc2")
+    chosen.choose_blocking("pc3")
+    assert chosen.keep(["pc1", "pc2", "pc3", "pc4"]) == {"pc1"}
+    assert chosen.chosen == {"pc2", "pc3"}

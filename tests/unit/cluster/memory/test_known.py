@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from agent.cluster.memory.known import Known
+from agent.cluster.moment import History
 from agent.slurm.model import Node, Snapshot
 from tests.unit.cluster.conftest import NOW
 
@@ -136,3 +137,14 @@ class Readings(RuleBasedStateMachine):
 
 
 TestReadings = Readings.TestCase
+
+
+def test_what_a_reading_adds_to_those_before_is_taken_in_unless_a_newer_one_came() -> None:
+    known = knows_nothing()
+    first, second = known.begin(), known.begin()
+    known.take(first, reading_of())
+    known.learn(first, History(found=frozenset({"pc1"})))
+    assert known.history == History(found=frozenset({"pc1"}))
+    known.take(second, reading_of())
+    known.learn(first, History(found=frozenset({"pc2"})))
+    assert known.history == History(found=frozenset({"pc1"}))
