@@ -47,7 +47,10 @@ class Knowledge:
 
     def share(self, cm: str) -> Share | None:
         """Count the free machines of our type at a CM; None while unknown."""
-        return self._placement.share(self._offers.all_nodes.get(cm), self._free(cm))
+        return self._share(cm, self._free(cm))
+
+    def _share(self, cm: str, free: Sequence[AdvertisedNode] | None) -> Share | None:
+        return self._placement.share(self._offers.all_nodes.get(cm), free)
 
     def _free(self, cm: str) -> tuple[AdvertisedNode, ...] | None:
         """Return what a CM said is free, without what has become ours since; None where it was not read."""
@@ -65,8 +68,8 @@ class Knowledge:
         cms, inventory, notices = self._cms, self._inventory, self._notices
         now = self._desk.clock.now()
         with self._desk.lock:
-            shares = {cm: self.share(cm) for cm in cms}
             free = {cm: self._free(cm) for cm in cms}
+            shares = {cm: self._share(cm, free[cm]) for cm in cms}
             read = frozenset(inventory.slivers)
             return SliceFacts(
                 cms=cms,
