@@ -134,11 +134,10 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
             SlurmError: they could not be read.
         """
         moment = self.memory.now()
-        return None if moment.snapshot is None else self._settle(moment)
+        return None if moment.snapshot is None else self._settle(self._planner.plan(moment), moment)
 
-    def _settle(self, moment: Moment) -> Plan:
-        """Make the plan of a moment, with Slurm's reservations where it depends on them."""
-        plan = self._planner.plan(moment)
+    def _settle(self, plan: Plan, moment: Moment) -> Plan:
+        """Make the plan of a moment anew with Slurm's reservations, where it depends on them."""
         if not plan.asks_reservations:
             return plan
         return self._planner.plan(replace(moment, reservations=self._backend.reservations()))
@@ -161,7 +160,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         self.note(f"{plan.growth.count} more machines are wanted")
         self.last_plan = plan
         self._power.act(moment, plan.power)
-        self.last_plan = plan = self._settle(moment)
+        self.last_plan = plan = self._settle(plan, moment)
         if self._obey(plan, moment):
             self.desk.look_at_drains()
         if plan.growth.wanted:
@@ -193,9 +192,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
 
     def request_for(self, cm: str) -> str:
         """Ask the helper for a request; its machines are of the first type that the queue wants there."""
-        helper, plan = self.helper, self._plan()
-        kind = next(iter(plan.wanted_at(cm)), "")
-        names = [name for name, each in plan.growth.names.items() if each == kind]
+        helper = self.helper
         if (
             not isinstance(helper, SimpleElasticSliceHelper)
             or type(helper).create_rspec is not SimpleElasticSliceHelper.create_rspec
@@ -203,6 +200,9 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         ):
             # A site's own request is asked for as the reference does.
             return self.create_rspec()
+        plan = self._plan()
+        kind = next(iter(plan.wanted_at(cm)), "")
+        names = [name for name, each in plan.growth.names.items() if each == kind]
         return helper.request_of(kind, names[: helper.num_pcs])
 
     def should_add_nodes(self, count: int = 0, cm: str | None = None) -> int | AddArgs | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 
+from agent.cluster.reasons import TEARDOWN
 from agent.cluster.settings.cluster import ClusterSettings
 from agent.cluster.settings.join import node_name
 from agent.core.model import AdminDrain, GrowOrder, SliverNode
@@ -123,6 +124,11 @@ class Moment:
     def held_up(self) -> str:
         """What holds growth up, an administrator or the brake, in words; "" for nothing."""
         return f"{self.hold.reason} by {self.hold.who}" if self.hold else self.slice.braked
+
+    @property
+    def tearing_down(self) -> bool:
+        """Everything is being given back, or was."""
+        return self.hold is not None and self.hold.reason == TEARDOWN
 
     @property
     def in_service(self) -> int:

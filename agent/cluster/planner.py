@@ -15,7 +15,7 @@ from agent.cluster.grow.supply import Supply, count_supply
 from agent.cluster.join.plan import JoinPlan, plan_joins
 from agent.cluster.moment import Moment
 from agent.cluster.power.power import PowerPlan, plan_power, power_surplus
-from agent.cluster.reasons import TEARDOWN, Drain, DrainCause
+from agent.cluster.reasons import Drain, DrainCause
 from agent.cluster.settings.cluster import ClusterSettings
 from agent.cluster.shrink.departures import DeparturePlan, plan_departures
 from agent.cluster.shrink.returning import named_again, wanted_again
@@ -59,8 +59,6 @@ class Plan:
     """What to do about the machines that are ready."""
     weights: tuple[SetWeight, ...] = ()
     """The weights that have to change."""
-    drains: Mapping[str, Drain] = field(default_factory=dict)
-    """Node name -> what it is emptied for."""
     nodes: tuple[NodeVerdict, ...] = ()
     """One for each machine of ours: whether it goes, and why."""
     asks_reservations: bool = False
@@ -111,7 +109,7 @@ class Planner:
         """Decide all that is to be done at a moment; nothing before Slurm was read once."""
         if moment.snapshot is None:
             return Plan(held_up=moment.held_up, departures=plan_departures(moment))
-        asks_reservations = moment.reservations is None and bool(returnable(moment))
+        may_return = returnable(moment)
         drains = drains_of(moment)
         named = named_again(moment)
         moment = replace(moment, chosen=moment.chosen - named.keys())
@@ -136,9 +134,8 @@ class Planner:
             departures=departures,
             joins=joins,
             weights=plan_weights(after),
-            drains=drains,
             nodes=_fates(moment, verdicts, joins, drains, kept),
-            asks_reservations=asks_reservations or (moment.reservations is None and bool(goes)),
+            asks_reservations=moment.reservations is None and bool(may_return or goes),
         )
 
     def _growth(self, moment: Moment, supply: Supply) -> GrowthPlan:
@@ -178,7 +175,6 @@ def _fates(
     kept: Mapping[str, str],
 ) -> tuple[NodeVerdict, ...]:
     """Tell of each machine of ours whether it goes, and why."""
-    tearing_down = moment.hold is not None and moment.hold.reason == TEARDOWN
     judged = {verdict.name: verdict for verdict in verdicts}
     waiting = {step.name: step.reason for step in (*joins.start, *joins.probe, *joins.watch)}
     fates = []
@@ -186,7 +182,7 @@ def _fates(
         if name in kept:
             fates.append(NodeVerdict(name, False, kept[name]))
         elif drain := drains.get(name):
-            goes = tearing_down or drain.leaves or drain.cause is DrainCause.TAKEN
+            goes = moment.tearing_down or drain.leaves or drain.cause is DrainCause.TAKEN
             fates.append(NodeVerdict(name, goes, drain.reason))
         else:
             why = waiting.get(name, "it has not joined yet")

@@ -36,7 +36,7 @@ def returnable(moment: Moment) -> frozenset[str]:
 
     Where somebody else drained a node too, in Slurm, that is not for us to lift.
     """
-    if moment.snapshot is None or (moment.hold is not None and moment.hold.reason == TEARDOWN):
+    if moment.snapshot is None or moment.tearing_down:
         return frozenset()
     surplus = {name for name, drain in drains_of(moment).items() if drain.cause is DrainCause.SURPLUS}
     kept = {node.name for node in moment.nodes.values() if node.draining and not is_ours(node.reason)}

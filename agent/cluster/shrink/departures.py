@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from agent.cluster.moment import Moment
-from agent.cluster.reasons import TEARDOWN
 from agent.cluster.settings.drain import DrainSettings
 from agent.core.model import Revocation, SliverNode
 
@@ -34,8 +33,7 @@ class DeparturePlan:
 
 def plan_departures(moment: Moment) -> DeparturePlan:
     """Decide which machines may be given back: never one on which Slurm has a job, or could start one."""
-    tearing_down = moment.hold is not None and moment.hold.reason == TEARDOWN
-    ready = moment.emptied if tearing_down else moment.emptied & moment.chosen
+    ready = moment.emptied if moment.tearing_down else moment.emptied & moment.chosen
     ready |= frozenset(_released(moment))
     # One without a usable node_id has no name in Slurm, and goes back all the same.
     useless = [machine for machine in moment.slice.machines if machine.sliver_id in moment.slice.failed]
