@@ -6,6 +6,7 @@ import pytest
 
 from agent.cluster.memory.hold import PAUSE
 from agent.cluster.moment import History, JoinRecord, Moment
+from agent.cluster.reasons import TEARDOWN
 from agent.cluster.settings.join import JoinSettings
 from agent.core.model import AdminDrain, SliverNode
 from agent.core.slice.facts import SliceFacts
@@ -99,3 +100,9 @@ def test_a_machine_is_in_service_while_jobs_may_start_there_or_could_until_its_d
 def test_machines_that_may_not_be_touched_are_there_and_not_ours() -> None:
     known = a_moment(machines=(OURS,), facts={"others": (OTHER,)})
     assert (set(known.machines), known.present) == ({"pc1"}, {"pc1", "pc2"})
+
+
+def test_everything_is_given_back_by_a_teardown_alone() -> None:
+    for reason, gives_back in ((PAUSE, False), (TEARDOWN, True)):
+        assert a_moment(hold=AdminDrain("", reason, "ada", NOW)).tearing_down is gives_back
+    assert a_moment().tearing_down is False
