@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
@@ -23,10 +23,11 @@ from agent.cluster.settings.drain import DrainSettings
 from agent.cluster.settings.join import JoinSettings
 from agent.cluster.settings.plugin import PluginSettings
 from agent.cluster.settings.weights import WeightSettings
-from agent.core.errors import ConfigError
+from agent.core.errors import ConfigError, SlurmError
 from agent.core.settings import Duration, LeaseSettings, Section, format_duration, parse_duration
 from agent.ledger import LedgerSettings
 from agent.page.server import PageSettings
+from agent.slurm.names import expand
 from agent.slurm.settings import SlurmSettings
 from agent.ssh.shell import SshSettings
 from agent.tell.log import LogSettings
@@ -45,7 +46,18 @@ class RequestSettings(Section):
     tarballs: tuple[str, ...] = Field((), description="URLs of tarballs that are unpacked on a new machine")
     startup_command: str = Field("", description="shell command that a new machine runs at its first boot")
     node_prefix: str = Field(
-        "node", pattern=r"^[A-Za-z][-A-Za-z0-9]{0,20}$", description="first part of a client_id: node-1"
+        "es",
+        pattern=r"^[A-Za-z][-A-Za-z0-9]{0,20}$",
+        description="first part of a client_id: es-1; a machine of the slice with this prefix and a number is"
+        " the agent's, so that it is to be one that nobody else uses",
+    )
+    own: tuple[str, ...] = Field(
+        (),
+        description="other machines of the slice that are the agent's, by client_id or node_id, such as"
+        " cp-[3-20]; all others are left alone",
+    )
+    never: tuple[str, ...] = Field(
+        (), description="machines that are not the agent's whatever else says so, by client_id or node_id"
     )
     rspec_file: str = Field(
         "", description="file with a request RSpec that takes the place of the built-in request; empty: none"
@@ -59,6 +71,18 @@ class RequestSettings(Section):
     profile_timeout: Duration = Field(
         60.0, gt=0, le=3600, description="how long profile_script may run when the daemon starts"
     )
+
+    @field_validator("own", "never")
+    @classmethod
+    def _are_node_sets(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for each in names:
+            try:
+                expand(each)
+            except SlurmError:
+                raise ValueError(
+                    f"{each!r}: a name or a set of names such as cp-[3-20] is expected"
+                ) from None
+        return names
 
     @model_validator(mode="after")
     def _one_request(self) -> RequestSettings:

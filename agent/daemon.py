@@ -31,6 +31,7 @@ from agent.config import Settings
 from agent.core.config import AllEvents, LoggedEvents, ManagerConfig
 from agent.core.errors import ConfigError
 from agent.core.events import EventKind
+from agent.core.ownership import Ownership
 from agent.core.ports import SliceServer, SystemClock
 from agent.core.request.helper import SimpleElasticSliceHelper
 from agent.core.request.profile import DocumentHelper, read_rspec, run_profile
@@ -39,6 +40,7 @@ from agent.page.gather import Gatherer
 from agent.page.server import PageServer
 from agent.signals import SignalWaiter
 from agent.slurm.choice import choose, slurm_commands
+from agent.slurm.names import expand
 from agent.slurm.primary import Lookout
 from agent.slurm.rechooser import Rechooser
 from agent.ssh.shell import SshShell
@@ -209,6 +211,7 @@ class Daemon:
                 intents=ledger,
                 revocations=ledger,
                 holdings=ledger,
+                ownership=ownership_of(settings),
                 events=events,
                 mail=self._start_mailer(server.email),
                 lease=settings.lease,
@@ -331,6 +334,18 @@ def helper_of(settings: Settings, server: SliceServer) -> SimpleElasticSliceHelp
         tarballs=list(request.tarballs),
         startup_command=request.startup_command or None,
         node_prefix=request.node_prefix,
+    )
+
+
+def ownership_of(settings: Settings) -> Ownership:
+    """Gather what the settings say of whose machines and whose slice it is."""
+    request = settings.request
+    # Slurm asks for machines by these names, and no others are given to it.
+    named = settings.join.power_names
+    return Ownership(
+        own=frozenset[str]().union(named, *map(expand, request.own)),
+        never=frozenset[str]().union(*map(expand, request.never)),
+        slice_is=settings.cloudlab.slice_is,
     )
 
 

@@ -60,7 +60,21 @@ CREATE TABLE grow_order (
 );
 DROP INDEX IF EXISTS events_by_subject;
 """
-_UPGRADES = (_SCHEMA, _SINCE_VERSION_2, _SINCE_VERSION_3)
+_SINCE_VERSION_4 = """
+ALTER TABLE holdings ADD COLUMN there INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE holdings ADD COLUMN made INTEGER NOT NULL DEFAULT 0;
+UPDATE holdings SET
+    made = EXISTS (SELECT 1 FROM events WHERE kind = 'create' AND subject = holdings.cm),
+    client_ids = (
+        SELECT json_group_object(value, '') FROM json_each(holdings.client_ids) WHERE EXISTS (
+            SELECT 1 FROM events
+            WHERE kind = 'arrived' AND message = 'arrived ' || subject || ' (' || value || ')'
+        )
+    );
+ALTER TABLE holdings RENAME COLUMN client_ids TO machines;
+"""
+"""Before, a CM's holdings were all machines of the slice: those that we asked for are in the history."""
+_UPGRADES = (_SCHEMA, _SINCE_VERSION_2, _SINCE_VERSION_3, _SINCE_VERSION_4)
 """What makes each version out of the one before."""
 SCHEMA_VERSION = len(_UPGRADES)
 _EVENT_COLUMNS = "id, time, kind, subject, message, data"
@@ -157,15 +171,18 @@ class Ledger:
     def put_holding(self, holding: Holding) -> None:
         """Store or replace one."""
         expires = _text(holding.expires) if holding.expires else None
-        row = (holding.cm, json.dumps(sorted(holding.client_ids)), expires)
+        machines = json.dumps(dict(holding.machines), sort_keys=True)
+        row = (holding.cm, machines, expires, holding.there, holding.made)
         with self._writing() as connection:
-            connection.execute("INSERT OR REPLACE INTO holdings VALUES (?, ?, ?)", row)
+            connection.execute("INSERT OR REPLACE INTO holdings VALUES (?, ?, ?, ?, ?)", row)
 
     def holdings(self) -> tuple[Holding, ...]:
         """Return what each CM held when it was last heard."""
         return self._read(
-            "SELECT cm, client_ids, expires FROM holdings ORDER BY cm",
-            lambda r: Holding(r[0], frozenset(json.loads(r[1])), _time(r[2]) if r[2] else None),
+            "SELECT cm, machines, expires, there, made FROM holdings ORDER BY cm",
+            lambda r: Holding(
+                r[0], dict(json.loads(r[1])), _time(r[2]) if r[2] else None, bool(r[3]), bool(r[4])
+            ),
         )
 
     # --- administrators' drains

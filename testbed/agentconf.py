@@ -35,6 +35,9 @@ key = {ssh_key}
 known_hosts = {known_hosts}
 connect_timeout = "5s"
 
+[request]
+node_prefix = "node"
+
 [lease]
 duration = "10m"
 renew_when_left = "9m"

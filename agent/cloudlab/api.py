@@ -236,7 +236,9 @@ class ComponentManager:
 
     def _sliver(self, method: str, manifest: str, urn: str) -> Sliver:
         read = self._document(method, lambda: parse_manifest(manifest, self._remote.authority))
-        return Sliver(self._remote.authority, urn, read.expires, read.nodes, manifest)
+        return Sliver(
+            self._remote.authority, urn, read.expires, read.nodes, manifest, read.unread, read.generator
+        )
 
     def _document(self, method: str, read: Callable[[], T]) -> T:
         return _document(read, method, self._remote)

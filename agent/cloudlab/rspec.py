@@ -35,6 +35,8 @@ _VERSIONS = (RSPEC, PROTOGENI_2)
 
 MAX_IMAGE = 256
 
+_ANY_CLIENT_ID = re.compile(r"[A-Za-z0-9_][-A-Za-z0-9._]{0,62}")
+"""What others may have called their machines; wider than what ``AddNodes`` takes."""
 _IMAGE = re.compile(r"[\x21-\x7e]+")
 _HOSTNAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9](?:[-A-Za-z0-9.]*[A-Za-z0-9])?")
 _USERNAME = re.compile(r"[A-Za-z_][-A-Za-z0-9_.]{0,31}")
@@ -47,13 +49,18 @@ class Manifest:
 
     expires: datetime | None
     nodes: tuple[SliverNode, ...]
+    unread: int
+    """Machines of this CM that are left out."""
+    generator: str
+    """What wrote the request; "" where it does not say."""
 
 
 def parse_manifest(text: str, cm: str) -> Manifest:
     """Read a manifest.
 
     Machines of another CM are left out, and so are those that are not allocated (neither component_id nor
-    sliver_id). A machine of ours without a usable node_id stays in with node_id "": it is held all the same.
+    sliver_id) or have no usable name. One without a usable node_id stays in with node_id "": it is held all
+    the same.
 
     Args:
         text: the XML.
@@ -69,8 +76,9 @@ def parse_manifest(text: str, cm: str) -> Manifest:
             expires = parse_time(stamp)
         except ValueError as error:
             log.warning("manifest with a bad expiry", cm=cm, error=str(error))
-    nodes = (_manifest_node(node, cm) for node in _nodes(root) if _is_of(node, cm))
-    return Manifest(expires, tuple(n for n in nodes if n is not None))
+    read = [_manifest_node(node, cm) for node in _nodes(root) if _is_of(node, cm)]
+    nodes = tuple(node for node in read if node is not None)
+    return Manifest(expires, nodes, len(read) - len(nodes), root.get("generated_by", ""))
 
 
 def parse_advertisement(text: str, cm: str) -> tuple[AdvertisedNode, ...]:
@@ -190,10 +198,8 @@ def _manifest_node(node: etree._Element, cm: str) -> SliverNode | None:
     component = node.get("component_id", "")
     if not sliver_id and not component:
         return None
-    try:
-        check_client_id(client_id)
-    except ValueError as error:
-        log.warning("machine in the manifest left out", cm=cm, sliver_id=sliver_id, error=str(error))
+    if not _ANY_CLIENT_ID.fullmatch(client_id):
+        log.warning("machine in the manifest left out", cm=cm, sliver_id=sliver_id, client_id=client_id)
         return None
     logins = [login for services in _all(node, "services") for login in _all(services, "login")]
 

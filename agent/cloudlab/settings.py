@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import Field, field_validator, model_validator
 
 from agent.cloudlab.urn import Urn, check_project, check_slice_name, check_urn
+from agent.core.ownership import SliceIs
 from agent.core.settings import Duration, Section
 
 _HTTPS = re.compile(r"https://[A-Za-z0-9.\[\]:-]+(?:/[-A-Za-z0-9._~/]*)?")
@@ -48,6 +49,12 @@ class CloudlabSettings(Section):
     sa_url: str = Field("", description='where the SA is called; "" takes it from the certificate')
     project: str = Field("", description='project that the slice is in; "" is none')
     slice: str = Field(description="name of the slice: 2 to 19 letters, digits and inner hyphens")
+    slice_is: SliceIs | None = Field(
+        None,
+        description='whose the slice is: "ours", the agent\'s alone, or "shared" with others; unset: found'
+        " out, and while it is not known no sliver is given back as a whole",
+        examples=["shared"],
+    )
     cms: tuple[CmSettings, ...] = Field(
         min_length=1, description="CMs to borrow from, the preferred one first"
     )

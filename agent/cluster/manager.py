@@ -24,7 +24,7 @@ from agent.cluster.shrink.departures import are_near
 from agent.cluster.shrink.leaving import Leaving
 from agent.cluster.steer.announcer import Announcer
 from agent.cluster.steer.weigher import Weigher
-from agent.cluster.view import node_views
+from agent.cluster.view import foreign_views, node_views
 from agent.cluster.wishes.adoption import Adoption
 from agent.cluster.wishes.orders import Orders
 from agent.core.config import ManagerConfig
@@ -269,11 +269,11 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
 
     def _delete_empty_sliver(self, cm: str) -> None:
         sliver = self._slivers.read(cm)
-        if sliver is not None and not sliver.nodes and not self.requested(cm):
+        if sliver is not None and self._slivers.may_go(cm, sliver) and not self.requested(cm):
             self.server.delete_sliver(cm)
             self._slivers.read(cm)
             self.tell(EventKind.DELETE, cm, "gave the sliver back, which had no machine left")
-        bare = self.facts().all_read and not any(self.inventory.slivers.values()) and not self.requested()
+        bare = self.facts().all_read and not self.held() and not self.requested()
         if self.memory.hold.is_news(bare):
             self.tell(EventKind.ADMIN, "", "the teardown is complete: nothing is held")
 
@@ -378,4 +378,5 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
             paused=moment.hold is not None,
             backoffs=self._placement.backoffs(self.cmlist, moment.now),
             orphans={"cloudlab": self.inventory.lost(), "slurm": self._records.left()},
+            foreign=foreign_views(moment),
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 
 from agent.cluster.reasons import TEARDOWN
@@ -13,6 +13,8 @@ from agent.cluster.settings.join import node_name
 from agent.core.model import AdminDrain, GrowOrder, SliverNode
 from agent.core.slice.facts import SliceFacts
 from agent.slurm.model import Node, Reservation, Snapshot
+
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class History:
     joined_since: Mapping[str, datetime] = field(default_factory=dict)
     """Node name -> since when it has been seen as a node of Slurm."""
     found: frozenset[str] = frozenset()
-    """Names of the nodes that the first reading found."""
+    """Names of the nodes that the first reading found at work."""
     waiting_since: Mapping[str, datetime] = field(default_factory=dict)
     """Job id (for a task, that of its array) -> since when it has been seen to wait for room."""
     forsaken_since: Mapping[str, datetime] = field(default_factory=dict)
@@ -93,6 +95,8 @@ class Moment:
     """sliver_ids of the machines whose probe has passed."""
     failed_since: Mapping[str, datetime] = field(default_factory=dict)
     """sliver_id -> since when its machine is seen to be of no use."""
+    started: datetime = LONG_AGO
+    """When this run of the agent began."""
 
     @cached_property
     def machines(self) -> Mapping[str, SliverNode]:
@@ -102,8 +106,25 @@ class Moment:
 
     @cached_property
     def present(self) -> frozenset[str]:
-        """Node names of all machines in the manifests, those included that may not be touched."""
-        return frozenset(self.machines) | {self.name(machine) for machine in self.slice.others}
+        """Names of all machines in the manifests; those that are not ours have two that Slurm may know."""
+        foreign = {name for machine in self.slice.foreign for name in (machine.node_id, machine.client_id)}
+        return (frozenset(self.machines) | foreign) - {""}
+
+    @cached_property
+    def foreign(self) -> Mapping[str, SliverNode]:
+        """Node name -> machine, for every machine of the slice that is not ours.
+
+        The site named its nodes itself: where Slurm has no node of the name that we would give, it may have
+        one of the other.
+        """
+        named: dict[str, SliverNode] = {}
+        for machine in self.slice.foreign:
+            usual = self.name(machine)
+            names = (usual, machine.node_id, machine.client_id)
+            name = next((each for each in names if each in self.nodes), usual)
+            if name and name not in self.machines:
+                named[name] = machine
+        return named
 
     @property
     def nodes(self) -> Mapping[str, Node]:

@@ -71,7 +71,11 @@ def look_back(moment: Moment) -> History:
     if snapshot is None:
         return earlier or History()
     now = snapshot.taken
-    first = History(found=frozenset(snapshot.nodes)) if earlier is None else earlier
+    first = (
+        History(found=frozenset(n.name for n in snapshot.nodes.values() if n.at_work))
+        if earlier is None
+        else earlier
+    )
     idle = {node.name: node for node in snapshot.nodes.values() if node.empty and node.usable}
     idle_before = {n: node.last_busy or now for n, node in idle.items()} if earlier is None else {}
     booted = {name: snapshot.nodes[name].booted or now for name in first.found & moment.joined}

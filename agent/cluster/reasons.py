@@ -73,11 +73,14 @@ class Drain:
 
     begun: datetime | None = None
     """When it was first wished, where that tells it from an earlier one of the same node."""
+    foreign: bool = False
+    """Its machine is not ours: its node is emptied, and nothing else is done to it."""
 
     @property
     def leaves(self) -> bool:
         """The delete commands run once the node is empty."""
-        return self.cause in {DrainCause.REVOKED, DrainCause.SURPLUS} or self.give_back
+        goes = self.cause in {DrainCause.REVOKED, DrainCause.SURPLUS} or self.give_back
+        return goes and not self.foreign
 
     def is_later_than(self, now: datetime) -> bool:
         """Tell whether its time has not come yet."""

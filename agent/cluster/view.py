@@ -30,6 +30,27 @@ def node_views(moment: Moment) -> tuple[NodeView, ...]:
     return held + coming_views(moment.slice.requested, moment.machines.values())
 
 
+def foreign_views(moment: Moment) -> tuple[NodeView, ...]:
+    """Draw one picture for each machine of the slice that is not ours."""
+    facts = moment.slice
+    names = {machine: name for name, machine in moment.foreign.items()}
+    return tuple(
+        NodeView(
+            node=(name := names.get(machine, "")),
+            node_id=machine.node_id,
+            client_id=machine.client_id,
+            cm=machine.cm,
+            state=NodeState.FOREIGN,
+            value=facts.values[machine.node_id].value if machine.node_id in facts.values else None,
+            weight=moment.nodes[name].weight if name in moment.nodes else None,
+            due=due.deadline
+            if (due := facts.revocations.get(machine.node_id)) and due.means(machine)
+            else None,
+        )
+        for machine in sorted(facts.foreign, key=lambda machine: (machine.cm, machine.client_id))
+    )
+
+
 def coming_views(asked: Iterable[Intent], machines: Iterable[SliverNode]) -> tuple[NodeView, ...]:
     """Draw one picture for each machine that was asked for and is in no manifest yet.
 

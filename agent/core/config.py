@@ -12,6 +12,7 @@ from pydantic import Field
 from agent.core.abstract import ElasticSliceManager
 from agent.core.events import Event
 from agent.core.model import Holding, Intent, IntentKind, Revocation
+from agent.core.ownership import Ownership
 from agent.core.ports import Clock, EventSink, HoldingStore, IntentStore, RevocationStore, SystemClock
 from agent.core.settings import Duration, LeaseSettings, Section
 
@@ -193,6 +194,8 @@ class ManagerConfig:
     intents: IntentStore = field(default_factory=MemoryIntents)
     revocations: RevocationStore = field(default_factory=MemoryRevocations)
     holdings: HoldingStore = field(default_factory=MemoryHoldings)
+    ownership: Ownership = field(default_factory=Ownership)
+    """Which machines are ours besides those that we asked for."""
     events: EventSink = field(default_factory=LoggedEvents)
     mail: EventSink | None = None
     """Told of every event by a manager with ``email``; it picks what is notable. None sends no mail."""

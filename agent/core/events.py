@@ -120,7 +120,8 @@ class EventKind(StrEnum):
     INSUFFICIENT = "insufficient", "a CM has no such machines now: nothing is asked of it for a while"
     VOID = "void", "a call whose reply was lost never happened", OfCm
     ARRIVED = "arrived", "a machine that was asked for is in the manifest", OfCm
-    ADOPTED = "adopted", "a machine that nobody remembers asking for is in the manifest", OfCm
+    ADOPTED = "adopted", "a machine that is ours, and was not asked for just now, is in the manifest", OfCm
+    FOREIGN = "foreign", "machines of the slice that are not ours were first seen: they are left alone", OfCm
     READY = "ready", "a machine has booted", Fate
     FAILED = "failed", "a machine is of no use, and is given back", Fate
     MISSING = (
@@ -157,6 +158,11 @@ class EventKind(StrEnum):
 
     # Why a node is emptied, and why no longer.
     REVOKE = "revoke", "Cloudlab announced that it takes a machine"
+    FOREIGN_REVOKE = (
+        "foreign-revoke",
+        "Cloudlab announced that it takes a machine of the slice that is not ours",
+        OfCm,
+    )
     WITHDRAWN = "withdrawn", "a revocation is over, and the machine still ours"
     ADMIN = "admin", "an administrator's word is taken, or what it asked for is done"
     SURPLUS = "surplus", "nobody needs a machine: it is given back when it is empty"
@@ -214,6 +220,7 @@ _NOTABLE = frozenset(
         _K.DOWN,
         _K.FAILED,
         _K.FATAL,
+        _K.FOREIGN_REVOKE,
         _K.GROWTH_RESUMED,
         _K.GROWTH_STOPPED,
         _K.LEASE,
@@ -240,7 +247,7 @@ _CAUSES: Mapping[str, frozenset[EventKind]] = {
     _K.LEAVE: _EMPTYING,
     _K.RELEASE: frozenset({_K.LEAVE, _K.DRAIN, _K.REVOKE}),
     _K.RESUME: frozenset({_K.WITHDRAWN, _K.KEEP, _K.ADMIN}),
-    _K.WITHDRAWN: frozenset({_K.REVOKE}),
+    _K.WITHDRAWN: frozenset({_K.REVOKE, _K.FOREIGN_REVOKE}),
     _K.KEEP: frozenset({_K.SURPLUS}),
     _K.GONE: frozenset({_K.RELEASE, _K.LEAVE, _K.MISSING, *_WISHES}),
     _K.LOST: frozenset({_K.DOWN, _K.GONE}),

@@ -53,10 +53,11 @@ class Knowledge:
         return self._placement.share(self._offers.all_nodes.get(cm), free)
 
     def _free(self, cm: str) -> tuple[AdvertisedNode, ...] | None:
-        """Return what a CM said is free, without what has become ours since; None where it was not read."""
+        """Return what a CM said is free, without what has come into the slice since; None while unknown."""
         free = self._offers.available.get(cm)
-        ours = {node.node_id for node in self._inventory.held(cm)}
-        return None if free is None else tuple(node for node in free if node.node_id not in ours)
+        sliver = self._inventory.slivers.get(cm)
+        taken = {node.node_id for node in sliver.nodes} if sliver else set()
+        return None if free is None else tuple(node for node in free if node.node_id not in taken)
 
     def facts(self, lease_seconds: float, stays_free: float) -> SliceFacts:
         """Return all of it.
@@ -74,7 +75,8 @@ class Knowledge:
             return SliceFacts(
                 cms=cms,
                 machines=tuple(inventory.held(None)),
-                others=tuple(inventory.others()),
+                foreign=tuple(inventory.foreign()),
+                unexplained=inventory.unexplained(),
                 all_read=read >= frozenset(cms),
                 read=read,
                 ready=frozenset(node.sliver_id for node in inventory.with_fate("ready")),

@@ -12,13 +12,15 @@ from typing import Any
 from agent.core.abstract import ElasticSliceManager
 from agent.core.config import AllEvents, ManagerConfig
 from agent.core.cycle.runner import Runner
-from agent.core.cycle.schedule import Schedule
+from agent.core.cycle.schedule import WOKEN_BY, Schedule
 from agent.core.desk import Desk
 from agent.core.errors import FatalError
 from agent.core.events import EventData, EventKind
 from agent.core.knowledge import Knowledge
-from agent.core.model import AdvertisedNode, Intent, IntentKind, SliverNode
-from agent.core.notices.endpoint import Item, SimpleElasticSliceClientEndpoint
+from agent.core.model import AdvertisedNode, Intent, IntentKind, Revocation, SliverNode
+from agent.core.notices.endpoint import SimpleElasticSliceClientEndpoint
+from agent.core.notices.foreign import ForeignNotices, Whose
+from agent.core.notices.items import Item
 from agent.core.notices.store import RevocationMemory
 from agent.core.ports import SliceServer
 from agent.core.request.helper import AddArgs, PluginElasticSliceHelper
@@ -35,13 +37,6 @@ from agent.core.slice.machines import Machine
 from agent.core.slice.offers import Offers
 from agent.core.slice.slivers import Slivers
 from agent.core.slice.statuses import Statuses
-
-_WAKES = {
-    "SetResourceValues": ("set_system_state",),
-    "NotifyDeletePending": ("get_system_state", "set_system_state"),
-    "NotifyDeleteComplete": ("update_sliver_status", "set_system_state"),
-    "end_delete": ("set_system_state",),
-}
 
 
 class SimpleElasticSliceManager(
@@ -101,8 +96,7 @@ class SimpleElasticSliceManager(
         parts = config if isinstance(config, ManagerConfig) else ManagerConfig()
         self.clock = parts.clock
         self.delete_timeout = parts.cycle.delete_commands_timeout
-        self.minthreshold = minthreshold
-        self.maxthreshold = maxthreshold
+        self.minthreshold, self.maxthreshold = minthreshold, maxthreshold
         self.percent_available_minimum = percent_available_minimum
         self.retry_interval = retry_interval
         self.nodetype = nodetype
@@ -116,10 +110,11 @@ class SimpleElasticSliceManager(
         self._slivers = Slivers(server, parts, self.cmlist, desk, self)
         self._statuses = Statuses(server, self._slivers, self.clock, parts.cycle, self.cmlist)
         self.inventory = Inventory(self._slivers, self.rlock)
+        self._foreign = ForeignNotices(desk, self.inventory, self.cmlist, self.revocations)
         self._placement = Placement(parts.cycle, nodetype)
         self.brake = GrowthBrake(parts.cycle, desk, self.inventory.is_proving)
-        rooms = self.inventory, self.offers, self._placement, self.brake
-        self._knowledge = Knowledge(desk, self.cmlist, self, *rooms)
+        held, offers = self.inventory, self.offers
+        self._knowledge = Knowledge(desk, self.cmlist, self, held, offers, self._placement, self.brake)
         self._growth = Growth(desk, self, self._slivers, self.offers, self._placement, self.brake)
         self._lease = Lease(server, desk, self._slivers, lambda: self.lease, self.handle_blocking_node)
         self._giving = Giving(desk, self, self.inventory, self._slivers, self._lease)
@@ -376,7 +371,11 @@ class SimpleElasticSliceManager(
 
     def notified(self, what: str) -> None:
         """Wake the steps that a call from Cloudlab makes due."""
-        self._runner.cycle.wake(_WAKES.get(what, ()))
+        self._runner.cycle.wake(WOKEN_BY.get(what, ()))
+
+    def whose(self, revocation: Revocation) -> Whose:
+        """Tell whose machine a revocation is about, by the last manifests."""
+        return self._foreign.whose(revocation)
 
     def nodes_taken(self, nodelist: Sequence[Item]) -> None:
         """Leave it to the manifest: ``update_sliver_status`` tells the helper once it confirms it."""
@@ -390,11 +389,12 @@ class SimpleElasticSliceManager(
         self._runner.note(text)
 
     def before_cycles(self) -> None:
-        """Take up what an earlier run left; called before the first step of each start."""
+        """Check that there is a helper; called before the first step of each start."""
         if self.helper is None and type(self).create_rspec is PluginElasticSliceHelper.create_rspec:
             raise FatalError(f"{type(self).__name__} has no helper: call set_helper first")
-        self.resume_deletes()
 
     def before_step(self) -> None:
-        """Write down what Cloudlab said meanwhile; called before each step."""
+        """Write down what Cloudlab said meanwhile, and see to what is known by now to be ours, or not."""
         self._memory.keep(self.revocations, self.rlock)
+        self._foreign.tell()
+        self.resume_deletes()

@@ -41,6 +41,10 @@ class Sliver:
     expires: datetime | None
     nodes: tuple[SliverNode, ...]
     manifest: str = field(repr=False)
+    unread: int = 0
+    """Machines of this CM in the manifest that are not among ``nodes``, since they have no usable name."""
+    generator: str = ""
+    """What wrote the request, as the manifest tells it (``generated_by``); "" where it does not."""
 
     def node(self, client_id: str) -> SliverNode | None:
         """Find a machine by its client_id."""
@@ -52,9 +56,14 @@ class Holding:
     """What a CM held for us when it was last heard: it counts while the CM is silent after a restart."""
 
     cm: str
-    client_ids: frozenset[str]
+    machines: Mapping[str, str]
+    """client_id -> sliver_id of the machines that were ours; "" where that is not known."""
     expires: datetime | None
     """Until when its sliver lasted then."""
+    there: bool = True
+    """Whether it had a sliver."""
+    made: bool = False
+    """Whether the sliver was known to be one that we asked for."""
 
 
 @dataclass(frozen=True)
@@ -211,11 +220,13 @@ class NodeState(StrEnum):
     DRAINED = "drained"
     RELEASED = "released"
     FAILED = "failed"
+    FOREIGN = "foreign"
+    """It is in the slice and not ours."""
 
 
 @dataclass(frozen=True)
 class NodeView:
-    """One machine of ours as people and programs are shown it."""
+    """One machine as people and programs are shown it."""
 
     node: str
     """Node name in Slurm; the client_id until the machine has a node_id."""
@@ -252,6 +263,8 @@ class AgentView:
     """(CM, ``insufficient`` or ``failed``) -> whether it, or a type there, is left alone for a while."""
     orphans: Mapping[str, int] = field(default_factory=dict)
     """``cloudlab`` or ``slurm`` -> what is left over there of machines that are not ours any more."""
+    foreign: tuple[NodeView, ...] = ()
+    """The machines of the slice that are not ours."""
 
     @property
     def held(self) -> tuple[NodeView, ...]:

@@ -132,7 +132,7 @@ def about(argument: Any) -> str:
     """Say what a call is about, in words that are the same in every run."""
     match argument:
         case Holding():
-            return f"{len(argument.client_ids)} at {argument.cm}"
+            return f"{len(argument.machines)} at {argument.cm}"
         case Revocation():
             return "releasable" if argument.releasable else "pending"
         case Event():

@@ -19,7 +19,8 @@ class Wishes:
     drains: Mapping[str, Drain]
     """Node name -> drain."""
     ours: Collection[str]
-    """Names of the nodes that are Cloudlab machines of ours; empty before the first manifest is read."""
+    """Names of the nodes that may be drained: those of our machines, and with ``[drain] foreign`` of the
+    slice's others; empty before the first manifest is read."""
     fences: Mapping[str, datetime] | None
     """Node name -> from when on no job may run there; None while not all is known: they stay."""
     unread: Collection[str] = ()
@@ -55,7 +56,9 @@ def wishes_of(moment: Moment) -> Wishes:
         leases = {name: end for name, end in ends.items() if end is not None}
         drains, fences = with_fences(drains, fenced, leases, settings)
     unread = frozenset(n for n, machine in moment.machines.items() if machine.cm not in moment.read_back)
-    return Wishes(drains, frozenset(moment.machines), fences, unread)
+    foreign = moment.foreign.keys() if settings.foreign else frozenset()
+    unread |= {n for n in foreign if moment.foreign[n].cm not in moment.read_back}
+    return Wishes(drains, frozenset(moment.machines) | foreign, fences, unread)
 
 
 def most_urgent(drains: Iterable[Drain]) -> dict[str, Drain]:
@@ -93,6 +96,11 @@ def _all(moment: Moment) -> Iterator[Drain]:
             )
         if name in useless:
             yield Drain(name, DrainCause.SURPLUS)
+    for name, machine in moment.foreign.items() if moment.settings.drain.foreign else ():
+        revocation = moment.slice.revocations.get(machine.node_id)
+        if revocation is not None and revocation.means(machine):
+            due = revocation.deadline
+            yield Drain(name, DrainCause.REVOKED, due, begun=revocation.noticed, foreign=True)
 
 
 def _teardown(name: str, hold: AdminDrain, moment: Moment) -> Drain:

@@ -44,6 +44,7 @@ class Memory:
     def __init__(self, desk: Desk, facts: Callable[[], SliceFacts], store: WishStore) -> None:
         self._desk = desk
         self._facts = facts
+        self._started = desk.clock.now()
         stored = {drain.node_id: drain for drain in store.drains()}
         self.known = Known(desk.lock)
         self.hold = GrowthHold(desk.lock, store, stored.pop(WHOLE_SLICE, None))
@@ -58,6 +59,7 @@ class Memory:
         with self._desk.lock:
             return Moment(
                 now=self._desk.clock.now(),
+                started=self._started,
                 settings=self.growing.applied_to(self._desk.settings),
                 slice=self._facts(),
                 snapshot=self.known.snapshot,

@@ -79,6 +79,11 @@ class DrainSettings(Section):
     notice_interval: Duration = Field(
         60, gt=0, description="how often Cloudlab repeats the notice of a revocation"
     )
+    foreign: bool = Field(
+        False,
+        description="whether the node of a machine that is not the agent's is drained in Slurm, and its jobs"
+        " seen to, when Cloudlab takes the machine; nothing is run there in any case",
+    )
     fence: bool = Field(
         False,
         description="whether a reservation in Slurm keeps jobs that would not end in time off our nodes, "

@@ -52,6 +52,14 @@ def are_near(moment: Moment) -> bool:
     return bool(moment.emptied or moment.slice.failed or any(_released(moment)))
 
 
+def is_on_trust(machine: SliverNode, moment: Moment) -> bool:
+    """Tell whether a machine is ours by its name alone, and that for less than a person needs to object."""
+    known = moment.history is not None and moment.name(machine) in moment.history.found
+    if machine.sliver_id not in moment.slice.unexplained or known:
+        return False
+    return moment.now - moment.started < timedelta(seconds=moment.settings.demand.min_hold)
+
+
 def is_given_back(revocation: Revocation, settings: DrainSettings) -> bool:
     """Tell whether our own DeleteNodes gives a machine back, rather than the reply to the next notice.
 
@@ -82,6 +90,8 @@ def _is_idle(name: str, moment: Moment) -> bool:
 
 
 def _is_kept(machine: SliverNode, moment: Moment) -> bool:
-    """Tell whether a failed machine is still kept for a person to look at."""
+    """Tell whether a failed machine is still kept, for a person to look at, or since it may be in use."""
+    if is_on_trust(machine, moment):
+        return True
     since = moment.failed_since.get(machine.sliver_id, moment.now)
     return moment.now - since < timedelta(seconds=moment.settings.join.keep_failed)

@@ -13,6 +13,15 @@ BACKOFF_LIMIT = 16
 """A failing step waits ``retry_interval``, then twice as long each time, up to this many times as long."""
 
 
+WOKEN_BY = {
+    "SetResourceValues": ("set_system_state",),
+    "NotifyDeletePending": ("get_system_state", "set_system_state"),
+    "NotifyDeleteComplete": ("update_sliver_status", "set_system_state"),
+    "end_delete": ("set_system_state",),
+}
+"""Call from Cloudlab, or ``end_delete`` -> the steps that it makes due."""
+
+
 class Key(NamedTuple):
     """A step, at one CM or (cm "") once in all."""
 

@@ -19,7 +19,18 @@ import structlog
 from agent.core.desk import Lock
 from agent.core.model import ResourceValue, Revocation, Taken
 from agent.core.notices.commands import run_commands
-from agent.core.notices.items import BadItemError, Notice, read_complete, read_names, read_pending, read_value
+from agent.core.notices.foreign import Whose
+from agent.core.notices.items import (
+    BadItemError,
+    Item,
+    Notice,
+    once,
+    plain,
+    read_complete,
+    read_pending,
+    read_value,
+    released,
+)
 from agent.core.ports import Clock, SystemClock
 
 log = structlog.get_logger()
@@ -33,8 +44,6 @@ DELETE_TIMEOUT = 300.0
 """Seconds for the delete commands of one call, where the deadline leaves as much."""
 
 Envelope = dict[str, object]
-Item = Mapping[str, Any]
-"""One struct of a nodelist, as received: ``{node_id, client_id, max_wait_time}``."""
 T = TypeVar("T")
 
 
@@ -156,17 +165,20 @@ class SimpleElasticSliceClientEndpoint(ElasticSliceClientEndpoint):
         with self.rlock:
             noticed = self._note(notice for _, notice in read)
             fresh = [
-                _plain(item, notice)
-                for item, notice in _once(read)
-                if notice.node_id in noticed and notice.node_id not in self._started
+                plain(item, notice)
+                for item, notice in once(read)
+                if notice.node_id in noticed
+                and notice.node_id not in self._started
+                and self.whose(self.revocations[notice.node_id]) is Whose.OURS
             ]
             self._started.update(item["node_id"] for item in fresh)
         self._start(fresh)
         self.notified("NotifyDeletePending")
         with self.rlock:
-            free = {n for n in noticed if n in self.revocations and self.revocations[n].releasable}
+            known = {n: self.revocations[n] for n in noticed if n in self.revocations}
+            free = {n for n, r in known.items() if r.releasable and self.whose(r) is not Whose.FOREIGN}
             self.revocations.update({n: replace(self.revocations[n], offered=True) for n in free})
-        return reply([_released(item, free) for item in params["nodelist"]] if free else 0)
+        return reply([released(item, free) for item in params["nodelist"]] if free else 0)
 
     def NotifyDeleteComplete(self, params: Any) -> Envelope:  # noqa: N802
         """Drop the revocations of machines that Cloudlab has taken."""
@@ -176,12 +188,12 @@ class SimpleElasticSliceClientEndpoint(ElasticSliceClientEndpoint):
             return read
         first: list[Item] = []
         with self.rlock:
-            for item, notice in _once(read):
+            for item, notice in once(read):
                 known = self.revocations.pop(notice.node_id, None) is not None
                 self._started.discard(notice.node_id)
                 self.resource_values.pop(notice.node_id, None)
                 if known or notice.node_id not in self.taken:
-                    first.append(_plain(item, notice))
+                    first.append(plain(item, notice))
                 self.taken[notice.node_id] = Taken(notice.node_id, notice.client_id, now)
             for node_id in list(self.taken)[: max(0, len(self.taken) - MAX_NODES)]:
                 del self.taken[node_id]
@@ -230,6 +242,10 @@ class SimpleElasticSliceClientEndpoint(ElasticSliceClientEndpoint):
         """Take note, once a machine, that Cloudlab took it: tells the helper, in a thread of its own."""
         threading.Thread(target=self._tell_taken, args=(list(nodelist),), name="taken", daemon=True).start()
 
+    def whose(self, revocation: Revocation) -> Whose:  # noqa: ARG002
+        """Tell whose machine a revocation is about; override it where others' machines may be named."""
+        return Whose.OURS
+
     def notified(self, what: str) -> None:
         """Take note that a call (its method name) or ``end_delete`` changed something; returns at once."""
 
@@ -237,16 +253,18 @@ class SimpleElasticSliceClientEndpoint(ElasticSliceClientEndpoint):
         """Start what a restart interrupted: revocations that nobody works on and nobody may take yet."""
         now = self.clock.now()
         with self.rlock:
+            left = [r for r in self.revocations.values() if r.node_id not in self._started]
+            due = [r for r in left if self.whose(r) is Whose.OURS]
             fresh = [
                 {
                     "node_id": r.node_id,
                     "client_id": r.client_id,
                     "max_wait_time": max((r.deadline - now).total_seconds(), 0.0),
                 }
-                for r in self.revocations.values()
-                if not r.releasable and r.node_id not in self._started
+                for r in due
+                if not r.releasable
             ]
-            self._started.update(r.node_id for r in self.revocations.values())
+            self._started.update(r.node_id for r in due)
         self._start(fresh)
 
     def adopt_revocation(self, revocation: Revocation) -> None:
@@ -369,21 +387,3 @@ def _node_id(item: Item | str) -> str:
 
 def _names(nodelist: Sequence[Item]) -> str:
     return ", ".join(map(_node_id, nodelist))
-
-
-def _plain(item: Item, notice: Notice) -> dict[str, Any]:
-    return {**item, "node_id": notice.node_id, "client_id": notice.client_id}
-
-
-def _once(read: list[tuple[Item, Notice]]) -> list[tuple[Item, Notice]]:
-    """Keep the first item of each machine."""
-    return list({notice.node_id: (item, notice) for item, notice in reversed(read)}.values())[::-1]
-
-
-def _released(item: object, free: set[str]) -> object:
-    try:
-        node_id, _ = read_names(item)
-    except BadItemError:
-        return item
-    assert isinstance(item, Mapping)
-    return {**item, "max_wait_time": 0} if node_id in free else item

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from agent.core.model import ResourceValue
 
@@ -17,6 +18,9 @@ MAX_WAIT = 366 * 86400.0
 """Seconds; a countdown beyond it is a fault of the sender, not a plan."""
 
 _LARGEST_NAME = 10**18
+
+Item = Mapping[str, Any]
+"""One struct of a nodelist, as received: ``{node_id, client_id, max_wait_time}``."""
 
 
 class BadItemError(ValueError):
@@ -76,6 +80,26 @@ def read_complete(item: object) -> Notice:
         BadItemError: a bad name.
     """
     return Notice(*read_names(item), wait=0.0)
+
+
+def plain(item: Item, notice: Notice) -> dict[str, Any]:
+    """Return an item with its names as text."""
+    return {**item, "node_id": notice.node_id, "client_id": notice.client_id}
+
+
+def once(read: list[tuple[Item, Notice]]) -> list[tuple[Item, Notice]]:
+    """Keep the first item of each machine."""
+    return list({notice.node_id: (item, notice) for item, notice in reversed(read)}.values())[::-1]
+
+
+def released(item: object, free: set[str]) -> object:
+    """Return an item as it stands in a reply: its countdown is over where Cloudlab may take the machine."""
+    try:
+        node_id, _ = read_names(item)
+    except BadItemError:
+        return item
+    assert isinstance(item, Mapping)
+    return {**item, "max_wait_time": 0} if node_id in free else item
 
 
 def _name(item: Mapping[object, object], key: str, pattern: re.Pattern[str], *, needed: bool = True) -> str:

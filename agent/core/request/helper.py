@@ -31,6 +31,8 @@ ADDED_CLIENT_ID = re.compile(r"[-A-Za-z0-9_]{1,32}")
 _PREFIX = re.compile(r"[A-Za-z][-A-Za-z0-9_]{0,21}")
 """A letter first, since ProtoGENI returns a name of digits as a number; room for ten digits behind it."""
 
+_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
+
 AddArgs = dict[str, dict[str, Any]]
 """client_id -> fields of ``GeniCMV2 AddNodes``, unescaped: diskimage, startup, tarballs, lans, node."""
 
@@ -71,6 +73,14 @@ class ElasticSliceHelper:
     def reserve_names(self, names: Iterable[str]) -> object:  # noqa: ARG002
         """Take note of client_ids in use: a manager tells what manifests and intents hold."""
         return None
+
+    def owns(self, client_id: str) -> bool:  # noqa: ARG002
+        """Tell whether a client_id is one that this helper alone gives out.
+
+        A machine of such a name is ours even where nothing else remembers that we asked for it; any other
+        machine in the slice is not.
+        """
+        return False
 
 
 class SimpleElasticSliceHelper(ElasticSliceHelper):
@@ -173,6 +183,11 @@ class SimpleElasticSliceHelper(ElasticSliceHelper):
             # ``AddNodes`` refuses names that differ only in case.
             self._names.update(name.lower() for name in names)
 
+    def owns(self, client_id: str) -> bool:
+        """Tell whether a client_id is PREFIX and a number."""
+        prefix, hyphen, number = client_id.rpartition("-")
+        return bool(hyphen) and prefix == self.node_prefix and _NUMBER.fullmatch(number) is not None
+
     def _fields(self) -> dict[str, Any]:
         fields: dict[str, Any] = {}
         if self.image_urn:
@@ -254,6 +269,10 @@ class PluginElasticSliceHelper(ElasticSliceHelper):
     def reserve_names(self, names: Iterable[str]) -> object:
         """Tell the helper."""
         return self._asked().reserve_names(names)
+
+    def owns(self, client_id: str) -> bool:
+        """Ask the helper; no name is ours while there is none."""
+        return self.helper is not None and self.helper.owns(client_id)
 
     def _asked(self) -> ElasticSliceHelper:
         if self.helper is None:

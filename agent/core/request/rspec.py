@@ -13,6 +13,8 @@ from agent.core.errors import ConfigError
 
 RSPEC = "http://www.geni.net/resources/rspec/3"
 EMULAB = "http://www.protogeni.net/resources/rspec/ext/emulab/1"
+GENERATOR = "esagent"
+"""``generated_by`` of the requests that we write ourselves: a manifest repeats it."""
 MAX_STARTUP = 255
 STARTUP = re.compile(r"[\x20-\x7e]*")
 """What ``GeniCMV2 AddNodes`` takes as a start-up command."""
@@ -55,7 +57,8 @@ def build_request(
     """
     namespaces: dict[str | None, str] = {None: RSPEC, "emulab": EMULAB}
     # lxml takes None as the default namespace; its stubs do not know.
-    root = etree.Element(f"{{{RSPEC}}}rspec", {"type": "request"}, cast("dict[str, str]", namespaces))
+    attributes = {"type": "request", "generated_by": GENERATOR}
+    root = etree.Element(f"{{{RSPEC}}}rspec", attributes, cast("dict[str, str]", namespaces))
     for node in nodes:
         _add_node(root, node, lans)
     for lan in lans:

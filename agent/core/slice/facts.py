@@ -25,8 +25,10 @@ class SliceFacts:
     cms: tuple[str, ...] = ()
     """URNs of the CMs in use, preferred first."""
     machines: tuple[SliverNode, ...] = ()
-    others: tuple[SliverNode, ...] = ()
-    """Machines in the last manifests that may not be touched: they are there, and that is all."""
+    foreign: tuple[SliverNode, ...] = ()
+    """Machines in the last manifests that are not ours: they are there, and that is all."""
+    unexplained: frozenset[str] = frozenset()
+    """sliver_ids of the machines that are ours by their name alone: nobody remembers asking for them."""
     all_read: bool = False
     """Whether every CM's manifest was read: else there may be more machines of ours."""
     read: frozenset[str] = frozenset()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import timedelta
 
 import structlog
 
 from agent.core.errors import LedgerError
-from agent.core.model import Holding, Sliver
+from agent.core.model import Holding, Sliver, SliverNode
+from agent.core.ownership import is_made_by_us
 from agent.core.ports import Clock, HoldingStore
 
 log = structlog.get_logger()
@@ -34,14 +35,33 @@ class Holdings:
         self._patient_until = clock.now() + timedelta(seconds=patience)
         self._lock = threading.Lock()
         self._stored = {holding.cm: holding for holding in store.holdings()}
+        self._known = dict(self._stored)
         self._silent = set(cms)
 
-    def heard(self, cm: str, sliver: Sliver | None) -> bool:
-        """Remember what a CM holds; return whether nothing was known of it before."""
-        names = frozenset(node.client_id for node in sliver.nodes) if sliver else frozenset()
-        holding = Holding(cm, names, sliver.expires if sliver else None)
+    def of(self, cm: str) -> Holding | None:
+        """Return what a CM held for us when it was last heard, in this run or an earlier one."""
         with self._lock:
-            new = cm in self._silent and cm not in self._stored
+            return self._known.get(cm)
+
+    def heard(self, cm: str, sliver: Sliver | None, ours: Collection[SliverNode], *, asked: bool) -> bool:
+        """Remember what a CM holds for us; return whether nothing was known of it before.
+
+        Args:
+            cm: the CM.
+            sliver: what its manifest says; None for nothing.
+            ours: those of its machines that are ours.
+            asked: some of these were asked for, and that is not settled yet.
+        """
+        with self._lock:
+            before = self._known.get(cm)
+            new = cm in self._silent and before is None
+            holding = self._known[cm] = Holding(
+                cm,
+                {node.client_id: node.sliver_id for node in ours},
+                sliver.expires if sliver else None,
+                there=sliver is not None,
+                made=is_made_by_us(sliver, ours, before, asked=asked),
+            )
             self._silent.discard(cm)
             if self._stored.get(cm) != holding:
                 try:
@@ -62,7 +82,7 @@ class Holdings:
             held = [self._stored[cm] for cm in self._silent if cm in self._stored]
         now = self._clock.now()
         lasting = [h for h in held if now < (h.expires or self._patient_until)]
-        return {(h.cm, name) for h in lasting for name in h.client_ids}
+        return {(h.cm, name) for h in lasting for name in h.machines}
 
     def unknown(self) -> Sequence[str]:
         """List the silent CMs that nothing is remembered of, while they may still speak up."""

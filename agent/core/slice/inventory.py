@@ -51,10 +51,15 @@ class Inventory:
         with self._lock:
             return self._slivers.book.may_touch(node)
 
-    def others(self) -> list[SliverNode]:
-        """List the machines in the last manifests that may not be touched."""
+    def foreign(self) -> list[SliverNode]:
+        """List the machines in the last manifests that are not ours."""
         with self._lock:
-            return list(self._slivers.book.others())
+            return list(self._slivers.book.foreign())
+
+    def unexplained(self) -> frozenset[str]:
+        """Return the sliver_ids of the machines that are ours by their name alone."""
+        with self._lock:
+            return frozenset(self._slivers.unexplained)
 
     def with_fate(self, fate: str, cm: str | None = None) -> list[SliverNode]:
         """List those that are ``ready``, ``failed`` or, with "", neither yet."""

@@ -67,6 +67,10 @@ class Changes:
     gone: tuple[SliverNode, ...]
     missing: tuple[SliverNode, ...]
     """Not in this manifest, and nobody said why: gone if the next ones lack them too."""
+    foreign: tuple[SliverNode, ...] = ()
+    """Not ours, and not there before."""
+    foreign_gone: tuple[SliverNode, ...] = ()
+    """Not ours, and not there any more."""
 
 
 class MachineBook:
@@ -83,6 +87,8 @@ class MachineBook:
         self._machines: dict[str, dict[str, Machine]] = {}
         self._present: dict[str, dict[str, SliverNode]] = {}
         """CM -> the machines in its last manifest that may be touched."""
+        self._foreign: dict[str, dict[str, SliverNode]] = {}
+        """CM -> the machines in its last manifest that were never ours."""
         self._empty: dict[str, int] = {}
         """CM -> manifests in a row of a sliver without any machine."""
         self._lost: dict[str, dict[str, SliverNode]] = {}
@@ -94,6 +100,7 @@ class MachineBook:
         sliver: Sliver | None,
         *,
         now: datetime,
+        ours: Callable[[SliverNode], bool],
         asked: Mapping[str, datetime],
         announced: Callable[[SliverNode], bool],
         sightings: int,
@@ -104,6 +111,7 @@ class MachineBook:
             cm: the CM.
             sliver: what it holds for us; None for nothing.
             now: when it was read.
+            ours: tells whether a machine is ours.
             asked: client_id -> when it was asked for.
             announced: tells whether a machine's leaving surprises nobody.
             sightings: manifests in a row that must lack any other machine before it counts as gone.
@@ -112,10 +120,14 @@ class MachineBook:
         if sliver is None:
             self.statuses.pop(cm, None)
         known = self._machines.setdefault(cm, {})
-        listed = {_key(node): node for node in (sliver.nodes if sliver else ())}
+        nodes = sliver.nodes if sliver else ()
+        strangers, before = {_key(n): n for n in nodes if not ours(n)}, self._foreign.get(cm, {})
+        self._foreign[cm] = strangers
+        listed = {_key(n): n for n in nodes if _key(n) not in strangers}
         lost = self._lost[cm] = {k: n for k, n in self._lost.get(cm, {}).items() if k in listed}
         present = self._present[cm] = {key: node for key, node in listed.items() if key not in lost}
-        in_place = {n.client_id for n in present.values()} | {n.node_id for n in present.values()}
+        others = (*present.values(), *strangers.values())
+        in_place = {n.client_id for n in others} | {n.node_id for n in others}
         gone: list[SliverNode] = []
         missing: list[SliverNode] = []
         for key in [k for k in known if k not in present]:
@@ -135,8 +147,14 @@ class MachineBook:
             else:
                 known[key] = Machine(node, asked.get(node.client_id, now))
                 new.append(node)
-        self._empty[cm] = self._empty.get(cm, 0) + 1 if sliver is not None and not listed else 0
-        return Changes(tuple(new), tuple(gone), tuple(missing))
+        self._empty[cm] = self._empty.get(cm, 0) + 1 if sliver is not None and not nodes else 0
+        return Changes(
+            tuple(new),
+            tuple(gone),
+            tuple(missing),
+            foreign=tuple(n for key, n in strangers.items() if key not in before),
+            foreign_gone=tuple(n for key, n in before.items() if key not in strangers and key not in present),
+        )
 
     def judge(self, status: SliverStatus, now: datetime, boot_timeout: float) -> tuple[Machine, ...]:
         """Take in a status that was read now; return the machines whose fate it settled."""
@@ -205,21 +223,22 @@ class MachineBook:
         return True
 
     def may_touch(self, node: SliverNode) -> bool:
-        """Tell whether a machine is ours to act on, with its node and its jobs: the last manifest has it.
+        """Tell whether a machine is ours to act on, with its node and its jobs.
 
-        Every act passes here: what ``held`` lists, and a machine that was met before and may be gone since.
+        The last manifest has it, and it is ours (``Ownership``). Every act passes here: what ``held`` lists,
+        and a machine that was met before and may be gone since.
         """
         return _key(node) in self._present.get(node.cm, {})
 
-    def others(self) -> tuple[SliverNode, ...]:
-        """Return the machines in the last manifests that may not be touched."""
-        present = (node for machines in self._present.values() for node in machines.values())
-        return tuple(node for node in present if not self.may_touch(node))
+    def foreign(self, cm: str | None = None) -> tuple[SliverNode, ...]:
+        """Return the machines in the last manifests that are not ours, of one CM or of all."""
+        foreign = self._foreign.values() if cm is None else [self._foreign.get(cm, {})]
+        return tuple(node for machines in foreign for node in machines.values())
 
     def held(self, cm: str | None = None) -> tuple[SliverNode, ...]:
         """Return the machines in the last manifests that may be touched, of one CM or of all."""
         present = self._present.values() if cm is None else [self._present.get(cm, {})]
-        return tuple(node for machines in present for node in machines.values() if self.may_touch(node))
+        return tuple(node for machines in present for node in machines.values())
 
     def with_fate(self, fate: str, cm: str | None = None) -> tuple[SliverNode, ...]:
         """Return the machines of this fate ("" for those that are still starting)."""

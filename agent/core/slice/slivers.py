@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 from agent.core.config import ManagerConfig
 from agent.core.desk import Desk
 from agent.core.errors import AgentError, BusyError, CloudlabError, ConfigError, UnreservedError
-from agent.core.events import EventKind, Fate, OfCm
+from agent.core.events import EventKind, OfCm
 from agent.core.model import (
     Intent,
     IntentKind,
@@ -23,17 +23,19 @@ from agent.core.model import (
     SliverStatus,
     Taken,
 )
+from agent.core.ownership import Claim, claims, has_nothing_else
 from agent.core.ports import SliceServer
 from agent.core.request.helper import AddArgs
 from agent.core.slice.holdings import Holdings
 from agent.core.slice.hooks import HookQueue
 from agent.core.slice.intents import Intents, carry_out
-from agent.core.slice.machines import Changes, Machine, MachineBook
+from agent.core.slice.machines import MachineBook
+from agent.core.slice.news import Listener, News
 from agent.core.slice.settling import withdrawn
 
 
-class Owner(Protocol):
-    """What the manager gives: its notices and its hooks."""
+class Owner(Listener, Protocol):
+    """What the manager gives: its notices, its hooks, and its helper's word on names."""
 
     taken: dict[str, Taken]
     revocations: dict[str, Revocation]
@@ -42,14 +44,8 @@ class Owner(Protocol):
     def drop_revocation(self, node_id: str) -> Revocation | None:
         """Forget a revocation."""
 
-    def handle_added_node(self, node: Mapping[str, Any], status: str) -> object:
-        """Take note that a machine is ready or failed."""
-
-    def handle_deleted_node(self, node: Mapping[str, Any]) -> object:
-        """Take note that a machine is gone."""
-
-    def machine_settled(self, machine: Machine) -> None:
-        """Take note, before the hook, that a machine is ready or failed."""
+    def owns(self, client_id: str) -> bool:
+        """Tell whether a name is one that the helper gives out."""
 
 
 class Slivers:
@@ -67,6 +63,7 @@ class Slivers:
         intents: what is asked and not settled.
         holdings: what CMs held when they were last heard.
         expires: CM -> until when its sliver lasts.
+        unexplained: sliver_ids of machines that are ours by their name alone.
     """
 
     def __init__(
@@ -77,12 +74,15 @@ class Slivers:
         self._limits = config.cycle
         self._desk = desk
         self._owner = owner
+        self._ownership = config.ownership
         self._hooks = HookQueue()
+        self._news = News(desk, owner, self._hooks)
         self._locks = {cm: threading.RLock() for cm in cms}
         self.book = MachineBook()
         self.intents = Intents(config.intents, config.clock)
         self.holdings = Holdings(config.holdings, cms, config.clock, config.cycle.first_reading_patience)
         self.expires: dict[str, datetime] = {}
+        self.unexplained: set[str] = set()
 
     @contextmanager
     def at(self, cm: str, wait: float = -1) -> Iterator[None]:
@@ -149,6 +149,11 @@ class Slivers:
         with self._desk.lock:
             return bool(self.book.lost(cm))
 
+    def has_foreign(self, cm: str) -> bool:
+        """Tell whether the last manifest has a machine that was never ours."""
+        with self._desk.lock:
+            return bool(self.book.foreign(cm))
+
     def names(self, cm: str | None = None) -> set[str]:
         """Collect the client_ids in manifests and in flight, at one CM or all; a silent CM's too."""
         with self._desk.lock:
@@ -174,7 +179,7 @@ class Slivers:
                 self.book.judge(status, now, limit) if status else self.book.judge_unseen(cm, now, limit)
             )
         for machine in settled:
-            self._tell_settled(machine, booted=machine.fate == "ready")
+            self._news.settled(machine, booted=machine.fate == "ready")
 
     def note_unreserved(self, cm: str, error: CloudlabError) -> None:
         """Count a sighting where a CM's refusal names a machine of the sliver that is not reserved to us.
@@ -192,7 +197,7 @@ class Slivers:
             if gone:
                 self._forget(node)
         if gone:
-            self._tell_gone(cm, node, "its CM says that it is not reserved to us")
+            self._news.gone(node, "its CM says that it is not reserved to us")
             self._desk.wake("delete_nodes")
         else:
             message = f"{node_id} ({node.client_id}) is not reserved to us, says its CM"
@@ -203,15 +208,7 @@ class Slivers:
         with self._desk.lock:
             machine = self.book.give_up(cm, client_id, reason)
         if machine is not None:
-            self._tell_settled(machine, booted=True)
-
-    def _tell_settled(self, machine: Machine, *, booted: bool) -> None:
-        node, fate = machine.node, machine.fate
-        message = f"{node.node_id} ({node.client_id}) is {fate}: {machine.reason}"
-        kind = EventKind.READY if fate == "ready" else EventKind.FAILED
-        self._desk.tell(kind, node.node_id, message, Fate(node.cm, booted))
-        self._owner.machine_settled(machine)
-        self._hooks.put(node.cm, partial(self._owner.handle_added_node, vars(node).copy(), fate))
+            self._news.settled(machine, booted=True)
 
     # --- changing; the caller holds the CM
 
@@ -238,16 +235,16 @@ class Slivers:
         sliver = self.read(cm)
         nodes = sliver.nodes if sliver else ()
         targets = tuple(n for n in nodes if n.sliver_id in meant and self._may_delete(n))
-        last = len(targets) == len(nodes)
-        if last and self.intents.in_flight(IntentKind.ADD, cm):
+        whole = sliver is not None and self.may_go(cm, sliver, targets)
+        if whole and self.intents.in_flight(IntentKind.ADD, cm):
             # Giving the whole sliver back would take along what may still arrive.
-            targets, last = targets[1:], False
+            targets, whole = targets[1:], False
         if not targets:
             return ()
         names = [n.client_id for n in targets]
 
         def give_back() -> Sliver | None:
-            if not last:
+            if not whole:
                 return self._server.delete_nodes(cm, names)
             # What DeleteNodes does with the last machine is not known.
             self._server.delete_sliver(cm)
@@ -256,6 +253,18 @@ class Slivers:
         self._carry_out(cm, self.intents.declare(IntentKind.DELETE, cm, names), give_back)
         return targets
 
+    def may_go(self, cm: str, sliver: Sliver, leaving: Collection[SliverNode] = ()) -> bool:
+        """Tell whether a sliver may be given back as a whole: it is ours, and so is all that is in it.
+
+        Args:
+            cm: the CM.
+            sliver: what a manifest says that was read just now.
+            leaving: its machines that go with it.
+        """
+        holding = self.holdings.of(cm)
+        is_ours = self._ownership.slice_is == "ours" or (holding is not None and holding.made)
+        return is_ours and has_nothing_else(sliver, leaving)
+
     def _may_delete(self, node: SliverNode) -> bool:
         with self._desk.lock:
             return self.book.may_touch(node) or node in self.book.lost(node.cm)
@@ -263,8 +272,8 @@ class Slivers:
     def delete_bare(self, cm: str) -> bool:
         """Give a sliver back that has no machine left, and that none may still come to.
 
-        The whole sliver goes, and with it what it might hold all the same. So several manifests must have
-        shown it empty, one that is read now, and the status.
+        The whole sliver goes, and with it what it might hold all the same. So it must be ours, and several
+        manifests must have shown it empty, one that is read now, and the status.
 
         Returns:
             Whether it was given back.
@@ -275,7 +284,7 @@ class Slivers:
             return False
         sliver = self.read(cm)
         status = self._server.sliver_status(cm)
-        if sliver is None or sliver.nodes or status is None or status.nodes:
+        if sliver is None or not self.may_go(cm, sliver) or status is None or status.nodes:
             return False
         began = self._clock.now()
         self._server.delete_sliver(cm)
@@ -298,21 +307,26 @@ class Slivers:
         leaving = {i.client_id for i in in_flight if i.kind is IntentKind.DELETE}
         owner = self._owner
         nodes = sliver.nodes if sliver else ()
+        before = self.holdings.of(cm)
+        said = claims(self._ownership, nodes, gives=owner.owns, asked=asked, before=before)
+        ours = [node for node in nodes if said[node].is_ours]
         # Before an intent is struck: after a kill in between, the machine is counted by one or the other.
-        if self.holdings.heard(cm, sliver):
+        if self.holdings.heard(cm, sliver, ours, asked=Claim.ASKED in said.values()):
             self._desk.wake("ensure_sliver", "add_nodes")
         with self._desk.lock:
             changes = self.book.observe(
                 cm,
                 sliver,
                 now=read_at,
+                ours=lambda node: said[node].is_ours,
                 asked=asked,
                 announced=lambda node: node.client_id in leaving or self._is_taken(node, read_at),
                 sightings=self._limits.gone_sightings,
             )
             self._keep_expiry(cm, sliver)
-            for node in changes.gone:
+            for node in (*changes.gone, *changes.foreign_gone):
                 self._forget(node)
+            self.unexplained |= {n.sliver_id for n in changes.new if not said[n].is_remembered}
             kept = [n for n in nodes if n.node_id in owner.taken and owner.taken[n.node_id].told < read_at]
             for node in kept:
                 del owner.taken[node.node_id]
@@ -324,7 +338,7 @@ class Slivers:
             )
             for revocation in over:
                 owner.drop_revocation(revocation.node_id)
-        self._tell_changes(cm, changes, asked)
+        self._news.changed(cm, changes, said)
         for node in kept:
             self._desk.tell(
                 EventKind.KEPT, node.node_id, f"{node.node_id} was said to be taken, but the manifest has it"
@@ -348,20 +362,16 @@ class Slivers:
 
     def _forget(self, node: SliverNode) -> None:
         owner = self._owner
+        self.unexplained.discard(node.sliver_id)
         owner.resource_values.pop(node.node_id, None)
         owner.taken.pop(node.node_id, None)
         owner.drop_revocation(node.node_id)
-
-    def _tell_gone(self, cm: str, node: SliverNode, why: str) -> None:
-        message = f"{node.node_id} ({node.client_id}) is no longer ours: {why}"
-        self._desk.tell(EventKind.GONE, node.node_id, message, OfCm(cm))
-        self._hooks.put(cm, partial(self._owner.handle_deleted_node, vars(node).copy()))
 
     def _strangers(self) -> set[str]:
         """Collect revoked node_ids that no CM holds for us; none while a CM was never read."""
         if self.book.slivers.keys() != self._locks.keys():
             return set()
-        there = (*self.book.held(), *self.book.others())
+        there = (*self.book.held(), *self.book.foreign())
         return self._owner.revocations.keys() - {node.node_id for node in there}
 
     def _is_taken(self, node: SliverNode, now: datetime) -> bool:
@@ -375,17 +385,3 @@ class Slivers:
             self.expires.pop(cm, None)
         elif sliver.expires is not None:
             self.expires[cm] = sliver.expires
-
-    def _tell_changes(self, cm: str, changes: Changes, asked: Collection[str]) -> None:
-        for node in changes.gone:
-            self._tell_gone(cm, node, "the manifest lacks it")
-        for node in changes.missing:
-            self._desk.tell(
-                EventKind.MISSING,
-                node.node_id,
-                f"{node.node_id} ({node.client_id}) is not in the manifest",
-                OfCm(cm),
-            )
-        for node in changes.new:
-            kind = EventKind.ARRIVED if node.client_id in asked else EventKind.ADOPTED
-            self._desk.tell(kind, node.node_id, f"{kind} {node.node_id} ({node.client_id})", OfCm(cm))

@@ -73,7 +73,7 @@ class Statuses:
             self._untold[cm] += 1
             if self._untold[cm] >= self._limits.gone_sightings:
                 self._slivers.settle(cm, None)
-            if error.code == ERROR:
+            if error.code == ERROR and not self._slivers.has_foreign(cm):
                 self._look_for_unreserved(cm)
             raise
         self._untold[cm] = 0
@@ -82,7 +82,10 @@ class Statuses:
             self._slivers.settle(cm, status)
 
     def _look_for_unreserved(self, cm: str) -> None:
-        """Have the CM name a machine that is not ours any more: adding no machine changes none, and does."""
+        """Have the CM name a machine that is not ours any more: adding no machine changes none, and does.
+
+        It also starts what does not run (``GeniCMV2 AddNodes``): others' machines would be rebooted.
+        """
         try:
             self._server.add_nodes(cm, {})
         except CloudlabError as error:

@@ -18,6 +18,7 @@ from agent.cluster.steer.weights import WeightSettings
 from agent.core.config import ManagerConfig
 from agent.core.errors import SlurmRefusedError, UnreachableError
 from agent.core.model import AdvertisedNode, NodeStatus, Sliver, SliverNode, SliverStatus
+from agent.core.ownership import Ownership
 from agent.core.ports import HostResult
 from agent.core.request.helper import SimpleElasticSliceHelper
 from agent.core.slice.facts import SliceFacts
@@ -29,6 +30,7 @@ WISC = "urn:publicid:IDN+wisc.example.net+authority+cm"
 CLOUDLAB_STEPS = ("ensure_slice", "update_all", "update_available", "ensure_sliver", "update_sliver_status")
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 LEASE = timedelta(hours=20)
+ANY_OWNERSHIP = Ownership()
 
 
 def settings_with(demand=None, weights=None, drain=None, join=None, **others):
@@ -320,10 +322,10 @@ def clock():
 def make_manager(clock, ledger):
     """Make a manager that has read Cloudlab, of machines that have booted."""
 
-    def make(cloudlab, slurm, *, read=True, **sections):
+    def make(cloudlab, slurm, *, read=True, ownership=ANY_OWNERSHIP, **sections):
         manager = SlurmElasticSliceManager(
             cloudlab,
-            ManagerConfig(clock=clock, events=ledger),
+            ManagerConfig(clock=clock, events=ledger, ownership=ownership),
             backend=slurm,
             shell=Shell(),
             settings=settings_with(**sections),

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from agent.cluster.settings.demand import DemandSettings
 from agent.core.errors import SlurmRefusedError
 from agent.core.request.helper import SimpleElasticSliceHelper
 from agent.slurm.model import Node, Reservation
@@ -80,7 +81,7 @@ def test_a_weight_that_was_set_during_a_reading_is_not_set_again_by_it(make_mana
 def test_a_failed_machine_that_cloudlab_gave_no_usable_name_goes_back_too(make_manager):
     nameless = replace(a_machine(1), node_id="")
     site = Cloudlab(nameless, a_machine(2))
-    manager = make_manager(site, Slurm(Node("pc2", "IDLE")))
+    manager = make_manager(site, Slurm(Node("pc2", "IDLE")), demand=DemandSettings(min_hold=0))
     manager.get_system_state()
     manager.give_up(nameless, "it does not boot")
     manager.delete_nodes()

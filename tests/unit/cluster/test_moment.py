@@ -98,8 +98,9 @@ def test_a_machine_is_in_service_while_jobs_may_start_there_or_could_until_its_d
 
 
 def test_machines_that_may_not_be_touched_are_there_and_not_ours() -> None:
-    known = a_moment(machines=(OURS,), facts={"others": (OTHER,)})
-    assert (set(known.machines), known.present) == ({"pc1"}, {"pc1", "pc2"})
+    known = a_moment(machines=(OURS,), facts={"foreign": (OTHER,)})
+    assert (set(known.machines), known.present) == ({"pc1"}, {"pc1", "pc2", "node-2"})
+    assert known.foreign == {"pc2": OTHER}
 
 
 def test_everything_is_given_back_by_a_teardown_alone() -> None:

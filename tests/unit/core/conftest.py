@@ -101,6 +101,8 @@ class FakeServer:
         self.cms = list(cms)
         self.slice_expires = None
         self.grant_limit = None
+        self.keeps_empty_slivers = False
+        """Whether it is known what happens to a sliver whose last machine goes by its name."""
         self.boot_time = 90.0
         self.boots = deque()
         self.sites = {
@@ -272,7 +274,7 @@ class FakeServer:
             for name in client_ids:
                 if name not in machines:
                     raise NotFoundError(f"No such node {name} in the topology!", code=1)
-            assert len(machines) > len(client_ids), "nobody knows what happens to the last machine"
+            assert self.keeps_empty_slivers or len(machines) > len(client_ids), "what happens then?"
             self._check_reserved(cm, leaving=client_ids)
             self._give_back([machines.pop(name) for name in client_ids])
             return self._sliver(cm)

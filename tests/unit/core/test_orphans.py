@@ -38,14 +38,14 @@ def test_a_machine_that_comes_late_takes_the_place_of_the_next_one(make_bench):
     assert sorted(told(bench, "ready")) == ["node-1", "node-2"]
 
 
-def test_a_machine_that_was_asked_for_by_another_hand_is_counted_and_used(make_bench):
+def test_a_machine_of_our_name_that_was_asked_for_by_another_hand_is_counted_and_used(make_bench):
     bench = make_bench(minthreshold=1, maxthreshold=2, percent_available_minimum=0.9)
     bench.cycles(5)
-    bench.server.add_nodes(UTAH, {"theirs": {}})
+    bench.server.add_nodes(UTAH, {"node-7": {}})
     bench.cycles(5)
     assert [e.subject for e in bench.events.of("adopted")] == ["pc101"]
     assert bench.manager.in_use() == 2
-    assert told(bench, "ready") == ["node-1", "theirs"]
+    assert told(bench, "ready") == ["node-1", "node-7"]
     assert bench.server.returned == []
 
 

@@ -106,6 +106,7 @@ def test_an_endpoint_of_ones_own_decides_when_a_machine_may_be_taken():
 
 def test_the_manager_is_the_endpoint_and_runs_the_helpers_delete_commands(make_bench, tmp_path):
     bench = make_bench()
+    bench.cycles(1)
     done = tmp_path / "done"
     bench.helper.get_delete_commands = lambda nodelist: [f"touch {done}-{i['node_id']}" for i in nodelist]
     ended = threading.Event()

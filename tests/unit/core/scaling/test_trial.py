@@ -33,7 +33,9 @@ class FakeSlivers:
     def __init__(self) -> None:
         self.book = MachineBook()
         sliver = Sliver(CM, "sliver", None, (NODE,), "<rspec/>")
-        self.book.observe(CM, sliver, now=NOW, asked={}, announced=lambda _: False, sightings=2)
+        self.book.observe(
+            CM, sliver, now=NOW, ours=lambda _: True, asked={}, announced=lambda _: False, sightings=2
+        )
 
 
 class Bench:

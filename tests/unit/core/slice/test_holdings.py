@@ -52,6 +52,11 @@ def sliver(cm: str, *names: str, expires: datetime | None = NOON + HOUR) -> Sliv
     return Sliver(cm, "sliver", expires, nodes, "<rspec/>")
 
 
+def hear(holdings: Holdings, cm: str, said: Sliver | None) -> bool:
+    """Let a CM say what it holds, all of it ours."""
+    return holdings.heard(cm, said, said.nodes if said else (), asked=False)
+
+
 def make(clock: FakeClock, *holdings: Holding) -> tuple[Holdings, FakeStore]:
     store = FakeStore(*holdings)
     return Holdings(store, [TWO, ONE], clock, PATIENCE), store
@@ -60,7 +65,7 @@ def make(clock: FakeClock, *holdings: Holding) -> tuple[Holdings, FakeStore]:
 def test_a_cm_that_was_not_heard_is_not_known_for_a_while(clock: FakeClock) -> None:
     holdings, _ = make(clock)
     assert holdings.unknown() == [ONE, TWO]
-    assert holdings.heard(ONE, None)
+    assert hear(holdings, ONE, None)
     assert holdings.unknown() == [TWO]
     clock.time += timedelta(seconds=PATIENCE - 1)
     assert holdings.unknown() == [TWO]
@@ -69,23 +74,23 @@ def test_a_cm_that_was_not_heard_is_not_known_for_a_while(clock: FakeClock) -> N
 
 
 def test_a_cm_is_heard_for_the_first_time_once(clock: FakeClock) -> None:
-    holdings, _ = make(clock, Holding(TWO, frozenset(), None))
-    assert holdings.heard(ONE, sliver(ONE, "a"))
-    assert not holdings.heard(ONE, sliver(ONE, "a"))
-    assert not holdings.heard(TWO, sliver(TWO, "b")), "an earlier run heard it"
+    holdings, _ = make(clock, Holding(TWO, {}, None))
+    assert hear(holdings, ONE, sliver(ONE, "a"))
+    assert not hear(holdings, ONE, sliver(ONE, "a"))
+    assert not hear(holdings, TWO, sliver(TWO, "b")), "an earlier run heard it"
 
 
 def test_where_there_is_no_slice_nobody_holds_anything(clock: FakeClock) -> None:
-    holdings, _ = make(clock, Holding(ONE, frozenset({"a"}), NOON + HOUR))
+    holdings, _ = make(clock, Holding(ONE, {"a": "s-a"}, NOON + HOUR))
     holdings.none_can_be()
     assert holdings.unknown() == []
     assert holdings.presumed() == set()
-    assert not holdings.heard(TWO, None)
+    assert not hear(holdings, TWO, None)
 
 
 def test_what_a_silent_cm_held_counts_while_its_lease_may_last(clock: FakeClock) -> None:
     holdings, _ = make(
-        clock, Holding(ONE, frozenset({"a", "b"}), NOON + HOUR), Holding(TWO, frozenset({"c"}), None)
+        clock, Holding(ONE, {"a": "s-a", "b": "s-b"}, NOON + HOUR), Holding(TWO, {"c": "s-c"}, None)
     )
     assert holdings.unknown() == []
     assert holdings.presumed() == {(ONE, "a"), (ONE, "b"), (TWO, "c")}
@@ -98,28 +103,28 @@ def test_what_a_silent_cm_held_counts_while_its_lease_may_last(clock: FakeClock)
 
 
 def test_a_cm_that_was_heard_holds_what_it_says(clock: FakeClock) -> None:
-    holdings, _ = make(clock, Holding(ONE, frozenset({"a"}), NOON + HOUR))
-    holdings.heard(ONE, sliver(ONE, "a", "b"))
+    holdings, _ = make(clock, Holding(ONE, {"a": "s-a"}, NOON + HOUR))
+    hear(holdings, ONE, sliver(ONE, "a", "b"))
     assert holdings.presumed() == set()
 
 
 def test_what_a_cm_holds_is_written_down_when_it_changes(clock: FakeClock) -> None:
     holdings, store = make(clock)
-    holdings.heard(ONE, sliver(ONE, "a", "b"))
-    holdings.heard(ONE, sliver(ONE, "b", "a"))
-    assert store.put == [Holding(ONE, frozenset({"a", "b"}), NOON + HOUR)]
-    holdings.heard(ONE, sliver(ONE, "a", "b", expires=NOON + 2 * HOUR))
-    holdings.heard(ONE, None)
+    hear(holdings, ONE, sliver(ONE, "a", "b"))
+    hear(holdings, ONE, sliver(ONE, "b", "a"))
+    assert store.put == [Holding(ONE, {"a": "s-a", "b": "s-b"}, NOON + HOUR)]
+    hear(holdings, ONE, sliver(ONE, "a", "b", expires=NOON + 2 * HOUR))
+    hear(holdings, ONE, None)
     assert store.put[1:] == [
-        Holding(ONE, frozenset({"a", "b"}), NOON + 2 * HOUR),
-        Holding(ONE, frozenset(), None),
+        Holding(ONE, {"a": "s-a", "b": "s-b"}, NOON + 2 * HOUR),
+        Holding(ONE, {}, None, there=False),
     ]
 
 
 def test_what_cannot_be_written_down_is_tried_again(clock: FakeClock) -> None:
     holdings, store = make(clock)
     store.full = True
-    assert holdings.heard(ONE, sliver(ONE, "a"))
+    assert hear(holdings, ONE, sliver(ONE, "a"))
     store.full = False
-    holdings.heard(ONE, sliver(ONE, "a"))
+    hear(holdings, ONE, sliver(ONE, "a"))
     assert [holding.cm for holding in store.put] == [ONE]

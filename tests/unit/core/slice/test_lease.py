@@ -181,6 +181,9 @@ class Owner:
     def __init__(self):
         self.taken, self.revocations, self.resource_values = {}, {}, {}
 
+    def owns(self, client_id):
+        return True
+
 
 class World:
     """A lease of a day that is renewed with 18 hours left, with its surroundings; nothing else happens."""

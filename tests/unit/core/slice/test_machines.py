@@ -15,6 +15,8 @@ NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 CM, OTHER = "urn:cm", "urn:other"
 PATIENCE = 600.0
 SIGHTINGS = 3
+STRANGERS = {"ctl", "nfs"}
+"""client_ids of machines that are not ours."""
 
 
 def later(seconds: float) -> datetime:
@@ -39,11 +41,21 @@ def show(
 ) -> Changes:
     """Let a CM show a sliver with these machines."""
     sliver = Sliver(cm, f"{cm}+sliver", None, nodes, "<rspec/>")
-    return book.observe(cm, sliver, now=NOON, asked=asked or {}, announced=announced, sightings=SIGHTINGS)
+    return book.observe(
+        cm,
+        sliver,
+        now=NOON,
+        ours=lambda each: each.client_id not in STRANGERS,
+        asked=asked or {},
+        announced=announced,
+        sightings=SIGHTINGS,
+    )
 
 
 def show_nothing(book: MachineBook, cm: str = CM) -> Changes:
-    return book.observe(cm, None, now=NOON, asked={}, announced=nobody, sightings=SIGHTINGS)
+    return book.observe(
+        cm, None, now=NOON, ours=lambda _: True, asked={}, announced=nobody, sightings=SIGHTINGS
+    )
 
 
 def status(*entries: tuple[SliverNode, str], cm: str = CM) -> SliverStatus:

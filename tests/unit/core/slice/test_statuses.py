@@ -45,7 +45,7 @@ class FakeServer:
 class FakeSlivers:
     def __init__(self) -> None:
         self.sliver: Sliver | None = Sliver(CM, "sliver", None, (), "<rspec/>")
-        self.starting = False
+        self.starting = self.foreign = False
         self.settled: list[tuple[str, SliverStatus | None]] = []
         self.unreserved: list[tuple[str, Exception]] = []
 
@@ -54,6 +54,9 @@ class FakeSlivers:
 
     def has_starting(self, _cm: str) -> bool:
         return self.starting
+
+    def has_foreign(self, _cm: str) -> bool:
+        return self.foreign
 
     def settle(self, cm: str, status: SliverStatus | None) -> None:
         self.settled.append((cm, status))

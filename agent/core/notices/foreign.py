@@ -1,0 +1,70 @@
+"""Revocations of machines of the slice that are not ours: told, and answered with their countdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from enum import Enum, auto
+
+from agent.core.desk import Desk
+from agent.core.events import EventKind, OfCm
+from agent.core.model import Revocation
+from agent.core.slice.inventory import Inventory
+
+
+class Whose(Enum):
+    """Whose machine a revocation is about."""
+
+    OURS = auto()
+    """It is ours, or in no manifest at all."""
+    FOREIGN = auto()
+    """It is in the slice and not ours: it is neither cleaned up nor released."""
+    UNKNOWN = auto()
+    """It may be either: not every manifest was read."""
+
+
+class ForeignNotices:
+    """Tells them apart by the last manifests. Thread-safe.
+
+    Args:
+        desk: told of each once.
+        inventory: what the manifests have.
+        cms: URNs of the CMs in use.
+        revocations: node_id -> those in force; guarded by the desk's lock.
+    """
+
+    def __init__(
+        self, desk: Desk, inventory: Inventory, cms: Sequence[str], revocations: Mapping[str, Revocation]
+    ) -> None:
+        self._desk = desk
+        self._inventory = inventory
+        self._cms = frozenset(cms)
+        self._revocations = revocations
+        self._told: dict[str, datetime] = {}
+
+    def whose(self, revocation: Revocation) -> Whose:
+        """Tell whose machine a revocation is about."""
+        with self._desk.lock:
+            if any(revocation.means(machine) for machine in self._inventory.held(None)):
+                return Whose.OURS
+            if any(revocation.means(machine) for machine in self._inventory.foreign()):
+                return Whose.FOREIGN
+            return Whose.OURS if self._inventory.slivers.keys() >= self._cms else Whose.UNKNOWN
+
+    def tell(self) -> None:
+        """Tell of each such revocation that was not told before."""
+        fresh: list[tuple[str, str, str]] = []
+        with self._desk.lock:
+            self._told = {n: at for n, at in self._told.items() if n in self._revocations}
+            for machine in self._inventory.foreign():
+                revocation = self._revocations.get(machine.node_id)
+                if revocation is None or not revocation.means(machine):
+                    continue
+                if self._told.get(machine.node_id) == revocation.noticed:
+                    continue
+                self._told[machine.node_id] = revocation.noticed
+                when = f"{revocation.deadline:%H:%M:%S} UTC"
+                message = f"Cloudlab takes {machine.client_id} at {when}, which is not ours"
+                fresh.append((machine.node_id, message, machine.cm))
+        for node_id, message, cm in fresh:
+            self._desk.tell(EventKind.FOREIGN_REVOKE, node_id, message, OfCm(cm))

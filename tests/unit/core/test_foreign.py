@@ -1,0 +1,195 @@
+"""A slice that is not only ours: what others put into it stays, is told once, and is answered truthfully."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from agent.core.config import MemoryHoldings, MemoryIntents
+from agent.core.model import SliverNode
+from agent.core.notices.foreign import Whose
+from agent.core.ownership import Ownership
+from agent.core.request.helper import SimpleElasticSliceHelper
+from tests.unit.core.conftest import UTAH, FakeMachine, FakeServer
+
+
+def put(bench, *names, cm=UTAH):
+    """Have somebody else put machines into the slice."""
+    site = bench.server.sites[cm]
+    site.exists, site.expires = True, site.expires or bench.server.slice_expires
+    for number, name in enumerate(names):
+        node = SliverNode(name, f"foreign{number}", cm, f"foreign-{number}")
+        site.machines[name] = FakeMachine(node, bench.clock.now())
+
+
+def notice(bench, node_id, client_id, wait=600):
+    item = {"node_id": node_id, "client_id": client_id, "max_wait_time": wait}
+    return bench.manager.NotifyDeletePending({"nodelist": [item]})["value"]
+
+
+def calls(bench):
+    return {name for name, *_ in bench.server.calls}
+
+
+@pytest.fixture
+def shared(make_bench):
+    bench = make_bench(minthreshold=1, maxthreshold=1, percent_available_minimum=0.0, enable_delete=True)
+    bench.cycles(1)
+    put(bench, "ctl", "cp-1")
+    bench.cycles(12)
+    return bench
+
+
+def test_they_are_told_once_and_neither_count_nor_have_a_hook(shared):
+    assert [e.message for e in shared.events.of("foreign")] == [
+        "not ours, and left alone: ctl (foreign0), cp-1 (foreign1)"
+    ]
+    assert shared.manager.in_use() == 1
+    assert [node.client_id for node in shared.manager.held()] == ["node-1"]
+    assert [node.client_id for node in shared.manager.facts().foreign] == ["ctl", "cp-1"]
+    assert {e.subject for e in shared.events.of("ready")}.isdisjoint({"foreign0", "foreign1"})
+
+
+def test_the_last_machine_of_ours_goes_by_name_and_the_sliver_stays(shared):
+    shared.manager.should_delete_nodes = lambda cm=None: ["node-1", "ctl"]
+    shared.cycles(8)
+    assert [node.client_id for node in shared.server.returned] == ["node-1"] * len(shared.server.returned)
+    assert shared.server.returned
+    assert {n.client_id for n in shared.server.machines()} >= {"ctl", "cp-1"}
+    assert "delete_sliver" not in calls(shared)
+
+
+def test_what_came_by_the_request_of_another_is_gone_without_a_word_of_ours(shared):
+    del shared.server.sites[UTAH].machines["ctl"]
+    shared.cycles(4)
+    assert not shared.events.of("gone")
+    assert not shared.events.of("missing")
+    assert [node.client_id for node in shared.manager.facts().foreign] == ["cp-1"]
+
+
+def test_a_revocation_of_one_is_told_once_and_its_countdown_goes_on(shared):
+    commanded = []
+    shared.helper.get_delete_commands = commanded.append
+    assert notice(shared, "foreign0", "ctl") == 0
+    shared.cycles(2)
+    shared.manager.end_delete(["foreign0"])
+    assert notice(shared, "foreign0", "ctl", wait=540) == 0
+    shared.cycles(2)
+    (event,) = shared.events.of("foreign-revoke")
+    assert (event.subject, event.is_notable) == ("foreign0", True)
+    assert commanded == []
+    assert not shared.manager.has_pending_deletes()
+
+
+def test_one_that_is_known_from_an_earlier_run_is_not_cleaned_up_before_the_manifest_says_whose_it_is(
+    make_bench,
+):
+    bench = make_bench(minthreshold=0)
+    commanded = []
+    bench.helper.get_delete_commands = commanded.append
+    bench.server.slice_expires = bench.clock.now() + timedelta(days=1)
+    put(bench, "ctl")
+    notice(bench, "foreign0", "ctl")
+    assert bench.manager.whose(bench.manager.revocations["foreign0"]) is Whose.UNKNOWN
+    bench.cycles(3)
+    assert commanded == []
+    assert bench.events.of("foreign-revoke")
+
+
+def test_resource_values_of_one_are_kept_until_it_is_gone(shared):
+    values = {"nodelist": [{"node_id": "foreign0", "client_id": "ctl", "value": 0.5}]}
+    shared.manager.SetResourceValues(values)
+    shared.cycles(2)
+    assert shared.manager.resource_values["foreign0"].value == 0.5
+    del shared.server.sites[UTAH].machines["ctl"]
+    shared.cycles(2)
+    assert "foreign0" not in shared.manager.resource_values
+
+
+def test_a_status_that_cannot_be_told_starts_nobodys_machines(shared):
+    shared.server.unreserve(UTAH, "node-1")
+    shared.cycles(2)
+    assert ("add_nodes", UTAH, []) not in shared.server.calls
+    assert not [detail for name, _, detail in shared.server.calls if name == "add_nodes" and not detail]
+
+
+class OwnNames(SimpleElasticSliceHelper):
+    """Gives names that nobody can tell from others'."""
+
+    names = ("web", "db", "mail")
+
+    def owns(self, client_id):
+        return False
+
+    def get_add_args(self, count=1):
+        free = [name for name in self.names if name not in self._names]
+        return {name: {} for name in free[:count]}
+
+    def create_rspec(self):
+        return self.request_of(names=["web"])
+
+
+def run_of(make_bench, server, clock, **config):
+    """Another run of the agent, with what it remembers."""
+    bench = make_bench(
+        server=server,
+        config={"clock": clock, **config},
+        minthreshold=1,
+        maxthreshold=1,
+        percent_available_minimum=0.0,
+    )
+    bench.manager.set_helper(OwnNames(server=server))
+    bench.cycles(5)
+    return bench.manager
+
+
+def test_names_that_only_a_site_knows_are_ours_as_long_as_the_ledger_does(make_bench, clock):
+    server, memory = FakeServer(clock), {"holdings": MemoryHoldings(), "intents": MemoryIntents()}
+    for _ in range(2):
+        manager = run_of(make_bench, server, clock, **memory)
+        assert [node.client_id for node in manager.held()] == ["web"]
+        assert memory["holdings"].holdings()[0].made
+    manager = run_of(make_bench, server, clock)
+    assert [node.client_id for node in manager.facts().foreign] == ["web"]
+
+
+def test_one_of_such_a_name_that_another_put_in_the_place_of_ours_is_not_ours(make_bench, clock):
+    server, memory = FakeServer(clock), {"holdings": MemoryHoldings(), "intents": MemoryIntents()}
+    run_of(make_bench, server, clock, **memory)
+    machine = server.sites[UTAH].machines["web"]
+    machine.node = replace(machine.node, sliver_id="another")
+    manager = run_of(make_bench, server, clock, **memory)
+    assert [node.client_id for node in manager.facts().foreign] == ["web"]
+
+
+def test_what_the_site_gives_by_name_is_ours_and_what_it_names_never_is_not(make_bench):
+    ownership = Ownership(own=frozenset({"cp-1"}), never=frozenset({"node-1"}))
+    bench = make_bench(minthreshold=0, config={"ownership": ownership})
+    bench.server.slice_expires = bench.clock.now() + timedelta(days=1)
+    put(bench, "cp-1", "node-1", "ctl")
+    bench.manager.update_sliver_status()
+    assert [node.client_id for node in bench.manager.held()] == ["cp-1"]
+    assert bench.manager.facts().unexplained == {"foreign-0"}
+
+
+def test_a_sliver_whose_origin_is_not_known_is_given_back_machine_by_machine(make_bench, clock):
+    """The ledger is lost: all that is in it is ours, and whether the sliver is cannot be told."""
+    server = FakeServer(clock)
+    server.keeps_empty_slivers = True
+    server.slice_expires = clock.now() + timedelta(days=1)
+    for slice_is, asked in ((None, "delete_nodes"), ("shared", "delete_nodes"), ("ours", "delete_sliver")):
+        bench = make_bench(
+            server=server,
+            config={"clock": clock, "ownership": Ownership(slice_is=slice_is)},
+            enable_delete=True,
+            minthreshold=0,
+            maxthreshold=0,
+        )
+        put(bench, "node-1")
+        before = server.count(asked)
+        bench.manager.should_delete_nodes = lambda cm=None: ["node-1"]
+        bench.manager.update_sliver_status()
+        bench.manager.delete_nodes()
+        assert server.count(asked) == before + 1
+        assert server.machines() == []
+        server.sites[UTAH].exists = False

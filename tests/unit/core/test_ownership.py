@@ -1,0 +1,128 @@
+"""Whose machine is this, and whose sliver."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.core.model import Holding, Sliver, SliverNode
+from agent.core.ownership import Claim, Ownership, claims, has_nothing_else, is_made_by_us
+from agent.core.request.rspec import GENERATOR
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+CM = "urn:cm"
+NODE = SliverNode("es-3", "pc3", CM, "s3")
+CTL = SliverNode("ctl", "pc9", CM, "s9")
+
+
+def gives(client_id: str) -> bool:
+    return client_id.startswith("es-")
+
+
+def claim(node: SliverNode, ownership: Ownership, asked: set[str], held: dict[str, str]) -> Claim:
+    return ownership.claim(node, gives=gives, asked=asked, held=held)
+
+
+@pytest.mark.parametrize(
+    ("node", "asked", "held", "expected"),
+    [
+        (NODE, set(), {}, Claim.NAME),
+        (CTL, set(), {}, Claim.NONE),
+        (CTL, {"ctl"}, {}, Claim.ASKED),
+        (CTL, set(), {"ctl": "s9"}, Claim.KNOWN),
+        (CTL, set(), {"ctl": ""}, Claim.KNOWN),
+        (CTL, set(), {"ctl": "s8"}, Claim.NONE),
+        (NODE, set(), {"es-3": "s1"}, Claim.NAME),
+        (replace(CTL, client_id="cp-4"), set(), {}, Claim.OWN),
+        (replace(CTL, node_id="pc4"), set(), {}, Claim.OWN),
+        (replace(NODE, client_id="es-9"), {"es-9"}, {"es-9": "s3"}, Claim.NEVER),
+        (replace(CTL, client_id="cp-5"), {"cp-5"}, {}, Claim.NEVER),
+        (replace(NODE, node_id="pc5"), {"es-3"}, {}, Claim.NEVER),
+    ],
+)
+def test_a_machine_is_ours_only_if_we_asked_for_it_or_the_site_gave_it_by_name(
+    node: SliverNode, asked: set[str], held: dict[str, str], expected: Claim
+) -> None:
+    site = Ownership(own=frozenset({"cp-4", "cp-5", "pc4"}), never=frozenset({"es-9", "cp-5", "pc5"}))
+    assert claim(node, site, asked, held) is expected
+
+
+NAMES = st.sampled_from(["es-1", "es-2", "ctl", "cp-1"])
+
+
+@given(
+    *(st.frozensets(NAMES),) * 2,
+    st.sets(NAMES),
+    st.dictionaries(NAMES, st.sampled_from(["s1", "s2", ""])),
+    NAMES,
+    st.sampled_from(["s1", "s2"]),
+)
+def test_what_is_named_never_is_never_ours_and_the_rest_only_for_a_reason(
+    own: frozenset[str],
+    never: frozenset[str],
+    asked: set[str],
+    held: dict[str, str],
+    name: str,
+    sliver_id: str,
+) -> None:
+    node = SliverNode(name, "pc1", CM, sliver_id)
+    is_ours = claim(node, Ownership(own, never), asked, held).is_ours
+    reasons = name in own or name in asked or gives(name) or held.get(name) in {"", sliver_id}
+    assert is_ours == (reasons and name not in never)
+
+
+def test_each_machine_of_a_manifest_is_judged_by_what_is_remembered_of_its_cm() -> None:
+    before = Holding(CM, {"ctl": "s9"}, None)
+    site = Ownership()
+    assert claims(site, (NODE, CTL), gives=gives, asked=(), before=before) == {
+        NODE: Claim.NAME,
+        CTL: Claim.KNOWN,
+    }
+    assert claims(site, (CTL,), gives=gives, asked=(), before=None) == {CTL: Claim.NONE}
+
+
+def test_what_we_remember_is_told_from_what_a_name_says() -> None:
+    assert {each for each in Claim if each.is_remembered} == {Claim.ASKED, Claim.KNOWN}
+    assert {each for each in Claim if not each.is_ours} == {Claim.NEVER, Claim.NONE}
+
+
+def a_sliver(*nodes: SliverNode, unread: int = 0, generator: str = "") -> Sliver:
+    return Sliver(CM, "sliver", NOON, nodes, "<rspec/>", unread, generator)
+
+
+NOTHING = Holding(CM, {}, None, there=False)
+
+
+@pytest.mark.parametrize(
+    ("sliver", "ours", "before", "asked", "made"),
+    [
+        (None, (), Holding(CM, {}, None, made=True), False, False),
+        (a_sliver(NODE), (NODE,), NOTHING, True, True),
+        (a_sliver(NODE), (NODE,), NOTHING, False, False),
+        (a_sliver(NODE), (NODE,), None, True, False),
+        (a_sliver(NODE, generator=GENERATOR), (NODE,), None, False, True),
+        (a_sliver(NODE, generator=GENERATOR), (NODE,), NOTHING, False, True),
+        (a_sliver(NODE, generator="libxml2"), (NODE,), None, False, False),
+        (a_sliver(generator=GENERATOR), (), None, False, False),
+        (a_sliver(NODE, CTL, generator=GENERATOR), (NODE,), None, False, False),
+        (a_sliver(NODE, CTL), (NODE,), NOTHING, True, False),
+        (a_sliver(NODE, unread=1), (NODE,), NOTHING, True, False),
+        (a_sliver(NODE, CTL), (NODE,), Holding(CM, {}, None, made=True), False, True),
+        (a_sliver(NODE, generator=GENERATOR), (NODE,), Holding(CM, {}, None), True, False),
+    ],
+)
+def test_a_sliver_is_known_to_be_ours_if_we_asked_for_it_until_it_is_gone(
+    sliver: Sliver | None, ours: tuple[SliverNode, ...], before: Holding | None, asked: bool, made: bool
+) -> None:
+    assert is_made_by_us(sliver, ours, before, asked=asked) is made
+
+
+def test_what_has_no_usable_name_is_something_else_in_a_sliver() -> None:
+    assert has_nothing_else(a_sliver(), ())
+    assert has_nothing_else(a_sliver(NODE), (NODE,))
+    assert not has_nothing_else(a_sliver(NODE, CTL), (NODE,))
+    assert not has_nothing_else(a_sliver(unread=1), ())
