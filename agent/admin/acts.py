@@ -57,7 +57,7 @@ class Acts:
                 nothing was done.
         """
         moment = self._manager.memory.now()
-        found = resolve(names, moment.machines)
+        found = resolve(names, moment.machines, moment.foreign)
         for name in found:
             node = moment.nodes.get(name)
             if node is not None and node.draining and not is_ours(node.reason) and not force:
@@ -82,7 +82,7 @@ class Acts:
                 nothing was done.
         """
         moment = self._manager.memory.now()
-        found = resolve(names, moment.machines)
+        found = resolve(names, moment.machines, moment.foreign)
         for name in found if not now else ():
             if jobs := read_snapshot(moment).jobs_on([name]):
                 ids = ", ".join(sorted(job.id for job in jobs)[:5])
@@ -99,7 +99,7 @@ class Acts:
             AgentError: a name is not a machine of ours, or no administrator drained it; nothing was done.
         """
         moment = self._manager.memory.now()
-        found = resolve(names, moment.machines)
+        found = resolve(names, moment.machines, moment.foreign)
         for name, machine in found.items():
             if machine.node_id not in moment.admin:
                 raise AgentError(f"{name} was not drained with `esagent drain`")

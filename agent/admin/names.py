@@ -19,20 +19,25 @@ _BRACKET = re.compile(r"\[([^\[\]]*)\]")
 _RANGE = re.compile(r"(\d+)-(\d+)")
 
 
-def resolve(words: Iterable[str], machines: Mapping[str, SliverNode]) -> dict[str, SliverNode]:
+def resolve(
+    words: Iterable[str], machines: Mapping[str, SliverNode], foreign: Mapping[str, SliverNode]
+) -> dict[str, SliverNode]:
     """Turn node_ids, client_ids, node names and node sets of them into node name -> machine.
 
     Args:
         words: what was typed.
         machines: node name -> machine, all that are ours.
+        foreign: node name -> machine, the others in the slice.
 
     Raises:
         AgentError: one of them is not a machine of ours, or no node set.
     """
-    known = aliases(machines)
+    known, others = aliases(machines), aliases(foreign)
     found = {}
     for word in words:
         for alias in _expand(word):
+            if alias not in known and alias in others:
+                raise AgentError(f"{alias} is a machine of the slice that is not ours: it is left alone")
             if alias not in known:
                 raise AgentError(
                     f"{alias} is not one of our machines: {_list(machines)}{_near(alias, known)}"

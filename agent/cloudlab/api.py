@@ -94,11 +94,18 @@ class SliceAuthority:
 
 
 class ComponentManager:
-    """A CM. The credential of its methods is the slice's unless said otherwise."""
+    """A CM. The credential of its methods is the slice's unless said otherwise.
 
-    def __init__(self, transport: Transport, remote: Remote) -> None:
+    Args:
+        transport: carries the calls.
+        remote: where they go.
+        user: our login on machines, where a manifest has several.
+    """
+
+    def __init__(self, transport: Transport, remote: Remote, user: str) -> None:
         self._transport = transport
         self._remote = remote
+        self._user = user
 
     @property
     def urn(self) -> str:
@@ -235,10 +242,9 @@ class ComponentManager:
         return self._sliver(method, value, sliver_urn)
 
     def _sliver(self, method: str, manifest: str, urn: str) -> Sliver:
-        read = self._document(method, lambda: parse_manifest(manifest, self._remote.authority))
-        return Sliver(
-            self._remote.authority, urn, read.expires, read.nodes, manifest, read.unread, read.generator
-        )
+        cm = self._remote.authority
+        read = self._document(method, lambda: parse_manifest(manifest, cm, self._user))
+        return Sliver(cm, urn, read.expires, read.nodes, manifest, read.unread, read.generator)
 
     def _document(self, method: str, read: Callable[[], T]) -> T:
         return _document(read, method, self._remote)

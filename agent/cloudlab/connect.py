@@ -65,7 +65,7 @@ def connect(settings: CloudlabSettings, *, clock: Clock, observe: Observe | None
         identity=identity,
         slice_urn=str(Urn(authority, "slice", settings.slice)),
         sa=SliceAuthority(transport, sa),
-        cms=[ComponentManager(transport, Remote(cm.url, cm.urn)) for cm in settings.cms],
+        cms=[ComponentManager(transport, Remote(cm.url, cm.urn), identity.urn.id) for cm in settings.cms],
         transport=transport,
         clock=clock,
         extra_keys=[_public_key(path) for path in settings.ssh_keys],

@@ -55,7 +55,7 @@ class Manifest:
     """What wrote the request; "" where it does not say."""
 
 
-def parse_manifest(text: str, cm: str) -> Manifest:
+def parse_manifest(text: str, cm: str, user: str = "") -> Manifest:
     """Read a manifest.
 
     Machines of another CM are left out, and so are those that are not allocated (neither component_id nor
@@ -65,6 +65,7 @@ def parse_manifest(text: str, cm: str) -> Manifest:
     Args:
         text: the XML.
         cm: URN of the CM that sent it.
+        user: the login that is preferred: a slice that a portal made has one for each member of its project.
 
     Raises:
         ValueError: not an RSpec.
@@ -76,7 +77,7 @@ def parse_manifest(text: str, cm: str) -> Manifest:
             expires = parse_time(stamp)
         except ValueError as error:
             log.warning("manifest with a bad expiry", cm=cm, error=str(error))
-    read = [_manifest_node(node, cm) for node in _nodes(root) if _is_of(node, cm)]
+    read = [_manifest_node(node, cm, user) for node in _nodes(root) if _is_of(node, cm)]
     nodes = tuple(node for node in read if node is not None)
     return Manifest(expires, nodes, len(read) - len(nodes), root.get("generated_by", ""))
 
@@ -193,7 +194,7 @@ def _is_of(node: etree._Element, cm: str) -> bool:
     return manager is None or same_urn(manager, cm)
 
 
-def _manifest_node(node: etree._Element, cm: str) -> SliverNode | None:
+def _manifest_node(node: etree._Element, cm: str, user: str) -> SliverNode | None:
     client_id, sliver_id = node.get("client_id", ""), node.get("sliver_id", "")
     component = node.get("component_id", "")
     if not sliver_id and not component:
@@ -202,6 +203,7 @@ def _manifest_node(node: etree._Element, cm: str) -> SliverNode | None:
         log.warning("machine in the manifest left out", cm=cm, sliver_id=sliver_id, client_id=client_id)
         return None
     logins = [login for services in _all(node, "services") for login in _all(services, "login")]
+    logins.sort(key=lambda login: login.get("username") != user)
 
     def usable(what: str, value: str | None, right: Callable[[str], bool]) -> str:
         if value and not right(value):

@@ -73,10 +73,8 @@ def test_sighup_takes_mail_settings_and_says_each_time_what_needs_a_restart(
 ) -> None:
     inbox = mail_server()
     agent.start()
-    agent.change(
-        "[cycle]\nretry_interval",
-        '[request]\nnodetype = "m510"\n\n[cycle]\ngrowth_stop_after = 9\nretry_interval',
-    )
+    agent.change("[request]", '[request]\nnodetype = "m510"')
+    agent.change("[cycle]", "[cycle]\ngrowth_stop_after = 9")
     agent.change("[admin]", f'[mail]\nhost = "127.0.0.1"\nport = {inbox.port}\n\n[admin]')
     refused = r"need a restart of the daemon.*sections='?\[cycle\], \[request\]"
     agent.send(signal.SIGHUP)

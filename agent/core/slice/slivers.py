@@ -265,6 +265,19 @@ class Slivers:
         is_ours = self._ownership.slice_is == "ours" or (holding is not None and holding.made)
         return is_ours and has_nothing_else(sliver, leaving)
 
+    def why_it_stays(self, cm: str) -> str:
+        """Say why a CM's sliver stays although no machine of ours is in it; "" where that is not so."""
+        with self._desk.lock:
+            sliver, foreign = self.book.slivers.get(cm), len(self.book.foreign(cm))
+            if sliver is None or self.book.held(cm) or self.may_go(cm, sliver):
+                return ""
+        others = foreign + sliver.unread
+        if others:
+            return f"the sliver stays, which has {others} machines that are not ours"
+        return (
+            'the sliver stays, since it is not known to be ours ([cloudlab] slice_is = "ours" would say so)'
+        )
+
     def _may_delete(self, node: SliverNode) -> bool:
         with self._desk.lock:
             return self.book.may_touch(node) or node in self.book.lost(node.cm)

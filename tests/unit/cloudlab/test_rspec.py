@@ -7,7 +7,7 @@ from lxml import etree
 
 from agent.cloudlab.credentials import parse_credential
 from agent.cloudlab.rspec import escape_add_nodes, parse_advertisement, parse_manifest
-from agent.core.request.rspec import EMULAB, RSPEC
+from agent.core.request.rspec import EMULAB, GENERATOR, RSPEC, RequestNode, build_request
 
 CM = "urn:publicid:IDN+cluster.example.net+authority+cm"
 MANIFEST = """<?xml version="1.0" encoding="UTF-8"?>
@@ -51,6 +51,13 @@ def test_a_manifest_tells_what_we_hold() -> None:
     assert (machine.hostname, machine.username) == ("pc7.cluster.example.net", "ada")
 
 
+@pytest.mark.parametrize(("user", "login"), [("ada", "ada"), ("bob", "bob"), ("eve", "bob"), ("", "bob")])
+def test_of_several_logins_our_own_is_taken(user: str, login: str) -> None:
+    bobs = '<login authentication="ssh-keys" hostname="pc7.cluster.example.net" username="bob"/>'
+    shared = MANIFEST.replace("<services>", f"<services>{bobs}")
+    assert parse_manifest(shared, CM, user).nodes[0].username == login
+
+
 def test_prefixes_do_not_matter() -> None:
     odd = """<z:rspec xmlns:z="GENI">
       <node xmlns="GENI" client_id="a" sliver_id="urn:s1"
@@ -75,6 +82,25 @@ def test_machines_of_another_cm_and_machines_not_allocated_are_left_out() -> Non
         n.client_id for n in parse_manifest(node(f'client_id="x" sliver_id="s" {elsewhere}'), CM).nodes
     ] == ["good"]
     assert [n.client_id for n in parse_manifest(node('client_id="x"'), CM).nodes] == ["good"]
+
+
+def test_what_is_left_out_is_counted_if_it_is_at_this_cm() -> None:
+    elsewhere = 'component_manager_id="urn:publicid:IDN+other.net+authority+cm"'
+    assert parse_manifest(node(f'client_id="x" sliver_id="s" {elsewhere}'), CM).unread == 0
+    assert parse_manifest(node('client_id="not-allocated"'), CM).unread == 1
+    assert parse_manifest(node('client_id="$(reboot)" sliver_id="s"'), CM).unread == 1
+
+
+@pytest.mark.parametrize("name", ["node.lan", "x" * 63, "_1"])
+def test_others_may_have_names_that_we_may_not_give(name: str) -> None:
+    read = parse_manifest(node(f'client_id="{name}" sliver_id="s"'), CM)
+    assert ([n.client_id for n in read.nodes], read.unread) == ([name, "good"], 0)
+
+
+def test_a_manifest_tells_what_wrote_its_request() -> None:
+    assert parse_manifest(MANIFEST, CM).generator == ""
+    ours = build_request([RequestNode("es-1")])
+    assert parse_manifest(ours, CM).generator == GENERATOR
 
 
 def test_a_machine_without_component_id_is_known_by_its_vnode() -> None:

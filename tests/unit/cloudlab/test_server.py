@@ -101,7 +101,7 @@ def server(
         identity=user_identity,
         slice_urn=SLICE,
         sa=SliceAuthority(transport, Remote(url, SA)),
-        cms=[ComponentManager(transport, Remote(url, CM))],
+        cms=[ComponentManager(transport, Remote(url, CM), "ada")],
         transport=transport,
         clock=cloudlab.clock,
         delete_timeout=60,

@@ -15,6 +15,8 @@ from agent.core.errors import SlurmDownError
 from agent.slurm.model import Job, Node
 from tests.unit.cluster.conftest import NOW, Slurm, a_machine, a_moment, a_slice, settings_with
 
+BOOTED = NOW - timedelta(hours=3)
+
 
 def seen_after(seconds: float, *nodes: Node, earlier: History | None, joined: bool = True) -> History:
     """Look back from a reading; pc1 is ours, or it is not known yet that it is."""
@@ -86,6 +88,17 @@ def test_a_node_that_is_gone_is_forgotten():
     first = seen_after(0, Node("pc1", "IDLE"), earlier=None)
     later = seen_after(60, earlier=first)
     assert (later.idle_since, later.joined_since, later.found) == ({}, {}, {"pc1"})
+
+
+def test_what_is_found_at_work_was_joined_at_its_boot_and_what_is_not_was_joined_now():
+    """A record that an earlier machine of the same name left says nothing of the new one."""
+    for state, flags, since in (
+        ("IDLE", "DRAIN", BOOTED),
+        ("DOWN", "", NOW),
+        ("IDLE", "NOT_RESPONDING", NOW),
+    ):
+        node = Node("pc1", state, frozenset({flags} - {""}), booted=BOOTED)
+        assert seen_after(0, node, earlier=None).joined_since == {"pc1": since}
 
 
 def test_since_when_jobs_wait_and_nodes_are_out_of_service_is_remembered_too():

@@ -57,6 +57,9 @@ def test_the_last_machine_of_ours_goes_by_name_and_the_sliver_stays(shared):
     assert shared.server.returned
     assert {n.client_id for n in shared.server.machines()} >= {"ctl", "cp-1"}
     assert "delete_sliver" not in calls(shared)
+    assert shared.events.of("delete")[0].message.endswith(
+        "; the sliver stays, which has 2 machines that are not ours"
+    )
 
 
 def test_what_came_by_the_request_of_another_is_gone_without_a_word_of_ours(shared):
@@ -191,5 +194,7 @@ def test_a_sliver_whose_origin_is_not_known_is_given_back_machine_by_machine(mak
         bench.manager.update_sliver_status()
         bench.manager.delete_nodes()
         assert server.count(asked) == before + 1
+        (told,) = bench.events.of("delete")
+        assert told.message.endswith('slice_is = "ours" would say so)') == (slice_is != "ours")
         assert server.machines() == []
         server.sites[UTAH].exists = False

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.cluster.memory.hold import PAUSE
+from agent.cluster.moment import History
 from agent.cluster.reasons import TEARDOWN
 from agent.cluster.settings.drain import DrainSettings
 from agent.cluster.settings.join import JoinSettings
@@ -162,6 +163,33 @@ def test_a_machine_that_failed_is_kept_for_a_person_to_look_at_for_a_while() -> 
         assert (plan.failed, plan.kept, plan.machines) == (failed, kept, failed)
     assert departures(DRAINED, settings=keep, facts=FAILED).kept == machine
     assert departures(DRAINED, facts=FAILED).failed == machine
+
+
+TRUSTED = {"unexplained": frozenset({"urn:sliver+1"}), "failed": frozenset({"urn:sliver+1"})}
+
+
+@pytest.mark.parametrize(
+    ("after", "facts", "found", "goes"),
+    [
+        (899, {}, (), False),
+        (900, {}, (), True),
+        (899, {"unexplained": frozenset()}, (), True),
+        (899, {}, ("pc1",), True),
+    ],
+)
+def test_what_is_ours_by_its_name_alone_stays_for_min_hold_since_the_start(
+    after: float, facts: dict[str, object], found: tuple[str, ...], goes: bool
+) -> None:
+    made = plan_departures(
+        a_moment(
+            Node("pc1", "DOWN"),
+            machines=(a_machine(1),),
+            facts={**TRUSTED, **facts},
+            history=History(found=frozenset(found)),
+            started=NOW - timedelta(seconds=after),
+        )
+    )
+    assert (bool(made.failed), bool(made.kept)) == (goes, not goes)
 
 
 def test_a_machine_that_failed_and_is_surplus_goes_once() -> None:

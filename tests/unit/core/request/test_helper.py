@@ -184,6 +184,35 @@ def test_the_abstract_helper_has_no_answers_but_takes_notes():
     assert helper.handle_deleted_node({}) is None
 
 
+@pytest.mark.parametrize(
+    ("name", "owned"),
+    [
+        ("es-1", True),
+        ("es-123456789", True),
+        ("es-0", False),
+        ("es-01", False),
+        ("es-1234567890", False),
+        ("es-", False),
+        ("es", False),
+        ("es-1-2", False),
+        ("ES-1", False),
+        ("node-1", False),
+        ("es-\u0661", False),
+    ],
+)
+def test_names_that_the_helper_gives_are_told_from_others(name, owned):
+    helper = SimpleElasticSliceHelper(node_prefix="es")
+    assert helper.owns(name) is owned
+    assert PluginElasticSliceHelper(helper=helper).owns(name) is owned
+    assert not PluginElasticSliceHelper().owns(name)
+    assert not ElasticSliceHelper().owns(name)
+
+
+def test_every_name_that_the_helper_gives_is_one_of_its_own():
+    helper = SimpleElasticSliceHelper(node_prefix="a-2")
+    assert all(helper.owns(name) for name in helper.get_add_args(12))
+
+
 def test_a_plugged_in_helper_is_asked():
     class Plugged(SimpleElasticSliceHelper):
         def get_delete_commands(self, nodelist):

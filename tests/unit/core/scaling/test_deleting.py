@@ -59,6 +59,9 @@ class FakeSlivers:
     def delete_bare(self, cm: str) -> bool:
         return cm == CM and self.bare
 
+    def why_it_stays(self, _cm: str) -> str:
+        return ""
+
 
 class FakeLease:
     def __init__(self) -> None:
