@@ -60,11 +60,12 @@ class StatusAnswer(Answer):
     paused: str = Field(description='who stopped growth, in words; "" for nobody')
     growth_stopped: str = Field(description='why the protective brake stopped growth; "" while it goes on')
     reasons: tuple[str, ...] = Field(description="why machines are wanted, and why jobs do not count")
+    foreign: str = Field("", description='machines of the slice that are not ours, in words; "" for none')
     said: str = Field(description="the newest decision, in words")
 
 
 class NodeRecord(Part):
-    """One machine."""
+    """One machine; one whose state is ``foreign`` is not ours: it is shown, and nothing else."""
 
     node: str = Field(description="node name; the client_id until the machine has a node_id")
     node_id: str = Field(description='"" while the machine was only asked for')
@@ -78,7 +79,7 @@ class NodeRecord(Part):
 
 
 class NodesAnswer(Answer):
-    """The machines that the agent holds, then those that it has asked for."""
+    """The machines that the agent holds, those that it has asked for and, where asked, those not ours."""
 
     kind: Literal["nodes"] = "nodes"
     nodes: tuple[NodeRecord, ...]

@@ -35,6 +35,7 @@ from agent.cluster.steer.weights import plan_weights
 from agent.core.errors import AgentError
 from agent.core.events import PastEvent
 from agent.core.model import GrowOrder
+from agent.core.slice.words import foreign_words
 from agent.slurm.model import Job, Snapshot
 from agent.tell.causes import find_causes
 
@@ -98,12 +99,19 @@ class Questions:
             paused=hold_words(moment.hold),
             growth_stopped=view.growth_stopped,
             reasons=plan.growth.reasons if plan else (),
+            foreign=foreign_words([node.client_id for node in view.foreign]),
             said=self._manager.said,
         )
 
-    def nodes(self) -> NodesAnswer:
-        """Tell one record a machine, those included that were asked for and have not come."""
-        return NodesAnswer(nodes=tuple(NodeRecord(**vars(node)) for node in self._manager.view().nodes))
+    def nodes(self, *, foreign: bool = False) -> NodesAnswer:
+        """Tell one record a machine, those included that were asked for and have not come.
+
+        Args:
+            foreign: tell those of the slice too that are not ours, after all others.
+        """
+        view = self._manager.view()
+        shown = (*view.nodes, *view.foreign) if foreign else view.nodes
+        return NodesAnswer(nodes=tuple(NodeRecord(**vars(node)) for node in shown))
 
     def jobs(self) -> JobsAnswer:
         """Tell the jobs on borrowed machines, then those that wait.
@@ -190,8 +198,9 @@ class Questions:
         return self._config()
 
     def _subjects(self, subject: str) -> set[str]:
-        """Return every name of a machine that is ours; the word itself for anything else, "" for nothing."""
-        machines = self._manager.memory.now().machines
+        """Return every name of a machine of the slice; the word itself for anything else, "" for nothing."""
+        moment = self._manager.memory.now()
+        machines = {**moment.foreign, **moment.machines}
         name = aliases(machines).get(subject)
         if name is None:
             return {subject} if subject else set()

@@ -52,6 +52,12 @@ class EventsQuery(Ask):
     )
 
 
+class NodesQuery(Ask):
+    """Query of ``GET /v1/nodes``."""
+
+    all: bool = Field(False, description="tell the machines of the slice too that are not ours")
+
+
 class DrainRequest(Ask):
     """Body of ``POST /v1/drain``."""
 

@@ -27,6 +27,7 @@ from agent.admin.requests import (
     DrainRequest,
     EventsQuery,
     GrowRequest,
+    NodesQuery,
     ReleaseRequest,
     ResumeRequest,
     TeardownRequest,
@@ -90,7 +91,15 @@ def _knock(path: str, summary: str, handle: Callable[[Acts], None]) -> Route:
 
 ROUTES: tuple[Route, ...] = (
     _read("/v1/status", StatusAnswer, lambda questions: questions.status()),
-    _read("/v1/nodes", NodesAnswer, lambda questions: questions.nodes()),
+    Route(
+        "GET",
+        "/v1/nodes",
+        "The machines that the agent holds, then those that it has asked for; with all, those not ours too.",
+        Permission.READ,
+        NodesAnswer,
+        lambda ops, ask, _: ops.questions.nodes(foreign=ask.all),
+        query=NodesQuery,
+    ),
     _read("/v1/jobs", JobsAnswer, lambda questions: questions.jobs()),
     _read("/v1/values", ValuesAnswer, lambda questions: questions.values()),
     _read("/v1/plan", PlanAnswer, lambda questions: questions.plan()),

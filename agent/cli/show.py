@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -38,7 +38,10 @@ def status_fields(answer: Answer) -> dict[str, object]:
 
 
 def nodes(answer: Answer) -> None:
-    """List the machines that are held, and those asked for."""
+    """List the machines that are held, and those asked for.
+
+    With --all those of the slice too that are not ours: the agent shows them, and does nothing with them.
+    """
     asked = ("asked",) if any(node["asked"] for node in answer["nodes"]) else ()
     columns = ("node", "client_id", "state", *asked, "value", "weight", "due", "cm")
     say_table(columns, answer["nodes"], nothing="no machine is held, and none was asked for")
@@ -131,11 +134,23 @@ commands = typer.Typer()
 
 def _asking(question: str) -> Callable[..., None]:
     def ask(socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
-        answer = call(socket, "GET", f"/v1/{question}")
-        (say_json if as_json else SHOWN[question])(answer)
+        _show(question, call(socket, "GET", f"/v1/{question}"), as_json=as_json)
 
     return ask
 
 
+def _ask_for_nodes(
+    everything: Annotated[bool, typer.Option("--all", "-a", help="Also machines that are not ours.")] = False,
+    socket: Socket = DEFAULT_SOCKET,
+    as_json: Json = False,
+) -> None:
+    _show("nodes", call(socket, "GET", f"/v1/nodes{'?all=true' if everything else ''}"), as_json=as_json)
+
+
+def _show(question: str, answer: Answer, *, as_json: bool) -> None:
+    (say_json if as_json else SHOWN[question])(answer)
+
+
 for _question, _tell in SHOWN.items():
-    commands.command(_question, cls=Asking, help=_tell.__doc__)(_asking(_question))
+    _ask = _ask_for_nodes if _question == "nodes" else _asking(_question)
+    commands.command(_question, cls=Asking, help=_tell.__doc__)(_ask)

@@ -90,6 +90,8 @@ def draw(picture: Mapping[str, Any], width: int, lost: str = "") -> RenderableTy
     if growing := status["growing"]:
         words = f"{growing['in_service']} of {growing['machines']} machines in service, for {growing['who']}"
         head.append(Text(words, style="cyan"))
+    if status["foreign"]:
+        head.append(Text(status["foreign"], style="dim"))
     head += [Text(status[key], style="yellow") for key in ("paused", "growth_stopped") if status[key]]
     if lost:
         head.append(Text(lost, style="bold red"))

@@ -36,7 +36,7 @@ def foreign_views(moment: Moment) -> tuple[NodeView, ...]:
     names = {machine: name for name, machine in moment.foreign.items()}
     return tuple(
         NodeView(
-            node=(name := names.get(machine, "")),
+            node=(name := names.get(machine, machine.client_id)),
             node_id=machine.node_id,
             client_id=machine.client_id,
             cm=machine.cm,

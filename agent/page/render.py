@@ -16,6 +16,7 @@ from typing import TypeVar
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from agent.core.model import NodeState, NodeView
+from agent.core.slice.words import foreign_words
 from agent.page import chart
 from agent.page.history import peak
 from agent.page.model import PageView
@@ -81,6 +82,8 @@ def render(view: PageView) -> str:
         floor=chart.HEIGHT - chart.BOTTOM,
         states=[(state, counts[state], max(peak(view.history, state), counts[state])) for state in counts],
         machines=_first(machines, MAX_MACHINES),
+        foreign=_first(view.agent.foreign, MAX_MACHINES),
+        foreign_words=foreign_words([node.client_id for node in view.agent.foreign]),
         countdowns=_first(view.countdowns, MAX_COUNTDOWNS),
         max_jobs=MAX_JOBS,
         events=view.events[:MAX_EVENTS],

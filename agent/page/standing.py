@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from agent.core.model import NodeState
 from agent.page.model import PageView
-from agent.page.words import cm_name, span
+from agent.page.words import cm_name, span, until
 
 BLIND_AFTER = timedelta(minutes=15)
 CERTIFICATE_LEFT = timedelta(days=14)
@@ -50,6 +50,9 @@ def _warnings(view: PageView) -> Iterator[str]:
         yield f"growth is stopped: {agent.growth_stopped}"
     if view.hold:
         yield view.hold
+    for node in agent.foreign:
+        if node.due is not None:
+            yield f"Cloudlab takes {node.client_id}, which is not ours: {until(node.due, now)}"
     failed = sum(node.state is NodeState.FAILED for node in agent.nodes)
     if failed:
         yield f"{failed} machine{'s' * (failed > 1)} failed"

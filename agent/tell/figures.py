@@ -108,6 +108,24 @@ DEADLINE = Figure(
     "When the machine has to be empty, in seconds since 1970.",
     ("node",),
 )
+FOREIGN = Figure(
+    "esagent_foreign_machines",
+    Kind.GAUGE,
+    "Machines of the slice that are not ours: they are shown, and nothing else.",
+    ("cm",),
+)
+FOREIGN_VALUE = Figure(
+    "esagent_foreign_resource_value",
+    Kind.GAUGE,
+    "How much Cloudlab wants a machine of the slice that is not ours, 0 to 1.",
+    ("node",),
+)
+FOREIGN_DEADLINE = Figure(
+    "esagent_foreign_revocation_deadline_timestamp_seconds",
+    Kind.GAUGE,
+    "When Cloudlab takes a machine of the slice that is not ours, in seconds since 1970.",
+    ("node",),
+)
 CERTIFICATE_EXPIRY = Figure(
     "esagent_certificate_expiry_timestamp_seconds",
     Kind.GAUGE,

@@ -70,6 +70,12 @@ class _ViewCollector(Collector):
         yield _gauge(figures.RESOURCE_VALUE, {(n.node,): n.value for n in nodes if n.value is not None})
         yield _gauge(figures.WEIGHT, {(n.node,): n.weight for n in nodes if n.weight is not None})
         yield _gauge(figures.DEADLINE, _times({n.node: n.due for n in nodes if n.due}))
+        foreign = view.foreign
+        yield _gauge(figures.FOREIGN, {(cm,): sum(n.cm == cm for n in foreign) for cm in _cms(view)})
+        named = {node.node: node for node in foreign}
+        values = {name: n.value for name, n in named.items() if n.value is not None}
+        yield _gauge(figures.FOREIGN_VALUE, {(name,): value for name, value in values.items()})
+        yield _gauge(figures.FOREIGN_DEADLINE, _times({name: n.due for name, n in named.items() if n.due}))
         yield _gauge(figures.CERTIFICATE_EXPIRY, {(): self._certificate_expires.timestamp()})
         yield _gauge(figures.CREDENTIAL_EXPIRY, _times(self._credential_expiries()))
         if view.slice_expires is not None:
@@ -86,12 +92,16 @@ def _gauge(figure: Figure, values: Mapping[tuple[str, ...], float]) -> GaugeMetr
 
 
 def _count(view: AgentView) -> dict[tuple[str, ...], float]:
-    cms = sorted({n.cm for n in view.nodes} | set(view.sliver_expires))
     return {
         (cm, state): sum(n.cm == cm and n.state is state for n in view.nodes)
-        for cm in cms
+        for cm in _cms(view)
         for state in NodeState
+        if state is not NodeState.FOREIGN
     }
+
+
+def _cms(view: AgentView) -> list[str]:
+    return sorted({n.cm for n in (*view.nodes, *view.foreign)} | set(view.sliver_expires))
 
 
 def _times(times: Mapping[str, datetime]) -> dict[tuple[str, ...], float]:

@@ -63,6 +63,7 @@ PURE = (
     "core.scaling.thresholds",
     "core.settings",
     "core.slice.facts",
+    "core.slice.words",
     "core.slice.machines",
     "core.slice.renewal",
     "slurm.cli.scontrol",

@@ -151,6 +151,11 @@ class Rig:
         self.cloudlab.machines += (machine(n),)
         self.slurm.nodes[f"pc10{n}"] = Node(f"pc10{n}", "IDLE", cpus=2, weight=10)
 
+    def add_foreign(self, client_id, node_id):
+        """Put a machine into the slice that nobody asked us for."""
+        urn = f"urn:sliver-{client_id}"
+        self.cloudlab.machines += (SliverNode(client_id, node_id, CM, urn, "m510", "10.0.0.99"),)
+
     def value(self, node_id, value):
         self.manager.resource_values[node_id] = ResourceValue(node_id, value, NOW)
 

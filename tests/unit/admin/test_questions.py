@@ -1,13 +1,15 @@
 """What the local API answers, over a real manager."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from agent.core.errors import AgentError
 from agent.core.events import PastEvent, Release
-from agent.core.model import NodeState
+from agent.core.model import NodeState, Revocation
 from agent.tell.causes import find_causes
+from tests.unit.admin.conftest import CM
 
 
 def test_values_come_with_the_weights_that_follow_from_them(rig) -> None:
@@ -139,3 +141,56 @@ def test_a_draining_node_is_told_by_state_and_by_drain(rig) -> None:
     assert (record["state"], record["due"]) == (NodeState.DRAINED, "2026-11-22T12:01:00Z")
     (drain,) = rig.call("GET", "/v1/drains")["drains"]
     assert (drain["node"], drain["cause"], drain["why"]) == ("pc102", "admin", "disk")
+
+
+# --- machines that are not ours
+
+
+def test_machines_that_are_not_ours_are_told_after_ours_where_they_are_asked_for(rig) -> None:
+    rig.add_foreign("ctl", "pc900")
+    rig.look()
+    rig.value("pc900", 0.75)
+    due = rig.clock.now() + timedelta(minutes=5)
+    rig.manager.revocations["pc900"] = Revocation("pc900", "ctl", due, due, due)
+    *ours, told = rig.call("GET", "/v1/nodes?all=true")["nodes"]
+    assert ours == rig.call("GET", "/v1/nodes")["nodes"]
+    assert [node["node"] for node in ours] == ["pc101", "pc102", "pc103"]
+    assert told == {
+        "node": "pc900",
+        "node_id": "pc900",
+        "client_id": "ctl",
+        "cm": CM,
+        "state": "foreign",
+        "value": 0.75,
+        "weight": None,
+        "due": "2026-11-22T12:05:00Z",
+        "asked": None,
+    }
+
+
+def test_the_status_names_machines_that_are_not_ours_and_counts_none_of_them(rig) -> None:
+    assert rig.call("GET", "/v1/status")["foreign"] == ""
+    rig.add_foreign("ctl", "pc900")
+    rig.add_foreign("nfs", "pc901")
+    rig.look()
+    status = rig.call("GET", "/v1/status")
+    assert status["foreign"] == "2 machines of this slice are not ours: ctl, nfs"
+    assert (status["machines"], status["states"]) == (3, {"joined": 3})
+
+
+def test_events_of_a_machine_that_is_not_ours_are_found_by_each_of_its_names(rig) -> None:
+    rig.add_foreign("ctl", "pc900")
+    rig.look()
+    rig.record("foreign-revoke", "pc900")
+    for name in ("pc900", "ctl"):
+        events = rig.call("GET", f"/v1/events?subject={name}")["events"]
+        assert [e["kind"] for e in events] == ["foreign-revoke"]
+
+
+def test_no_act_is_taken_for_a_machine_that_is_not_ours(rig) -> None:
+    rig.add_foreign("ctl", "pc900")
+    rig.look()
+    for act in ("drain", "release", "resume"):
+        for name in ("ctl", "pc900"):
+            with pytest.raises(AgentError, match=f"{name} is not one of our machines"):
+                rig.call("POST", f"/v1/{act}", {"nodes": [name]})

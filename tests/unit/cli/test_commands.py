@@ -46,6 +46,19 @@ def test_nodes_are_a_table_for_people_and_an_object_for_programs(rig) -> None:
     assert (told["version"], told["kind"], told["nodes"][0]["node"]) == (1, "nodes", "pc101")
 
 
+def test_machines_that_are_not_ours_are_listed_where_all_are_asked_for(rig) -> None:
+    rig.add_foreign("ctl", "pc900")
+    rig.look()
+    assert "ctl" not in rig.ask("nodes").stdout
+    *_, last = lines(rig.ask("nodes", "--all").stdout)
+    assert last[:3] == ["pc900", "ctl", "foreign"]
+    told = json.loads(rig.ask("nodes", "--all", "--json").stdout)["nodes"]
+    assert [node["state"] for node in told] == ["joined", "joined", "joined", "foreign"]
+    status = dict(line.split(":", 1) for line in rig.ask("status").stdout.splitlines())
+    assert status["foreign"].strip() == "1 machine of this slice is not ours: ctl"
+    assert "1 machine of this slice is not ours: ctl" in rig.ask("top").stdout
+
+
 def test_a_machine_that_was_asked_for_is_told_of_before_it_comes_and_is_not_held(rig) -> None:
     seen = []
 

@@ -22,9 +22,9 @@ def soon(rig):
             looked = threading.Event()
             before = getattr(rig.questions, looks_at)
 
-            def look():
+            def look(**which):
                 looked.set()
-                return before()
+                return before(**which)
 
             setattr(rig.questions, looks_at, look)
             assert looked.wait(60)

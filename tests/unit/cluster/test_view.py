@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from agent.cluster.view import coming_views, node_views
+from agent.cluster.view import coming_views, foreign_views, node_views
 from agent.core.model import (
     Intent,
     IntentKind,
@@ -96,3 +96,24 @@ def test_what_was_asked_for_is_shown_until_its_cm_holds_it():
     found = coming_views(asked, [MACHINE])
     assert [(each.cm, each.node) for each in found] == [(WISC, "node-1"), (UTAH, "node-2"), (UTAH, "node-9")]
     assert found[0] == NodeView("node-1", "", "node-1", WISC, NodeState.REQUESTED, asked=NOW - timedelta(1))
+
+
+def test_machines_that_are_not_ours_are_shown_with_cloudlabs_word_and_slurms():
+    head, nfs = a_machine(8), a_machine(9)
+    facts = {
+        "foreign": (nfs, head),
+        "values": {"pc8": ResourceValue("pc8", 0.7, NOW)},
+        "revocations": {"pc9": Revocation("pc9", "node-9", DUE, NOW, NOW, releasable=True)},
+    }
+    moment = a_moment(IDLE, Node("node-8", "IDLE", weight=5), machines=[MACHINE], facts=facts)
+    assert [each.node for each in node_views(moment)] == ["pc1"]
+    assert foreign_views(moment) == (
+        NodeView("node-8", "pc8", "node-8", UTAH, NodeState.FOREIGN, value=0.7, weight=5),
+        NodeView("pc9", "pc9", "node-9", UTAH, NodeState.FOREIGN, due=DUE),
+    )
+
+
+def test_one_that_is_not_ours_and_has_no_name_of_its_own_in_slurm_is_shown_by_its_client_id():
+    double = replace(a_machine(8), node_id="pc1")
+    (shown,) = foreign_views(a_moment(machines=[MACHINE], facts={"foreign": (double,)}))
+    assert shown.node == "node-8"

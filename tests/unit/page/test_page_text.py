@@ -62,6 +62,7 @@ def fill(view, text: str):
     agent = replace(
         view.agent,
         nodes=(node,),
+        foreign=(replace(node, node_id=text, due=NOW),),
         sliver_expires={text: NOW},
         growth_stopped=text,
         last_success={text: NOW},
@@ -120,6 +121,18 @@ def test_a_machine_that_was_asked_for_is_told_of_and_is_not_held(page_view) -> N
     page = render(page_view(agent=replace(agent, nodes=(*agent.nodes, asked))))
     assert "<title>esagent: 2 machines</title>" in page
     assert "node-9node-9aturn:cmrequestedaskedfor9sago" in tight(shown(page))
+
+
+def test_machines_that_are_not_ours_are_told_of_quietly_and_are_none_of_ours(page_view) -> None:
+    ctl = NodeView("pc8", "pc8", "ctl", "urn:cm", NodeState.FOREIGN, value=0.7)
+    nfs = NodeView("pc9", "pc9", "nfs", "urn:cm", NodeState.FOREIGN)
+    page = render(page_view(agent=replace(page_view().agent, foreign=(ctl, nfs))))
+    said = tight(shown(page))
+    assert tight("2 machines of this slice are not ours: ctl, nfs.") in said
+    assert tight("ctl pc8 at urn:cm 0.70 nfs pc9 at urn:cm not told") in said
+    assert "No warnings." in page
+    assert "<title>esagent: 2 machines</title>" in page
+    assert "not ours" not in render(page_view())
 
 
 def tight(text: str) -> str:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from agent.core.model import NodeState
+from agent.core.model import NodeState, NodeView
 from agent.page.standing import standing_warnings
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -50,6 +50,15 @@ def test_what_the_agent_knows_of_itself_is_told(page_view, fields, words: str) -
 def test_what_holds_it_up_is_told(page_view, fields, words: str) -> None:
     (warning,) = standing_warnings(page_view(**fields))
     assert words in warning
+
+
+def test_a_machine_that_is_not_ours_and_that_cloudlab_takes_is_told(page_view) -> None:
+    view = page_view()
+    ctl = NodeView("pc9", "pc9", "ctl", "urn:cm", NodeState.FOREIGN)
+    for due, words in ((5, "in 5 min"), (-5, "5 min ago")):
+        nfs = NodeView("pc8", "pc8", "nfs", "urn:cm", NodeState.FOREIGN, due=NOW + timedelta(minutes=due))
+        warnings = standing_warnings(replace(view, agent=replace(view.agent, foreign=(ctl, nfs))))
+        assert warnings == (f"Cloudlab takes nfs, which is not ours: {words}",)
 
 
 def test_a_machine_that_failed_is_told(page_view) -> None:

@@ -18,6 +18,7 @@ from agent.core.model import (
     Intent,
     IntentKind,
     NodeState,
+    NodeView,
     ResourceValue,
     Revocation,
     SliverNode,
@@ -43,6 +44,7 @@ class Cloud:
 
     def __init__(self) -> None:
         self.machines: dict[str, SliverNode] = {}
+        self.foreign: tuple[NodeView, ...] = ()
         self.metrics = Metrics({"add_nodes": 300.0})
         self.metrics.watch(self.view, NOW, lambda: {"self": NOW, "slice": NOW})
 
@@ -59,6 +61,7 @@ class Cloud:
             slice_expires=NOW,
             sliver_expires={CM: NOW},
             last_success={"get_system_state": NOW},
+            foreign=self.foreign,
             backoffs={(CM, "insufficient"): True, (CM, "failed"): False},
             orphans={"cloudlab": 0, "slurm": 1},
         )
@@ -121,6 +124,7 @@ def test_what_is_served_is_what_the_table_says() -> None:
     cloud = Cloud()
     cloud.cycle(0)
     cloud.machines["pc1"] = SliverNode("node-1", "pc1", CM, "urn:sliver+1")
+    cloud.foreign = (NodeView("ctl", "pc9", "ctl", CM, NodeState.FOREIGN, value=0.5, due=NOW),)
     figures = {name: figure for figure in FIGURES for name in figure.series}
     weightless = {"esagent_node_weight"}  # no Slurm gave this machine one
     told = set(series(cloud.metrics))
@@ -209,6 +213,26 @@ def test_machines_that_were_given_up_are_counted_by_what_they_failed_at() -> Non
     assert [value("esagent_machine_failures_total", {"stage": stage}) for stage in STAGES] == [1, 2]
 
 
-def test_states_of_machines_all_have_a_series() -> None:
+def test_states_of_our_machines_all_have_a_series() -> None:
     value = Cloud().metrics.registry.get_sample_value
-    assert [value("esagent_nodes", {"cm": CM, "state": state}) for state in NodeState] == [0] * len(NodeState)
+    found = {state: value("esagent_nodes", {"cm": CM, "state": state}) for state in NodeState}
+    assert found == {**dict.fromkeys(NodeState, 0), NodeState.FOREIGN: None}
+
+
+def test_machines_that_are_not_ours_have_figures_of_their_own_and_are_none_of_ours() -> None:
+    cloud = Cloud()
+    cloud.foreign = (
+        NodeView("ctl", "pc8", "ctl", CM, NodeState.FOREIGN, value=0.7),
+        NodeView("nfs", "pc9", "nfs", "urn:other", NodeState.FOREIGN, due=NOW),
+    )
+    value = cloud.metrics.registry.get_sample_value
+    assert [value("esagent_foreign_machines", {"cm": cm}) for cm in (CM, "urn:other")] == [1, 1]
+    assert value("esagent_foreign_resource_value", {"node": "ctl"}) == 0.7
+    due = value("esagent_foreign_revocation_deadline_timestamp_seconds", {"node": "nfs"})
+    assert due == NOW.timestamp()
+    assert value("esagent_node_resource_value", {"node": "ctl"}) is None
+    assert value("esagent_revocation_deadline_timestamp_seconds", {"node": "nfs"}) is None
+    assert sum(value("esagent_nodes", {"cm": CM, "state": s}) or 0 for s in NodeState) == 0
+    cloud.foreign = ()
+    assert value("esagent_foreign_machines", {"cm": CM}) == 0
+    assert value("esagent_foreign_resource_value", {"node": "ctl"}) is None

@@ -1,0 +1,56 @@
+"""What is said of whose the machines of the slice are. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from agent.core.model import SliverNode
+from agent.core.ownership import Claim
+
+NAMED = 20
+"""Machines that one sentence names."""
+
+
+def foreign_words(client_ids: Sequence[str]) -> str:
+    """Say which machines of the slice are not ours; "" for none."""
+    if not client_ids:
+        return ""
+    are = "machine of this slice is" if len(client_ids) == 1 else "machines of this slice are"
+    return f"{len(client_ids)} {are} not ours: {listed(client_ids)}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """List names in one line; of very many the first."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
+def whose_words(said: Mapping[SliverNode, Claim], unread: int = 0) -> str:
+    """Say of the machines at one CM which are ours and which are left alone, and what says so.
+
+    Args:
+        said: each with what says whose it is.
+        unread: how many more have no usable name.
+    """
+    ours = [node for node, claim in said.items() if claim.is_ours]
+    foreign = [node for node, claim in said.items() if not claim.is_ours]
+    parts = []
+    if ours:
+        parts.append(f"{len(ours)} ours: {_grouped(ours, said)}")
+    if foreign:
+        parts.append(f"{len(foreign)} not ours, and left alone: {_grouped(foreign, said)}")
+    if unread:
+        parts.append(f"{unread} without a usable name, and left alone")
+    return "; ".join(parts) or "none"
+
+
+def _grouped(nodes: Iterable[SliverNode], said: Mapping[SliverNode, Claim]) -> str:
+    groups: dict[Claim, list[str]] = {}
+    for node in nodes:
+        groups.setdefault(said[node], []).append(node.client_id)
+    return ", ".join(f"{listed(names)} ({claim})" for claim, names in groups.items())
+
+
+def sliver_words(*, goes: bool) -> str:
+    """Say whether a sliver is given back as a whole once nobody needs its machines."""
+    return "goes with its last machine" if goes else "stays: only machines of ours are given back there"

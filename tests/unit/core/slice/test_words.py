@@ -1,0 +1,44 @@
+"""What is said of whose the machines of the slice are."""
+
+import pytest
+
+from agent.core.model import SliverNode
+from agent.core.ownership import Claim
+from agent.core.slice.words import NAMED, foreign_words, whose_words
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ((), ""),
+        (("ctl",), "1 machine of this slice is not ours: ctl"),
+        (("ctl", "nfs", "cp-1"), "3 machines of this slice are not ours: ctl, nfs, cp-1"),
+    ],
+)
+def test_foreign_machines_are_counted_and_named(names, words):
+    assert foreign_words(names) == words
+
+
+def test_of_very_many_the_first_are_named():
+    words = foreign_words([f"cp-{n}" for n in range(NAMED + 3)])
+    assert words.startswith(f"{NAMED + 3} machines")
+    assert words.endswith(f"cp-{NAMED - 1} and 3 more")
+
+
+def test_machines_are_named_with_what_says_whose_they_are():
+    said = {
+        SliverNode(name, f"pc-{name}", "urn:cm", f"urn:{name}"): claim
+        for name, claim in (
+            ("es-1", Claim.ASKED),
+            ("es-2", Claim.ASKED),
+            ("cp-1", Claim.OWN),
+            ("ctl", Claim.NONE),
+            ("nfs", Claim.NEVER),
+        )
+    }
+    assert whose_words(said, 2).split("; ") == [
+        "3 ours: es-1, es-2 (we asked for it), cp-1 ([request] own names it)",
+        "2 not ours, and left alone: ctl (nothing says that we asked for it), nfs ([request] never names it)",
+        "2 without a usable name, and left alone",
+    ]
+    assert whose_words({}) == "none"
