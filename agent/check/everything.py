@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -29,17 +29,21 @@ from agent.check.files import (
     check_ssh_key,
 )
 from agent.check.finding import Finding, Grade, fault, fine, look, skipped, warning
+from agent.check.holdings import Remembered, read_held, recall
 from agent.check.names import files_to_read, files_to_write
+from agent.check.ownership import Said, check_ownership, ours_of, say_whose
 from agent.check.program import become, check_program, program
 from agent.check.sandbox import find_sandbox
 from agent.check.slurm import check_pieces, check_primary, check_slurm, parse_config
 from agent.check.user import UNIT, User, caller, find_user, running, unit, user_name
 from agent.cloudlab.connect import connect
+from agent.cloudlab.server import ProtoGeniServer
 from agent.config import Settings, load
-from agent.core.errors import ConfigError, SlurmError
+from agent.core.errors import ConfigError, LedgerError, SlurmError
 from agent.core.ports import Clock
-from agent.daemon import helper_of
+from agent.daemon import helper_of, ownership_of
 from agent.slurm.choice import choose, slurm_commands
+from agent.slurm.names import expand
 from agent.slurm.primary import parse_ping
 from agent.ssh.shell import SshShell
 
@@ -177,9 +181,10 @@ def _cloudlab(settings: Settings, clock: Clock, *, is_up: bool) -> Iterator[Find
         shell = SshShell(settings.ssh)
         key, outside = "SSH key at Cloudlab", "callback port from outside"
         yield from look(key, lambda: [check_public_key(shell.public_key, server.public_keys())], "see [ssh]")
+        said: list[Said] = []
+        yield from look("machines", lambda: _machines(settings, server, said.append), "see [cloudlab]")
         if is_up:
-            machines = (m for cm in server.cms if (s := server.find_sliver(cm)) for m in s.nodes)
-            login = settings.ssh.user
+            machines, login = ours_of(said), settings.ssh.user
             yield from look(
                 outside, lambda: [check_from_outside(machines, shell, login, settings.callback)], "see [ssh]"
             )
@@ -188,6 +193,24 @@ def _cloudlab(settings: Settings, clock: Clock, *, is_up: bool) -> Iterator[Find
     finally:
         server.close()
     yield from check_clocks(asked, server.identity, clock)
+
+
+def _machines(
+    settings: Settings, server: ProtoGeniServer, tell: Callable[[Said], object]
+) -> Iterator[Finding]:
+    """Tell whose the machines of the slice are; ``tell`` is given it too."""
+    known = Remembered()
+    try:
+        known = recall(settings.ledger.path)
+    except LedgerError as error:
+        yield warning("ledger", str(error), "see [ledger] path; without it only names tell what is ours")
+    helds, ownership = read_held(server, known), ownership_of(settings)
+    said = say_whose(helds, ownership, helper_of(settings, server).owns)
+    tell(said)
+    request = settings.request
+    words = {"own": request.own, "never": request.never}
+    sets = {key: {word: expand(word) for word in each} for key, each in words.items()}
+    yield from check_ownership(helds, said, ownership, sets)
 
 
 def _slurm(settings: Settings, clock: Clock) -> Iterator[Finding]:

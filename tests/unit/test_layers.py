@@ -24,7 +24,10 @@ ALLOWED = {
     "cluster": {"cluster", "core", "slurm"},
     "page": {"page", "core", "cluster"},
     "admin": {"admin", "core", "cluster", "slurm", "tell"},
-    "check": {"check", "admin", "cloudlab", "cluster", "config", "core", "daemon", "slurm", "ssh", "tell"},
+    "check": {
+        *("admin", "check", "cloudlab", "cluster", "config", "core", "daemon", "ledger", "slurm", "ssh"),
+        "tell",
+    },
     "cli": {"cli", "admin", "check", "config", "core", "daemon", "tell"},
 }
 """Room, or file beside the rooms -> whom it may import. What builds all may import all: daemon, config."""
@@ -76,6 +79,7 @@ PURE = (
     "admin.answers",
     "admin.names",
     "admin.requests",
+    "check.ownership",
     "page.chart",
     "page.model",
     "page.standing",

@@ -6,12 +6,17 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Protocol
 
+import structlog
+
 from agent.core.desk import Desk
 from agent.core.events import EventKind, Fate, OfCm
-from agent.core.model import SliverNode
+from agent.core.model import Sliver, SliverNode
 from agent.core.ownership import Claim
 from agent.core.slice.hooks import HookQueue
 from agent.core.slice.machines import Changes, Machine
+from agent.core.slice.words import sliver_words, whose_words
+
+log = structlog.get_logger()
 
 
 class Listener(Protocol):
@@ -40,6 +45,21 @@ class News:
         self._desk = desk
         self._listener = listener
         self._hooks = hooks
+
+    def first_look(
+        self, cm: str, sliver: Sliver | None, said: Mapping[SliverNode, Claim], *, goes: bool
+    ) -> None:
+        """Log what a CM holds when it is first read, and what will and will not be touched there.
+
+        Args:
+            cm: the CM.
+            sliver: what it holds; None for nothing.
+            said: what says whose each of its machines is.
+            goes: the sliver is given back as a whole once nobody needs its machines.
+        """
+        machines = whose_words(said, sliver.unread if sliver else 0)
+        words = sliver_words(goes=goes) if sliver else "none: what we ask for is ours"
+        log.info("what the slice has at a CM", cm=cm, machines=machines, sliver=words)
 
     def settled(self, machine: Machine, *, booted: bool) -> None:
         """Tell that a machine is ready, or of no use."""

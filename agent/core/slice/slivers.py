@@ -327,6 +327,7 @@ class Slivers:
         if self.holdings.heard(cm, sliver, ours, asked=Claim.ASKED in said.values()):
             self._desk.wake("ensure_sliver", "add_nodes")
         with self._desk.lock:
+            is_first = cm not in self.book.slivers
             changes = self.book.observe(
                 cm,
                 sliver,
@@ -351,6 +352,8 @@ class Slivers:
             )
             for revocation in over:
                 owner.drop_revocation(revocation.node_id)
+        if is_first:
+            self._news.first_look(cm, sliver, said, goes=sliver is not None and self.may_go(cm, sliver, ours))
         self._news.changed(cm, changes, said)
         for node in kept:
             self._desk.tell(

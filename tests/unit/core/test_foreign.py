@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from structlog.testing import CapturingLogger
 
 from agent.core.config import MemoryHoldings, MemoryIntents
 from agent.core.model import SliverNode
@@ -198,3 +199,24 @@ def test_a_sliver_whose_origin_is_not_known_is_given_back_machine_by_machine(mak
         assert told.message.endswith('slice_is = "ours" would say so)') == (slice_is != "ours")
         assert server.machines() == []
         server.sites[UTAH].exists = False
+
+
+def test_what_will_and_will_not_be_touched_is_logged_at_the_first_look_of_each_start(make_bench, monkeypatch):
+    log = CapturingLogger()
+    monkeypatch.setattr("agent.core.slice.news.log", log)
+    bench = make_bench(minthreshold=0, maxthreshold=1, percent_available_minimum=0.0, enable_delete=True)
+    put(bench, "ctl", "node-9")
+    bench.cycles(3)
+    ((_, _, told),) = log.calls
+    assert told["cm"] == UTAH
+    assert told["machines"].startswith("1 ours: node-9 (its name is one that we give); 1 not ours, and left")
+    assert told["sliver"] == "stays: only machines of ours are given back there"
+
+
+def test_where_nothing_is_there_the_first_look_says_so(make_bench, monkeypatch):
+    log = CapturingLogger()
+    monkeypatch.setattr("agent.core.slice.news.log", log)
+    make_bench().cycles(1)
+    assert [(told["machines"], told["sliver"]) for _, _, told in log.calls] == [
+        ("none", "none: what we ask for is ours")
+    ]
