@@ -244,7 +244,7 @@ class ComponentManager:
     def _sliver(self, method: str, manifest: str, urn: str) -> Sliver:
         cm = self._remote.authority
         read = self._document(method, lambda: parse_manifest(manifest, cm, self._user))
-        return Sliver(cm, urn, read.expires, read.nodes, manifest, read.unread, read.generator)
+        return Sliver(cm, urn, read.expires, read.nodes, manifest, read.unread, read.generator, read.lans)
 
     def _document(self, method: str, read: Callable[[], T]) -> T:
         return _document(read, method, self._remote)

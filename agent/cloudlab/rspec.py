@@ -17,7 +17,7 @@ from lxml import etree
 
 from agent.cloudlab.times import parse_time
 from agent.cloudlab.urn import Urn, check_client_id, check_node_id, same_urn
-from agent.core.model import AdvertisedNode, SliverNode
+from agent.core.model import AdvertisedNode, Lan, LanPort, SliverNode
 from agent.core.request.rspec import (
     EMULAB,
     MAX_STARTUP,
@@ -40,6 +40,7 @@ _ANY_CLIENT_ID = re.compile(r"[A-Za-z0-9_][-A-Za-z0-9._]{0,62}")
 _IMAGE = re.compile(r"[\x21-\x7e]+")
 _HOSTNAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9](?:[-A-Za-z0-9.]*[A-Za-z0-9])?")
 _USERNAME = re.compile(r"[A-Za-z_][-A-Za-z0-9_.]{0,31}")
+_MAC = re.compile(r"[0-9A-Fa-f]{12}")
 _ESCAPES = {ord("&"): "&amp;", ord("<"): "&lt;", ord("'"): "&apos;"}
 
 
@@ -53,6 +54,8 @@ class Manifest:
     """Machines of this CM that are left out."""
     generator: str
     """What wrote the request; "" where it does not say."""
+    lans: tuple[Lan, ...]
+    """Its links, with the interfaces of all machines there, also of those left out."""
 
 
 def parse_manifest(text: str, cm: str, user: str = "") -> Manifest:
@@ -77,9 +80,14 @@ def parse_manifest(text: str, cm: str, user: str = "") -> Manifest:
             expires = parse_time(stamp)
         except ValueError as error:
             log.warning("manifest with a bad expiry", cm=cm, error=str(error))
-    read = [_manifest_node(node, cm, user) for node in _nodes(root) if _is_of(node, cm)]
+    links, on = _links(root)
+    read = [
+        _manifest_node(node, cm, user, on.get(node.get("client_id", ""), ()))
+        for node in _nodes(root)
+        if _is_of(node, cm)
+    ]
     nodes = tuple(node for node in read if node is not None)
-    return Manifest(expires, nodes, len(read) - len(nodes), root.get("generated_by", ""))
+    return Manifest(expires, nodes, len(read) - len(nodes), root.get("generated_by", ""), links)
 
 
 def parse_advertisement(text: str, cm: str) -> tuple[AdvertisedNode, ...]:
@@ -129,7 +137,7 @@ def _field(client_id: str, key: str, value: object) -> object:
             case "tarballs", list() | tuple():
                 return _tarballs(value)
             case "lans", list() | tuple():
-                return [check_client_id(str(lan)) for lan in value]
+                return [_lan(lan) for lan in value]
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
     expected = {
@@ -137,11 +145,31 @@ def _field(client_id: str, key: str, value: object) -> object:
         "diskimage": f"a URN or URL of at most {MAX_IMAGE} printable ASCII characters without blanks",
         "startup": f"at most {MAX_STARTUP} printable ASCII characters in one line",
         "tarballs": "a list of URLs",
-        "lans": "a list of client_ids of links",
+        "lans": "a list of client_ids of links, or of dicts with name, address and netmask",
     }
     if key not in expected:
         raise ValueError(f"{where}: no such field; there are {', '.join(expected)}")
     raise ValueError(f"{where}: expected {expected[key]}, not {str(value)[:300]!r}")
+
+
+def _lan(lan: object) -> str | dict[str, str]:
+    """Check an item of ``lans``: a name, or the struct that GeniCM.pm takes since it wants addresses."""
+    if not isinstance(lan, Mapping):
+        return check_client_id(str(lan))
+    if unknown := lan.keys() - {"name", "address", "netmask", "type"}:
+        raise ValueError(f"{min(unknown, key=str)!r} in {lan}: name, address, netmask and type are expected")
+    name = check_client_id(str(lan.get("name", "")))
+    address, netmask = str(lan.get("address", "")), str(lan.get("netmask", ""))
+    if not address and not netmask:
+        return name
+    if not _is_address(address) or not _is_netmask(netmask):
+        raise ValueError(
+            f"LAN {name!r}: an IPv4 address with a netmask such as 255.255.255.0 is expected, or neither, not"
+            f" {address!r} and {netmask!r}"
+        )
+    if (kind := lan.get("type", "ipv4")) != "ipv4":
+        raise ValueError(f"LAN {name!r}: an address of type ipv4 is expected, not {kind!r}")
+    return {"name": name, "address": address, "netmask": netmask}
 
 
 def _tarballs(urls: Sequence[object]) -> list[str]:
@@ -194,7 +222,41 @@ def _is_of(node: etree._Element, cm: str) -> bool:
     return manager is None or same_urn(manager, cm)
 
 
-def _manifest_node(node: etree._Element, cm: str, user: str) -> SliverNode | None:
+def _links(root: etree._Element) -> tuple[tuple[Lan, ...], Mapping[str, Sequence[LanPort]]]:
+    """Read the links of a manifest, and which machine (client_id) has which interfaces in them."""
+    interfaces = {
+        interface.get("client_id", ""): (node.get("client_id", ""), interface)
+        for node in _nodes(root)
+        for interface in _all(node, "interface")
+    }
+    lans: list[Lan] = []
+    on: dict[str, list[LanPort]] = {}
+    for link in (child for child in root if _is(child, "link")):
+        name = link.get("client_id", "")
+        ports: list[LanPort] = []
+        for reference in _all(link, "interface_ref"):
+            owner, interface = interfaces.get(reference.get("client_id", ""), ("", None))
+            if interface is not None:
+                ports.append(_port(name, interface))
+                on.setdefault(owner, []).append(ports[-1])
+        lans.append(Lan(name, tuple(ports)))
+    return tuple(lans), on
+
+
+def _port(lan: str, interface: etree._Element) -> LanPort:
+    """Read an interface; what is no IPv4 address, mask or hardware address counts as not told."""
+    told = [ip for ip in _all(interface, "ip") if ip.get("type", "ipv4") == "ipv4"]
+    address, netmask = _attribute(told, "address"), _attribute(told, "netmask")
+    mac = interface.get("mac_address", "")
+    return LanPort(
+        lan,
+        address if _is_address(address) else "",
+        netmask if _is_netmask(netmask) else "",
+        mac if _MAC.fullmatch(mac) else "",
+    )
+
+
+def _manifest_node(node: etree._Element, cm: str, user: str, lans: Sequence[LanPort]) -> SliverNode | None:
     client_id, sliver_id = node.get("client_id", ""), node.get("sliver_id", "")
     component = node.get("component_id", "")
     if not sliver_id and not component:
@@ -222,6 +284,7 @@ def _manifest_node(node: etree._Element, cm: str, user: str) -> SliverNode | Non
         address=usable("address", _first(node, "host", "ipv4"), _is_address),
         hostname=usable("hostname", _attribute(logins, "hostname"), _is_hostname),
         username=usable("username", _attribute(logins, "username"), _is_username),
+        lans=tuple(lans),
     )
 
 
@@ -265,6 +328,14 @@ def _is_address(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _is_netmask(text: str) -> bool:
+    try:
+        network = ipaddress.IPv4Network(f"0.0.0.0/{text}")
+    except ValueError:
+        return False
+    return str(network.netmask) == text
 
 
 def _is_hostname(text: str) -> bool:

@@ -14,6 +14,29 @@ from enum import StrEnum
 
 
 @dataclass(frozen=True)
+class LanPort:
+    """A machine's interface in a LAN of its slice, as the manifest tells it."""
+
+    lan: str
+    """client_id of the link."""
+    address: str = ""
+    """IPv4 address; "" where the manifest has none."""
+    netmask: str = ""
+    """Such as 255.255.255.0; "" from a CM that tells none (GeniCM.pm of 2016)."""
+    mac: str = ""
+    """12 hexadecimal digits without colons; "" where the manifest has none."""
+
+
+@dataclass(frozen=True)
+class Lan:
+    """A link of a sliver's manifest with all that is on it, also what is not ours."""
+
+    name: str
+    """Its client_id."""
+    ports: tuple[LanPort, ...] = ()
+
+
+@dataclass(frozen=True)
 class SliverNode:
     """One machine that a CM holds for our slice, as the manifest tells it."""
 
@@ -30,6 +53,8 @@ class SliverNode:
     """Where to log in; "" where the manifest has none."""
     username: str = ""
     """The first login of the manifest; "" where no keys were given."""
+    lans: tuple[LanPort, ...] = field(default=(), compare=False)
+    """Its interfaces in LANs of the slice. A CM may change them: they do not tell which machine it is."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +70,8 @@ class Sliver:
     """Machines of this CM in the manifest that are not among ``nodes``, since they have no usable name."""
     generator: str = ""
     """What wrote the request, as the manifest tells it (``generated_by``); "" where it does not."""
+    lans: tuple[Lan, ...] = ()
+    """The links of its manifest."""
 
     def node(self, client_id: str) -> SliverNode | None:
         """Find a machine by its client_id."""

@@ -60,6 +60,7 @@ PURE = (
     "core.events",
     "core.model",
     "core.notices.items",
+    "core.request.lans",
     "core.request.rspec",
     "core.scaling.backoff",
     "core.scaling.choosing",

@@ -15,6 +15,7 @@ import structlog
 from agent.core.errors import CloudlabError, ConfigError
 from agent.core.ports import SliceServer
 from agent.core.request.rspec import (
+    LAN_NAME,
     MAX_STARTUP,
     MAX_TARBALLS,
     STARTUP,
@@ -34,7 +35,11 @@ _PREFIX = re.compile(r"[A-Za-z][-A-Za-z0-9_]{0,21}")
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 
 AddArgs = dict[str, dict[str, Any]]
-"""client_id -> fields of ``GeniCMV2 AddNodes``, unescaped: diskimage, startup, tarballs, lans, node."""
+"""client_id -> fields of ``GeniCMV2 AddNodes``, unescaped: diskimage, startup, tarballs, lans, node.
+
+An item of ``lans`` is the name of a LAN in the slice, and the manager adds an address where the CM wants one;
+or a dict with ``name``, ``address`` and ``netmask``.
+"""
 
 
 class ElasticSliceHelper:
@@ -82,6 +87,10 @@ class ElasticSliceHelper:
         """
         return False
 
+    def lans_of_added(self) -> Sequence[str]:
+        """Return the LANs that each added machine joins: a manager looks for them before it asks for more."""
+        return ()
+
 
 class SimpleElasticSliceHelper(ElasticSliceHelper):
     """Equal raw PCs, all in the same LANs.
@@ -99,6 +108,10 @@ class SimpleElasticSliceHelper(ElasticSliceHelper):
             which picks physical machines.
         node_prefix: machines are called PREFIX-1, PREFIX-2, ...
         lan_prefix: LANs are called PREFIX0, PREFIX1, ...
+
+    Attributes:
+        lans: names of the LANs; ``num_lans`` and ``lan_prefix`` unless ``use_lans`` gave others.
+        lan_bandwidth: of the LANs in the first request, kbit/s; 0 for what there is.
 
     Raises:
         ConfigError: a value that ``AddNodes`` would refuse; the message names it.
@@ -141,6 +154,8 @@ class SimpleElasticSliceHelper(ElasticSliceHelper):
         self.request_type = nodetype
         self.node_prefix = node_prefix
         self.lan_prefix = lan_prefix
+        self.lans = [f"{lan_prefix}{n}" for n in range(num_lans)]
+        self.lan_bandwidth = 0
         self._names: set[str] = set()
         self._names_told = False
         self._names_lock = threading.Lock()
@@ -166,7 +181,9 @@ class SimpleElasticSliceHelper(ElasticSliceHelper):
             )
             for name in names or self._new_names(self.num_pcs)
         ]
-        return build_request(nodes, self._lans(), multiplex_lans=self.multiplex_lans)
+        return build_request(
+            nodes, self.lans, multiplex_lans=self.multiplex_lans, bandwidth=self.lan_bandwidth
+        )
 
     def get_add_args(self, count: int = 1) -> AddArgs:
         """Return ``count`` machines with names that no manifest, no intent and no earlier call had."""
@@ -188,6 +205,29 @@ class SimpleElasticSliceHelper(ElasticSliceHelper):
         prefix, hyphen, number = client_id.rpartition("-")
         return bool(hyphen) and prefix == self.node_prefix and _NUMBER.fullmatch(number) is not None
 
+    def use_lans(self, names: Sequence[str], *, multiplex: bool = False, bandwidth: int = 0) -> None:
+        """Put every machine into these LANs: the first request makes them, added machines join them.
+
+        Args:
+            names: client_ids of links, as they are in the slice where it has them.
+            multiplex: let LANs share interfaces as tagged VLANs.
+            bandwidth: of each interface in the first request, kbit/s; 0 for what there is.
+
+        Raises:
+            ConfigError: what can be no name of a LAN, or one twice.
+        """
+        for name in names:
+            _check("lans", name, LAN_NAME)
+        if len({name.lower() for name in names}) < len(names):
+            raise ConfigError(f"lans: each LAN once is expected, not {', '.join(names)}")
+        self.lans = list(names)
+        self.multiplex_lans = multiplex
+        self.lan_bandwidth = bandwidth
+
+    def lans_of_added(self) -> Sequence[str]:
+        """Return the LANs that each added machine joins."""
+        return tuple(self.lans)
+
     def _fields(self) -> dict[str, Any]:
         fields: dict[str, Any] = {}
         if self.image_urn:
@@ -196,12 +236,9 @@ class SimpleElasticSliceHelper(ElasticSliceHelper):
             fields["startup"] = self.startup_command
         if self.tarballs:
             fields["tarballs"] = list(self.tarballs)
-        if self.num_lans:
-            fields["lans"] = self._lans()
+        if self.lans:
+            fields["lans"] = list(self.lans)
         return fields
-
-    def _lans(self) -> list[str]:
-        return [f"{self.lan_prefix}{n}" for n in range(self.num_lans)]
 
     def _new_names(self, count: int) -> list[str]:
         if not self._names_told and self.server is not None:
@@ -273,6 +310,10 @@ class PluginElasticSliceHelper(ElasticSliceHelper):
     def owns(self, client_id: str) -> bool:
         """Ask the helper; no name is ours while there is none."""
         return self.helper is not None and self.helper.owns(client_id)
+
+    def lans_of_added(self) -> Sequence[str]:
+        """Ask the helper."""
+        return self._asked().lans_of_added()
 
     def _asked(self) -> ElasticSliceHelper:
         if self.helper is None:

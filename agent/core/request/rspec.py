@@ -19,6 +19,8 @@ MAX_STARTUP = 255
 STARTUP = re.compile(r"[\x20-\x7e]*")
 """What ``GeniCMV2 AddNodes`` takes as a start-up command."""
 MAX_TARBALLS = 1024
+LAN_NAME = re.compile(r"[-A-Za-z0-9_]{1,32}")
+"""What a link's client_id may be, as that of a machine."""
 TARBALL = re.compile(r"[-\w./+:~]+", re.ASCII)
 """What it takes as a tarball's URL; ``tarballs_length`` bounds them together."""
 INSTALL_PATH = "/"
@@ -42,7 +44,11 @@ class RequestNode:
 
 
 def build_request(
-    nodes: Sequence[RequestNode], lans: Sequence[str] = (), *, multiplex_lans: bool = False
+    nodes: Sequence[RequestNode],
+    lans: Sequence[str] = (),
+    *,
+    multiplex_lans: bool = False,
+    bandwidth: int = 0,
 ) -> str:
     """Write a request in which every machine is in every LAN.
 
@@ -54,6 +60,7 @@ def build_request(
         lans: client_ids of the LANs.
         multiplex_lans: let LANs share interfaces as tagged VLANs (the Emulab extension), for machines that
             have fewer interfaces than LANs.
+        bandwidth: of each interface in a LAN, in kbit/s, as traffic shaping holds it; 0 for what there is.
     """
     namespaces: dict[str | None, str] = {None: RSPEC, "emulab": EMULAB}
     # lxml takes None as the default namespace; its stubs do not know.
@@ -65,6 +72,10 @@ def build_request(
         link = _add(root, "link", client_id=lan)
         for node in nodes:
             _add(link, "interface_ref", client_id=f"{node.client_id}:{lan}")
+        for node in nodes if bandwidth else ():
+            # From an interface to its LAN: what GeniCM.pm reads, and all that a LAN of one machine can have.
+            ends = {"source_id": f"{node.client_id}:{lan}", "dest_id": lan}
+            _add(link, "property", **ends, capacity=str(bandwidth))
         _add(link, "link_type", name="lan")
         if multiplex_lans:
             for tag in ("best_effort", "link_multiplexing", "vlan_tagging"):

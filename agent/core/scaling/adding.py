@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ from agent.core.model import IntentKind, ResourceValue
 from agent.core.request.helper import ADDED_CLIENT_ID, AddArgs
 from agent.core.request.rspec import request_client_ids
 from agent.core.scaling.brake import GrowthBrake
+from agent.core.scaling.lan_places import LanPlaces
 from agent.core.scaling.placement import Placement
 from agent.core.slice.offers import Offers
 from agent.core.slice.slivers import Slivers
@@ -35,6 +36,12 @@ class Asker(Protocol):
 
     def reserve_names(self, names: Any) -> object:
         """Tell the helper which names are in use."""
+
+    def lans_of_added(self) -> Sequence[str]:
+        """Ask the helper which LANs each added machine joins."""
+
+    def wants_machine(self, cm: str) -> bool:
+        """Tell whether a machine should be added at a CM."""
 
 
 class Growth:
@@ -68,6 +75,7 @@ class Growth:
         self._placement = placement
         self._brake = brake
         self._deciding = threading.Lock()
+        self._lans = LanPlaces(desk, asker, slivers)
 
     def ensure(self, cm: str, wanted: Callable[[str], bool]) -> None:
         """Read the manifest; create the sliver where there is none and a machine is wanted."""
@@ -115,7 +123,7 @@ class Growth:
         if self._slivers.has_lost(cm):
             self._desk.note(f"no machine is added at {cm} before one that is not ours any more is deleted")
             return
-        if self._waits_for_others() or self._is_paused(cm):
+        if self._waits_for_others() or self._is_paused(cm) or not self._lans.can_take(cm):
             return
         with self._deciding:
             most = self._brake.allowance()
@@ -125,6 +133,7 @@ class Growth:
             args = self._arguments(cm, self._asker.should_add_nodes(count, cm), most)
             if not args:
                 return
+            args = self._lans.give(cm, args)
             asked = self._slivers.intents.declare(IntentKind.ADD, cm, args)
             self._brake.asked(len(args))
         self._desk.tell(EventKind.ADD, cm, f"asks for {len(args)} more: {', '.join(args)}")

@@ -7,6 +7,7 @@ from lxml import etree
 
 from agent.cloudlab.credentials import parse_credential
 from agent.cloudlab.rspec import escape_add_nodes, parse_advertisement, parse_manifest
+from agent.core.model import Lan, LanPort
 from agent.core.request.rspec import EMULAB, GENERATOR, RSPEC, RequestNode, build_request
 
 CM = "urn:publicid:IDN+cluster.example.net+authority+cm"
@@ -251,3 +252,60 @@ def test_a_credential_is_read_and_kept_byte_for_byte(credential_text: object) ->
 def test_what_is_no_credential_is_a_value_error(text: object) -> None:
     with pytest.raises(ValueError, match=r"credential|time such as|DTDForbidden"):
         parse_credential(text)
+
+
+LINKED = """<rspec xmlns="GENI" type="manifest">
+  <node client_id="ctl" sliver_id="s1" component_id="urn:publicid:IDN+cluster.example.net+node+pc1">
+    <interface client_id="ctl:eth1" mac_address="02aabb001122">
+      <ip address="fe80::1" type="ipv6"/><ip address="10.10.1.1" netmask="255.255.255.0" type="ipv4"/>
+    </interface>
+    <interface client_id="ctl:eth2"><ip address="10.10.2.1" type="ipv4"/></interface>
+  </node>
+  <node client_id="far" component_manager_id="urn:publicid:IDN+other.net+authority+cm" sliver_id="s2">
+    <interface client_id="far:eth1" mac_address="no mac"><ip address="here" netmask="0.0.0.255"/></interface>
+  </node>
+  <link client_id="lan-0"><interface_ref client_id="ctl:eth1"/><interface_ref client_id="far:eth1"/></link>
+  <link client_id="lan-1"><interface_ref client_id="ctl:eth2"/><interface_ref client_id="gone:eth1"/></link>
+  <link client_id="empty"/>
+</rspec>""".replace("GENI", RSPEC)
+
+
+def test_a_manifest_tells_who_is_on_which_lan_also_of_machines_that_are_left_out() -> None:
+    manifest = parse_manifest(LINKED, CM)
+    first, second = (
+        LanPort("lan-0", "10.10.1.1", "255.255.255.0", "02aabb001122"),
+        LanPort("lan-1", "10.10.2.1"),
+    )
+    assert manifest.lans == (Lan("lan-0", (first, LanPort("lan-0"))), Lan("lan-1", (second,)), Lan("empty"))
+    assert [(node.client_id, node.lans) for node in manifest.nodes] == [("ctl", (first, second))]
+
+
+def test_lans_with_addresses_are_passed_on_as_the_server_takes_them() -> None:
+    struct = {"name": "lan-0", "address": "10.10.1.7", "netmask": "255.255.255.0"}
+    ready = escape_add_nodes(
+        {"n": {"lans": [struct, {**struct, "type": "ipv4"}, {"name": "lan-1"}, "lan-2"]}}
+    )
+    assert ready["n"]["lans"] == [struct, struct, "lan-1", "lan-2"]
+
+
+@pytest.mark.parametrize(
+    ("lan", "message"),
+    [
+        ({"address": "10.0.0.1", "netmask": "255.0.0.0"}, "'' is not a client_id"),
+        (
+            {"name": "a", "address": "10.0.0.1"},
+            "a netmask such as 255.255.255.0 is expected.*'10.0.0.1' and ''",
+        ),
+        ({"name": "a", "netmask": "255.0.0.0"}, "an IPv4 address with"),
+        ({"name": "a", "address": "10.0.0.1'/>", "netmask": "255.0.0.0"}, "an IPv4 address with"),
+        ({"name": "a", "address": "10.0.0.1", "netmask": "0.0.0.255"}, "such as 255.255.255.0"),
+        ({"name": "a", "address": "10.0.0.1", "netmask": "24"}, "such as 255.255.255.0"),
+        ({"name": "a", "address": "10.0.0.1", "netmask": "255.0.0.0", "type": "ipv6"}, "of type ipv4"),
+        ({"name": "a", "mask": "255.0.0.0"}, "'mask' in .*: name, address, netmask and type are expected"),
+    ],
+)
+def test_a_lan_with_an_address_that_the_server_would_refuse_is_refused_here(
+    lan: dict[str, str], message: str
+) -> None:
+    with pytest.raises(ValueError, match=rf"nodes\['n'\]\.lans: .*{message}"):
+        escape_add_nodes({"n": {"lans": [lan]}})

@@ -231,3 +231,37 @@ def test_a_plugged_in_helper_is_asked():
 def test_a_missing_helper_is_named():
     with pytest.raises(ConfigError, match="set_helper"):
         PluginElasticSliceHelper().create_rspec()
+
+
+def test_the_lans_are_those_of_other_names_where_they_are_given():
+    helper = SimpleElasticSliceHelper(num_lans=2)
+    assert helper.lans_of_added() == ("lan0", "lan1")
+    helper.use_lans(["exp", "data"], multiplex=True, bandwidth=1000000)
+    assert helper.lans_of_added() == ("exp", "data")
+    assert helper.get_add_args() == {"node-1": {"lans": ["exp", "data"]}}
+    root = etree.fromstring(helper.create_rspec().encode())
+    assert [link.get("client_id") for link in root.iterfind("r:link", NS)] == ["exp", "data"]
+    assert len(root.findall("r:link/e:link_multiplexing", NS)) == 2
+
+
+def test_bandwidth_is_that_of_each_interface_towards_its_lan():
+    helper = SimpleElasticSliceHelper(num_pcs=2)
+    helper.use_lans(["exp"], bandwidth=100000)
+    root = etree.fromstring(helper.create_rspec().encode())
+    assert [dict(each.attrib) for each in root.iterfind("r:link/r:property", NS)] == [
+        {"source_id": "node-1:exp", "dest_id": "exp", "capacity": "100000"},
+        {"source_id": "node-2:exp", "dest_id": "exp", "capacity": "100000"},
+    ]
+    assert root.find("r:link/r:property", NS) is not None
+    assert request(num_lans=1).find("r:link/r:property", NS) is None
+
+
+@pytest.mark.parametrize("names", [["a b"], [""], ["x" * 33], ["exp", "EXP"]])
+def test_lans_that_a_cm_would_refuse_are_refused(names):
+    with pytest.raises(ConfigError, match="lans: "):
+        SimpleElasticSliceHelper().use_lans(names)
+
+
+def test_a_plugin_asks_its_helper_for_lans():
+    assert PluginElasticSliceHelper(helper=SimpleElasticSliceHelper(num_lans=1)).lans_of_added() == ("lan0",)
+    assert ElasticSliceHelper().lans_of_added() == ()

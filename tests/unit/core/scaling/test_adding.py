@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,13 +17,14 @@ from agent.core.errors import (
     ConfigError,
     InsufficientNodesError,
 )
-from agent.core.model import AdvertisedNode, Intent, IntentKind, ResourceValue
+from agent.core.model import AdvertisedNode, Intent, IntentKind, Lan, LanPort, ResourceValue, Sliver
 from agent.core.ports import Clock
 from agent.core.request.helper import AddArgs
 from agent.core.request.rspec import RequestNode, build_request
 from agent.core.scaling.adding import Growth
 from agent.core.scaling.placement import Placement
 from agent.core.slice.intents import Intents
+from agent.core.slice.machines import MachineBook
 
 CM, OTHER = "urn:cm", "urn:other"
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -41,6 +42,7 @@ class FakeManager:
         self.asked: list[tuple[int, str | None]] = []
         self.request = build_request([RequestNode("node-1"), RequestNode("node-2")])
         self.reserved: list[set[str]] = []
+        self.lans: tuple[str, ...] = ()
 
     def should_add_nodes(self, count: int = 0, cm: str | None = None) -> int | AddArgs | None:
         self.asked.append((count, cm))
@@ -57,6 +59,13 @@ class FakeManager:
 
     def reserve_names(self, names: Iterable[str]) -> None:
         self.reserved.append(set(names))
+
+    def lans_of_added(self) -> Sequence[str]:
+        return self.lans
+
+    def wants_machine(self, cm: str) -> bool:
+        assert cm == CM
+        return bool(self.wanted)
 
 
 class FakeOffers:
@@ -83,10 +92,14 @@ class FakeSlivers:
         self.lost = False
         self.fault: CloudlabError | None = None
         self.calls: list[tuple[Any, ...]] = []
+        self.lans: tuple[Lan, ...] = ()
+        self.book = MachineBook()
 
-    def read(self, cm: str) -> object | None:
+    def read(self, cm: str) -> Sliver | None:
         assert cm == CM
-        return "sliver" if self.has_sliver else None
+        sliver = Sliver(CM, "sliver", None, (), "<rspec/>", lans=self.lans) if self.has_sliver else None
+        self.book.slivers[cm] = sliver
+        return sliver
 
     def holds(self, _cm: str) -> bool:
         return self.has_sliver
@@ -421,3 +434,54 @@ def test_what_two_cms_ask_for_is_decided_one_after_the_other(bench: Bench) -> No
     bench.manager.should_add_nodes = decide  # type: ignore[method-assign]
     bench.growth.add(CM, 0)
     assert meanwhile == [1]
+
+
+# --- LANs
+
+
+def a_lan(*addresses: str, netmask: str = "255.255.255.0") -> Lan:
+    return Lan("lan-0", tuple(LanPort("lan-0", address, netmask) for address in addresses))
+
+
+def test_added_machines_are_told_addresses_in_a_lan_that_the_manifest_of_now_has(bench: Bench) -> None:
+    bench.manager.lans = ("lan-0",)
+    bench.manager.wanted = {"a": {"lans": ["lan-0"]}, "b": {"lans": ["lan-0"]}}
+    bench.slivers.lans = (a_lan("10.10.1.1"),)
+    bench.growth.add(CM, 0)
+    [(_, _, args)] = bench.calls
+    assert [fields["lans"][0]["address"] for fields in args.values()] == ["10.10.1.2", "10.10.1.3"]
+
+
+def test_a_lan_that_is_not_there_is_told_before_the_helper_is_asked_for_names(bench: Bench) -> None:
+    bench.manager.lans = ("lan-0",)
+    with pytest.raises(ConfigError, match="LAN 'lan-0' is not in the slice at urn:cm"):
+        bench.growth.add(CM, 0)
+    assert (bench.calls, bench.intents, bench.manager.reserved) == ([], [], [])
+
+
+def test_a_lan_that_is_not_there_matters_only_while_a_machine_is_wanted(bench: Bench) -> None:
+    bench.manager.lans, bench.manager.wanted = ("lan-0",), None
+    bench.growth.add(CM, 0)
+    assert bench.calls == []
+
+
+def test_no_machine_is_added_where_the_sliver_has_gone(bench: Bench) -> None:
+    bench.manager.lans = ("lan-0",)
+    bench.slivers.read = lambda _cm: None  # type: ignore[method-assign]
+    bench.growth.add(CM, 0)
+    assert bench.calls == []
+
+
+def test_an_address_is_given_once_while_its_machine_may_still_come(bench: Bench) -> None:
+    bench.manager.lans = ("lan-0",)
+    bench.slivers.lans = (a_lan("10.10.1.1"),)
+
+    def address_of(client_id: str) -> str:
+        bench.manager.wanted = {client_id: {"lans": ["lan-0"]}}
+        bench.growth.add(CM, 0)
+        return str(bench.calls[-1][2][client_id]["lans"][0]["address"])
+
+    assert address_of("a") == "10.10.1.2"
+    assert address_of("b") == "10.10.1.3", "the first one is in no manifest yet"
+    bench.slivers.intents.strike(bench.slivers.intents.in_flight())
+    assert address_of("c") == "10.10.1.2", "they did not come"

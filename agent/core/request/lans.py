@@ -1,0 +1,123 @@
+"""Existing LANs that added machines join: whether they are there, and which addresses are free in them.
+
+A CM of today takes a machine into a LAN whose members have addresses only with an address and a netmask
+(GeniCM.pm GetTicketAuxAux of 2021). One of 2016 knows names only, chooses the address itself, and writes no
+netmask into its manifests: the netmask tells which of the two it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import Any
+
+from agent.core.errors import ConfigError
+from agent.core.model import Lan
+
+_POINT_TO_POINT = 31
+"""From this prefix length on, a network has no address of its own and none for all (RFC 3021)."""
+
+
+def check_lans(cm: str, wanted: Iterable[str], lans: Sequence[Lan]) -> None:
+    """Check that a CM can take a machine into each of these LANs.
+
+    Args:
+        cm: URN of the CM, for the error.
+        wanted: names of LANs.
+        lans: those of its manifest.
+
+    Raises:
+        ConfigError: one is not there, or full.
+    """
+    for name in wanted:
+        lan = _find(cm, name, lans)
+        if free_addresses(lan) == 0:
+            raise _full(cm, lan)
+
+
+def free_addresses(lan: Lan) -> int | None:
+    """Count how many more machines a LAN has addresses for; None where the CM chooses them."""
+    if (network := _network(lan)) is None:
+        return None
+    size = network.num_addresses - (0 if network.prefixlen >= _POINT_TO_POINT else 2)
+    return size - len({p.address for p in lan.ports if p.address and IPv4Address(p.address) in network})
+
+
+def with_addresses(
+    cm: str,
+    args: Mapping[str, Mapping[str, Any]],
+    lans: Sequence[Lan],
+    taken: Mapping[str, Collection[str]],
+) -> dict[str, dict[str, Any]]:
+    """Give added machines an address in each LAN where the CM wants to be told one.
+
+    Args:
+        cm: URN of the CM, for errors.
+        args: client_id -> fields of ``GeniCMV2 AddNodes``; an item of ``lans`` is a name, or a dict with
+            ``name``, ``address`` and ``netmask``, which keeps its address.
+        lans: those of its manifest.
+        taken: LAN -> addresses of machines that no manifest shows yet.
+
+    Returns:
+        The fields, with dicts for names where an address is needed: another one for each machine.
+
+    Raises:
+        ConfigError: no such LAN, no address is free in it, or an address for a CM that takes none.
+    """
+    used = {name: set(addresses) for name, addresses in taken.items()}
+    for lan in lans:
+        used.setdefault(lan.name, set()).update(port.address for port in lan.ports)
+    for fields in args.values():
+        for name, address in addresses_of(fields).items():
+            used.setdefault(name, set()).add(address)
+    ready: dict[str, dict[str, Any]] = {}
+    for client_id, fields in args.items():
+        ready[client_id] = dict(fields)
+        if items := fields.get("lans"):
+            ready[client_id]["lans"] = [_with_address(cm, item, lans, used) for item in items]
+    return ready
+
+
+def addresses_of(fields: Mapping[str, Any]) -> dict[str, str]:
+    """Tell the addresses that the fields of an added machine name: LAN -> address."""
+    items = [item for item in fields.get("lans") or () if isinstance(item, Mapping)]
+    return {str(item.get("name")): str(item["address"]) for item in items if item.get("address")}
+
+
+def _with_address(cm: str, item: object, lans: Sequence[Lan], used: Mapping[str, set[str]]) -> object:
+    lan = _find(cm, str(item.get("name")) if isinstance(item, Mapping) else str(item), lans)
+    network = _network(lan)
+    if isinstance(item, Mapping) and item.get("address"):
+        if network is None and any(port.address for port in lan.ports):
+            raise ConfigError(
+                f"LAN {lan.name!r} at {cm}: expected its name alone, not {item['address']}: the CM"
+                " chooses the address"
+            )
+        return item
+    if network is None:
+        return lan.name
+    address = next((str(host) for host in network.hosts() if str(host) not in used[lan.name]), None)
+    if address is None:
+        raise _full(cm, lan)
+    used[lan.name].add(address)
+    return {"name": lan.name, "address": address, "netmask": str(network.netmask)}
+
+
+def _find(cm: str, name: str, lans: Sequence[Lan]) -> Lan:
+    lan = next((lan for lan in lans if lan.name == name), None)
+    if lan is None:
+        there = ", ".join(lan.name for lan in lans) or "none"
+        raise ConfigError(
+            f"LAN {name!r} is not in the slice at {cm}; expected one that is there, which are: {there}"
+        )
+    return lan
+
+
+def _network(lan: Lan) -> IPv4Network | None:
+    """Return the network of a LAN whose manifest tells masks."""
+    told = (port for port in lan.ports if port.address and port.netmask)
+    return next((IPv4Interface(f"{port.address}/{port.netmask}").network for port in told), None)
+
+
+def _full(cm: str, lan: Lan) -> ConfigError:
+    return ConfigError(f"LAN {lan.name!r} at {cm} has no free address left in {_network(lan)}")
