@@ -24,6 +24,7 @@ from agent.cluster.settings.join import JoinSettings
 from agent.cluster.settings.plugin import PluginSettings
 from agent.cluster.settings.weights import WeightSettings
 from agent.core.errors import ConfigError, SlurmError
+from agent.core.request.rspec import LAN_NAME
 from agent.core.settings import Duration, LeaseSettings, Section, format_duration, parse_duration
 from agent.ledger import LedgerSettings
 from agent.page.server import PageSettings
@@ -59,6 +60,17 @@ class RequestSettings(Section):
     never: tuple[str, ...] = Field(
         (), description="machines that are not the agent's whatever else says so, by client_id or node_id"
     )
+    lans: tuple[str, ...] = Field(
+        (),
+        description="names of the LANs that every machine is in, such as lan-0: LANs that the slice has, and"
+        " those that are made with a sliver of our own",
+    )
+    multiplex_lans: bool = Field(
+        False, description="whether LANs that are made share interfaces, as tagged VLANs"
+    )
+    lan_bandwidth: int = Field(
+        0, ge=0, description="bandwidth of a machine in a LAN that is made, in kbit/s; 0: what there is"
+    )
     rspec_file: str = Field(
         "", description="file with a request RSpec that takes the place of the built-in request; empty: none"
     )
@@ -90,6 +102,14 @@ class RequestSettings(Section):
             raise ValueError("rspec_file and profile_script: only one of them is expected")
         if (self.rspec_file or self.profile_script) and (self.image or self.tarballs or self.startup_command):
             raise ValueError("image, tarballs and startup_command come from rspec_file or profile_script")
+        if (self.rspec_file or self.profile_script) and (self.multiplex_lans or self.lan_bandwidth):
+            raise ValueError("multiplex_lans and lan_bandwidth come from rspec_file or profile_script")
+        if bad := [name for name in self.lans if not LAN_NAME.fullmatch(name)]:
+            raise ValueError(f"lans: {LAN_NAME.pattern} is expected, not {bad[0]!r}")
+        if len({name.lower() for name in self.lans}) < len(self.lans):
+            raise ValueError(f"lans: each LAN once is expected, not {', '.join(self.lans)}")
+        if (self.multiplex_lans or self.lan_bandwidth) and not self.lans:
+            raise ValueError("multiplex_lans and lan_bandwidth: lans is expected with them")
         return self
 
 
@@ -118,6 +138,20 @@ class Settings(BaseModel):
     page: PageSettings = Field(PageSettings(), description="The status page.")
     ledger: LedgerSettings = Field(LedgerSettings(), description="What survives a restart.")
     log: LogSettings = Field(LogSettings(), description="The log on stderr.")
+
+    @model_validator(mode="after")
+    def _machines_are_in_the_lans_of_join(self) -> Settings:
+        request = self.request
+        if request.rspec_file or request.profile_script or request.own:
+            # Such machines may be in other LANs, which are known once they are there.
+            return self
+        for name in self.join.lans:
+            if name not in request.lans:
+                there = ", ".join(request.lans) or "none"
+                raise ValueError(
+                    f"[join] asks for an address in LAN {name!r}: expected one of [request] lans: {there}"
+                )
+        return self
 
 
 def load(path: Path) -> Settings:
@@ -161,7 +195,10 @@ def _without_blanks(model: type[BaseModel], table: Mapping[str, Any]) -> dict[st
 
 
 def _explain(error: ErrorDetails) -> str:
-    *parents, last = error["loc"] or ("",)
+    if not error["loc"]:
+        # Of settings that do not fit each other; what was given is all of them.
+        return str(error["ctx"]["error"])
+    *parents, last = error["loc"]
     table = ".".join(str(p) for p in parents if not isinstance(p, int))
     key = f"[{table}] {last}" if table else f"[{last}]"
     match error["type"]:

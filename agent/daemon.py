@@ -27,7 +27,7 @@ from agent.cloudlab.connect import connect
 from agent.cloudlab.server import ProtoGeniServer
 from agent.cluster.manager import SlurmElasticSliceManager
 from agent.cluster.settings.cluster import ClusterSettings
-from agent.config import Settings
+from agent.config import RequestSettings, Settings
 from agent.core.config import AllEvents, LoggedEvents, ManagerConfig
 from agent.core.errors import ConfigError
 from agent.core.events import EventKind
@@ -318,7 +318,14 @@ def helper_of(settings: Settings, server: SliceServer) -> SimpleElasticSliceHelp
     Raises:
         ConfigError: the request's file or script, or a value of the section, is not fit for it.
     """
-    request = settings.request
+    helper = _helper_of(settings.request, server)
+    if lans := settings.request.lans:
+        request = settings.request
+        helper.use_lans(lans, multiplex=request.multiplex_lans, bandwidth=request.lan_bandwidth)
+    return helper
+
+
+def _helper_of(request: RequestSettings, server: SliceServer) -> SimpleElasticSliceHelper:
     if request.profile_script:
         python, limit = request.profile_python, request.profile_timeout
         script = Path(request.profile_script)

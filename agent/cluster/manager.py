@@ -313,7 +313,8 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
     def join_nodes(self) -> None:
         """Start joining the ready machines that Slurm does not have at work."""
         moment = self.memory.now()
-        outcome = self._joiner.step(moment, self._planner.plan(moment).joins)
+        plan = self._planner.plan(moment).joins
+        outcome = self._joiner.step(moment, plan)
         for machine, why in outcome.given_up:
             self.give_up(machine, why)
         if outcome.given_up:
@@ -323,6 +324,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
             node = moment.nodes.get(moment.name(machine))
             if node is not None and node.usable:
                 self.prove(machine)
+        self._joiner.readdress(plan)
 
     def machine_booted(self, node: SliverNode) -> None:
         """Wait until it has joined: only then a new machine is of use."""

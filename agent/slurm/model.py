@@ -231,8 +231,8 @@ class SlurmBackend(Protocol):
     def delete_nodes(self, nodes: Iterable[str]) -> None:
         """Remove dynamic node records; a node that is not there is no error."""
 
-    def set_address(self, node: str, address: str, hostname: str) -> None:
-        """Tell where the machine behind a predeclared node is (``NodeAddr``, ``NodeHostname``)."""
+    def set_address(self, node: str, address: str, hostname: str = "") -> None:
+        """Tell where the machine behind a node is (``NodeAddr``, and ``NodeHostname`` where it is given)."""
 
     def power_up(self, nodes: Iterable[str]) -> None:
         """Bring ``State=CLOUD`` nodes to where their slurmd may register (``State=POWER_UP``)."""

@@ -120,6 +120,37 @@ def test_a_fault_inside_a_cm_names_its_table(tmp_path: Path) -> None:
     assert "[cloudlab.cms] url" in fault
 
 
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ('[request]\nlans = ["a b"]', "[request]: lans: [-A-Za-z0-9_]{1,32} is expected, not 'a b'"),
+        ('[request]\nlans = ["a", "A"]', "[request]: lans: each LAN once is expected, not a, A"),
+        ("[request]\nmultiplex_lans = true", "[request]: multiplex_lans and lan_bandwidth: lans is expected"),
+        (
+            '[request]\nlan_bandwidth = 1000\nrspec_file = "a.xml"',
+            "[request]: multiplex_lans and lan_bandwidth come from rspec_file or profile_script",
+        ),
+        (
+            '[request]\nlans = ["a", "b"]\n[join]\naddress = "lan-0"',
+            "[join] asks for an address in LAN 'lan-0': expected one of [request] lans: a, b",
+        ),
+        (
+            "[join]\nprobe = ['ping {address:lan-0}']",
+            "[join] asks for an address in LAN 'lan-0': expected one of [request] lans: none",
+        ),
+    ],
+)
+def test_lans_that_cannot_be_are_told(tmp_path: Path, text: str, fault: str) -> None:
+    told = fault_of(tmp_path, f"{REQUIRED}\n{text}\n")
+    assert fault in told
+    assert "certificate" not in told, "nothing else is shown"
+
+
+def test_the_lans_of_a_document_are_not_known_before_it_is_read(tmp_path: Path) -> None:
+    text = '[request]\nrspec_file = "a.xml"\n[join]\naddress = "lan-0"\n'
+    assert settings_of(tmp_path, f"{REQUIRED}\n{text}").join.address == "lan-0"
+
+
 def test_text_that_is_not_toml_names_the_line(tmp_path: Path) -> None:
     assert "line 2" in fault_of(tmp_path, "[cloudlab]\nslice = \n")
 

@@ -13,7 +13,7 @@ from agent.cluster.memory.joins import Joins
 from agent.cluster.moment import Moment
 from agent.cluster.reach import Reach
 from agent.cluster.reasons import JOINING, is_ours
-from agent.cluster.settings.join import FileCopy, JoinSettings
+from agent.cluster.settings.join import FileCopy, JoinSettings, address_of
 from agent.cluster.steer.announcer import Announcer
 from agent.core.errors import ConfigError, SlurmError, SlurmRefusedError
 from agent.core.events import EventData, EventKind, Joined, JoinLog
@@ -81,6 +81,19 @@ class Joiner:
             self._in_background(step, self._probe, step, probe_commands(step.node, settings), settings)
         return JoinOutcome(tuple(step.node for step in plan.joined), tuple(given_up))
 
+    def readdress(self, plan: JoinPlan) -> None:
+        """Tell Slurm the addresses under which it shall reach machines that are at work.
+
+        Raises:
+            SlurmError: it did not take one.
+        """
+        for step, place in plan.readdress:
+            self._backend.set_address(step.name, place)
+            self._tell(EventKind.JOIN_STEP, step, f"Slurm was told where it is: {place}")
+        if plan.readdress:
+            # So that the next plan goes by what Slurm has made of it.
+            self._desk.wake("get_system_state")
+
     def _in_background(self, step: JoinStep, act: Callable[..., str], *arguments: object) -> None:
         def work() -> None:
             error = act(*arguments)
@@ -128,7 +141,7 @@ class Joiner:
             and a CLOUD node that Slurm does not list may have been set down before.
         """
         machine, down = step.node, False
-        place = machine.address or machine.hostname
+        place = address_of(machine, self._desk.settings.join.address) or machine.hostname
         self._backend.set_address(step.name, place, machine.hostname or step.name)
         if seen is None or "POWERED_DOWN" in seen.flags:
             try:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from agent.cluster.drain.wanted import drains_of
 from agent.cluster.moment import JoinRecord, Moment
 from agent.cluster.reasons import is_ours
-from agent.cluster.settings.join import JoinSettings
+from agent.cluster.settings.join import CONTROL, JoinSettings
 from agent.core.model import SliverNode
 from agent.core.settings import format_duration
 from agent.slurm.model import Node
@@ -38,6 +38,8 @@ class JoinPlan:
     """Give them up."""
     watch: tuple[JoinStep, ...] = ()
     """Slurm has them, and not at work at this moment: remember when that was first seen."""
+    readdress: tuple[tuple[JoinStep, str], ...] = ()
+    """Slurm has them at work under another address than this one, in the LAN that is set."""
 
 
 def plan_joins(moment: Moment) -> JoinPlan:
@@ -46,7 +48,8 @@ def plan_joins(moment: Moment) -> JoinPlan:
     Those that somebody wants empty are left alone. A machine is joined when Slurm says that its slurmd is at
     work, also when somebody drained it since. One that holds jobs but does not answer is left alone. Where
     there is a probe, it has to have passed, also where Slurm was quick to start jobs there; but not on a
-    machine that runs jobs since an earlier run of the agent.
+    machine that runs jobs since an earlier run of the agent. Where Slurm has it under another address than
+    that in the LAN of ``[join] address``, Slurm is told.
 
     A node that Slurm has is not joined anew at the first sight of its slurmd being away: one that was just
     resumed, or that missed a ping, reads so for a moment (``scontrol update State=UNDRAIN``).
@@ -55,7 +58,7 @@ def plan_joins(moment: Moment) -> JoinPlan:
     if snapshot is None:
         return JoinPlan()
     leaving = drains_of(moment).keys()
-    start, probe, joined, failed, watch = [], [], [], [], []
+    start, probe, joined, failed, watch, readdress = [], [], [], [], [], []
     for name, node in moment.machines.items():
         if node.sliver_id not in moment.slice.ready or name in leaving:
             continue
@@ -63,6 +66,8 @@ def plan_joins(moment: Moment) -> JoinPlan:
         record = moment.joins.get(node.sliver_id)
         if seen is not None and seen.at_work:
             step = JoinStep(node, name, f"Slurm says {_words(seen)}")
+            if (place := _place_in_lan(node, settings)) and place != seen.address:
+                readdress.append((step, place))
             if not settings.probe or node.sliver_id in moment.proven:
                 joined.append(step)
             elif record is None and snapshot.holds(name):
@@ -85,7 +90,18 @@ def plan_joins(moment: Moment) -> JoinPlan:
         elif _is_due(record, settings, now):
             why = f"attempt {record.attempts + 1} of {settings.attempts}: Slurm says {_words(seen)}"
             start.append(JoinStep(node, name, f"{why}{_last_error(record)}"))
-    return JoinPlan(tuple(start), tuple(probe), tuple(joined), tuple(failed), tuple(watch))
+    return JoinPlan(tuple(start), tuple(probe), tuple(joined), tuple(failed), tuple(watch), tuple(readdress))
+
+
+def _place_in_lan(node: SliverNode, settings: JoinSettings) -> str:
+    """Return the address in the LAN that is set; "" where none is, or the machine has none there.
+
+    A slurmd that registers itself is known by the address that it calls from (``create_dynamic_reg_node`` in
+    Slurm's node_mgr.c), and so is that of a cloud node with ``SlurmctldParameters=cloud_reg_addrs``.
+    """
+    if settings.address == CONTROL:
+        return ""
+    return next((port.address for port in node.lans if port.lan == settings.address), "")
 
 
 def _is_awaited(node: Node | None, settings: JoinSettings) -> bool:

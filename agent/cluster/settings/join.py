@@ -8,11 +8,14 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from agent.core.errors import SlurmError
+from agent.core.errors import ConfigError, SlurmError
 from agent.core.model import SliverNode
+from agent.core.request.rspec import LAN_NAME
 from agent.core.settings import Duration, Section
 from agent.slurm.names import expand
 
+CONTROL = "control"
+"""The control network, which SSH goes over; any other name is that of a LAN."""
 PLACEHOLDERS = ("node_name", "node_id", "client_id", "address", "hostname", "hardware_type", "username")
 _STOP = (
     "pkill -x slurmd || true",
@@ -63,10 +66,17 @@ class JoinSettings(Section):
     node_name: Literal["node_id", "client_id"] = Field(
         "node_id", description="what a machine is called in Slurm: its node_id or its client_id"
     )
+    address: str = Field(
+        CONTROL,
+        pattern=rf"^{LAN_NAME.pattern}$",
+        description="which address of a machine Slurm knows (NodeAddr) and {address} stands for: that on the"
+        " control network, or that in a LAN, such as lan-0; SSH goes over the control network",
+    )
     commands: tuple[str, ...] = Field(
         (*_STOP, 'slurmd -Z -N {node_name} --conf "Feature={node_id}"'),
         description="shell commands that join a machine, run there in order over SSH, and more than once;"
-        f" placeholders: {', '.join(f'{{{p}}}' for p in PLACEHOLDERS)}; a brace of the shell is doubled",
+        f" placeholders: {', '.join(f'{{{p}}}' for p in PLACEHOLDERS)}, and {{address:LAN}} or"
+        f" {{address:{CONTROL}}} for one of its addresses; a brace of the shell is doubled",
     )
     probe: tuple[str, ...] = Field(
         (),
@@ -127,6 +137,19 @@ class JoinSettings(Section):
         """Names of the nodes that Slurm's power saving asks for."""
         return expand(self.power_nodes)
 
+    @property
+    def lans(self) -> tuple[str, ...]:
+        """Names of the LANs in which a machine has to have an address."""
+        specs = [
+            spec
+            for command in (*self.commands, *self.probe, *self.leave_commands)
+            for _, name, spec, _ in Formatter().parse(command)
+            if name == "address"
+        ]
+        return tuple(
+            dict.fromkeys(name for name in (self.address, *specs) if name not in {None, "", CONTROL})
+        )
+
     @field_validator("commands", "leave_commands", "probe")
     @classmethod
     def _known_placeholders(cls, commands: tuple[str, ...]) -> tuple[str, ...]:
@@ -141,13 +164,37 @@ def _check_template(command: str) -> None:
     except ValueError as error:
         raise ValueError(f"{command!r}: {error}; a brace of the shell is written twice") from None
     for name, spec, conversion in fields:
+        if name == "address" and spec and LAN_NAME.fullmatch(spec) and not conversion:
+            continue
         if name is not None and (name not in PLACEHOLDERS or spec or conversion):
+            shown = f"{name}:{spec}" if spec else name
             raise ValueError(
-                f"{command!r}: unknown placeholder {{{name}}}; expected one of {', '.join(PLACEHOLDERS)};"
-                " a brace of the shell is written twice"
+                f"{command!r}: unknown placeholder {{{shown}}}; expected one of {', '.join(PLACEHOLDERS)}, or"
+                " address:LAN; a brace of the shell is written twice"
             )
 
 
 def node_name(node: SliverNode, settings: JoinSettings) -> str:
     """Return what the machine is called in Slurm."""
     return node.node_id if settings.node_name == "node_id" else node.client_id
+
+
+def address_of(node: SliverNode, network: str) -> str:
+    """Return the machine's address on the control network, or in a LAN.
+
+    Args:
+        node: the machine.
+        network: ``CONTROL``, or the name of a LAN.
+
+    Raises:
+        ConfigError: it has no address in that LAN.
+    """
+    if network == CONTROL:
+        return node.address
+    ports = {port.lan: port.address for port in node.lans}
+    if not ports.get(network):
+        there = ", ".join(lan for lan, address in ports.items() if address) or "none"
+        raise ConfigError(
+            f"machine {node.client_id!r} has no address in LAN {network!r}; its LANs with one are: {there}"
+        )
+    return ports[network]

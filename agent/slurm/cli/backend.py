@@ -202,10 +202,12 @@ class CliBackend:
             found |= {job_id: told[job_id] for job_id in part if told.get(job_id, "(null)") != "(null)"}
         return found
 
-    def set_address(self, node: str, address: str, hostname: str) -> None:
-        """Tell where the machine behind a predeclared node is."""
-        places = (names.check_host(address), names.check_host(hostname))
-        self._update_nodes([node], f"NodeAddr={places[0]}", f"NodeHostname={places[1]}")
+    def set_address(self, node: str, address: str, hostname: str = "") -> None:
+        """Tell where the machine behind a node is."""
+        places = [f"NodeAddr={names.check_host(address)}"]
+        if hostname:
+            places.append(f"NodeHostname={names.check_host(hostname)}")
+        self._update_nodes([node], *places)
 
     def power_up(self, nodes: Iterable[str]) -> None:
         """Bring cloud nodes to where their slurmd may register (``State=POWER_UP``)."""

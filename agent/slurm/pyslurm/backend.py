@@ -151,9 +151,12 @@ class PyslurmBackend:
             except PyslurmRefusedError:
                 self._delete_each(part)
 
-    def set_address(self, node: str, address: str, hostname: str) -> None:
-        """Tell where the machine behind a predeclared node is."""
-        self._update_nodes([node], address=names.check_host(address), hostname=names.check_host(hostname))
+    def set_address(self, node: str, address: str, hostname: str = "") -> None:
+        """Tell where the machine behind a node is."""
+        place: dict[str, Any] = {"address": names.check_host(address)}
+        if hostname:
+            place["hostname"] = names.check_host(hostname)
+        self._update_nodes([node], **place)
 
     def power_up(self, nodes: Iterable[str]) -> None:
         """Bring ``State=CLOUD`` nodes to where their slurmd may register."""

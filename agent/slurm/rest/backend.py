@@ -143,8 +143,8 @@ class RestBackend:
             raise SlurmRefusedError("; ".join(refusals))
         return None
 
-    def set_address(self, node: str, address: str, hostname: str) -> None:
-        """Tell where the machine behind a predeclared node is."""
+    def set_address(self, node: str, address: str, hostname: str = "") -> None:
+        """Tell where the machine behind a node is."""
         return self._elsewhere(Deed.CLOUD_NODES).set_address(node, address, hostname)
 
     def power_up(self, nodes: Iterable[str]) -> None:

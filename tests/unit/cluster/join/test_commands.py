@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from agent.cluster.join.commands import join_commands, leave_commands
+from agent.cluster.join.commands import join_commands, leave_commands, probe_commands
 from agent.cluster.settings.join import JoinSettings
 from agent.core.errors import ConfigError
-from agent.core.model import SliverNode
+from agent.core.model import LanPort, SliverNode
 
 MACHINE = SliverNode(
     "node-1", "pc100", "urn:cm", "urn:sliver+1", "d430", "10.0.0.1", "pc100.site.net", "esagent"
@@ -45,3 +45,30 @@ def test_the_defaults_can_be_filled() -> None:
 def test_a_value_that_a_shell_could_act_on_is_refused(value: str) -> None:
     with pytest.raises(ConfigError, match="hostname"):
         join_commands(replace(MACHINE, hostname=value), JoinSettings(commands=('echo "{hostname}"',)))
+
+
+ON_LANS = replace(MACHINE, lans=(LanPort("lan-0", "10.10.1.5"), LanPort("lan-1")))
+
+
+def test_the_address_is_that_in_the_network_that_is_set_or_named() -> None:
+    commands = ("a {address} {address:control} {address:lan-0} {{{address:lan-0}}}",)
+    everywhere = "10.0.0.1 10.10.1.5 {10.10.1.5}"
+    assert join_commands(ON_LANS, JoinSettings(commands=commands)) == (f"a 10.0.0.1 {everywhere}",)
+    there = JoinSettings(commands=commands, address="lan-0", leave_commands=commands, probe=commands)
+    for fill in (join_commands, leave_commands, probe_commands):
+        assert fill(ON_LANS, there) == (f"a 10.10.1.5 {everywhere}",)
+
+
+@pytest.mark.parametrize("lan", ["lan-1", "lan-2"])
+def test_a_machine_without_an_address_in_a_lan_is_told_from_those_with_one(lan: str) -> None:
+    words = f"machine 'node-1' has no address in LAN '{lan}'; its LANs with one are: lan-0"
+    for settings in (JoinSettings(commands=(f"a {{address:{lan}}}",)), JoinSettings(address=lan)):
+        with pytest.raises(ConfigError) as refusal:
+            join_commands(ON_LANS, settings)
+        assert str(refusal.value) == words
+    with pytest.raises(ConfigError, match="its LANs with one are: none"):
+        join_commands(MACHINE, JoinSettings(address=lan))
+
+
+def test_a_machine_that_has_left_a_lan_is_cleaned_up_where_no_command_needs_it() -> None:
+    assert leave_commands(MACHINE, JoinSettings(address="lan-1", leave_commands=("true",))) == ("true",)

@@ -9,6 +9,7 @@ import pytest
 from agent.cluster.join.joiner import Joiner, JoinOutcome
 from agent.cluster.join.plan import plan_joins
 from agent.cluster.memory.joins import Joins
+from agent.cluster.moment import Moment
 from agent.cluster.reach import Reach
 from agent.cluster.reasons import JOINING
 from agent.cluster.settings.join import FileCopy, JoinSettings
@@ -16,7 +17,7 @@ from agent.cluster.settings.plugin import PluginSettings
 from agent.cluster.steer.announcer import Announcer
 from agent.core.errors import SlurmRefusedError
 from agent.core.events import Joined, JoinLog
-from agent.core.model import SliverNode
+from agent.core.model import LanPort, SliverNode
 from agent.core.ports import HostResult, Upload
 from agent.slurm.model import Node
 from tests.unit.cluster.conftest import (
@@ -59,7 +60,7 @@ class Telling(Shell):
 class Predeclared(Slurm):
     """A Slurm without power saving, that does not list each node that it knows."""
 
-    def set_address(self, node, address, hostname):
+    def set_address(self, node, address, hostname=""):
         self.acts.append(("set_address", node, address, hostname))
 
     def power_up(self, nodes):
@@ -89,10 +90,9 @@ class World:
         reach = Reach(desk, self.shell, lambda _: True)
         self.joiner = Joiner(desk, self.joins, reach, self.slurm, Announcer(desk, reach))
 
-    def step(self, *, waits: bool = True) -> JoinOutcome:
-        """Step once; let what it started come to its end."""
-        self.over.clear()
-        moment = a_moment(
+    def moment(self) -> Moment:
+        """Return what is known now."""
+        return a_moment(
             machines=[self.machine],
             settings=self.settings,
             now=self.clock.now(),
@@ -101,6 +101,11 @@ class World:
             proven=self.joins.proven,
             facts={"ready": frozenset({self.machine.sliver_id})},
         )
+
+    def step(self, *, waits: bool = True) -> JoinOutcome:
+        """Step once; let what it started come to its end."""
+        self.over.clear()
+        moment = self.moment()
         outcome = self.joiner.step(moment, plan_joins(moment))
         if waits:
             assert self.over.wait(10)
@@ -209,3 +214,36 @@ def test_a_machine_whose_values_a_shell_could_act_on_is_given_up_untouched() -> 
     assert machine == world.machine
     assert "hardware_type" in why
     assert (world.shell.ran, world.joins.records) == ([], {})
+
+
+ON_A_LAN = replace(MACHINE, lans=(LanPort("lan-0", "10.10.1.5", "255.255.255.0"),))
+
+
+def test_in_cloud_mode_slurm_is_told_the_address_in_the_lan_that_is_set() -> None:
+    world = World(JoinSettings(mode="cloud", address="lan-0"), machine=ON_A_LAN)
+    world.step()
+    assert world.slurm.acts[0] == ("set_address", "pc100", "10.10.1.5", "pc100.site.net")
+
+
+def test_a_machine_without_an_address_in_the_lan_that_is_set_is_given_up_untouched() -> None:
+    world = World(JoinSettings(address="lan-1", commands=("start it",)), machine=ON_A_LAN)
+    ((_, why),) = world.step(waits=False).given_up
+    assert why == "machine 'node-100' has no address in LAN 'lan-1'; its LANs with one are: lan-0"
+    assert (world.shell.ran, world.slurm.acts) == ([], [])
+
+
+def test_slurm_is_told_where_a_node_is_that_registered_from_another_network() -> None:
+    world = World(
+        JoinSettings(address="lan-0"), Node("pc100", "IDLE", address="10.0.0.100"), machine=ON_A_LAN
+    )
+    moment = world.moment()
+    world.joiner.readdress(plan_joins(moment))
+    assert world.slurm.acts == [("set_address", "pc100", "10.10.1.5", "")]
+    assert world.events.words == ["Slurm was told where it is: 10.10.1.5"]
+    assert world.over.is_set(), "Slurm is read again"
+
+
+def test_nothing_is_told_where_slurm_knows_the_address() -> None:
+    world = World(JoinSettings(address="lan-0"), Node("pc100", "IDLE", address="10.10.1.5"), machine=ON_A_LAN)
+    world.joiner.readdress(plan_joins(world.moment()))
+    assert (world.slurm.acts, world.events, world.over.is_set()) == ([], [], False)

@@ -9,7 +9,7 @@ from agent.cluster.join.commands import join_commands
 from agent.cluster.join.plan import JoinPlan, plan_joins
 from agent.cluster.moment import JoinRecord
 from agent.cluster.settings.join import JoinSettings
-from agent.core.model import AdminDrain
+from agent.core.model import AdminDrain, LanPort
 from agent.slurm.model import Job, Node
 from tests.unit.cluster.conftest import NOW, a_machine, a_moment, settings_with
 
@@ -33,11 +33,10 @@ def plan(
     return plan_joins(
         a_moment(
             *([node] if node else []),
-            machines=[MACHINE],
             jobs=jobs,
             settings=settings_with(join=settings),
             joins={of: record} if record else {},
-            **{"facts": {"ready": frozenset({MACHINE.sliver_id})}, **fields},
+            **{"machines": [MACHINE], "facts": {"ready": frozenset({MACHINE.sliver_id})}, **fields},
         )
     )
 
@@ -227,3 +226,31 @@ def test_cloud_mode_starts_slurmd_for_a_predeclared_node_and_wakes_one_that_slee
     assert words(plan(waking, settings=settings)) == "start"
     away = replace(asleep, flags=frozenset({"CLOUD", "NOT_RESPONDING"}))
     assert words(plan(away, settings=settings)) == "watch"
+
+
+ON_A_LAN = replace(MACHINE, lans=(LanPort("lan-0", "10.10.1.5"), LanPort("lan-1", "10.10.2.5")))
+
+
+@pytest.mark.parametrize(
+    ("address", "seen", "told"),
+    [
+        ("lan-0", "10.0.0.100", ["10.10.1.5"]),
+        ("lan-1", "10.10.1.5", ["10.10.2.5"]),
+        ("lan-0", "10.10.1.5", []),
+        ("control", "10.10.1.5", []),
+        ("lan-9", "10.0.0.100", []),
+    ],
+)
+def test_slurm_is_told_another_address_only_in_a_lan_that_is_set(
+    address: str, seen: str, told: list[str]
+) -> None:
+    node = Node("pc100", "IDLE", frozenset({"DYNAMIC_NORM"}), address=seen)
+    made = plan(node, settings=SETTINGS.model_copy(update={"address": address}), machines=[ON_A_LAN])
+    assert [place for _, place in made.readdress] == told
+    assert words(made) == "joined"
+
+
+def test_slurm_is_told_no_address_of_a_node_that_is_not_at_work() -> None:
+    node = Node("pc100", "DOWN", address="10.0.0.100")
+    made = plan(node, settings=SETTINGS.model_copy(update={"address": "lan-0"}), machines=[ON_A_LAN])
+    assert made.readdress == ()

@@ -19,7 +19,19 @@ def test_the_node_name_is_the_node_id_or_the_client_id() -> None:
 
 @pytest.mark.parametrize(
     "template",
-    ["{nodename}", "{}", "{0}", "{node_id.x}", "{node_id!r}", "{node_id:>5}", "awk '{print}'", "{node_id"],
+    [
+        "{node_name:lan-0}",
+        "{address:lan 0}",
+        "{address!r:lan-0}",
+        "{nodename}",
+        "{}",
+        "{0}",
+        "{node_id.x}",
+        "{node_id!r}",
+        "{node_id:>5}",
+        "awk '{print}'",
+        "{node_id",
+    ],
 )
 def test_a_wrong_template_is_an_error_when_it_is_loaded(template: str) -> None:
     with pytest.raises(ValidationError, match="a brace of the shell is written twice"):
@@ -40,3 +52,19 @@ def test_a_wrong_template_is_an_error_when_it_is_loaded(template: str) -> None:
 def test_power_nodes_that_cannot_work_are_a_fault_of_the_settings(given: dict[str, str], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         JoinSettings.model_validate(given)
+
+
+def test_the_lans_in_which_a_machine_needs_an_address_are_told() -> None:
+    assert JoinSettings().lans == ()
+    settings = JoinSettings(
+        address="lan-0",
+        commands=("a {address} {address:control} {address:lan-1}",),
+        probe=("b {address:lan-0}",),
+        leave_commands=("c {node_name} {address:lan-2}",),
+    )
+    assert settings.lans == ("lan-0", "lan-1", "lan-2")
+
+
+def test_the_name_of_a_lan_is_one_that_a_link_can_have() -> None:
+    with pytest.raises(ValidationError, match="address"):
+        JoinSettings(address="lan 0")

@@ -49,6 +49,7 @@ def test_changes_of_nodes_are_one_request_for_all(start: Start, standin: Path) -
     slurm.undrain(["n1"])
     slurm.set_weight(["n1", "n3"], 7)
     slurm.set_address("n1", "10.0.0.1", "pc1.example.org")
+    slurm.set_address("n1", "10.10.1.1")
     slurm.power_up(["n1"])
     slurm.power_down(["n1"])
     assert journal(standin) == [
@@ -56,6 +57,7 @@ def test_changes_of_nodes_are_one_request_for_all(start: Start, standin: Path) -
         ["modify_node", "n1", {"state": "UNDRAIN"}],
         ["modify_node", "n[1,3]", {"weight": 7}],
         ["modify_node", "n1", {"address": "10.0.0.1", "hostname": "pc1.example.org"}],
+        ["modify_node", "n1", {"address": "10.10.1.1"}],
         ["modify_node", "n1", {"state": "POWER_UP"}],
         ["modify_node", "n1", {"state": "POWER_DOWN_FORCE"}],
     ]
