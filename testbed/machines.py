@@ -2,7 +2,7 @@
 
 A machine shares the host's file system, but for ``/run``, ``/var/spool``, the accounts and the name service.
 It has no cgroup tree, so that nothing that a slurmd does reaches the host's. It sees the bridge's network and
-nothing else. Everything that it runs ends with it.
+nothing else, but for the LANs of its slice. Everything that it runs ends with it.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import shutil
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from testbed.cloudlab.room import Boot, RoomError
+from testbed.cloudlab.room import Boot, Card, RoomError
 from testbed.links import delete_link, ip
 from testbed.registry import BedError, Instance
 from testbed.release import Release
@@ -86,6 +86,7 @@ class Machine:
         room: Path,
         release: Release,
         closing: threading.Event,
+        lan: Callable[[str], str],
     ) -> None:
         """Describe a machine; it is off.
 
@@ -96,11 +97,14 @@ class Machine:
             room: the directory of all machines; it keeps its own files in one below.
             release: which Slurm it has installed.
             closing: set when no machine is to come up any more.
+            lan: returns the bridge of a LAN.
         """
         self.name = name
         self.address = instance.address_of(number)
         self._instance = instance
-        self._link = instance.link_of(number)
+        self._links = [instance.link_of(number)]
+        self._number = number
+        self._lan = lan
         # The same hardware address at every boot: the host and the other machines remember it.
         self._mac = "02:e5:" + ":".join(f"{int(part):02x}" for part in self.address.split("."))
         self._room = room
@@ -128,6 +132,7 @@ class Machine:
             )
             try:
                 self._connect(tree.pid)
+                self._plug_in(boot.cards, tree.pid)
             except BedError:
                 # It may have ended; then what is wrong is in its log.
                 with suppress(NotInTimeError):
@@ -185,21 +190,39 @@ class Machine:
             return
         self._tree.close()
         self._tree = None
-        delete_link(self._link)
+        for link in self._links:
+            delete_link(link)
         # Else the host would send to the old hardware address for a while, instead of finding nobody there.
         ip("neighbour", "flush", "to", self.address, "dev", self._instance.bridge)
 
     def _connect(self, pid: int) -> None:
         ip(
             batch=[
-                f"link add name {self._link} type veth peer name eth0 address {self._mac} netns {pid}",
-                f"link set dev {self._link} master {self._instance.bridge} up",
+                f"link add name {self._links[0]} type veth peer name eth0 address {self._mac} netns {pid}",
+                f"link set dev {self._links[0]} master {self._instance.bridge} up",
             ]
         )
         ip(
             namespace_of=pid,
             batch=[f"address add {self.address}/24 dev eth0", "link set dev lo up", "link set dev eth0 up"],
         )
+
+    def _plug_in(self, cards: Sequence[Card], pid: int) -> None:
+        """Give it an interface in each LAN: eth1, eth2 and so on."""
+        del self._links[1:]
+        for number, card in enumerate(cards, start=1):
+            link, inside = self._instance.card_of(self._number, number), f"eth{number}"
+            self._links.append(link)
+            ip(
+                batch=[
+                    f"link add name {link} type veth peer name {inside} address {card.mac} netns {pid}",
+                    f"link set dev {link} master {self._lan(card.lan)} up",
+                ]
+            )
+            ip(
+                namespace_of=pid,
+                batch=[f"address add {card.address} dev {inside}", f"link set dev {inside} up"],
+            )
 
     def _greets(self) -> bool:
         if self._closing.is_set():
@@ -260,6 +283,7 @@ class Machines:
         self._release = release
         self._directory = directory
         self._machines: dict[str, Machine] = {}
+        self._lans: dict[str, str] = {}
         self._lock = threading.Lock()
         self._closing = threading.Event()
         shutil.rmtree(directory, ignore_errors=True)
@@ -293,12 +317,27 @@ class Machines:
                 if number > _LAST_NUMBER:
                     raise RoomError(f"no address left for {node_id} in {self._instance.subnet}")
                 machine = self._machines[node_id] = Machine(
-                    node_id, number, self._instance, self._directory, self._release, self._closing
+                    node_id,
+                    number,
+                    self._instance,
+                    self._directory,
+                    self._release,
+                    self._closing,
+                    self.lan,
                 )
                 # Appended in place: machines that run have this very file mounted.
                 with (self._directory / "hosts").open("a") as hosts:
                     hosts.write(f"{machine.address} {node_id}\n")
             return machine
+
+    def lan(self, urn: str) -> str:
+        """Return the bridge of a LAN, which is there from the first time that it is asked for."""
+        with self._lock:
+            if urn not in self._lans:
+                bridge = self._instance.lan_of(len(self._lans) + 1)
+                ip(batch=[f"link add name {bridge} type bridge", f"link set dev {bridge} up"])
+                self._lans[urn] = bridge
+            return self._lans[urn]
 
     def address(self, node_id: str) -> str:
         """Return the machine's IPv4 address, the same whenever it is on."""
@@ -330,3 +369,5 @@ class Machines:
             machines = list(self._machines.values())
         for machine in machines:
             machine.power_off()
+        for bridge in self._lans.values():
+            delete_link(bridge)

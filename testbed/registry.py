@@ -60,9 +60,17 @@ class Instance:
         """Name of the host's end of a machine's cable; 10 characters at most, of the 15 allowed."""
         return f"{self.bridge}m{number}"
 
+    def lan_of(self, number: int) -> str:
+        """Name of the bridge of a LAN between machines, which the host has no address on."""
+        return f"{self.bridge}l{number}"
+
+    def card_of(self, number: int, card: int) -> str:
+        """Name of the host's end of a machine's cable to a LAN; ``card`` counts them from 1."""
+        return f"{self.link_of(number)}c{card}"
+
     def owns_link(self, name: str) -> bool:
         """Tell whether a network interface of the host is one of this instance."""
-        return name == self.bridge or name.startswith(f"{self.bridge}m")
+        return name == self.bridge or name.startswith((f"{self.bridge}m", f"{self.bridge}l"))
 
     @property
     def ports(self) -> range:

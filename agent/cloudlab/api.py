@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from agent.cloudlab.credentials import Credential, parse_credential
-from agent.cloudlab.rspec import escape_add_nodes, parse_advertisement, parse_manifest
+from agent.cloudlab.rspec import by_name, escape_add_nodes, parse_advertisement, parse_manifest
 from agent.cloudlab.times import format_time, parse_time
 from agent.cloudlab.transport import MAX_REPLY, Remote, Transport
 from agent.cloudlab.urn import check_client_id, same_urn
@@ -20,6 +20,9 @@ from agent.core.errors import BadArgumentsError, MalformedReplyError
 from agent.core.model import AdvertisedNode, NodeStatus, Sliver, SliverStatus
 
 T = TypeVar("T")
+
+_READ_AS_NAME = "No such HASH("
+"""What a server of 2016 answers to a LAN with an address: it takes the struct for a name (GeniCMV2.pm)."""
 
 
 @dataclass(frozen=True)
@@ -210,7 +213,13 @@ class ComponentManager:
             ready = escape_add_nodes(nodes)
         except ValueError as error:
             raise BadArgumentsError(str(error), method="AddNodes", authority=self.urn) from error
-        return self._change("AddNodes", credential, sliver_urn, ready)
+        try:
+            return self._change("AddNodes", credential, sliver_urn, ready)
+        except BadArgumentsError as error:
+            if _READ_AS_NAME not in str(error) or (named := by_name(ready)) == ready:
+                raise
+            # Nothing was done; a server of 2016 whose manifest has the masks of a profile.
+            return self._change("AddNodes", credential, sliver_urn, named)
 
     def delete_nodes(self, credential: Credential, sliver_urn: str, client_ids: Sequence[str]) -> Sliver:
         """Give machines back, all or none.

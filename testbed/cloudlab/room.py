@@ -13,6 +13,18 @@ class RoomError(Exception):
 
 
 @dataclass(frozen=True)
+class Card:
+    """An interface of a machine in a LAN of its slice."""
+
+    lan: str
+    """What tells the LAN from all others: its sliver URN."""
+    address: str
+    """IPv4 address with the length of the network's prefix: 10.10.1.2/24."""
+    mac: str
+    """Hardware address, with colons."""
+
+
+@dataclass(frozen=True)
 class Boot:
     """How a machine is to come up."""
 
@@ -26,6 +38,8 @@ class Boot:
     """SSH public keys, one line each."""
     fresh: bool
     """The image was loaded again: the disk is new and so is the host key."""
+    cards: tuple[Card, ...] = ()
+    """Its interfaces besides that on the control network, set up when it comes up."""
 
 
 class MachineRoom(Protocol):

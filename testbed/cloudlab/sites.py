@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Literal
 
 DEFAULT_BOOT = (
     ("SHUTDOWN", 20.0),
@@ -58,6 +59,8 @@ class Site:
     hardware_type: str
     node_class: str = "pc"
     timing: Timing = field(default_factory=Timing)
+    generation: Literal[2016, 2021] = 2016
+    """Which server it is like where LANs are concerned (protogeni-2021.md §3.4, §4)."""
     max_sliver_lifetime: timedelta = timedelta(days=90)
     images: tuple[str, ...] = (
         "emulab-ops:DEBIAN12-64-STD",
@@ -93,6 +96,7 @@ DEFAULT_SITES = (
         domain="east.example.net",
         machines=tuple(f"pc{number}" for number in range(200, 204)),
         hardware_type="d430",
+        generation=2021,
     ),
 )
 DEFAULT_USERS = (User("ada", "ada@example.net", "Ada Example"),)

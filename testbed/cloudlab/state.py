@@ -10,6 +10,7 @@ from lxml import etree
 
 from testbed.cloudlab import status
 from testbed.cloudlab.locks import SliceLock
+from testbed.cloudlab.room import Card
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,8 @@ class NodeSliver:
     """Commands to run after boot; "" for none."""
     state: str = "new"
     boot_log: str = ""
+    cards: tuple[Card, ...] = ()
+    """Its interfaces in LANs, as the manifest has them."""
     execute_state: str = "n/a"
     execute_status: int | str = "n/a"
 

@@ -11,8 +11,10 @@ from agent.cloudlab.connect import connect
 from agent.cloudlab.server import ProtoGeniServer
 from agent.cloudlab.settings import CloudlabSettings, CmSettings
 from agent.core import errors
+from agent.core.manager import SimpleElasticSliceManager
 from agent.core.model import SliverStatus
 from agent.core.ports import SystemClock
+from agent.core.request.helper import SimpleElasticSliceHelper
 from testbed.cloudlab import SimulatedCloudlab
 
 SPEED = 600.0
@@ -113,3 +115,53 @@ def test_a_request_that_does_not_fit_is_insufficient(server: ProtoGeniServer) ->
     held = server.find_sliver(cm)
     assert held is not None
     assert [n.client_id for n in held.nodes] == ["node-1"]
+
+
+LAN_REQUEST = """<rspec xmlns="http://www.geni.net/resources/rspec/3" type="request">
+  <node client_id="ctl"><interface client_id="ctl:eth1">{}</interface></node>
+  <node client_id="cp-1"><interface client_id="cp-1:eth1">{}</interface></node>
+  <link client_id="lan-0"><interface_ref client_id="ctl:eth1"/><interface_ref client_id="cp-1:eth1"/></link>
+</rspec>"""
+
+
+@pytest.mark.parametrize("site", [0, 1], ids=["2016", "2021"])
+def test_machines_join_a_lan_that_is_there_whichever_server_it_is(server: ProtoGeniServer, site: int) -> None:
+    cm = server.cms[site]
+    server.create_slice(whole_seconds(6))
+    server.create_sliver(cm, LAN_REQUEST.format("", ""))
+    ready(server, cm, {"ctl", "cp-1"})
+    manager = SimpleElasticSliceManager(server, minthreshold=4, percent_available_minimum=0, cmlist=[cm])
+    helper = SimpleElasticSliceHelper(server=server)
+    helper.use_lans(["lan-0"])
+    manager.set_helper(helper)
+    manager.ensure_sliver()
+    manager.update_available()
+    manager.add_nodes(2, cm)
+    sliver = server.find_sliver(cm)
+    assert sliver is not None
+    assert {node.client_id: [port.address for port in node.lans] for node in sliver.nodes} == {
+        "ctl": ["10.10.1.1"],
+        "cp-1": ["10.10.1.2"],
+        "node-1": ["10.10.1.3"],
+        "node-2": ["10.10.1.4"],
+    }
+
+
+def test_an_older_server_that_was_given_masks_by_a_profile_is_given_names_after_all(
+    server: ProtoGeniServer,
+) -> None:
+    cm = server.cms[0]
+    masks = [
+        '<ip address="10.10.1.1" netmask="255.255.255.0"/>',
+        '<ip address="10.10.1.2" netmask="255.0.0.0"/>',
+    ]
+    server.create_slice(whole_seconds(6))
+    server.create_sliver(cm, LAN_REQUEST.format(*masks))
+    ready(server, cm, {"ctl", "cp-1"})
+    struct = {"name": "lan-0", "address": "10.10.1.9", "netmask": "255.255.255.0"}
+    sliver = server.add_nodes(cm, {"n": {"lans": [struct]}, "m": {}})
+    assert [port.address for node in sliver.nodes if node.client_id == "n" for port in node.lans] == [
+        "10.10.1.3"
+    ]
+    with pytest.raises(errors.BadArgumentsError, match="No such lan-9"):
+        server.add_nodes(cm, {"o": {"lans": [{**struct, "name": "lan-9"}]}})

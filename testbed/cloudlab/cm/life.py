@@ -53,6 +53,7 @@ class Lives:
             users=tuple(account.login for account in accounts),
             authorized_keys=tuple(dict.fromkeys(key for account in accounts for key in account.keys)),
             fresh=reload,
+            cards=sliver.cards,
         )
         sliver.boot_log = ""
         sliver.execute_state = sliver.execute_status = "n/a"

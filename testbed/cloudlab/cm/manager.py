@@ -84,7 +84,9 @@ class ComponentManager:
             for node_id in site.machines
         }
         self._next_id = itertools.count(4001)
-        self.annotator = manifest.Annotator(site.domain, site.urn, lambda: next(self._next_id))
+        self.annotator = manifest.Annotator(
+            site.domain, site.urn, lambda: next(self._next_id), netmasks=site.generation >= 2021
+        )
         self.gid = identity.certificate_base64
         """The CM's certificate."""
         self.issuer = Issuer(identity)

@@ -15,7 +15,7 @@ from testbed.cloudlab.cm.manager import SHUT_DOWN, ComponentManager
 from testbed.cloudlab.cm.mapper import place
 from testbed.cloudlab.documents import manifest
 from testbed.cloudlab.documents.credentials import Credential
-from testbed.cloudlab.documents.request import parse_request, read_nodes
+from testbed.cloudlab.documents.request import check_addresses, parse_request, read_nodes
 from testbed.cloudlab.documents.rspec import links_of, nodes_of, parse_xml
 from testbed.cloudlab.method import Request
 from testbed.cloudlab.state import Account, Aggregate, CmSlice, NodeSliver
@@ -57,6 +57,10 @@ class NodeMethods:
             record.lock.free()
             raise
         aggregate.manifest = manifest.without_nodes(aggregate.manifest, client_ids, self._cm.urn)
+        if self._cm.site.generation >= 2021:
+            manifest.without_bare_links(aggregate.manifest)
+            there = {link.get("client_id") for link in links_of(aggregate.manifest, self._cm.urn)}
+            aggregate.links = {name: sliver for name, sliver in aggregate.links.items() if name in there}
         for name in dict.fromkeys(client_ids):
             sliver = aggregate.nodes.pop(name)
             if sliver.reserved:
@@ -200,6 +204,8 @@ class NodeMethods:
         requests = read_nodes(
             root, cm.urn, node_class=site.node_class, images=site.images, known=cm.machines.keys()
         )
+        if site.generation >= 2021:
+            check_addresses(root, cm.urn)
         new = [request for request in requests if request.client_id not in aggregate.nodes]
         placed = place(new, cm.machines.values())
         for sliver in aggregate.nodes.values():
@@ -219,6 +225,8 @@ class NodeMethods:
             )
             cm.around.journal.hold(machine.node_id, record.urn, request.client_id)
         cm.annotator.annotate(root, aggregate.nodes, aggregate.links, aggregate.accounts)
+        for sliver in aggregate.nodes.values():
+            sliver.cards = manifest.cards(root, sliver.client_id)
         aggregate.manifest = root
 
     def _paste(self, root: etree._Element, client_id: str, fields: object) -> None:
@@ -226,10 +234,11 @@ class NodeMethods:
         if not isinstance(fields, Mapping):
             raise RaisedError(f"{client_id} is not a hash")
         bound = self._bound(fields.get("node"))
-        lans = _list(fields, "lans", client_id)
+        lans = [self._lan(item) for item in _list(fields, "lans", client_id)]
         links = {link.get("client_id"): link for link in links_of(root, self._cm.urn)}
-        if not set(lans) <= set(links):
-            raise RefusalError(Code.BADARGS, "No such LAN")
+        for lan, _ in lans:
+            if lan not in links:
+                raise malformed(f"No such {lan}")
         text = _pasted(
             client_id, bound, fields, lans, _list(fields, "tarballs", client_id), root.nsmap.get(None)
         )
@@ -237,12 +246,23 @@ class NodeMethods:
             root.append(parse_xml(text)[0])
         except etree.XMLSyntaxError as error:
             raise RefusalError(Code.ERROR, f"Could not parse XML for {client_id}: {error}") from error
-        for lan in lans:
+        for lan, _ in lans:
             link = links[lan]
             # Without a prefix, as the node itself: lost where the document's namespace has one.
             default = root.nsmap.get(None)
             tag = f"{{{default}}}interface_ref" if default else "interface_ref"
             etree.SubElement(link, tag, client_id=f"{client_id}:{lan}")
+
+    def _lan(self, item: object) -> tuple[str, str]:
+        """Return the name of a LAN, and the address to paste."""
+        if not isinstance(item, Mapping):
+            return str(item), ""
+        if self._cm.site.generation < 2021:
+            # A hash in Perl, as text.
+            return "HASH(0x55d0c8a1)", ""
+        pasted = [f"{key}='{item[key]}'" for key in ("address", "netmask") if key in item]
+        kind = item.get("type", "ipv4")
+        return str(item.get("name")), f"<ip {' '.join(pasted)} type='{kind}'/>" if pasted else ""
 
     def _bound(self, node_id: object) -> str:
         """Check the physical node of an AddNodes field; return the attribute to paste."""
@@ -262,25 +282,27 @@ def _aggregate(record: CmSlice) -> Aggregate:
     return record.aggregate
 
 
-def _list(fields: Mapping[str, object], key: str, client_id: str) -> list[str]:
+def _list(fields: Mapping[str, object], key: str, client_id: str) -> list[object]:
     value = fields.get(key, [])
     if not isinstance(value, list):
         raise RefusalError(Code.BADARGS, f"{key} for {client_id} is not a list")
-    return [str(item) for item in value]
+    return value
 
 
 def _pasted(
     client_id: str,
     bound: str,
     fields: Mapping[str, object],
-    lans: Sequence[str],
-    tarballs: Sequence[str],
+    lans: Sequence[tuple[str, str]],
+    tarballs: Sequence[object],
     default: str | None,
 ) -> str:
     image = f"<disk_image name='{fields['diskimage']}'/>" if "diskimage" in fields else ""
     install = "".join(f"<install url='{url}' install_path='/'/>" for url in tarballs)
     execute = f"<execute shell='/bin/bash' command='{fields['startup']}'/>" if "startup" in fields else ""
-    interfaces = "".join(f"<interface client_id='{client_id}:{lan}'/>" for lan in lans)
+    interfaces = "".join(
+        f"<interface client_id='{client_id}:{lan}'>{address}</interface>" for lan, address in lans
+    )
     around = f" xmlns='{default}'" if default else ""
     return (
         f"<around{around}><node client_id='{client_id}' exclusive='true'{bound}>"

@@ -5,13 +5,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from ipaddress import IPv4Interface
 
 from lxml import etree
 
 from testbed.cloudlab import dates, urn
 from testbed.cloudlab.documents.rspec import EMULAB, SITE_INFO, children, links_of, namespace, nodes_of
+from testbed.cloudlab.room import Card
 from testbed.cloudlab.state import Account, Machine, NodeSliver
 
+_NETMASK = "255.255.255.0"
 _DESCRIBED_HERE = {"rs": EMULAB}
 """The server declares a prefix of its own where none is in scope."""
 
@@ -19,10 +22,19 @@ _DESCRIBED_HERE = {"rs": EMULAB}
 class Annotator:
     """Writes one CM's manifests."""
 
-    def __init__(self, domain: str, cm_urn: str, next_id: Callable[[], int]) -> None:
+    def __init__(self, domain: str, cm_urn: str, next_id: Callable[[], int], *, netmasks: bool) -> None:
+        """Describe a CM.
+
+        Args:
+            domain: its domain.
+            cm_urn: its URN.
+            next_id: numbers what it gives out.
+            netmasks: it writes the netmask of each address in a LAN.
+        """
         self._domain = domain
         self._cm_urn = cm_urn
         self._next_id = next_id
+        self._netmasks = netmasks
 
     def sliver_urn(self) -> str:
         """Make a new sliver URN: nodes, links, interfaces and aggregates share one counter."""
@@ -129,7 +141,44 @@ class Annotator:
                     reference.set(key, interface.get(key, ""))
                 if not children(interface, "ip", space):
                     address = {"address": f"10.10.{index}.{position}", "type": "ipv4"}
+                    if self._netmasks:
+                        address["netmask"] = _NETMASK
                     etree.SubElement(interface, f"{{{space}}}ip", address)
+
+
+def cards(root: etree._Element, client_id: str) -> tuple[Card, ...]:
+    """Tell the interfaces of a node that are in a link and have an address."""
+    space = namespace(root)
+    links = {
+        reference.get("client_id"): link.get("sliver_id", "")
+        for link in children(root, "link", space)
+        for reference in children(link, "interface_ref", space)
+    }
+    found = []
+    for node in children(root, "node", space):
+        for interface in children(node, "interface", space) if node.get("client_id") == client_id else ():
+            lan = links.get(interface.get("client_id"))
+            ips = children(interface, "ip", space)
+            mac = interface.get("mac_address", "")
+            if lan and ips and mac:
+                place = IPv4Interface(f"{ips[0].get('address')}/{ips[0].get('netmask', _NETMASK)}")
+                found.append(Card(lan, str(place), ":".join(mac[n : n + 2] for n in range(0, 12, 2))))
+    return tuple(found)
+
+
+def without_bare_links(root: etree._Element) -> None:
+    """Remove links with one interface or none, and that interface of the node that remains."""
+    space = namespace(root)
+    for link in children(root, "link", space):
+        references = children(link, "interface_ref", space)
+        if len(references) > 1:
+            continue
+        root.remove(link)
+        left = {reference.get("client_id") for reference in references}
+        for node in children(root, "node", space):
+            for interface in children(node, "interface", space):
+                if interface.get("client_id") in left:
+                    node.remove(interface)
 
 
 def without_nodes(root: etree._Element, client_ids: Sequence[str], cm_urn: str) -> etree._Element:

@@ -154,3 +154,27 @@ def _check_links(nodes: Sequence[etree._Element], links: Sequence[etree._Element
                 raise malformed(
                     f"Bad link {link.get('client_id')}: no interface {reference.get('client_id')}"
                 )
+
+
+def check_addresses(root: etree._Element, cm_urn: str) -> None:
+    """Check that in each link all interfaces have an address with a mask, or none (protogeni-2021.md §3.4).
+
+    Raises:
+        RefusalError: code 1, naming the link.
+    """
+    space = namespace(root)
+    ips = {
+        interface.get("client_id"): (element.get("client_id"), children(interface, "ip", space))
+        for element in nodes_of(root, cm_urn)
+        for interface in children(element, "interface", space)
+    }
+    for link in links_of(root, cm_urn):
+        name, told = link.get("client_id"), []
+        for reference in children(link, "interface_ref", space):
+            node, found = ips.get(reference.get("client_id"), ("", []))
+            told.append(bool(found))
+            if found and not found[0].get("netmask"):
+                words = f"{name}:{node} must provide a netmask if you specify an IP address"
+                raise RefusalError(Code.BADARGS, words)
+        if any(told) and not all(told):
+            raise RefusalError(Code.BADARGS, f"{name}: Must supply IP/MASK on all members, or no members")

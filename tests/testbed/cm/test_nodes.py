@@ -219,7 +219,7 @@ def test_existing_machines_keep_their_sliver_ids_and_a_new_one_of_the_same_name_
         ({"n-2": {"node": "pc999"}}, 1, "Physical node pc999 does not exist"),
         ({"n-2": {"node": "pc100"}}, 1, "Physical node pc100 is not available"),
         ({"n-2": {"lans": "lan0"}}, 1, "lans for n-2 is not a list"),
-        ({"n-2": {"lans": ["lan0"]}}, 1, "No such LAN"),
+        ({"n-2": {"lans": ["lan0"]}}, 1, "No such lan0"),
         ({"n-2": {"tarballs": "x"}}, 1, "tarballs for n-2 is not a list"),
         ({"n-2": {"startup": "echo 'hi'"}}, 2, "Could not parse XML for n-2"),
         ({"n-2": {"startup": "a & b"}}, 2, "Could not parse XML for n-2"),
