@@ -6,7 +6,7 @@ import http.client
 import ipaddress
 import socket
 import ssl
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
@@ -17,8 +17,10 @@ from agent.cloudlab.connect import tls_of
 from agent.cloudlab.identity import Identity
 from agent.cloudlab.server import ProtoGeniServer
 from agent.cloudlab.settings import CloudlabSettings
+from agent.core.errors import ConfigError
 from agent.core.model import SliverNode
-from agent.core.ports import Clock, Host, RemoteShell
+from agent.core.ports import Clock, Host, RemoteShell, SliceServer
+from agent.core.request.lans import require_lans
 
 MAX_SKEW = 60.0
 """Seconds that two clocks may differ: credentials and deadlines are compared across them."""
@@ -45,6 +47,25 @@ def check_authorities(server: ProtoGeniServer) -> Iterator[Finding]:
             yield fine(f"CM {cm}", f"{free} machines are free")
 
         yield from look(f"CM {cm}", at_cm, mend)
+
+
+def check_lans(server: SliceServer, wanted: Sequence[str]) -> Iterator[Finding]:
+    """Look whether each CM that holds something for us has the LANs that added machines are to join.
+
+    Args:
+        server: is asked for manifests.
+        wanted: names of LANs.
+    """
+    for cm in server.cms:
+        sliver = server.find_sliver(cm)
+        if sliver is None:
+            continue
+        try:
+            require_lans(cm, wanted, sliver.lans)
+        except ConfigError as error:
+            yield fault(f"LANs at {cm}", str(error), "see [request] lans")
+        else:
+            yield fine(f"LANs at {cm}", f"{', '.join(wanted)}: new machines can join")
 
 
 def check_public_key(ours: str, given: Collection[str]) -> Finding:

@@ -17,6 +17,7 @@ from agent.check.cloudlab import (
     check_callback_port,
     check_clocks,
     check_from_outside,
+    check_lans,
     check_public_key,
 )
 from agent.check.files import (
@@ -178,6 +179,8 @@ def _cloudlab(settings: Settings, clock: Clock, *, is_up: bool) -> Iterator[Find
     server = connect(asked, clock=clock)
     try:
         yield from check_authorities(server)
+        if lans := settings.request.lans:
+            yield from look("LANs", lambda: check_lans(server, lans), "see [request] lans")
         shell = SshShell(settings.ssh)
         key, outside = "SSH key at Cloudlab", "callback port from outside"
         yield from look(key, lambda: [check_public_key(shell.public_key, server.public_keys())], "see [ssh]")

@@ -18,7 +18,7 @@ _POINT_TO_POINT = 31
 """From this prefix length on, a network has no address of its own and none for all (RFC 3021)."""
 
 
-def check_lans(cm: str, wanted: Iterable[str], lans: Sequence[Lan]) -> None:
+def require_lans(cm: str, wanted: Iterable[str], lans: Sequence[Lan]) -> None:
     """Check that a CM can take a machine into each of these LANs.
 
     Args:

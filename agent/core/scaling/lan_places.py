@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from agent.core.desk import Desk
 from agent.core.errors import ConfigError
 from agent.core.model import IntentKind, Lan
-from agent.core.request.lans import addresses_of, check_lans, with_addresses
+from agent.core.request.lans import addresses_of, require_lans, with_addresses
 from agent.core.slice.slivers import Slivers
 
 
@@ -56,7 +56,7 @@ class LanPlaces:
         if sliver is None:
             return False
         try:
-            check_lans(cm, wanted, sliver.lans)
+            require_lans(cm, wanted, sliver.lans)
         except ConfigError:
             if self._asker.wants_machine(cm):
                 raise

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from agent.core.errors import ConfigError
 from agent.core.model import Lan, LanPort
-from agent.core.request.lans import addresses_of, check_lans, free_addresses, with_addresses
+from agent.core.request.lans import addresses_of, free_addresses, require_lans, with_addresses
 
 CM = "urn:cm"
 MASK = "255.255.255.0"
@@ -75,19 +75,19 @@ def test_a_lan_that_is_not_there_is_named_with_those_that_are():
         "LAN 'lan-9' is not in the slice at urn:cm; expected one that is there, which are: a, b"
     )
     with pytest.raises(ConfigError, match="which are: none"):
-        check_lans(CM, ["lan-9"], [])
-    check_lans(CM, ["a"], [lan(name="a")])
+        require_lans(CM, ["lan-9"], [])
+    require_lans(CM, ["a"], [lan(name="a")])
 
 
 def test_a_full_lan_is_told():
     full = lan("10.0.0.1", "10.0.0.2", netmask="255.255.255.252")
     words = "LAN 'lan-0' at urn:cm has no free address left in 10.0.0.0/30"
-    for act in (lambda: give([full], ["lan-0"]), lambda: check_lans(CM, ["lan-0"], [full])):
+    for act in (lambda: give([full], ["lan-0"]), lambda: require_lans(CM, ["lan-0"], [full])):
         with pytest.raises(ConfigError) as refusal:
             act()
         assert str(refusal.value) == words
     almost = lan("10.0.0.1", netmask="255.255.255.252")
-    check_lans(CM, ["lan-0"], [almost])
+    require_lans(CM, ["lan-0"], [almost])
     with pytest.raises(ConfigError, match="no free address left"):
         give([almost], ["lan-0"], ["lan-0"])
 
