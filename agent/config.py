@@ -10,7 +10,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    JsonValue,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
@@ -83,6 +91,16 @@ class RequestSettings(Section):
     profile_timeout: Duration = Field(
         60.0, gt=0, le=3600, description="how long profile_script may run when the daemon starts"
     )
+    parameters: dict[str, JsonValue] = Field(
+        default_factory=dict,
+        description="values of the profile's parameters (defineParameter), by name; the others have their"
+        " defaults",
+    )
+    like: str = Field(
+        "",
+        description="which machine of rspec_file or profile_script (client_id) those added later are like;"
+        " empty: the first one",
+    )
 
     @field_validator("own", "never")
     @classmethod
@@ -110,6 +128,10 @@ class RequestSettings(Section):
             raise ValueError(f"lans: each LAN once is expected, not {', '.join(self.lans)}")
         if (self.multiplex_lans or self.lan_bandwidth) and not self.lans:
             raise ValueError("multiplex_lans and lan_bandwidth: lans is expected with them")
+        if self.parameters and not self.profile_script:
+            raise ValueError("parameters: profile_script is expected with them")
+        if self.like and not (self.rspec_file or self.profile_script):
+            raise ValueError("like: rspec_file or profile_script is expected with it")
         return self
 
 
@@ -312,6 +334,8 @@ def as_toml(value: object, info: FieldInfo) -> str:
     if isinstance(value, tuple | list):
         return f"[{', '.join(as_toml(v, info) for v in value)}]"
     if isinstance(value, dict):
+        if not value:
+            return "{}"
         return f"{{ {', '.join(f'{k} = {as_toml(v, info)}' for k, v in value.items())} }}"
     return json.dumps(str(value))
 

@@ -33,8 +33,9 @@ from agent.core.errors import ConfigError
 from agent.core.events import EventKind
 from agent.core.ownership import Ownership
 from agent.core.ports import SliceServer, SystemClock
+from agent.core.request.document_helper import DocumentHelper
 from agent.core.request.helper import SimpleElasticSliceHelper
-from agent.core.request.profile import DocumentHelper, read_rspec, run_profile
+from agent.core.request.profile import read_rspec, run_profile
 from agent.ledger import Ledger
 from agent.page.gather import Gatherer
 from agent.page.server import PageServer
@@ -197,6 +198,9 @@ class Daemon:
             logger.warning(warning)
         self._server = server
         helper = helper_of(settings, server)
+        if isinstance(helper, DocumentHelper):
+            for remark in (*helper.doubts, *helper.remarks):
+                logger.warning("the request", remark=remark)
         shell = SshShell(settings.ssh)
         commands = slurm_commands(settings.slurm, clock, shell, settings.ssh.user)
         way_in = choose(settings.slurm, clock, commands)
@@ -312,35 +316,45 @@ class Daemon:
             )
 
 
-def helper_of(settings: Settings, server: SliceServer) -> SimpleElasticSliceHelper:
+def helper_of(settings: Settings, server: SliceServer | None) -> SimpleElasticSliceHelper:
     """Make the helper that the section [request] describes.
+
+    Args:
+        settings: all of agent.conf.
+        server: the slice; None to see only whether there is such a helper.
 
     Raises:
         ConfigError: the request's file or script, or a value of the section, is not fit for it.
     """
-    helper = _helper_of(settings.request, server)
-    if lans := settings.request.lans:
-        request = settings.request
-        helper.use_lans(lans, multiplex=request.multiplex_lans, bandwidth=request.lan_bandwidth)
+    helper, request = _helper_of(settings, server), settings.request
+    if request.lans:
+        helper.use_lans(request.lans, multiplex=request.multiplex_lans, bandwidth=request.lan_bandwidth)
     return helper
 
 
-def _helper_of(request: RequestSettings, server: SliceServer) -> SimpleElasticSliceHelper:
-    if request.profile_script:
-        python, limit = request.profile_python, request.profile_timeout
-        script = Path(request.profile_script)
-        text = run_profile(script, python=python, timeout=limit)
-        return DocumentHelper(text, str(script), server, node_prefix=request.node_prefix)
-    if request.rspec_file:
-        file = Path(request.rspec_file)
-        return DocumentHelper(read_rspec(file), str(file), server, node_prefix=request.node_prefix)
+def _helper_of(settings: Settings, server: SliceServer | None) -> SimpleElasticSliceHelper:
+    request, prefix = settings.request, settings.request.node_prefix
+    if source := request.profile_script or request.rspec_file:
+        text, cms = _document(request), [cm.urn for cm in settings.cloudlab.cms]
+        return DocumentHelper(text, source, server, node_prefix=prefix, like=request.like, cms=cms)
     return SimpleElasticSliceHelper(
         server=server,
         image_urn=request.image or None,
         nodetype=request.nodetype or None,
         tarballs=list(request.tarballs),
         startup_command=request.startup_command or None,
-        node_prefix=request.node_prefix,
+        node_prefix=prefix,
+    )
+
+
+def _document(request: RequestSettings) -> str:
+    if not request.profile_script:
+        return read_rspec(Path(request.rspec_file))
+    return run_profile(
+        Path(request.profile_script),
+        python=request.profile_python,
+        timeout=request.profile_timeout,
+        parameters=request.parameters,
     )
 
 

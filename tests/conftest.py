@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import email
 import os
+import subprocess
 import threading
 from contextlib import ExitStack, contextmanager
 from email import policy
@@ -35,6 +36,13 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if any(item.path.is_relative_to(directory) for directory in END_AGENTS):
             item.add_marker(pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning"))
+
+
+@pytest.fixture(scope="session")
+def geni_python():
+    """Return an interpreter with the real geni-lib, in an environment that the first to ask makes."""
+    made = Path(__file__).parents[1] / "tools/setup-geni-lib"
+    return subprocess.run([made], stdout=subprocess.PIPE, text=True, timeout=500, check=True).stdout.strip()
 
 
 class Inbox:

@@ -136,13 +136,7 @@ class SimpleElasticSliceHelper(ElasticSliceHelper):
             super().__init__(server, config)
         _check("node_prefix", node_prefix, _PREFIX)
         _check("lan_prefix", lan_prefix, _PREFIX)
-        _check("startup_command", startup_command or "", STARTUP)
-        for url in tarballs:
-            _check("tarballs", url, TARBALL)
-        if len(startup_command or "") > MAX_STARTUP:
-            raise ConfigError(f"startup_command: at most {MAX_STARTUP} characters are expected")
-        if tarballs_length(tarballs) > MAX_TARBALLS:
-            raise ConfigError(f"tarballs: at most {MAX_TARBALLS} characters together are expected")
+        check_services(tarballs, startup_command or "")
         if num_pcs < 0 or num_lans < 0:
             raise ConfigError(f"num_pcs and num_lans: 0 or more is expected, not {num_pcs} and {num_lans}")
         self.num_pcs = num_pcs
@@ -319,6 +313,22 @@ class PluginElasticSliceHelper(ElasticSliceHelper):
         if self.helper is None:
             raise ConfigError(f"{type(self).__name__} has no helper: call set_helper first")
         return self.helper
+
+
+def check_services(tarballs: Sequence[str], startup_command: str) -> None:
+    """Check what an added machine unpacks and runs.
+
+    Raises:
+        ConfigError: ``GeniCMV2 AddNodes`` would refuse it; the message names the value.
+    """
+    _check("startup_command", startup_command, STARTUP)
+    for url in tarballs:
+        _check("tarballs", url, TARBALL)
+    if len(startup_command) > MAX_STARTUP:
+        given = len(startup_command)
+        raise ConfigError(f"startup_command: at most {MAX_STARTUP} characters are expected, not {given}")
+    if tarballs_length(tarballs) > MAX_TARBALLS:
+        raise ConfigError(f"tarballs: at most {MAX_TARBALLS} characters together are expected")
 
 
 def _check(name: str, value: str, pattern: re.Pattern[str]) -> None:

@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import os
 import selectors
 import signal
 import subprocess
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-import structlog
-from lxml import etree
-
 from agent.core.errors import ConfigError, UnavailableError
-from agent.core.ports import SliceServer
-from agent.core.request.helper import SimpleElasticSliceHelper
-from agent.core.request.rspec import INSTALL_PATH, RSPEC, request_client_ids
-
-log = structlog.get_logger()
+from agent.core.request.complaint import complaint
+from agent.core.request.document import parse_document
 
 MAX_RSPEC = 1 << 20
 """Bytes of a request: far more than any slice needs."""
-KEPT_ERRORS = 2000
-"""Bytes of what a script says on stderr that an error shows: the last ones, which tell what went wrong."""
+KEPT_ERRORS = 4000
+"""Bytes of what a script says on stderr that are looked at: the last ones, which tell what went wrong."""
 REAP_TIME = 5.0
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "PYTHONPATH", "VIRTUAL_ENV")
 """The script is the site's, and the passphrase of our key is none of its business."""
-_NS = {"r": RSPEC}
 
 
 def read_rspec(path: Path) -> str:
@@ -46,26 +41,56 @@ def read_rspec(path: Path) -> str:
     return _decode(data, str(path))
 
 
-def run_profile(script: Path, *, python: str, timeout: float) -> str:
-    """Run a profile script in a child, and return the request that it prints.
+def run_profile(
+    script: Path, *, python: str, timeout: float, parameters: Mapping[str, Any] | None = None
+) -> str:
+    """Run a profile script in a child, and return the request that it makes.
 
-    It runs as the agent's user, in its own directory, with a small environment, and without arguments: its
-    parameters have their defaults.
+    It runs as the agent's user, in its own directory, with a small environment, in the mode in which the
+    portal runs it (``geni.portal.Context``): geni-lib reads the parameters from a file, and writes the
+    request to another. A script without geni-lib prints its request.
 
     Args:
         script: the script.
         python: the interpreter that has its libraries: a path, or a name that is looked up in PATH.
         timeout: seconds; what still runs then is killed with its children.
+        parameters: values of what it defines with ``defineParameter``; the others have their defaults.
 
     Raises:
-        ConfigError: it cannot be run, or prints too much.
-        UnavailableError: it ends with another status than 0, or takes too long.
+        ConfigError: it cannot be run, fails, prints too much, or does not define one of the parameters.
+        UnavailableError: it takes too long.
     """
+    with tempfile.TemporaryDirectory(prefix="esagent-profile-") as directory:
+        made = Path(directory, "request.xml")
+        values = Path(directory, "parameters.json")
+        # The portal's geni-lib looks below "bindings", and the one of PyPI at the top.
+        given = dict(parameters or {})
+        bindings = {name: {"value": value} for name, value in given.items()}
+        values.write_text(json.dumps({**given, "bindings": bindings}))
+        mode = {
+            "GENILIB_PORTAL_MODE": "1",
+            "GENILIB_PORTAL_PARAMS_PATH": str(values),
+            "GENILIB_PORTAL_REQUEST_PATH": str(made),
+            "PYTHONUTF8": "1",
+        }
+        printed = _run(script, python, timeout, mode)
+        text = read_rspec(made) if made.exists() else _decode(printed, f"what {script} prints")
+    if not text.strip():
+        raise ConfigError(
+            f"{script}: a request is expected of it: portal.context.printRequestRSpec() makes one"
+        )
+    if parameters:
+        _check_defined(parameters, text, script)
+    return text
+
+
+def _run(script: Path, python: str, timeout: float, mode: Mapping[str, str]) -> bytes:
+    """Run a script to its end, and return what it prints."""
     try:
         child = subprocess.Popen(
             [python, str(script.absolute())],
             cwd=script.absolute().parent,
-            env={name: os.environ[name] for name in _PASSED_ON if name in os.environ},
+            env={name: os.environ[name] for name in _PASSED_ON if name in os.environ} | dict(mode),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -82,9 +107,20 @@ def run_profile(script: Path, *, python: str, timeout: float) -> str:
     if not ended:
         raise UnavailableError(f"{script}: not done after {timeout:g} s, so it was killed")
     if child.returncode != 0:
-        said = errors.decode("utf-8", "replace").strip() or "nothing on stderr"
-        raise UnavailableError(f"{script}: ended with status {child.returncode}: {said}")
-    return _decode(output, f"what {script} prints")
+        said = complaint(errors.decode("utf-8", "replace"), python)
+        raise ConfigError(f"{script}: ended with status {child.returncode}: {said}")
+    return output
+
+
+def _check_defined(parameters: Mapping[str, Any], text: str, script: Path) -> None:
+    """See that a script knows its parameters: geni-lib passes over those that it does not define."""
+    try:
+        defined = parse_document(text).parameters
+    except ConfigError as error:
+        raise ConfigError(f"{script}: {error}") from error
+    if unknown := sorted(parameters.keys() - defined):
+        known = f"it has {', '.join(sorted(defined))}" if defined else "it has none"
+        raise ConfigError(f"{script}: [request.parameters] {', '.join(unknown)}: no such parameter; {known}")
 
 
 def _collect(child: subprocess.Popen[bytes], end: float) -> tuple[bytes, bytes, bool]:
@@ -131,102 +167,3 @@ def _decode(data: bytes, where: str) -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         raise ConfigError(f"{where}: a request RSpec in UTF-8 is expected: {error}") from error
-
-
-class DocumentHelper(SimpleElasticSliceHelper):
-    """A helper whose request is a document; machines that are added later are like its first one.
-
-    Like it means the same image, tarballs and startup command; LANs of the document do not grow.
-
-    Args:
-        rspec: the request.
-        source: where it is from, for errors.
-        server: its CMs are those that the request has to serve.
-        config: kept for subclasses.
-        node_prefix: machines that are added later are called PREFIX-1, PREFIX-2, ...
-
-    Raises:
-        ConfigError: not a version 3 request in the default namespace, with machines for each CM, or the first
-            machine has what ``GeniCMV2 AddNodes`` would refuse.
-    """
-
-    def __init__(
-        self,
-        rspec: str,
-        source: str,
-        server: SliceServer,
-        config: Any = None,
-        *,
-        node_prefix: str = "node",
-    ) -> None:
-        try:
-            names = _check_request(rspec, server.cms)
-            first = _first_node(rspec)
-            super().__init__(
-                server,
-                config,
-                num_pcs=len(names),
-                image_urn=_attribute(first, "r:sliver_type/r:disk_image", "name"),
-                tarballs=_tarballs(first, source),
-                startup_command=_startup(first),
-                nodetype=_attribute(first, "r:hardware_type", "name"),
-                node_prefix=node_prefix,
-            )
-        except ConfigError as error:
-            raise ConfigError(f"{source}: {error}") from error
-        self._rspec = rspec
-        # Reserved here and not told by ``reserve_names``, which would end the reading of manifests.
-        self._names.update(name.lower() for name in names)
-
-    def request_of(self, hardware_type: str = "", names: Sequence[str] = ()) -> str:  # noqa: ARG002
-        """Return the document as it is."""
-        return self._rspec
-
-
-def _check_request(rspec: str, cms: Sequence[str]) -> list[str]:
-    """Check that every machine is for one of our CMs, and each CM has some; return the client_ids."""
-    names: list[str] = []
-    for cm in cms:
-        of_cm = request_client_ids(rspec, cm)
-        if not of_cm:
-            raise ConfigError(f"the request RSpec has no node for {cm}")
-        names += of_cm
-    root = etree.fromstring(rspec.encode())
-    if root.nsmap.get(None) != RSPEC:
-        raise ConfigError(f"the request RSpec has {RSPEC} under a prefix; it is expected as the default one")
-    lowered = [name.lower() for name in names]
-    if twice := sorted({n for n in lowered if lowered.count(n) > 1}):
-        raise ConfigError(
-            f"the request RSpec has the client_id {', '.join(twice)} twice; with several CMs, each node needs"
-            " a component_manager_id"
-        )
-    for node in root.iterfind("r:node", _NS):
-        bound = node.get("component_manager_id")
-        if bound and bound not in cms:
-            raise ConfigError(f"node {node.get('client_id')!r} is for {bound}, which is none of our CMs")
-    return names
-
-
-def _first_node(rspec: str) -> etree._Element:
-    node = etree.fromstring(rspec.encode()).find("r:node", _NS)
-    assert node is not None, "checked before"
-    return node
-
-
-def _attribute(node: etree._Element, path: str, name: str) -> str | None:
-    found = node.find(path, _NS)
-    return found.get(name) if found is not None else None
-
-
-def _tarballs(node: etree._Element, source: str) -> list[str]:
-    installs = node.findall("r:services/r:install", _NS)
-    for install in installs:
-        path = install.get("install_path", INSTALL_PATH)
-        if path != INSTALL_PATH:
-            log.warning("AddNodes unpacks at / only", request=source, url=install.get("url"), asked=path)
-    return [url for install in installs if (url := install.get("url"))]
-
-
-def _startup(node: etree._Element) -> str | None:
-    commands = [e.get("command") for e in node.findall("r:services/r:execute", _NS)]
-    return "; ".join(c for c in commands if c) or None

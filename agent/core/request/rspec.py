@@ -15,6 +15,8 @@ RSPEC = "http://www.geni.net/resources/rspec/3"
 EMULAB = "http://www.protogeni.net/resources/rspec/ext/emulab/1"
 GENERATOR = "esagent"
 """``generated_by`` of the requests that we write ourselves: a manifest repeats it."""
+RAW = frozenset({"", "raw", "raw-pc"})
+"""Sliver types of whole machines."""
 MAX_STARTUP = 255
 STARTUP = re.compile(r"[\x20-\x7e]*")
 """What ``GeniCMV2 AddNodes`` takes as a start-up command."""
@@ -108,8 +110,29 @@ def _add(parent: etree._Element, tag: str, **attributes: str) -> etree._Element:
 def request_client_ids(rspec: str, cm: str) -> tuple[str, ...]:
     """List the machines that a request asks of this CM: those bound to it, and those bound to none.
 
+    Virtual machines and block stores are none: nobody boots and joins them.
+
     Raises:
         ConfigError: not a version 3 request with a client_id for each machine.
+    """
+    return tuple(
+        node.get("client_id", "")
+        for node in parse_request(rspec).iterfind(f"{{{RSPEC}}}node")
+        if node.get("component_manager_id") in {None, "", cm} and is_machine(node)
+    )
+
+
+def is_machine(node: etree._Element) -> bool:
+    """Tell whether a node is a raw PC; one without a sliver_type is too (``GeniCM.pm GetTicketAuxAux``)."""
+    kind = node.find(f"{{{RSPEC}}}sliver_type")
+    return kind is None or kind.get("name", "") in RAW
+
+
+def parse_request(rspec: str) -> etree._Element:
+    """Parse a request.
+
+    Raises:
+        ConfigError: not a version 3 request with a client_id for each node.
     """
     parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
     try:
@@ -118,12 +141,6 @@ def request_client_ids(rspec: str, cm: str) -> tuple[str, ...]:
         raise ConfigError(f"the request RSpec is not well formed: {error}") from error
     if root.tag != f"{{{RSPEC}}}rspec":
         raise ConfigError(f"the request RSpec begins with {root.tag}; rspec in namespace {RSPEC} is expected")
-    found = []
-    for node in root.iterfind(f"{{{RSPEC}}}node"):
-        if node.get("component_manager_id") not in {None, "", cm}:
-            continue
-        client_id = node.get("client_id")
-        if not client_id:
-            raise ConfigError("the request RSpec has a node without a client_id")
-        found.append(client_id)
-    return tuple(found)
+    if not all(node.get("client_id") for node in root.iterfind(f"{{{RSPEC}}}node")):
+        raise ConfigError("the request RSpec has a node without a client_id")
+    return root
