@@ -34,6 +34,7 @@ from agent.check.holdings import Remembered, read_held, recall
 from agent.check.names import files_to_read, files_to_write
 from agent.check.ownership import Said, check_ownership, ours_of, say_whose
 from agent.check.program import become, check_program, program
+from agent.check.request import check_request
 from agent.check.sandbox import find_sandbox
 from agent.check.slurm import check_pieces, check_primary, check_slurm, parse_config
 from agent.check.user import UNIT, User, caller, find_user, running, unit, user_name
@@ -134,10 +135,11 @@ def _with_settings(settings: Settings, clock: Clock, reader: Reader, *, offline:
     mail = [Path(name) for name in (settings.mail.password_file, settings.mail.ca_file) if name]
     yield from identity
     yield from cas
-    if can_call and can_read(*request):
-        yield from look(
-            "request", lambda: _request(settings, clock), "see [request], and [cloudlab] ssh_keys and sa_url"
-        )
+    if can_call:
+        # The files stand: what is left are the keys in them, and the SA that the certificate names.
+        yield from look("cloudlab", lambda: _connect(settings, clock), "see [cloudlab] ssh_keys and sa_url")
+    if can_read(*request):
+        yield from check_request(settings)
     if can_read(callback.certificate, callback.key, callback.ca_bundle):
         yield from check_callback(callback, now)
     if can_read(settings.ssh.key):
@@ -163,14 +165,9 @@ def _is_faultless(findings: Iterable[Finding]) -> bool:
     return all(finding.grade is not Grade.FAULT for finding in findings)
 
 
-def _request(settings: Settings, clock: Clock) -> Iterator[Finding]:
-    server = connect(settings.cloudlab, clock=clock)
-    try:
-        helper_of(settings, server)
-    finally:
-        server.close()
-    request = settings.request
-    yield fine("request", request.rspec_file or request.profile_script or "as [request] says")
+def _connect(settings: Settings, clock: Clock) -> Iterator[Finding]:
+    connect(settings.cloudlab, clock=clock).close()
+    yield from ()
 
 
 def _cloudlab(settings: Settings, clock: Clock, *, is_up: bool) -> Iterator[Finding]:

@@ -65,6 +65,9 @@ def _of_request(settings: Settings) -> Iterator[NamedFile]:
         yield NamedFile("[request] rspec_file", Path(request.rspec_file), "put a request RSpec there")
     if request.profile_script:
         yield NamedFile("[request] profile_script", Path(request.profile_script), "put the script there")
+        if "/" in request.profile_python:
+            origin = "docs/profiles.md tells how to install geni-lib"
+            yield NamedFile("[request] profile_python", Path(request.profile_python), origin)
 
 
 def files_to_write(settings: Settings) -> Iterator[tuple[str, Path]]:

@@ -62,7 +62,6 @@ class DocumentHelper(SimpleElasticSliceHelper):
         self.tarballs = [install.url for install in chosen.installs]
         self.startup_command = startup_of(chosen.executes) or None
         self.lans = list(chosen.lans)
-        self.num_lans = len(self.lans)
         # Reserved here and not told by ``reserve_names``, which would end the reading of manifests.
         self._names.update(node.client_id.lower() for node in document.nodes)
         self.doubts = tuple(() if like else doubts_of_choice(document, chosen))
@@ -106,9 +105,6 @@ class DocumentHelper(SimpleElasticSliceHelper):
             hint = f"; {count} commands go as one: call them from one script" if count > 1 else ""
             told = f"{self.source}: no machine like {self.like} can be added: {error}{hint}"
             raise ConfigError(told) from error
-
-    def _lans(self) -> list[str]:
-        return self.lans
 
 
 def _check_machines(document: RequestDocument, cms: Sequence[str]) -> list[DocumentNode]:
