@@ -43,7 +43,8 @@ from agent.cloudlab.server import ProtoGeniServer
 from agent.config import Settings, load
 from agent.core.errors import ConfigError, LedgerError, SlurmError
 from agent.core.ports import Clock
-from agent.daemon import helper_of, ownership_of
+from agent.core.request.helper import SimpleElasticSliceHelper
+from agent.daemon import ownership_of
 from agent.slurm.choice import choose, slurm_commands
 from agent.slurm.names import expand
 from agent.slurm.primary import parse_ping
@@ -205,7 +206,9 @@ def _machines(
     except LedgerError as error:
         yield warning("ledger", str(error), "see [ledger] path; without it only names tell what is ours")
     helds, ownership = read_held(server, known), ownership_of(settings)
-    said = say_whose(helds, ownership, helper_of(settings, server).owns)
+    said = say_whose(
+        helds, ownership, SimpleElasticSliceHelper(node_prefix=settings.request.node_prefix).owns
+    )
     tell(said)
     request = settings.request
     words = {"own": request.own, "never": request.never}
