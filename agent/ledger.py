@@ -72,6 +72,7 @@ UPDATE holdings SET
         )
     );
 ALTER TABLE holdings RENAME COLUMN client_ids TO machines;
+ALTER TABLE drains ADD COLUMN sliver_id TEXT NOT NULL DEFAULT '';
 """
 """Before, a CM's holdings were all machines of the slice: those that we asked for are in the history."""
 _UPGRADES = (_SCHEMA, _SINCE_VERSION_2, _SINCE_VERSION_3, _SINCE_VERSION_4)
@@ -190,9 +191,17 @@ class Ledger:
     def put_drain(self, drain: AdminDrain) -> None:
         """Store or replace one."""
         due = _text(drain.deadline) if drain.deadline else None
-        row = (drain.node_id, drain.reason, drain.who, _text(drain.since), due, drain.give_back)
+        row = (
+            drain.node_id,
+            drain.reason,
+            drain.who,
+            _text(drain.since),
+            due,
+            drain.give_back,
+            drain.sliver_id,
+        )
         with self._writing() as connection:
-            connection.execute("INSERT OR REPLACE INTO drains VALUES (?, ?, ?, ?, ?, ?)", row)
+            connection.execute("INSERT OR REPLACE INTO drains VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
     def remove_drain(self, node_id: str) -> None:
         """Forget one; no error where there is none."""
@@ -202,8 +211,11 @@ class Ledger:
     def drains(self) -> tuple[AdminDrain, ...]:
         """Return what is stored, oldest first."""
         return self._read(
-            "SELECT node_id, reason, who, since, deadline, give_back FROM drains ORDER BY since, node_id",
-            lambda r: AdminDrain(r[0], r[1], r[2], _time(r[3]), _time(r[4]) if r[4] else None, bool(r[5])),
+            "SELECT node_id, reason, who, since, deadline, give_back, sliver_id FROM drains"
+            " ORDER BY since, node_id",
+            lambda r: AdminDrain(
+                *(r[0], r[1], r[2], _time(r[3]), _time(r[4]) if r[4] else None, bool(r[5]), r[6])
+            ),
         )
 
     # --- an administrator's wish for more machines

@@ -66,7 +66,7 @@ class Acts:
         due = moment.now + timedelta(seconds=deadline) if deadline is not None else None
         for name, machine in found.items():
             words = reason or _words_that_stand(name, moment) or NO_WORDS
-            wish = AdminDrain(machine.node_id, words, who, moment.now, due, release)
+            wish = AdminDrain(machine.node_id, words, who, moment.now, due, release, machine.sliver_id)
             self._manager.orders.drain(wish, take_over=force)
         return NamesAnswer(nodes=tuple(sorted(found)))
 
@@ -101,7 +101,7 @@ class Acts:
         moment = self._manager.memory.now()
         found = resolve(names, moment.machines, moment.foreign)
         for name, machine in found.items():
-            if machine.node_id not in moment.admin:
+            if moment.wish_for(machine) is None:
                 raise AgentError(f"{name} was not drained with `esagent drain`")
         for machine in found.values():
             self._manager.orders.resume(machine.node_id, who)
@@ -172,5 +172,5 @@ def _words_that_stand(name: str, moment: Moment) -> str:
     node = moment.nodes.get(name)
     if node is not None and node.draining and not is_ours(node.reason):
         return " ".join(node.reason.split())
-    earlier = moment.admin.get(moment.machines[name].node_id)
+    earlier = moment.wish_for(moment.machines[name])
     return earlier.reason if earlier else ""

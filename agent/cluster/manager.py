@@ -151,6 +151,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
     def get_system_state(self) -> None:
         """Read nodes and jobs; begin to give back what is surplus, and take that back where it is wanted."""
         moment = self._reader.read()
+        self.orders.strike_outlived(moment)
         if self._adoption.look(moment):
             self.desk.look_at_drains()
         self.memory.growing.observe(moment.in_service, moment.now)
@@ -169,14 +170,14 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
     def _obey(self, plan: Plan, moment: Moment) -> bool:
         """Begin to empty what is surplus, let go what is not; tell whether there was any."""
         # Its delete commands may have run since the moment.
-        kept = self.memory.chosen.keep(plan.kept)
-        for name in sorted(kept):
+        kept = self.memory.chosen.keep(moment.machines[name] for name in sorted(plan.kept))
+        for name in map(moment.name, kept):
             self.tell(EventKind.KEEP, name, plan.kept[name])
         going = [verdict for verdict in plan.verdicts if verdict.goes]
         for verdict in going:
-            self.memory.chosen.choose(verdict.name)
-            node_id = moment.machines[verdict.name].node_id
-            self.tell(EventKind.SURPLUS, node_id, f"to be given back: {verdict.why}")
+            machine = moment.machines[verdict.name]
+            self.memory.chosen.choose(machine)
+            self.tell(EventKind.SURPLUS, machine.node_id, f"to be given back: {verdict.why}")
         return bool(going or kept)
 
     # --- growing
@@ -279,7 +280,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
 
     def handle_blocking_node(self, node: SliverNode) -> None:
         """Empty a machine that blocks the renewal; it is given back when nothing is left on it."""
-        if self.memory.chosen.choose_blocking(node_name(node, self.desk.settings.join)):
+        if self.memory.chosen.choose_blocking(node):
             message = "to be given back: the lease is not renewed with it"
             self.tell(EventKind.SURPLUS, node.node_id, message)
         self.desk.look_at_drains()

@@ -72,7 +72,7 @@ class Moment:
     """The CMs of whose machines it is known what an earlier run of the agent did to them."""
 
     admin: Mapping[str, AdminDrain] = field(default_factory=dict)
-    """node_id -> an administrator's wish to empty it."""
+    """node_id -> an administrator's wish to empty it; ``wish_for`` tells whether it means this machine."""
     take_over: frozenset[str] = frozenset()
     """node_ids of machines whose drain by somebody else an administrator wants replaced."""
     hold: AdminDrain | None = None
@@ -155,6 +155,11 @@ class Moment:
     def in_service(self) -> int:
         """How many of our machines jobs may start on, or could until they were drained."""
         return sum(1 for name in self.joined if self.nodes[name].usable or self.nodes[name].draining)
+
+    def wish_for(self, machine: SliverNode) -> AdminDrain | None:
+        """Return an administrator's wish to empty this machine."""
+        wish = self.admin.get(machine.node_id)
+        return wish if wish and wish.means(machine) else None
 
     def name(self, machine: SliverNode) -> str:
         """Return a machine's node name; "" while it has none."""

@@ -27,8 +27,7 @@ class Reach:
         """Tell where to log in, and as whom."""
         user = self._desk.settings.ssh_user or machine.username
         # A machine that was given back comes again with another host key, and as another sliver.
-        life = machine.sliver_id.rpartition("+")[2]
-        return Host(machine.node_id, machine.address or machine.hostname, user, life=life)
+        return Host(machine.node_id, machine.address or machine.hostname, user, life=machine.life)
 
     def run(self, machine: SliverNode, commands: Series, timeout: float) -> HostResult:
         """Run commands in order, within so many seconds in all; a fault is in the result."""

@@ -56,6 +56,16 @@ class SliverNode:
     lans: tuple[LanPort, ...] = field(default=(), compare=False)
     """Its interfaces in LANs of the slice. A CM may change them: they do not tell which machine it is."""
 
+    @property
+    def key(self) -> str:
+        """Tells it from others and from earlier ones of its names: the client_id if it has no sliver_id."""
+        return self.sliver_id or self.client_id
+
+    @property
+    def life(self) -> str:
+        """The last part of its sliver_id, which no earlier machine of its names had; "" for none."""
+        return self.sliver_id.rpartition("+")[2]
+
 
 @dataclass(frozen=True)
 class Sliver:
@@ -207,6 +217,13 @@ class AdminDrain:
     """None lets every job run to its end."""
     give_back: bool = False
     """Once it is empty, it goes back to Cloudlab."""
+    sliver_id: str = ""
+    """Of the machine that was meant; "" for whichever has the node_id."""
+
+    def means(self, machine: SliverNode) -> bool:
+        """Tell whether it was said of this machine, and not of an earlier one of the same node_id."""
+        is_known = self.sliver_id and machine.sliver_id
+        return self.node_id == machine.node_id and (not is_known or self.sliver_id == machine.sliver_id)
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def written(event):
 
 
 def test_everything_survives_a_restart(path, ledger):
-    drain = AdminDrain("pc7", "new disk", "ada", NOON, NOON + timedelta(hours=1), give_back=True)
+    drain = AdminDrain("pc7", "new disk", "ada", NOON, NOON + timedelta(hours=1), True, "urn:sliver+1")
     ledger.add_intents([ADD])
     ledger.put_revocation(REVOKED)
     ledger.put_drain(drain)

@@ -88,8 +88,7 @@ def _all(moment: Moment) -> Iterator[Drain]:
         if moment.hold is not None and moment.hold.reason == TEARDOWN:
             yield _teardown(name, moment.hold, moment)
             continue
-        wish = moment.admin.get(machine.node_id)
-        if wish is not None:
+        if (wish := moment.wish_for(machine)) is not None:
             yield Drain(
                 *(name, DrainCause.ADMIN, wish.deadline, wish.who, wish.reason, wish.give_back),
                 takes_over=machine.node_id in moment.take_over,

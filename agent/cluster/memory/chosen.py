@@ -1,14 +1,15 @@
-"""Which nodes are being emptied to be given back, and how far that is."""
+"""Which machines are being emptied to be given back, and how far that is."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from agent.core.desk import Lock
+from agent.core.model import SliverNode
 
 
 class Chosen:
-    """Remembers them by node name, from the decision until the machine is gone. Thread-safe.
+    """Remembers them by key, from the decision until a machine is gone: the next one is another. Thread-safe.
 
     Args:
         lock: of all that is remembered.
@@ -22,33 +23,33 @@ class Chosen:
 
     @property
     def chosen(self) -> frozenset[str]:
-        """Those that are emptied to be given back."""
+        """Keys of those that are emptied to be given back."""
         with self._lock:
             return frozenset(self._chosen)
 
     @property
     def emptied(self) -> frozenset[str]:
-        """Those that nothing is left on, a teardown's included; their delete commands have run."""
+        """Keys of those that nothing is left on, a teardown's included; their delete commands have run."""
         with self._lock:
             return frozenset(self._emptied)
 
     @property
     def blocking(self) -> frozenset[str]:
-        """Those that are in the way of the lease's renewal."""
+        """Keys of those that are in the way of the lease's renewal."""
         with self._lock:
             return frozenset(self._blocking)
 
-    def choose(self, name: str) -> None:
+    def choose(self, machine: SliverNode) -> None:
         """Begin to give it back."""
         with self._lock:
-            self._chosen.add(name)
+            self._chosen.add(machine.key)
 
-    def choose_blocking(self, name: str) -> bool:
+    def choose_blocking(self, machine: SliverNode) -> bool:
         """Give it back however much the queue wants it; False where that was decided before."""
         with self._lock:
-            new = name not in self._blocking
-            self._blocking.add(name)
-            self._chosen.add(name)
+            new = machine.key not in self._blocking
+            self._blocking.add(machine.key)
+            self._chosen.add(machine.key)
             return new
 
     def choose_emptied(self) -> None:
@@ -56,20 +57,21 @@ class Chosen:
         with self._lock:
             self._chosen |= self._emptied
 
-    def keep(self, names: Iterable[str]) -> frozenset[str]:
+    def keep(self, machines: Iterable[SliverNode]) -> tuple[SliverNode, ...]:
         """Let those go back into service that still may; return which."""
         with self._lock:
-            kept = frozenset(names) & self._chosen - self._emptied - self._blocking
-            self._chosen -= kept
+            may = self._chosen - self._emptied - self._blocking
+            kept = tuple(machine for machine in machines if machine.key in may)
+            self._chosen.difference_update(machine.key for machine in kept)
             return kept
 
-    def empty(self, name: str) -> None:
+    def empty(self, machine: SliverNode) -> None:
         """Take note that nothing is left on it."""
         with self._lock:
-            self._emptied.add(name)
+            self._emptied.add(machine.key)
 
-    def forget(self, name: str) -> None:
-        """Take note that its machine is not ours any more."""
+    def forget(self, machine: SliverNode) -> None:
+        """Take note that it is not ours any more."""
         with self._lock:
-            for names in (self._chosen, self._emptied, self._blocking):
-                names.discard(name)
+            for keys in (self._chosen, self._emptied, self._blocking):
+                keys.discard(machine.key)

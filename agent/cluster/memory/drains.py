@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from agent.core.desk import Lock
-from agent.core.model import AdminDrain
+from agent.core.model import AdminDrain, SliverNode
 
 
 class DrainStore(Protocol):
@@ -76,3 +76,13 @@ class Drains:
         with self._lock:
             self._wishes.pop(node_id, None)
             self._take_over.discard(node_id)
+
+    def forget(self, machine: SliverNode) -> None:
+        """Strike what was said of a machine, and nothing that was said of the next one.
+
+        Raises:
+            LedgerError: it cannot be struck.
+        """
+        wish = self.get(machine.node_id)
+        if wish is not None and wish.means(machine):
+            self.remove(machine.node_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from agent.cluster.desk import Desk
@@ -36,7 +36,7 @@ class Memory:
         drains: what administrators said of single machines.
         hold: an administrator's wish for the whole slice.
         growing: an administrator's wish for more machines.
-        chosen: which nodes are being emptied to be given back.
+        chosen: which machines are being emptied to be given back.
         joins: what has been tried to make nodes of machines.
         asked_types: client_id -> the hardware type that was asked for, while more than one is borrowed.
     """
@@ -57,11 +57,13 @@ class Memory:
     def now(self) -> Moment:
         """Return all that is known at this instant."""
         with self._desk.lock:
+            facts = self._facts()
+            names = {m.key: node_name(m, self._desk.settings.join) for m in facts.machines}
             return Moment(
                 now=self._desk.clock.now(),
                 started=self._started,
                 settings=self.growing.applied_to(self._desk.settings),
-                slice=self._facts(),
+                slice=facts,
                 snapshot=self.known.snapshot,
                 history=self.known.history,
                 limited=self.known.limited,
@@ -70,9 +72,9 @@ class Memory:
                 take_over=self.drains.take_over,
                 hold=self.hold.wish,
                 order=self.growing.order,
-                chosen=self.chosen.chosen,
-                emptied=self.chosen.emptied,
-                blocking=self.chosen.blocking,
+                chosen=_named(self.chosen.chosen, names),
+                emptied=_named(self.chosen.emptied, names),
+                blocking=_named(self.chosen.blocking, names),
                 asked_types=dict(self.asked_types),
                 joins=self.joins.records,
                 proven=self.joins.proven,
@@ -90,7 +92,12 @@ class Memory:
             LedgerError: an administrator's wish cannot be struck.
         """
         with self._desk.lock:
-            self.chosen.forget(node_name(machine, self._desk.settings.join))
+            self.chosen.forget(machine)
             self.asked_types.pop(machine.client_id, None)
             self.joins.forget(machine)
-        self.drains.remove(machine.node_id)
+        self.drains.forget(machine)
+
+
+def _named(keys: Iterable[str], names: Mapping[str, str]) -> frozenset[str]:
+    """Return the node names of those machines that are there."""
+    return frozenset(names[key] for key in keys if names.get(key))

@@ -58,9 +58,9 @@ class Leaving:
         if machine is None:
             return
         if action.cause is not DrainCause.REVOKED:
-            self._memory.chosen.empty(action.node)
+            self._memory.chosen.empty(machine)
             if action.cause is DrainCause.ADMIN:
-                self._memory.chosen.choose(action.node)
+                self._memory.chosen.choose(machine)
             self._desk.wake("delete_nodes")
             return
         self._end_delete([machine.node_id])

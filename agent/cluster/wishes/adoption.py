@@ -57,10 +57,10 @@ class Adoption:
                 if memory.hold.wish is None:
                     self._orders.tear_down(drain.who, drain.deadline)
             case Drain(cause=DrainCause.ADMIN) if memory.drains.get(node_id) is None:
-                wish = AdminDrain(node_id, drain.why, drain.who, now, drain.deadline, drain.give_back)
-                memory.drains.put(wish)
+                said = (drain.why, drain.who, now, drain.deadline, drain.give_back)
+                memory.drains.put(AdminDrain(node_id, *said, machine.sliver_id))
             case Drain(cause=DrainCause.SURPLUS):
-                memory.chosen.choose(drain.node)
+                memory.chosen.choose(machine)
             case _:
                 return False
         return True

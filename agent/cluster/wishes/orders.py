@@ -8,6 +8,7 @@ from datetime import datetime
 from agent.cluster.desk import Desk
 from agent.cluster.memory.hold import PAUSE
 from agent.cluster.memory.memory import Memory
+from agent.cluster.moment import Moment
 from agent.cluster.reasons import TEARDOWN
 from agent.core.errors import AgentError
 from agent.core.events import EventKind
@@ -138,3 +139,16 @@ class Orders:
         self._memory.drains.remove(node_id)
         self._desk.tell(EventKind.ADMIN, node_id, f"{who} resumes it")
         self._desk.look_at_drains()
+
+    def strike_outlived(self, moment: Moment) -> None:
+        """Strike the wishes for machines in whose place another one of the same node_id is now.
+
+        Raises:
+            LedgerError: one cannot be struck.
+        """
+        for machine in moment.machines.values():
+            wish = self._memory.drains.get(machine.node_id)
+            if wish is not None and not wish.means(machine):
+                self._memory.drains.remove(machine.node_id)
+                message = f"the drain by {wish.who} is over: it was for an earlier machine of this name"
+                self._desk.tell(EventKind.ADMIN, machine.node_id, f"{message} ({wish.reason})")

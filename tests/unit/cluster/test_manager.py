@@ -94,10 +94,10 @@ def test_a_node_that_was_cleaned_up_meanwhile_is_not_let_back_into_service(make_
     booked = Reservation("r", frozenset({"pc1"}), NOW - timedelta(hours=1), NOW + timedelta(hours=1))
     slurm = ReadMeanwhile(surplus, reservations=[booked])
     manager = make_manager(Cloudlab(a_machine(1)), slurm)
-    manager.memory.chosen.choose("pc1")
-    slurm.meanwhile["reservations"] = lambda: manager.memory.chosen.empty("pc1")
+    manager.memory.chosen.choose(a_machine(1))
+    slurm.meanwhile["reservations"] = lambda: manager.memory.chosen.empty(a_machine(1))
     manager.get_system_state()
-    assert manager.memory.chosen.chosen == {"pc1"}
+    assert manager.memory.now().chosen == {"pc1"}
 
 
 def test_what_the_queue_wants_is_told_also_while_reservations_cannot_be_read(make_manager):

@@ -157,9 +157,9 @@ def remember(manager, world):
     memory, names = manager.memory, {m.node_id: m for m in world["site"].machines}
     memory.known.read_back = frozenset({UTAH, WISC})
     for name in world["chosen"]:
-        memory.chosen.choose(name)
+        memory.chosen.choose(names[name])
     for name in world["emptied"]:
-        memory.chosen.empty(name)
+        memory.chosen.empty(names[name])
     for name in world["revoked"]:
         due = Revocation(name, names[name].client_id, NOW + HOUR, NOW, NOW)
         manager.revocations[name] = due
@@ -376,7 +376,7 @@ def test_what_the_cycle_does_next_is_what_the_plan_said(world):
             getattr(manager, step)()
     remember(manager, world)
     manager._reader.read()
-    plan, chosen = manager.plan(), manager.memory.chosen.chosen
+    plan, chosen = manager.plan(), manager.memory.now().chosen
     held = {machine.client_id: machine.node_id for machine in site.machines}
     manager.manage_once(force=True)
     events = ledger.events(newest=1000)
@@ -391,7 +391,7 @@ def test_what_the_cycle_does_next_is_what_the_plan_said(world):
     given = held.keys() - {machine.client_id for machine in site.machines}
     assert sorted(given) == of_kind(plan, "delete")
     gone = {held[client_id] for client_id in given}
-    assert manager.memory.chosen.chosen | gone == (chosen - set(kept)) | set(goes) | gone
+    assert manager.memory.now().chosen | gone == (chosen - set(kept)) | set(goes) | gone
     assert told(events, "joining") == of_kind(plan, "join")
     assert told(events, "join-failed") == of_kind(plan, "give up")
     weighed = [name for act, *names in slurm.acts if act == "set_weight" for name in names]
@@ -409,7 +409,7 @@ def test_a_node_that_is_about_to_serve_again_is_room_and_no_other_is_asked_for(m
     surplus = Node("pc1", "IDLE", frozenset({"DRAIN"}), cpus=2, reason=SURPLUS, partitions=("main",))
     site = Cloudlab(a_machine(1), free=[free_machine(n) for n in range(90, 98)])
     manager = make_manager(site, Slurm(surplus, jobs=[waiting]), demand=DemandSettings(node_cpus=2))
-    manager.memory.chosen.choose("pc1")
+    manager.memory.chosen.choose(a_machine(1))
     manager.get_system_state()
     assert manager.memory.chosen.chosen == frozenset()
     manager.add_nodes()

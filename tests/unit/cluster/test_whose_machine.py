@@ -42,8 +42,8 @@ def world(make_manager, other, **sections):
         manager.resource_values[name] = ResourceValue(name, 1.0, NOW)
         manager.revocations[name] = Revocation(name, machine.client_id, NOW, NOW, NOW)
         manager.memory.drains.put(AdminDrain(name, "a look", "bob", NOW, NOW))
-        manager.memory.chosen.empty(name)
-        manager.memory.chosen.choose(name)
+        manager.memory.chosen.empty(machine)
+        manager.memory.chosen.choose(machine)
         manager.give_up(machine, "it does not join")
     return manager, slurm, site
 

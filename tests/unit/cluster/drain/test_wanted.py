@@ -156,6 +156,12 @@ def test_what_a_drain_is_for_is_not_known_until_its_cm_was_looked_at() -> None:
     assert wishes_of(situation(read_back=frozenset({UTAH}))).unread == frozenset()
 
 
+def test_an_administrators_wish_for_an_earlier_machine_drains_no_other() -> None:
+    for sliver_id, expected in (("", True), (MACHINE.sliver_id, True), ("urn:sliver+0", False)):
+        wish = AdminDrain("pc1", "disk", "ada", NOW, sliver_id=sliver_id)
+        assert (cause(situation(admin={"pc1": wish})) is DrainCause.ADMIN) is expected
+
+
 def test_a_revocation_comes_before_an_administrators_wish_and_that_before_a_surplus() -> None:
     admin = Drain("pc1", DrainCause.ADMIN, who="ada", why="x")
     surplus = Drain("pc1", DrainCause.SURPLUS)

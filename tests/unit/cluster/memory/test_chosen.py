@@ -1,10 +1,14 @@
-"""Which nodes go back is known from the decision until the machine is gone."""
+"""Which machines go back is known from the decision until each is gone."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 
 from agent.cluster.memory.chosen import Chosen
+from tests.unit.cluster.conftest import a_machine
+
+PC1, PC2, PC3, PC4 = (a_machine(n) for n in (1, 2, 3, 4))
 
 
 @pytest.fixture
@@ -17,51 +21,58 @@ def all_of(chosen: Chosen) -> tuple[frozenset[str], frozenset[str], frozenset[st
 
 
 def test_what_is_kept_is_not_chosen_any_more_and_no_error_where_it_never_was(chosen: Chosen) -> None:
-    chosen.choose("pc1")
-    chosen.choose("pc2")
-    chosen.keep(["pc2", "pc3"])
-    assert all_of(chosen) == ({"pc1"}, frozenset(), frozenset())
+    chosen.choose(PC1)
+    chosen.choose(PC2)
+    chosen.keep([PC2, PC3])
+    assert all_of(chosen) == ({PC1.key}, frozenset(), frozenset())
 
 
 def test_what_blocks_the_lease_is_chosen_and_news_only_once(chosen: Chosen) -> None:
-    assert chosen.choose_blocking("pc1")
-    assert not chosen.choose_blocking("pc1")
-    assert all_of(chosen) == ({"pc1"}, frozenset(), {"pc1"})
+    assert chosen.choose_blocking(PC1)
+    assert not chosen.choose_blocking(PC1)
+    assert all_of(chosen) == ({PC1.key}, frozenset(), {PC1.key})
 
 
 def test_a_node_that_was_surplus_before_it_blocked_the_lease_is_news_once_more(chosen: Chosen) -> None:
-    chosen.choose("pc1")
-    assert chosen.choose_blocking("pc1")
+    chosen.choose(PC1)
+    assert chosen.choose_blocking(PC1)
 
 
 def test_a_node_that_is_empty_goes_back_only_when_that_was_decided(chosen: Chosen) -> None:
-    chosen.empty("pc1")
-    assert all_of(chosen) == (frozenset(), {"pc1"}, frozenset())
-    chosen.choose("pc2")
+    chosen.empty(PC1)
+    assert all_of(chosen) == (frozenset(), {PC1.key}, frozenset())
+    chosen.choose(PC2)
     chosen.choose_emptied()
-    assert all_of(chosen) == ({"pc1", "pc2"}, {"pc1"}, frozenset())
+    assert all_of(chosen) == ({PC1.key, PC2.key}, {PC1.key}, frozenset())
 
 
 def test_a_machine_that_is_gone_leaves_nothing_behind(chosen: Chosen) -> None:
-    for name in ("pc1", "pc2"):
-        chosen.choose_blocking(name)
-        chosen.empty(name)
-    chosen.forget("pc1")
-    assert all_of(chosen) == ({"pc2"},) * 3
-    assert chosen.choose_blocking("pc1"), "one that comes again is another machine"
+    for machine in (PC1, PC2):
+        chosen.choose_blocking(machine)
+        chosen.empty(machine)
+    chosen.forget(PC1)
+    assert all_of(chosen) == ({PC2.key},) * 3
+    assert chosen.choose_blocking(PC1), "one that comes again is another machine"
+
+
+def test_the_next_machine_of_the_same_names_is_another(chosen: Chosen) -> None:
+    again = replace(PC1, sliver_id="urn:sliver+11")
+    chosen.choose_blocking(again)
+    chosen.forget(PC1)
+    assert chosen.blocking == {again.key}
 
 
 def test_what_was_asked_for_does_not_change_in_the_hands_of_who_asked(chosen: Chosen) -> None:
     before = all_of(chosen)
-    chosen.choose_blocking("pc1")
-    chosen.empty("pc1")
+    chosen.choose_blocking(PC1)
+    chosen.empty(PC1)
     assert before == (frozenset(),) * 3
 
 
 def test_only_what_may_still_return_is_kept_and_that_is_told(chosen: Chosen) -> None:
-    for name in ("pc1", "pc2"):
-        chosen.choose(name)
-    chosen.empty("pc2")
-    chosen.choose_blocking("pc3")
-    assert chosen.keep(["pc1", "pc2", "pc3", "pc4"]) == {"pc1"}
-    assert chosen.chosen == {"pc2", "pc3"}
+    for machine in (PC1, PC2):
+        chosen.choose(machine)
+    chosen.empty(PC2)
+    chosen.choose_blocking(PC3)
+    assert chosen.keep([PC1, PC2, PC3, PC4]) == (PC1,)
+    assert chosen.chosen == {PC2.key, PC3.key}

@@ -1,13 +1,14 @@
 """What was said of single machines outlasts a restart, until a machine is gone."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 
 from agent.cluster.memory.drains import Drains
 from agent.core.errors import LedgerError
 from agent.core.model import AdminDrain
-from tests.unit.cluster.conftest import NOW
+from tests.unit.cluster.conftest import NOW, a_machine
 
 WISH = AdminDrain("pc1", "disk", "ada", NOW)
 
@@ -64,3 +65,14 @@ def test_whose_drain_is_taken_over_is_forgotten_with_the_wish() -> None:
     assert drains.take_over == {"pc1"}
     drains.remove("pc1")
     assert drains.take_over == frozenset()
+
+
+def test_with_a_machine_goes_what_was_said_of_it_and_not_what_was_said_of_the_next_one() -> None:
+    first, second = a_machine(1), replace(a_machine(1), sliver_id="urn:sliver+11")
+    store = Store()
+    drains = remembering(store)
+    drains.forget(first)
+    for wish, left in ((WISH, False), (replace(WISH, sliver_id=second.sliver_id), True)):
+        drains.put(wish)
+        drains.forget(first)
+        assert ("pc1" in drains.wishes, "pc1" in store.stored) == (left, left)

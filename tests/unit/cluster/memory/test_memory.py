@@ -44,9 +44,9 @@ def test_a_moment_has_what_every_part_remembers(world: World) -> None:
     memory.drains.put(WISH, take_over=True)
     hold = memory.hold.put("pause", "bob", NOW)
     memory.growing.put(ORDER)
-    memory.chosen.choose("pc1")
-    memory.chosen.empty("pc2")
-    memory.chosen.choose_blocking("pc3")
+    memory.chosen.choose(MACHINE)
+    memory.chosen.empty(OTHER)
+    memory.chosen.choose_blocking(OTHER)
     memory.asked_types["node-1"] = "m510"
     memory.joins.watch(MACHINE, NOW)
     memory.joins.prove(OTHER)
@@ -65,7 +65,7 @@ def test_a_moment_has_what_every_part_remembers(world: World) -> None:
         hold,
         ORDER,
     )
-    assert (moment.chosen, moment.emptied, moment.blocking) == ({"pc1", "pc3"}, {"pc2"}, {"pc3"})
+    assert (moment.chosen, moment.emptied, moment.blocking) == ({"pc1", "pc2"}, {"pc2"}, {"pc2"})
     assert moment.asked_types == {"node-1": "m510"}
     assert moment.joins == memory.joins.records
     assert (moment.proven, moment.failed_since) == ({OTHER.sliver_id}, {OTHER.sliver_id: NOW})
@@ -75,7 +75,7 @@ def test_a_moment_has_what_every_part_remembers(world: World) -> None:
 def test_a_moment_does_not_change_with_what_is_remembered_later(world: World) -> None:
     memory, before = world.memory, world.memory.now()
     memory.drains.put(WISH)
-    memory.chosen.choose("pc1")
+    memory.chosen.choose(MACHINE)
     memory.asked_types["node-1"] = "m510"
     memory.joins.watch(MACHINE, NOW)
     assert (before.admin, before.chosen, before.asked_types, before.joins) == ({}, frozenset(), {}, {})
@@ -110,13 +110,22 @@ def test_what_is_wished_for_is_said_of_this_moment(world: World) -> None:
     assert wishes.drains["pc1"].why == "disk"
 
 
+def test_what_was_decided_of_a_machine_does_not_hold_for_the_next_one_of_its_names(world: World) -> None:
+    chosen, again = world.memory.chosen, replace(MACHINE, sliver_id="urn:sliver+11")
+    chosen.choose_blocking(MACHINE)
+    chosen.empty(MACHINE)
+    world.slice = SliceFacts(machines=(again,))
+    moment = world.memory.now()
+    assert (moment.chosen, moment.emptied, moment.blocking) == (frozenset(),) * 3
+    assert world.memory.wishes().drains == {}
+
+
 def test_a_machine_that_is_gone_leaves_nothing_behind(world: World, ledger) -> None:
     memory = world.memory
     for machine in (MACHINE, OTHER):
         memory.drains.put(replace(WISH, node_id=machine.node_id), take_over=True)
-        name = memory.now().name(machine)
-        memory.chosen.choose_blocking(name)
-        memory.chosen.empty(name)
+        memory.chosen.choose_blocking(machine)
+        memory.chosen.empty(machine)
         memory.asked_types[machine.client_id] = "m510"
         memory.joins.begin(machine, NOW, attempts=1)
         memory.joins.prove(machine)

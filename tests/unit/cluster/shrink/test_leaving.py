@@ -37,7 +37,7 @@ class Site:
 
     def left(self, cause, node="pc1", deadline=None):
         self.leaving.left(LeaveNode(node, cause, deadline, ""))
-        return self.memory.chosen
+        return self.memory.now()
 
 
 @pytest.fixture

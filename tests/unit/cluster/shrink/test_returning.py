@@ -44,7 +44,7 @@ class Site:
 
     def act(self):
         self.manager.get_system_state()
-        return sorted(self.chosen.chosen)
+        return sorted(self.manager.memory.now().chosen)
 
     def told(self, kind):
         return [(event.subject, event.message) for event in self._ledger.events() if event.kind == kind]
@@ -79,10 +79,10 @@ def test_nothing_goes_and_nothing_is_foreseen_while_reservations_are_unknown(mak
 
 def test_a_draining_node_that_a_reservation_names_is_foreseen_to_return_and_does(make_site):
     site = make_site(TRAINING)
-    site.chosen.choose("pc1")
-    site.chosen.choose("pc2")
+    site.chosen.choose(a_machine(1))
+    site.chosen.choose(a_machine(2))
     assert site.manager.plan().kept == {"pc1": "reservation training names it"}
-    assert site.chosen.chosen == {"pc1", "pc2"}
+    assert site.manager.memory.now().chosen == {"pc1", "pc2"}
     assert site.act() == ["pc2"]
     assert site.told("keep") == [("pc1", "reservation training names it")]
 

@@ -136,7 +136,7 @@ def test_a_revocation_goes_on_with_its_deadline(world) -> None:
 
 def test_an_administrators_drain_goes_on_as_it_was_said(world, ledger) -> None:
     world.look(Drain("pc1", DrainCause.ADMIN, DUE, "ada", "disk", give_back=True))
-    wish = AdminDrain("pc1", "disk", "ada", NOW, DUE, give_back=True)
+    wish = AdminDrain("pc1", "disk", "ada", NOW, DUE, give_back=True, sliver_id="urn:sliver+1")
     assert world.memory.drains.wishes == {"pc1": wish}
     assert ledger.drains() == (wish,)
     assert world.memory.hold.wish is None
@@ -168,7 +168,7 @@ def test_a_pause_that_is_remembered_outlasts_a_teardown_that_was_found(world) ->
 
 def test_a_surplus_machine_goes_back(world) -> None:
     world.look(Drain("pc1", DrainCause.SURPLUS))
-    assert world.memory.chosen.chosen == {"pc1"}
+    assert world.memory.now().chosen == {"pc1"}
     assert world.told() == ["pc1"]
 
 
@@ -182,12 +182,12 @@ def test_each_cm_is_looked_at_once_when_its_manifest_was_read(world) -> None:
     both = [Drain(name, DrainCause.SURPLUS) for name in ("pc1", "pc2")]
     world.slice = SliceFacts(machines=(AT_UTAH,), read=frozenset({UTAH}))
     assert world.look(*both)
-    assert world.memory.chosen.chosen == {"pc1"}
+    assert world.memory.now().chosen == {"pc1"}
     assert world.memory.known.read_back == {UTAH}
-    world.memory.chosen.keep(["pc1"])
+    world.memory.chosen.keep([AT_UTAH])
     world.slice = SliceFacts(machines=(AT_UTAH, AT_WISC), read=frozenset({UTAH, WISC}))
     assert world.look(*both)
-    assert world.memory.chosen.chosen == {"pc2"}
+    assert world.memory.now().chosen == {"pc2"}
     assert not world.look(*both)
 
 

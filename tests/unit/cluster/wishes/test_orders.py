@@ -1,5 +1,6 @@
 """What administrators ask for is written down, told, and begun at once."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -11,7 +12,7 @@ from agent.cluster.wishes.orders import Orders
 from agent.core.errors import AgentError, LedgerError
 from agent.core.model import AdminDrain, GrowOrder
 from agent.core.slice.facts import SliceFacts
-from tests.unit.cluster.conftest import NOW, Events, a_desk, settings_with
+from tests.unit.cluster.conftest import NOW, Events, a_desk, a_machine, a_moment, settings_with
 
 DUE = NOW + timedelta(hours=1)
 ORDER = GrowOrder(3, "ada", DUE)
@@ -94,12 +95,12 @@ def test_a_teardown_takes_the_place_of_a_pause_and_begins_at_once(world, ledger)
 
 def test_growth_goes_on_when_it_is_allowed_again_and_what_was_emptied_goes_back(world, ledger) -> None:
     world.orders.tear_down("ada", None)
-    world.memory.chosen.empty("pc1")
+    world.memory.chosen.empty(a_machine(1))
     world.looked_at()
     world.woken.clear()
     assert world.orders.unpause("bob")
     assert (world.memory.hold.wish, again(ledger).hold.wish) == (None, None)
-    assert world.memory.chosen.chosen == {"pc1"}, "its delete commands ran: it is of no more use"
+    assert world.memory.chosen.chosen == {a_machine(1).key}, "its delete commands ran: it is of no more use"
     assert world.looked_at()
     assert world.woken == ["get_system_state", "ensure_sliver", "add_nodes"]
     assert world.events.words[1:] == ["bob allows growth again"]
@@ -189,6 +190,28 @@ def test_a_machine_is_resumed_at_once(world, ledger) -> None:
     assert (world.memory.drains.wishes, again(ledger).drains.wishes) == ({}, {})
     assert world.looked_at()
     assert world.events.words[1:] == ["bob resumes it"]
+
+
+def test_a_wish_for_an_earlier_machine_of_the_name_is_struck_and_told_once(world, ledger) -> None:
+    wish = replace(WISH, sliver_id="urn:sliver+0")
+    world.memory.drains.put(wish, take_over=True)
+    for _ in range(2):
+        world.orders.strike_outlived(a_moment(machines=[a_machine(1)]))
+    assert (world.memory.drains.wishes, again(ledger).drains.wishes) == ({}, {})
+    assert world.memory.drains.take_over == frozenset()
+    message = "the drain by ada is over: it was for an earlier machine of this name (disk)"
+    assert [(e.kind, e.subject, e.message) for e in world.events] == [("admin", "pc1", message)]
+
+
+@pytest.mark.parametrize("sliver_id", ["", a_machine(1).sliver_id])
+def test_a_wish_for_the_machine_or_for_whichever_is_there_stands(world, sliver_id) -> None:
+    wish = replace(WISH, sliver_id=sliver_id)
+    world.memory.drains.put(wish)
+    world.orders.strike_outlived(a_moment(machines=[a_machine(1)]))
+    assert world.memory.drains.wishes == {"pc1": wish}
+    world.orders.strike_outlived(a_moment())
+    assert world.memory.drains.wishes == {"pc1": wish}, "its machine may be missing for a moment"
+    assert world.events == []
 
 
 class Full:
