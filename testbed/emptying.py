@@ -145,7 +145,10 @@ class Emptying:
         with self._lock:
             for name in names:
                 begun = self._drains[name].begun if name in self._drains else now
-                self._drains[name] = Drain(name, DrainCause.REVOKED, deadline, begun=begun)
+                # Each is a machine of its own, as in a manifest.
+                self._drains[name] = Drain(
+                    *(name, DrainCause.REVOKED, deadline), begun=begun, slivers=frozenset({name})
+                )
         self.desk.look_at_drains()
         return deadline
 
@@ -180,10 +183,10 @@ class Emptying:
         with self._lock:
             return Wishes(dict(self._drains), self._nodes, {})
 
-    def _run_delete_commands(self, name: str, timeout: float) -> HostResult:
+    def _run_delete_commands(self, action: LeaveNode, timeout: float) -> HostResult:
         if self._leave is not None:
-            self._leave(name, timeout)
-        return HostResult(Host(name, "", ""), "")
+            self._leave(action.node, timeout)
+        return HostResult(Host(action.node, "", ""), "")
 
     def _note_left(self, action: LeaveNode) -> None:
         with self._lock:

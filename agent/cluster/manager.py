@@ -18,6 +18,7 @@ from agent.cluster.planner import Plan, Planner
 from agent.cluster.power.power_saver import PowerSaver
 from agent.cluster.reach import Reach
 from agent.cluster.reader import Reader
+from agent.cluster.reasons import taken_from
 from agent.cluster.settings.cluster import ClusterSettings
 from agent.cluster.settings.join import node_name
 from agent.cluster.shrink.departures import are_near
@@ -293,7 +294,8 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         """Forget a machine that the manifest has no more; its record in Slurm goes at ``remove_nodes``."""
         super().handle_deleted_node(node)
         machine = SliverNode(**node)
-        self._records.lose(node_name(machine, self.desk.settings.join), machine.node_id)
+        name = node_name(machine, self.desk.settings.join)
+        self._records.lose(name, machine.node_id, taken_from(name, machine))
         self.wake("remove_nodes")
         self.memory.forget(machine)
         self.desk.look_at_drains()
@@ -333,6 +335,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
     def handle_added_node(self, node: Mapping[str, Any], status: str) -> None:
         """Join a machine as soon as it is ready."""
         super().handle_added_node(node, status)
+        self.desk.look_at_drains()
         self.wake("get_system_state", "join_nodes")
 
     # --- weights

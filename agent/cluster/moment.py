@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 
-from agent.cluster.reasons import TEARDOWN
+from agent.cluster.reasons import TEARDOWN, parse_reason
 from agent.cluster.settings.cluster import ClusterSettings
 from agent.cluster.settings.join import node_name
 from agent.core.model import AdminDrain, GrowOrder, SliverNode
@@ -26,7 +26,9 @@ class History:
     joined_since: Mapping[str, datetime] = field(default_factory=dict)
     """Node name -> since when it has been seen as a node of Slurm."""
     found: frozenset[str] = frozenset()
-    """Names of the nodes that the first reading found at work."""
+    """Names of the nodes that the first reading found at work, without those whose machine came new."""
+    machines: Mapping[str, str] = field(default_factory=dict)
+    """Node name -> key of the machine that was last seen behind it."""
     waiting_since: Mapping[str, datetime] = field(default_factory=dict)
     """Job id (for a task, that of its array) -> since when it has been seen to wait for room."""
     forsaken_since: Mapping[str, datetime] = field(default_factory=dict)
@@ -135,6 +137,12 @@ class Moment:
     def joined(self) -> frozenset[str]:
         """Names of our machines that Slurm has."""
         return frozenset(self.machines) & frozenset(self.nodes)
+
+    @cached_property
+    def inherited(self) -> frozenset[str]:
+        """Names of those whose Reason= in Slurm was meant for an earlier machine of that name."""
+        said = ((name, parse_reason(name, self.nodes[name].reason)) for name in self.joined)
+        return frozenset(n for n, d in said if d and not d.is_meant_for(self.machines[n], self.now))
 
     @cached_property
     def failed(self) -> frozenset[str]:

@@ -183,7 +183,7 @@ def _fates(
             fates.append(NodeVerdict(name, False, kept[name]))
         elif drain := drains.get(name):
             goes = moment.tearing_down or drain.leaves or drain.cause is DrainCause.TAKEN
-            fates.append(NodeVerdict(name, goes, drain.reason))
+            fates.append(NodeVerdict(name, goes, drain.words))
         else:
             why = waiting.get(name, "it has not joined yet")
             fates.append(judged.get(name) or NodeVerdict(name, False, why))

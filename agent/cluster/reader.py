@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
 
 from agent.cluster.desk import Desk
 from agent.cluster.grow.demand import still_waiting
@@ -62,7 +63,8 @@ def look_back(moment: Moment) -> History:
 
     A restart of the agent begins none of it anew. For what the first reading finds there are better sources:
     Slurm's own time for a node that is idle, and the boot of its machine, which comes to us by one, for one
-    that has joined.
+    that has joined. A machine that came new behind the node of an earlier one begins anew, where that can be
+    told: by what was seen behind the node before, or by a reason there that was meant for another.
 
     Args:
         moment: with a new reading of Slurm, and the history before it; None for the first.
@@ -76,13 +78,24 @@ def look_back(moment: Moment) -> History:
         if earlier is None
         else earlier
     )
+    machines = {name: moment.machines[name].key for name in moment.joined}
+    seen = {name: key for name, key in first.machines.items() if name in snapshot.nodes}
+    new = {n for n, key in machines.items() if (seen[n] != key if n in seen else n in moment.inherited)}
+    found = first.found - new
+    idle_since, joined_since = _without(first.idle_since, new), _without(first.joined_since, new)
     idle = {node.name: node for node in snapshot.nodes.values() if node.empty and node.usable}
-    idle_before = {n: node.last_busy or now for n, node in idle.items()} if earlier is None else {}
-    booted = {name: snapshot.nodes[name].booted or now for name in first.found & moment.joined}
+    was_there = idle.keys() & found if earlier is None else ()
+    idle_before = {name: idle[name].last_busy or now for name in was_there}
+    booted = {name: snapshot.nodes[name].booted or now for name in found & moment.joined}
     return History(
-        idle_since={n: first.idle_since.get(n, min(idle_before.get(n, now), now)) for n in idle},
-        joined_since={n: first.joined_since.get(n, min(booted.get(n, now), now)) for n in moment.joined},
-        found=first.found,
+        idle_since={n: idle_since.get(n, min(idle_before.get(n, now), now)) for n in idle},
+        joined_since={n: joined_since.get(n, min(booted.get(n, now), now)) for n in moment.joined},
+        found=found,
+        machines={**seen, **machines},
         waiting_since=still_waiting(moment),
         forsaken_since=still_forsaken(moment),
     )
+
+
+def _without(since: Mapping[str, datetime], names: Collection[str]) -> dict[str, datetime]:
+    return {name: time for name, time in since.items() if name not in names}

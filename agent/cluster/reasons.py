@@ -1,6 +1,7 @@
 """Every sentence that is written into Slurm, as Reason= of a node or AdminComment of a job, and read back.
 
-The reason marks a drain as ours and carries its deadline, the comment tells what a job was told already: a
+The reason marks a drain as ours, carries its deadline, and names the machine that it is meant for: Slurm
+keeps it when another one comes under that node name. The comment tells what a job was told already. So a
 restarted agent, or one on the other head node, goes on where the last one stopped.
 """
 
@@ -11,17 +12,24 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
+from agent.core.model import SliverNode
+
 REASON_PREFIX = "esagent: "
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
-_REVOKED = re.compile(r"revoked by Cloudlab, due (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)")
+_FOR = ", sliver "
+_NO_MARK = re.compile(r"[^A-Za-z0-9._-]")
+_MARK_LENGTH = 40
+_DUE = r", due (?P<due>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)"
+_SLIVERS = rf"(?:{_FOR}(?P<slivers>[A-Za-z0-9._-]+(?: [A-Za-z0-9._-]+)*))?"
+_REVOKED = re.compile(rf"revoked by Cloudlab{_DUE}{_SLIVERS}")
 _ADMIN = re.compile(
-    r"drained by (?P<who>[^:,]+)(?P<back>, to be given back)?"
-    r"(?:, due (?P<due>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ))?:(?: (?P<why>.*))?"
+    rf"drained by (?P<who>[^:,]+)(?P<back>, to be given back)?(?:{_DUE})?{_SLIVERS}:(?: (?P<why>.*))?"
 )
 _SURPLUS = "surplus, to be given back"
+_SURPLUS_OR_TAKEN = re.compile(rf"(?:(?P<surplus>{_SURPLUS})|taken by Cloudlab){_SLIVERS}")
 _GIVE_BACK = ", to be given back"
 TAKEN = f"{REASON_PREFIX}taken by Cloudlab"
-"""Reason= of a node whose machine Cloudlab took."""
+"""Reason= of a node whose machine Cloudlab took, without the machine that is meant."""
 JOINING = f"{REASON_PREFIX}its machine joins"
 """Reason= of a node that is down until its machine has joined."""
 KEPT = f"{REASON_PREFIX}no machine behind it"
@@ -75,6 +83,9 @@ class Drain:
     """When it was first wished, where that tells it from an earlier one of the same node."""
     foreign: bool = False
     """Its machine is not ours: its node is emptied, and nothing else is done to it."""
+    slivers: frozenset[str] = frozenset()
+    """``marks`` of the machine that it is meant for, in Slurm also of those that were drained with it; none
+    where that is not known."""
 
     @property
     def leaves(self) -> bool:
@@ -86,20 +97,53 @@ class Drain:
         """Tell whether its time has not come yet."""
         return self.since is not None and self.since > now
 
+    def is_meant_for(self, machine: SliverNode, now: datetime) -> bool:
+        """Tell whether it decides over this machine, rather than an earlier one of the same node name.
+
+        Older versions did not write for which. Such a drain holds, but for a deadline that is past, and for
+        what is surplus, which is found out anew.
+        """
+        mine = marks(machine)
+        if self.slivers or not mine:
+            return not mine or mine <= self.slivers
+        if self.cause is DrainCause.REVOKED:
+            return self.deadline is None or self.deadline > now
+        return self.cause is not DrainCause.SURPLUS
+
     @property
     def reason(self) -> str:
         """What stands as Reason= in Slurm."""
+        # Before an administrator's words, which Slurm may cut.
+        return self._write(f"{_FOR}{' '.join(sorted(self.slivers))}" if self.slivers else "")
+
+    @property
+    def words(self) -> str:
+        """The reason without the machine that it is meant for."""
+        return self._write("")
+
+    def _write(self, meant: str) -> str:
         due = f", due {write_time(self.deadline)}" if self.deadline else ""
         match self.cause:
             case DrainCause.REVOKED:
-                return f"{REASON_PREFIX}revoked by Cloudlab{due}"
+                return f"{REASON_PREFIX}revoked by Cloudlab{due}{meant}"
             case DrainCause.ADMIN:
                 after = _GIVE_BACK if self.give_back else ""
-                return f"{REASON_PREFIX}drained by {self.who}{after}{due}: {self.why}"
+                return f"{REASON_PREFIX}drained by {self.who}{after}{due}{meant}: {self.why}"
             case DrainCause.TAKEN:
-                return TAKEN
+                return f"{TAKEN}{meant}"
             case DrainCause.SURPLUS:
-                return f"{REASON_PREFIX}{_SURPLUS}"
+                return f"{REASON_PREFIX}{_SURPLUS}{meant}"
+
+
+def marks(machine: SliverNode) -> frozenset[str]:
+    """Return what a reason says of the machine that it is meant for; nothing where it has no sliver_id."""
+    mark = _NO_MARK.sub("", machine.life)[-_MARK_LENGTH:]
+    return frozenset({mark} if mark else ())
+
+
+def taken_from(name: str, machine: SliverNode) -> str:
+    """Return the Reason= of a node whose machine Cloudlab took."""
+    return Drain(name, DrainCause.TAKEN, slivers=marks(machine)).reason
 
 
 def is_ours(reason: str) -> bool:
@@ -111,18 +155,21 @@ def parse_reason(node: str, reason: str) -> Drain | None:
     """Read back a reason that the agent wrote; None for anybody else's words."""
     if not reason.startswith(REASON_PREFIX):
         return None
-    whole = reason.removesuffix(_SLURMS_OWN)
-    text = whole.removeprefix(REASON_PREFIX)
+    text = reason.removesuffix(_SLURMS_OWN).removeprefix(REASON_PREFIX)
     if match := _REVOKED.fullmatch(text):
-        return Drain(node, DrainCause.REVOKED, read_time(match[1]))
+        return Drain(node, DrainCause.REVOKED, read_time(match["due"]), slivers=_slivers(match))
     if match := _ADMIN.fullmatch(text):
         due = read_time(match["due"]) if match["due"] else None
-        return Drain(node, DrainCause.ADMIN, due, match["who"], match["why"] or "", bool(match["back"]))
-    if text == _SURPLUS:
-        return Drain(node, DrainCause.SURPLUS)
-    if whole == TAKEN:
-        return Drain(node, DrainCause.TAKEN)
+        who, why, back = match["who"], match["why"] or "", bool(match["back"])
+        return Drain(node, DrainCause.ADMIN, due, who, why, back, slivers=_slivers(match))
+    if match := _SURPLUS_OR_TAKEN.fullmatch(text):
+        cause = DrainCause.SURPLUS if match["surplus"] else DrainCause.TAKEN
+        return Drain(node, cause, slivers=_slivers(match))
     return None
+
+
+def _slivers(match: re.Match[str]) -> frozenset[str]:
+    return frozenset((match["slivers"] or "").split())
 
 
 def write_time(time: datetime) -> str:

@@ -44,14 +44,14 @@ class Cleaner:
 
     Args:
         desk: has the time and the settings.
-        run: runs the delete commands on one node within so many seconds, and does not raise.
+        run: runs the delete commands on the machine of one node within so many seconds, and does not raise.
         done: told once a node when its commands have run or failed.
     """
 
     def __init__(
         self,
         desk: Desk,
-        run: Callable[[str, float], HostResult],
+        run: Callable[[LeaveNode, float], HostResult],
         done: Callable[[LeaveNode, HostResult], None],
     ) -> None:
         self._desk = desk
@@ -60,14 +60,14 @@ class Cleaner:
         self._lock = threading.Lock()
         self._queue: list[tuple[datetime, str, LeaveNode]] = []
         self._at_work: set[str] = set()
-        self._through: dict[str, datetime | None] = {}
-        """Node name -> when the drain began after which it was cleaned up."""
+        self._through: dict[str, tuple[datetime | None, frozenset[str]]] = {}
+        """Node name -> when the drain began after which it was cleaned up, and whose it was."""
         self._threads = 0
 
     def put(self, action: LeaveNode) -> None:
         """Have a node cleaned up, unless it was or is to be already."""
         with self._lock:
-            done = action.node in self._through and self._through[action.node] == action.begun
+            done = self._through.get(action.node) == (action.begun, action.slivers)
             if done or action.node in self._at_work:
                 return
             self._at_work.add(action.node)
@@ -80,7 +80,7 @@ class Cleaner:
     def forget_all_but(self, nodes: set[str]) -> None:
         """Forget who was cleaned up, except for these: another one begins anew."""
         with self._lock:
-            self._through = {node: begun for node, begun in self._through.items() if node in nodes}
+            self._through = {node: drain for node, drain in self._through.items() if node in nodes}
 
     def _work(self) -> None:
         while True:
@@ -101,12 +101,12 @@ class Cleaner:
 
     def _clean(self, node: str, action: LeaveNode, limit: float) -> None:
         try:
-            self._done(action, self._run(node, limit))
+            self._done(action, self._run(action, limit))
         except Exception:  # a fault over one machine must cost neither this thread nor the others
             log.exception("a node could not be left; it is tried again", node=node)
             with self._lock:
                 self._at_work.discard(node)
             return
         with self._lock:
-            self._through[node] = action.begun
+            self._through[node] = (action.begun, action.slivers)
             self._at_work.discard(node)

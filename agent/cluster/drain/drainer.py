@@ -40,7 +40,7 @@ class Drainer:
         desk: has the time, the settings and the bell that asks for a look; told what is done.
         backend: the way in to Slurm.
         wishes: asked at every tick; answers from memory.
-        leave: runs the delete commands on one node (slow; bounded by the seconds it is given).
+        leave: runs the delete commands on the machine of one node (slow; bounded by the seconds it is given).
         left: told once a node when nothing is left on it and its commands have run (or failed).
     """
 
@@ -49,7 +49,7 @@ class Drainer:
         desk: Desk,
         backend: SlurmBackend,
         wishes: Callable[[], Wishes],
-        leave: Callable[[str, float], HostResult],
+        leave: Callable[[LeaveNode, float], HostResult],
         left: Callable[[LeaveNode], None],
     ) -> None:
         self._desk = desk

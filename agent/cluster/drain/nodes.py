@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from agent.cluster.reasons import TAKEN, Drain, DrainCause, is_ours, is_same_time, parse_reason
+from agent.cluster.reasons import Drain, DrainCause, is_ours, is_same_time, parse_reason
 from agent.slurm.model import Job, Node, Snapshot
 
 _NO_WORD = re.compile(r"\W+")
 _KEPT = 200
 """Characters of an administrator's words, letters and digits, by which they are told from others."""
+_TOGETHER = 10
+"""Machines that one reason names at most, so that people can read it."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class LeaveNode:
     reason: str
     begun: datetime | None = None
     """Of its drain: another one of the same node is left anew."""
+    slivers: frozenset[str] = frozenset()
+    """``marks`` of the machine that is left; none where that is not known."""
 
 
 NodeAction = DrainNodes | UndrainNodes | DownNodes | LeaveNode
@@ -97,12 +101,23 @@ def job_deadlines(wanted: Mapping[str, Drain], ours: Collection[str]) -> dict[st
 
 
 def _drains(snapshot: Snapshot, wanted: Mapping[str, Drain]) -> list[NodeAction]:
-    by_reason: dict[str, list[str]] = {}
-    for name, drain in wanted.items():
-        node = snapshot.nodes.get(name)
-        if node is not None and not _stands(node, drain):
-            by_reason.setdefault(drain.reason, []).append(name)
-    return [DrainNodes(tuple(sorted(names)), reason) for reason, names in by_reason.items()]
+    due = [d for n, d in wanted.items() if (node := snapshot.nodes.get(n)) and not _stands(node, d)]
+    return [DrainNodes(names, reason) for names, reason in _in_batches(due)]
+
+
+def _in_batches(drains: Iterable[Drain]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield the names of nodes that one request and one reason do for, and that reason."""
+    alike: dict[str, list[Drain]] = {}
+    for drain in sorted(drains, key=lambda d: d.node):
+        alike.setdefault(drain.words, []).append(drain)
+    for words, each in alike.items():
+        if unmarked := tuple(drain.node for drain in each if not drain.slivers):
+            yield unmarked, words
+        marked = [drain for drain in each if drain.slivers]
+        for start in range(0, len(marked), _TOGETHER):
+            some = marked[start : start + _TOGETHER]
+            slivers = frozenset[str]().union(*(drain.slivers for drain in some))
+            yield tuple(drain.node for drain in some), replace(some[0], slivers=slivers).reason
 
 
 def _stands(node: Node, drain: Drain) -> bool:
@@ -113,7 +128,7 @@ def _stands(node: Node, drain: Drain) -> bool:
         return not is_ours(node.reason) and not drain.takes_over
     if said.give_back is not drain.give_back:
         return False
-    if said.cause is not drain.cause:
+    if said.cause is not drain.cause or not drain.slivers <= said.slivers:
         return False
     if drain.cause is DrainCause.ADMIN and _bare(said.why) != _bare(drain.why):
         return False
@@ -151,15 +166,22 @@ def _undrains(
 
 
 def _downs(snapshot: Snapshot, wanted: Mapping[str, Drain]) -> list[NodeAction]:
-    taken = [
-        node.name
+    held = {name for job in snapshot.jobs if job.holds_nodes for name in job.nodes}
+    gone = [
+        drain
         for name, drain in wanted.items()
-        if drain.cause is DrainCause.TAKEN and (node := snapshot.nodes.get(name)) and node.state != "DOWN"
+        if drain.cause is DrainCause.TAKEN
+        and (node := snapshot.nodes.get(name))
+        and node.state != "DOWN"
+        and name in held
     ]
-    lost = tuple(j for j in snapshot.jobs_on(taken) if j.state != "COMPLETING")
-    held = {name for job in snapshot.jobs_on(taken) for name in job.nodes}
-    gone = tuple(sorted(held.intersection(taken)))
-    return [DownNodes(gone, TAKEN, lost)] if gone else []
+    actions: list[NodeAction] = []
+    told: set[str] = set()
+    for names, reason in _in_batches(gone):
+        lost = [j for j in snapshot.jobs_on(names) if j.state != "COMPLETING" and j.id not in told]
+        told.update(job.id for job in lost)
+        actions.append(DownNodes(names, reason, tuple(lost)))
+    return actions
 
 
 def _leaves(snapshot: Snapshot, wanted: Mapping[str, Drain]) -> list[NodeAction]:
@@ -170,5 +192,5 @@ def _leaves(snapshot: Snapshot, wanted: Mapping[str, Drain]) -> list[NodeAction]
         empty = name not in busy and (node is None or node.drained)
         if empty and drain.leaves:
             why = "no job is left on it" if node else "Slurm does not know it"
-            actions.append(LeaveNode(name, drain.cause, drain.deadline, why, drain.begun))
+            actions.append(LeaveNode(name, drain.cause, drain.deadline, why, drain.begun, drain.slivers))
     return actions

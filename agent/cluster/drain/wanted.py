@@ -8,7 +8,7 @@ from datetime import datetime
 
 from agent.cluster.drain.fence import can_be_fenced, with_fences
 from agent.cluster.moment import Moment
-from agent.cluster.reasons import TEARDOWN, Drain, DrainCause, is_ours
+from agent.cluster.reasons import TEARDOWN, Drain, DrainCause, is_ours, marks
 from agent.core.model import AdminDrain
 
 
@@ -24,7 +24,8 @@ class Wishes:
     fences: Mapping[str, datetime] | None
     """Node name -> from when on no job may run there; None while not all is known: they stay."""
     unread: Collection[str] = ()
-    """Names of those of ours that an earlier run may have drained: for what is not known yet."""
+    """Names of those of ours whose drain is not lifted: an earlier run may have drained them, for what is not
+    known yet; or it was for an earlier machine, and the new one is not there yet."""
 
 
 def drains_of(moment: Moment) -> dict[str, Drain]:
@@ -58,7 +59,19 @@ def wishes_of(moment: Moment) -> Wishes:
     unread = frozenset(n for n, machine in moment.machines.items() if machine.cm not in moment.read_back)
     foreign = moment.foreign.keys() if settings.foreign else frozenset()
     unread |= {n for n in foreign if moment.foreign[n].cm not in moment.read_back}
-    return Wishes(drains, frozenset(moment.machines) | foreign, fences, unread)
+    return Wishes(drains, frozenset(moment.machines) | foreign, fences, unread | _not_there_yet(moment))
+
+
+def _not_there_yet(moment: Moment) -> frozenset[str]:
+    """Return the nodes that Slurm may not use yet, though what it says of them is about an earlier machine.
+
+    One that is down is for the join to bring up.
+    """
+    return frozenset(
+        name
+        for name in moment.inherited
+        if moment.nodes[name].state == "DOWN" or moment.machines[name].sliver_id not in moment.slice.ready
+    )
 
 
 def most_urgent(drains: Iterable[Drain]) -> dict[str, Drain]:
@@ -77,6 +90,11 @@ def most_urgent(drains: Iterable[Drain]) -> dict[str, Drain]:
 
 
 def _all(moment: Moment) -> Iterator[Drain]:
+    machines = {**moment.foreign, **moment.machines}
+    return (replace(drain, slivers=marks(machines[drain.node])) for drain in _unmarked(moment))
+
+
+def _unmarked(moment: Moment) -> Iterator[Drain]:
     useless = moment.chosen | (moment.failed & moment.nodes.keys())
     for name, machine in moment.machines.items():
         taken = moment.slice.taken.get(machine.node_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from agent.cluster.desk import Desk
-from agent.cluster.reasons import KEPT, TAKEN
+from agent.cluster.reasons import KEPT, TAKEN, DrainCause, parse_reason
 from agent.cluster.shrink.surplus import names_in_use
 from agent.core.errors import SlurmRefusedError
 from agent.core.events import EventKind
@@ -25,13 +25,14 @@ class Records:
     def __init__(self, desk: Desk, backend: SlurmBackend) -> None:
         self._desk = desk
         self._backend = backend
-        self._gone: dict[str, str] = {}
+        self._gone: dict[str, tuple[str, str]] = {}
+        """Node name -> node_id of its machine, and the Reason= that says so."""
         self._resting: frozenset[str] = frozenset()
 
-    def lose(self, name: str, node_id: str) -> None:
-        """Take note that the machine behind a node is gone."""
+    def lose(self, name: str, node_id: str, reason: str = TAKEN) -> None:
+        """Take note that the machine behind a node is gone; ``reason`` is the Reason= that says so."""
         with self._desk.lock:
-            self._gone[name] = node_id
+            self._gone[name] = node_id, reason
 
     def left(self) -> int:
         """Count the nodes whose machine is gone and that are in Slurm still."""
@@ -52,7 +53,7 @@ class Records:
             self._rest(snapshot, ours)
             return
         for node in snapshot.nodes.values():
-            if node.state == "DOWN" and node.reason in {TAKEN, KEPT} and node.name not in ours:
+            if node.state == "DOWN" and _says_gone(node.reason) and node.name not in ours:
                 self.lose(node.name, node.name)
 
     def _rest(self, snapshot: Snapshot, ours: Collection[str]) -> None:
@@ -101,21 +102,21 @@ class Records:
         named = names_in_use(snapshot.jobs, reservations, snapshot.taken)
         for reservation in reservations:
             named.update(dict.fromkeys(reservation.nodes, f"reservation {reservation.name} names it"))
-        for name, node_id in gone.items():
+        for name, (node_id, reason) in gone.items():
             node = snapshot.nodes.get(name)
             if name in ours or node is None:
                 self._settle(name)
                 continue
             try:
-                self._take_out(node, node_id, snapshot, named.get(name, ""))
+                self._take_out(node, node_id, reason, snapshot, named.get(name, ""))
             except SlurmRefusedError as error:
                 self._desk.note(f"{name} stays in Slurm for now: {error}")
 
-    def _take_out(self, node: Node, node_id: str, snapshot: Snapshot, named: str) -> None:
+    def _take_out(self, node: Node, node_id: str, reason: str, snapshot: Snapshot, named: str) -> None:
         name = node.name
         if snapshot.jobs_on([name]):
             # Slurm would wait for SlurmdTimeout before it lets the jobs run elsewhere.
-            self._backend.set_down([name], TAKEN)
+            self._backend.set_down([name], reason)
             self._desk.tell(EventKind.DOWN, node_id, f"{name} is gone with jobs on it: Slurm was told")
         elif self._cloud() and node.flags & {"POWERED_DOWN", "POWERING_DOWN"}:
             self._settle(name)
@@ -138,3 +139,8 @@ class Records:
 
     def _cloud(self) -> bool:
         return self._desk.settings.join.mode == "cloud"
+
+
+def _says_gone(reason: str) -> bool:
+    drain = parse_reason("", reason)
+    return reason == KEPT or (drain is not None and drain.cause is DrainCause.TAKEN)

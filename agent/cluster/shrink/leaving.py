@@ -8,10 +8,12 @@ from typing import Any
 from agent.cluster.desk import Desk
 from agent.cluster.drain.nodes import LeaveNode
 from agent.cluster.memory.memory import Memory
+from agent.cluster.moment import Moment
 from agent.cluster.reach import Reach
-from agent.cluster.reasons import DrainCause
+from agent.cluster.reasons import DrainCause, marks
 from agent.core.errors import AgentError
 from agent.core.events import EventKind, Release
+from agent.core.model import SliverNode
 from agent.core.ports import Host, HostResult
 
 
@@ -40,11 +42,11 @@ class Leaving:
         self._commands = commands
         self._end_delete = end_delete
 
-    def leave(self, name: str, timeout: float) -> HostResult:
+    def leave(self, action: LeaveNode, timeout: float) -> HostResult:
         """Run the delete commands on a node, within so many seconds."""
-        machine = self._memory.now().machines.get(name)
+        machine = _meant(action, self._memory.now())
         if machine is None:
-            return HostResult(Host(name, "", ""), "", "it is not ours any more")
+            return HostResult(Host(action.node, "", ""), "", "it is not ours any more")
         try:
             commands = self._commands([vars(machine)])
         except AgentError as error:
@@ -54,7 +56,7 @@ class Leaving:
     def left(self, action: LeaveNode) -> None:
         """Take note that nothing is left on a node: a revoked machine is released, another given back."""
         moment = self._memory.now()
-        machine = moment.machines.get(action.node)
+        machine = _meant(action, moment)
         if machine is None:
             return
         if action.cause is not DrainCause.REVOKED:
@@ -70,3 +72,9 @@ class Leaving:
         took = round((moment.now - revocation.noticed).total_seconds(), 1) if revocation else None
         message = f"Cloudlab may take it, {margin:.0f} s before its deadline"
         self._desk.tell(EventKind.RELEASE, machine.node_id, message, Release(round(margin, 1), took))
+
+
+def _meant(action: LeaveNode, moment: Moment) -> SliverNode | None:
+    """Return the machine that is left; None where it is not ours any more, whatever has its name now."""
+    machine = moment.machines.get(action.node)
+    return machine if machine and action.slivers in {frozenset(), marks(machine)} else None

@@ -67,8 +67,11 @@ class Adoption:
 
 
 def left_by_an_earlier_run(moment: Moment, cms: frozenset[str]) -> Iterator[tuple[SliverNode, Drain]]:
-    """Read back the drains of these CMs' machines whose reasons an earlier run wrote into Slurm."""
-    for name in sorted(moment.joined):
+    """Read back the drains of these CMs' machines whose reasons an earlier run wrote into Slurm.
+
+    What it wrote for an earlier machine of the same node name does not decide over the one that is there now.
+    """
+    for name in sorted(moment.joined - moment.inherited):
         node, machine = moment.nodes[name], moment.machines[name]
         drain = parse_reason(name, node.reason) if node.draining and machine.cm in cms else None
         if drain is not None:

@@ -6,7 +6,9 @@ from datetime import timedelta
 import pytest
 
 from agent.cluster.settings.demand import DemandSettings
+from agent.cluster.settings.join import JoinSettings
 from agent.core.errors import SlurmRefusedError
+from agent.core.model import AdminDrain
 from agent.core.request.helper import SimpleElasticSliceHelper
 from agent.slurm.model import Node, Reservation
 from tests.unit.cluster.conftest import NOW, UTAH, Cloudlab, Slurm, a_machine
@@ -98,6 +100,44 @@ def test_a_node_that_was_cleaned_up_meanwhile_is_not_let_back_into_service(make_
     slurm.meanwhile["reservations"] = lambda: manager.memory.chosen.empty(a_machine(1))
     manager.get_system_state()
     assert manager.memory.now().chosen == {"pc1"}
+
+
+def test_a_fresh_machine_is_not_given_back_for_what_stands_in_slurm_of_the_one_before_it(make_manager):
+    """With names of client_ids, those that a site gives come again with each experiment."""
+    for reason in ("esagent: surplus, to be given back, sliver 0", "esagent: surplus, to be given back"):
+        long_ago = NOW - timedelta(hours=9)
+        left = Node(
+            "node-1", "IDLE", frozenset({"DRAIN"}), booted=long_ago, last_busy=long_ago, reason=reason
+        )
+        slurm, site = Slurm(left), Cloudlab(a_machine(1))
+        manager = make_manager(site, slurm, join=JoinSettings(node_name="client_id"))
+        for _ in range(3):
+            manager.manage_once(force=True)
+            manager.drainer.tick()
+        assert (site.asked, manager._reach._shell.ran) == ([], [])
+        assert (slurm.nodes["node-1"].draining, slurm.nodes["node-1"].reason) == (False, "")
+        assert manager.memory.now().chosen == frozenset()
+
+
+def test_a_surplus_machine_goes_on_going_when_the_agent_starts_anew(make_manager):
+    left = Node("pc1", "IDLE", frozenset({"DRAIN"}), reason="esagent: surplus, to be given back, sliver 1")
+    manager = make_manager(Cloudlab(a_machine(1)), Slurm(left))
+    manager.get_system_state()
+    assert manager.memory.now().chosen == {"pc1"}
+
+
+def test_an_administrators_drain_of_an_earlier_machine_is_struck_and_lifted(make_manager, ledger):
+    ledger.put_drain(AdminDrain("pc1", "disk", "ada", NOW, give_back=True, sliver_id="urn:sliver+0"))
+    reason = "esagent: drained by ada, to be given back, sliver 0: disk"
+    slurm = Slurm(Node("pc1", "IDLE", frozenset({"DRAIN"}), reason=reason))
+    site = Cloudlab(a_machine(1))
+    manager = make_manager(site, slurm)
+    for _ in range(2):
+        manager.manage_once(force=True)
+        manager.drainer.tick()
+    assert (site.asked, ledger.drains()) == ([], ())
+    assert not slurm.nodes["pc1"].draining
+    assert "admin" in {event.kind for event in ledger.events("pc1")}
 
 
 def test_what_the_queue_wants_is_told_also_while_reservations_cannot_be_read(make_manager):

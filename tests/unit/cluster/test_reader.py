@@ -9,6 +9,7 @@ from agent.cluster.desk import Desk
 from agent.cluster.memory.memory import Memory
 from agent.cluster.moment import History
 from agent.cluster.reader import Reader, look_back
+from agent.cluster.reasons import Drain, DrainCause
 from agent.cluster.settings.drain import DrainSettings
 from agent.cluster.settings.join import JoinSettings
 from agent.core.errors import SlurmDownError
@@ -46,6 +47,54 @@ def test_a_node_that_comes_later_is_idle_and_joined_from_then_on() -> None:
     came = NOW + timedelta(seconds=60)
     later = seen_after(60, Node("pc1", "IDLE", booted=NOW - timedelta(hours=9), last_busy=NOW), earlier=first)
     assert (later.idle_since, later.joined_since) == ({"pc1": came}, {"pc1": came})
+
+
+LONG_AGO = NOW - timedelta(hours=9)
+RECORD = Node("pc1", "IDLE", booted=LONG_AGO, last_busy=LONG_AGO)
+
+
+def looked_at(seconds: float, node: Node, sliver: str, earlier: History | None) -> History:
+    """Look back from a reading with this node, behind which is this machine."""
+    machines = [replace(a_machine(1), sliver_id=f"urn:sliver+{sliver}")] if sliver else []
+    now = NOW + timedelta(seconds=seconds)
+    return look_back(a_moment(node, machines=machines, now=now, history=earlier))
+
+
+@pytest.mark.parametrize("between", ["2", ""])
+def test_another_machine_behind_a_node_begins_all_its_time_anew(between: str) -> None:
+    first = looked_at(0, RECORD, "1", None)
+    assert (first.idle_since, first.joined_since) == ({"pc1": LONG_AGO}, {"pc1": LONG_AGO})
+    second = looked_at(60, RECORD, between, first)
+    third = looked_at(120, RECORD, "2", second)
+    came = NOW + timedelta(seconds=60 if between else 120)
+    assert (third.idle_since, third.joined_since) == ({"pc1": came}, {"pc1": came})
+    assert looked_at(180, RECORD, "2", third) == third
+
+
+def test_a_machine_that_came_new_while_the_agent_was_down_was_not_held_before_the_start() -> None:
+    left = Drain("pc1", DrainCause.SURPLUS, slivers=frozenset({"1"})).reason
+    drained = replace(RECORD, flags=frozenset({"DRAIN"}), reason=left)
+    assert looked_at(0, drained, "1", None).joined_since == {"pc1": LONG_AGO}
+    first = looked_at(0, drained, "2", None)
+    assert (first.joined_since, first.found) == ({"pc1": NOW}, frozenset())
+    lifted = looked_at(60, RECORD, "2", first)
+    assert lifted.joined_since == {"pc1": NOW}
+    assert lifted.idle_since == {"pc1": NOW + timedelta(seconds=60)}
+
+
+def test_it_was_not_either_where_its_cm_was_silent_at_the_start() -> None:
+    left = Drain("pc1", DrainCause.ADMIN, who="ada", why="x", slivers=frozenset({"1"})).reason
+    drained = replace(RECORD, flags=frozenset({"DRAIN"}), reason=left)
+    first = looked_at(0, drained, "", None)
+    heard = looked_at(60, drained, "2", first)
+    assert heard.joined_since == {"pc1": NOW + timedelta(seconds=60)}
+    assert looked_at(120, RECORD, "2", heard).joined_since == heard.joined_since
+
+
+def test_a_node_in_service_whose_reason_was_for_an_earlier_machine_begins_anew_too() -> None:
+    left = Drain("pc1", DrainCause.SURPLUS, slivers=frozenset({"1"})).reason
+    first = looked_at(0, replace(RECORD, reason=left), "2", None)
+    assert (first.idle_since, first.joined_since) == ({"pc1": NOW}, {"pc1": NOW})
 
 
 def test_a_node_that_was_drained_meanwhile_is_idle_from_its_return_on() -> None:

@@ -1,5 +1,6 @@
 """What stands in Slurm is read back as it was meant."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,14 +15,17 @@ from agent.cluster.reasons import (
     cancel_comment,
     is_ours,
     is_same_time,
+    marks,
     parse_reason,
     prospect,
     requeue_comment,
+    taken_from,
     told_before,
     why_cancelled,
     why_requeued,
 )
 from agent.slurm.model import Job, SignalTarget
+from tests.unit.cluster.conftest import a_machine
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 
@@ -38,10 +42,88 @@ def at(seconds: float) -> datetime:
         Drain("pc1", DrainCause.ADMIN, at(60), who="ada", why="disk"),
         Drain("pc1", DrainCause.SURPLUS),
         Drain("pc1", DrainCause.TAKEN),
+        Drain("pc1", DrainCause.SURPLUS, slivers=frozenset({"4021"})),
+        Drain("pc1", DrainCause.TAKEN, slivers=frozenset({"4021", "4023"})),
+        Drain("pc1", DrainCause.ADMIN, who="ada", why="see, sliver 7: bad", slivers=frozenset({"4021"})),
     ],
 )
 def test_a_reason_in_slurm_tells_a_restarted_agent_all_it_needs(drain: Drain) -> None:
     assert parse_reason("pc1", drain.reason) == drain
+
+
+marks_st = st.from_regex(r"[A-Za-z0-9._-]{1,40}", fullmatch=True)
+words_st = st.text(st.characters(blacklist_categories=["C", "Z"]), min_size=1)
+
+
+@given(
+    st.builds(
+        Drain,
+        st.just("pc1"),
+        st.sampled_from(DrainCause),
+        st.integers(0, 10**6).map(at),
+        st.from_regex(r"[a-z][a-z0-9_-]{0,30}", fullmatch=True),
+        st.lists(words_st, min_size=1).map(" ".join),
+        st.booleans(),
+        slivers=st.frozensets(marks_st, max_size=10),
+    ),
+    st.sampled_from(["", " : Not responding"]),
+)
+def test_whatever_was_said_of_whichever_machine_is_read_back(drain: Drain, slurms_own: str) -> None:
+    parsed = parse_reason("pc1", f"{drain.reason}{slurms_own}")
+    assert parsed is not None
+    assert (parsed.cause, parsed.slivers, parsed.reason) == (drain.cause, drain.slivers, drain.reason)
+    if drain.cause is DrainCause.ADMIN:
+        assert parsed == drain
+
+
+def test_a_reason_names_the_machine_by_the_last_part_of_its_sliver_id() -> None:
+    machine = replace(a_machine(1), sliver_id="urn:publicid:IDN+cm.example.net+sliver+4021")
+    assert taken_from("pc1", machine) == "esagent: taken by Cloudlab, sliver 4021"
+    drain = Drain("pc1", DrainCause.REVOKED, at(60), slivers=marks(machine))
+    assert drain.reason == "esagent: revoked by Cloudlab, due 2026-11-22T12:01:00Z, sliver 4021"
+    assert drain.words == "esagent: revoked by Cloudlab, due 2026-11-22T12:01:00Z"
+
+
+@pytest.mark.parametrize(
+    ("sliver_id", "expected"),
+    [
+        ("", frozenset()),
+        ("urn:sliver+", frozenset()),
+        ("urn:sliver+é: 'x'", {"x"}),
+        ("no-urn", {"no-urn"}),
+        ("urn:sliver+" + "1" * 50, {"1" * 40}),
+    ],
+)
+def test_a_mark_is_what_comes_back_from_slurm_for_certain(sliver_id: str, expected: frozenset[str]) -> None:
+    assert marks(replace(a_machine(1), sliver_id=sliver_id)) == expected
+
+
+ALL_CAUSES = [
+    Drain("pc1", DrainCause.TAKEN),
+    Drain("pc1", DrainCause.REVOKED, at(60)),
+    Drain("pc1", DrainCause.ADMIN, who="ada", why="disk"),
+    Drain("pc1", DrainCause.ADMIN, who="ada", why=TEARDOWN),
+    Drain("pc1", DrainCause.SURPLUS),
+]
+
+
+@pytest.mark.parametrize("drain", ALL_CAUSES)
+def test_a_drain_holds_for_the_machine_that_it_names_and_for_no_other(drain: Drain) -> None:
+    for slivers, expected in (({"1"}, True), ({"0", "1"}, True), ({"0"}, False)):
+        assert replace(drain, slivers=frozenset(slivers)).is_meant_for(a_machine(1), NOW) is expected
+
+
+@pytest.mark.parametrize("drain", ALL_CAUSES)
+def test_a_drain_holds_for_a_machine_that_cannot_be_told_from_others(drain: Drain) -> None:
+    machine = replace(a_machine(1), sliver_id="")
+    for slivers in (frozenset(), frozenset({"0"})):
+        assert replace(drain, slivers=slivers).is_meant_for(machine, NOW)
+
+
+def test_of_what_an_older_version_wrote_only_what_is_found_out_anew_does_not_hold() -> None:
+    held = [drain for drain in ALL_CAUSES if drain.is_meant_for(a_machine(1), NOW)]
+    assert held == ALL_CAUSES[:4]
+    assert not ALL_CAUSES[1].is_meant_for(a_machine(1), at(60)), "its deadline is past"
 
 
 @pytest.mark.parametrize(

@@ -201,9 +201,9 @@ class Bench:
     def _wishes(self) -> Wishes:
         return Wishes(dict(self.drains), frozenset(self.ours), self.fences)
 
-    def _leave(self, name: str, timeout: float) -> HostResult:
-        self.commands.append((name, timeout))
-        return HostResult(Host(name, "10.0.0.1", "root"), "", self.result)
+    def _leave(self, action: LeaveNode, timeout: float) -> HostResult:
+        self.commands.append((action.node, timeout))
+        return HostResult(Host(action.node, "10.0.0.1", "root"), "", self.result)
 
     def _left(self, action: LeaveNode) -> None:
         self.left.append(action)

@@ -37,7 +37,8 @@ class Machines:
         desk = a_desk(settings_with(drain=DrainSettings(cleanup_fan_out=fan_out)))
         self.cleaner = Cleaner(desk, self.run, self.finished)
 
-    def run(self, node: str, timeout: float) -> HostResult:
+    def run(self, action: LeaveNode, timeout: float) -> HostResult:
+        node = action.node
         assert timeout > 0
         with self.lock:
             self.began.append(node)
@@ -109,6 +110,14 @@ def test_a_node_that_is_revoked_anew_is_left_anew_even_if_nobody_looked_in_betwe
             assert machines.all_done.acquire(timeout=30)
         machines.cleaner.put(again)
     assert machines.done == ["pc1", "pc1", "pc2", "pc3"]
+
+
+def test_another_machine_of_the_same_node_name_is_left_anew() -> None:
+    machines = Machines(1, hang=False)
+    for count, sliver in enumerate(("1", "2"), start=1):
+        while len(machines.done) < count:
+            machines.cleaner.put(replace(leave("pc1"), slivers=frozenset({sliver})))
+    assert machines.done == ["pc1", "pc1"]
 
 
 @given(st.integers(0, 500), st.integers(1, 64), st.floats(0, 4000))

@@ -24,10 +24,52 @@ def test_all_nodes_of_one_notice_are_drained_in_one_request_with_the_deadline_in
     assert actions == [DrainNodes(("pc1", "pc2"), "esagent: revoked by Cloudlab, due 2026-11-22T12:15:00Z")]
 
 
+def of_sliver(drain: Drain, *slivers: str) -> Drain:
+    return replace(drain, slivers=frozenset(slivers))
+
+
+def test_one_reason_names_the_machines_of_all_nodes_that_are_drained_with_it() -> None:
+    wanted = [of_sliver(revoked(f"pc{n}", 900), str(n)) for n in (2, 1)] + [revoked("pc3", 900)]
+    words = "esagent: revoked by Cloudlab, due 2026-11-22T12:15:00Z"
+    actions = plan([Node(f"pc{n}", "MIXED") for n in (1, 2, 3)], [running("7", "pc1", ends=10)], wanted)
+    assert actions[:2] == [
+        DrainNodes(("pc3",), words),
+        DrainNodes(("pc1", "pc2"), f"{words}, sliver 1 2"),
+    ]
+    stands = [Node(d.node, "MIXED", frozenset({"DRAIN"}), reason=f"{words}, sliver 1 2") for d in wanted[:2]]
+    assert plan(stands, [], wanted[:2]) == []
+
+
+def test_a_reason_stays_short_however_many_machines_are_drained() -> None:
+    wanted = [of_sliver(revoked(f"pc{n}", 900), str(n)) for n in range(10, 31)]
+    actions = plan([Node(d.node, "IDLE") for d in wanted], [running("7", *(d.node for d in wanted))], wanted)
+    drains = [action for action in actions if isinstance(action, DrainNodes)]
+    assert [len(action.nodes) for action in drains] == [10, 10, 1]
+    for action in drains:
+        said = parse_reason("", action.reason)
+        assert said is not None
+        assert said.slivers == {name.removeprefix("pc") for name in action.nodes}
+
+
+@pytest.mark.parametrize("stands", [of_sliver(revoked("pc1", 900), "0"), revoked("pc1", 900)])
+def test_a_reason_that_names_another_machine_or_none_is_written_anew(stands: Drain) -> None:
+    wanted = of_sliver(revoked("pc1", 900), "1")
+    busy = [running("7", "pc1", ends=10)]
+    assert plan([drained("pc1", stands)], busy, [wanted]) == [DrainNodes(("pc1",), wanted.reason)]
+    assert plan([drained("pc1", wanted)], busy, [wanted]) == []
+
+
+def test_for_a_machine_that_cannot_be_told_from_others_any_reason_of_the_same_does() -> None:
+    stands = of_sliver(revoked("pc1", 900), "0")
+    assert plan([drained("pc1", stands)], [running("7", "pc1", ends=10)], [revoked("pc1", 900)]) == []
+
+
 def test_an_empty_drained_node_is_left() -> None:
     drain = revoked("pc1", 900)
     (action,) = plan([drained("pc1", drain, "IDLE")], [], [drain])
     assert action == LeaveNode("pc1", DrainCause.REVOKED, drain.deadline, "no job is left on it")
+    meant = of_sliver(drain, "1")
+    assert plan([drained("pc1", meant, "IDLE")], [], [meant]) == [replace(action, slivers=meant.slivers)]
 
 
 def test_a_node_that_is_idle_but_not_drained_yet_is_not_left() -> None:
@@ -199,6 +241,19 @@ def test_a_machine_that_is_gone_is_told_to_slurm_at_once_if_jobs_are_on_it() -> 
     down = Node("pc1", "DOWN", frozenset({"DRAIN"}), reason=reason)
     assert plan([down], [], [gone]) == []
     assert plan([down], [job], [gone]) == [], "Slurm has been told"
+
+
+def test_of_many_machines_that_are_gone_each_lost_job_is_told_once() -> None:
+    gone = [of_sliver(Drain(f"pc{n}", DrainCause.TAKEN), str(n)) for n in range(10, 21)]
+    one, wide = running("7", "pc10"), running("8", "pc10", "pc20")
+    others = [running(f"9{n}", f"pc{n}") for n in range(11, 20)]
+    nodes = [Node(d.node, "MIXED") for d in gone]
+    downs = [a for a in plan(nodes, [one, wide, *others], gone) if isinstance(a, DownNodes)]
+    assert [len(action.nodes) for action in downs] == [10, 1]
+    assert sorted(job.id for action in downs for job in action.lost) == sorted(
+        job.id for job in (one, wide, *others)
+    )
+    assert downs[1] == DownNodes(("pc20",), gone[-1].reason, ())
 
 
 def test_a_job_that_completes_on_a_machine_that_is_gone_is_not_lost() -> None:

@@ -14,6 +14,7 @@ from tests.unit.cluster.conftest import UTAH, WISC, a_machine, a_moment, setting
 from tests.unit.cluster.drain.conftest import NOW, at, revoked
 
 MACHINE = a_machine(1)
+MARK = frozenset({"1"})
 
 
 def situation(*nodes, **changes) -> Moment:
@@ -48,13 +49,14 @@ def test_a_machine_is_taken_or_revoked_as_itself_and_not_as_one_that_had_its_pla
 
 
 def test_a_revocation_is_told_from_an_earlier_one_of_the_same_machine() -> None:
-    assert drains_of(revoked_as("")) == {"pc1": replace(revoked("pc1", 900), begun=NOW)}
+    assert drains_of(revoked_as("")) == {"pc1": replace(revoked("pc1", 900), begun=NOW, slivers=MARK)}
 
 
 def test_an_administrators_wish_is_carried_with_all_that_was_said() -> None:
     wish = AdminDrain("pc1", "disk", "ada", NOW, at(60), give_back=True)
     (drain,) = drains_of(situation(admin={"pc1": wish}, take_over=frozenset({"pc1"}))).values()
-    assert drain == Drain("pc1", DrainCause.ADMIN, at(60), "ada", "disk", give_back=True, takes_over=True)
+    asked = Drain("pc1", DrainCause.ADMIN, at(60), "ada", "disk", give_back=True, takes_over=True)
+    assert drain == replace(asked, slivers=MARK)
     (drain,) = drains_of(situation(admin={"pc1": wish})).values()
     assert not drain.takes_over
 
@@ -72,12 +74,12 @@ def test_a_teardown_drains_a_node_as_its_administrator_would_and_calls_it_surplu
     hold = AdminDrain("", "teardown", "ada", NOW, at(600))
     job = Job("7", "RUNNING", nodes=frozenset({"pc1"}))
     drained = Node("pc1", "IDLE", frozenset({"DRAIN"}))
-    asked = Drain("pc1", DrainCause.ADMIN, at(600), "ada", "teardown")
+    asked = Drain("pc1", DrainCause.ADMIN, at(600), "ada", "teardown", slivers=MARK)
     assert drains_of(situation(Node("pc1", "IDLE"), hold=hold)) == {"pc1": asked}
     assert drains_of(situation(drained, jobs=[job], hold=hold)) == {"pc1": asked}
     assert drains_of(situation(hold=hold, snapshot=None)) == {"pc1": asked}
     for now in (situation(drained, hold=hold), situation(hold=hold)):
-        assert drains_of(now) == {"pc1": Drain("pc1", DrainCause.SURPLUS)}
+        assert drains_of(now) == {"pc1": Drain("pc1", DrainCause.SURPLUS, slivers=MARK)}
 
 
 def test_a_teardown_empties_every_machine() -> None:
@@ -156,10 +158,37 @@ def test_what_a_drain_is_for_is_not_known_until_its_cm_was_looked_at() -> None:
     assert wishes_of(situation(read_back=frozenset({UTAH}))).unread == frozenset()
 
 
+def test_what_stands_for_an_earlier_machine_is_lifted_when_the_new_one_has_booted_and_not_before() -> None:
+    earlier = Drain("pc1", DrainCause.SURPLUS, slivers=frozenset({"0"}))
+    booted = {"ready": frozenset({MACHINE.sliver_id})}
+    node = Node("pc1", "IDLE", frozenset({"DRAIN"}), reason=earlier.reason)
+    assert wishes_of(situation(node)).unread == {"pc1"}
+    assert wishes_of(situation(node, facts=booted)).unread == frozenset()
+    ours = replace(node, reason=replace(earlier, slivers=MARK).reason)
+    assert wishes_of(situation(ours)).unread == frozenset()
+
+
+def test_a_node_that_is_down_for_an_earlier_machine_is_left_to_the_join_of_the_new_one() -> None:
+    booted = {"ready": frozenset({MACHINE.sliver_id})}
+    for slivers, expected in (({"0"}, {"pc1"}), (MARK, set()), (set(), set())):
+        reason = Drain("pc1", DrainCause.TAKEN, slivers=frozenset(slivers)).reason
+        for flags in (frozenset(), frozenset({"DRAIN"})):
+            node = Node("pc1", "DOWN", flags, reason=reason)
+            assert wishes_of(situation(node, facts=booted)).unread == expected
+
+
 def test_an_administrators_wish_for_an_earlier_machine_drains_no_other() -> None:
     for sliver_id, expected in (("", True), (MACHINE.sliver_id, True), ("urn:sliver+0", False)):
         wish = AdminDrain("pc1", "disk", "ada", NOW, sliver_id=sliver_id)
         assert (cause(situation(admin={"pc1": wish})) is DrainCause.ADMIN) is expected
+
+
+def test_the_drain_of_a_machine_that_is_not_ours_names_it_too() -> None:
+    other = a_machine(2)
+    facts = {"foreign": (other,), "revocations": {"pc2": Revocation("pc2", "", at(900), NOW, NOW)}}
+    settings = settings_with(drain=DrainSettings(foreign=True))
+    asked = replace(revoked("pc2", 900), begun=NOW, foreign=True, slivers=frozenset({"2"}))
+    assert drains_of(situation(facts=facts, settings=settings)) == {"pc2": asked}
 
 
 def test_a_revocation_comes_before_an_administrators_wish_and_that_before_a_surplus() -> None:

@@ -4,10 +4,10 @@ from dataclasses import replace
 from datetime import timedelta
 
 from agent.cluster.join.records import Records
-from agent.cluster.reasons import KEPT, TAKEN
+from agent.cluster.reasons import KEPT, TAKEN, taken_from
 from agent.cluster.settings.join import JoinSettings
 from agent.slurm.model import Job, Node, Reservation
-from tests.unit.cluster.conftest import NOW, Events, Slurm, a_desk, settings_with
+from tests.unit.cluster.conftest import NOW, Events, Slurm, a_desk, a_machine, settings_with
 
 CLOUD = JoinSettings(mode="cloud", predeclared="pc[1-6]")
 
@@ -57,6 +57,19 @@ def test_jobs_that_still_run_there_are_told_at_once() -> None:
     slurm.jobs = []
     gone.step(ours=())
     assert slurm.nodes == {}
+
+
+def test_slurm_is_told_which_machine_is_gone() -> None:
+    slurm = slurm_with("pc1")
+    slurm.jobs = [Job("1", "RUNNING", nodes=frozenset({"pc1"}))]
+    reason = taken_from("pc1", a_machine(1))
+    gone = starting(slurm)
+    gone.lose("pc1", "pc1", reason)
+    gone.step(ours=())
+    assert slurm.nodes["pc1"].reason == reason
+    anew = starting(slurm)
+    anew.adopt(slurm.snapshot(), ours=())
+    assert anew.left() == 1
 
 
 def test_a_record_stays_down_while_a_pending_job_names_it() -> None:

@@ -1,5 +1,6 @@
 """What is done when nothing is left on a node, and who learns of it."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -8,13 +9,15 @@ from agent.cluster.desk import Desk
 from agent.cluster.drain.nodes import LeaveNode
 from agent.cluster.memory.memory import Memory
 from agent.cluster.reach import Reach
-from agent.cluster.reasons import DrainCause
+from agent.cluster.reasons import DrainCause, marks
 from agent.cluster.shrink.leaving import Leaving
 from agent.core.errors import AgentError
 from agent.core.model import Revocation
 from tests.unit.cluster.conftest import NOW, Shell, a_machine, a_slice, settings_with
 
 DUE = NOW + timedelta(seconds=90)
+OF_PC1 = marks(a_machine(1))
+SURPLUS = LeaveNode("pc1", DrainCause.SURPLUS, None, "", slivers=OF_PC1)
 REVOKED = Revocation("pc1", "node-1", DUE, NOW - timedelta(seconds=30), NOW)
 
 
@@ -35,8 +38,8 @@ class Site:
             raise AgentError("not fit for a shell command")
         return [f"{command} on {machine['node_id']}" for machine in machines for command in self.commands]
 
-    def left(self, cause, node="pc1", deadline=None):
-        self.leaving.left(LeaveNode(node, cause, deadline, ""))
+    def left(self, cause, node="pc1", deadline=None, slivers=OF_PC1):
+        self.leaving.left(LeaveNode(node, cause, deadline, "", slivers=slivers))
         return self.memory.now()
 
 
@@ -47,23 +50,39 @@ def make_site(clock, ledger):
 
 def test_the_delete_commands_run_on_the_machine(make_site):
     site = make_site()
-    assert site.leaving.leave("pc1", 5).ok
+    assert site.leaving.leave(SURPLUS, 5).ok
     assert site.shell.ran == [("pc1", ("stop slurmd on pc1",))]
 
 
 def test_a_node_that_is_not_ours_any_more_is_not_touched(make_site):
     site = make_site()
-    assert site.leaving.leave("pc2", 5).error == "it is not ours any more"
+    assert site.leaving.leave(replace(SURPLUS, node="pc2"), 5).error == "it is not ours any more"
     assert site.shell.ran == []
     assert site.left(DrainCause.SURPLUS, "pc2").emptied == frozenset()
     assert site.left(DrainCause.REVOKED, "pc2").chosen == frozenset()
     assert (site.woken, site.ended) == ([], [])
 
 
+def test_another_machine_that_has_the_node_name_by_now_is_not_touched(make_site):
+    site = make_site(REVOKED)
+    other = frozenset({"0"})
+    assert site.leaving.leave(replace(SURPLUS, slivers=other), 5).error == "it is not ours any more"
+    for cause in (DrainCause.SURPLUS, DrainCause.ADMIN, DrainCause.REVOKED):
+        moment = site.left(cause, slivers=other)
+        assert (moment.emptied, moment.chosen) == (frozenset(), frozenset())
+    assert (site.shell.ran, site.woken, site.ended) == ([], [], [])
+
+
+def test_a_machine_that_cannot_be_told_from_others_is_left_by_its_name(make_site):
+    site = make_site()
+    assert site.leaving.leave(replace(SURPLUS, slivers=frozenset()), 5).ok
+    assert site.left(DrainCause.SURPLUS, slivers=frozenset()).emptied == {"pc1"}
+
+
 def test_commands_that_cannot_be_written_are_a_fault_of_the_leave(make_site):
     site = make_site()
     site.commands = []
-    result = site.leaving.leave("pc1", 5)
+    result = site.leaving.leave(SURPLUS, 5)
     assert (result.host.name, result.error) == ("pc1", "not fit for a shell command")
     assert site.shell.ran == []
 

@@ -1,5 +1,6 @@
 """What an earlier run of the agent wrote into Slurm, met by a new one that remembers nothing."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -28,6 +29,10 @@ DUE = NOW + timedelta(hours=1)
 SOON = NOW + timedelta(minutes=5)
 REVOKED = "esagent: revoked by Cloudlab, due 2026-11-22T13:00:00Z"
 AT_UTAH, AT_WISC = a_machine(1, UTAH), a_machine(2, WISC)
+
+
+def surplus(node, *slivers):
+    return Drain(node, DrainCause.SURPLUS, slivers=frozenset(slivers))
 
 
 def drained(name, reason):
@@ -78,7 +83,7 @@ def test_a_cm_that_is_silent_at_first_costs_its_machines_no_deadline(manager, sl
     cloudlab.silent = set()
     read(manager, "get_system_state")
     manager.drainer.tick()
-    assert {n.reason for n in slurm.nodes.values()} == {REVOKED}
+    assert {n.reason for n in slurm.nodes.values()} == {f"{REVOKED}, sliver {n}" for n in (1, 2)}
     assert set(manager.revocations) == {"pc1", "pc2"}
 
 
@@ -167,9 +172,37 @@ def test_a_pause_that_is_remembered_outlasts_a_teardown_that_was_found(world) ->
 
 
 def test_a_surplus_machine_goes_back(world) -> None:
-    world.look(Drain("pc1", DrainCause.SURPLUS))
+    world.look(surplus("pc1", "1"))
     assert world.memory.now().chosen == {"pc1"}
     assert world.told() == ["pc1"]
+
+
+@pytest.mark.parametrize(
+    "drain",
+    [
+        Drain("pc1", DrainCause.REVOKED, DUE),
+        Drain("pc1", DrainCause.ADMIN, DUE, "ada", "disk"),
+        Drain("pc1", DrainCause.ADMIN, DUE, "ada", TEARDOWN),
+        Drain("pc1", DrainCause.SURPLUS),
+    ],
+)
+def test_what_was_meant_for_an_earlier_machine_of_the_name_is_not_taken_over(world, drain) -> None:
+    assert world.look(replace(drain, slivers=frozenset({"0"})))
+    assert (world.adopted, world.memory.drains.wishes, world.memory.hold.wish) == ([], {}, None)
+    assert world.memory.chosen.chosen == frozenset()
+    assert world.events == []
+
+
+def test_of_an_older_versions_words_a_surplus_and_a_deadline_that_is_past_are_not_taken_over(world) -> None:
+    assert world.look(Drain("pc1", DrainCause.REVOKED, NOW), Drain("pc2", DrainCause.SURPLUS))
+    assert (world.adopted, world.memory.chosen.chosen, world.told()) == ([], frozenset(), [])
+
+
+def test_a_surplus_machine_without_a_sliver_id_goes_back_as_it_always_did(world) -> None:
+    nameless = replace(AT_UTAH, sliver_id="")
+    world.slice = replace(world.slice, machines=(nameless, AT_WISC))
+    assert world.look(surplus("pc1"))
+    assert world.memory.now().chosen == {"pc1"}
 
 
 def test_a_machine_that_was_told_to_be_taken_is_left_to_the_manifest(world) -> None:
@@ -179,7 +212,7 @@ def test_a_machine_that_was_told_to_be_taken_is_left_to_the_manifest(world) -> N
 
 
 def test_each_cm_is_looked_at_once_when_its_manifest_was_read(world) -> None:
-    both = [Drain(name, DrainCause.SURPLUS) for name in ("pc1", "pc2")]
+    both = [surplus("pc1", "1"), surplus("pc2", "2")]
     world.slice = SliceFacts(machines=(AT_UTAH,), read=frozenset({UTAH}))
     assert world.look(*both)
     assert world.memory.now().chosen == {"pc1"}
@@ -192,7 +225,7 @@ def test_each_cm_is_looked_at_once_when_its_manifest_was_read(world) -> None:
 
 
 def test_the_drains_of_an_earlier_run_are_read_back_from_draining_nodes_of_ours_alone() -> None:
-    reason = Drain("pc1", DrainCause.SURPLUS).reason
+    reason = surplus("pc1", "1", "5").reason
     nodes = (
         Node("pc1", "IDLE", frozenset({"DRAIN"}), reason=reason),
         Node("pc2", "IDLE", reason=reason),
@@ -202,4 +235,4 @@ def test_the_drains_of_an_earlier_run_are_read_back_from_draining_nodes_of_ours_
     )
     machines = [*(a_machine(n) for n in (1, 2, 3, 4)), a_machine(5, WISC)]
     found = left_by_an_earlier_run(a_moment(*nodes, machines=machines), frozenset({UTAH}))
-    assert [*found] == [(machines[0], Drain("pc1", DrainCause.SURPLUS))]
+    assert [*found] == [(machines[0], surplus("pc1", "1", "5"))]
