@@ -121,9 +121,9 @@ class MachineBook:
             self.statuses.pop(cm, None)
         known = self._machines.setdefault(cm, {})
         nodes = sliver.nodes if sliver else ()
-        strangers, before = {_key(n): n for n in nodes if not ours(n)}, self._foreign.get(cm, {})
+        strangers, before = {n.key: n for n in nodes if not ours(n)}, self._foreign.get(cm, {})
         self._foreign[cm] = strangers
-        listed = {_key(n): n for n in nodes if _key(n) not in strangers}
+        listed = {n.key: n for n in nodes if n.key not in strangers}
         lost = self._lost[cm] = {k: n for k, n in self._lost.get(cm, {}).items() if k in listed}
         present = self._present[cm] = {key: node for key, node in listed.items() if key not in lost}
         others = (*present.values(), *strangers.values())
@@ -216,7 +216,7 @@ class MachineBook:
 
     def prove(self, node: SliverNode) -> bool:
         """Mark a machine as of use; False where it was before, or is unknown."""
-        machine = self._machines.get(node.cm, {}).get(_key(node))
+        machine = self._machines.get(node.cm, {}).get(node.key)
         if machine is None or machine.proven:
             return False
         machine.proven = True
@@ -228,7 +228,7 @@ class MachineBook:
         The last manifest has it, and it is ours (``Ownership``). Every act passes here: what ``held`` lists,
         and a machine that was met before and may be gone since.
         """
-        return _key(node) in self._present.get(node.cm, {})
+        return node.key in self._present.get(node.cm, {})
 
     def foreign(self, cm: str | None = None) -> tuple[SliverNode, ...]:
         """Return the machines in the last manifests that are not ours, of one CM or of all."""
@@ -259,7 +259,3 @@ class MachineBook:
         """Return a machine's entry in the last status; None where there is none."""
         status = self.statuses.get(node.cm)
         return next((e for e in status.nodes if e.sliver_id == node.sliver_id), None) if status else None
-
-
-def _key(node: SliverNode) -> str:
-    return node.sliver_id or node.client_id
