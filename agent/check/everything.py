@@ -206,11 +206,9 @@ def _machines(
     except LedgerError as error:
         yield warning("ledger", str(error), "see [ledger] path; without it only names tell what is ours")
     helds, ownership = read_held(server, known), ownership_of(settings)
-    said = say_whose(
-        helds, ownership, SimpleElasticSliceHelper(node_prefix=settings.request.node_prefix).owns
-    )
-    tell(said)
     request = settings.request
+    said = say_whose(helds, ownership, SimpleElasticSliceHelper(node_prefix=request.node_prefix).owns)
+    tell(said)
     words = {"own": request.own, "never": request.never}
     sets = {key: {word: expand(word) for word in each} for key, each in words.items()}
     yield from check_ownership(helds, said, ownership, sets)

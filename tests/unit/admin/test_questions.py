@@ -192,5 +192,5 @@ def test_no_act_is_taken_for_a_machine_that_is_not_ours(rig) -> None:
     rig.look()
     for act in ("drain", "release", "resume"):
         for name in ("ctl", "pc900"):
-            with pytest.raises(AgentError, match=f"{name} is not one of our machines"):
+            with pytest.raises(AgentError, match=f"{name} is a machine of the slice that is not ours"):
                 rig.call("POST", f"/v1/{act}", {"nodes": [name]})
