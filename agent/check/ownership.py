@@ -41,7 +41,7 @@ def say_whose(helds: Iterable[Held], ownership: Ownership, gives: Callable[[str]
     return {
         held.cm: claims(
             ownership,
-            held.sliver.nodes if held.sliver else (),
+            held.sliver,
             gives=gives,
             asked=held.asked,
             before=held.before,
@@ -98,7 +98,7 @@ def _whose(helds: Iterable[Held], said: Said, ownership: Ownership) -> Finding:
     there = [held for held in helds if held.sliver is not None]
     going = [held.cm for held in there if _goes(held, said[held.cm], ownership)]
     kept = [held.cm for held in there if held.cm not in going]
-    foreign = [node.client_id for claimed in said.values() for node, c in claimed.items() if not c.is_ours]
+    foreign = [node.client_id for claimed in said.values() for node, c in claimed.items() if c.is_foreign]
     others, follows = foreign_words(foreign), _consequence(going, kept)
     if ownership.slice_is == "ours" and foreign:
         seen = f"[cloudlab] slice_is says that it is ours, and {others}; {follows}"
@@ -121,7 +121,9 @@ def _goes(held: Held, said: Mapping[SliverNode, Claim], ownership: Ownership) ->
         return False
     ours = [node for node, claim in said.items() if claim.is_ours]
     made = is_made_by_us(held.sliver, ours, held.before, asked=Claim.ASKED in said.values())
-    return (made or ownership.slice_is == "ours") and has_nothing_else(held.sliver, ours)
+    return (made or ownership.slice_is == "ours") and (
+        has_nothing_else(held.sliver, ours) and not any(claim.is_foreign for claim in said.values())
+    )
 
 
 def _consequence(going: Sequence[str], kept: Sequence[str]) -> str:

@@ -300,6 +300,7 @@ def _manifest_node(node: etree._Element, cm: str, user: str, lans: Sequence[LanP
         address=usable("address", _first(node, "host", "ipv4"), _is_address),
         hostname=usable("hostname", _attribute(logins, "hostname"), _is_hostname),
         username=usable("username", _attribute(logins, "username"), _is_username),
+        sliver_type=_first(node, "sliver_type", "name"),
         lans=tuple(lans),
     )
 

@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+RAW_PC = frozenset({"", "raw-pc", "raw"})
+"""Sliver types of whole machines; ``GeniCMV2 AddNodes`` writes ``raw``."""
+
 
 @dataclass(frozen=True)
 class LanPort:
@@ -53,8 +56,15 @@ class SliverNode:
     """Where to log in; "" where the manifest has none."""
     username: str = ""
     """The first login of the manifest; "" where no keys were given."""
+    sliver_type: str = ""
+    """Such as ``raw-pc``; "" where the manifest does not say."""
     lans: tuple[LanPort, ...] = field(default=(), compare=False)
     """Its interfaces in LANs of the slice. A CM may change them: they do not tell which machine it is."""
+
+    @property
+    def is_machine(self) -> bool:
+        """Tell whether it is a whole machine, and no block store or virtual machine."""
+        return self.sliver_type in RAW_PC
 
     @property
     def key(self) -> str:

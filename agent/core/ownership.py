@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
@@ -22,11 +22,17 @@ class Claim(StrEnum):
     ASKED = "we asked for it"
     KNOWN = "it was ours before"
     NONE = "nothing says that we asked for it"
+    PART = "no machine, and it came with our request"
 
     @property
     def is_ours(self) -> bool:
         """We may act on it."""
-        return self not in {Claim.NEVER, Claim.NONE}
+        return self not in {Claim.NEVER, Claim.NONE, Claim.PART}
+
+    @property
+    def is_foreign(self) -> bool:
+        """It is another's."""
+        return self in {Claim.NEVER, Claim.NONE}
 
     @property
     def is_remembered(self) -> bool:
@@ -64,6 +70,8 @@ class Ownership:
         names = {node.client_id, node.node_id}
         if names & self.never:
             return Claim.NEVER
+        if not node.is_machine:
+            return Claim.NONE
         if node.client_id in asked:
             return Claim.ASKED
         # A name that came again with another sliver is another machine.
@@ -76,23 +84,33 @@ class Ownership:
 
 def claims(
     ownership: Ownership,
-    nodes: Iterable[SliverNode],
+    sliver: Sliver | None,
     *,
     gives: Callable[[str], bool],
     asked: Collection[str],
     before: Holding | None,
 ) -> dict[SliverNode, Claim]:
-    """Tell of each machine in a CM's manifest what says whose it is.
+    """Tell of all that is in a CM's manifest what says whose it is.
+
+    Block stores and virtual machines are never machines of ours; in a sliver that we asked for they are a
+    part of it (``GeniCMV2 AddNodes`` adds raw PCs alone), and go with it.
 
     Args:
         ownership: what the site says.
-        nodes: the machines.
+        sliver: what the manifest says; None for nothing.
         gives: tells whether a client_id is one that our helper gives out.
         asked: client_ids that this CM was asked for, while that is not settled.
         before: what is remembered of this CM; None for nothing.
     """
+    nodes = sliver.nodes if sliver else ()
     held = before.machines if before else {}
-    return {node: ownership.claim(node, gives=gives, asked=asked, held=held) for node in nodes}
+    said = {node: ownership.claim(node, gives=gives, asked=asked, held=held) for node in nodes}
+    ours = [node for node, claim in said.items() if claim.is_ours]
+    made = is_made_by_us(sliver, ours, before, asked=Claim.ASKED in said.values())
+    if made or ownership.slice_is == "ours":
+        parts = [n for n, claim in said.items() if claim is Claim.NONE and not n.is_machine]
+        said |= dict.fromkeys(parts, Claim.PART)
+    return said
 
 
 def is_made_by_us(
@@ -118,5 +136,6 @@ def is_made_by_us(
 
 
 def has_nothing_else(sliver: Sliver, ours: Collection[SliverNode]) -> bool:
-    """Tell whether all that a manifest has is ours."""
-    return len(ours) == len(sliver.nodes) and not sliver.unread
+    """Tell whether all machines that a manifest has are ours; what is no machine is a part of its sliver."""
+    machines = [node for node in sliver.nodes if node.is_machine]
+    return len(ours) == len(machines) and not sliver.unread

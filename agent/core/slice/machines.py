@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -101,6 +101,7 @@ class MachineBook:
         *,
         now: datetime,
         ours: Callable[[SliverNode], bool],
+        parts: Collection[SliverNode] = (),
         asked: Mapping[str, datetime],
         announced: Callable[[SliverNode], bool],
         sightings: int,
@@ -112,6 +113,7 @@ class MachineBook:
             sliver: what it holds for us; None for nothing.
             now: when it was read.
             ours: tells whether a machine is ours.
+            parts: what is in it that is neither a machine nor another's.
             asked: client_id -> when it was asked for.
             announced: tells whether a machine's leaving surprises nobody.
             sightings: manifests in a row that must lack any other machine before it counts as gone.
@@ -120,7 +122,7 @@ class MachineBook:
         if sliver is None:
             self.statuses.pop(cm, None)
         known = self._machines.setdefault(cm, {})
-        nodes = sliver.nodes if sliver else ()
+        nodes = [node for node in sliver.nodes if node not in parts] if sliver else []
         strangers, before = {n.key: n for n in nodes if not ours(n)}, self._foreign.get(cm, {})
         self._foreign[cm] = strangers
         listed = {n.key: n for n in nodes if n.key not in strangers}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
@@ -10,7 +10,7 @@ import structlog
 
 from agent.core.desk import Desk
 from agent.core.events import EventKind, Fate, OfCm
-from agent.core.model import Sliver, SliverNode
+from agent.core.model import Intent, Revocation, Sliver, SliverNode
 from agent.core.ownership import Claim
 from agent.core.slice.hooks import HookQueue
 from agent.core.slice.machines import Changes, Machine
@@ -75,6 +75,22 @@ class News:
         message = f"{node.node_id} ({node.client_id}) is no longer ours: {why}"
         self._desk.tell(EventKind.GONE, node.node_id, message, OfCm(node.cm))
         self._hooks.put(node.cm, partial(self._listener.handle_deleted_node, vars(node).copy()))
+
+    def over(self, kept: Iterable[SliverNode], withdrawn: Iterable[Revocation]) -> None:
+        """Tell what Cloudlab said and did not do."""
+        for node in kept:
+            message = f"{node.node_id} was said to be taken, but the manifest has it"
+            self._desk.tell(EventKind.KEPT, node.node_id, message)
+        for revocation in withdrawn:
+            node_id = revocation.node_id
+            message = f"the revocation of {node_id} is over: nobody took it from us by its deadline"
+            self._desk.tell(EventKind.WITHDRAWN, node_id, message)
+
+    def void(self, intents: Iterable[Intent]) -> None:
+        """Tell what was asked for and never happened."""
+        for intent in intents:
+            message = f"the {intent.kind} of {intent.client_id} never happened"
+            self._desk.tell(EventKind.VOID, intent.client_id, message, OfCm(intent.cm))
 
     def changed(self, cm: str, changes: Changes, claims: Mapping[SliverNode, Claim]) -> None:
         """Tell what a manifest changed.

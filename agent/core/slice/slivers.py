@@ -263,7 +263,7 @@ class Slivers:
         """
         holding = self.holdings.of(cm)
         is_ours = self._ownership.slice_is == "ours" or (holding is not None and holding.made)
-        return is_ours and has_nothing_else(sliver, leaving)
+        return is_ours and has_nothing_else(sliver, leaving) and not self.has_foreign(cm)
 
     def why_it_stays(self, cm: str) -> str:
         """Say why a CM's sliver stays although no machine of ours is in it; "" where that is not so."""
@@ -297,7 +297,9 @@ class Slivers:
             return False
         sliver = self.read(cm)
         status = self._server.sliver_status(cm)
-        if sliver is None or not self.may_go(cm, sliver) or status is None or status.nodes:
+        if sliver is None or not self.may_go(cm, sliver) or status is None:
+            return False
+        if not {entry.client_id for entry in status.nodes} <= {node.client_id for node in sliver.nodes}:
             return False
         began = self._clock.now()
         self._server.delete_sliver(cm)
@@ -321,7 +323,7 @@ class Slivers:
         owner = self._owner
         nodes = sliver.nodes if sliver else ()
         before = self.holdings.of(cm)
-        said = claims(self._ownership, nodes, gives=owner.owns, asked=asked, before=before)
+        said = claims(self._ownership, sliver, gives=owner.owns, asked=asked, before=before)
         ours = [node for node in nodes if said[node].is_ours]
         # Before an intent is struck: after a kill in between, the machine is counted by one or the other.
         if self.holdings.heard(cm, sliver, ours, asked=Claim.ASKED in said.values()):
@@ -333,6 +335,7 @@ class Slivers:
                 sliver,
                 now=read_at,
                 ours=lambda node: said[node].is_ours,
+                parts={node for node, claim in said.items() if claim is Claim.PART},
                 asked=asked,
                 announced=lambda node: node.client_id in leaving or self._is_taken(node, read_at),
                 sightings=self._limits.gone_sightings,
@@ -355,26 +358,11 @@ class Slivers:
         if is_first:
             self._news.first_look(cm, sliver, said, goes=sliver is not None and self.may_go(cm, sliver, ours))
         self._news.changed(cm, changes, said)
-        for node in kept:
-            self._desk.tell(
-                EventKind.KEPT, node.node_id, f"{node.node_id} was said to be taken, but the manifest has it"
-            )
-        for revocation in over:
-            self._desk.tell(
-                EventKind.WITHDRAWN,
-                revocation.node_id,
-                f"the revocation of {revocation.node_id} is over: nobody took it from us by its deadline",
-            )
+        self._news.over(kept, over)
         settlement = self.intents.settle(
             cm, {n.client_id for n in nodes}, read_at, self._limits.lost_call_patience
         )
-        for intent in settlement.void:
-            self._desk.tell(
-                EventKind.VOID,
-                intent.client_id,
-                f"the {intent.kind} of {intent.client_id} never happened",
-                OfCm(cm),
-            )
+        self._news.void(settlement.void)
 
     def _forget(self, node: SliverNode) -> None:
         owner = self._owner

@@ -33,12 +33,15 @@ def whose_words(said: Mapping[SliverNode, Claim], unread: int = 0) -> str:
         unread: how many more have no usable name.
     """
     ours = [node for node, claim in said.items() if claim.is_ours]
-    foreign = [node for node, claim in said.items() if not claim.is_ours]
+    foreign = [node for node, claim in said.items() if claim.is_foreign]
+    others = [node.client_id for node, claim in said.items() if claim is Claim.PART]
     parts = []
     if ours:
         parts.append(f"{len(ours)} ours: {_grouped(ours, said)}")
     if foreign:
         parts.append(f"{len(foreign)} not ours, and left alone: {_grouped(foreign, said)}")
+    if others:
+        parts.append(f"no machines, and part of our request: {listed(others)}")
     if unread:
         parts.append(f"{unread} without a usable name, and left alone")
     return "; ".join(parts) or "none"

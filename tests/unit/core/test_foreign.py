@@ -133,6 +133,38 @@ class OwnNames(SimpleElasticSliceHelper):
         return self.request_of(names=["web"])
 
 
+def test_a_block_store_of_our_own_request_goes_with_the_last_machine(make_bench, clock):
+    server = FakeServer(clock)
+    server.find_sliver = with_store(server.find_sliver)
+    bench = make_bench(
+        server=server,
+        config={"clock": clock},
+        enable_delete=True,
+        minthreshold=1,
+        maxthreshold=1,
+        percent_available_minimum=0.0,
+    )
+    bench.cycles(3)
+    assert [node.client_id for node in bench.manager.held()] == ["node-1"]
+    assert bench.manager.facts().foreign == ()
+    bench.manager.minthreshold = bench.manager.maxthreshold = 0
+    bench.manager.should_delete_nodes = lambda cm=None: ["node-1"]
+    bench.cycles(6)
+    assert server.machines() == []
+    assert server.count("delete_sliver") == 1
+
+
+def with_store(find):
+    """Have a manifest show a block store beside the machines."""
+    store = SliverNode("data", "dboss", UTAH, "store", sliver_type="emulab-blockstore")
+
+    def found(cm):
+        sliver = find(cm)
+        return sliver and replace(sliver, nodes=(*sliver.nodes, store))
+
+    return found
+
+
 def run_of(make_bench, server, clock, **config):
     """Another run of the agent, with what it remembers."""
     bench = make_bench(

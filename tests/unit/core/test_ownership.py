@@ -75,26 +75,52 @@ def test_what_is_named_never_is_never_ours_and_the_rest_only_for_a_reason(
     assert is_ours == (reasons and name not in never)
 
 
-def test_each_machine_of_a_manifest_is_judged_by_what_is_remembered_of_its_cm() -> None:
-    before = Holding(CM, {"ctl": "s9"}, None)
-    site = Ownership()
-    assert claims(site, (NODE, CTL), gives=gives, asked=(), before=before) == {
-        NODE: Claim.NAME,
-        CTL: Claim.KNOWN,
-    }
-    assert claims(site, (CTL,), gives=gives, asked=(), before=None) == {CTL: Claim.NONE}
-
-
-def test_what_we_remember_is_told_from_what_a_name_says() -> None:
-    assert {each for each in Claim if each.is_remembered} == {Claim.ASKED, Claim.KNOWN}
-    assert {each for each in Claim if not each.is_ours} == {Claim.NEVER, Claim.NONE}
-
-
 def a_sliver(*nodes: SliverNode, unread: int = 0, generator: str = "") -> Sliver:
     return Sliver(CM, "sliver", NOON, nodes, "<rspec/>", unread, generator)
 
 
 NOTHING = Holding(CM, {}, None, there=False)
+
+
+def test_each_machine_of_a_manifest_is_judged_by_what_is_remembered_of_its_cm() -> None:
+    before = Holding(CM, {"ctl": "s9"}, None)
+    site = Ownership()
+    assert claims(site, a_sliver(NODE, CTL), gives=gives, asked=(), before=before) == {
+        NODE: Claim.NAME,
+        CTL: Claim.KNOWN,
+    }
+    assert claims(site, a_sliver(CTL), gives=gives, asked=(), before=None) == {CTL: Claim.NONE}
+    assert claims(site, None, gives=gives, asked=(), before=before) == {}
+
+
+STORE = SliverNode("es-8", "dboss", CM, "s8", sliver_type="emulab-blockstore")
+MADE = Holding(CM, {}, None, made=True)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "site", "before", "expected"),
+    [
+        ((NODE, STORE), Ownership(), MADE, Claim.PART),
+        ((NODE, STORE), Ownership(), None, Claim.NONE),
+        ((NODE, STORE), Ownership(slice_is="ours"), None, Claim.PART),
+        ((NODE, STORE), Ownership(own=frozenset({"es-8"})), None, Claim.NONE),
+        ((NODE, STORE), Ownership(never=frozenset({"es-8"})), MADE, Claim.NEVER),
+        ((STORE,), Ownership(), MADE, Claim.PART),
+        ((CTL, STORE), Ownership(), NOTHING, Claim.NONE),
+    ],
+)
+def test_what_is_no_machine_is_never_ours_to_act_on_and_a_part_of_a_sliver_that_is_ours(
+    nodes: tuple[SliverNode, ...], site: Ownership, before: Holding | None, expected: Claim
+) -> None:
+    said = claims(site, a_sliver(*nodes), gives=gives, asked=(), before=before)
+    assert said[STORE] is expected
+    assert not expected.is_ours
+    assert expected.is_foreign == (expected is not Claim.PART)
+
+
+def test_what_we_remember_is_told_from_what_a_name_says() -> None:
+    assert {each for each in Claim if each.is_remembered} == {Claim.ASKED, Claim.KNOWN}
+    assert {each for each in Claim if not each.is_ours} == {Claim.NEVER, Claim.NONE, Claim.PART}
 
 
 @pytest.mark.parametrize(
@@ -126,3 +152,4 @@ def test_what_has_no_usable_name_is_something_else_in_a_sliver() -> None:
     assert has_nothing_else(a_sliver(NODE), (NODE,))
     assert not has_nothing_else(a_sliver(NODE, CTL), (NODE,))
     assert not has_nothing_else(a_sliver(unread=1), ())
+    assert has_nothing_else(a_sliver(NODE, STORE), (NODE,))
