@@ -117,7 +117,8 @@ class SimpleElasticSliceManager(
         self._knowledge = Knowledge(desk, self.cmlist, self, held, offers, self._placement, self.brake)
         self._growth = Growth(desk, self, self._slivers, self.offers, self._placement, self.brake)
         self._lease = Lease(server, desk, self._slivers, lambda: self.lease, self.handle_blocking_node)
-        self._giving = Giving(desk, self, self.inventory, self._slivers, self._lease)
+        decides = type(self).should_delete_nodes is not SimpleElasticSliceManager.should_delete_nodes
+        self._giving = Giving(desk, self, self.inventory, self._slivers, self._lease, decides=decides)
         self._thresholds = Thresholds(desk, self, self.inventory, self._knowledge.share)
         self._trial = Trial(desk, self._slivers, self._placement, self.brake, self.machine_booted)
         self._memory = RevocationMemory(parts.revocations)
@@ -229,7 +230,7 @@ class SimpleElasticSliceManager(
         """
         self._giving.drop(node)
 
-    # --- the slivers
+    # --- the slivers, and what the CMs could lend
 
     def ensure_sliver(self, cm: str | None = None) -> None:
         """Read the manifest; create the sliver where there is none and ``should_create_sliver`` agrees."""
@@ -314,8 +315,6 @@ class SimpleElasticSliceManager(
     def _at_each(self, cm: str | None, act: Callable[[str], None]) -> None:
         """Do something at one CM, or at each: a fault at one costs no other, and is raised at the end."""
         self._slivers.at_each([cm] if cm else self.cmlist, act)
-
-    # --- the testbed
 
     def update_available(self, cm: str | None = None) -> None:
         """Read the free machines."""

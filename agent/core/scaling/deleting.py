@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Protocol
 
+import structlog
+
 from agent.core.desk import Desk
 from agent.core.events import EventKind
 from agent.core.model import SliverNode
 from agent.core.slice.inventory import Inventory
 from agent.core.slice.lease import Lease
 from agent.core.slice.slivers import Slivers
+
+log = structlog.get_logger()
 
 
 class Giver(Protocol):
@@ -34,10 +38,18 @@ class Giving:
         inventory: the machines.
         slivers: what the CMs hold.
         lease: knows which machine hinders its renewal.
+        decides: the manager is a subclass that answers ``should_delete_nodes`` itself.
     """
 
     def __init__(
-        self, desk: Desk, giver: Giver, inventory: Inventory, slivers: Slivers, lease: Lease
+        self,
+        desk: Desk,
+        giver: Giver,
+        inventory: Inventory,
+        slivers: Slivers,
+        lease: Lease,
+        *,
+        decides: bool = False,
     ) -> None:
         self._desk = desk
         self._inventory = inventory
@@ -46,6 +58,8 @@ class Giving:
         self._lease = lease
         self._dropped: set[str] = set()
         """sliver_ids of machines that block the renewal."""
+        self._is_unasked = decides
+        """The manager decides which machines go, and was not told yet that nobody asks it."""
 
     def drop(self, node: SliverNode) -> None:
         """Have a machine go at the next ``delete_nodes``."""
@@ -78,4 +92,15 @@ class Giving:
         names.update(n.client_id for n in self._inventory.held(cm) if n.sliver_id in self._dropped)
         if self._giver.enable_delete:
             names.update(self._giver.should_delete_nodes(cm) or ())
+        else:
+            self._tell_unasked()
         return names
+
+    def _tell_unasked(self) -> None:
+        """Say once that a subclass has an answer that nobody asks for."""
+        with self._desk.lock:
+            is_unasked, self._is_unasked = self._is_unasked, False
+        if is_unasked:
+            text = "should_delete_nodes is not asked, since enable_delete is False"
+            log.warning(text)
+            self._desk.note(text)

@@ -427,6 +427,16 @@ def test_nothing_is_given_back_of_free_will_unless_enabled(make_bench):
     assert bench.server.returned == []
 
 
+def test_a_subclass_whose_decision_is_not_asked_for_hears_so_once_a_manager(make_bench):
+    for manager_class, times in ((Shrinking, 1), (SimpleElasticSliceManager, 0)):
+        bench = make_bench(manager_class=manager_class, helper={"num_pcs": 3})
+        said = []
+        for _ in range(10):
+            said.append(bench.manager.manage_once())
+            bench.clock.advance(60)
+        assert sum("should_delete_nodes is not asked" in each for each in said) == times
+
+
 def test_the_last_machine_goes_with_its_sliver(shrinking):
     shrinking.manager.surplus = ["node-1", "node-2", "node-3"]
     shrinking.manager.delete_nodes()

@@ -69,12 +69,19 @@ class FakeLease:
 
 
 class Bench:
-    def __init__(self, office: Any) -> None:
+    def __init__(self, office: Any, *, decides: bool = False) -> None:
         self.office, self.manager = office, FakeManager()
         self.slivers = FakeSlivers(self.manager)
         self.lease = FakeLease()
         inventory: Any = self.manager
-        self.giving = Giving(office.desk, self.manager, inventory, self.slivers, self.lease)  # type: ignore[arg-type]
+        self.giving = Giving(
+            office.desk,
+            self.manager,
+            inventory,
+            self.slivers,  # type: ignore[arg-type]
+            self.lease,  # type: ignore[arg-type]
+            decides=decides,
+        )
 
     def delete(self, *, wanted: bool = False, cm: str = CM) -> list[set[str]]:
         """Return the names that this gave back, a set for each call of the CM."""
@@ -106,6 +113,19 @@ def test_surplus_goes_only_where_that_is_enabled(bench: Bench) -> None:
     assert bench.delete() == [{"a", "c"}]
     bench.manager.enable_delete = False
     assert bench.delete() == [{"a"}]
+
+
+@pytest.mark.parametrize(
+    ("decides", "enabled", "times"), [(True, False, 1), (True, True, 0), (False, False, 0)]
+)
+def test_a_decision_that_is_not_asked_for_is_told_once(
+    office: Any, decides: bool, enabled: bool, times: int
+) -> None:
+    bench = Bench(office, decides=decides)
+    bench.manager.enable_delete = enabled
+    bench.delete()
+    bench.delete()
+    assert office.notes == ["should_delete_nodes is not asked, since enable_delete is False"] * times
 
 
 def test_a_machine_that_was_dropped_goes_at_the_next_turn_and_once(bench: Bench) -> None:
