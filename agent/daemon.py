@@ -34,6 +34,7 @@ from agent.core.events import EventKind
 from agent.core.ownership import Ownership
 from agent.core.ports import SliceServer, SystemClock
 from agent.core.request.document_helper import DocumentHelper
+from agent.core.request.escaping import as_meant
 from agent.core.request.helper import SimpleElasticSliceHelper
 from agent.core.request.profile import read_rspec, run_profile
 from agent.ledger import Ledger
@@ -342,7 +343,7 @@ def _helper_of(settings: Settings, server: SliceServer | None) -> SimpleElasticS
         image_urn=request.image or None,
         nodetype=request.nodetype or None,
         tarballs=list(request.tarballs),
-        startup_command=request.startup_command or None,
+        startup_command=as_meant(request.startup_command) or None,
         node_prefix=prefix,
     )
 

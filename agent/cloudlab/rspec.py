@@ -18,15 +18,9 @@ from lxml import etree
 from agent.cloudlab.times import parse_time
 from agent.cloudlab.urn import Urn, check_client_id, check_node_id, same_urn
 from agent.core.model import AdvertisedNode, Lan, LanPort, SliverNode
-from agent.core.request.rspec import (
-    EMULAB,
-    MAX_STARTUP,
-    MAX_TARBALLS,
-    RSPEC,
-    STARTUP,
-    TARBALL,
-    tarballs_length,
-)
+from agent.core.request.escaping import escape, meant
+from agent.core.request.rspec import EMULAB, MAX_STARTUP, RSPEC, STARTUP
+from agent.core.request.tarballs import read_tarballs
 
 log = structlog.get_logger()
 
@@ -41,7 +35,6 @@ _IMAGE = re.compile(r"[\x21-\x7e]+")
 _HOSTNAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9](?:[-A-Za-z0-9.]*[A-Za-z0-9])?")
 _USERNAME = re.compile(r"[A-Za-z_][-A-Za-z0-9_.]{0,31}")
 _MAC = re.compile(r"[0-9A-Fa-f]{12}")
-_ESCAPES = {ord("&"): "&amp;", ord("<"): "&lt;", ord("'"): "&apos;"}
 
 
 @dataclass(frozen=True)
@@ -107,6 +100,8 @@ def parse_advertisement(text: str, cm: str) -> tuple[AdvertisedNode, ...]:
 def escape_add_nodes(nodes: Mapping[str, Mapping[str, object]]) -> dict[str, dict[str, object]]:
     """Make the ``nodes`` argument of AddNodes safe for a server that pastes values into XML unescaped.
 
+    What a helper escaped itself is not escaped again.
+
     Args:
         nodes: client_id -> fields ``node``, ``diskimage``, ``startup``, ``tarballs``, ``lans``.
 
@@ -146,12 +141,12 @@ def _field(client_id: str, key: str, value: object) -> object:
         match key, value:
             case "node", str():
                 return check_node_id(value)
-            case "diskimage", str() if len(value) <= MAX_IMAGE and _IMAGE.fullmatch(value):
-                return value.translate(_ESCAPES)
-            case "startup", str() if len(value) <= MAX_STARTUP and STARTUP.fullmatch(value):
-                return value.translate(_ESCAPES)
+            case "diskimage", str() if len(text := meant(value)) <= MAX_IMAGE and _IMAGE.fullmatch(text):
+                return escape(text)
+            case "startup", str() if len(text := meant(value)) <= MAX_STARTUP and STARTUP.fullmatch(text):
+                return escape(text)
             case "tarballs", list() | tuple():
-                return _tarballs(value)
+                return [tarball.argument for tarball in read_tarballs(value)]
             case "lans", list() | tuple():
                 return [_lan(lan) for lan in value]
     except ValueError as error:
@@ -160,7 +155,7 @@ def _field(client_id: str, key: str, value: object) -> object:
         "node": "a node_id",
         "diskimage": f"a URN or URL of at most {MAX_IMAGE} printable ASCII characters without blanks",
         "startup": f"at most {MAX_STARTUP} printable ASCII characters in one line",
-        "tarballs": "a list of URLs",
+        "tarballs": "a list of URLs, or of pairs of URL and path",
         "lans": "a list of client_ids of links, or of dicts with name, address and netmask",
     }
     if key not in expected:
@@ -186,16 +181,6 @@ def _lan(lan: object) -> str | dict[str, str]:
     if (kind := lan.get("type", "ipv4")) != "ipv4":
         raise ValueError(f"LAN {name!r}: an address of type ipv4 is expected, not {kind!r}")
     return {"name": name, "address": address, "netmask": netmask}
-
-
-def _tarballs(urls: Sequence[object]) -> list[str]:
-    for url in urls:
-        if not isinstance(url, str) or not TARBALL.fullmatch(url):
-            raise ValueError(f"{url!r} has a character that a tarball's URL may not have (such as ? = % &)")
-    texts = [str(url) for url in urls]
-    if (total := tarballs_length(texts)) > MAX_TARBALLS:
-        raise ValueError(f"the URLs take {total} characters together, at most {MAX_TARBALLS} fit")
-    return texts
 
 
 def _parse(text: str) -> etree._Element:

@@ -66,6 +66,7 @@ PURE = (
     "core.request.likeness",
     "core.request.rspec",
     "core.request.startup",
+    "core.request.tarballs",
     "core.scaling.backoff",
     "core.scaling.choosing",
     "core.scaling.thresholds",

@@ -9,7 +9,8 @@ from typing import cast
 from lxml import etree
 
 from agent.core.errors import ConfigError
-from agent.core.request.rspec import EMULAB, GENERATOR, INSTALL_PATH, RSPEC, is_machine, parse_request
+from agent.core.request.rspec import EMULAB, GENERATOR, RSPEC, is_machine, parse_request
+from agent.core.request.tarballs import INSTALL_PATH, Tarball
 
 PARAMETERS = "http://www.protogeni.net/resources/rspec/ext/profile-parameters/1"
 _NS = {"r": RSPEC, "e": EMULAB, "p": PARAMETERS}
@@ -26,14 +27,6 @@ class Execute:
 
 
 @dataclass(frozen=True)
-class Install:
-    """A tarball, and where it is unpacked."""
-
-    url: str
-    path: str = INSTALL_PATH
-
-
-@dataclass(frozen=True)
 class DocumentNode:
     """One node of a request."""
 
@@ -46,7 +39,7 @@ class DocumentNode:
     """URN of the CM that it is for; "" for any."""
     image: str = ""
     hardware_type: str = ""
-    installs: tuple[Install, ...] = ()
+    installs: tuple[Tarball, ...] = ()
     executes: tuple[Execute, ...] = ()
     lans: tuple[str, ...] = ()
     """client_ids of the LANs that it is in."""
@@ -134,7 +127,7 @@ def _nodes(root: etree._Element) -> Iterator[DocumentNode]:
             or _attribute(node, "r:sliver_type/r:disk_image", "url"),
             hardware_type=_attribute(node, "r:hardware_type", "name"),
             installs=tuple(
-                Install(install.get("url", ""), install.get("install_path") or INSTALL_PATH)
+                Tarball(install.get("url", ""), install.get("install_path") or INSTALL_PATH)
                 for install in node.iterfind("r:services/r:install", _NS)
             ),
             executes=tuple(

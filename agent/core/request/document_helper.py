@@ -8,6 +8,7 @@ from typing import Any
 from agent.core.errors import ConfigError
 from agent.core.ports import SliceServer
 from agent.core.request.document import DocumentNode, RequestDocument, parse_document
+from agent.core.request.escaping import as_meant
 from agent.core.request.helper import AddArgs, SimpleElasticSliceHelper, check_services
 from agent.core.request.likeness import choose_like, doubts_of_choice, losses, refusals, strangers
 from agent.core.request.startup import startup_of
@@ -59,8 +60,8 @@ class DocumentHelper(SimpleElasticSliceHelper):
         self._like = chosen
         self.source = source
         self.image_urn = chosen.image or None
-        self.tarballs = [install.url for install in chosen.installs]
-        self.startup_command = startup_of(chosen.executes) or None
+        self.tarballs = [install.argument for install in chosen.installs]
+        self.startup_command = as_meant(startup_of(chosen.executes)) or None
         self.lans = list(chosen.lans)
         # Reserved here and not told by ``reserve_names``, which would end the reading of manifests.
         self._names.update(node.client_id.lower() for node in document.nodes)

@@ -14,16 +14,9 @@ import structlog
 
 from agent.core.errors import CloudlabError, ConfigError
 from agent.core.ports import SliceServer
-from agent.core.request.rspec import (
-    LAN_NAME,
-    MAX_STARTUP,
-    MAX_TARBALLS,
-    STARTUP,
-    TARBALL,
-    RequestNode,
-    build_request,
-    tarballs_length,
-)
+from agent.core.request.escaping import meant
+from agent.core.request.rspec import LAN_NAME, MAX_STARTUP, STARTUP, RequestNode, build_request
+from agent.core.request.tarballs import read_tarballs
 
 log = structlog.get_logger()
 
@@ -35,10 +28,11 @@ _PREFIX = re.compile(r"[A-Za-z][-A-Za-z0-9_]{0,21}")
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 
 AddArgs = dict[str, dict[str, Any]]
-"""client_id -> fields of ``GeniCMV2 AddNodes``, unescaped: diskimage, startup, tarballs, lans, node.
+"""client_id -> fields of ``GeniCMV2 AddNodes``: diskimage, startup, tarballs, lans, node.
 
-An item of ``lans`` is the name of a LAN in the slice, and the manager adds an address where the CM wants one;
-or a dict with ``name``, ``address`` and ``netmask``.
+Text is as it is meant, or escaped as a whole (see ``escaping``). An item of ``lans`` is the name of a LAN in
+the slice, and the manager adds an address where the CM wants one; or a dict with ``name``, ``address`` and
+``netmask``.
 """
 
 
@@ -102,8 +96,8 @@ class SimpleElasticSliceHelper(ElasticSliceHelper):
         image_urn: disk image; None for the site's default.
         num_lans: LANs that every machine is in.
         multiplex_lans: let LANs share interfaces as tagged VLANs.
-        tarballs: URLs, unpacked at ``/``.
-        startup_command: run at each boot; None for none.
+        tarballs: URLs, unpacked at ``/``, or pairs of URL and path.
+        startup_command: run at each boot; None for none. As it is meant, or escaped for XML.
         nodetype: hardware type of the first request; machines added later have their type from the manager,
             which picks physical machines.
         node_prefix: machines are called PREFIX-1, PREFIX-2, ...
@@ -125,7 +119,7 @@ class SimpleElasticSliceHelper(ElasticSliceHelper):
         image_urn: str | None = None,
         num_lans: int = 0,
         multiplex_lans: bool = False,
-        tarballs: Sequence[str] = [],
+        tarballs: Sequence[str | Sequence[str]] = [],
         startup_command: str | None = None,
         nodetype: str | None = None,
         node_prefix: str = "node",
@@ -168,10 +162,10 @@ class SimpleElasticSliceHelper(ElasticSliceHelper):
         nodes = [
             RequestNode(
                 client_id=name,
-                image_urn=self.image_urn or "",
+                image_urn=meant(self.image_urn or ""),
                 hardware_type=hardware_type or self.request_type or "",
-                tarballs=tuple(self.tarballs),
-                startup_command=self.startup_command or "",
+                tarballs=read_tarballs(self.tarballs),
+                startup_command=meant(self.startup_command or ""),
             )
             for name in names or self._new_names(self.num_pcs)
         ]
@@ -315,20 +309,21 @@ class PluginElasticSliceHelper(ElasticSliceHelper):
         return self.helper
 
 
-def check_services(tarballs: Sequence[str], startup_command: str) -> None:
+def check_services(tarballs: Iterable[object], startup_command: str) -> None:
     """Check what an added machine unpacks and runs.
 
     Raises:
         ConfigError: ``GeniCMV2 AddNodes`` would refuse it; the message names the value.
     """
-    _check("startup_command", startup_command, STARTUP)
-    for url in tarballs:
-        _check("tarballs", url, TARBALL)
-    if len(startup_command) > MAX_STARTUP:
-        given = len(startup_command)
+    command = meant(startup_command)
+    _check("startup_command", command, STARTUP)
+    if len(command) > MAX_STARTUP:
+        given = len(command)
         raise ConfigError(f"startup_command: at most {MAX_STARTUP} characters are expected, not {given}")
-    if tarballs_length(tarballs) > MAX_TARBALLS:
-        raise ConfigError(f"tarballs: at most {MAX_TARBALLS} characters together are expected")
+    try:
+        read_tarballs(tarballs)
+    except ValueError as error:
+        raise ConfigError(f"tarballs: {error}") from error
 
 
 def _check(name: str, value: str, pattern: re.Pattern[str]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from agent.core.errors import ConfigError
 from agent.core.request.document import DocumentNode, RequestDocument
 from agent.core.request.helper import ADDED_CLIENT_ID
-from agent.core.request.rspec import INSTALL_PATH, TARBALL
+from agent.core.request.tarballs import INSTALL_PATH, TARBALL_URL
 
 _SHELLS = frozenset({"sh", "bash", "csh", "tcsh"})
 """What ``GeniCM.pm GetTicketAuxAux`` knows, with /bin/ before it or without."""
@@ -60,7 +60,7 @@ def losses(like: DocumentNode) -> Iterator[str]:
     name = like.client_id
     for install in like.installs:
         if install.path != INSTALL_PATH:
-            yield f"{name}: AddNodes unpacks {install.url} at {INSTALL_PATH}, not at {install.path}"
+            yield f"{name}: older CMs add no machine that unpacks {install.url} at {install.path}"
     if like.blockstores:
         yield f"{name}: added machines do not have its block store {', '.join(like.blockstores)}"
     if like.cables:
@@ -74,8 +74,9 @@ def refusals(nodes: Sequence[DocumentNode]) -> Iterator[str]:
         if not ADDED_CLIENT_ID.fullmatch(name):
             yield f"{name!r}: a CM takes client_ids of {ADDED_CLIENT_ID.pattern} alone"
         for install in node.installs:
-            if not TARBALL.fullmatch(install.url):
-                yield f"{name}: a CM takes URLs of {TARBALL.pattern} alone as tarballs, not {install.url!r}"
+            if not TARBALL_URL.fullmatch(install.url):
+                pattern = TARBALL_URL.pattern
+                yield f"{name}: a CM takes URLs of {pattern} alone as tarballs, not {install.url!r}"
         for execute in node.executes:
             if execute.shell.removeprefix("/bin/") not in _SHELLS:
                 yield f"{name}: a CM knows the shells {', '.join(sorted(_SHELLS))}, not {execute.shell!r}"

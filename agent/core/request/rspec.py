@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
 from lxml import etree
 
 from agent.core.errors import ConfigError
+from agent.core.request.tarballs import Tarball
 
 RSPEC = "http://www.geni.net/resources/rspec/3"
 EMULAB = "http://www.protogeni.net/resources/rspec/ext/emulab/1"
@@ -20,18 +21,8 @@ RAW = frozenset({"", "raw", "raw-pc"})
 MAX_STARTUP = 255
 STARTUP = re.compile(r"[\x20-\x7e]*")
 """What ``GeniCMV2 AddNodes`` takes as a start-up command."""
-MAX_TARBALLS = 1024
 LAN_NAME = re.compile(r"[-A-Za-z0-9_]{1,32}")
 """What a link's client_id may be, as that of a machine."""
-TARBALL = re.compile(r"[-\w./+:~]+", re.ASCII)
-"""What it takes as a tarball's URL; ``tarballs_length`` bounds them together."""
-INSTALL_PATH = "/"
-"""Where tarballs are unpacked: the one place that ``GeniCMV2 AddNodes`` knows, so all machines are alike."""
-
-
-def tarballs_length(urls: Iterable[str]) -> int:
-    """Count what the server keeps in one column: each URL, with where it is unpacked (GeniXML.pm)."""
-    return len(";".join(f"{INSTALL_PATH} {url}" for url in urls))
 
 
 @dataclass(frozen=True)
@@ -41,7 +32,7 @@ class RequestNode:
     client_id: str
     image_urn: str = ""
     hardware_type: str = ""
-    tarballs: tuple[str, ...] = ()
+    tarballs: tuple[Tarball, ...] = ()
     startup_command: str = ""
 
 
@@ -94,8 +85,8 @@ def _add_node(root: etree._Element, node: RequestNode, lans: Sequence[str]) -> N
         _add(element, "hardware_type", name=node.hardware_type)
     if node.tarballs or node.startup_command:
         services = _add(element, "services")
-        for url in node.tarballs:
-            _add(services, "install", url=url, install_path=INSTALL_PATH)
+        for tarball in node.tarballs:
+            _add(services, "install", url=tarball.url, install_path=tarball.path)
         if node.startup_command:
             attributes = {"shell": "/bin/sh", "command": node.startup_command}
             _add(services, "execute", **attributes)

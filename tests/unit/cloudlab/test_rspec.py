@@ -8,6 +8,7 @@ from lxml import etree
 from agent.cloudlab.credentials import parse_credential
 from agent.cloudlab.rspec import escape_add_nodes, parse_advertisement, parse_manifest
 from agent.core.model import Lan, LanPort
+from agent.core.request.escaping import as_meant, escape
 from agent.core.request.rspec import EMULAB, GENERATOR, RSPEC, RequestNode, build_request
 
 CM = "urn:publicid:IDN+cluster.example.net+authority+cm"
@@ -192,9 +193,28 @@ def test_add_nodes_is_escaped_for_a_server_that_pastes() -> None:
 
 
 @given(st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=255))
-def test_an_escaped_startup_reads_as_it_was_meant(startup: str) -> None:
-    escaped = escape_add_nodes({"n": {"startup": startup}})["n"]["startup"]
-    assert etree.fromstring(f"<execute command='{escaped}'/>").get("command") == startup
+def test_a_startup_reads_as_it_was_meant_whether_the_helper_escaped_it_or_not(startup: str) -> None:
+    for given_text in (as_meant(startup), escape(startup)):
+        sent = escape_add_nodes({"n": {"startup": given_text}})["n"]["startup"]
+        assert etree.fromstring(f"<execute command='{sent}'/>").get("command") == startup
+
+
+def test_what_a_helper_escaped_itself_is_not_escaped_twice() -> None:
+    fields = {"startup": "test &apos;a&apos; &lt; b &amp;&amp; c", "diskimage": "https://x.net/i?a=1&amp;b=2"}
+    assert escape_add_nodes({"n": fields})["n"] == fields
+
+
+def test_what_is_sent_of_an_escaped_startup_is_as_long_as_what_was_meant() -> None:
+    assert escape_add_nodes({"n": {"startup": "&quot;" * 255}})["n"]["startup"] == '"' * 255
+    for startup in ("&amp;" * 256, "a&#10;b"):
+        with pytest.raises(ValueError, match="at most 255 printable ASCII characters in one line"):
+            escape_add_nodes({"n": {"startup": startup}})
+
+
+def test_a_tarball_is_sent_with_its_path_only_where_it_is_unpacked_elsewhere() -> None:
+    url = "https://files.example.net/k.tgz"
+    sent = escape_add_nodes({"n": {"tarballs": [url, (url, "/"), [url, "/opt/k"]]}})
+    assert sent["n"]["tarballs"] == [url, url, [url, "/opt/k"]]
 
 
 @pytest.mark.parametrize(
@@ -211,6 +231,8 @@ def test_an_escaped_startup_reads_as_it_was_meant(startup: str) -> None:
         ({"n": {"diskimage": "a b"}}, "without blanks"),
         ({"n": {"tarballs": "https://x"}}, "a list of URLs"),
         ({"n": {"tarballs": ["https://x/?a=1"]}}, "has a character"),
+        ({"n": {"tarballs": [["https://x", "opt"]]}}, r"nodes\['n'\]\.tarballs: 'opt' is not an absolute"),
+        ({"n": {"tarballs": [["https://x"]]}}, "a URL or a pair of URL and path is expected"),
         ({"n": {"tarballs": ["https://x/" + "y" * 600] * 2}}, "at most 1024 fit"),
         ({"n": {"tarballs": ["https://x/" + "y" * 500] * 2}}, "take 1025 characters"),
         ({"n": {"lans": ["l n"]}}, "is not a client_id"),

@@ -6,8 +6,9 @@ import pytest
 from lxml import etree
 
 from agent.core.errors import ConfigError
-from agent.core.request.document import Execute, Install, parse_document
+from agent.core.request.document import Execute, parse_document
 from agent.core.request.rspec import EMULAB, GENERATOR, RSPEC, request_client_ids
+from agent.core.request.tarballs import Tarball
 
 IMAGE = "urn:publicid:IDN+example.net+image+lab:worker"
 CM = "urn:publicid:IDN+example.net+authority+cm"
@@ -66,7 +67,7 @@ def meaning(text):
 def test_nodes_have_what_the_document_says():
     worker = node("cp-1")
     assert (worker.cm, worker.image, worker.hardware_type) == (CM, "https://f.example.net/image", "m510")
-    assert worker.installs == (Install("https://f.example.net/a.tgz", "/opt"),)
+    assert worker.installs == (Tarball("https://f.example.net/a.tgz", "/opt"),)
     assert worker.executes == (Execute("one > /tmp/log", "/bin/bash"), Execute("two", "sh"))
     assert node("nfs").blockstores == ("/nfs",)
 

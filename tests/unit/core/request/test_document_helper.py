@@ -7,6 +7,7 @@ import pytest
 from agent.core.errors import ConfigError
 from agent.core.request.document import parse_document
 from agent.core.request.document_helper import DocumentHelper
+from agent.core.request.escaping import meant
 from agent.core.request.rspec import EMULAB, RSPEC, request_client_ids
 
 UTAH = "urn:publicid:IDN+utah.example.net+authority+cm"
@@ -64,6 +65,18 @@ def test_the_request_is_the_document_and_later_machines_are_like_its_first():
     }
     assert helper.get_add_args(2) == {"node-4": fields, "node-5": fields}
     assert (helper.doubts, helper.remarks) == ((), ())
+
+
+def test_a_command_of_the_document_that_looks_escaped_is_meant_as_it_stands():
+    text = document(("head", ""), executes='<execute shell="sh" command="echo &quot;&amp;lt;&quot;"/>')
+    startup = DocumentHelper(text, "my.xml", Cms()).get_add_args(1)["node-1"]["startup"]
+    assert meant(startup) == 'echo "&lt;"'
+
+
+def test_later_machines_unpack_a_tarball_where_the_document_says():
+    text = document(("head", "")).replace('install_path="/"', 'install_path="/opt"')
+    fields = DocumentHelper(text, "my.xml", Cms()).get_add_args(1)["node-1"]
+    assert fields["tarballs"] == [["https://f.example.net/a.tgz", "/opt"]]
 
 
 def test_later_machines_are_like_the_one_that_is_named():

@@ -57,6 +57,26 @@ def test_image_type_tarballs_and_startup_are_in_the_request():
     assert node.find("r:services/r:execute", NS).get("command") == "/local/setup.sh 'x' && true <&1"
 
 
+def test_a_startup_command_that_was_escaped_for_addnodes_is_in_the_request_as_it_is_meant():
+    helper = SimpleElasticSliceHelper(
+        startup_command="a &amp;&amp; &apos;b&apos;", image_urn="https://i?a&amp;b"
+    )
+    node = etree.fromstring(helper.create_rspec().encode()).find("r:node", NS)
+    assert node.find("r:services/r:execute", NS).get("command") == "a && 'b'"
+    assert node.find("r:sliver_type/r:disk_image", NS).get("name") == "https://i?a&b"
+    assert helper.get_add_args()["node-2"]["startup"] == "a &amp;&amp; &apos;b&apos;"
+
+
+def test_a_tarball_may_be_unpacked_elsewhere():
+    helper = SimpleElasticSliceHelper(tarballs=["https://f/a.tgz", ("https://f/b.tgz", "/opt")])
+    installs = etree.fromstring(helper.create_rspec().encode()).findall("r:node/r:services/r:install", NS)
+    assert [dict(each.attrib) for each in installs] == [
+        {"url": "https://f/a.tgz", "install_path": "/"},
+        {"url": "https://f/b.tgz", "install_path": "/opt"},
+    ]
+    assert helper.get_add_args()["node-2"]["tarballs"] == ["https://f/a.tgz", ("https://f/b.tgz", "/opt")]
+
+
 def test_every_machine_is_in_every_lan():
     root = request(num_pcs=2, num_lans=2, lan_prefix="net")
     assert [link.get("client_id") for link in root.findall("r:link", NS)] == ["net0", "net1"]
@@ -159,6 +179,9 @@ def test_a_helper_that_is_told_the_names_reads_nothing():
         ("lan_prefix", ""),
         ("startup_command", "x" * 256),
         ("startup_command", "two\nlines"),
+        ("startup_command", "&amp;" * 256),
+        ("tarballs", [["https://f/a.tgz"]]),
+        ("tarballs", [["https://f/a.tgz", "opt"]]),
         ("startup_command", "café"),
         ("tarballs", ["https://f/a.tgz?x=1"]),
         ("tarballs", ["https://f/" + "a" * 1024]),

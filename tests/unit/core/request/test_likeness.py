@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from agent.core.errors import ConfigError
-from agent.core.request.document import DocumentNode, Execute, Install, RequestDocument
+from agent.core.request.document import DocumentNode, Execute, RequestDocument
 from agent.core.request.likeness import choose_like, doubts_of_choice, losses, refusals, strangers
+from agent.core.request.tarballs import Tarball
 
 HEAD = DocumentNode("ctl", image="urn:head")
 WORKERS = tuple(DocumentNode(f"cp-{n}", image="urn:worker", cm=f"urn:cm{n}") for n in range(1, 9))
@@ -48,13 +49,13 @@ def test_machines_that_differ_are_told_and_names_and_cms_are_no_difference():
 def test_what_add_nodes_cannot_give_is_told():
     node = DocumentNode(
         "nfs",
-        installs=(Install("https://a.example.net/a.tgz"), Install("https://a.example.net/b.tgz", "/opt")),
+        installs=(Tarball("https://a.example.net/a.tgz"), Tarball("https://a.example.net/b.tgz", "/opt")),
         blockstores=("/nfs", "/data"),
         lans=("lan-0",),
         cables=("cable",),
     )
     assert [*losses(node)] == [
-        "nfs: AddNodes unpacks https://a.example.net/b.tgz at /, not at /opt",
+        "nfs: older CMs add no machine that unpacks https://a.example.net/b.tgz at /opt",
         "nfs: added machines do not have its block store /nfs, /data",
         "nfs: added machines are not on its link cable, which is no LAN",
     ]
@@ -62,8 +63,8 @@ def test_what_add_nodes_cannot_give_is_told():
 
 
 def test_what_a_cm_will_refuse_is_told():
-    fine = DocumentNode("a", installs=(Install("https://a/b.tgz"),), executes=(Execute("x", "/bin/tcsh"),))
-    bad = DocumentNode("b.c", installs=(Install("https://a/b?c=d"),), executes=(Execute("x", "/bin/zsh"),))
+    fine = DocumentNode("a", installs=(Tarball("https://a/b.tgz"),), executes=(Execute("x", "/bin/tcsh"),))
+    bad = DocumentNode("b.c", installs=(Tarball("https://a/b?c=d"),), executes=(Execute("x", "/bin/zsh"),))
     assert [*refusals([fine])] == []
     assert [told.partition(" ")[0] for told in refusals([bad])] == ["'b.c':", "b.c:", "b.c:"]
 
