@@ -21,6 +21,7 @@ PLACES = {
     ),
     "dashboard": ("contrib/grafana/esagent.json", "share/esagent/grafana/esagent.json"),
     "slurm-plugin": ("contrib/slurm-plugin", "share/esagent/slurm-plugin"),
+    "profile": ("contrib/cloudlab-profile", "share/esagent/cloudlab-profile"),
     "geni-lib": ("contrib/geni-lib", "share/esagent/geni-lib"),
     "esagent(1)": ("docs/man/esagent.1", "share/man/man1/esagent.1", "share/man/man1/esagent.1.gz"),
     "agent.conf(5)": (

@@ -35,9 +35,12 @@ def test_the_wheel_carries_programs_as_programs(tmp_path: Path) -> None:
     (data,) = {name.partition("/")[0] for name in modes if ".data/" in name}
     plugin = f"{data}/data/share/esagent/slurm-plugin"
     geni_lib = f"{data}/data/share/esagent/geni-lib"
+    profile = f"{data}/data/share/esagent/cloudlab-profile"
     assert {name for name, mode in modes.items() if mode & 0o111} == {
         f"{plugin}/install.sh",
         f"{plugin}/esagent-orphan",
         f"{geni_lib}/install.sh",
+        f"{profile}/setup",
+        f"{profile}/join",
     }
     assert not [name for name in modes if name.startswith(f"{plugin}/build")]

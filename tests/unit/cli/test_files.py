@@ -20,6 +20,7 @@ DEBIAN = {
     "contrib/prometheus/esagent.rules.yml": "share/esagent/prometheus/esagent.rules.yml",
     "contrib/grafana/esagent.json": "share/esagent/grafana/esagent.json",
     "contrib/slurm-plugin": "share/esagent/slurm-plugin",
+    "contrib/cloudlab-profile": "share/esagent/cloudlab-profile",
     "contrib/geni-lib": "share/esagent/geni-lib",
     "docs/man/esagent.1": "share/man/man1/esagent.1.gz",
     "docs/man/agent.conf.5": "share/man/man5/agent.conf.5.gz",
