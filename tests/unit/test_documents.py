@@ -52,6 +52,10 @@ RUN_BY = {
     "sleep": "it changes nothing",
     "install.sh --dry-run": "tests/unit/plugin/test_plugin_install.py",
     "install.sh job-submit": "tests/system/plugin/conftest.py",
+    "install -o slurm": "tests/packaging/test_cloudlab_profile.py",
+    "install -m 644 cloudlab-ca.pem": "tests/packaging/test_cloudlab_profile.py",
+    "rm cloudlab.pem": "tests/packaging/test_cloudlab_profile.py",
+    "systemctl enable --now esagent": "tests/packaging/test_cloudlab_profile.py",
     "strigger --set": "tests/system/plugin/test_plugin_poke.py",
 }
 """How a command that is not ours begins -> the test that runs it, or why none has to.
