@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.core.model import Holding, Sliver, SliverNode
-from agent.core.ownership import Claim, Ownership, claims, has_nothing_else, is_made_by_us
+from agent.core.ownership import Claim, Ownership, SliceIs, claims, has_nothing_else, is_made_by_us
 from agent.core.request.rspec import GENERATOR
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -116,6 +117,34 @@ def test_what_is_no_machine_is_never_ours_to_act_on_and_a_part_of_a_sliver_that_
     assert said[STORE] is expected
     assert not expected.is_ours
     assert expected.is_foreign == (expected is not Claim.PART)
+
+
+def test_what_came_with_the_request_for_a_sliver_is_known_at_its_first_manifest() -> None:
+    asked = claims(Ownership(), a_sliver(NODE, STORE), gives=gives, asked={"es-3"}, before=NOTHING)
+    assert asked == {NODE: Claim.ASKED, STORE: Claim.PART}
+    found = claims(Ownership(), a_sliver(NODE, STORE), gives=gives, asked=(), before=NOTHING)
+    assert found == {NODE: Claim.NAME, STORE: Claim.NONE}
+
+
+def test_another_machine_in_a_sliver_of_ours_is_no_part_of_it() -> None:
+    said = claims(Ownership(), a_sliver(NODE, CTL, STORE), gives=gives, asked=(), before=MADE)
+    assert said == {NODE: Claim.NAME, CTL: Claim.NONE, STORE: Claim.PART}
+
+
+def test_what_says_whose_a_machine_is_reads_well_behind_its_name() -> None:
+    assert [str(each) for each in Claim] == [
+        "[request] never names it",
+        "[request] own names it",
+        "its name is one that we give",
+        "we asked for it",
+        "it was ours before",
+        "nothing says that we asked for it",
+        "no machine, and it came with our request",
+    ]
+
+
+def test_a_slice_is_ours_or_shared() -> None:
+    assert get_args(SliceIs) == ("ours", "shared")
 
 
 def test_what_we_remember_is_told_from_what_a_name_says() -> None:
