@@ -1,4 +1,4 @@
-"""contrib/cloudlab-profile: the request that it makes with the real geni-lib, and its head node's settings."""
+"""contrib/cloudlab-profile: the request that it makes with the real geni-lib, and what its head node gets."""
 
 from __future__ import annotations
 
