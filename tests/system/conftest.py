@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -302,6 +302,28 @@ def two_heads(tmp_path: Path) -> Iterator[tuple[TestBed, Agent, Agent]]:
             if agent.process is not None and agent.process.poll() is None:
                 agent.process.kill()
                 agent.process.wait()
+
+
+@pytest.fixture
+def predeclare(bed: TestBed) -> Iterator[Callable[..., str]]:
+    """Declare Cloudlab's machines, or those named, in slurm.conf in a state such as CLOUD; returns names."""
+    text = bed.slurm.conf.read_text()
+    changed = []
+
+    def declare(state: str, names: str = "") -> str:
+        names = names or ",".join(sorted(m.node_id for m in bed.cloudlab.machines()))
+        permanent = re.search(r"^NodeName=n1 .*$", text, re.MULTILINE)
+        assert permanent is not None
+        line = f"NodeName={names} NodeAddr=127.0.0.1 CPUs=2 State={state} Feature=cloudlab"
+        bed.slurm.conf.write_text(text.replace(permanent[0], f"{permanent[0]}\n{line}"))
+        bed.slurm.restart_slurmctld()
+        changed.append(state)
+        return names
+
+    yield declare
+    if changed:
+        bed.slurm.conf.write_text(text)
+        bed.slurm.restart_slurmctld()
 
 
 @pytest.fixture

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -48,18 +47,9 @@ def test_the_record_of_a_machine_that_is_taken_stays_while_a_pending_job_names_i
 
 
 @pytest.fixture(params=["CLOUD", "FUTURE"])
-def predeclared(request: pytest.FixtureRequest, bed: TestBed) -> Iterator[str]:
+def predeclared(request: pytest.FixtureRequest, predeclare: Callable[..., str]) -> str:
     """Names of Cloudlab's machines, which Slurm's slurm.conf declares."""
-    text = bed.slurm.conf.read_text()
-    names = ",".join(sorted(m.node_id for m in bed.cloudlab.machines()))
-    permanent = re.search(r"^NodeName=n1 .*$", text, re.MULTILINE)
-    assert permanent is not None
-    line = f"NodeName={names} NodeAddr=127.0.0.1 CPUs=2 State={request.param} Feature=cloudlab"
-    bed.slurm.conf.write_text(text.replace(permanent[0], f"{permanent[0]}\n{line}"))
-    bed.slurm.restart_slurmctld()
-    yield names
-    bed.slurm.conf.write_text(text)
-    bed.slurm.restart_slurmctld()
+    return predeclare(request.param)
 
 
 def test_a_machine_takes_over_the_node_that_slurm_conf_declares_for_it(
