@@ -18,21 +18,29 @@ _POINT_TO_POINT = 31
 """From this prefix length on, a network has no address of its own and none for all (RFC 3021)."""
 
 
-def require_lans(cm: str, wanted: Iterable[str], lans: Sequence[Lan]) -> None:
-    """Check that a CM can take a machine into each of these LANs.
+def require_lans(cm: str, wanted: Iterable[str], lans: Sequence[Lan], count: int = 1) -> int | None:
+    """Check that a CM can take machines into each of these LANs.
 
     Args:
         cm: URN of the CM, for the error.
         wanted: names of LANs.
         lans: those of its manifest.
+        count: machines that have to have room in each.
+
+    Returns:
+        How many have room in each; None where the CM chooses all addresses.
 
     Raises:
-        ConfigError: one is not there, or full.
+        ConfigError: one is not there, or has no room for so many.
     """
+    rooms = []
     for name in wanted:
         lan = _find(cm, name, lans)
-        if free_addresses(lan) == 0:
-            raise _full(cm, lan)
+        if (free := free_addresses(lan)) is not None:
+            rooms.append(free)
+            if free < count:
+                raise _full(cm, lan, free)
+    return min(rooms, default=None)
 
 
 def free_addresses(lan: Lan) -> int | None:
@@ -119,5 +127,5 @@ def _network(lan: Lan) -> IPv4Network | None:
     return next((IPv4Interface(f"{port.address}/{port.netmask}").network for port in told), None)
 
 
-def _full(cm: str, lan: Lan) -> ConfigError:
-    return ConfigError(f"LAN {lan.name!r} at {cm} has no free address left in {_network(lan)}")
+def _full(cm: str, lan: Lan, free: int = 0) -> ConfigError:
+    return ConfigError(f"LAN {lan.name!r} at {cm} has too few free addresses in {_network(lan)}: {free}")

@@ -123,13 +123,14 @@ class Growth:
         if self._slivers.has_lost(cm):
             self._desk.note(f"no machine is added at {cm} before one that is not ours any more is deleted")
             return
-        if self._waits_for_others() or self._is_paused(cm) or not self._lans.can_take(cm):
+        if self._waits_for_others() or self._is_paused(cm) or (room := self._lans.room(cm, count)) == 0:
             return
         with self._deciding:
             most = self._brake.allowance()
             if most is not None and most < max(count, 1):
                 self._note_brake()
                 return
+            most = min((limit for limit in (most, room) if limit is not None), default=None)
             args = self._arguments(cm, self._asker.should_add_nodes(count, cm), most)
             if not args:
                 return

@@ -38,30 +38,33 @@ class LanPlaces:
         self._given: dict[tuple[str, str], dict[str, str]] = {}
         """(CM, client_id) -> LAN -> the address that it was asked for with."""
 
-    def can_take(self, cm: str) -> bool:
-        """Look in a manifest of now for the LANs that added machines join.
+    def room(self, cm: str, count: int) -> int | None:
+        """Look in a manifest of now how many machines have room in the LANs that added ones join.
 
         The helper is asked for machines after that, so that a LAN which is not there costs no names.
 
+        Args:
+            cm: the CM.
+            count: how many are to have room, if it matters; else 0.
+
         Returns:
-            Whether machines can be added.
+            How many; None for any number.
 
         Raises:
-            ConfigError: a machine is wanted, and one of the LANs is not there, or full.
+            ConfigError: a machine is wanted, and one of the LANs is not there, or has no room.
         """
         wanted = self._asker.lans_of_added()
         if not wanted:
-            return True
+            return None
         sliver = self._slivers.read(cm)
         if sliver is None:
-            return False
+            return 0
         try:
-            require_lans(cm, wanted, sliver.lans)
+            return require_lans(cm, wanted, sliver.lans, max(count, 1))
         except ConfigError:
             if self._asker.wants_machine(cm):
                 raise
-            return False
-        return True
+            return 0
 
     def give(self, cm: str, args: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
         """Give machines addresses where the CM wants them: none of a machine that may still come.

@@ -40,8 +40,10 @@ def test_where_the_manifest_tells_no_mask_the_cm_is_given_the_name():
 
 
 def test_one_member_that_tells_its_mask_is_enough():
-    mixed = Lan("lan-0", (LanPort("lan-0"), LanPort("lan-0", "10.1.0.1", "255.255.0.0")))
+    silent, half = LanPort("lan-0"), LanPort("lan-0", "", MASK)
+    mixed = Lan("lan-0", (silent, half, LanPort("lan-0", "10.1.0.1", "255.255.0.0")))
     assert give([mixed], ["lan-0"]) == [[struct("10.1.0.2", netmask="255.255.0.0")]]
+    assert free_addresses(mixed) == 2**16 - 3
 
 
 def test_each_lan_has_addresses_of_its_own():
@@ -76,19 +78,30 @@ def test_a_lan_that_is_not_there_is_named_with_those_that_are():
     )
     with pytest.raises(ConfigError, match="which are: none"):
         require_lans(CM, ["lan-9"], [])
-    require_lans(CM, ["a"], [lan(name="a")])
+    assert require_lans(CM, ["a"], [lan(name="a")]) is None
+
+
+def test_the_room_is_that_of_the_lan_with_the_least():
+    there = [lan("10.0.0.1", netmask="255.255.255.248"), lan("10.1.0.1", name="b"), lan(name="c")]
+    assert require_lans(CM, ["lan-0", "b", "c"], there) == 5
+    assert require_lans(CM, ["b"], there, 253) == 253
+    assert require_lans(CM, [], there) is None
+    with pytest.raises(
+        ConfigError, match=r"LAN 'lan-0' at urn:cm has too few free addresses in 10.0.0.0/29: 5"
+    ):
+        require_lans(CM, ["b", "lan-0"], there, 6)
 
 
 def test_a_full_lan_is_told():
     full = lan("10.0.0.1", "10.0.0.2", netmask="255.255.255.252")
-    words = "LAN 'lan-0' at urn:cm has no free address left in 10.0.0.0/30"
+    words = "LAN 'lan-0' at urn:cm has too few free addresses in 10.0.0.0/30: 0"
     for act in (lambda: give([full], ["lan-0"]), lambda: require_lans(CM, ["lan-0"], [full])):
         with pytest.raises(ConfigError) as refusal:
             act()
         assert str(refusal.value) == words
     almost = lan("10.0.0.1", netmask="255.255.255.252")
     require_lans(CM, ["lan-0"], [almost])
-    with pytest.raises(ConfigError, match="no free address left"):
+    with pytest.raises(ConfigError, match="too few free addresses"):
         give([almost], ["lan-0"], ["lan-0"])
 
 

@@ -462,14 +462,22 @@ def test_a_lan_that_is_not_there_is_told_before_the_helper_is_asked_for_names(be
 def test_a_lan_that_is_not_there_matters_only_while_a_machine_is_wanted(bench: Bench) -> None:
     bench.manager.lans, bench.manager.wanted = ("lan-0",), None
     bench.growth.add(CM, 0)
-    assert bench.calls == []
+    assert (bench.calls, bench.manager.asked) == ([], [])
 
 
 def test_no_machine_is_added_where_the_sliver_has_gone(bench: Bench) -> None:
     bench.manager.lans = ("lan-0",)
     bench.slivers.read = lambda _cm: None  # type: ignore[method-assign]
     bench.growth.add(CM, 0)
-    assert bench.calls == []
+    assert (bench.calls, bench.manager.asked) == ([], [])
+
+
+def test_a_full_lan_is_told_before_the_helper_is_asked_for_names(bench: Bench) -> None:
+    bench.manager.lans = ("lan-0",)
+    bench.slivers.lans = (a_lan("10.0.0.1", "10.0.0.2", netmask="255.255.255.252"),)
+    with pytest.raises(ConfigError, match=r"too few free addresses in 10.0.0.0/30: 0"):
+        bench.growth.add(CM, 0)
+    assert (bench.calls, bench.manager.asked) == ([], [])
 
 
 def test_an_address_is_given_once_while_its_machine_may_still_come(bench: Bench) -> None:
@@ -485,3 +493,24 @@ def test_an_address_is_given_once_while_its_machine_may_still_come(bench: Bench)
     assert address_of("b") == "10.10.1.3", "the first one is in no manifest yet"
     bench.slivers.intents.strike(bench.slivers.intents.in_flight())
     assert address_of("c") == "10.10.1.2", "they did not come"
+
+
+def test_no_more_machines_are_added_than_have_addresses_in_a_lan(bench: Bench) -> None:
+    bench.manager.lans = ("lan-0",)
+    bench.manager.wanted = {name: {"lans": ["lan-0"]} for name in "abc"}
+    bench.slivers.lans = (a_lan("10.0.0.1", netmask="255.255.255.252"),)
+    bench.growth.add(CM, 0)
+    [(_, _, args)] = bench.calls
+    assert args == {"a": {"lans": [{"name": "lan-0", "address": "10.0.0.2", "netmask": "255.255.255.252"}]}}
+    bench.slivers.intents.strike(bench.slivers.intents.in_flight())
+    with pytest.raises(ConfigError, match=r"too few free addresses in 10.0.0.0/30: 1"):
+        bench.growth.add(CM, 2)
+    assert len(bench.calls) == 1
+
+
+def test_a_lan_does_not_loosen_the_brake(bench: Bench) -> None:
+    bench.manager.lans, bench.brake.allowed = ("lan-0",), 1
+    bench.manager.wanted = {name: {"lans": ["lan-0"]} for name in "abc"}
+    bench.slivers.lans = (a_lan("10.10.1.1"),)
+    bench.growth.add(CM, 0)
+    assert [len(args) for _, _, args in bench.calls] == [1]
