@@ -68,20 +68,30 @@ def check_lans(server: SliceServer, wanted: Sequence[str]) -> Iterator[Finding]:
             yield fine(f"LANs at {cm}", f"{', '.join(wanted)}: new machines can join")
 
 
-def check_public_key(ours: str, given: Collection[str]) -> Finding:
+def check_public_key(
+    ours: str, given: Collection[str], *, startup: str = "", is_shared: bool = False
+) -> Finding:
     """Tell whether new machines will let us in.
 
     Args:
         ours: the public half of our key, as ``TYPE BASE64``.
         given: the keys that Cloudlab puts on new machines.
+        startup: the command that new machines run, which may put it there.
+        is_shared: the slice is not ours alone.
     """
     if ours in given:
         return fine("SSH key at Cloudlab", f"one of {len(given)} that new machines are given")
-    return fault(
-        "SSH key at Cloudlab",
-        f"not among the {len(given)} that new machines are given: none will let us in",
-        "add the public half at the Cloudlab portal, or its file to [cloudlab] ssh_keys",
+    if f" {ours} " in f" {startup} ":
+        return fine("SSH key at Cloudlab", "[request] startup_command puts it on new machines")
+    # An existing sliver's machines have the accounts that it was made with (``GeniCMV2 AddNodes``).
+    mend = (
+        "add the public half at the Cloudlab portal before the experiment is made, or have"
+        " [request] startup_command add it to authorized_keys"
+        if is_shared
+        else "add the public half at the Cloudlab portal, or its file to [cloudlab] ssh_keys"
     )
+    seen = f"not among the {len(given)} that new machines are given: none will let us in"
+    return fault("SSH key at Cloudlab", seen, mend)
 
 
 def check_from_outside(

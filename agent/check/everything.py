@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from agent.admin.settings import AdminSettings
@@ -174,6 +174,10 @@ def _connect(settings: Settings, clock: Clock) -> Iterator[Finding]:
 def _cloudlab(settings: Settings, clock: Clock, *, is_up: bool) -> Iterator[Finding]:
     # A person waits: a server that does not answer is a finding, and not to be waited for.
     asked = settings.cloudlab.model_copy(update={"retry_for": 0.0, "read_timeout": 60.0})
+    is_shared = asked.slice_is == "shared"
+    if is_shared:
+        # They are sent when a sliver is made, and not with a machine that is added.
+        asked = asked.model_copy(update={"ssh_keys": ()})
     server = connect(asked, clock=clock)
     try:
         yield from check_authorities(server)
@@ -181,7 +185,9 @@ def _cloudlab(settings: Settings, clock: Clock, *, is_up: bool) -> Iterator[Find
             yield from look("LANs", lambda: check_lans(server, lans), "see [request] lans")
         shell = SshShell(settings.ssh)
         key, outside = "SSH key at Cloudlab", "callback port from outside"
-        yield from look(key, lambda: [check_public_key(shell.public_key, server.public_keys())], "see [ssh]")
+        startup = settings.request.startup_command
+        given = partial(check_public_key, shell.public_key, startup=startup, is_shared=is_shared)
+        yield from look(key, lambda: [given(server.public_keys())], "see [ssh]")
         said: list[Said] = []
         yield from look("machines", lambda: _machines(settings, server, said.append), "see [cloudlab]")
         if is_up:

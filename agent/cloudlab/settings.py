@@ -68,7 +68,9 @@ class CloudlabSettings(Section):
         30.0, ge=0, le=3600, description="how long a call is repeated while a server is busy or unreachable"
     )
     ssh_keys: tuple[Path, ...] = Field(
-        (), description="SSH public keys to put on new machines besides those that Cloudlab keeps of the user"
+        (),
+        description="SSH public keys to put on new machines besides those that Cloudlab keeps of the user,"
+        " where the agent makes the sliver; a machine that is added to another's has that one's keys",
     )
 
     @field_validator("slice")

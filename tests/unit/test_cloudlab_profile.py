@@ -1,4 +1,4 @@
-"""contrib/cloudlab-profile: the request that it makes with the real geni-lib, and what its head node gets."""
+"""contrib/cloudlab-profile: its request, made with the real geni-lib, and the settings of its head node."""
 
 from __future__ import annotations
 

@@ -102,3 +102,15 @@ def test_a_key_that_new_machines_are_not_given_is_a_fault() -> None:
     assert check_public_key("ssh-ed25519 AAAA", {"ssh-ed25519 AAAA"}).grade is Grade.FINE
     found = check_public_key("ssh-ed25519 AAAA", {"ssh-rsa BBBB"})
     assert (found.grade, "none will let us in" in found.seen) == (Grade.FAULT, True)
+
+
+def test_a_key_that_the_startup_command_puts_there_is_as_good() -> None:
+    command = "echo ssh-ed25519 AAAA esagent | sudo tee -a /root/.ssh/authorized_keys"
+    assert check_public_key("ssh-ed25519 AAAA", (), startup=command).grade is Grade.FINE
+    assert check_public_key("ssh-ed25519 AA", (), startup=command).grade is Grade.FAULT
+
+
+def test_in_a_slice_that_others_made_ssh_keys_do_not_help() -> None:
+    found = check_public_key("ssh-ed25519 AAAA", (), is_shared=True)
+    assert "[cloudlab] ssh_keys" not in found.mend
+    assert "[request] startup_command" in found.mend
