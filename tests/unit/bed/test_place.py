@@ -29,7 +29,7 @@ def instance(index: int) -> Instance:
 @given(index=st.sampled_from(INDICES), number=st.integers(2, 254))
 def test_interface_names_fit_and_belong_to_one_instance_only(index: int, number: int) -> None:
     bed = instance(index)
-    for name in (bed.bridge, bed.link_of(number)):
+    for name in (bed.bridge, bed.link_of(number), bed.lan_of(number), bed.card_of(number, 9)):
         assert len(name) <= 15
         assert [other for other in INDICES if instance(other).owns_link(name)] == [index]
 
