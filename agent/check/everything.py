@@ -32,7 +32,7 @@ from agent.check.files import (
 from agent.check.finding import Finding, Grade, fault, fine, look, skipped, warning
 from agent.check.holdings import Remembered, read_held, recall
 from agent.check.names import files_to_read, files_to_write
-from agent.check.ownership import Said, check_ownership, ours_of, say_whose
+from agent.check.ownership import Said, check_lonely_lans, check_ownership, ours_of, say_whose
 from agent.check.program import become, check_program, program
 from agent.check.request import check_request
 from agent.check.sandbox import find_sandbox
@@ -218,6 +218,7 @@ def _machines(
     words = {"own": request.own, "never": request.never}
     sets = {key: {word: expand(word) for word in each} for key, each in words.items()}
     yield from check_ownership(helds, said, ownership, sets)
+    yield from check_lonely_lans(said, request.lans)
 
 
 def _slurm(settings: Settings, clock: Clock) -> Iterator[Finding]:

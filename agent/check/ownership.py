@@ -79,6 +79,29 @@ def check_ownership(
         yield from _idle_words(there, words)
 
 
+def check_lonely_lans(said: Said, wanted: Iterable[str]) -> Iterator[Finding]:
+    """Warn of LANs that others would lose when our last machine goes back.
+
+    A CM of 2021 takes a LAN away from the one machine that is left in it (GeniCMV2.pm DeleteNodes); such a
+    CM is known by the netmasks in its manifest.
+
+    Args:
+        said: whose each machine is.
+        wanted: names of the LANs that our machines join.
+    """
+    for cm, claimed in said.items():
+        for lan in wanted:
+            left = [
+                node.client_id
+                for node, claim in claimed.items()
+                if claim.is_foreign and any(port.lan == lan and port.netmask for port in node.lans)
+            ]
+            if len(left) == 1:
+                seen = f"{left[0]} would be alone in {lan} when our last machine goes, and lose it"
+                mend = "give the LAN a second machine that is not the agent's, or set [demand] min_nodes"
+                yield warning(f"LANs at {cm}", seen, mend)
+
+
 def _at(held: Held, said: Mapping[SliverNode, Claim]) -> Iterator[Finding]:
     """Tell of the machines at one CM."""
     subject = f"machines at {held.cm}"

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import pytest
 
 from agent.check.finding import Finding, Grade
-from agent.check.ownership import Held, check_ownership, ours_of, say_whose
-from agent.core.model import Holding, Sliver, SliverNode
-from agent.core.ownership import GENERATOR, Ownership
+from agent.check.ownership import Held, check_lonely_lans, check_ownership, ours_of, say_whose
+from agent.core.model import Holding, LanPort, Sliver, SliverNode
+from agent.core.ownership import GENERATOR, Claim, Ownership
 from agent.core.request.helper import SimpleElasticSliceHelper
 
 CM, OTHER = (f"urn:publicid:IDN+{name}.example.net+authority+cm" for name in ("utah", "wisc"))
@@ -170,3 +170,27 @@ def test_of_names_that_are_there_by_client_id_or_node_id_nothing_is_said() -> No
 
 def test_in_an_empty_slice_no_name_is_missed() -> None:
     assert not [f for f in look(Held(CM, None), own="cp-3", never="ctl") if f.subject.startswith("[request]")]
+
+
+def on_lan(client_id: str, netmask: str = "255.255.255.0", lan: str = "lan-0") -> SliverNode:
+    port = LanPort(lan, "10.10.1.1", netmask)
+    return SliverNode(client_id, f"pc-{client_id}", "urn:cm", f"s-{client_id}", lans=(port,))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "lonely"),
+    [
+        ({on_lan("ctl"): Claim.NONE, on_lan("es-1"): Claim.NAME}, True),
+        ({on_lan("ctl"): Claim.NEVER, on_lan("nfs", lan="lan-1"): Claim.NONE}, True),
+        ({on_lan("ctl"): Claim.NONE, on_lan("nfs"): Claim.NONE}, False),
+        ({on_lan("ctl", netmask=""): Claim.NONE}, False),
+        ({on_lan("es-1"): Claim.NAME, on_lan("es-2"): Claim.ASKED}, False),
+    ],
+)
+def test_a_machine_that_would_lose_its_lan_with_our_last_machine_is_told(
+    nodes: dict[SliverNode, Claim], lonely: bool
+) -> None:
+    found = list(check_lonely_lans({"urn:cm": nodes}, ["lan-0"]))
+    assert [finding.seen for finding in found] == [
+        "ctl would be alone in lan-0 when our last machine goes, and lose it"
+    ] * lonely
