@@ -8,7 +8,7 @@ from datetime import datetime
 
 from agent.cluster.drain.fence import can_be_fenced, with_fences
 from agent.cluster.moment import Moment
-from agent.cluster.reasons import TEARDOWN, Drain, DrainCause, is_ours, marks
+from agent.cluster.reasons import TEARDOWN, Drain, DrainCause, is_ours, marks, parse_reason
 from agent.core.model import AdminDrain
 
 
@@ -20,7 +20,7 @@ class Wishes:
     """Node name -> drain."""
     ours: Collection[str]
     """Names of the nodes that may be drained: those of our machines, and with ``[drain] foreign`` of the
-    slice's others; empty before the first manifest is read."""
+    slice's others, or what was drained by it; empty before the first manifest is read."""
     fences: Mapping[str, datetime] | None
     """Node name -> from when on no job may run there; None while not all is known: they stay."""
     unread: Collection[str] = ()
@@ -57,9 +57,22 @@ def wishes_of(moment: Moment) -> Wishes:
         leases = {name: end for name, end in ends.items() if end is not None}
         drains, fences = with_fences(drains, fenced, leases, settings)
     unread = frozenset(n for n, machine in moment.machines.items() if machine.cm not in moment.read_back)
-    foreign = moment.foreign.keys() if settings.foreign else frozenset()
+    foreign = moment.foreign.keys() if settings.foreign else _left_drained(moment)
     unread |= {n for n in foreign if moment.foreign[n].cm not in moment.read_back}
     return Wishes(drains, frozenset(moment.machines) | foreign, fences, unread | _not_there_yet(moment))
+
+
+def _left_drained(moment: Moment) -> frozenset[str]:
+    """Return the foreign nodes that stand drained since their machine was revoked: nobody else lifts that."""
+    known = (moment.nodes[name] for name in moment.foreign.keys() & moment.nodes.keys())
+    said = {node.name: parse_reason(node.name, node.reason) for node in known if node.draining}
+    return frozenset(
+        name
+        for name, drain in said.items()
+        if drain is not None
+        and drain.cause is DrainCause.REVOKED
+        and drain.is_meant_for(moment.foreign[name], moment.now)
+    )
 
 
 def _not_there_yet(moment: Moment) -> frozenset[str]:

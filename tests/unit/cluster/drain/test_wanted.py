@@ -191,6 +191,23 @@ def test_the_drain_of_a_machine_that_is_not_ours_names_it_too() -> None:
     assert drains_of(situation(facts=facts, settings=settings)) == {"pc2": asked}
 
 
+@pytest.mark.parametrize(
+    ("cause", "slivers", "expected"),
+    [
+        (DrainCause.REVOKED, {"2"}, {"pc1", "pc2"}),
+        (DrainCause.REVOKED, {"0"}, {"pc1"}),
+        (DrainCause.SURPLUS, {"2"}, {"pc1"}),
+    ],
+)
+def test_what_was_drained_of_a_machine_that_is_not_ours_may_be_lifted_without_the_setting_too(
+    cause, slivers, expected
+) -> None:
+    drain = Drain("pc2", cause, at(900), foreign=True, slivers=frozenset(slivers))
+    node = Node("pc2", "IDLE", frozenset({"DRAIN"}), reason=drain.reason)
+    found = wishes_of(situation(node, facts={"foreign": (a_machine(2),)}))
+    assert (set(found.ours), found.drains) == (expected, {})
+
+
 def test_a_revocation_comes_before_an_administrators_wish_and_that_before_a_surplus() -> None:
     admin = Drain("pc1", DrainCause.ADMIN, who="ada", why="x")
     surplus = Drain("pc1", DrainCause.SURPLUS)
