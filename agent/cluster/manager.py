@@ -308,7 +308,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         """Drop the Slurm records of machines that are gone; jobs that still run there are requeued first."""
         moment = self.memory.now()
         if moment.snapshot is not None and moment.slice.all_read:
-            self._records.adopt(moment.snapshot, moment.present)
+            self._records.adopt(moment.snapshot, moment.backed)
         self._records.step(moment.present)
 
     # --- joining

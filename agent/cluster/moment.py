@@ -113,6 +113,12 @@ class Moment:
         return (frozenset(self.machines) | foreign) - {""}
 
     @cached_property
+    def backed(self) -> frozenset[str]:
+        """Names of the nodes that a machine is behind; of others, those whose slurmd Slurm has seen."""
+        never = {n for n in self.present if n not in self.nodes or self.nodes[n].booted is None}
+        return self.present - (never - self.machines.keys())
+
+    @cached_property
     def foreign(self) -> Mapping[str, SliverNode]:
         """Node name -> machine, for every machine of the slice that is not ours.
 

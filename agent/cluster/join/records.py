@@ -44,7 +44,7 @@ class Records:
 
         Args:
             snapshot: what Slurm says.
-            ours: names of the nodes whose machines we hold; every CM was read.
+            ours: names of the nodes that a machine is behind, of ours or of others; every CM was read.
 
         Raises:
             SlurmDownError: no controller answered.

@@ -103,6 +103,15 @@ def test_machines_that_may_not_be_touched_are_there_and_not_ours() -> None:
     assert known.foreign == {"pc2": OTHER}
 
 
+def test_a_machine_that_is_not_ours_is_behind_a_node_once_its_slurmd_was_seen() -> None:
+    for node, expected in (
+        (Node("pc2", "IDLE", booted=NOW), {"pc1", "pc2"}),
+        (Node("pc2", "IDLE", frozenset({"CLOUD"})), {"pc1"}),
+        (Node("n1", "IDLE", booted=NOW), {"pc1"}),
+    ):
+        assert a_moment(node, machines=(OURS,), facts={"foreign": (OTHER,)}).backed == expected
+
+
 def test_everything_is_given_back_by_a_teardown_alone() -> None:
     for reason, gives_back in ((PAUSE, False), (TEARDOWN, True)):
         assert a_moment(hold=AdminDrain("", reason, "ada", NOW)).tearing_down is gives_back

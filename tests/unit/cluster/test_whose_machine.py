@@ -91,7 +91,7 @@ def test_no_command_is_run_there_whoever_asks_for_it(make_manager, foreign):
 def test_its_node_is_not_taken_for_one_without_a_machine(make_manager, names):
     join = JoinSettings(mode="cloud", node_name="client_id", **{names: "node-[1-2]"})
     asleep = Node("node-2", "DOWN", frozenset({"POWERED_DOWN"}), reason="esagent: no machine behind it")
-    nodes = {"predeclared": Node("node-2", "IDLE"), "power_nodes": asleep}
+    nodes = {"predeclared": Node("node-2", "IDLE", booted=NOW), "power_nodes": asleep}
     slurm = Slurm(Node("node-1", "IDLE"), nodes[names])
     manager = make_manager(Cloudlab(OURS, NAMED_NEVER), slurm, join=join, ownership=NEVER)
     for _ in range(2):
