@@ -114,9 +114,13 @@ class Moment:
 
     @cached_property
     def backed(self) -> frozenset[str]:
-        """Names of the nodes that a machine is behind; of others, those whose slurmd Slurm has seen."""
-        never = {n for n in self.present if n not in self.nodes or self.nodes[n].booted is None}
-        return self.present - (never - self.machines.keys())
+        """Names of the nodes that a machine is behind; of others, those whose slurmd Slurm may have seen.
+
+        A slurmctld that was restarted knows of no boot before slurmd registers: such a node is UNKNOWN.
+        """
+        seen = {name: self.nodes.get(name) for name in self.present - self.machines.keys()}
+        bare = {n for n, node in seen.items() if node is None or (node.usable and node.booted is None)}
+        return self.present - bare
 
     @cached_property
     def foreign(self) -> Mapping[str, SliverNode]:

@@ -107,6 +107,8 @@ def test_a_machine_that_is_not_ours_is_behind_a_node_once_its_slurmd_was_seen() 
     for node, expected in (
         (Node("pc2", "IDLE", booted=NOW), {"pc1", "pc2"}),
         (Node("pc2", "IDLE", frozenset({"CLOUD"})), {"pc1"}),
+        (Node("pc2", "UNKNOWN"), {"pc1", "pc2"}),
+        (Node("pc2", "IDLE", frozenset({"NOT_RESPONDING"})), {"pc1", "pc2"}),
         (Node("n1", "IDLE", booted=NOW), {"pc1"}),
     ):
         assert a_moment(node, machines=(OURS,), facts={"foreign": (OTHER,)}).backed == expected
