@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
+from ipaddress import IPv4Address
 
 from agent.cluster.reasons import TEARDOWN, parse_reason
 from agent.cluster.settings.cluster import ClusterSettings
@@ -127,13 +128,15 @@ class Moment:
         """Node name -> machine, for every machine of the slice that is not ours.
 
         The site named its nodes itself: where Slurm has no node of the name that we would give, it may have
-        one of the other.
+        one of the other. A node that Slurm calls at another machine's address is not its node.
         """
         named: dict[str, SliverNode] = {}
         for machine in self.slice.foreign:
             usual = self.name(machine)
             names = (usual, machine.node_id, machine.client_id)
-            name = next((each for each in names if each in self.nodes), usual)
+            known = [each for each in names if each in self.nodes]
+            its = [each for each in known if _may_be_at(machine, self.nodes[each].address)]
+            name = next(iter(its), "" if usual in known else usual)
             if name and name not in self.machines:
                 named[name] = machine
         return named
@@ -182,3 +185,12 @@ class Moment:
     def name(self, machine: SliverNode) -> str:
         """Return a machine's node name; "" while it has none."""
         return node_name(machine, self.settings.join)
+
+
+def _may_be_at(machine: SliverNode, place: str) -> bool:
+    """Tell whether a machine may be at a node's NodeAddr; a host name tells nothing."""
+    try:
+        told = str(IPv4Address(place))
+    except ValueError:
+        return True
+    return told in {machine.address, *(port.address for port in machine.lans)}

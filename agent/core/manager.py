@@ -370,7 +370,7 @@ class SimpleElasticSliceManager(
 
     def notified(self, what: str) -> None:
         """Wake the steps that a call from Cloudlab makes due."""
-        self._runner.cycle.wake(WOKEN_BY.get(what, ()))
+        self._runner.cycle.wake((*WOKEN_BY.get(what, ()), *self._foreign.steps()))
 
     def whose(self, revocation: Revocation) -> Whose:
         """Tell whose machine a revocation is about, by the last manifests."""

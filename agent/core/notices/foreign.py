@@ -20,7 +20,7 @@ class Whose(Enum):
     FOREIGN = auto()
     """It is in the slice and not ours: it is neither cleaned up nor released."""
     UNKNOWN = auto()
-    """It may be either: not every manifest was read."""
+    """It may be either: not every manifest was read since it was announced."""
 
 
 class ForeignNotices:
@@ -49,7 +49,17 @@ class ForeignNotices:
                 return Whose.OURS
             if any(revocation.means(machine) for machine in self._inventory.foreign()):
                 return Whose.FOREIGN
-            return Whose.OURS if self._inventory.slivers.keys() >= self._cms else Whose.UNKNOWN
+            # A machine may be too new for a manifest that is older than its notice.
+            seen = self._inventory.read_since(revocation.noticed)
+            return Whose.OURS if seen >= self._cms else Whose.UNKNOWN
+
+    def steps(self) -> tuple[str, ...]:
+        """Return the steps that tell whose a machine is which no manifest had; none where all is known."""
+        with self._desk.lock:
+            seen = {m.node_id for m in (*self._inventory.held(None), *self._inventory.foreign())}
+            fresh = [r.noticed for node_id, r in self._revocations.items() if node_id not in seen]
+            known = not fresh or self._inventory.read_since(max(fresh)) >= self._cms
+        return () if known else ("update_sliver_status",)
 
     def tell(self) -> None:
         """Tell of each such revocation that was not told before."""

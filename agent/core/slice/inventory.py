@@ -61,6 +61,11 @@ class Inventory:
         with self._lock:
             return frozenset(self._slivers.unexplained)
 
+    def read_since(self, time: datetime) -> frozenset[str]:
+        """Return the CMs whose manifest was read at this time or later."""
+        with self._lock:
+            return frozenset(cm for cm, at in self._slivers.read_at.items() if at >= time)
+
     def with_fate(self, fate: str, cm: str | None = None) -> list[SliverNode]:
         """List those that are ``ready``, ``failed`` or, with "", neither yet."""
         with self._lock:

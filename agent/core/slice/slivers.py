@@ -63,6 +63,7 @@ class Slivers:
         intents: what is asked and not settled.
         holdings: what CMs held when they were last heard.
         expires: CM -> until when its sliver lasts.
+        read_at: CM -> when the reading of its last manifest began.
         unexplained: sliver_ids of machines that are ours by their name alone.
     """
 
@@ -82,6 +83,7 @@ class Slivers:
         self.intents = Intents(config.intents, config.clock)
         self.holdings = Holdings(config.holdings, cms, config.clock, config.cycle.first_reading_patience)
         self.expires: dict[str, datetime] = {}
+        self.read_at: dict[str, datetime] = {}
         self.unexplained: set[str] = set()
 
     @contextmanager
@@ -330,6 +332,7 @@ class Slivers:
             self._desk.wake("ensure_sliver", "add_nodes")
         with self._desk.lock:
             is_first = cm not in self.book.slivers
+            self.read_at[cm] = read_at
             changes = self.book.observe(
                 cm,
                 sliver,

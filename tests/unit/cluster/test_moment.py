@@ -1,5 +1,6 @@
 """What follows at one instant from all that is known then."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -8,7 +9,7 @@ from agent.cluster.memory.hold import PAUSE
 from agent.cluster.moment import History, JoinRecord, Moment
 from agent.cluster.reasons import TEARDOWN
 from agent.cluster.settings.join import JoinSettings
-from agent.core.model import AdminDrain, SliverNode
+from agent.core.model import AdminDrain, LanPort, SliverNode
 from agent.core.slice.facts import SliceFacts
 from agent.slurm.model import Node
 from tests.unit.cluster.conftest import NOW, UTAH, a_machine, a_moment, settings_with
@@ -101,6 +102,21 @@ def test_machines_that_may_not_be_touched_are_there_and_not_ours() -> None:
     known = a_moment(machines=(OURS,), facts={"foreign": (OTHER,)})
     assert (set(known.machines), known.present) == ({"pc1"}, {"pc1", "pc2", "node-2"})
     assert known.foreign == {"pc2": OTHER}
+
+
+@pytest.mark.parametrize(
+    ("place", "named"),
+    [("10.0.0.2", "cp-1"), ("10.10.1.2", "cp-1"), ("cp-1", "cp-1"), ("", "cp-1"), ("10.0.0.9", "pc2")],
+)
+def test_a_node_at_another_address_is_not_that_of_a_machine_of_its_name(place: str, named: str) -> None:
+    theirs = replace(OTHER, client_id="cp-1", lans=(LanPort("lan-0", "10.10.1.2"),))
+    known = a_moment(Node("cp-1", "IDLE", address=place), machines=(OURS,), facts={"foreign": (theirs,)})
+    assert known.foreign == {named: theirs}
+
+
+def test_a_machine_whose_usual_name_is_another_node_has_none() -> None:
+    node = Node("pc2", "IDLE", address="10.0.0.9")
+    assert a_moment(node, machines=(OURS,), facts={"foreign": (OTHER,)}).foreign == {}
 
 
 def test_a_machine_that_is_not_ours_is_behind_a_node_once_its_slurmd_was_seen() -> None:

@@ -1,5 +1,6 @@
 """A slice that is not only ours: what others put into it stays, is told once, and is answered truthfully."""
 
+import threading
 from dataclasses import replace
 from datetime import timedelta
 
@@ -98,6 +99,31 @@ def test_one_that_is_known_from_an_earlier_run_is_not_cleaned_up_before_the_mani
     bench.cycles(3)
     assert commanded == []
     assert bench.events.of("foreign-revoke")
+
+
+def test_one_that_came_after_the_last_manifest_is_not_cleaned_up_before_the_next_one(shared):
+    """Whoever put it there may have it taken at once; the manifest is read as soon as that is announced."""
+    commanded = []
+    shared.helper.get_delete_commands = commanded.append
+    site = shared.server.sites[UTAH]
+    extra = SliverNode("extra", "foreign9", UTAH, "foreign-9")
+    site.machines["extra"] = FakeMachine(extra, shared.clock.now())
+    assert notice(shared, "foreign9", "extra") == 0
+    assert shared.manager.whose(shared.manager.revocations["foreign9"]) is Whose.UNKNOWN
+    shared.cycles(1, seconds=1)
+    shared.cycles(1, seconds=1)
+    assert [e.subject for e in shared.events.of("foreign-revoke")] == ["foreign9"]
+    assert commanded == []
+
+
+def test_one_in_no_manifest_at_all_is_cleaned_up_as_ours_once_the_manifests_were_read(shared):
+    """It may have left the manifest already: the commands then find nobody."""
+    ended = threading.Event()
+    shared.helper.get_delete_commands = lambda nodelist: ended.set()
+    notice(shared, "pc77", "node-7")
+    assert not ended.is_set()
+    shared.cycles(2, seconds=1)
+    assert ended.wait(10)
 
 
 def test_resource_values_of_one_are_kept_until_it_is_gone(shared):

@@ -106,13 +106,13 @@ def test_an_endpoint_of_ones_own_decides_when_a_machine_may_be_taken():
 
 def test_the_manager_is_the_endpoint_and_runs_the_helpers_delete_commands(make_bench, tmp_path):
     bench = make_bench()
-    bench.cycles(1)
     done = tmp_path / "done"
     bench.helper.get_delete_commands = lambda nodelist: [f"touch {done}-{i['node_id']}" for i in nodelist]
     ended = threading.Event()
     real = bench.manager.notified
     bench.manager.notified = lambda what: (real(what), what == "end_delete" and ended.set())
     bench.manager.NotifyDeletePending({"nodelist": [{"node_id": "pc1", "max_wait_time": 60}]})
+    bench.cycles(1)
     assert ended.wait(10)
     assert (tmp_path / "done-pc1").exists()
 
