@@ -142,7 +142,7 @@ def in_a_chroot(tree: Path, *command: str | Path, is_mount_point: bool) -> subpr
         *([f"mount --bind {tree} {tree}"] if is_mount_point else []),
         *(f"mkdir -p {tree}/{name}; mount --rbind /{name} {tree}/{name}" for name in dict.fromkeys(shown)),
         *(f"ln -s usr/{name} {tree}/{name}" for name in ("bin", "sbin", "lib", "lib64")),
-        f"mkdir {tree}/run {tree}/tmp; touch {tree}/of-the-chroot",
+        f"mkdir -p {tree}/run {tree}/tmp; touch {tree}/of-the-chroot",
         'exec chroot "$0" "$@"',
     ]
     return subprocess.run(
