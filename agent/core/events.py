@@ -145,7 +145,7 @@ class EventKind(StrEnum):
 
     # The lease.
     SLICE = "slice", "the slice was made"
-    RENEW = "renew", "the slice, or a sliver, was renewed"
+    RENEW = "renew", "the slice, or a sliver, was renewed; or somebody asked, and it lasts long enough"
     LEASE = "lease", "the slice, or a sliver, was not renewed"
     BLOCKED = "blocked", "a sliver is not renewed while we hold a machine that is promised to others", OfCm
 

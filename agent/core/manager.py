@@ -116,7 +116,7 @@ class SimpleElasticSliceManager(
         held, offers = self.inventory, self.offers
         self._knowledge = Knowledge(desk, self.cmlist, self, held, offers, self._placement, self.brake)
         self._growth = Growth(desk, self, self._slivers, self.offers, self._placement, self.brake)
-        self._lease = Lease(server, desk, self._slivers, lambda: self.lease, self.handle_blocking_node)
+        self._lease = Lease(server, parts, desk, self._slivers, lambda: self.lease, self.handle_blocking_node)
         decides = type(self).should_delete_nodes is not SimpleElasticSliceManager.should_delete_nodes
         self._giving = Giving(desk, self, self.inventory, self._slivers, self._lease, decides=decides)
         self._thresholds = Thresholds(desk, self, self.inventory, self._knowledge.share)
@@ -176,7 +176,7 @@ class SimpleElasticSliceManager(
 
     def facts(self) -> SliceFacts:
         """Return all that is known of the slice at this instant."""
-        return self._knowledge.facts(self.lease.duration, self.percent_available_minimum)
+        return self._knowledge.facts(self._lease.lent_for(), self.percent_available_minimum)
 
     def failed(self, cm: str | None = None) -> list[SliverNode]:
         """List the machines that the next ``delete_nodes`` gives back."""
@@ -209,7 +209,7 @@ class SimpleElasticSliceManager(
     # --- the slice
 
     def ensure_slice(self) -> None:
-        """Read until when the slice lasts; create it where there is none."""
+        """Read until when the slice lasts; create it where there is none and it is ours to make."""
         self._lease.ensure_slice()
 
     def create_slice(self) -> None:

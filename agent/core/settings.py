@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -66,6 +66,11 @@ class LeaseSettings(Section):
         default=18 * 3600.0,
         ge=300,
         description="renew once the lease has less than this left; the rest is time to mend what hinders it",
+    )
+    renew: Literal["always", "while-we-hold", "never"] = Field(
+        default="always",
+        description="what the agent renews by itself; always: the slice and every sliver, with all that is "
+        "in them; while-we-hold: those where it holds or has asked for a machine; never: nothing",
     )
     drop_blocking: bool = Field(
         default=False,

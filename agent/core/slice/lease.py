@@ -5,23 +5,27 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TypeVar
 
+from agent.core.config import ManagerConfig
 from agent.core.desk import Desk
 from agent.core.errors import (
     AgentError,
     AlreadyExistsError,
     BusyError,
+    CloudlabError,
+    ConfigError,
     LostReplyError,
     MalformedReplyError,
     PromisedError,
 )
 from agent.core.events import EventKind, OfCm
-from agent.core.model import SliverNode
+from agent.core.model import IntentKind, SliverNode
 from agent.core.ports import SliceServer
 from agent.core.settings import LeaseSettings
-from agent.core.slice.renewal import renewal_target, seconds_to_renewal
+from agent.core.slice.renewal import is_renewed, renewal_target, seconds_to_renewal, sliver_target
 from agent.core.slice.slivers import Slivers
 
 T = TypeVar("T")
@@ -35,6 +39,7 @@ class Lease:
 
     Args:
         server: the SA and the CMs.
+        config: whose the slice is.
         desk: the manager's.
         slivers: what the CMs hold.
         settings: asked each time, so that a reload takes effect.
@@ -48,6 +53,7 @@ class Lease:
     def __init__(
         self,
         server: SliceServer,
+        config: ManagerConfig,
         desk: Desk,
         slivers: Slivers,
         settings: Callable[[], LeaseSettings],
@@ -58,14 +64,20 @@ class Lease:
         self._slivers = slivers
         self._settings = settings
         self._give_back = give_back
+        self._is_shared = config.ownership.slice_is == "shared"
         self.slice_expires: datetime | None = None
         self.blocked: dict[str, str] = {}
         self._urged = threading.Event()
 
     def ensure_slice(self) -> None:
-        """Read until when the slice lasts; create it where there is none."""
+        """Read until when the slice lasts; create it where there is none.
+
+        Raises:
+            ConfigError: there is none, and it is not ours to make.
+        """
         expires = self._server.find_slice()
         if expires is None or expires <= self._desk.clock.now():
+            self._refuse_to_make()
             # No sliver outlives its slice (GeniCMV2 RenewSlice).
             self._slivers.holdings.none_can_be()
             self.create_slice()
@@ -73,7 +85,12 @@ class Lease:
             self.slice_expires = expires
 
     def create_slice(self) -> None:
-        """Register the slice for the length of a lease; one that is there after all is taken as it is."""
+        """Register the slice for the length of a lease; one that is there after all is taken as it is.
+
+        Raises:
+            ConfigError: it is not ours to make.
+        """
+        self._refuse_to_make()
         until = (self._desk.clock.now() + timedelta(seconds=self._settings().duration)).replace(microsecond=0)
         try:
             expires = self._server.create_slice(until)
@@ -92,6 +109,8 @@ class Lease:
     def renew(self) -> None:
         """Renew what has too little left: the SA first, then all CMs side by side up to what it granted.
 
+        Which leases are the agent's to renew is ``[lease] renew``; who urges has all of them renewed.
+
         Raises:
             AgentError: the first fault; everything else was tried all the same.
         """
@@ -101,22 +120,34 @@ class Lease:
         errors: list[AgentError] = []
         urged = self._urged.is_set()
         self._urged.clear()
-        try:
-            self._renew_slice(self.slice_expires, urged)
-        except AgentError as error:
-            self._desk.tell(EventKind.LEASE, self._server.slice_urn, f"the slice was not renewed: {error}")
-            errors.append(error)
-        targets = {cm: self._sliver_target(cm, self.slice_expires, urged) for cm in self._slivers.held_at()}
-        due = {cm: until for cm, until in targets.items() if until is not None}
-        asked = together(due, lambda cm: self._renew_sliver(cm, due[cm]))
+        if self._is_ours_to_renew("", urged):
+            try:
+                self._renew_slice(self.slice_expires, urged)
+            except AgentError as error:
+                self._desk.tell(
+                    EventKind.LEASE, self._server.slice_urn, f"the slice was not renewed: {error}"
+                )
+                errors.append(error)
+        asked = together(self._due(urged), lambda cm: self._renew_sliver(cm, urged))
         for cm, granted in asked.items():
             try:
-                self._desk.tell(EventKind.RENEW, cm, f"the sliver lasts until {_when(granted.result())}")
+                until = granted.result()
+                if isinstance(until, str):
+                    self._leave(cm, until, urged)
+                else:
+                    self._desk.tell(EventKind.RENEW, cm, f"the sliver lasts until {_when(until)}")
             except AgentError as error:
                 self._sliver_refused(cm, error, urged)
                 errors.append(error)
         if errors:
             raise errors[0]
+
+    def lent_for(self) -> float:
+        """Return for how many seconds a machine would be lent that is asked for now."""
+        lease = self._settings()
+        if lease.renew != "never" or self.slice_expires is None:
+            return lease.duration
+        return max((self.slice_expires - self._desk.clock.now()).total_seconds(), 0.0)
 
     def next_try(self) -> float:
         """Return the seconds until the next renewal, by what is left; never more than the lease may have."""
@@ -148,30 +179,99 @@ class Lease:
         if drop and node is not None:
             self._give_back(node)
 
+    def _refuse_to_make(self) -> None:
+        if self._is_shared:
+            self.slice_expires = None
+            raise ConfigError(
+                f"there is no slice {self._server.slice_urn}, and none is made: one that others have made is"
+                ' expected, since [cloudlab] slice_is is "shared"'
+            )
+
+    def _is_ours_to_renew(self, cm: str, urged: bool) -> bool:
+        lease = self._settings()
+        # At a CM that was not heard yet we may hold a machine: unknown is not empty.
+        if is_renewed(lease, held=self._holds(cm) is not False, urged=urged):
+            return True
+        what = f"the sliver at {cm}" if cm else "the slice"
+        self._desk.note(f'{what} is not renewed: [lease] renew is "{lease.renew}"')
+        return False
+
+    def _holds(self, cm: str) -> bool | None:
+        """Tell whether we hold or asked for a machine at a CM that was heard; None while it is not known.
+
+        With "" at any CM: one that was not heard yet may hold some.
+        """
+        at = cm or None
+        with self._desk.lock:
+            held = bool(self._slivers.book.held(at))
+        if held or self._slivers.intents.in_flight(IntentKind.ADD, at):
+            return True
+        holdings = self._slivers.holdings
+        return None if not cm and (holdings.presumed() or holdings.unknown()) else False
+
     def _renew_slice(self, expires: datetime, urged: bool) -> None:
+        subject = self._server.slice_urn
         until = renewal_target(expires, self._desk.clock.now(), self._settings(), urged=urged)
         if until is None:
-            self._desk.note(f"the slice lasts until {_when(expires)}, which is enough")
+            self._leave(subject, f"the slice lasts until {_when(expires)}, which is enough", urged)
             return
         granted = self._server.renew_slice(until)
         self.slice_expires = granted
-        self._desk.tell(EventKind.RENEW, self._server.slice_urn, f"the slice lasts until {_when(granted)}")
+        self._desk.tell(EventKind.RENEW, subject, f"the slice lasts until {_when(granted)}")
 
-    def _sliver_target(self, cm: str, slice_expires: datetime, urged: bool) -> datetime | None:
-        """Decide until when to ask a CM to renew; None for not now."""
-        expires = self._slivers.expires.get(cm)
-        until = renewal_target(expires, self._desk.clock.now(), self._settings(), urged=urged)
-        if until is None:
-            return None
-        # A CM refuses what is later than the slice's own end.
-        until = min(until, slice_expires)
-        if expires is not None and until <= expires:
-            self._desk.note(f"the sliver at {cm} lasts as long as the slice")
-            return None
-        return until
+    def _due(self, urged: bool) -> list[str]:
+        """List the CMs that are to renew their sliver now, by what is remembered of it."""
+        due = []
+        for cm in self._slivers.held_at():
+            if self._is_ours_to_renew(cm, urged):
+                until = self._target(cm, self._slivers.expires.get(cm), urged)
+                if isinstance(until, str):
+                    self._leave(cm, until, urged)
+                else:
+                    due.append(cm)
+        return due
 
-    def _renew_sliver(self, cm: str, until: datetime) -> datetime:
+    def _target(self, cm: str, expires: datetime | None, urged: bool) -> datetime | str:
+        """Decide until when to ask a CM to renew, or why not now: "" where it is not due."""
+        slice_expires, now, lease = self.slice_expires, self._desk.clock.now(), self._settings()
+        if slice_expires is None:
+            return f"the sliver at {cm} is left: there is no slice"
+        until = sliver_target(expires, slice_expires, now, lease, urged=urged)
+        if until is not None:
+            return until
+        if expires is None:
+            return f"the sliver at {cm} is left: its slice has ended"
+        if renewal_target(expires, now, lease, urged=urged):
+            return f"the sliver at {cm} lasts as long as the slice"
+        return f"the sliver at {cm} lasts until {_when(expires)}, which is enough" if urged else ""
+
+    def _leave(self, subject: str, why: str, urged: bool) -> None:
+        """Tell why a lease is left as it is; as an event to who urges, since he waits for an answer."""
+        if urged:
+            self._desk.tell(EventKind.RENEW, subject, why)
+        elif why:
+            self._desk.note(why)
+
+    def _renew_sliver(self, cm: str, urged: bool) -> datetime | str:
+        """Renew one by what its CM says right before, since a CM would shorten it.
+
+        Returns:
+            Until when it lasts now, or why it was left as it is.
+        """
         with self._slivers.at(cm, LOCK_WAIT):
+            expires: datetime | None = None
+            # A manifest that cannot be read costs no lease: its end then counts as unknown.
+            with suppress(CloudlabError):
+                sliver = self._server.find_sliver(cm)
+                if sliver is None:
+                    return f"the sliver at {cm} is gone"
+                expires = sliver.expires
+            if expires is None:
+                # Another hand may have renewed both since the slice was read: its end now is never too early.
+                self.slice_expires = self._server.find_slice()
+            until = self._target(cm, expires, urged)
+            if isinstance(until, str):
+                return until
             granted = self._server.renew_sliver(cm, until)
             self.blocked.pop(cm, None)
             self._slivers.expires[cm] = granted

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from agent.core.errors import AgentError
+from agent.core.settings import LeaseSettings
 from tests.unit.admin.conftest import ME
 
 # --- the words of a drain
@@ -121,3 +122,13 @@ def test_a_lease_that_has_enough_left_is_renewed_to_its_full_length_when_asked_a
     assert [expires for _, expires in rig.cloudlab.renewed] == [full, full]
     rig.manager.renew()
     assert len(rig.cloudlab.renewed) == 2
+
+
+def test_an_administrator_has_the_lease_renewed_where_the_agent_never_does(rig) -> None:
+    rig.manager.lease = LeaseSettings(renew="never")
+    rig.clock.time += timedelta(hours=10)
+    rig.manager.renew()
+    assert rig.cloudlab.renewed == []
+    rig.call("POST", "/v1/renew")
+    rig.manager.renew()
+    assert [where for where, _ in rig.cloudlab.renewed] == ["sa", rig.cloudlab.cms[0]]

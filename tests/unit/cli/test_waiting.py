@@ -10,6 +10,7 @@ import pytest
 
 from agent.cli.waiting import wait_for_empty, wait_for_machines, wait_for_none
 from agent.core.errors import AgentError, BusyError, RefusedError
+from agent.core.settings import LeaseSettings
 
 
 @pytest.fixture
@@ -83,6 +84,14 @@ def test_a_renewal_is_waited_for_until_every_lease_is_renewed(rig, soon) -> None
     told = rig.ask("renew", "--wait", "--timeout", "60")
     assert told.stdout.startswith("the lease is being renewed")
     assert re.fullmatch(r"2/2 renewed until 20\S+Z", told.stderr.splitlines()[-1])
+
+
+def test_leases_that_last_longer_than_asked_for_are_as_good_as_renewed(rig, soon) -> None:
+    rig.manager.lease = LeaseSettings(duration="10h")
+    soon(rig.manager.renew, looks_at="status")
+    told = rig.ask("renew", "--wait", "--timeout", "60")
+    assert re.fullmatch(r"2/2 renewed until 20\S+Z", told.stderr.splitlines()[-1])
+    assert rig.cloudlab.renewed == []
 
 
 def test_a_renewal_that_cloudlab_refuses_ends_the_wait_with_its_words_each_time(rig, soon) -> None:

@@ -103,6 +103,7 @@ class FakeServer:
         self.grant_limit = None
         self.keeps_empty_slivers = False
         """Whether it is known what happens to a sliver whose last machine goes by its name."""
+        self.tells_ends = True
         self.boot_time = 90.0
         self.boots = deque()
         self.sites = {
@@ -204,7 +205,7 @@ class FakeServer:
     def renew_slice(self, expires):
         def work():
             assert expires >= self.slice_expires, "the SA does not shorten"
-            self.slice_expires = self._grant(expires)
+            self.slice_expires = max(self.slice_expires, self._grant(expires))
             return self.slice_expires
 
         return self._do("renew_slice", None, work)
@@ -222,7 +223,7 @@ class FakeServer:
         if not site.exists:
             return None
         nodes = tuple(m.node for m in site.machines.values())
-        return Sliver(cm, f"{cm}+sliver", site.expires, nodes, "<rspec/>")
+        return Sliver(cm, f"{cm}+sliver", site.expires if self.tells_ends else None, nodes, "<rspec/>")
 
     def find_sliver(self, cm):
         return self._do("find_sliver", cm, lambda: self._sliver(cm))
@@ -296,9 +297,11 @@ class FakeServer:
 
     def renew_sliver(self, cm, expires):
         def work():
+            site = self.sites[cm]
             assert expires <= self.slice_expires, "expiration is greater then slice expiration"
-            self.sites[cm].expires = self._grant(expires)
-            return self.sites[cm].expires
+            assert expires >= site.expires, "a CM would shorten it (GeniCM RenewSliverAux)"
+            site.expires = max(site.expires, self._grant(expires))
+            return site.expires
 
         return self._do("renew_sliver", cm, work, expires)
 

@@ -6,21 +6,24 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from agent.core.config import ManagerConfig
+from agent.core.config import ManagerConfig, MemoryHoldings
 from agent.core.desk import Desk
 from agent.core.errors import (
     AlreadyExistsError,
     BusyError,
+    ConfigError,
     LostReplyError,
     PromisedError,
     RefusedError,
     UnreachableError,
 )
 from agent.core.events import OfCm
+from agent.core.model import Holding, IntentKind, SliverNode
+from agent.core.ownership import Ownership
 from agent.core.settings import LeaseSettings
 from agent.core.slice.lease import Lease, together
 from agent.core.slice.slivers import Slivers
-from tests.unit.core.conftest import FakeClock, FakeServer
+from tests.unit.core.conftest import FakeClock, FakeMachine, FakeServer
 
 UTAH = "urn:publicid:IDN+utah.example.net+authority+cm"
 WISC = "urn:publicid:IDN+wisc.example.net+authority+cm"
@@ -176,26 +179,41 @@ class Told:
 
 
 class Owner:
-    """A manager that was told nothing of any machine."""
+    """A manager that was told nothing of any machine, and calls its own es-1, es-2, ..."""
 
     def __init__(self):
         self.taken, self.revocations, self.resource_values = {}, {}, {}
 
     def owns(self, client_id):
-        return True
+        return client_id.startswith("es-")
 
 
 class World:
     """A lease of a day that is renewed with 18 hours left, with its surroundings; nothing else happens."""
 
-    def __init__(self, *cms):
+    def __init__(self, *cms, slice_is=None, holdings=None, **lease):
         self.clock = FakeClock()
         self.server = FakeServer(self.clock, cms=cms)
         self.told, self.notes, self.given_back = [], [], []
         desk = Desk(self.clock, threading.RLock(), self._tell, self.notes.append, lambda *steps: None)
-        self.slivers = Slivers(self.server, ManagerConfig(clock=self.clock), cms, desk, Owner())
-        settings = LeaseSettings(duration="24h", renew_when_left="18h")
-        self.lease = Lease(self.server, desk, self.slivers, lambda: settings, self.given_back.append)
+        config = ManagerConfig(
+            clock=self.clock,
+            ownership=Ownership(slice_is=slice_is),
+            holdings=holdings or MemoryHoldings(),
+        )
+        self.slivers = Slivers(self.server, config, cms, desk, Owner())
+        settings = LeaseSettings(duration="24h", renew_when_left="18h", **lease)
+        self.lease = Lease(self.server, config, desk, self.slivers, lambda: settings, self.given_back.append)
+
+    def machine(self, cm, client_id="es-1"):
+        """Have a CM lend a machine: one whose name is not like es-1 to others."""
+        node = SliverNode(client_id, f"pc-{client_id}", cm, f"sliver-{client_id}")
+        self.server.sites[cm].machines[client_id] = FakeMachine(node, NOON)
+
+    def ends(self, cm, left):
+        """Have a sliver that ends so much later, and know of it."""
+        self.server.sites[cm].expires = NOON + left
+        self.slivers.read(cm)
 
     def hold(self, left=DAY):
         """Have a slice, and a sliver at each CM, that last for as long as this."""
@@ -296,7 +314,7 @@ def test_slivers_are_renewed_up_to_a_slice_that_is_not_and_the_first_fault_is_ra
     world = World(UTAH, WISC)
     world.hold(left=timedelta(hours=1))
     for cm in (UTAH, WISC):
-        world.slivers.expires[cm] -= timedelta(minutes=30)
+        world.ends(cm, timedelta(minutes=30))
     world.server.fault("renew_slice", "unreachable")
     world.server.fault("renew_sliver", "busy", cm=UTAH)
     with pytest.raises(UnreachableError):
@@ -317,12 +335,171 @@ def test_a_sliver_that_lasts_as_long_as_its_slice_is_left_alone():
     assert world.notes == [f"the sliver at {UTAH} lasts as long as the slice"]
 
 
-def test_a_sliver_whose_end_is_not_known_is_renewed():
+@pytest.mark.parametrize("urged", [False, True])
+@pytest.mark.parametrize("silent", ["no end in the manifest", "no manifest"])
+def test_a_sliver_whose_end_is_not_known_is_asked_to_last_as_long_as_its_slice_by_then(silent, urged):
     world = World(UTAH)
     world.hold()
+    # Both were renewed for two weeks since, by another hand.
+    world.server.slice_expires = world.server.sites[UTAH].expires = NOON + 14 * DAY
     world.slivers.expires.clear()
+    if silent == "no manifest":
+        world.server.fault("find_sliver", "unreachable")
+    world.server.tells_ends = False
+    if urged:
+        world.lease.urge()
     world.lease.renew()
-    assert world.slivers.expires == {UTAH: NOON + DAY}
+    assert world.slivers.expires == {UTAH: NOON + 14 * DAY}
+
+
+def test_a_sliver_is_not_renewed_where_neither_its_end_nor_that_of_its_slice_can_be_read():
+    world = World(UTAH)
+    world.hold(left=timedelta(hours=20))
+    world.slivers.expires.clear()
+    world.server.tells_ends = False
+    world.server.fault("find_slice", "unreachable")
+    with pytest.raises(UnreachableError):
+        world.lease.renew()
+    assert world.server.count("renew_sliver") == 0
+
+
+@pytest.mark.parametrize("urged", [False, True])
+def test_what_another_hand_has_renewed_for_longer_since_is_not_shortened(urged):
+    world = World(UTAH)
+    world.hold(left=timedelta(hours=10))
+    world.server.slice_expires = world.server.sites[UTAH].expires = NOON + 14 * DAY
+    world.lease.ensure_slice()
+    if urged:
+        world.lease.urge()
+    world.lease.renew()
+    assert world.renewals() == (0, 0)
+    assert world.server.sites[UTAH].expires == NOON + 14 * DAY
+
+
+def test_a_sliver_that_is_gone_at_the_look_before_its_renewal_is_left():
+    world = World(UTAH)
+    world.hold(left=timedelta(hours=1))
+    world.server.sites[UTAH].exists = False
+    world.lease.renew()
+    assert world.renewals() == (1, 0)
+    assert world.notes == [f"the sliver at {UTAH} is gone"]
+
+
+@pytest.mark.parametrize("left", ["its slice has ended", "there is no slice"])
+def test_a_sliver_whose_end_is_not_known_is_left_where_its_slice_is_over(left):
+    world = World(UTAH)
+    world.hold(left=timedelta(hours=1))
+    world.slivers.expires.clear()
+    world.server.tells_ends = False
+    world.clock.advance(7200)
+    if left == "there is no slice":
+        world.lease.slice_expires = NOON + timedelta(hours=3)
+        world.server.slice_expires = None
+    world.server.fault("renew_slice", "unreachable")
+    with pytest.raises(UnreachableError):
+        world.lease.renew()
+    assert world.server.count("renew_sliver") == 0
+    assert world.notes == [f"the sliver at {UTAH} is left: {left}"]
+
+
+def test_who_urges_is_told_of_what_lasts_long_enough_as_of_what_was_renewed():
+    world = World(UTAH)
+    world.hold(left=14 * DAY)
+    world.lease.urge()
+    world.lease.renew()
+    assert world.renewals() == (0, 0)
+    assert world.told == [
+        Told("renew", FakeServer.slice_urn, "the slice lasts until 2026-12-06T12:00:00Z, which is enough"),
+        Told("renew", UTAH, f"the sliver at {UTAH} lasts until 2026-12-06T12:00:00Z, which is enough"),
+    ]
+
+
+# --- whose the lease is
+
+
+@pytest.mark.parametrize("renew", ["never", "while-we-hold"])
+def test_what_is_not_the_agents_to_renew_ends_unless_somebody_urges(renew):
+    world = World(UTAH, renew=renew)
+    world.hold(left=timedelta(hours=1))
+    world.lease.renew()
+    assert world.renewals() == (0, 0)
+    assert world.notes == [
+        f'the slice is not renewed: [lease] renew is "{renew}"',
+        f'the sliver at {UTAH} is not renewed: [lease] renew is "{renew}"',
+    ]
+    world.lease.urge()
+    world.lease.renew()
+    assert world.renewals() == (1, 1)
+    assert world.server.sites[UTAH].expires == NOON + DAY
+    world.clock.advance(20 * 3600)
+    world.lease.renew()
+    assert world.renewals() == (1, 1)
+
+
+def test_while_we_hold_a_machine_its_sliver_and_the_slice_are_renewed_and_no_other_sliver():
+    world = World(UTAH, WISC, renew="while-we-hold")
+    world.machine(UTAH)
+    world.hold(left=timedelta(hours=1))
+    world.lease.renew()
+    assert [world.server.count("renew_sliver", cm) for cm in (UTAH, WISC)] == [1, 0]
+    assert world.server.slice_expires == NOON + DAY
+
+
+def test_a_machine_that_was_asked_for_is_as_good_as_held():
+    world = World(UTAH, WISC, renew="while-we-hold")
+    world.hold(left=timedelta(hours=1))
+    world.slivers.intents.declare(IntentKind.ADD, WISC, ["es-1"])
+    world.lease.renew()
+    assert [world.server.count("renew_sliver", cm) for cm in (UTAH, WISC)] == [0, 1]
+    assert world.server.count("renew_slice") == 1
+
+
+def test_while_a_cm_was_not_heard_the_slice_is_renewed_for_what_we_may_hold_there():
+    world = World(UTAH, renew="while-we-hold")
+    world.server.slice_expires = NOON + timedelta(hours=1)
+    world.lease.ensure_slice()
+    world.lease.renew()
+    assert world.renewals() == (1, 0)
+
+
+def test_what_a_silent_cm_held_before_the_start_keeps_the_slice_as_long_as_it_may_last():
+    holdings = MemoryHoldings()
+    holdings.put_holding(Holding(UTAH, {"es-1": "sliver-1"}, NOON + DAY))
+    world = World(UTAH, holdings=holdings, renew="while-we-hold")
+    world.server.slice_expires = NOON + timedelta(hours=3)
+    world.lease.ensure_slice()
+    # Longer than a silent CM that nothing is known of is waited for.
+    world.clock.advance(3600)
+    world.lease.renew()
+    assert world.renewals() == (1, 0)
+
+
+def test_a_slice_that_is_not_ours_to_make_is_missed_aloud_and_nothing_is_done():
+    world = World(UTAH, slice_is="shared")
+    for act in (world.lease.ensure_slice, world.lease.create_slice):
+        with pytest.raises(ConfigError, match=r'no slice urn:\S+demo, .* expected, .* slice_is is "shared"'):
+            act()
+    assert world.server.count("create_slice") == 0
+    assert world.slivers.holdings.unknown() == [UTAH]
+    world.server.slice_expires = NOON + DAY
+    world.lease.ensure_slice()
+    assert world.lease.slice_expires == NOON + DAY
+    world.clock.advance(25 * 3600)
+    with pytest.raises(ConfigError):
+        world.lease.ensure_slice()
+    assert world.lease.slice_expires is None
+
+
+def test_a_machine_is_lent_for_a_lease_or_until_the_slice_ends_where_nobody_renews_it():
+    world = World(UTAH)
+    world.hold(left=timedelta(hours=5))
+    assert world.lease.lent_for() == 86400
+    world = World(UTAH, renew="never")
+    assert world.lease.lent_for() == 86400
+    world.hold(left=timedelta(hours=5))
+    assert world.lease.lent_for() == 5 * 3600
+    world.clock.advance(6 * 3600)
+    assert world.lease.lent_for() == 0
 
 
 @pytest.mark.parametrize(("urged", "again"), [(True, (2, 1)), (False, (1, 1))])
