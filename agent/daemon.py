@@ -47,7 +47,7 @@ from agent.slurm.primary import Lookout
 from agent.slurm.rechooser import Rechooser
 from agent.ssh.shell import SshShell
 from agent.tell import log
-from agent.tell.expiry import ExpiryWarning
+from agent.tell.expiry import ExpiryWarning, LeaseWarnings
 from agent.tell.mail import Mailer, make_post
 from agent.tell.metrics import Metrics
 
@@ -80,12 +80,8 @@ class Daemon:
         """Who tells when another agent is to act; None where there is no other."""
         self._rechooser: Rechooser | None = None
         """Who tells when there is a better way in to Slurm; None where none can come."""
-        self._certificate = ExpiryWarning(
-            "the user's certificate", "Cloudlab does not answer without a new one from its portal"
-        )
-        self._credential = ExpiryWarning(
-            "the slice's credential", "the slice and its machines end with it unless the lease is renewed"
-        )
+        self._certificate = ExpiryWarning("the user's certificate")
+        self._leases = LeaseWarnings()
 
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT; return the exit status, or ``ANEW``.
@@ -180,12 +176,11 @@ class Daemon:
     def _warn_of_ends(self, manager: SlurmElasticSliceManager) -> None:
         """Tell early of a certificate or a lease that nothing renews."""
         now = manager.clock.now()
-        if warning := self._certificate.look(self._server.identity.expires, now):
+        then = "Cloudlab does not answer without a new one from its portal"
+        if warning := self._certificate.look(self._server.identity.expires, then, now):
             manager.tell(EventKind.CERTIFICATE, "", warning)
-        expires = self._server.credential_expiries().get("slice")
-        before = self._settings.lease.overdue_when_left
-        if expires and (warning := self._credential.look(expires, now, before)):
-            manager.tell(EventKind.CREDENTIAL, self._server.slice_urn, warning)
+        for lapse, warning in self._leases.look(manager.lapses(), now):
+            manager.tell(EventKind.LEASE_ENDS, lapse.cm or self._server.slice_urn, warning)
 
     def _build(self) -> SlurmElasticSliceManager:
         settings = self._settings

@@ -30,6 +30,7 @@ _STATUS = StatusAnswer(
     slice="urn:publicid:IDN+example.net+slice+demo",
     slice_expires=None,
     sliver_expires={},
+    lease_warnings=(),
     machines=0,
     states={},
     wanted=0,

@@ -53,6 +53,9 @@ class StatusAnswer(Answer):
     slice: str = Field(description='URN; "" while it stands by')
     slice_expires: Moment | None
     sliver_expires: dict[str, Moment] = Field(description="URN of a CM -> until when its sliver lasts")
+    lease_warnings: tuple[str, ...] = Field(
+        description="leases that end soon and that nobody renews, in words"
+    )
     machines: int = Field(description="machines held")
     states: dict[NodeState, int] = Field(description="state -> machines; requested ones are not held yet")
     wanted: int = Field(description="machines that the queue wants in addition")

@@ -35,6 +35,7 @@ from agent.cluster.steer.weights import plan_weights
 from agent.core.errors import AgentError
 from agent.core.events import PastEvent
 from agent.core.model import GrowOrder
+from agent.core.slice.lapse import near
 from agent.core.slice.words import foreign_words
 from agent.slurm.model import Job, Snapshot
 from agent.tell.causes import find_causes
@@ -92,6 +93,10 @@ class Questions:
             slice=self._manager.server.slice_urn,
             slice_expires=view.slice_expires,
             sliver_expires=dict(view.sliver_expires),
+            lease_warnings=tuple(
+                f"{lapse.what} ends at {write_time(lapse.expires)}, and nobody renews it: {lapse.why}"
+                for lapse in near(view.lapses, moment.now)
+            ),
             machines=len(view.held),
             states=states,
             wanted=view.wanted,

@@ -56,6 +56,7 @@ class _Standby:
             slice="",
             slice_expires=None,
             sliver_expires={},
+            lease_warnings=(),
             machines=0,
             states={},
             wanted=0,

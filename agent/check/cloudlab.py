@@ -21,6 +21,8 @@ from agent.core.errors import ConfigError
 from agent.core.model import SliverNode
 from agent.core.ports import Clock, Host, RemoteShell, SliceServer
 from agent.core.request.lans import require_lans
+from agent.core.settings import LeaseSettings
+from agent.core.slice.lapse import NOTICE
 
 MAX_SKEW = 60.0
 """Seconds that two clocks may differ: credentials and deadlines are compared across them."""
@@ -28,7 +30,7 @@ _OUTSIDE_TIME = 30.0
 """Seconds for a machine to look at our callback port."""
 
 
-def check_authorities(server: ProtoGeniServer) -> Iterator[Finding]:
+def check_authorities(server: ProtoGeniServer, lease: LeaseSettings, now: datetime) -> Iterator[Finding]:
     """Ask the SA for our slice, which takes a credential, and each CM for its free machines."""
     mend = "is the address right, the network open, and the account in order at the Cloudlab portal?"
 
@@ -38,6 +40,8 @@ def check_authorities(server: ProtoGeniServer) -> Iterator[Finding]:
         ends = server.credential_expiries().get("self")
         credential = f"a credential until {ends:%Y-%m-%d}" if ends else "a credential"
         yield fine("SA", f"gave us {credential}; the slice {server.slice_urn} {words}")
+        if until is not None:
+            yield check_lease(until, lease, now)
 
     yield from look("SA", at_sa, mend)
     for cm in server.cms:
@@ -66,6 +70,27 @@ def check_lans(server: SliceServer, wanted: Sequence[str]) -> Iterator[Finding]:
             yield fault(f"LANs at {cm}", str(error), "see [request] lans")
         else:
             yield fine(f"LANs at {cm}", f"{', '.join(wanted)}: new machines can join")
+
+
+def check_lease(until: datetime, lease: LeaseSettings, now: datetime) -> Finding:
+    """Tell who renews the slice, and warn of one that ends soon and that nobody may renew.
+
+    Args:
+        until: when it ends.
+        lease: the section [lease].
+        now: the time.
+    """
+    who = {
+        "always": "this agent renews it, and every sliver at the CMs of [cloudlab], with all that is in them",
+        "while-we-hold": "this agent renews it only while it holds or has asked for a machine",
+        "never": "nobody renews it but people",
+    }[lease.renew]
+    seen = f'the slice ends at {until:%Y-%m-%dT%H:%M:%SZ}; {who} ([lease] renew is "{lease.renew}")'
+    if lease.renew == "always" or until - now >= NOTICE:
+        return fine("lease", seen)
+    return warning(
+        "lease", seen, 'renew it at the portal or by `esagent renew`, or set [lease] renew to "always"'
+    )
 
 
 def check_public_key(

@@ -180,7 +180,7 @@ def _cloudlab(settings: Settings, clock: Clock, *, is_up: bool) -> Iterator[Find
         asked = asked.model_copy(update={"ssh_keys": ()})
     server = connect(asked, clock=clock)
     try:
-        yield from check_authorities(server)
+        yield from check_authorities(server, settings.lease, clock.now())
         if lans := settings.request.lans:
             yield from look("LANs", lambda: check_lans(server, lans), "see [request] lans")
         shell = SshShell(settings.ssh)

@@ -93,6 +93,7 @@ def draw(picture: Mapping[str, Any], width: int, lost: str = "") -> RenderableTy
     if status["foreign"]:
         head.append(Text(status["foreign"], style="dim"))
     head += [Text(status[key], style="yellow") for key in ("paused", "growth_stopped") if status[key]]
+    head += [Text(plain(warning), style="bold red") for warning in status["lease_warnings"]]
     if lost:
         head.append(Text(lost, style="bold red"))
     wide = width >= NARROW

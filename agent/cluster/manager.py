@@ -32,7 +32,7 @@ from agent.core.config import ManagerConfig
 from agent.core.errors import SshError
 from agent.core.events import EventKind
 from agent.core.manager import SimpleElasticSliceManager
-from agent.core.model import AgentView, SliverNode
+from agent.core.model import AgentView, Lapse, SliverNode
 from agent.core.ports import RemoteShell, SliceServer
 from agent.core.request.helper import AddArgs, PluginElasticSliceHelper, SimpleElasticSliceHelper
 from agent.slurm.model import SlurmBackend
@@ -371,6 +371,10 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
 
     # --- showing
 
+    def lapses(self) -> tuple[Lapse, ...]:
+        """List the leases that nobody renews, however long they last; for any thread."""
+        return self._lease.lapses()
+
     def view(self) -> AgentView:
         """Draw a picture of what the agent knows, from memory, for any thread."""
         moment = self.memory.now()
@@ -385,4 +389,5 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
             backoffs=self._placement.backoffs(self.cmlist, moment.now),
             orphans={"cloudlab": self.inventory.lost(), "slurm": self._records.left()},
             foreign=foreign_views(moment),
+            lapses=self.lapses(),
         )

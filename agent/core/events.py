@@ -147,6 +147,7 @@ class EventKind(StrEnum):
     SLICE = "slice", "the slice was made"
     RENEW = "renew", "the slice, or a sliver, was renewed; or somebody asked, and it lasts long enough"
     LEASE = "lease", "the slice, or a sliver, was not renewed"
+    LEASE_ENDS = "lease-ends", "the slice, or a sliver, ends soon, and nobody renews it"
     BLOCKED = "blocked", "a sliver is not renewed while we hold a machine that is promised to others", OfCm
 
     # Joining.
@@ -194,7 +195,6 @@ class EventKind(StrEnum):
     STEP = "step", "a step of the cycle begins to fail, or works again"
     FATAL = "fatal", "the manager ended by itself"
     CERTIFICATE = "certificate", "the user's certificate ends soon"
-    CREDENTIAL = "credential", "the credential of the slice ends soon, and no new one came"
     BACKEND = "backend", "another way in to Slurm is taken"
     PRIMARY = "primary", "this agent acts"
     STANDBY = "standby", "this agent stands by: another one acts"
@@ -216,7 +216,6 @@ _NOTABLE = frozenset(
     {
         _K.BLOCKED,
         _K.CERTIFICATE,
-        _K.CREDENTIAL,
         _K.DOWN,
         _K.FAILED,
         _K.FATAL,
@@ -224,6 +223,7 @@ _NOTABLE = frozenset(
         _K.GROWTH_RESUMED,
         _K.GROWTH_STOPPED,
         _K.LEASE,
+        _K.LEASE_ENDS,
     }
 )
 _WISHES = frozenset({_K.REVOKE, _K.ADMIN, _K.SURPLUS, _K.BLOCKED, _K.FAILED, _K.JOIN_FAILED, _K.ADOPT})

@@ -297,6 +297,21 @@ class NodeView:
 
 
 @dataclass(frozen=True)
+class Lapse:
+    """A lease that nobody renews."""
+
+    cm: str
+    """URN of the sliver's CM; "" for the slice."""
+    expires: datetime
+    why: str
+
+    @property
+    def what(self) -> str:
+        """What ends, in words."""
+        return f"the sliver at {self.cm}" if self.cm else "the slice"
+
+
+@dataclass(frozen=True)
 class AgentView:
     """What the agent knows at one moment, from memory."""
 
@@ -319,6 +334,8 @@ class AgentView:
     """``cloudlab`` or ``slurm`` -> what is left over there of machines that are not ours any more."""
     foreign: tuple[NodeView, ...] = ()
     """The machines of the slice that are not ours."""
+    lapses: tuple[Lapse, ...] = ()
+    """The leases that nobody renews, however long they last."""
 
     @property
     def held(self) -> tuple[NodeView, ...]:

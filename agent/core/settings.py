@@ -70,7 +70,8 @@ class LeaseSettings(Section):
     renew: Literal["always", "while-we-hold", "never"] = Field(
         default="always",
         description="what the agent renews by itself; always: the slice and every sliver, with all that is "
-        "in them; while-we-hold: those where it holds or has asked for a machine; never: nothing",
+        "in them; while-we-hold: those where it holds or has asked for a machine; never: nothing. People are "
+        "warned of what nobody renews",
     )
     drop_blocking: bool = Field(
         default=False,

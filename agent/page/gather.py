@@ -61,7 +61,6 @@ class Gatherer:
             reasons=plan.growth.reasons if plan else (),
             countdowns=tuple(_countdown(forecast) for forecast in forecasts),
             events=tuple(reversed(events)),
-            renewed_before=manager.lease.overdue_when_left,
             certificate_expires=self._certificate_expires,
             history=self._history.samples(),
             unread=unread,

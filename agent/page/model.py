@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from agent.core.events import PastEvent
 from agent.core.model import AgentView, NodeState
@@ -60,8 +60,6 @@ class PageView:
     """The earliest deadline first."""
     events: tuple[PastEvent, ...]
     """The newest first."""
-    renewed_before: timedelta
-    """A lease of which less than this is left should have been renewed long ago."""
     certificate_expires: datetime
     history: tuple[Sample, ...]
     """Oldest first."""

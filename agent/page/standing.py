@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from agent.core.model import NodeState
+from agent.core.slice.lapse import near
 from agent.page.model import PageView
 from agent.page.words import cm_name, span, until
 
@@ -39,11 +40,9 @@ def _warnings(view: PageView) -> Iterator[str]:
             yield f"{what} yet ({step})"
         elif now - seen > BLIND_AFTER:
             yield f"{what} for {span(now - seen)} ({step})"
-    ends = [("the slice", agent.slice_expires)]
-    ends += [(f"the sliver at {cm_name(cm)}", when) for cm, when in sorted(agent.sliver_expires.items())]
-    for what, when in ends:
-        if when is not None and when - now < view.renewed_before:
-            yield f"the lease of {what} ends in {span(when - now)} and was not renewed"
+    for lapse in near(agent.lapses, now):
+        what = f"the sliver at {cm_name(lapse.cm)}" if lapse.cm else "the slice"
+        yield f"the lease of {what} ends in {span(lapse.expires - now)}, and nobody renews it: {lapse.why}"
     if view.certificate_expires - now < CERTIFICATE_LEFT:
         yield f"the user's certificate ends in {span(view.certificate_expires - now)}"
     if agent.growth_stopped:

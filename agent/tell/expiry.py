@@ -2,44 +2,75 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
+
+from agent.core.model import Lapse
+from agent.core.slice.lapse import NOTICE, near
 
 WARN_BEFORE = timedelta(days=14)
 """For the user's certificate: only a person can get a new one."""
 AGAIN_AFTER = timedelta(days=1)
 
 
+LAST_CALL = timedelta(hours=6)
+"""Left when it is said once more, however short ago it was said."""
+
+
 class ExpiryWarning:
-    """Says that something is near its end: once a day until it is renewed.
+    """Says that something is near its end: once a day until it is renewed, and with ``LAST_CALL`` left.
 
     Args:
         what: such as "the user's certificate".
-        then: what follows once it has ended.
     """
 
-    def __init__(self, what: str, then: str) -> None:
+    def __init__(self, what: str) -> None:
         self._what = what
-        self._then = then
         self._expires: datetime | None = None
         self._said: datetime | None = None
 
-    def look(self, expires: datetime, now: datetime, before: timedelta = WARN_BEFORE) -> str:
+    def look(self, expires: datetime, then: str, now: datetime, before: timedelta = WARN_BEFORE) -> str:
         """Return the warning that is due now; "" where none is.
 
         Args:
             expires: when it ends; another time than at the last look begins anew.
+            then: what follows once it has ended, or why it ends.
             now: the time.
             before: it is early enough while more than this is left.
         """
         if expires != self._expires:
             self._expires, self._said = expires, None
         left = expires - now
-        if left >= before or (self._said is not None and now - self._said < AGAIN_AFTER):
+        if left >= before:
+            return ""
+        last_call = expires - LAST_CALL
+        if self._said is not None and now - self._said < AGAIN_AFTER and not self._said < last_call <= now:
             return ""
         self._said = now
         when = f"{expires:%Y-%m-%dT%H:%M:%SZ}"
         if left <= timedelta(0):
-            return f"{self._what} ended at {when}: {self._then}"
-        return (
-            f"{self._what} ends at {when}, in {left.days} days and {left.seconds // 3600} hours; {self._then}"
-        )
+            return f"{self._what} ended at {when}: {then}"
+        return f"{self._what} ends at {when}, in {left.days} days and {left.seconds // 3600} hours; {then}"
+
+
+class LeaseWarnings:
+    """Says that leases end which nobody renews, each as an ``ExpiryWarning`` does, from ``NOTICE`` before."""
+
+    def __init__(self) -> None:
+        self._tellers: dict[str, ExpiryWarning] = {}
+        """CM, or "" for the slice -> who says it."""
+
+    def look(self, lapses: Iterable[Lapse], now: datetime) -> Iterator[tuple[Lapse, str]]:
+        """Return the warnings that are due now, the first lease to end first.
+
+        Args:
+            lapses: the leases that nobody renews.
+            now: the time.
+        """
+        for lapse in near(lapses, now):
+            teller = self._tellers.setdefault(lapse.cm, ExpiryWarning(lapse.what))
+            then = (
+                f"every machine in it is lost then. Nobody renews it: {lapse.why}. `esagent renew` does now"
+            )
+            if warning := teller.look(lapse.expires, then, now, NOTICE):
+                yield lapse, warning

@@ -143,6 +143,12 @@ SLICE_EXPIRY = Figure(
 SLIVER_EXPIRY = Figure(
     "esagent_sliver_expiry_timestamp_seconds", Kind.GAUGE, "Until when the sliver lasts at the CM.", ("cm",)
 )
+LEASE_UNRENEWED = Figure(
+    "esagent_lease_unrenewed",
+    Kind.GAUGE,
+    "1 while nobody renews a lease: of the slice, where cm is empty, or of the sliver at the CM.",
+    ("cm",),
+)
 LAST_SUCCESS = Figure(
     "esagent_last_success_timestamp_seconds",
     Kind.GAUGE,

@@ -81,6 +81,7 @@ class _ViewCollector(Collector):
         if view.slice_expires is not None:
             yield _gauge(figures.SLICE_EXPIRY, {(): view.slice_expires.timestamp()})
         yield _gauge(figures.SLIVER_EXPIRY, _times(view.sliver_expires))
+        yield _gauge(figures.LEASE_UNRENEWED, _unrenewed(view))
         yield _gauge(figures.LAST_SUCCESS, _times(view.last_success))
 
 
@@ -102,6 +103,12 @@ def _count(view: AgentView) -> dict[tuple[str, ...], float]:
 
 def _cms(view: AgentView) -> list[str]:
     return sorted({n.cm for n in (*view.nodes, *view.foreign)} | set(view.sliver_expires))
+
+
+def _unrenewed(view: AgentView) -> dict[tuple[str, ...], float]:
+    lapsing = {lapse.cm for lapse in view.lapses}
+    leases = [*([""] if view.slice_expires else []), *view.sliver_expires]
+    return {(cm,): int(cm in lapsing) for cm in leases}
 
 
 def _times(times: Mapping[str, datetime]) -> dict[tuple[str, ...], float]:

@@ -100,13 +100,36 @@ def test_a_lease_that_is_not_renewed_in_time_is_told_once_and_mailed(
     agent.change('duration = "10m"\nrenew_when_left = "9m"', 'duration = "24h"\nrenew_when_left = "18h"')
     for _ in range(3):
         agent.send(signal.SIGHUP)
-        wait_for("it is told", lambda: agent.told("the slice's credential ends at"))
+        agent.ask("renew")
+        wait_for("it is told", lambda: agent.told("the slice ends at"))
     warnings = json.loads(agent.ask("events", "--json", "-n", "500").stdout)
-    assert len([e for e in warnings["events"] if e["kind"] == "credential"]) == 1
+    assert len([e for e in warnings["events"] if e["kind"] == "lease-ends"]) == 1
     inbox.wait_for(1)
     agent.stop()
     told = "".join(mail.get_content() for mail in inbox.mails)
-    assert "the slice and its machines end with it unless the lease is renewed" in told
+    assert "every machine in it is lost then. Nobody renews it: RenewSlice at " in told
+
+
+def test_a_lease_that_is_left_to_people_is_warned_of_and_renewed_by_their_word_alone(
+    agent, bed: TestBed, mail_server: Callable[..., Any]
+) -> None:
+    inbox = mail_server()
+    agent.change("[admin]", f'[mail]\nhost = "127.0.0.1"\nport = {inbox.port}\n\n[admin]')
+    agent.change("[lease]", '[lease]\nrenew = "never"')
+    before = len(bed.cloudlab.journal.calls(method="RenewSlice"))
+    agent.start()
+    wait_for("it is told", lambda: agent.told("the slice ends at"))
+    assert agent.status()["lease_warnings"][0].endswith('nobody renews it: [lease] renew is "never"')
+    with urllib.request.urlopen(f"http://127.0.0.1:{agent.metrics_port}/metrics", timeout=PATIENCE) as answer:
+        assert 'esagent_lease_unrenewed{cm=""} 1.0' in answer.read().decode()
+    assert (
+        'nobody renews it but people ([lease] renew is "never")'
+        in agent.ask("check", "--config", str(agent.conf)).stdout
+    )
+    assert len(bed.cloudlab.journal.calls(method="RenewSlice")) == before
+    assert agent.ask("renew", "--wait", "--timeout", "60").returncode == 0
+    assert len(bed.cloudlab.journal.calls(method="RenewSlice")) > before
+    inbox.wait_for(1)
 
 
 def test_settings_with_faults_end_it_at_once_with_each_fault_in_one_line(agent) -> None:

@@ -22,9 +22,10 @@ from agent.core.errors import (
     PromisedError,
 )
 from agent.core.events import EventKind, OfCm
-from agent.core.model import IntentKind, SliverNode
+from agent.core.model import IntentKind, Lapse, SliverNode
 from agent.core.ports import SliceServer
 from agent.core.settings import LeaseSettings
+from agent.core.slice.lapse import why_unrenewed
 from agent.core.slice.renewal import is_renewed, renewal_target, seconds_to_renewal, sliver_target
 from agent.core.slice.slivers import Slivers
 
@@ -67,6 +68,8 @@ class Lease:
         self._is_shared = config.ownership.slice_is == "shared"
         self.slice_expires: datetime | None = None
         self.blocked: dict[str, str] = {}
+        self._failures: dict[str, str] = {}
+        """CM, or "" for the slice -> why its last renewal failed."""
         self._urged = threading.Event()
 
     def ensure_slice(self) -> None:
@@ -124,6 +127,7 @@ class Lease:
             try:
                 self._renew_slice(self.slice_expires, urged)
             except AgentError as error:
+                self._failures[""] = str(error)
                 self._desk.tell(
                     EventKind.LEASE, self._server.slice_urn, f"the slice was not renewed: {error}"
                 )
@@ -137,10 +141,19 @@ class Lease:
                 else:
                     self._desk.tell(EventKind.RENEW, cm, f"the sliver lasts until {_when(until)}")
             except AgentError as error:
+                self._failures[cm] = str(error)
                 self._sliver_refused(cm, error, urged)
                 errors.append(error)
         if errors:
             raise errors[0]
+
+    def lapses(self) -> tuple[Lapse, ...]:
+        """List the leases that nobody renews, however long they last."""
+        with self._desk.lock:
+            ends = {"": self.slice_expires, **self._slivers.expires}
+        known = {cm: expires for cm, expires in ends.items() if expires is not None}
+        found = (Lapse(cm, expires, self._why_unrenewed(cm, expires)) for cm, expires in known.items())
+        return tuple(lapse for lapse in found if lapse.why)
 
     def lent_for(self) -> float:
         """Return for how many seconds a machine would be lent that is asked for now."""
@@ -187,6 +200,16 @@ class Lease:
                 ' expected, since [cloudlab] slice_is is "shared"'
             )
 
+    def _why_unrenewed(self, cm: str, expires: datetime) -> str:
+        return why_unrenewed(
+            expires,
+            self._desk.clock.now(),
+            self._settings(),
+            held=self._holds(cm),
+            others=self._has_others(cm),
+            failure=self._failures.get(cm, ""),
+        )
+
     def _is_ours_to_renew(self, cm: str, urged: bool) -> bool:
         lease = self._settings()
         # At a CM that was not heard yet we may hold a machine: unknown is not empty.
@@ -209,6 +232,14 @@ class Lease:
         holdings = self._slivers.holdings
         return None if not cm and (holdings.presumed() or holdings.unknown()) else False
 
+    def _has_others(self, cm: str) -> bool:
+        """Tell whether a sliver has what is not ours; of the slice (""): whether any has, or it is shared."""
+        with self._desk.lock:
+            book = self._slivers.book
+            unread = {at for at, sliver in book.slivers.items() if sliver is not None and sliver.unread}
+            there = book.foreign(cm or None) or (cm in unread if cm else unread)
+        return bool(there) or (self._is_shared and not cm)
+
     def _renew_slice(self, expires: datetime, urged: bool) -> None:
         subject = self._server.slice_urn
         until = renewal_target(expires, self._desk.clock.now(), self._settings(), urged=urged)
@@ -217,6 +248,7 @@ class Lease:
             return
         granted = self._server.renew_slice(until)
         self.slice_expires = granted
+        self._note_granted("", expires, granted)
         self._desk.tell(EventKind.RENEW, subject, f"the slice lasts until {_when(granted)}")
 
     def _due(self, urged: bool) -> list[str]:
@@ -275,7 +307,14 @@ class Lease:
             granted = self._server.renew_sliver(cm, until)
             self.blocked.pop(cm, None)
             self._slivers.expires[cm] = granted
+            self._note_granted(cm, expires, granted)
             return granted
+
+    def _note_granted(self, cm: str, before: datetime | None, granted: datetime) -> None:
+        if before is not None and granted <= before:
+            self._failures[cm] = f"it was asked to last longer, and lasts until {_when(granted)} all the same"
+        else:
+            self._failures.pop(cm, None)
 
 
 def _when(time: datetime) -> str:

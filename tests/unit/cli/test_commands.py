@@ -16,6 +16,7 @@ from agent.cli import main
 from agent.cli.settings import differences, toml
 from agent.cli.show import alike
 from agent.core.errors import AgentError, RefusedError, UnavailableError
+from agent.core.settings import LeaseSettings
 
 ME = pwd.getpwuid(os.getuid()).pw_name
 ESAGENT = Path(sys.executable).with_name("esagent")
@@ -88,6 +89,16 @@ def test_status_tells_who_asked_for_machines(rig) -> None:
     assert fields["machines"].strip() == "3"
     assert f"3 of 4 machines in service, asked for by {ME}" in fields["growing"]
     assert "kind" not in fields
+
+
+def test_status_warns_of_a_lease_that_nobody_renews(rig) -> None:
+    fields = dict(line.split(":", 1) for line in rig.ask("status").stdout.splitlines())
+    assert fields["lease warnings"].strip() == "-"
+    rig.manager.lease = LeaseSettings(renew="never")
+    fields = dict(line.split(":", 1) for line in rig.ask("status").stdout.splitlines())
+    assert fields["lease warnings"].strip() == (
+        'the slice ends at 2026-11-23T08:00:00Z, and nobody renews it: [lease] renew is "never"'
+    )
 
 
 def test_jobs_and_values_are_listed(rig) -> None:

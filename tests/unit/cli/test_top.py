@@ -47,6 +47,13 @@ def test_machines_that_were_asked_for_are_told_apart_from_those_that_are_held(pi
     assert "requested" not in text
 
 
+def test_a_lease_that_nobody_renews_is_told_at_the_head(picture) -> None:
+    warned = {**picture["status"], "lease_warnings": ["the slice ends soon"]}
+    text = "\n".join(drawn({**picture, "status": warned}, 120))
+    assert text.index("the slice ends soon") < text.index("NODE")
+    assert "the slice ends soon" not in "\n".join(drawn(picture, 120))
+
+
 def test_the_picture_fits_a_narrow_terminal(picture) -> None:
     lines = drawn(picture, 40)
     assert max(map(len, lines)) <= 40

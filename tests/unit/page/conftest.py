@@ -49,7 +49,6 @@ def make_view(**fields: Any) -> PageView:
             ),
         ),
         events=(PastEvent(NOW, "drain", "pc101", "revoked by Cloudlab", {}),),
-        renewed_before=timedelta(hours=6),
         certificate_expires=NOW + timedelta(days=300),
         history=(
             Sample(NOW - timedelta(hours=2), {NodeState.BOOTING: 2}),

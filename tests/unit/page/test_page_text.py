@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from lxml import html
 
 from agent.core.events import PastEvent
-from agent.core.model import AgentView, NodeState, NodeView
+from agent.core.model import AgentView, Lapse, NodeState, NodeView
 from agent.page.model import Countdown, HeldBy
 from agent.page.render import MAX_EVENTS, MAX_MACHINES, render
 from agent.page.words import MAX_TEXT, UNSHOWN, plain
@@ -66,6 +66,7 @@ def fill(view, text: str):
         sliver_expires={text: NOW},
         growth_stopped=text,
         last_success={text: NOW},
+        lapses=(Lapse(text, NOW, text),),
     )
     job = HeldBy(text, text, text, NOW)
     return replace(
@@ -92,6 +93,15 @@ class Tags(HTMLParser):
     def handle_starttag(self, tag, attrs) -> None:
         self.seen.add(tag)
         self.attributes |= {name for name, _ in attrs}
+
+
+def test_it_tells_beside_each_lease_that_nobody_renews_it(page_view) -> None:
+    view = page_view()
+    assert "nobody renews" not in shown(render(view))
+    agent = replace(view.agent, lapses=(Lapse("", view.agent.slice_expires, "never"),))
+    said = tight(shown(render(replace(view, agent=agent))))
+    assert said.count(tight("2026-11-25T12:00:00Z: nobody renews it")) == 1
+    assert said.count(tight("nobody renews it")) == 1
 
 
 def test_it_tells_states_values_weights_drains_lease_and_events(page_view) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from agent.core.model import NodeState, NodeView
+from agent.core.model import Lapse, NodeState, NodeView
 from agent.page.standing import standing_warnings
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -20,10 +20,13 @@ def test_an_agent_that_is_well_has_none(page_view) -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"slice_expires": NOW + timedelta(hours=5)}, "the lease of the slice ends in 5 h"),
         (
-            {"sliver_expires": {"urn:publicid:IDN+a.net+authority+cm": NOW + timedelta(minutes=9)}},
-            "the lease of the sliver at a.net ends in 9 min",
+            {"lapses": (Lapse("", NOW + timedelta(hours=5), "refused"),)},
+            "the lease of the slice ends in 5 h, and nobody renews it: refused",
+        ),
+        (
+            {"lapses": (Lapse("urn:publicid:IDN+a.net+authority+cm", NOW + timedelta(minutes=9), "why"),)},
+            "the lease of the sliver at a.net ends in 9 min, and nobody renews it: why",
         ),
         ({"growth_stopped": "3 machines failed"}, "growth is stopped: 3 machines failed"),
         ({"last_success": {"update_sliver_status": NOW}}, "Slurm was not read yet"),
@@ -59,6 +62,12 @@ def test_a_machine_that_is_not_ours_and_that_cloudlab_takes_is_told(page_view) -
         nfs = NodeView("pc8", "pc8", "nfs", "urn:cm", NodeState.FOREIGN, due=NOW + timedelta(minutes=due))
         warnings = standing_warnings(replace(view, agent=replace(view.agent, foreign=(ctl, nfs))))
         assert warnings == (f"Cloudlab takes nfs, which is not ours: {words}",)
+
+
+def test_a_lease_that_nobody_renews_is_no_warning_while_it_lasts_for_days(page_view) -> None:
+    view = page_view()
+    lapses = (Lapse("", NOW + timedelta(days=4), "never"),)
+    assert standing_warnings(replace(view, agent=replace(view.agent, lapses=lapses))) == ()
 
 
 def test_a_machine_that_failed_is_told(page_view) -> None:

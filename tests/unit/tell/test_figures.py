@@ -17,6 +17,7 @@ from agent.core.model import (
     AgentView,
     Intent,
     IntentKind,
+    Lapse,
     NodeState,
     NodeView,
     ResourceValue,
@@ -118,6 +119,14 @@ def test_machines_that_were_asked_for_are_counted_at_their_cm_until_they_come() 
     assert value("esagent_nodes", {"cm": "urn:new", "state": "requested"}) == 1
     assert value("esagent_nodes", {"cm": CM, "state": "requested"}) == 0
     assert view.held == ()
+
+
+def test_the_leases_that_nobody_renews_are_told_apart_from_the_others() -> None:
+    metrics, lapse = Metrics(), Lapse("", NOW, "never")
+    view = AgentView((), 0, NOW, {CM: NOW}, {}, lapses=(lapse,))
+    metrics.watch(lambda: view, NOW, dict)
+    value = metrics.registry.get_sample_value
+    assert [value("esagent_lease_unrenewed", {"cm": cm}) for cm in ("", CM, "urn:other")] == [1, 0, None]
 
 
 def test_what_is_served_is_what_the_table_says() -> None:

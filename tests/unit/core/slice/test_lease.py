@@ -1,7 +1,7 @@
 """Until when the slice and its slivers last; renewals that are refused, and when they are tried again."""
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -18,7 +18,7 @@ from agent.core.errors import (
     UnreachableError,
 )
 from agent.core.events import OfCm
-from agent.core.model import Holding, IntentKind, SliverNode
+from agent.core.model import Holding, IntentKind, Lapse, SliverNode
 from agent.core.ownership import Ownership
 from agent.core.settings import LeaseSettings
 from agent.core.slice.lease import Lease, together
@@ -472,6 +472,7 @@ def test_what_a_silent_cm_held_before_the_start_keeps_the_slice_as_long_as_it_ma
     world.clock.advance(3600)
     world.lease.renew()
     assert world.renewals() == (1, 0)
+    assert world.lease.lapses() == ()
 
 
 def test_a_slice_that_is_not_ours_to_make_is_missed_aloud_and_nothing_is_done():
@@ -500,6 +501,98 @@ def test_a_machine_is_lent_for_a_lease_or_until_the_slice_ends_where_nobody_rene
     assert world.lease.lent_for() == 5 * 3600
     world.clock.advance(6 * 3600)
     assert world.lease.lent_for() == 0
+
+
+# --- leases that nobody renews
+
+
+def test_the_leases_that_nobody_renews_are_listed_with_the_reason():
+    world = World(UTAH, renew="never")
+    assert world.lease.lapses() == ()
+    world.hold(left=6 * DAY)
+    why = '[lease] renew is "never"'
+    assert world.lease.lapses() == (Lapse("", NOON + 6 * DAY, why), Lapse(UTAH, NOON + 6 * DAY, why))
+
+
+def test_a_lease_that_may_end_since_nothing_is_lost_with_it_is_no_lapse():
+    world = World(UTAH, renew="while-we-hold")
+    world.hold(left=timedelta(hours=1))
+    assert world.lease.lapses() == ()
+
+
+def test_machines_of_others_end_with_leases_that_are_not_renewed_while_we_hold_nothing_there():
+    world = World(UTAH, WISC, renew="while-we-hold")
+    world.machine(UTAH, "ctl")
+    world.hold(left=timedelta(hours=1))
+    world.lease.renew()
+    assert world.renewals() == (0, 0)
+    assert [lapse.cm for lapse in world.lease.lapses()] == ["", UTAH]
+    world.machine(WISC)
+    world.slivers.read(WISC)
+    world.lease.renew()
+    assert [world.server.count("renew_sliver", cm) for cm in (UTAH, WISC)] == [0, 1]
+    assert [lapse.cm for lapse in world.lease.lapses()] == [UTAH]
+
+
+def test_what_a_manifest_has_that_is_no_machine_ends_with_its_sliver_too():
+    world = World(UTAH, WISC, renew="while-we-hold")
+    world.hold(left=timedelta(hours=1))
+    slivers = world.slivers.book.slivers
+    slivers[WISC] = replace(slivers[WISC], unread=1)
+    assert [lapse.cm for lapse in world.lease.lapses()] == ["", WISC]
+    slivers[UTAH] = None
+    assert [lapse.cm for lapse in world.lease.lapses()] == ["", WISC]
+
+
+def test_a_slice_of_others_that_is_not_renewed_while_we_hold_nothing_is_a_lapse():
+    world = World(UTAH, renew="while-we-hold", slice_is="shared")
+    world.server.slice_expires = NOON + DAY
+    world.lease.ensure_slice()
+    assert world.lease.lapses() == (), "what we hold is not known yet"
+    world.hold()
+    [lapse] = world.lease.lapses()
+    assert (lapse.cm, lapse.why) == ("", '[lease] renew is "while-we-hold", and we hold no machine there')
+    world.machine(UTAH)
+    world.slivers.read(UTAH)
+    assert world.lease.lapses() == ()
+
+
+@pytest.mark.parametrize("renew", ["always", "while-we-hold"])
+def test_a_renewal_that_fails_is_a_lapse_once_it_is_overdue_until_it_goes_well(renew):
+    world = World(UTAH, renew=renew)
+    world.machine(UTAH)
+    world.hold(left=timedelta(hours=17))
+    world.server.fault("renew_slice", *["unreachable"] * 2)
+
+    def try_it():
+        with pytest.raises(UnreachableError):
+            world.lease.renew()
+        return [(lapse.cm, lapse.why) for lapse in world.lease.lapses()]
+
+    assert try_it() == []
+    world.clock.advance(9 * 3600)
+    assert try_it() == [("", "renew_slice at sa: no connection")]
+    # Less than was asked for is better than nothing.
+    world.server.grant_limit = 8.5 * 3600
+    world.server.fault("renew_sliver", "unreachable")
+    with pytest.raises(UnreachableError):
+        world.lease.renew()
+    assert world.lease.lapses() == (
+        Lapse(UTAH, NOON + timedelta(hours=17), f"renew_sliver at {UTAH}: no connection"),
+    )
+    world.clock.advance(60)
+    world.lease.renew()
+    assert world.lease.lapses() == ()
+    assert world.slivers.expires[UTAH] == NOON + timedelta(hours=17, minutes=31)
+
+
+def test_a_grant_that_adds_nothing_is_a_failure():
+    world = World(UTAH)
+    world.hold(left=timedelta(hours=8))
+    world.server.grant_limit = 8 * 3600
+    world.lease.renew()
+    [lapse] = world.lease.lapses()
+    assert lapse.why == "it was asked to last longer, and lasts until 2026-11-22T20:00:00Z all the same"
 
 
 @pytest.mark.parametrize(("urged", "again"), [(True, (2, 1)), (False, (1, 1))])
