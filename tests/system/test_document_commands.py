@@ -162,6 +162,8 @@ def reader(agent, bed: TestBed) -> Reader:
     agent.change('idle_timeout = "25s"', 'idle_timeout = "1h"')
     agent.change("max_nodes = 3", "max_nodes = 6")
     agent.start()
+    # What a reader types a moment later is told to ask again before that.
+    wait_for("Slurm was read", lambda: agent.ask("plan").returncode == 0)
     return Reader(agent, bed)
 
 
