@@ -242,6 +242,10 @@ class MachineBook:
         present = self._present.values() if cm is None else [self._present.get(cm, {})]
         return tuple(node for machines in present for node in machines.values())
 
+    def not_gone(self, cm: str) -> dict[str, str]:
+        """Return client_id -> sliver_id of our machines, those included that the last manifests lacked."""
+        return {m.node.client_id: m.node.sliver_id for m in self._machines.get(cm, {}).values()}
+
     def with_fate(self, fate: str, cm: str | None = None) -> tuple[SliverNode, ...]:
         """Return the machines of this fate ("" for those that are still starting)."""
         books = self._machines.values() if cm is None else [self._machines.get(cm, {})]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Protocol
@@ -324,7 +325,10 @@ class Slivers:
         leaving = {i.client_id for i in in_flight if i.kind is IntentKind.DELETE}
         owner = self._owner
         nodes = sliver.nodes if sliver else ()
-        before = self.holdings.of(cm)
+        if before := self.holdings.of(cm):
+            with self._desk.lock:
+                # One manifest that lacks a machine does not make it another's in the next.
+                before = replace(before, machines={**self.book.not_gone(cm), **before.machines})
         said = claims(self._ownership, sliver, gives=owner.owns, asked=asked, before=before)
         ours = [node for node in nodes if said[node].is_ours]
         # Before an intent is struck: after a kill in between, the machine is counted by one or the other.

@@ -278,3 +278,23 @@ def test_where_nothing_is_there_the_first_look_says_so(make_bench, monkeypatch):
     assert [(told["machines"], told["sliver"]) for _, _, told in log.calls] == [
         ("none", "none: what we ask for is ours")
     ]
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_one_of_such_a_name_that_one_manifest_lacks_is_ours_when_the_next_one_has_it(
+    make_bench, clock, whole
+):
+    server, memory = FakeServer(clock), {"holdings": MemoryHoldings(), "intents": MemoryIntents()}
+    manager = run_of(make_bench, server, clock, **memory)
+    (web,) = manager.held()
+    site = server.sites[UTAH]
+    machine = site.machines.pop("web")
+    site.exists = not whole
+    manager.update_sliver_status()
+    assert manager.held() == []
+    site.machines["web"], site.exists = machine, True
+    manager.update_sliver_status()
+    assert manager.held() == [web]
+    assert manager.facts().foreign == ()
+    # A sliver that was gone may be another's when it is there again.
+    assert memory["holdings"].holdings()[0].made is not whole
