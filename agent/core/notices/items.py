@@ -89,7 +89,10 @@ def plain(item: Item, notice: Notice) -> dict[str, Any]:
 
 def once(read: list[tuple[Item, Notice]]) -> list[tuple[Item, Notice]]:
     """Keep the first item of each machine."""
-    return list({notice.node_id: (item, notice) for item, notice in reversed(read)}.values())[::-1]
+    first: dict[str, tuple[Item, Notice]] = {}
+    for item, notice in read:
+        first.setdefault(notice.node_id, (item, notice))
+    return list(first.values())
 
 
 def released(item: object, free: set[str]) -> object:

@@ -192,6 +192,13 @@ def test_what_is_ours_by_its_name_alone_stays_for_min_hold_since_the_start(
     assert (bool(made.failed), bool(made.kept)) == (goes, not goes)
 
 
+def test_it_stays_too_while_nothing_was_read_that_could_tell_more() -> None:
+    made = plan_departures(
+        a_moment(Node("pc1", "DOWN"), machines=(a_machine(1),), facts=TRUSTED, history=None, started=NOW)
+    )
+    assert made.kept == (a_machine(1),)
+
+
 def test_a_machine_that_failed_and_is_surplus_goes_once() -> None:
     plan = departures(DRAINED, chosen=PC1, emptied=PC1, facts=FAILED)
     assert (plan.failed, plan.empty, plan.machines) == ((a_machine(1),), (a_machine(1),), (a_machine(1),))

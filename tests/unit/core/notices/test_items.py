@@ -13,10 +13,13 @@ from agent.core.notices.items import (
     MAX_WAIT,
     BadItemError,
     Notice,
+    once,
+    plain,
     read_complete,
     read_names,
     read_pending,
     read_value,
+    released,
 )
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -124,3 +127,24 @@ def test_what_is_refused_is_shown_in_few_characters() -> None:
 def test_a_huge_number_is_refused_though_it_cannot_be_shown() -> None:
     with pytest.raises(BadItemError, match=r"is expected, not a huge number$"):
         read_names({"node_id": 10**5000})
+
+
+def test_an_item_is_handed_on_with_its_names_as_text() -> None:
+    item = {"node_id": 12, "client_id": None, "max_wait_time": 60, "more": 1}
+    handed = plain(item, read_pending(item))
+    assert handed == {"node_id": "12", "client_id": "", "max_wait_time": 60, "more": 1}
+
+
+def test_of_several_items_of_a_machine_the_first_one_counts_and_the_order_stays() -> None:
+    items = [
+        {"node_id": name, "max_wait_time": wait} for name, wait in [("b", 1), ("a", 2), ("b", 3), ("c", 4)]
+    ]
+    kept = once([(item, read_pending(item)) for item in items])
+    assert [item for item, _ in kept] == [items[0], items[1], items[3]]
+
+
+def test_the_countdown_of_a_machine_that_may_be_taken_is_over_in_the_reply() -> None:
+    item = {"node_id": "pc1", "client_id": "node-1", "max_wait_time": 60}
+    assert released(item, {"pc1"}) == {**item, "max_wait_time": 0}
+    assert released(item, {"pc2"}) == item
+    assert released("no item", {"pc1"}) == "no item"

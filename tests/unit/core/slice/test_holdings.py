@@ -108,6 +108,14 @@ def test_a_cm_that_was_heard_holds_what_it_says(clock: FakeClock) -> None:
     assert holdings.presumed() == set()
 
 
+def test_what_a_cm_held_is_known_until_it_says_something_else(clock: FakeClock) -> None:
+    before = Holding(ONE, {"a": "s-a"}, NOON + HOUR, made=True)
+    holdings, _ = make(clock, before)
+    assert (holdings.of(ONE), holdings.of(TWO)) == (before, None)
+    hear(holdings, ONE, sliver(ONE, "b"))
+    assert holdings.of(ONE) == Holding(ONE, {"b": "s-b"}, NOON + HOUR, made=True)
+
+
 def test_what_a_cm_holds_is_written_down_when_it_changes(clock: FakeClock) -> None:
     holdings, store = make(clock)
     hear(holdings, ONE, sliver(ONE, "a", "b"))

@@ -180,6 +180,55 @@ def test_a_machine_may_be_touched_while_the_last_manifest_has_it() -> None:
 # --- an empty sliver
 
 
+def strange(name: str, cm: str = CM) -> SliverNode:
+    return SliverNode(name, f"pc-{name}", cm, f"s-{name}")
+
+
+def test_machines_that_are_not_ours_are_told_by_cm_and_may_not_be_touched() -> None:
+    ctl, nfs, other = strange("ctl"), strange("nfs"), strange("ctl", OTHER)
+    book = book_of(ctl, node(1), nfs)
+    show(book, other, cm=OTHER)
+    assert (book.foreign(CM), book.foreign(OTHER), book.foreign("urn:none")) == ((ctl, nfs), (other,), ())
+    assert book.foreign() == (ctl, nfs, other)
+    assert book.held() == (node(1),)
+    assert not book.may_touch(ctl)
+
+
+def test_machines_that_are_not_ours_come_once_and_go_once() -> None:
+    ctl, nfs = strange("ctl"), strange("nfs")
+    book = MachineBook()
+    assert show(book, ctl) == Changes((), (), (), foreign=(ctl,))
+    assert show(book, ctl, nfs) == Changes((), (), (), foreign=(nfs,))
+    assert show(book, nfs) == Changes((), (), (), foreign_gone=(ctl,))
+    assert show(book, nfs) == Changes((), (), ())
+    assert show_nothing(book) == Changes((), (), (), foreign_gone=(nfs,))
+
+
+def test_one_that_has_become_ours_is_not_gone() -> None:
+    taken = strange("ctl")
+    book = book_of(taken)
+    changes = book.observe(
+        CM,
+        Sliver(CM, f"{CM}+sliver", None, (taken,), "<rspec/>"),
+        now=NOON,
+        ours=lambda _: True,
+        asked={},
+        announced=nobody,
+        sightings=SIGHTINGS,
+    )
+    assert changes == Changes((taken,), (), ())
+
+
+def test_those_of_ours_that_a_manifest_lacks_are_not_gone_before_several_do() -> None:
+    book = book_of(node(1), node(2), strange("ctl"))
+    show(book, node(2))
+    assert book.not_gone(CM) == {"node-1": "s1", "node-2": "s2"}
+    for _ in range(SIGHTINGS):
+        show(book, node(2))
+    assert book.not_gone(CM) == {"node-2": "s2"}
+    assert book.not_gone(OTHER) == {}
+
+
 def test_a_sliver_is_bare_when_several_manifests_in_a_row_have_no_machine() -> None:
     book = MachineBook()
     assert not book.is_bare(CM, 1)
