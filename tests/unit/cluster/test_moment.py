@@ -1,7 +1,7 @@
 """What follows at one instant from all that is known then."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -41,6 +41,7 @@ def test_before_anything_was_read_nothing_is_known_and_nothing_is_ours() -> None
         joins={},
         proven=frozenset(),
         failed_since={},
+        started=datetime.min.replace(tzinfo=UTC),
     )
     assert (known.machines, known.nodes, known.joined, known.failed) == ({}, {}, frozenset(), frozenset())
     assert (known.held_up, known.in_service) == ("", 0)
@@ -48,7 +49,12 @@ def test_before_anything_was_read_nothing_is_known_and_nothing_is_ours() -> None
 
 def test_the_first_reading_tells_nothing_of_before() -> None:
     assert History() == History(
-        idle_since={}, joined_since={}, found=frozenset(), waiting_since={}, forsaken_since={}
+        idle_since={},
+        joined_since={},
+        found=frozenset(),
+        machines={},
+        waiting_since={},
+        forsaken_since={},
     )
 
 
@@ -117,6 +123,38 @@ def test_a_node_at_another_address_is_not_that_of_a_machine_of_its_name(place: s
 def test_a_machine_whose_usual_name_is_another_node_has_none() -> None:
     node = Node("pc2", "IDLE", address="10.0.0.9")
     assert a_moment(node, machines=(OURS,), facts={"foreign": (OTHER,)}).foreign == {}
+
+
+def test_a_machine_that_is_not_ours_has_no_node_that_is_ours() -> None:
+    settings, theirs = BY_CLIENT_ID, replace(OTHER, client_id=OURS.client_id)
+    known = a_moment(machines=(OURS,), settings=settings, facts={"foreign": (theirs,)})
+    assert (known.machines, known.foreign) == ({"node-1": OURS}, {})
+
+
+def test_a_machine_without_a_node_id_is_present_by_its_other_name() -> None:
+    unnamed = SliverNode("ctl", "", UTAH, "urn:sliver+3")
+    assert a_moment(facts={"foreign": (unnamed,)}).present == {"ctl"}
+
+
+@pytest.mark.parametrize(
+    ("reason", "inherited"),
+    [
+        ("esagent: surplus, to be given back, sliver 9", {"pc1"}),
+        ("esagent: surplus, to be given back, sliver 1", set()),
+        ("broken fan", set()),
+        ("", set()),
+    ],
+)
+def test_what_slurm_says_of_an_earlier_machine_is_inherited(reason: str, inherited: set[str]) -> None:
+    node = Node("pc1", "IDLE", frozenset({"DRAIN"}), reason=reason)
+    assert a_moment(node, machines=[OURS]).inherited == inherited
+
+
+def test_a_wish_is_for_the_machine_that_it_means() -> None:
+    wish = AdminDrain("pc1", "disk", "ada", NOW, sliver_id=OURS.sliver_id)
+    known = a_moment(machines=[OURS, OTHER], admin={"pc1": wish})
+    assert (known.wish_for(OURS), known.wish_for(OTHER)) == (wish, None)
+    assert known.wish_for(replace(OURS, sliver_id="urn:sliver+9")) is None
 
 
 def test_a_machine_that_is_not_ours_is_behind_a_node_once_its_slurmd_was_seen() -> None:
