@@ -10,14 +10,13 @@ from typing import cast
 from lxml import etree
 
 from agent.core.errors import ConfigError
+from agent.core.model import RAW_PC
 from agent.core.request.tarballs import Tarball
 
 RSPEC = "http://www.geni.net/resources/rspec/3"
 EMULAB = "http://www.protogeni.net/resources/rspec/ext/emulab/1"
 GENERATOR = "esagent"
 """``generated_by`` of the requests that we write ourselves: a manifest repeats it."""
-RAW = frozenset({"", "raw", "raw-pc"})
-"""Sliver types of whole machines."""
 MAX_STARTUP = 255
 STARTUP = re.compile(r"[\x20-\x7e]*")
 """What ``GeniCMV2 AddNodes`` takes as a start-up command."""
@@ -116,7 +115,7 @@ def request_client_ids(rspec: str, cm: str) -> tuple[str, ...]:
 def is_machine(node: etree._Element) -> bool:
     """Tell whether a node is a raw PC; one without a sliver_type is too (``GeniCM.pm GetTicketAuxAux``)."""
     kind = node.find(f"{{{RSPEC}}}sliver_type")
-    return kind is None or kind.get("name", "") in RAW
+    return kind is None or kind.get("name", "") in RAW_PC
 
 
 def parse_request(rspec: str) -> etree._Element:

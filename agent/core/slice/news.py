@@ -14,7 +14,7 @@ from agent.core.model import Intent, Revocation, Sliver, SliverNode
 from agent.core.ownership import Claim
 from agent.core.slice.hooks import HookQueue
 from agent.core.slice.machines import Changes, Machine
-from agent.core.slice.words import sliver_words, whose_words
+from agent.core.slice.words import listed, sliver_words, whose_words
 
 log = structlog.get_logger()
 
@@ -83,7 +83,7 @@ class News:
             self._desk.tell(EventKind.KEPT, node.node_id, message)
         for revocation in withdrawn:
             node_id = revocation.node_id
-            message = f"the revocation of {node_id} is over: nobody took it from us by its deadline"
+            message = f"the revocation of {node_id} is over: nobody took the machine by its deadline"
             self._desk.tell(EventKind.WITHDRAWN, node_id, message)
 
     def void(self, intents: Iterable[Intent]) -> None:
@@ -106,7 +106,7 @@ class News:
             message = f"{node.node_id} ({node.client_id}) is not in the manifest"
             self._desk.tell(EventKind.MISSING, node.node_id, message, OfCm(cm))
         if changes.foreign:
-            named = ", ".join(f"{node.client_id} ({node.node_id})" for node in changes.foreign)
+            named = listed([f"{node.client_id} ({node.node_id})" for node in changes.foreign])
             self._desk.tell(EventKind.FOREIGN, cm, f"not ours, and left alone: {named}", OfCm(cm))
         for node in changes.new:
             claim = claims[node]

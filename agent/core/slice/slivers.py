@@ -33,6 +33,7 @@ from agent.core.slice.intents import Intents, carry_out
 from agent.core.slice.machines import MachineBook
 from agent.core.slice.news import Listener, News
 from agent.core.slice.settling import withdrawn
+from agent.core.slice.words import staying_words
 
 
 class Owner(Listener, Protocol):
@@ -274,12 +275,7 @@ class Slivers:
             sliver, foreign = self.book.slivers.get(cm), len(self.book.foreign(cm))
             if sliver is None or self.book.held(cm) or self.may_go(cm, sliver):
                 return ""
-        others = foreign + sliver.unread
-        if others:
-            return f"the sliver stays, which has {others} machines that are not ours"
-        return (
-            'the sliver stays, since it is not known to be ours ([cloudlab] slice_is = "ours" would say so)'
-        )
+        return staying_words(foreign + sliver.unread)
 
     def _may_delete(self, node: SliverNode) -> bool:
         with self._desk.lock:

@@ -57,3 +57,13 @@ def _grouped(nodes: Iterable[SliverNode], said: Mapping[SliverNode, Claim]) -> s
 def sliver_words(*, goes: bool) -> str:
     """Say whether a sliver is given back as a whole once nobody needs its machines."""
     return "goes with its last machine" if goes else "stays: only machines of ours are given back there"
+
+
+def staying_words(others: int) -> str:
+    """Say why a sliver stays that no machine of ours is in, but so many of others."""
+    if others == 0:
+        return (
+            'the sliver stays, since it is not known to be ours ([cloudlab] slice_is = "ours" would say so)'
+        )
+    are = "a machine that is" if others == 1 else f"{others} machines that are"
+    return f"the sliver stays, which has {are} not ours"

@@ -12,6 +12,7 @@ from agent.core.model import SliverNode
 from agent.core.notices.foreign import Whose
 from agent.core.ownership import Ownership
 from agent.core.request.helper import SimpleElasticSliceHelper
+from agent.core.slice.words import NAMED
 from tests.unit.core.conftest import UTAH, FakeMachine, FakeServer
 
 
@@ -298,3 +299,12 @@ def test_one_of_such_a_name_that_one_manifest_lacks_is_ours_when_the_next_one_ha
     assert manager.facts().foreign == ()
     # A sliver that was gone may be another's when it is there again.
     assert memory["holdings"].holdings()[0].made is not whole
+
+
+def test_very_many_are_not_all_named_when_they_are_first_seen(make_bench):
+    bench = make_bench(minthreshold=0)
+    bench.server.slice_expires = bench.clock.now() + timedelta(days=1)
+    put(bench, *(f"cp-{number}" for number in range(NAMED + 3)))
+    bench.manager.update_sliver_status()
+    (told,) = bench.events.of("foreign")
+    assert told.message.endswith(f"cp-{NAMED - 1} (foreign{NAMED - 1}) and 3 more")

@@ -4,7 +4,7 @@ import pytest
 
 from agent.core.model import SliverNode
 from agent.core.ownership import Claim
-from agent.core.slice.words import NAMED, foreign_words, whose_words
+from agent.core.slice.words import NAMED, foreign_words, staying_words, whose_words
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,15 @@ def test_machines_are_named_with_what_says_whose_they_are():
         "2 without a usable name, and left alone",
     ]
     assert whose_words({}) == "none"
+
+
+@pytest.mark.parametrize(
+    ("others", "words"),
+    [
+        (0, 'since it is not known to be ours ([cloudlab] slice_is = "ours" would say so)'),
+        (1, "which has a machine that is not ours"),
+        (2, "which has 2 machines that are not ours"),
+    ],
+)
+def test_why_a_sliver_stays_is_told(others, words):
+    assert staying_words(others) == f"the sliver stays, {words}"
