@@ -191,6 +191,27 @@ def test_the_drain_of_a_machine_that_is_not_ours_names_it_too() -> None:
     assert drains_of(situation(facts=facts, settings=settings)) == {"pc2": asked}
 
 
+@pytest.mark.parametrize("revocations", [{}, {"pc2": Revocation("pc2", "node-0", at(900), NOW, NOW)}])
+def test_a_machine_that_is_not_ours_is_drained_for_a_revocation_of_its_own_alone(revocations) -> None:
+    facts = {"foreign": (a_machine(2),), "revocations": revocations}
+    assert drains_of(situation(facts=facts, settings=settings_with(drain=DrainSettings(foreign=True)))) == {}
+
+
+def test_what_is_wanted_of_a_machine_that_is_not_ours_is_not_known_until_its_cm_was_looked_at() -> None:
+    known = {
+        "facts": {"foreign": (a_machine(2),)},
+        "settings": settings_with(drain=DrainSettings(foreign=True)),
+    }
+    assert wishes_of(situation(**known, read_back=frozenset())).unread == {"pc1", "pc2"}
+    assert wishes_of(situation(**known, read_back=frozenset({UTAH}))).unread == set()
+
+
+@pytest.mark.parametrize(("name", "reason"), [("pc2", "broken fan"), ("pc9", revoked("pc9", 900).reason)])
+def test_drains_of_others_and_of_nodes_that_no_machine_is_behind_are_left_alone(name, reason) -> None:
+    node = Node(name, "IDLE", frozenset({"DRAIN"}), reason=reason)
+    assert wishes_of(situation(node, facts={"foreign": (a_machine(2),)})).ours == {"pc1"}
+
+
 @pytest.mark.parametrize(
     ("cause", "slivers", "expected"),
     [
