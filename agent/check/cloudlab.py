@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import ipaddress
+import re
 import socket
 import ssl
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -106,7 +107,7 @@ def check_public_key(
     """
     if ours in given:
         return fine("SSH key at Cloudlab", f"one of {len(given)} that new machines are given")
-    if f" {ours} " in f" {startup} ":
+    if re.search(rf"(?<![\w+/-]){re.escape(ours)}(?![\w+/=])", startup):
         return fine("SSH key at Cloudlab", "[request] startup_command puts it on new machines")
     # An existing sliver's machines have the accounts that it was made with (``GeniCMV2 AddNodes``).
     mend = (

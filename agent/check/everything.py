@@ -32,7 +32,7 @@ from agent.check.files import (
 from agent.check.finding import Finding, Grade, fault, fine, look, skipped, warning
 from agent.check.holdings import Remembered, read_held, recall
 from agent.check.names import files_to_read, files_to_write
-from agent.check.ownership import Said, check_lonely_lans, check_ownership, ours_of, say_whose
+from agent.check.ownership import Said, check_lonely_lans, check_ownership, is_shared, ours_of, say_whose
 from agent.check.program import become, check_program, program
 from agent.check.request import check_request
 from agent.check.sandbox import find_sandbox
@@ -174,22 +174,18 @@ def _connect(settings: Settings, clock: Clock) -> Iterator[Finding]:
 def _cloudlab(settings: Settings, clock: Clock, *, is_up: bool) -> Iterator[Finding]:
     # A person waits: a server that does not answer is a finding, and not to be waited for.
     asked = settings.cloudlab.model_copy(update={"retry_for": 0.0, "read_timeout": 60.0})
-    is_shared = asked.slice_is == "shared"
-    if is_shared:
-        # They are sent when a sliver is made, and not with a machine that is added.
-        asked = asked.model_copy(update={"ssh_keys": ()})
     server = connect(asked, clock=clock)
     try:
         yield from check_authorities(server, settings.lease, clock.now())
         if lans := settings.request.lans:
             yield from look("LANs", lambda: check_lans(server, lans), "see [request] lans")
-        shell = SshShell(settings.ssh)
-        key, outside = "SSH key at Cloudlab", "callback port from outside"
-        startup = settings.request.startup_command
-        given = partial(check_public_key, shell.public_key, startup=startup, is_shared=is_shared)
-        yield from look(key, lambda: [given(server.public_keys())], "see [ssh]")
         said: list[Said] = []
         yield from look("machines", lambda: _machines(settings, server, said.append), "see [cloudlab]")
+        shell = SshShell(settings.ssh)
+        key, outside = "SSH key at Cloudlab", "callback port from outside"
+        startup, shared = settings.request.startup_command, is_shared(said, asked.slice_is)
+        given = partial(check_public_key, shell.public_key, startup=startup, is_shared=shared)
+        yield from look(key, lambda: [given(server.public_keys(added=shared))], "see [ssh]")
         if is_up:
             machines, login = ours_of(said), settings.ssh.user
             yield from look(

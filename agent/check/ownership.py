@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from agent.check.finding import Finding, fine, warning
 from agent.core.model import Holding, Sliver, SliverNode
-from agent.core.ownership import Claim, Ownership, claims, has_nothing_else, is_made_by_us
+from agent.core.ownership import Claim, Ownership, SliceIs, claims, has_nothing_else, is_made_by_us
 from agent.core.slice.words import foreign_words, listed, sliver_words, whose_words
 
 _WHOSE = "whose slice"
@@ -55,6 +55,13 @@ def ours_of(said: Iterable[Said]) -> list[SliverNode]:
     return [
         node for each in said for claimed in each.values() for node, claim in claimed.items() if claim.is_ours
     ]
+
+
+def is_shared(said: Iterable[Said], slice_is: SliceIs | None) -> bool:
+    """Tell whether the slice is not ours alone: the site says so, or it has a machine of others."""
+    if slice_is is not None:
+        return slice_is == "shared"
+    return any(claim.is_foreign for each in said for claimed in each.values() for claim in claimed.values())
 
 
 def check_ownership(

@@ -302,12 +302,21 @@ class ProtoGeniServer:
             raise NotFoundError("this CM holds no sliver for us", method=method, authority=cm)
         return self._sliver_urns[cm]
 
-    def public_keys(self) -> frozenset[str]:
-        """Tell the SSH public keys that new machines are given, each as ``TYPE BASE64``."""
-        return frozenset(" ".join(key.split()[:2]) for user in self._keys() for key in user.keys)
+    def public_keys(self, *, added: bool = False) -> frozenset[str]:
+        """Tell the SSH public keys that new machines are given, each as ``TYPE BASE64``.
+
+        Args:
+            added: they are added to another's sliver, which has the keys that it was made with
+                (``GeniCMV2 AddNodes`` takes none).
+        """
+        users = self._accounts() if added else self._keys()
+        return frozenset(" ".join(key.split()[:2]) for user in users for key in user.keys)
+
+    def _accounts(self) -> list[UserKeys]:
+        return list(self._credentials.with_self(self._sa.get_keys))
 
     def _keys(self) -> list[UserKeys]:
-        accounts = list(self._credentials.with_self(self._sa.get_keys))
+        accounts = self._accounts()
         if not self._extra_keys:
             return accounts
         urn = str(self.identity.urn)

@@ -104,8 +104,12 @@ def test_a_key_that_new_machines_are_not_given_is_a_fault() -> None:
     assert (found.grade, "none will let us in" in found.seen) == (Grade.FAULT, True)
 
 
-def test_a_key_that_the_startup_command_puts_there_is_as_good() -> None:
-    command = "echo ssh-ed25519 AAAA esagent | sudo tee -a /root/.ssh/authorized_keys"
+@pytest.mark.parametrize(
+    "words",
+    ["ssh-ed25519 AAAA esagent", "'ssh-ed25519 AAAA esagent'", '"ssh-ed25519 AAAA"', "ssh-ed25519 AAAA"],
+)
+def test_a_key_that_the_startup_command_puts_there_is_as_good(words: str) -> None:
+    command = f"echo {words}|sudo tee -a /root/.ssh/authorized_keys"
     assert check_public_key("ssh-ed25519 AAAA", (), startup=command).grade is Grade.FINE
     assert check_public_key("ssh-ed25519 AA", (), startup=command).grade is Grade.FAULT
 

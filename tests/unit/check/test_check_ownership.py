@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import pytest
 
 from agent.check.finding import Finding, Grade
-from agent.check.ownership import Held, check_lonely_lans, check_ownership, ours_of, say_whose
+from agent.check.ownership import Held, check_lonely_lans, check_ownership, is_shared, ours_of, say_whose
 from agent.core.model import Holding, LanPort, Sliver, SliverNode
-from agent.core.ownership import GENERATOR, Claim, Ownership
+from agent.core.ownership import GENERATOR, Claim, Ownership, SliceIs
 from agent.core.request.helper import SimpleElasticSliceHelper
 
 CM, OTHER = (f"urn:publicid:IDN+{name}.example.net+authority+cm" for name in ("utah", "wisc"))
@@ -194,3 +194,22 @@ def test_a_machine_that_would_lose_its_lan_with_our_last_machine_is_told(
     assert [finding.seen for finding in found] == [
         "ctl would be alone in lan-0 when our last machine goes, and lose it"
     ] * lonely
+
+
+@pytest.mark.parametrize(
+    ("claim", "slice_is", "shared"),
+    [
+        (Claim.NONE, None, True),
+        (Claim.NEVER, None, True),
+        (Claim.NAME, None, False),
+        (Claim.PART, None, False),
+        (Claim.NONE, "ours", False),
+        (Claim.NAME, "shared", True),
+    ],
+)
+def test_a_slice_is_shared_where_the_site_says_so_or_a_machine_of_others_is_there(
+    claim: Claim, slice_is: SliceIs | None, shared: bool
+) -> None:
+    node = SliverNode("x", "pc1", CM, "urn:x")
+    assert is_shared([{CM: {node: claim}}], slice_is) is shared
+    assert is_shared([], slice_is) is (slice_is == "shared")

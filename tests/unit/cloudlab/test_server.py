@@ -347,6 +347,26 @@ def test_a_sliver_is_created_with_the_users_keys(server: ProtoGeniServer, cloudl
     assert arguments["rspec"] == "<rspec/>"
 
 
+def test_machines_that_are_added_to_anothers_sliver_do_not_have_our_own_keys(
+    cloudlab: Cloudlab, user_context: ssl.SSLContext, user_identity: Identity
+) -> None:
+    user = {"urn": USER, "login": "ada", "keys": [{"type": "ssh", "key": "ssh-rsa HERS ada"}]}
+    cloudlab.script["GetKeys"] = [cloudlab.scripted.value([user])] * 2
+    transport = Transport(user_context, Limits(20, 20, 0), sleep=cloudlab.sleep)
+    made = ProtoGeniServer(
+        identity=user_identity,
+        slice_urn=SLICE,
+        sa=SliceAuthority(transport, Remote(cloudlab.scripted.url, SA)),
+        cms=[],
+        transport=transport,
+        clock=cloudlab.clock,
+        extra_keys=["ssh-ed25519 OURS esagent"],
+    )
+    assert made.public_keys() == {"ssh-rsa HERS", "ssh-ed25519 OURS"}
+    assert made.public_keys(added=True) == {"ssh-rsa HERS"}
+    made.close()
+
+
 def test_an_empty_list_of_keys_is_left_out(server: ProtoGeniServer, cloudlab: Cloudlab) -> None:
     cloudlab.script["CreateSliver"] = [
         cloudlab.scripted.value([cloudlab.credential(SLIVER, END), manifest()])
