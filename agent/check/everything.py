@@ -43,6 +43,7 @@ from agent.cloudlab.server import ProtoGeniServer
 from agent.config import Settings, load
 from agent.core.errors import ConfigError, LedgerError, SlurmError
 from agent.core.ports import Clock
+from agent.core.request.escaping import meant
 from agent.core.request.helper import SimpleElasticSliceHelper
 from agent.daemon import ownership_of
 from agent.slurm.choice import choose, slurm_commands
@@ -139,8 +140,9 @@ def _with_settings(settings: Settings, clock: Clock, reader: Reader, *, offline:
     if can_call:
         # The files stand: what is left are the keys in them, and the SA that the certificate names.
         yield from look("cloudlab", lambda: _connect(settings, clock), "see [cloudlab] ssh_keys and sa_url")
+    helpers: list[SimpleElasticSliceHelper] = []
     if can_read(*request):
-        yield from check_request(settings)
+        yield from check_request(settings, helpers.append)
     if can_read(callback.certificate, callback.key, callback.ca_bundle):
         yield from check_callback(callback, now)
     if can_read(settings.ssh.key):
@@ -156,7 +158,9 @@ def _with_settings(settings: Settings, clock: Clock, reader: Reader, *, offline:
     is_up = callback_answers(callback, cloudlab.connect_timeout)
     yield from check_callback_port(callback, is_up=is_up)
     if can_call and can_read(settings.ssh.key):
-        yield from look("Cloudlab", lambda: _cloudlab(settings, clock, is_up=is_up), "see [cloudlab]")
+        # What has its names is ours, also where the request itself is at fault.
+        helper = helpers[0] if helpers else SimpleElasticSliceHelper(node_prefix=settings.request.node_prefix)
+        yield from look("Cloudlab", lambda: _cloudlab(settings, helper, clock, is_up=is_up), "see [cloudlab]")
     else:
         yield skipped("Cloudlab", "a file that it takes is at fault: see above")
     yield from look("Slurm", lambda: _slurm(settings, clock), "see [slurm]")
@@ -171,19 +175,23 @@ def _connect(settings: Settings, clock: Clock) -> Iterator[Finding]:
     yield from ()
 
 
-def _cloudlab(settings: Settings, clock: Clock, *, is_up: bool) -> Iterator[Finding]:
+def _cloudlab(
+    settings: Settings, helper: SimpleElasticSliceHelper, clock: Clock, *, is_up: bool
+) -> Iterator[Finding]:
     # A person waits: a server that does not answer is a finding, and not to be waited for.
     asked = settings.cloudlab.model_copy(update={"retry_for": 0.0, "read_timeout": 60.0})
     server = connect(asked, clock=clock)
     try:
         yield from check_authorities(server, settings.lease, clock.now())
-        if lans := settings.request.lans:
+        if lans := helper.lans_of_added():
             yield from look("LANs", lambda: check_lans(server, lans), "see [request] lans")
         said: list[Said] = []
-        yield from look("machines", lambda: _machines(settings, server, said.append), "see [cloudlab]")
+        yield from look(
+            "machines", lambda: _machines(settings, helper, server, said.append), "see [cloudlab]"
+        )
         shell = SshShell(settings.ssh)
         key, outside = "SSH key at Cloudlab", "callback port from outside"
-        startup, shared = settings.request.startup_command, is_shared(said, asked.slice_is)
+        startup, shared = meant(helper.startup_command or ""), is_shared(said, asked.slice_is)
         given = partial(check_public_key, shell.public_key, startup=startup, is_shared=shared)
         yield from look(key, lambda: [given(server.public_keys(added=shared))], "see [ssh]")
         if is_up:
@@ -199,7 +207,10 @@ def _cloudlab(settings: Settings, clock: Clock, *, is_up: bool) -> Iterator[Find
 
 
 def _machines(
-    settings: Settings, server: ProtoGeniServer, tell: Callable[[Said], object]
+    settings: Settings,
+    helper: SimpleElasticSliceHelper,
+    server: ProtoGeniServer,
+    tell: Callable[[Said], object],
 ) -> Iterator[Finding]:
     """Tell whose the machines of the slice are; ``tell`` is given it too."""
     known = Remembered()
@@ -208,13 +219,12 @@ def _machines(
     except LedgerError as error:
         yield warning("ledger", str(error), "see [ledger] path; without it only names tell what is ours")
     helds, ownership = read_held(server, known), ownership_of(settings)
-    request = settings.request
-    said = say_whose(helds, ownership, SimpleElasticSliceHelper(node_prefix=request.node_prefix).owns)
+    said = say_whose(helds, ownership, helper)
     tell(said)
-    words = {"own": request.own, "never": request.never}
+    words = {"own": settings.request.own, "never": settings.request.never}
     sets = {key: {word: expand(word) for word in each} for key, each in words.items()}
     yield from check_ownership(helds, said, ownership, sets)
-    yield from check_lonely_lans(said, request.lans)
+    yield from check_lonely_lans(said, helper.lans_of_added())
 
 
 def _slurm(settings: Settings, clock: Clock) -> Iterator[Finding]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.check.finding import Finding, fine, warning
 from agent.core.model import Holding, Sliver, SliverNode
 from agent.core.ownership import Claim, Ownership, SliceIs, claims, has_nothing_else, is_made_by_us
+from agent.core.request.helper import ElasticSliceHelper
 from agent.core.slice.words import foreign_words, listed, sliver_words, whose_words
 
 _WHOSE = "whose slice"
@@ -30,19 +31,20 @@ Said = Mapping[str, Mapping[SliverNode, Claim]]
 """CM -> each of its machines -> what says whose it is."""
 
 
-def say_whose(helds: Iterable[Held], ownership: Ownership, gives: Callable[[str], bool]) -> Said:
+def say_whose(helds: Iterable[Held], ownership: Ownership, helper: ElasticSliceHelper) -> Said:
     """Decide of each machine whose it is, as the daemon would at its start.
 
     Args:
         helds: what each CM holds.
         ownership: what the site says.
-        gives: tells whether a client_id is one that our helper gives out.
+        helper: tells which client_ids it gives out, and which its first request has.
     """
     return {
         held.cm: claims(
             ownership,
             held.sliver,
-            gives=gives,
+            gives=helper.owns,
+            asks_for=helper.asks_for,
             asked=held.asked,
             before=held.before,
         )

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from agent.check.finding import Finding, fine, look, warning
 from agent.config import RequestSettings, Settings
 from agent.core.request.document_helper import DocumentHelper
+from agent.core.request.helper import SimpleElasticSliceHelper
 from agent.daemon import helper_of
 
 _SUBJECT = "request"
 
 
-def check_request(settings: Settings) -> Iterator[Finding]:
-    """Make the request as the daemon does, and run the profile script for that where there is one."""
-    return look(_SUBJECT, lambda: _look(settings), _mend(settings.request))
+def check_request(
+    settings: Settings, tell: Callable[[SimpleElasticSliceHelper], object] = lambda _: None
+) -> Iterator[Finding]:
+    """Make the request as the daemon does, and run the profile script for that where there is one.
+
+    Args:
+        settings: all of agent.conf.
+        tell: is given the helper, where there can be one.
+    """
+    return look(_SUBJECT, lambda: _look(settings, tell), _mend(settings.request))
 
 
-def _look(settings: Settings) -> Iterator[Finding]:
+def _look(settings: Settings, tell: Callable[[SimpleElasticSliceHelper], object]) -> Iterator[Finding]:
     helper = helper_of(settings, None)
+    tell(helper)
     if not isinstance(helper, DocumentHelper):
         yield fine(_SUBJECT, "as [request] says")
         return

@@ -21,6 +21,7 @@ class Claim(StrEnum):
     NAME = "its name is one that we give"
     ASKED = "we asked for it"
     KNOWN = "it was ours before"
+    REQUESTED = "our request made the sliver with it"
     NONE = "nothing says that we asked for it"
     PART = "no machine, and it came with our request"
 
@@ -37,7 +38,7 @@ class Claim(StrEnum):
     @property
     def is_remembered(self) -> bool:
         """We know of our own that we asked for it."""
-        return self in {Claim.ASKED, Claim.KNOWN}
+        return self in {Claim.ASKED, Claim.KNOWN, Claim.REQUESTED}
 
 
 @dataclass(frozen=True)
@@ -87,24 +88,30 @@ def claims(
     sliver: Sliver | None,
     *,
     gives: Callable[[str], bool],
+    asks_for: Callable[[str], bool],
     asked: Collection[str],
     before: Holding | None,
 ) -> dict[SliverNode, Claim]:
     """Tell of all that is in a CM's manifest what says whose it is.
 
     Block stores and virtual machines are never machines of ours; in a sliver that we asked for they are a
-    part of it (``GeniCMV2 AddNodes`` adds raw PCs alone), and go with it.
+    part of it (``GeniCMV2 AddNodes`` adds raw PCs alone), and go with it. Where nothing is remembered, the
+    names of our first request tell what is ours in a sliver whose manifest says that the request was ours.
 
     Args:
         ownership: what the site says.
         sliver: what the manifest says; None for nothing.
         gives: tells whether a client_id is one that our helper gives out.
+        asks_for: tells whether a client_id is one that our first request has.
         asked: client_ids that this CM was asked for, while that is not settled.
         before: what is remembered of this CM; None for nothing.
     """
     nodes = sliver.nodes if sliver else ()
     held = before.machines if before else {}
     said = {node: ownership.claim(node, gives=gives, asked=asked, held=held) for node in nodes}
+    if before is None and sliver is not None and sliver.generator == GENERATOR:
+        nameless = [n for n, claim in said.items() if claim is Claim.NONE and n.is_machine]
+        said |= {node: Claim.REQUESTED for node in nameless if asks_for(node.client_id)}
     ours = [node for node, claim in said.items() if claim.is_ours]
     made = is_made_by_us(sliver, ours, before, asked=Claim.ASKED in said.values())
     if made or ownership.slice_is == "ours":

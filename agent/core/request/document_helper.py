@@ -80,6 +80,10 @@ class DocumentHelper(SimpleElasticSliceHelper):
         """The client_id of the machine that added ones are like."""
         return self._like.client_id
 
+    def asks_for(self, client_id: str) -> bool:
+        """Tell whether a client_id is that of a machine of the document."""
+        return client_id in self.machines
+
     def request_of(self, hardware_type: str = "", names: Sequence[str] = ()) -> str:  # noqa: ARG002
         """Return the document."""
         return self._document.text

@@ -81,6 +81,13 @@ class ElasticSliceHelper:
         """
         return False
 
+    def asks_for(self, client_id: str) -> bool:  # noqa: ARG002
+        """Tell whether a client_id is one of the first request's, whoever else may give such a name.
+
+        In a sliver that was made by our request such a machine is ours, where nothing else is remembered.
+        """
+        return False
+
     def lans_of_added(self) -> Sequence[str]:
         """Return the LANs that each added machine joins: a manager looks for them before it asks for more."""
         return ()
@@ -298,6 +305,10 @@ class PluginElasticSliceHelper(ElasticSliceHelper):
     def owns(self, client_id: str) -> bool:
         """Ask the helper; no name is ours while there is none."""
         return self.helper is not None and self.helper.owns(client_id)
+
+    def asks_for(self, client_id: str) -> bool:
+        """Ask the helper; no name is in its request while there is none."""
+        return self.helper is not None and self.helper.asks_for(client_id)
 
     def lans_of_added(self) -> Sequence[str]:
         """Ask the helper."""

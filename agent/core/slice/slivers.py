@@ -49,6 +49,9 @@ class Owner(Listener, Protocol):
     def owns(self, client_id: str) -> bool:
         """Tell whether a name is one that the helper gives out."""
 
+    def asks_for(self, client_id: str) -> bool:
+        """Tell whether a name is one of the helper's first request."""
+
 
 class Slivers:
     """The slivers of one slice.
@@ -325,7 +328,13 @@ class Slivers:
             with self._desk.lock:
                 # One manifest that lacks a machine does not make it another's in the next.
                 before = replace(before, machines={**self.book.not_gone(cm), **before.machines})
-        said = claims(self._ownership, sliver, gives=owner.owns, asked=asked, before=before)
+        said = claims(
+            *(self._ownership, sliver),
+            gives=owner.owns,
+            asks_for=owner.asks_for,
+            asked=asked,
+            before=before,
+        )
         ours = [node for node in nodes if said[node].is_ours]
         # Before an intent is struck: after a kill in between, the machine is counted by one or the other.
         if self.holdings.heard(cm, sliver, ours, asked=Claim.ASKED in said.values()):

@@ -40,7 +40,7 @@ def made(*client_ids: str, cm: str = CM) -> Held:
 def look(*helds: Held, own: str = "", never: str = "", slice_is=None) -> list[Finding]:
     words = {"own": own.split(), "never": never.split()}
     ownership = Ownership(frozenset(words["own"]), frozenset(words["never"]), slice_is)
-    said = say_whose(helds, ownership, SimpleElasticSliceHelper(node_prefix="es").owns)
+    said = say_whose(helds, ownership, SimpleElasticSliceHelper(node_prefix="es"))
     sets = {key: {word: frozenset({word}) for word in each} for key, each in words.items()}
     return list(check_ownership(helds, said, ownership, sets))
 
@@ -98,7 +98,7 @@ def test_what_the_ledger_or_a_setting_explains_is_no_surprise() -> None:
 
 def test_only_a_machine_that_is_ours_may_be_logged_in_to() -> None:
     helds = (held("ctl", "es-1", "es-2"), held("cp-1", cm=OTHER))
-    said = say_whose(helds, Ownership(never=frozenset({"es-2"})), lambda name: name.startswith("es-"))
+    said = say_whose(helds, Ownership(never=frozenset({"es-2"})), SimpleElasticSliceHelper(node_prefix="es"))
     assert [node.client_id for node in ours_of([said])] == ["es-1"]
 
 

@@ -11,7 +11,9 @@ from agent.core.config import MemoryHoldings, MemoryIntents
 from agent.core.model import SliverNode
 from agent.core.notices.foreign import Whose
 from agent.core.ownership import Ownership
+from agent.core.request.document_helper import DocumentHelper
 from agent.core.request.helper import SimpleElasticSliceHelper
+from agent.core.request.rspec import GENERATOR, RSPEC
 from agent.core.slice.words import NAMED
 from tests.unit.core.conftest import UTAH, FakeMachine, FakeServer
 
@@ -308,3 +310,28 @@ def test_very_many_are_not_all_named_when_they_are_first_seen(make_bench):
     bench.manager.update_sliver_status()
     (told,) = bench.events.of("foreign")
     assert told.message.endswith(f"cp-{NAMED - 1} (foreign{NAMED - 1}) and 3 more")
+
+
+DOCUMENT = f"""<rspec xmlns="{RSPEC}" type="request">
+  <node client_id="cp-1"><sliver_type name="raw-pc"/></node><node client_id="cp-2"/>
+</rspec>"""
+
+
+def test_what_a_document_asked_for_is_ours_without_a_ledger_too(make_bench, clock):
+    server = FakeServer(clock)
+    find = server.find_sliver
+    # What a manifest repeats of the request that its sliver was made with.
+    server.find_sliver = lambda cm: (sliver := find(cm)) and replace(sliver, generator=GENERATOR)
+    for _ in range(2):
+        bench = make_bench(
+            server=server,
+            config={"clock": clock},
+            minthreshold=1,
+            maxthreshold=2,
+            percent_available_minimum=0.0,
+        )
+        bench.manager.set_helper(DocumentHelper(DOCUMENT, "request.xml", server))
+        bench.cycles(3)
+        assert [node.client_id for node in bench.manager.held()] == ["cp-1", "cp-2"]
+        assert bench.manager.facts().unexplained == frozenset()
+        assert bench.config.holdings.holdings()[0].made

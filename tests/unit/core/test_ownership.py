@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import get_args
@@ -18,6 +19,7 @@ NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 CM = "urn:cm"
 NODE = SliverNode("es-3", "pc3", CM, "s3")
 CTL = SliverNode("ctl", "pc9", CM, "s9")
+ANY = Ownership()
 
 
 def gives(client_id: str) -> bool:
@@ -83,15 +85,21 @@ def a_sliver(*nodes: SliverNode, unread: int = 0, generator: str = "") -> Sliver
 NOTHING = Holding(CM, {}, None, there=False)
 
 
+def judge(
+    sliver: Sliver | None, site: Ownership = ANY, *, asked: Collection[str] = (), before: Holding | None
+) -> dict[SliverNode, Claim]:
+    """Judge all that a CM has; the first request asks for ctl."""
+    return claims(site, sliver, gives=gives, asks_for="ctl".__eq__, asked=asked, before=before)
+
+
 def test_each_machine_of_a_manifest_is_judged_by_what_is_remembered_of_its_cm() -> None:
     before = Holding(CM, {"ctl": "s9"}, None)
-    site = Ownership()
-    assert claims(site, a_sliver(NODE, CTL), gives=gives, asked=(), before=before) == {
+    assert judge(a_sliver(NODE, CTL), before=before) == {
         NODE: Claim.NAME,
         CTL: Claim.KNOWN,
     }
-    assert claims(site, a_sliver(CTL), gives=gives, asked=(), before=None) == {CTL: Claim.NONE}
-    assert claims(site, None, gives=gives, asked=(), before=before) == {}
+    assert judge(a_sliver(CTL), before=None) == {CTL: Claim.NONE}
+    assert judge(None, before=before) == {}
 
 
 STORE = SliverNode("es-8", "dboss", CM, "s8", sliver_type="emulab-blockstore")
@@ -113,21 +121,43 @@ MADE = Holding(CM, {}, None, made=True)
 def test_what_is_no_machine_is_never_ours_to_act_on_and_a_part_of_a_sliver_that_is_ours(
     nodes: tuple[SliverNode, ...], site: Ownership, before: Holding | None, expected: Claim
 ) -> None:
-    said = claims(site, a_sliver(*nodes), gives=gives, asked=(), before=before)
+    said = judge(a_sliver(*nodes), site, before=before)
     assert said[STORE] is expected
     assert not expected.is_ours
     assert expected.is_foreign == (expected is not Claim.PART)
 
 
 def test_what_came_with_the_request_for_a_sliver_is_known_at_its_first_manifest() -> None:
-    asked = claims(Ownership(), a_sliver(NODE, STORE), gives=gives, asked={"es-3"}, before=NOTHING)
+    asked = judge(a_sliver(NODE, STORE), asked={"es-3"}, before=NOTHING)
     assert asked == {NODE: Claim.ASKED, STORE: Claim.PART}
-    found = claims(Ownership(), a_sliver(NODE, STORE), gives=gives, asked=(), before=NOTHING)
+    found = judge(a_sliver(NODE, STORE), before=NOTHING)
     assert found == {NODE: Claim.NAME, STORE: Claim.NONE}
 
 
+@pytest.mark.parametrize(
+    ("node", "generator", "site", "before", "expected"),
+    [
+        (CTL, GENERATOR, ANY, None, Claim.REQUESTED),
+        (CTL, "libgeni", ANY, None, Claim.NONE),
+        (replace(CTL, client_id="nfs"), GENERATOR, ANY, None, Claim.NONE),
+        (replace(CTL, sliver_type="emulab-xen"), GENERATOR, ANY, None, Claim.NONE),
+        (CTL, GENERATOR, Ownership(never=frozenset({"ctl"})), None, Claim.NEVER),
+        # It went back, and somebody took its name.
+        (CTL, GENERATOR, ANY, MADE, Claim.NONE),
+    ],
+)
+def test_what_our_request_made_is_ours_where_nothing_is_remembered(
+    node: SliverNode, generator: str, site: Ownership, before: Holding | None, expected: Claim
+) -> None:
+    # Beside what somebody else put there.
+    said = judge(
+        a_sliver(node, replace(CTL, client_id="x", sliver_id="sx"), generator=generator), site, before=before
+    )
+    assert said[node] is expected
+
+
 def test_another_machine_in_a_sliver_of_ours_is_no_part_of_it() -> None:
-    said = claims(Ownership(), a_sliver(NODE, CTL, STORE), gives=gives, asked=(), before=MADE)
+    said = judge(a_sliver(NODE, CTL, STORE), before=MADE)
     assert said == {NODE: Claim.NAME, CTL: Claim.NONE, STORE: Claim.PART}
 
 
@@ -138,6 +168,7 @@ def test_what_says_whose_a_machine_is_reads_well_behind_its_name() -> None:
         "its name is one that we give",
         "we asked for it",
         "it was ours before",
+        "our request made the sliver with it",
         "nothing says that we asked for it",
         "no machine, and it came with our request",
     ]
@@ -148,7 +179,7 @@ def test_a_slice_is_ours_or_shared() -> None:
 
 
 def test_what_we_remember_is_told_from_what_a_name_says() -> None:
-    assert {each for each in Claim if each.is_remembered} == {Claim.ASKED, Claim.KNOWN}
+    assert {each for each in Claim if each.is_remembered} == {Claim.ASKED, Claim.KNOWN, Claim.REQUESTED}
     assert {each for each in Claim if not each.is_ours} == {Claim.NEVER, Claim.NONE, Claim.PART}
 
 

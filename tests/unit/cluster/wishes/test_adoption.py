@@ -225,7 +225,7 @@ def test_each_cm_is_looked_at_once_when_its_manifest_was_read(world) -> None:
 
 
 def test_the_drains_of_an_earlier_run_are_read_back_from_draining_nodes_of_ours_alone() -> None:
-    reason = surplus("pc1", "1", "5").reason
+    reason = surplus("pc1", "1", "2", "5").reason
     nodes = (
         Node("pc1", "IDLE", frozenset({"DRAIN"}), reason=reason),
         Node("pc2", "IDLE", reason=reason),
@@ -235,4 +235,4 @@ def test_the_drains_of_an_earlier_run_are_read_back_from_draining_nodes_of_ours_
     )
     machines = [*(a_machine(n) for n in (1, 2, 3, 4)), a_machine(5, WISC)]
     found = left_by_an_earlier_run(a_moment(*nodes, machines=machines), frozenset({UTAH}))
-    assert [*found] == [(machines[0], surplus("pc1", "1", "5"))]
+    assert [*found] == [(machines[0], surplus("pc1", "1", "2", "5"))]
