@@ -105,7 +105,7 @@ class Drain:
         """
         mine = marks(machine)
         if self.slivers or not mine:
-            return not mine or mine <= self.slivers
+            return mine <= self.slivers
         if self.cause is DrainCause.REVOKED:
             return self.deadline is None or self.deadline > now
         return self.cause is not DrainCause.SURPLUS

@@ -124,6 +124,7 @@ def test_of_what_an_older_version_wrote_only_what_is_found_out_anew_does_not_hol
     held = [drain for drain in ALL_CAUSES if drain.is_meant_for(a_machine(1), NOW)]
     assert held == ALL_CAUSES[:4]
     assert not ALL_CAUSES[1].is_meant_for(a_machine(1), at(60)), "its deadline is past"
+    assert Drain("pc1", DrainCause.REVOKED).is_meant_for(a_machine(1), NOW), "it has no deadline"
 
 
 @pytest.mark.parametrize(
@@ -181,6 +182,7 @@ def test_a_machine_is_left_where_cloudlab_wants_it_or_we_do_not() -> None:
     left = {cause for cause in DrainCause if Drain("pc1", cause).leaves}
     assert left == {"revoked", "surplus"}
     assert Drain("pc1", DrainCause.ADMIN, give_back=True).leaves
+    assert not any(Drain("pc1", cause, give_back=True, foreign=True).leaves for cause in DrainCause)
 
 
 def test_causes_go_by_these_words_the_most_urgent_first() -> None:
