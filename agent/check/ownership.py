@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from agent.check.finding import Finding, fine, warning
 from agent.core.model import Holding, Sliver, SliverNode
-from agent.core.ownership import Claim, Ownership, SliceIs, claims, has_nothing_else, is_made_by_us
+from agent.core.ownership import Claim, Ownership, SliceIs, claims, goes_whole, is_made_by_us
 from agent.core.request.helper import ElasticSliceHelper
 from agent.core.slice.words import foreign_words, listed, sliver_words, whose_words
 
@@ -153,9 +153,8 @@ def _goes(held: Held, said: Mapping[SliverNode, Claim], ownership: Ownership) ->
         return False
     ours = [node for node, claim in said.items() if claim.is_ours]
     made = is_made_by_us(held.sliver, ours, held.before, asked=Claim.ASKED in said.values())
-    return (made or ownership.slice_is == "ours") and (
-        has_nothing_else(held.sliver, ours) and not any(claim.is_foreign for claim in said.values())
-    )
+    has_foreign = any(claim.is_foreign for claim in said.values())
+    return goes_whole(ownership, held.sliver, ours, made=made, has_foreign=has_foreign)
 
 
 def _consequence(going: Sequence[str], kept: Sequence[str]) -> str:

@@ -139,10 +139,26 @@ def is_made_by_us(
     if before is not None and before.there:
         return before.made
     is_new = (before is not None and asked) or sliver.generator == GENERATOR
-    return is_new and bool(ours) and has_nothing_else(sliver, ours)
+    return is_new and bool(ours) and _has_nothing_else(sliver, ours)
 
 
-def has_nothing_else(sliver: Sliver, ours: Collection[SliverNode]) -> bool:
+def goes_whole(
+    ownership: Ownership, sliver: Sliver, leaving: Collection[SliverNode], *, made: bool, has_foreign: bool
+) -> bool:
+    """Tell whether a sliver may be given back as a whole: it is ours, and so is all that is in it.
+
+    Args:
+        ownership: what the site says.
+        sliver: what a manifest says that was read just now.
+        leaving: its machines that go with it.
+        made: it is known to be one that we asked for.
+        has_foreign: something of others is in it, be it no machine.
+    """
+    is_ours = made or ownership.slice_is == "ours"
+    return is_ours and not has_foreign and _has_nothing_else(sliver, leaving)
+
+
+def _has_nothing_else(sliver: Sliver, ours: Collection[SliverNode]) -> bool:
     """Tell whether all machines that a manifest has are ours; what is no machine is a part of its sliver."""
     machines = [node for node in sliver.nodes if node.is_machine]
     return len(ours) == len(machines) and not sliver.unread

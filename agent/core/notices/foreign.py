@@ -73,8 +73,8 @@ class ForeignNotices:
                 if self._told.get(machine.node_id) == revocation.noticed:
                     continue
                 self._told[machine.node_id] = revocation.noticed
-                when = f"{revocation.deadline:%H:%M:%S} UTC"
-                message = f"Cloudlab takes {machine.client_id} at {when}, which is not ours"
+                when = f"{revocation.deadline:%Y-%m-%dT%H:%M:%SZ}"
+                message = f"Cloudlab takes {machine.client_id}, which is not ours, at {when}"
                 fresh.append((machine.node_id, message, machine.cm))
         for node_id, message, cm in fresh:
             self._desk.tell(EventKind.FOREIGN_REVOKE, node_id, message, OfCm(cm))

@@ -24,7 +24,7 @@ from agent.core.model import (
     SliverStatus,
     Taken,
 )
-from agent.core.ownership import Claim, claims, has_nothing_else
+from agent.core.ownership import Claim, claims, goes_whole
 from agent.core.ports import SliceServer
 from agent.core.request.helper import AddArgs
 from agent.core.slice.holdings import Holdings
@@ -269,8 +269,8 @@ class Slivers:
             leaving: its machines that go with it.
         """
         holding = self.holdings.of(cm)
-        is_ours = self._ownership.slice_is == "ours" or (holding is not None and holding.made)
-        return is_ours and has_nothing_else(sliver, leaving) and not self.has_foreign(cm)
+        made = holding is not None and holding.made
+        return goes_whole(self._ownership, sliver, leaving, made=made, has_foreign=self.has_foreign(cm))
 
     def why_it_stays(self, cm: str) -> str:
         """Say why a CM's sliver stays although no machine of ours is in it; "" where that is not so."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -82,10 +83,13 @@ def test_a_name_of_ours_that_nothing_remembers_is_told_before_its_machine_is_tak
     told, warned, *_ = look(held("ctl", "es-1", "es-7"))
     assert told.grade is Grade.FINE
     assert "2 ours: es-1, es-7 (its name is one that we give)" in told.seen
-    assert warned.grade is Grade.WARNING
-    assert "nothing remembers that we asked for es-1, es-7: the agent takes over" in warned.seen
-    assert "[request] never" in warned.mend
-    assert "node_prefix" in warned.mend
+    assert warned == Finding(
+        f"machines at {CM}",
+        Grade.WARNING,
+        "nothing remembers that we asked for es-1, es-7: the agent takes over what has its names, and"
+        " gives it back when it is idle",
+        "name in [request] never what is not ours, or choose another [request] node_prefix",
+    )
 
 
 def test_what_the_ledger_or_a_setting_explains_is_no_surprise() -> None:
@@ -146,16 +150,36 @@ def test_whose_the_slice_is_and_what_follows(helds, slice_is, grade: Grade, word
     assert (found.grade, found.seen) == (grade, words)
 
 
-def test_who_is_not_known_is_asked_for_by_name() -> None:
-    assert "[cloudlab] slice_is" in about("whose slice", look(held("es-1"))).mend
+def test_where_a_setting_would_tell_or_tells_wrong_it_is_named() -> None:
+    found = about("whose slice", look(held("es-1"), held("es-2", cm=OTHER)))
+    assert found.seen.startswith(f"{UNKNOWN} at {CM}, {OTHER}; ")
+    assert found.mend == 'set [cloudlab] slice_is to "ours", or to "shared" where others have a part in it'
+    found = about("whose slice", look(held("ctl"), slice_is="ours"))
+    assert found.mend == 'set it to "shared", or name in [request] own what is ours'
+
+
+def test_a_sliver_that_was_asked_for_just_now_is_ours() -> None:
+    before = Holding(CM, {}, None, there=False)
+    found = about("whose slice", look(held("es-1", before=before, asked=frozenset({"es-1"}))))
+    assert found.seen == f"ours: {NOTHING}; {AT} {GOES}"
+
+
+def test_a_sliver_with_a_block_store_that_is_never_ours_stays() -> None:
+    sliver = made("es-1").sliver
+    assert sliver is not None
+    store = replace(machine("data"), sliver_type="emulab-blockstore")
+    with_store = replace(made("es-1"), sliver=replace(sliver, nodes=(*sliver.nodes, store)))
+    found = about("whose slice", look(with_store, never="data"))
+    assert found.seen == f"shared, since 1 machine of this slice is not ours: data; {AT} {STAYS}"
 
 
 # --- settings that name nothing
 
 
 def test_a_name_that_is_to_be_protected_and_is_not_there_is_a_warning() -> None:
-    found = about("[request] never", look(held("ctl", "nfs"), never="nfs Ctl"))
-    assert (found.grade, found.seen) == (Grade.WARNING, "no machine of the slice has a name of Ctl")
+    found = about("[request] never", look(held("ctl", "nfs"), never="nfs Ctl Nfs"))
+    assert (found.grade, found.seen) == (Grade.WARNING, "no machine of the slice has a name of Ctl, Nfs")
+    assert found.mend == "take the names as `machines at` tells them; case matters"
 
 
 def test_a_name_that_is_to_be_ours_and_is_not_there_may_come_yet() -> None:
@@ -181,6 +205,14 @@ def on_lan(client_id: str, netmask: str = "255.255.255.0", lan: str = "lan-0") -
     ("nodes", "lonely"),
     [
         ({on_lan("ctl"): Claim.NONE, on_lan("es-1"): Claim.NAME}, True),
+        (
+            {
+                replace(
+                    on_lan("ctl"), lans=(*on_lan("ctl", lan="lan-1").lans, *on_lan("ctl").lans)
+                ): Claim.NONE
+            },
+            True,
+        ),
         ({on_lan("ctl"): Claim.NEVER, on_lan("nfs", lan="lan-1"): Claim.NONE}, True),
         ({on_lan("ctl"): Claim.NONE, on_lan("nfs"): Claim.NONE}, False),
         ({on_lan("ctl", netmask=""): Claim.NONE}, False),
@@ -190,10 +222,13 @@ def on_lan(client_id: str, netmask: str = "255.255.255.0", lan: str = "lan-0") -
 def test_a_machine_that_would_lose_its_lan_with_our_last_machine_is_told(
     nodes: dict[SliverNode, Claim], lonely: bool
 ) -> None:
-    found = list(check_lonely_lans({"urn:cm": nodes}, ["lan-0"]))
-    assert [finding.seen for finding in found] == [
-        "ctl would be alone in lan-0 when our last machine goes, and lose it"
-    ] * lonely
+    told = Finding(
+        "LANs at urn:cm",
+        Grade.WARNING,
+        "ctl would be alone in lan-0 when our last machine goes, and lose it",
+        "give the LAN a second machine that is not the agent's, or set [demand] min_nodes",
+    )
+    assert list(check_lonely_lans({"urn:cm": nodes}, ["lan-0"])) == [told] * lonely
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.core.model import Holding, Sliver, SliverNode
-from agent.core.ownership import Claim, Ownership, SliceIs, claims, has_nothing_else, is_made_by_us
+from agent.core.ownership import Claim, Ownership, SliceIs, claims, goes_whole, is_made_by_us
 from agent.core.request.rspec import GENERATOR
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -207,9 +207,36 @@ def test_a_sliver_is_known_to_be_ours_if_we_asked_for_it_until_it_is_gone(
     assert is_made_by_us(sliver, ours, before, asked=asked) is made
 
 
-def test_what_has_no_usable_name_is_something_else_in_a_sliver() -> None:
-    assert has_nothing_else(a_sliver(), ())
-    assert has_nothing_else(a_sliver(NODE), (NODE,))
-    assert not has_nothing_else(a_sliver(NODE, CTL), (NODE,))
-    assert not has_nothing_else(a_sliver(unread=1), ())
-    assert has_nothing_else(a_sliver(NODE, STORE), (NODE,))
+@pytest.mark.parametrize(
+    ("sliver", "leaving", "goes"),
+    [
+        (a_sliver(), (), True),
+        (a_sliver(NODE), (NODE,), True),
+        (a_sliver(NODE), (), False),
+        (a_sliver(NODE, CTL), (NODE,), False),
+        (a_sliver(unread=1), (), False),
+        (a_sliver(NODE, STORE), (NODE,), True),
+    ],
+)
+def test_a_sliver_goes_whole_with_all_that_is_in_it(
+    sliver: Sliver, leaving: tuple[SliverNode, ...], goes: bool
+) -> None:
+    assert goes_whole(ANY, sliver, leaving, made=True, has_foreign=False) is goes
+
+
+@pytest.mark.parametrize(
+    ("slice_is", "made", "has_foreign", "goes"),
+    [
+        (None, True, False, True),
+        (None, False, False, False),
+        ("shared", True, False, True),
+        ("shared", False, False, False),
+        ("ours", False, False, True),
+        ("ours", True, True, False),
+    ],
+)
+def test_a_sliver_goes_whole_only_if_it_is_known_to_be_ours(
+    slice_is: SliceIs | None, made: bool, has_foreign: bool, goes: bool
+) -> None:
+    site = Ownership(slice_is=slice_is)
+    assert goes_whole(site, a_sliver(NODE), (NODE,), made=made, has_foreign=has_foreign) is goes
