@@ -21,8 +21,9 @@ def startup_of(executes: Sequence[Execute]) -> str:
     Returns:
         The command, of any length; "" for none.
     """
-    if len(executes) == 1 and _shell(executes[0]) in _AS_BASH and STARTUP.fullmatch(executes[0].command):
-        return executes[0].command
+    match executes:
+        case [alone] if _shell(alone) in _AS_BASH and STARTUP.fullmatch(alone.command):
+            return alone.command
     return ";".join(_in_its_shell(execute) for execute in executes)
 
 

@@ -28,6 +28,7 @@ def test_the_first_machine_is_the_one_unless_another_is_named():
     ("name", "words"),
     [
         ("cp-99", "did you mean 'cp-"),
+        ("ct", r"not 'ct'; did you mean 'ctl'\?"),
         ("zzz", "a machine of the request is expected, not 'zzz': ctl, cp-1"),
         ("store", "'store' is no machine, but of sliver_type 'emulab-blockstore'"),
     ],
@@ -42,6 +43,8 @@ def test_machines_that_differ_are_told_and_names_and_cms_are_no_difference():
     assert [*doubts_of_choice(document(HEAD, *WORKERS[:1]), HEAD)] == [
         "added machines are like ctl, the first one, and cp-1 differs from it"
     ]
+    [five] = doubts_of_choice(document(HEAD, *WORKERS[:5]), HEAD)
+    assert five.endswith("cp-4, cp-5 differ from it")
     [many] = doubts_of_choice(document(HEAD, *WORKERS), HEAD)
     assert many.endswith("cp-5, 3 more differ from it")
 
@@ -52,21 +55,25 @@ def test_what_add_nodes_cannot_give_is_told():
         installs=(Tarball("https://a.example.net/a.tgz"), Tarball("https://a.example.net/b.tgz", "/opt")),
         blockstores=("/nfs", "/data"),
         lans=("lan-0",),
-        cables=("cable",),
+        cables=("cable", "wire"),
     )
     assert [*losses(node)] == [
         "nfs: older CMs add no machine that unpacks https://a.example.net/b.tgz at /opt",
         "nfs: added machines do not have its block store /nfs, /data",
-        "nfs: added machines are not on its link cable, which is no LAN",
+        "nfs: added machines are not on its link cable, wire, which is no LAN",
     ]
     assert [*losses(HEAD)] == []
 
 
 def test_what_a_cm_will_refuse_is_told():
-    fine = DocumentNode("a", installs=(Tarball("https://a/b.tgz"),), executes=(Execute("x", "/bin/tcsh"),))
+    shells = ("sh", "bash", "csh", "tcsh", "/bin/sh", "/bin/bash", "/bin/csh", "/bin/tcsh")
+    executes = tuple(Execute("x", shell) for shell in shells)
+    fine = DocumentNode("a", installs=(Tarball("https://a/b.tgz"),), executes=executes)
     bad = DocumentNode("b.c", installs=(Tarball("https://a/b?c=d"),), executes=(Execute("x", "/bin/zsh"),))
     assert [*refusals([fine])] == []
-    assert [told.partition(" ")[0] for told in refusals([bad])] == ["'b.c':", "b.c:", "b.c:"]
+    *others, shell = refusals([bad])
+    assert [told.partition(" ")[0] for told in others] == ["'b.c':", "b.c:"]
+    assert shell == "b.c: a CM knows the shells bash, csh, sh, tcsh, not '/bin/zsh'"
 
 
 def test_nodes_that_are_no_machines_are_named():

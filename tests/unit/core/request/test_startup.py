@@ -23,6 +23,7 @@ def run(*executes, cwd):
 
 def test_one_command_stays_as_it_is():
     assert startup_of([Execute('echo "$HOME"', "/bin/bash")]) == 'echo "$HOME"'
+    assert startup_of([Execute('echo "$HOME"')]) == 'echo "$HOME"'
     assert startup_of([]) == ""
 
 

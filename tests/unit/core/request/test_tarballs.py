@@ -40,3 +40,10 @@ def test_paths_count_for_the_room_that_the_server_has():
     assert read_tarballs([[url, "/" + "b" * 112]])
     with pytest.raises(ValueError, match="take 1025 characters together, at most 1024 fit"):
         read_tarballs([[url, "/" + "b" * 113]])
+
+
+def test_so_does_what_stands_between_them():
+    urls = ["https://f/" + "a" * 498] * 2
+    assert read_tarballs([urls[0], urls[1] + "aaa"])
+    with pytest.raises(ValueError, match="take 1025 characters together"):
+        read_tarballs([urls[0], urls[1] + "aaaa"])

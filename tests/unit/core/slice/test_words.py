@@ -4,7 +4,7 @@ import pytest
 
 from agent.core.model import SliverNode
 from agent.core.ownership import Claim
-from agent.core.slice.words import NAMED, foreign_words, staying_words, whose_words
+from agent.core.slice.words import NAMED, foreign_words, sliver_words, staying_words, whose_words
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,8 @@ def test_foreign_machines_are_counted_and_named(names, words):
 
 
 def test_of_very_many_the_first_are_named():
+    assert NAMED == 20
+    assert foreign_words([f"cp-{n}" for n in range(20)]).endswith("cp-18, cp-19")
     words = foreign_words([f"cp-{n}" for n in range(NAMED + 3)])
     assert words.startswith(f"{NAMED + 3} machines")
     assert words.endswith(f"cp-{NAMED - 1} and 3 more")
@@ -34,11 +36,13 @@ def test_machines_are_named_with_what_says_whose_they_are():
             ("cp-1", Claim.OWN),
             ("ctl", Claim.NONE),
             ("nfs", Claim.NEVER),
+            ("data", Claim.PART),
         )
     }
     assert whose_words(said, 2).split("; ") == [
         "3 ours: es-1, es-2 (we asked for it), cp-1 ([request] own names it)",
         "2 not ours, and left alone: ctl (nothing says that we asked for it), nfs ([request] never names it)",
+        "no machines, and part of our request: data",
         "2 without a usable name, and left alone",
     ]
     assert whose_words({}) == "none"
@@ -54,3 +58,8 @@ def test_machines_are_named_with_what_says_whose_they_are():
 )
 def test_why_a_sliver_stays_is_told(others, words):
     assert staying_words(others) == f"the sliver stays, {words}"
+
+
+def test_what_becomes_of_a_sliver_is_told():
+    assert sliver_words(goes=True) == "goes with its last machine"
+    assert sliver_words(goes=False) == "stays: only machines of ours are given back there"
