@@ -89,6 +89,19 @@ def test_a_link_of_three_machines_is_a_lan_though_it_does_not_say_so():
     assert node("cp-1", text).lans == ("lan-0", "three")
 
 
+def test_a_link_of_another_kind_is_no_lan_however_many_are_on_it():
+    tagged = CLUSTER.replace('vm:eth0"/></link>', 'vm:eth0"/><link_type name="vlan"/></link>')
+    assert node("cp-1", tagged).lans == ("lan-0",)
+    assert node("cp-1", tagged).cables == ("three", "cable")
+
+
+def test_what_a_node_does_not_say_is_what_a_cm_makes_of_it():
+    bare = CLUSTER.replace(' install_path="/opt"', "").replace(' mountpoint="/nfs"', "")
+    assert node("cp-1", bare).installs == (Tarball("https://f.example.net/a.tgz", "/"),)
+    assert node("nfs", bare).blockstores == ("bs",)
+    assert node("nfs", bare.replace(' name="bs"', "")).blockstores == ("",)
+
+
 def test_the_parameters_of_a_profile_are_known_by_their_own_names():
     assert parse_document(CLUSTER).parameters == {"count", "disks"}
 
