@@ -99,7 +99,7 @@ def test_each_machine_of_a_manifest_is_judged_by_what_is_remembered_of_its_cm() 
         CTL: Claim.KNOWN,
     }
     assert judge(a_sliver(CTL), before=None) == {CTL: Claim.NONE}
-    assert judge(None, before=before) == {}
+    assert judge(None, before=before) == judge(None, before=None) == {}
 
 
 STORE = SliverNode("es-8", "dboss", CM, "s8", sliver_type="emulab-blockstore")
@@ -130,6 +130,9 @@ def test_what_is_no_machine_is_never_ours_to_act_on_and_a_part_of_a_sliver_that_
 def test_what_came_with_the_request_for_a_sliver_is_known_at_its_first_manifest() -> None:
     asked = judge(a_sliver(NODE, STORE), asked={"es-3"}, before=NOTHING)
     assert asked == {NODE: Claim.ASKED, STORE: Claim.PART}
+    second = replace(NODE, client_id="es-4", sliver_id="s4")
+    both = judge(a_sliver(NODE, second, STORE), asked={"es-3"}, before=NOTHING)
+    assert both == {NODE: Claim.ASKED, second: Claim.NAME, STORE: Claim.PART}
     found = judge(a_sliver(NODE, STORE), before=NOTHING)
     assert found == {NODE: Claim.NAME, STORE: Claim.NONE}
 
