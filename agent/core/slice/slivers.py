@@ -238,10 +238,10 @@ class Slivers:
         with self._desk.lock:
             # The CM deletes no other machine while one that is not ours any more stays in the sliver.
             meant_nodes = [n for n in self.book.held(cm) if n.client_id in client_ids] + [*self.book.lost(cm)]
-            meant = {n.sliver_id for n in meant_nodes}
+            meant = {n.key for n in meant_nodes}
         sliver = self.read(cm)
         nodes = sliver.nodes if sliver else ()
-        targets = tuple(n for n in nodes if n.sliver_id in meant and self._may_delete(n))
+        targets = tuple(n for n in nodes if n.key in meant and self._may_delete(n))
         whole = sliver is not None and self.may_go(cm, sliver, targets)
         if whole and self.intents.in_flight(IntentKind.ADD, cm):
             # Giving the whole sliver back would take along what may still arrive.
@@ -377,11 +377,17 @@ class Slivers:
         self._news.void(settlement.void)
 
     def _forget(self, node: SliverNode) -> None:
-        owner = self._owner
+        """Drop what Cloudlab said of a machine, but not of another that has its node_id now."""
+        owner, node_id = self._owner, node.node_id
         self.unexplained.discard(node.sliver_id)
-        owner.resource_values.pop(node.node_id, None)
-        owner.taken.pop(node.node_id, None)
-        owner.drop_revocation(node.node_id)
+        there = (*self.book.held(), *self.book.foreign())
+        others = [n for n in there if n.node_id == node_id and (n.cm, n.key) != (node.cm, node.key)]
+        if not others:
+            owner.resource_values.pop(node_id, None)
+        if (taken := owner.taken.get(node_id)) and not any(map(taken.means, others)):
+            del owner.taken[node_id]
+        if (revocation := owner.revocations.get(node_id)) and not any(map(revocation.means, others)):
+            owner.drop_revocation(node_id)
 
     def _strangers(self) -> set[str]:
         """Collect revoked node_ids that no CM holds for us; none while a CM was never read."""

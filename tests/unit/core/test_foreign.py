@@ -15,7 +15,7 @@ from agent.core.request.document_helper import DocumentHelper
 from agent.core.request.helper import SimpleElasticSliceHelper
 from agent.core.request.rspec import GENERATOR, RSPEC
 from agent.core.slice.words import NAMED
-from tests.unit.core.conftest import UTAH, FakeMachine, FakeServer
+from tests.unit.core.conftest import UTAH, WISC, FakeMachine, FakeServer
 
 
 def put(bench, *names, cm=UTAH):
@@ -335,3 +335,47 @@ def test_what_a_document_asked_for_is_ours_without_a_ledger_too(make_bench, cloc
         assert [node.client_id for node in bench.manager.held()] == ["cp-1", "cp-2"]
         assert bench.manager.facts().unexplained == frozenset()
         assert bench.config.holdings.holdings()[0].made
+
+
+def test_what_cloudlab_said_of_ours_outlasts_a_foreign_machine_of_the_same_node_id(make_bench):
+    """Two CMs may each have a pc100."""
+    bench = make_bench(server={"cms": (UTAH, WISC)}, minthreshold=1, maxthreshold=1)
+    bench.cycles(5)
+    (mine,) = bench.manager.held()
+    put(bench, "x", cm=WISC)
+    bench.server.sites[WISC].machines["ctl"] = FakeMachine(
+        SliverNode("ctl", mine.node_id, WISC, "foreign-9"), bench.clock.now()
+    )
+    bench.cycles(3)
+    bench.manager.SetResourceValues({"nodelist": [{"node_id": mine.node_id, "value": 0.7}]})
+    notice(bench, mine.node_id, mine.client_id, wait=3600)
+    del bench.server.sites[WISC].machines["ctl"]
+    bench.cycles(3)
+    assert mine.node_id in bench.manager.revocations
+    assert bench.manager.resource_values[mine.node_id].value == 0.7
+
+
+def test_a_notice_of_ours_outlasts_the_foreign_machine_whose_place_it_took(make_bench):
+    bench = make_bench(minthreshold=0, maxthreshold=0)
+    bench.server.slice_expires = bench.clock.now() + timedelta(days=1)
+    put(bench, "ctl")
+    site = bench.server.sites[UTAH]
+    site.machines["cp-1"] = FakeMachine(SliverNode("cp-1", "pc105", UTAH, "foreign-9"), bench.clock.now())
+    bench.cycles(3)
+    del site.machines["cp-1"]
+    site.machines["node-1"] = FakeMachine(SliverNode("node-1", "pc105", UTAH, "new"), bench.clock.now())
+    notice(bench, "pc105", "node-1")
+    bench.manager.update_sliver_status()
+    assert [node.node_id for node in bench.manager.held()] == ["pc105"]
+    assert "pc105" in bench.manager.revocations
+
+
+def test_of_machines_without_sliver_ids_only_the_one_that_is_meant_goes(make_bench):
+    bench = make_bench(minthreshold=0, maxthreshold=0, percent_available_minimum=0.0, enable_delete=True)
+    bench.server.slice_expires = bench.clock.now() + timedelta(days=1)
+    put(bench, "ctl", "node-1", "node-2")
+    for machine in bench.server.sites[UTAH].machines.values():
+        machine.node = replace(machine.node, sliver_id="")
+    bench.manager.should_delete_nodes = lambda cm=None: ["node-1"]
+    bench.cycles(3)
+    assert [node.client_id for node in bench.server.returned] == ["node-1"]
