@@ -162,6 +162,15 @@ class Settings(BaseModel):
     log: LogSettings = Field(LogSettings(), description="The log on stderr.")
 
     @model_validator(mode="after")
+    def _slurm_asks_for_none_that_is_never_ours(self) -> Settings:
+        never = frozenset[str]().union(*map(expand, self.request.never))
+        if both := self.join.power_names & never:
+            raise ValueError(
+                f"[join] power_nodes: {min(both)} is in [request] never too: expected one of the two"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _machines_are_in_the_lans_of_join(self) -> Settings:
         request = self.request
         if request.rspec_file or request.profile_script or request.own:

@@ -357,11 +357,11 @@ def _document(request: RequestSettings) -> str:
 def ownership_of(settings: Settings) -> Ownership:
     """Gather what the settings say of whose machines and whose slice it is."""
     request = settings.request
-    # Slurm asks for machines by these names, and no others are given to it.
-    named = settings.join.power_names
     return Ownership(
-        own=frozenset[str]().union(named, *map(expand, request.own)),
+        own=frozenset[str]().union(*map(expand, request.own)),
         never=frozenset[str]().union(*map(expand, request.never)),
+        # Slurm asks for machines by these names, and no others are given to it.
+        given=settings.join.power_names,
         slice_is=settings.cloudlab.slice_is,
     )
 

@@ -51,6 +51,8 @@ class Ownership:
     """Those that are not ours whatever else says so."""
     slice_is: SliceIs | None = None
     """Whose the slice is; None where that is found out."""
+    given: frozenset[str] = frozenset()
+    """client_ids that are given out besides the helper's: those of ``[join] power_nodes``."""
 
     def claim(
         self,
@@ -80,7 +82,8 @@ class Ownership:
             return Claim.KNOWN
         if names & self.own:
             return Claim.OWN
-        return Claim.NAME if gives(node.client_id) else Claim.NONE
+        is_given = node.client_id in self.given or gives(node.client_id)
+        return Claim.NAME if is_given else Claim.NONE
 
 
 def claims(

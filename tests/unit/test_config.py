@@ -146,6 +146,12 @@ def test_lans_that_cannot_be_are_told(tmp_path: Path, text: str, fault: str) -> 
     assert "certificate" not in told, "nothing else is shown"
 
 
+def test_a_name_that_slurm_asks_for_and_that_is_never_ours_is_told(tmp_path: Path) -> None:
+    join = 'mode = "cloud"\nnode_name = "client_id"\npower_nodes = "es-[1-9]"'
+    told = fault_of(tmp_path, f'{REQUIRED}\n[request]\nnever = ["es-[3-4]"]\n[join]\n{join}\n')
+    assert "[join] power_nodes: es-3 is in [request] never too: expected one of the two" in told
+
+
 def test_the_lans_of_a_document_are_not_known_before_it_is_read(tmp_path: Path) -> None:
     text = '[request]\nrspec_file = "a.xml"\n[join]\naddress = "lan-0"\n'
     assert settings_of(tmp_path, f"{REQUIRED}\n{text}").join.address == "lan-0"

@@ -34,7 +34,9 @@ def test_names_are_given_and_refused_by_sets_of_nodes() -> None:
 
 def test_machines_that_slurm_asks_for_by_name_are_ours() -> None:
     cloud = {"mode": "cloud", "node_name": "client_id", "power_nodes": "burst-[1-2]"}
-    assert ownership(RequestSettings(own=("web",)), **cloud).own == {"web", "burst-1", "burst-2"}
+    given = ownership(RequestSettings(own=("web",)), **cloud)
+    assert given.own == {"web"}
+    assert given.given == {"burst-1", "burst-2"}
 
 
 @pytest.mark.parametrize("setting", ["own", "never"])

@@ -55,7 +55,7 @@ class JoinSettings(Section):
     power_nodes: str = Field(
         "",
         description="cloud nodes whose machines come and go as Slurm's power saving says, and not by the"
-        " queue, such as node-[1-50]; empty: none",
+        " queue, such as es-[1-50]; empty: none",
     )
     power_retry: Duration = Field(
         300,

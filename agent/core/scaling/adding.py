@@ -101,6 +101,9 @@ class Growth:
             names = request_client_ids(request, cm)
             if not names:
                 raise ConfigError(f"the helper's request asks for no machine at {cm}")
+            if refused := self._slivers.never_ours(names):
+                never = f"[request] never names {', '.join(refused)}"
+                raise ConfigError(f"no sliver is asked for at {cm}: {never}, and the request asks for it")
             asked = self._slivers.intents.declare(IntentKind.ADD, cm, names)
             # No request is smaller than the helper's: with a stopped growth all of it is the probe.
             self._brake.asked(len(names))
@@ -159,6 +162,8 @@ class Growth:
             raise ConfigError(f"should_add_nodes: a count, dict, None or False is expected, not {wanted!r}")
         else:
             args = self._asker.get_add_args(int(wanted) if most is None else min(int(wanted), most))
+        if refused := self._slivers.never_ours(args):
+            raise ConfigError(f"client_id {refused[0]!r}: [request] never names it")
         in_use = {name.lower() for name in self._slivers.names(cm)}
         for name in args:
             if not ADDED_CLIENT_ID.fullmatch(name):

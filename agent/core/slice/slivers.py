@@ -162,12 +162,20 @@ class Slivers:
             return bool(self.book.foreign(cm))
 
     def names(self, cm: str | None = None) -> set[str]:
-        """Collect the client_ids in manifests and in flight, at one CM or all; a silent CM's too."""
+        """Collect the client_ids that no machine may be asked for under, at one CM or all.
+
+        They are those in manifests and in flight, a silent CM's too, and those that are never ours.
+        """
         with self._desk.lock:
             slivers = self.book.slivers.values() if cm is None else [self.book.slivers.get(cm)]
             held = {node.client_id for sliver in slivers if sliver for node in sliver.nodes}
         silent = {name for where, name in self.holdings.presumed() if cm in {None, where}}
-        return held | silent | {intent.client_id for intent in self.intents.in_flight(cm=cm)}
+        asked = {intent.client_id for intent in self.intents.in_flight(cm=cm)}
+        return held | silent | asked | self._ownership.never
+
+    def never_ours(self, names: Iterable[str]) -> list[str]:
+        """List those of these client_ids that the site says are never ours."""
+        return sorted(self._ownership.never.intersection(names))
 
     # --- reading; the caller holds the CM
 

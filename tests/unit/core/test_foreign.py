@@ -8,12 +8,13 @@ import pytest
 from structlog.testing import CapturingLogger
 
 from agent.core.config import MemoryHoldings, MemoryIntents
+from agent.core.errors import ConfigError
 from agent.core.model import SliverNode
 from agent.core.notices.foreign import Whose
 from agent.core.ownership import Ownership
 from agent.core.request.document_helper import DocumentHelper
 from agent.core.request.helper import SimpleElasticSliceHelper
-from agent.core.request.rspec import GENERATOR, RSPEC
+from agent.core.request.rspec import GENERATOR, RSPEC, RequestNode, build_request
 from agent.core.slice.words import NAMED
 from tests.unit.core.conftest import UTAH, WISC, FakeMachine, FakeServer
 
@@ -379,3 +380,32 @@ def test_of_machines_without_sliver_ids_only_the_one_that_is_meant_goes(make_ben
     bench.manager.should_delete_nodes = lambda cm=None: ["node-1"]
     bench.cycles(3)
     assert [node.client_id for node in bench.server.returned] == ["node-1"]
+
+
+def test_a_name_that_is_never_ours_is_not_given_out(make_bench):
+    """A machine of that name would be left alone for ever, and nobody would give it back."""
+    bench = make_bench(
+        minthreshold=3,
+        maxthreshold=3,
+        percent_available_minimum=0.0,
+        config={"ownership": Ownership(never=frozenset({"node-2"}))},
+    )
+    bench.cycles(10)
+    assert len(bench.manager.held()) == 3
+    assert {n.client_id for n in bench.server.machines()} == {n.client_id for n in bench.manager.held()}
+
+
+def test_no_sliver_and_no_machine_is_asked_for_by_a_name_that_is_never_ours(make_bench):
+    """A helper of one's own knows nothing of what the site names."""
+    bench = make_bench(minthreshold=1, config={"ownership": Ownership(never=frozenset({"web"}))})
+    bench.server.slice_expires = bench.clock.now() + timedelta(days=1)
+    bench.manager.request_for = lambda cm: build_request([RequestNode("web")])
+    with pytest.raises(ConfigError, match=r"\[request\] never names web, and the request asks for it"):
+        bench.manager.create_sliver(UTAH)
+    put(bench, "ctl")
+    bench.manager.update_sliver_status()
+    bench.manager.should_add_nodes = lambda count=0, cm=None: {"web": {}}
+    with pytest.raises(ConfigError, match=r"client_id 'web': \[request\] never names it"):
+        bench.manager.add_nodes(cm=UTAH)
+    assert not calls(bench) & {"create_sliver", "add_nodes"}
+    assert not bench.manager.requested()

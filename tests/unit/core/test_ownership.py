@@ -35,6 +35,8 @@ def claim(node: SliverNode, ownership: Ownership, asked: set[str], held: dict[st
     [
         (NODE, set(), {}, Claim.NAME),
         (CTL, set(), {}, Claim.NONE),
+        (replace(CTL, client_id="burst-1"), set(), {}, Claim.NAME),
+        (replace(CTL, node_id="burst-1"), set(), {}, Claim.NONE),
         (CTL, {"ctl"}, {}, Claim.ASKED),
         (CTL, set(), {"ctl": "s9"}, Claim.KNOWN),
         (CTL, set(), {"ctl": ""}, Claim.KNOWN),
@@ -50,7 +52,11 @@ def claim(node: SliverNode, ownership: Ownership, asked: set[str], held: dict[st
 def test_a_machine_is_ours_only_if_we_asked_for_it_or_the_site_gave_it_by_name(
     node: SliverNode, asked: set[str], held: dict[str, str], expected: Claim
 ) -> None:
-    site = Ownership(own=frozenset({"cp-4", "cp-5", "pc4"}), never=frozenset({"es-9", "cp-5", "pc5"}))
+    site = Ownership(
+        own=frozenset({"cp-4", "cp-5", "pc4"}),
+        never=frozenset({"es-9", "cp-5", "pc5"}),
+        given=frozenset({"burst-1"}),
+    )
     assert claim(node, site, asked, held) is expected
 
 

@@ -110,6 +110,9 @@ class FakeSlivers:
     def names(self, cm: str | None = None) -> set[str]:
         return self.in_use if cm in {None, CM} else set()
 
+    def never_ours(self, _names: Iterable[str]) -> list[str]:
+        return []
+
     def create(self, cm: str, rspec: str, asked: tuple[Intent, ...]) -> None:
         self._do("create", cm, rspec, asked)
 
