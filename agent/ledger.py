@@ -66,12 +66,16 @@ ALTER TABLE holdings ADD COLUMN made INTEGER NOT NULL DEFAULT 0;
 UPDATE holdings SET
     made = EXISTS (SELECT 1 FROM events WHERE kind = 'create' AND subject = holdings.cm),
     client_ids = (
-        SELECT json_group_object(value, '') FROM json_each(holdings.client_ids) WHERE EXISTS (
-            SELECT 1 FROM events
-            WHERE kind = 'arrived' AND message = 'arrived ' || subject || ' (' || value || ')'
-        )
+        SELECT json_group_object(client_id, node_id) FROM (
+            SELECT value AS client_id, (
+                SELECT subject FROM events
+                WHERE kind = 'arrived' AND message = 'arrived ' || subject || ' (' || value || ')'
+                ORDER BY id DESC LIMIT 1
+            ) AS node_id FROM json_each(holdings.client_ids)
+        ) WHERE node_id IS NOT NULL
     );
 ALTER TABLE holdings RENAME COLUMN client_ids TO machines;
+ALTER TABLE holdings ADD COLUMN sliver_urn TEXT NOT NULL DEFAULT '';
 ALTER TABLE drains ADD COLUMN sliver_id TEXT NOT NULL DEFAULT '';
 """
 """Before, a CM's holdings were all machines of the slice: those that we asked for are in the history."""
@@ -173,16 +177,16 @@ class Ledger:
         """Store or replace one."""
         expires = _text(holding.expires) if holding.expires else None
         machines = json.dumps(dict(holding.machines), sort_keys=True)
-        row = (holding.cm, machines, expires, holding.there, holding.made)
+        row = (holding.cm, machines, expires, holding.there, holding.made, holding.sliver_urn)
         with self._writing() as connection:
-            connection.execute("INSERT OR REPLACE INTO holdings VALUES (?, ?, ?, ?, ?)", row)
+            connection.execute("INSERT OR REPLACE INTO holdings VALUES (?, ?, ?, ?, ?, ?)", row)
 
     def holdings(self) -> tuple[Holding, ...]:
         """Return what each CM held when it was last heard."""
         return self._read(
-            "SELECT cm, machines, expires, there, made FROM holdings ORDER BY cm",
+            "SELECT cm, machines, expires, there, made, sliver_urn FROM holdings ORDER BY cm",
             lambda r: Holding(
-                r[0], dict(json.loads(r[1])), _time(r[2]) if r[2] else None, bool(r[3]), bool(r[4])
+                *(r[0], dict(json.loads(r[1])), _time(r[2]) if r[2] else None, bool(r[3]), bool(r[4]), r[5])
             ),
         )
 

@@ -72,6 +72,11 @@ class SliverNode:
         return self.sliver_id or self.client_id
 
     @property
+    def identity(self) -> str:
+        """What it is remembered by, since others may have its client_id: its sliver_id, or else its node_id."""
+        return self.sliver_id or self.node_id
+
+    @property
     def life(self) -> str:
         """The last part of its sliver_id, which no earlier machine of its names had; "" for none."""
         return self.sliver_id.rpartition("+")[2]
@@ -104,13 +109,15 @@ class Holding:
 
     cm: str
     machines: Mapping[str, str]
-    """client_id -> sliver_id of the machines that were ours; "" where that is not known."""
+    """client_id -> ``identity`` of the machines that were ours."""
     expires: datetime | None
     """Until when its sliver lasted then."""
     there: bool = True
     """Whether it had a sliver."""
     made: bool = False
     """Whether the sliver was known to be one that we asked for."""
+    sliver_urn: str = ""
+    """Of that sliver: another one, as that of another slice, is not meant; "" where it is not known."""
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ class Ownership:
             node: a machine in the manifest of a CM.
             gives: tells whether a client_id is one that our helper gives out.
             asked: client_ids that this CM was asked for, while that is not settled.
-            held: client_id -> sliver_id ("" for any) of the machines of ours that this CM had.
+            held: client_id -> sliver_id, or else node_id, of the machines of ours that this CM had.
         """
         names = {node.client_id, node.node_id}
         if names & self.never:
@@ -77,8 +77,7 @@ class Ownership:
             return Claim.NONE
         if node.client_id in asked:
             return Claim.ASKED
-        # A name that came again with another sliver is another machine.
-        if held.get(node.client_id) in {"", node.sliver_id}:
+        if _is_among(node, held):
             return Claim.KNOWN
         if names & self.own:
             return Claim.OWN
@@ -123,13 +122,19 @@ def claims(
     return said
 
 
+def _is_among(node: SliverNode, held: Mapping[str, str]) -> bool:
+    """Tell whether a machine is a remembered one: a name that came again elsewhere is another machine."""
+    return held.get(node.client_id) in {node.sliver_id, node.node_id}
+
+
 def is_made_by_us(
     sliver: Sliver | None, ours: Collection[SliverNode], before: Holding | None, *, asked: bool
 ) -> bool:
     """Tell whether a CM's sliver is known to be one that we asked for.
 
     That is so where there was none before we asked for the machines that it has, or where its first manifest
-    says that the request was ours; nothing else may be in it then. It stays so until the sliver is gone.
+    says that the request was ours; nothing else may be in it then. It stays so until the sliver is gone: what
+    is remembered of another one, as that of another slice, says nothing.
 
     Args:
         sliver: what the manifest says.
@@ -139,9 +144,10 @@ def is_made_by_us(
     """
     if sliver is None:
         return False
-    if before is not None and before.there:
+    if before is not None and before.there and _is_the_one(sliver, before):
         return before.made
-    is_new = (before is not None and asked) or sliver.generator == GENERATOR
+    had_none = before is not None and not before.there
+    is_new = (had_none and asked) or sliver.generator == GENERATOR
     return is_new and bool(ours) and _has_nothing_else(sliver, ours)
 
 
@@ -159,6 +165,11 @@ def goes_whole(
     """
     is_ours = made or ownership.slice_is == "ours"
     return is_ours and not has_foreign and _has_nothing_else(sliver, leaving)
+
+
+def _is_the_one(sliver: Sliver, before: Holding) -> bool:
+    """Tell whether a CM's sliver is the one that is remembered: by its URN, or a machine of ours in it."""
+    return sliver.urn == before.sliver_urn or any(_is_among(node, before.machines) for node in sliver.nodes)
 
 
 def _has_nothing_else(sliver: Sliver, ours: Collection[SliverNode]) -> bool:

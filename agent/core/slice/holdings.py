@@ -57,10 +57,11 @@ class Holdings:
             new = cm in self._silent and before is None
             holding = self._known[cm] = Holding(
                 cm,
-                {node.client_id: node.sliver_id for node in ours},
+                {node.client_id: node.identity for node in ours},
                 sliver.expires if sliver else None,
                 there=sliver is not None,
                 made=is_made_by_us(sliver, ours, before, asked=asked),
+                sliver_urn=sliver.urn if sliver else "",
             )
             self._silent.discard(cm)
             if self._stored.get(cm) != holding:

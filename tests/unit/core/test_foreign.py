@@ -9,7 +9,7 @@ from structlog.testing import CapturingLogger
 
 from agent.core.config import MemoryHoldings, MemoryIntents
 from agent.core.errors import ConfigError
-from agent.core.model import SliverNode
+from agent.core.model import Holding, SliverNode
 from agent.core.notices.foreign import Whose
 from agent.core.ownership import Ownership
 from agent.core.request.document_helper import DocumentHelper
@@ -409,3 +409,28 @@ def test_no_sliver_and_no_machine_is_asked_for_by_a_name_that_is_never_ours(make
         bench.manager.add_nodes(cm=UTAH)
     assert not calls(bench) & {"create_sliver", "add_nodes"}
     assert not bench.manager.requested()
+
+
+def test_what_is_remembered_of_another_slice_says_nothing_of_this_one(make_bench):
+    """The ledger stays when the agent moves into an experiment: with a virtual machine as its head, say."""
+    holdings = MemoryHoldings()
+    holdings.put_holding(Holding(UTAH, {"node-1": "old"}, None, made=True, sliver_urn="another"))
+    bench = make_bench(
+        minthreshold=0,
+        maxthreshold=1,
+        percent_available_minimum=0.0,
+        enable_delete=True,
+        config={"holdings": holdings},
+    )
+    bench.server.slice_expires = bench.clock.now() + timedelta(days=1)
+    put(bench, "ctl")
+    machine = bench.server.sites[UTAH].machines["ctl"]
+    machine.node = replace(machine.node, sliver_type="emulab-xen")
+    bench.cycles(3)
+    assert [node.client_id for node in bench.manager.held()] == ["node-1"]
+    assert [node.client_id for node in bench.manager.facts().foreign] == ["ctl"]
+    bench.manager.should_add_nodes = lambda count=0, cm=None: None
+    bench.manager.should_delete_nodes = lambda cm=None: ["node-1"]
+    bench.cycles(5)
+    assert [node.client_id for node in bench.server.returned] == ["node-1"]
+    assert "delete_sliver" not in calls(bench)

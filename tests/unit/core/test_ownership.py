@@ -39,7 +39,11 @@ def claim(node: SliverNode, ownership: Ownership, asked: set[str], held: dict[st
         (replace(CTL, node_id="burst-1"), set(), {}, Claim.NONE),
         (CTL, {"ctl"}, {}, Claim.ASKED),
         (CTL, set(), {"ctl": "s9"}, Claim.KNOWN),
-        (CTL, set(), {"ctl": ""}, Claim.KNOWN),
+        (CTL, set(), {"ctl": "pc9"}, Claim.KNOWN),
+        (replace(CTL, sliver_id=""), set(), {"ctl": "pc9"}, Claim.KNOWN),
+        (CTL, set(), {"ctl": "pc8"}, Claim.NONE),
+        (CTL, set(), {"ctl": ""}, Claim.NONE),
+        (replace(CTL, client_id="cp-1"), set(), {"ctl": "s9"}, Claim.NONE),
         (CTL, set(), {"ctl": "s8"}, Claim.NONE),
         (NODE, set(), {"es-3": "s1"}, Claim.NAME),
         (replace(CTL, client_id="cp-4"), set(), {}, Claim.OWN),
@@ -66,7 +70,7 @@ NAMES = st.sampled_from(["es-1", "es-2", "ctl", "cp-1"])
 @given(
     *(st.frozensets(NAMES),) * 2,
     st.sets(NAMES),
-    st.dictionaries(NAMES, st.sampled_from(["s1", "s2", ""])),
+    st.dictionaries(NAMES, st.sampled_from(["s1", "s2", "pc1", ""])),
     NAMES,
     st.sampled_from(["s1", "s2"]),
 )
@@ -80,7 +84,7 @@ def test_what_is_named_never_is_never_ours_and_the_rest_only_for_a_reason(
 ) -> None:
     node = SliverNode(name, "pc1", CM, sliver_id)
     is_ours = claim(node, Ownership(own, never), asked, held).is_ours
-    reasons = name in own or name in asked or gives(name) or held.get(name) in {"", sliver_id}
+    reasons = name in own or name in asked or gives(name) or held.get(name) in {"pc1", sliver_id}
     assert is_ours == (reasons and name not in never)
 
 
@@ -109,7 +113,7 @@ def test_each_machine_of_a_manifest_is_judged_by_what_is_remembered_of_its_cm() 
 
 
 STORE = SliverNode("es-8", "dboss", CM, "s8", sliver_type="emulab-blockstore")
-MADE = Holding(CM, {}, None, made=True)
+MADE = Holding(CM, {}, None, made=True, sliver_urn="sliver")
 
 
 @pytest.mark.parametrize(
@@ -206,8 +210,21 @@ def test_what_we_remember_is_told_from_what_a_name_says() -> None:
         (a_sliver(NODE, CTL, generator=GENERATOR), (NODE,), None, False, False),
         (a_sliver(NODE, CTL), (NODE,), NOTHING, True, False),
         (a_sliver(NODE, unread=1), (NODE,), NOTHING, True, False),
-        (a_sliver(NODE, CTL), (NODE,), Holding(CM, {}, None, made=True), False, True),
-        (a_sliver(NODE, generator=GENERATOR), (NODE,), Holding(CM, {}, None), True, False),
+        (a_sliver(NODE, CTL), (NODE,), MADE, False, True),
+        (a_sliver(NODE, generator=GENERATOR), (NODE,), replace(MADE, made=False), True, False),
+        (a_sliver(NODE, CTL), (NODE,), replace(MADE, sliver_urn="old"), False, False),
+        (a_sliver(NODE), (NODE,), replace(MADE, sliver_urn="old"), True, False),
+        (
+            a_sliver(NODE, generator=GENERATOR),
+            (NODE,),
+            replace(MADE, sliver_urn="old", made=False),
+            False,
+            True,
+        ),
+        (a_sliver(NODE, CTL), (NODE,), replace(MADE, sliver_urn="", machines={"es-3": "s3"}), False, True),
+        (a_sliver(NODE, CTL), (NODE,), replace(MADE, sliver_urn="", machines={"es-3": "pc3"}), False, True),
+        (a_sliver(NODE, CTL), (NODE,), replace(MADE, sliver_urn="", machines={"es-3": "s1"}), False, False),
+        (a_sliver(NODE), (NODE,), replace(MADE, there=False, made=False), True, True),
     ],
 )
 def test_a_sliver_is_known_to_be_ours_if_we_asked_for_it_until_it_is_gone(

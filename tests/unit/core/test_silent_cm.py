@@ -135,7 +135,7 @@ def test_what_was_heard_is_stored_when_it_changed(ledger):
     assert memory.presumed() == set()
     assert memory.unknown() == []
     assert list(ledger.holdings()) == [
-        Holding(UTAH, {"a": "id-a", "b": "id-b"}, NOON + timedelta(hours=1)),
+        Holding(UTAH, {"a": "id-a", "b": "id-b"}, NOON + timedelta(hours=1), sliver_urn="urn"),
         Holding(WISC, {}, None, there=False),
     ]
     again = Holdings(ledger, [UTAH, WISC], Clock(), 60)

@@ -120,11 +120,11 @@ def test_what_a_cm_holds_is_written_down_when_it_changes(clock: FakeClock) -> No
     holdings, store = make(clock)
     hear(holdings, ONE, sliver(ONE, "a", "b"))
     hear(holdings, ONE, sliver(ONE, "b", "a"))
-    assert store.put == [Holding(ONE, {"a": "s-a", "b": "s-b"}, NOON + HOUR)]
+    assert store.put == [Holding(ONE, {"a": "s-a", "b": "s-b"}, NOON + HOUR, sliver_urn="sliver")]
     hear(holdings, ONE, sliver(ONE, "a", "b", expires=NOON + 2 * HOUR))
     hear(holdings, ONE, None)
     assert store.put[1:] == [
-        Holding(ONE, {"a": "s-a", "b": "s-b"}, NOON + 2 * HOUR),
+        Holding(ONE, {"a": "s-a", "b": "s-b"}, NOON + 2 * HOUR, sliver_urn="sliver"),
         Holding(ONE, {}, None, there=False),
     ]
 
@@ -136,3 +136,9 @@ def test_what_cannot_be_written_down_is_tried_again(clock: FakeClock) -> None:
     store.full = False
     hear(holdings, ONE, sliver(ONE, "a"))
     assert [holding.cm for holding in store.put] == [ONE]
+
+
+def test_a_machine_without_a_sliver_id_is_remembered_by_its_node_id(clock: FakeClock) -> None:
+    holdings, store = make(clock)
+    hear(holdings, ONE, Sliver(ONE, "sliver", None, (SliverNode("a", "pc-a", ONE, ""),), "<rspec/>"))
+    assert store.put[0].machines == {"a": "pc-a"}
