@@ -73,7 +73,7 @@ class SliverNode:
 
     @property
     def identity(self) -> str:
-        """What it is remembered by, since others may have its client_id: its sliver_id, or else its node_id."""
+        """What it is remembered by, since others may have its client_id: its sliver_id, else its node_id."""
         return self.sliver_id or self.node_id
 
     @property

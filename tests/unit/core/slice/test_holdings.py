@@ -109,11 +109,11 @@ def test_a_cm_that_was_heard_holds_what_it_says(clock: FakeClock) -> None:
 
 
 def test_what_a_cm_held_is_known_until_it_says_something_else(clock: FakeClock) -> None:
-    before = Holding(ONE, {"a": "s-a"}, NOON + HOUR, made=True)
+    before = Holding(ONE, {"a": "s-a"}, NOON + HOUR, made=True, sliver_urn="sliver")
     holdings, _ = make(clock, before)
     assert (holdings.of(ONE), holdings.of(TWO)) == (before, None)
     hear(holdings, ONE, sliver(ONE, "b"))
-    assert holdings.of(ONE) == Holding(ONE, {"b": "s-b"}, NOON + HOUR, made=True)
+    assert holdings.of(ONE) == Holding(ONE, {"b": "s-b"}, NOON + HOUR, made=True, sliver_urn="sliver")
 
 
 def test_what_a_cm_holds_is_written_down_when_it_changes(clock: FakeClock) -> None:
