@@ -76,6 +76,7 @@ UPDATE holdings SET
     );
 ALTER TABLE holdings RENAME COLUMN client_ids TO machines;
 ALTER TABLE holdings ADD COLUMN sliver_urn TEXT NOT NULL DEFAULT '';
+ALTER TABLE holdings ADD COLUMN parts TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE drains ADD COLUMN sliver_id TEXT NOT NULL DEFAULT '';
 """
 """Before, a CM's holdings were all machines of the slice: those that we asked for are in the history."""
@@ -177,16 +178,23 @@ class Ledger:
         """Store or replace one."""
         expires = _text(holding.expires) if holding.expires else None
         machines = json.dumps(dict(holding.machines), sort_keys=True)
-        row = (holding.cm, machines, expires, holding.there, holding.made, holding.sliver_urn)
+        parts = json.dumps(sorted(holding.parts))
+        row = (holding.cm, machines, expires, holding.there, holding.made, holding.sliver_urn, parts)
         with self._writing() as connection:
-            connection.execute("INSERT OR REPLACE INTO holdings VALUES (?, ?, ?, ?, ?, ?)", row)
+            connection.execute("INSERT OR REPLACE INTO holdings VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
     def holdings(self) -> tuple[Holding, ...]:
         """Return what each CM held when it was last heard."""
         return self._read(
-            "SELECT cm, machines, expires, there, made, sliver_urn FROM holdings ORDER BY cm",
+            "SELECT cm, machines, expires, there, made, sliver_urn, parts FROM holdings ORDER BY cm",
             lambda r: Holding(
-                *(r[0], dict(json.loads(r[1])), _time(r[2]) if r[2] else None, bool(r[3]), bool(r[4]), r[5])
+                cm=r[0],
+                machines=dict(json.loads(r[1])),
+                expires=_time(r[2]) if r[2] else None,
+                there=bool(r[3]),
+                made=bool(r[4]),
+                sliver_urn=r[5],
+                parts=frozenset(json.loads(r[6])),
             ),
         )
 

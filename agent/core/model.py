@@ -118,6 +118,8 @@ class Holding:
     """Whether the sliver was known to be one that we asked for."""
     sliver_urn: str = ""
     """Of that sliver: another one, as that of another slice, is not meant; "" where it is not known."""
+    parts: frozenset[str] = frozenset()
+    """client_ids of what came with our request for that sliver and is no machine."""
 
 
 @dataclass(frozen=True)

@@ -96,9 +96,10 @@ def claims(
 ) -> dict[SliverNode, Claim]:
     """Tell of all that is in a CM's manifest what says whose it is.
 
-    Block stores and virtual machines are never machines of ours; in a sliver that we asked for they are a
-    part of it (``GeniCMV2 AddNodes`` adds raw PCs alone), and go with it. Where nothing is remembered, the
-    names of our first request tell what is ours in a sliver whose manifest says that the request was ours.
+    Block stores and virtual machines are never machines of ours. Those that came with our request for a
+    sliver are a part of it, and go with it; what comes later is another's (``GeniCMV2 AddNodes`` adds raw PCs
+    alone). Where nothing is remembered, the names of our first request tell what is ours in a sliver whose
+    manifest says that the request was ours.
 
     Args:
         ownership: what the site says.
@@ -117,9 +118,16 @@ def claims(
     ours = [node for node, claim in said.items() if claim.is_ours]
     made = is_made_by_us(sliver, ours, before, asked=Claim.ASKED in said.values())
     if made or ownership.slice_is == "ours":
-        parts = [n for n, claim in said.items() if claim is Claim.NONE and not n.is_machine]
-        said |= dict.fromkeys(parts, Claim.PART)
+        known = _known_parts(sliver, before) if ownership.slice_is != "ours" else None
+        others = [n for n, claim in said.items() if claim is Claim.NONE and not n.is_machine]
+        said |= dict.fromkeys((n for n in others if known is None or n.client_id in known), Claim.PART)
     return said
+
+
+def _known_parts(sliver: Sliver | None, before: Holding | None) -> Collection[str] | None:
+    """Return the client_ids of what came with our request; None at the first manifest, which has no other."""
+    is_known = sliver and before and before.made and before.sliver_urn == sliver.urn
+    return before.parts if is_known and before else None
 
 
 def _is_among(node: SliverNode, held: Mapping[str, str]) -> bool:

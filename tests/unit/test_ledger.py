@@ -206,7 +206,9 @@ def test_a_damaged_file_is_moved_aside_and_a_new_one_begun(path, damage):
 
 
 def test_what_each_cm_held_is_replaced_by_the_newest_word(ledger):
-    holding = Holding("urn:cm", {"node-2": "s2", "node-1": ""}, NOON, made=True, sliver_urn="s")
+    holding = Holding(
+        "urn:cm", {"node-2": "s2", "node-1": ""}, NOON, made=True, sliver_urn="s", parts=frozenset({"data"})
+    )
     ledger.put_holding(replace(holding, expires=None, there=False, made=False))
     ledger.put_holding(holding)
     assert ledger.holdings() == (holding,)

@@ -43,7 +43,15 @@ class Holdings:
         with self._lock:
             return self._known.get(cm)
 
-    def heard(self, cm: str, sliver: Sliver | None, ours: Collection[SliverNode], *, asked: bool) -> bool:
+    def heard(
+        self,
+        cm: str,
+        sliver: Sliver | None,
+        ours: Collection[SliverNode],
+        *,
+        asked: bool,
+        parts: Iterable[SliverNode] = (),
+    ) -> bool:
         """Remember what a CM holds for us; return whether nothing was known of it before.
 
         Args:
@@ -51,6 +59,7 @@ class Holdings:
             sliver: what its manifest says; None for nothing.
             ours: those of its machines that are ours.
             asked: some of these were asked for, and that is not settled yet.
+            parts: what came with our request and is no machine.
         """
         with self._lock:
             before = self._known.get(cm)
@@ -62,6 +71,7 @@ class Holdings:
                 there=sliver is not None,
                 made=is_made_by_us(sliver, ours, before, asked=asked),
                 sliver_urn=sliver.urn if sliver else "",
+                parts=frozenset(node.client_id for node in parts),
             )
             self._silent.discard(cm)
             if self._stored.get(cm) != holding:

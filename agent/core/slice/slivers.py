@@ -345,7 +345,8 @@ class Slivers:
         )
         ours = [node for node in nodes if said[node].is_ours]
         # Before an intent is struck: after a kill in between, the machine is counted by one or the other.
-        if self.holdings.heard(cm, sliver, ours, asked=Claim.ASKED in said.values()):
+        parts = {node for node, claim in said.items() if claim is Claim.PART}
+        if self.holdings.heard(cm, sliver, ours, asked=Claim.ASKED in said.values(), parts=parts):
             self._desk.wake("ensure_sliver", "add_nodes")
         with self._desk.lock:
             is_first = cm not in self.book.slivers
@@ -355,7 +356,7 @@ class Slivers:
                 sliver,
                 now=read_at,
                 ours=lambda node: said[node].is_ours,
-                parts={node for node, claim in said.items() if claim is Claim.PART},
+                parts=parts,
                 asked=asked,
                 announced=lambda node: node.client_id in leaving or self._is_taken(node, read_at),
                 sightings=self._limits.gone_sightings,

@@ -165,7 +165,7 @@ class OwnNames(SimpleElasticSliceHelper):
 
 def test_a_block_store_of_our_own_request_goes_with_the_last_machine(make_bench, clock):
     server = FakeServer(clock)
-    server.find_sliver = with_store(server.find_sliver)
+    server.find_sliver, server.create_sliver = map(with_store, (server.find_sliver, server.create_sliver))
     bench = make_bench(
         server=server,
         config={"clock": clock},
@@ -185,11 +185,11 @@ def test_a_block_store_of_our_own_request_goes_with_the_last_machine(make_bench,
 
 
 def with_store(find):
-    """Have a manifest show a block store beside the machines."""
+    """Have the manifests of a method show a block store beside the machines."""
     store = SliverNode("data", "dboss", UTAH, "store", sliver_type="emulab-blockstore")
 
-    def found(cm):
-        sliver = find(cm)
+    def found(*args):
+        sliver = find(*args)
         return sliver and replace(sliver, nodes=(*sliver.nodes, store))
 
     return found
@@ -429,6 +429,21 @@ def test_what_is_remembered_of_another_slice_says_nothing_of_this_one(make_bench
     bench.cycles(3)
     assert [node.client_id for node in bench.manager.held()] == ["node-1"]
     assert [node.client_id for node in bench.manager.facts().foreign] == ["ctl"]
+    bench.manager.should_add_nodes = lambda count=0, cm=None: None
+    bench.manager.should_delete_nodes = lambda cm=None: ["node-1"]
+    bench.cycles(5)
+    assert [node.client_id for node in bench.server.returned] == ["node-1"]
+    assert "delete_sliver" not in calls(bench)
+
+
+def test_what_a_colleague_adds_to_a_sliver_of_ours_keeps_it_though_it_is_no_machine(make_bench):
+    bench = make_bench(minthreshold=1, maxthreshold=1, percent_available_minimum=0.0, enable_delete=True)
+    bench.cycles(3)
+    put(bench, "vm")
+    machine = bench.server.sites[UTAH].machines["vm"]
+    machine.node = replace(machine.node, sliver_type="emulab-xen")
+    bench.cycles(2)
+    assert [e.message for e in bench.events.of("foreign")] == ["not ours, and left alone: vm (foreign0)"]
     bench.manager.should_add_nodes = lambda count=0, cm=None: None
     bench.manager.should_delete_nodes = lambda cm=None: ["node-1"]
     bench.cycles(5)

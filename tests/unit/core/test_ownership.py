@@ -113,7 +113,7 @@ def test_each_machine_of_a_manifest_is_judged_by_what_is_remembered_of_its_cm() 
 
 
 STORE = SliverNode("es-8", "dboss", CM, "s8", sliver_type="emulab-blockstore")
-MADE = Holding(CM, {}, None, made=True, sliver_urn="sliver")
+MADE = Holding(CM, {}, None, made=True, sliver_urn="sliver", parts=frozenset({"es-8"}))
 
 
 @pytest.mark.parametrize(
@@ -125,6 +125,15 @@ MADE = Holding(CM, {}, None, made=True, sliver_urn="sliver")
         ((NODE, STORE), Ownership(own=frozenset({"es-8"})), None, Claim.NONE),
         ((NODE, STORE), Ownership(never=frozenset({"es-8"})), MADE, Claim.NEVER),
         ((STORE,), Ownership(), MADE, Claim.PART),
+        ((NODE, STORE), Ownership(), replace(MADE, parts=frozenset()), Claim.NONE),
+        ((NODE, STORE), Ownership(slice_is="ours"), replace(MADE, parts=frozenset()), Claim.PART),
+        ((NODE, STORE), Ownership(slice_is="shared"), replace(MADE, parts=frozenset()), Claim.NONE),
+        (
+            (NODE, STORE),
+            Ownership(),
+            replace(MADE, parts=frozenset(), sliver_urn="", machines={"es-3": "pc3"}),
+            Claim.PART,
+        ),
         ((CTL, STORE), Ownership(), NOTHING, Claim.NONE),
     ],
 )
