@@ -113,6 +113,12 @@ def test_machines_that_are_not_ours_are_shown_with_cloudlabs_word_and_slurms():
     )
 
 
+def test_the_deadline_of_an_earlier_machine_is_not_that_of_one_that_is_not_ours():
+    earlier = Revocation("pc9", "node-7", DUE, NOW, NOW)
+    (shown,) = foreign_views(a_moment(facts={"foreign": (a_machine(9),), "revocations": {"pc9": earlier}}))
+    assert shown.due is None
+
+
 def test_one_that_is_not_ours_and_has_no_name_of_its_own_in_slurm_is_shown_by_its_client_id():
     double = replace(a_machine(8), node_id="pc1")
     (shown,) = foreign_views(a_moment(machines=[MACHINE], facts={"foreign": (double,)}))
