@@ -126,8 +126,9 @@ def claims(
 
 def _known_parts(sliver: Sliver | None, before: Holding | None) -> Collection[str] | None:
     """Return the client_ids of what came with our request; None at the first manifest, which has no other."""
-    is_known = sliver and before and before.made and before.sliver_urn == sliver.urn
-    return before.parts if is_known and before else None
+    if sliver is None or before is None or before.sliver_urn != sliver.urn:
+        return None
+    return before.parts
 
 
 def _is_among(node: SliverNode, held: Mapping[str, str]) -> bool:
