@@ -109,10 +109,11 @@ def claims(
         asked: client_ids that this CM was asked for, while that is not settled.
         before: what is remembered of this CM; None for nothing.
     """
-    nodes = sliver.nodes if sliver else ()
+    if sliver is None:
+        return {}
     held = before.machines if before else {}
-    said = {node: ownership.claim(node, gives=gives, asked=asked, held=held) for node in nodes}
-    if before is None and sliver is not None and sliver.generator == GENERATOR:
+    said = {node: ownership.claim(node, gives=gives, asked=asked, held=held) for node in sliver.nodes}
+    if before is None and sliver.generator == GENERATOR:
         nameless = [n for n, claim in said.items() if claim is Claim.NONE and n.is_machine]
         said |= {node: Claim.REQUESTED for node in nameless if asks_for(node.client_id)}
     ours = [node for node, claim in said.items() if claim.is_ours]
@@ -124,11 +125,9 @@ def claims(
     return said
 
 
-def _known_parts(sliver: Sliver | None, before: Holding | None) -> Collection[str] | None:
+def _known_parts(sliver: Sliver, before: Holding | None) -> Collection[str] | None:
     """Return the client_ids of what came with our request; None at the first manifest, which has no other."""
-    if sliver is None or before is None or before.sliver_urn != sliver.urn:
-        return None
-    return before.parts
+    return before.parts if before is not None and before.sliver_urn == sliver.urn else None
 
 
 def _is_among(node: SliverNode, held: Mapping[str, str]) -> bool:

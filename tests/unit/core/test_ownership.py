@@ -152,6 +152,8 @@ def test_what_came_with_the_request_for_a_sliver_is_known_at_its_first_manifest(
     second = replace(NODE, client_id="es-4", sliver_id="s4")
     both = judge(a_sliver(NODE, second, STORE), asked={"es-3"}, before=NOTHING)
     assert both == {NODE: Claim.ASKED, second: Claim.NAME, STORE: Claim.PART}
+    unknown = judge(a_sliver(NODE, STORE, generator=GENERATOR), before=None)
+    assert unknown == {NODE: Claim.NAME, STORE: Claim.PART}
     found = judge(a_sliver(NODE, STORE), before=NOTHING)
     assert found == {NODE: Claim.NAME, STORE: Claim.NONE}
 
@@ -181,6 +183,8 @@ def test_what_our_request_made_is_ours_where_nothing_is_remembered(
 def test_another_machine_in_a_sliver_of_ours_is_no_part_of_it() -> None:
     said = judge(a_sliver(NODE, CTL, STORE), before=MADE)
     assert said == {NODE: Claim.NAME, CTL: Claim.NONE, STORE: Claim.PART}
+    others = judge(a_sliver(NODE, CTL), Ownership(slice_is="ours"), before=None)
+    assert others == {NODE: Claim.NAME, CTL: Claim.NONE}
 
 
 def test_what_says_whose_a_machine_is_reads_well_behind_its_name() -> None:
