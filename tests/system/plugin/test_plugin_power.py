@@ -44,7 +44,7 @@ def saving(bed: TestBed, built, tmp_path) -> Iterator[TestBed]:
     text = match[1].replace("/usr/local/libexec/esagent", str(programs))
     text = text.replace("SuspendTime=600", "SuspendTime=5").replace("SuspendTimeout=120", "SuspendTimeout=3")
     text = text.replace("SuspendExcNodes=owned[1-100]", "SuspendExcNodes=n1")
-    for stated, here in {"node-[1-50] CPUs=16": "node-[1-2]", "big-[1-4] CPUs=32": "big-1"}.items():
+    for stated, here in {"es-[1-50] CPUs=16": "node-[1-2]", "big-[1-4] CPUs=32": "big-1"}.items():
         assert stated in text
         text = text.replace(stated, f"{here} NodeAddr=127.0.0.1 CPUs=2")
     bed.slurm.conf.write_text(conf + text)
