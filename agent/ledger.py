@@ -24,6 +24,7 @@ from agent.core.errors import LedgerError
 from agent.core.events import Event, PastEvent
 from agent.core.model import AdminDrain, GrowOrder, Holding, Intent, IntentKind, Revocation
 from agent.core.settings import Section
+from agent.ledger_schema import SCHEMA_VERSION, UPGRADES
 
 log = structlog.get_logger()
 
@@ -31,58 +32,6 @@ BUSY_TIMEOUT = 5.0
 """Seconds to wait for another process that writes, such as a backup."""
 PRUNE_EVERY = 256
 """Events between two looks at how many there are."""
-_SCHEMA = """
-CREATE TABLE intents (
-    kind TEXT NOT NULL, cm TEXT NOT NULL, client_id TEXT NOT NULL, asked TEXT NOT NULL,
-    PRIMARY KEY (kind, cm, client_id)
-) WITHOUT ROWID;
-CREATE TABLE revocations (
-    node_id TEXT PRIMARY KEY, client_id TEXT NOT NULL, deadline TEXT NOT NULL, noticed TEXT NOT NULL,
-    last_notice TEXT NOT NULL, releasable INTEGER NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE drains (
-    node_id TEXT PRIMARY KEY, reason TEXT NOT NULL, who TEXT NOT NULL, since TEXT NOT NULL, deadline TEXT
-) WITHOUT ROWID;
-CREATE TABLE events (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, time TEXT NOT NULL, kind TEXT NOT NULL, subject TEXT NOT NULL,
-    message TEXT NOT NULL, data TEXT NOT NULL
-);
-CREATE INDEX events_by_subject ON events (subject, id);
-"""
-"""Version 1."""
-_SINCE_VERSION_2 = """
-ALTER TABLE drains ADD COLUMN give_back INTEGER NOT NULL DEFAULT 0;
-CREATE TABLE holdings (cm TEXT PRIMARY KEY, client_ids TEXT NOT NULL, expires TEXT) WITHOUT ROWID;
-"""
-_SINCE_VERSION_3 = """
-CREATE TABLE grow_order (
-    one INTEGER PRIMARY KEY CHECK (one = 1), machines INTEGER NOT NULL, who TEXT NOT NULL, until TEXT NOT NULL
-);
-DROP INDEX IF EXISTS events_by_subject;
-"""
-_SINCE_VERSION_4 = """
-ALTER TABLE holdings ADD COLUMN there INTEGER NOT NULL DEFAULT 1;
-ALTER TABLE holdings ADD COLUMN made INTEGER NOT NULL DEFAULT 0;
-UPDATE holdings SET
-    made = EXISTS (SELECT 1 FROM events WHERE kind = 'create' AND subject = holdings.cm),
-    client_ids = (
-        SELECT json_group_object(client_id, node_id) FROM (
-            SELECT value AS client_id, (
-                SELECT subject FROM events
-                WHERE kind = 'arrived' AND message = 'arrived ' || subject || ' (' || value || ')'
-                ORDER BY id DESC LIMIT 1
-            ) AS node_id FROM json_each(holdings.client_ids)
-        ) WHERE node_id IS NOT NULL
-    );
-ALTER TABLE holdings RENAME COLUMN client_ids TO machines;
-ALTER TABLE holdings ADD COLUMN sliver_urn TEXT NOT NULL DEFAULT '';
-ALTER TABLE holdings ADD COLUMN parts TEXT NOT NULL DEFAULT '[]';
-ALTER TABLE drains ADD COLUMN sliver_id TEXT NOT NULL DEFAULT '';
-"""
-"""Before, a CM's holdings were all machines of the slice: those that we asked for are in the history."""
-_UPGRADES = (_SCHEMA, _SINCE_VERSION_2, _SINCE_VERSION_3, _SINCE_VERSION_4)
-"""What makes each version out of the one before."""
-SCHEMA_VERSION = len(_UPGRADES)
 _EVENT_COLUMNS = "id, time, kind, subject, message, data"
 T = TypeVar("T")
 
@@ -358,7 +307,7 @@ class Ledger:
         if verdict != "ok":
             raise sqlite3.DatabaseError(verdict)
         if version < SCHEMA_VERSION:
-            new = "".join(_UPGRADES[version:])
+            new = "".join(UPGRADES[version:])
             connection.executescript(f"BEGIN; {new} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
 
     def _move_aside(self) -> Path:

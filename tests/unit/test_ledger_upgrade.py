@@ -13,7 +13,8 @@ import pytest
 from agent.core.errors import LedgerError
 from agent.core.events import PastEvent
 from agent.core.model import AdminDrain, GrowOrder, Holding, Intent, IntentKind, Revocation
-from agent.ledger import SCHEMA_VERSION, Ledger
+from agent.ledger import Ledger
+from agent.ledger_schema import SCHEMA_VERSION
 
 DUMPS = sorted((Path(__file__).parents[1] / "data" / "ledger").glob("schema-*.sql"))
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)

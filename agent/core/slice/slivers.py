@@ -17,12 +17,9 @@ from agent.core.events import EventKind, OfCm
 from agent.core.model import (
     Intent,
     IntentKind,
-    ResourceValue,
-    Revocation,
     Sliver,
     SliverNode,
     SliverStatus,
-    Taken,
 )
 from agent.core.ownership import Claim, claims, goes_whole
 from agent.core.ports import SliceServer
@@ -32,19 +29,12 @@ from agent.core.slice.hooks import HookQueue
 from agent.core.slice.intents import Intents, carry_out
 from agent.core.slice.machines import MachineBook
 from agent.core.slice.news import Listener, News
-from agent.core.slice.settling import withdrawn
+from agent.core.slice.sayings import Hearer, Sayings
 from agent.core.slice.words import staying_words
 
 
-class Owner(Listener, Protocol):
+class Owner(Hearer, Listener, Protocol):
     """What the manager gives: its notices, its hooks, and its helper's word on names."""
-
-    taken: dict[str, Taken]
-    revocations: dict[str, Revocation]
-    resource_values: dict[str, ResourceValue]
-
-    def drop_revocation(self, node_id: str) -> Revocation | None:
-        """Forget a revocation."""
 
     def owns(self, client_id: str) -> bool:
         """Tell whether a name is one that the helper gives out."""
@@ -85,6 +75,7 @@ class Slivers:
         self._news = News(desk, owner, self._hooks)
         self._locks = {cm: threading.RLock() for cm in cms}
         self.book = MachineBook()
+        self._sayings = Sayings(owner, self.book, cms, self._limits.withdrawn_grace)
         self.intents = Intents(config.intents, config.clock)
         self.holdings = Holdings(config.holdings, cms, config.clock, config.cycle.first_reading_patience)
         self.expires: dict[str, datetime] = {}
@@ -358,24 +349,14 @@ class Slivers:
                 ours=lambda node: said[node].is_ours,
                 parts=parts,
                 asked=asked,
-                announced=lambda node: node.client_id in leaving or self._is_taken(node, read_at),
+                announced=lambda node: node.client_id in leaving or self._sayings.is_taken(node, read_at),
                 sightings=self._limits.gone_sightings,
             )
             self._keep_expiry(cm, sliver)
             for node in (*changes.gone, *changes.foreign_gone):
                 self._forget(node)
             self.unexplained |= {n.sliver_id for n in changes.new if not said[n].is_remembered}
-            kept = [n for n in nodes if n.node_id in owner.taken and owner.taken[n.node_id].told < read_at]
-            for node in kept:
-                del owner.taken[node.node_id]
-            over = withdrawn(
-                owner.revocations.values(),
-                {n.node_id for n in nodes} | self._strangers(),
-                read_at,
-                self._limits.withdrawn_grace,
-            )
-            for revocation in over:
-                owner.drop_revocation(revocation.node_id)
+            kept, over = self._sayings.refuted(nodes, read_at)
         if is_first:
             self._news.first_look(cm, sliver, said, goes=sliver is not None and self.may_go(cm, sliver, ours))
         self._news.changed(cm, changes, said)
@@ -386,30 +367,8 @@ class Slivers:
         self._news.void(settlement.void)
 
     def _forget(self, node: SliverNode) -> None:
-        """Drop what Cloudlab said of a machine, but not of another that has its node_id now."""
-        owner, node_id = self._owner, node.node_id
         self.unexplained.discard(node.sliver_id)
-        there = (*self.book.held(), *self.book.foreign())
-        others = [n for n in there if n.node_id == node_id and (n.cm, n.key) != (node.cm, node.key)]
-        if not others:
-            owner.resource_values.pop(node_id, None)
-        if (taken := owner.taken.get(node_id)) and not any(map(taken.means, others)):
-            del owner.taken[node_id]
-        if (revocation := owner.revocations.get(node_id)) and not any(map(revocation.means, others)):
-            owner.drop_revocation(node_id)
-
-    def _strangers(self) -> set[str]:
-        """Collect revoked node_ids that no CM holds for us; none while a CM was never read."""
-        if self.book.slivers.keys() != self._locks.keys():
-            return set()
-        there = (*self.book.held(), *self.book.foreign())
-        return self._owner.revocations.keys() - {node.node_id for node in there}
-
-    def _is_taken(self, node: SliverNode, now: datetime) -> bool:
-        """Tell whether Cloudlab said that it took a machine, or was free to."""
-        revocation = self._owner.revocations.get(node.node_id)
-        due = revocation is not None and (revocation.releasable or revocation.deadline <= now)
-        return due or node.node_id in self._owner.taken
+        self._sayings.forget(node)
 
     def _keep_expiry(self, cm: str, sliver: Sliver | None) -> None:
         if sliver is None:
