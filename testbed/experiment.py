@@ -156,8 +156,13 @@ class Experiment:
     def losses(self) -> list[str]:
         """List the machines that are not held any more, with the cause."""
         held = self._bed.cloudlab.journal.held
-        ended = {client_id: held(node_id)[0].cause for client_id, node_id in self.machines.items()}
-        return [f"{client_id} is gone: {cause}" for client_id, cause in ended.items() if cause]
+        lost = []
+        for client_id, node_id in self.machines.items():
+            causes = [each.cause for each in held(node_id) if each.client_id == client_id]
+            # Of one that is held still there is no cause.
+            if causes[-1:] != [""]:
+                lost.append(f"{client_id} is gone: {causes}")
+        return lost
 
     def changes_of_nodes(self) -> list[str]:
         """List what changed in Slurm's records of the nodes, and what slurmctld was told of them."""

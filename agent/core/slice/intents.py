@@ -8,12 +8,22 @@ from datetime import datetime
 
 import structlog
 
-from agent.core.errors import CloudlabError, LostReplyError, MalformedReplyError, UnreachableError
+from agent.core.errors import (
+    AlreadyExistsError,
+    BadArgumentsError,
+    CloudlabError,
+    LostReplyError,
+    MalformedReplyError,
+    UnreachableError,
+)
 from agent.core.model import Intent, IntentKind, Sliver
 from agent.core.ports import Clock, IntentStore
 from agent.core.slice.settling import Settlement, settle_intents
 
 log = structlog.get_logger()
+
+_REFUSALS = (AlreadyExistsError, BadArgumentsError)
+"""Nothing was carried out, and others' machines may have the names."""
 
 
 class Intents:
@@ -92,6 +102,11 @@ def carry_out(
         sliver = call()
     except UnreachableError:
         intents.strike(asked)
+        raise
+    except _REFUSALS:
+        # Before a manifest is learnt from: what has these names there was asked for by somebody else.
+        intents.strike(asked)
+        learn(look())
         raise
     except CloudlabError as error:
         log.info("a call did not end well; the manifest decides", error=str(error))
