@@ -122,6 +122,11 @@ class EventKind(StrEnum):
     ARRIVED = "arrived", "a machine that was asked for is in the manifest", OfCm
     ADOPTED = "adopted", "a machine that is ours, and was not asked for just now, is in the manifest", OfCm
     FOREIGN = "foreign", "machines of the slice that are not ours were first seen: they are left alone", OfCm
+    UNWELCOME = (
+        "unwelcome",
+        "a machine that was asked for is one that `[request] never` names: it stays held, and is left alone",
+        OfCm,
+    )
     READY = "ready", "a machine has booted", Fate
     FAILED = "failed", "a machine is of no use, and is given back", Fate
     MISSING = (
@@ -223,6 +228,7 @@ _NOTABLE = frozenset(
         _K.GROWTH_RESUMED,
         _K.GROWTH_STOPPED,
         _K.LEASE,
+        _K.UNWELCOME,
         _K.LEASE_ENDS,
     }
 )

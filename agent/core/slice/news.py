@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
@@ -92,13 +92,16 @@ class News:
             message = f"the {intent.kind} of {intent.client_id} never happened"
             self._desk.tell(EventKind.VOID, intent.client_id, message, OfCm(intent.cm))
 
-    def changed(self, cm: str, changes: Changes, claims: Mapping[SliverNode, Claim]) -> None:
+    def changed(
+        self, cm: str, changes: Changes, claims: Mapping[SliverNode, Claim], asked: Collection[str]
+    ) -> None:
         """Tell what a manifest changed.
 
         Args:
             cm: whose manifest.
             changes: what it changed.
             claims: what says whose each of its machines is.
+            asked: client_ids that were asked for, while that is not settled.
         """
         for node in changes.gone:
             self.gone(node, "the manifest lacks it")
@@ -108,6 +111,10 @@ class News:
         if changes.foreign:
             named = listed([f"{node.client_id} ({node.node_id})" for node in changes.foreign])
             self._desk.tell(EventKind.FOREIGN, cm, f"not ours, and left alone: {named}", OfCm(cm))
+        for node in changes.foreign:
+            if node.client_id in asked:
+                message = f"{node.node_id} came as {node.client_id}, which we asked for: {claims[node]}"
+                self._desk.tell(EventKind.UNWELCOME, node.node_id, message, OfCm(cm))
         for node in changes.new:
             claim = claims[node]
             kind = EventKind.ARRIVED if claim is Claim.ASKED else EventKind.ADOPTED

@@ -359,7 +359,7 @@ class Slivers:
             kept, over = self._sayings.refuted(nodes, read_at)
         if is_first:
             self._news.first_look(cm, sliver, said, goes=sliver is not None and self.may_go(cm, sliver, ours))
-        self._news.changed(cm, changes, said)
+        self._news.changed(cm, changes, said, asked)
         self._news.over(kept, over)
         settlement = self.intents.settle(
             cm, {n.client_id for n in nodes}, read_at, self._limits.lost_call_patience

@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import CapturingLogger
 
 from agent.core.config import MemoryHoldings, MemoryIntents
-from agent.core.errors import ConfigError
+from agent.core.errors import AlreadyExistsError, ConfigError
 from agent.core.model import Holding, SliverNode
 from agent.core.notices.foreign import Whose
 from agent.core.ownership import Ownership
@@ -449,3 +449,54 @@ def test_what_a_colleague_adds_to_a_sliver_of_ours_keeps_it_though_it_is_no_mach
     bench.cycles(5)
     assert [node.client_id for node in bench.server.returned] == ["node-1"]
     assert "delete_sliver" not in calls(bench)
+
+
+def test_a_sliver_that_another_makes_meanwhile_with_the_names_of_our_request_is_not_ours(make_bench):
+    """The portal makes the very profile that is our request too."""
+    bench = make_bench(minthreshold=1, maxthreshold=2, percent_available_minimum=0.0, enable_delete=True)
+    bench.manager.set_helper(DocumentHelper(DOCUMENT, "request.xml", bench.server))
+
+    def come_too_late(cm, request):
+        put(bench, "cp-1", "cp-2", cm=cm)
+        raise AlreadyExistsError("Must delete existing slice first", code=7)
+
+    bench.server.create_sliver = come_too_late
+    bench.cycles(8)
+    assert [node.client_id for node in bench.manager.facts().foreign] == ["cp-1", "cp-2"]
+    assert {node.client_id for node in bench.manager.held()} <= {"node-1", "node-2"}
+    assert bench.server.returned == []
+    assert not bench.config.holdings.holdings()[0].made
+
+
+def test_one_that_another_adds_meanwhile_under_the_name_that_we_ask_for_is_not_ours(make_bench, clock):
+    server = FakeServer(clock)
+    bench = make_bench(server=server, config={"clock": clock}, maxthreshold=1, percent_available_minimum=0.0)
+    bench.manager.set_helper(OwnNames(server=server))
+    bench.cycles(3)
+
+    def come_too_late(cm, nodes):
+        if "db" in nodes:
+            put(bench, "db", cm=cm)
+        raise AlreadyExistsError("Already have db in the topology!", code=1)
+
+    server.add_nodes = come_too_late
+    bench.manager.minthreshold = bench.manager.maxthreshold = 2
+    bench.cycles(6)
+    assert [node.client_id for node in bench.manager.held()] == ["web"]
+    assert [node.client_id for node in bench.manager.facts().foreign] == ["db"]
+    assert bench.manager.requested() == []
+
+
+def test_a_machine_that_is_never_ours_and_comes_for_one_that_we_asked_for_is_told_to_a_person(make_bench):
+    """Which machine comes is the CM's choice; it stays held until a person gives it back."""
+    bench = make_bench(
+        config={"ownership": Ownership(never=frozenset({"pc100"}))},
+        minthreshold=1,
+        maxthreshold=1,
+        percent_available_minimum=0.0,
+    )
+    bench.cycles(4)
+    (told,) = bench.events.of("unwelcome")
+    assert (told.subject, told.is_notable) == ("pc100", True)
+    assert told.message == "pc100 came as node-1, which we asked for: [request] never names it"
+    assert "pc100" not in {node.node_id for node in bench.manager.held()}
