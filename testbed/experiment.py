@@ -161,7 +161,7 @@ class Experiment:
             causes = [each.cause for each in held(node_id) if each.client_id == client_id]
             # Of one that is held still there is no cause.
             if causes[-1:] != [""]:
-                lost.append(f"{client_id} is gone: {causes}")
+                lost.append(f"{client_id} is gone: {causes[-1] if causes else 'it was never there'}")
         return lost
 
     def changes_of_nodes(self) -> list[str]:
