@@ -32,7 +32,7 @@ from agent.cluster.settings.join import JoinSettings
 from agent.cluster.settings.plugin import PluginSettings
 from agent.cluster.settings.weights import WeightSettings
 from agent.core.errors import ConfigError, SlurmError
-from agent.core.request.rspec import LAN_NAME
+from agent.core.request.rspec import check_lan_names
 from agent.core.settings import Duration, LeaseSettings, Section, format_duration, parse_duration
 from agent.ledger import LedgerSettings
 from agent.page.server import PageSettings
@@ -122,10 +122,7 @@ class RequestSettings(Section):
             raise ValueError("image, tarballs and startup_command come from rspec_file or profile_script")
         if (self.rspec_file or self.profile_script) and (self.multiplex_lans or self.lan_bandwidth):
             raise ValueError("multiplex_lans and lan_bandwidth come from rspec_file or profile_script")
-        if bad := [name for name in self.lans if not LAN_NAME.fullmatch(name)]:
-            raise ValueError(f"lans: {LAN_NAME.pattern} is expected, not {bad[0]!r}")
-        if len({name.lower() for name in self.lans}) < len(self.lans):
-            raise ValueError(f"lans: each LAN once is expected, not {', '.join(self.lans)}")
+        check_lan_names(self.lans)
         if (self.multiplex_lans or self.lan_bandwidth) and not self.lans:
             raise ValueError("multiplex_lans and lan_bandwidth: lans is expected with them")
         if self.parameters and not self.profile_script:

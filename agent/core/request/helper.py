@@ -15,7 +15,7 @@ import structlog
 from agent.core.errors import CloudlabError, ConfigError
 from agent.core.ports import SliceServer
 from agent.core.request.escaping import meant
-from agent.core.request.rspec import LAN_NAME, MAX_STARTUP, STARTUP, RequestNode, build_request
+from agent.core.request.rspec import MAX_STARTUP, STARTUP, RequestNode, build_request, check_lan_names
 from agent.core.request.tarballs import read_tarballs
 
 log = structlog.get_logger()
@@ -211,10 +211,10 @@ class SimpleElasticSliceHelper(ElasticSliceHelper):
         Raises:
             ConfigError: what can be no name of a LAN, or one twice.
         """
-        for name in names:
-            _check("lans", name, LAN_NAME)
-        if len({name.lower() for name in names}) < len(names):
-            raise ConfigError(f"lans: each LAN once is expected, not {', '.join(names)}")
+        try:
+            check_lan_names(names)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
         self.lans = list(names)
         self.multiplex_lans = multiplex
         self.lan_bandwidth = bandwidth

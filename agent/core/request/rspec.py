@@ -35,6 +35,18 @@ class RequestNode:
     startup_command: str = ""
 
 
+def check_lan_names(names: Sequence[str]) -> None:
+    """Check the names of LANs that machines join.
+
+    Raises:
+        ValueError: what can be no name of a LAN, or one twice.
+    """
+    if bad := [name for name in names if not LAN_NAME.fullmatch(name)]:
+        raise ValueError(f"lans: {LAN_NAME.pattern} is expected, not {bad[0]!r}")
+    if len({name.lower() for name in names}) < len(names):
+        raise ValueError(f"lans: each LAN once is expected, not {', '.join(names)}")
+
+
 def build_request(
     nodes: Sequence[RequestNode],
     lans: Sequence[str] = (),
