@@ -43,9 +43,7 @@ def foreign_views(moment: Moment) -> tuple[NodeView, ...]:
             state=NodeState.FOREIGN,
             value=facts.values[machine.node_id].value if machine.node_id in facts.values else None,
             weight=moment.nodes[name].weight if name in moment.nodes else None,
-            due=due.deadline
-            if (due := facts.revocations.get(machine.node_id)) and due.means(machine)
-            else None,
+            due=due.deadline if (due := facts.revocation_of(machine)) else None,
         )
         for machine in sorted(facts.foreign, key=lambda machine: (machine.cm, machine.client_id))
     )

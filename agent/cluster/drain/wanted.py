@@ -113,8 +113,7 @@ def _unmarked(moment: Moment) -> Iterator[Drain]:
         taken = moment.slice.taken.get(machine.node_id)
         if taken is not None and taken.means(machine):
             yield Drain(name, DrainCause.TAKEN)
-        revocation = moment.slice.revocations.get(machine.node_id)
-        if revocation is not None and revocation.means(machine):
+        if (revocation := moment.slice.revocation_of(machine)) is not None:
             yield Drain(name, DrainCause.REVOKED, revocation.deadline, begun=revocation.noticed)
         if moment.hold is not None and moment.hold.reason == TEARDOWN:
             yield _teardown(name, moment.hold, moment)
@@ -127,8 +126,7 @@ def _unmarked(moment: Moment) -> Iterator[Drain]:
         if name in useless:
             yield Drain(name, DrainCause.SURPLUS)
     for name, machine in moment.foreign.items() if moment.settings.drain.foreign else ():
-        revocation = moment.slice.revocations.get(machine.node_id)
-        if revocation is not None and revocation.means(machine):
+        if (revocation := moment.slice.revocation_of(machine)) is not None:
             due = revocation.deadline
             yield Drain(name, DrainCause.REVOKED, due, begun=revocation.noticed, foreign=True)
 

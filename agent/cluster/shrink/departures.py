@@ -76,8 +76,8 @@ def is_given_back(revocation: Revocation, settings: DrainSettings) -> bool:
 def _released(moment: Moment) -> Iterator[str]:
     """Yield the names of the revoked machines that are empty, where we give them back ourselves."""
     for name, machine in moment.machines.items():
-        revocation = moment.slice.revocations.get(machine.node_id)
-        if revocation and revocation.means(machine) and is_given_back(revocation, moment.settings.drain):
+        revocation = moment.slice.revocation_of(machine)
+        if revocation and is_given_back(revocation, moment.settings.drain):
             yield name
 
 

@@ -65,3 +65,8 @@ class SliceFacts:
     """The CMs that had no machine for us just now and are asked for none."""
     braked: str = ""
     """Why growth is stopped, and when it is probed; "" while it goes on."""
+
+    def revocation_of(self, machine: SliverNode) -> Revocation | None:
+        """Return the revocation that is about this machine, of ours or of others; None for none."""
+        revocation = self.revocations.get(machine.node_id)
+        return revocation if revocation and revocation.means(machine) else None
