@@ -305,6 +305,8 @@ class Daemon:
         manager.desk.settings = cluster_settings(fresh)
         manager.lease = fresh.lease
         logger.info("the settings were read again", changed=sorted(changed & RELOADABLE))
+        if "join" in changed and (kept := manager.joined_otherwise()):
+            logger.warning("what machines joined as stays until they are gone", nodes=", ".join(kept))
         if left:
             logger.warning(
                 "some changes need a restart of the daemon; until then the old settings hold",

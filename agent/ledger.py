@@ -22,7 +22,8 @@ from pydantic import Field
 
 from agent.core.errors import LedgerError
 from agent.core.events import Event, PastEvent
-from agent.core.model import AdminDrain, GrowOrder, Holding, Intent, IntentKind, Revocation
+from agent.core.model import AdminDrain, GrowOrder, Holding, Intent, IntentKind, KnownAs, MachineId, Place
+from agent.core.said import Revocation
 from agent.core.settings import Section
 from agent.ledger_schema import SCHEMA_VERSION, UPGRADES
 
@@ -98,6 +99,7 @@ class Ledger:
     def put_revocation(self, revocation: Revocation) -> None:
         """Store or replace one."""
         row = (
+            revocation.cm,
             revocation.node_id,
             revocation.client_id,
             _text(revocation.deadline),
@@ -106,19 +108,19 @@ class Ledger:
             revocation.releasable,
         )
         with self._writing() as connection:
-            connection.execute("INSERT OR REPLACE INTO revocations VALUES (?, ?, ?, ?, ?, ?)", row)
+            connection.execute("INSERT OR REPLACE INTO revocations VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
-    def remove_revocation(self, node_id: str) -> None:
+    def remove_revocation(self, place: Place) -> None:
         """Forget one; no error where there is none."""
         with self._writing() as connection:
-            connection.execute("DELETE FROM revocations WHERE node_id = ?", (node_id,))
+            connection.execute("DELETE FROM revocations WHERE cm = ? AND node_id = ?", place)
 
     def revocations(self) -> tuple[Revocation, ...]:
         """Return what is stored, earliest deadline first."""
         return self._read(
-            "SELECT node_id, client_id, deadline, noticed, last_notice, releasable FROM revocations"
-            " ORDER BY deadline, node_id",
-            lambda r: Revocation(r[0], r[1], _time(r[2]), _time(r[3]), _time(r[4]), bool(r[5])),
+            "SELECT node_id, client_id, deadline, noticed, last_notice, releasable, cm FROM revocations"
+            " ORDER BY deadline, node_id, cm",
+            lambda r: Revocation(*(r[0], r[1], _time(r[2]), _time(r[3]), _time(r[4]), bool(r[5])), cm=r[6]),
         )
 
     # --- what CMs held
@@ -145,6 +147,28 @@ class Ledger:
                 sliver_urn=r[5],
                 parts=frozenset(json.loads(r[6])),
             ),
+        )
+
+    # --- what machines joined as
+
+    def put_name(self, known: KnownAs) -> None:
+        """Store or replace one."""
+        with self._writing() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO names VALUES (?, ?, ?, ?, ?, ?)",
+                (*known.machine, known.name, known.mode),
+            )
+
+    def remove_name(self, cm: str, client_id: str) -> None:
+        """Forget one; no error where there is none."""
+        with self._writing() as connection:
+            connection.execute("DELETE FROM names WHERE cm = ? AND client_id = ?", (cm, client_id))
+
+    def names(self) -> tuple[KnownAs, ...]:
+        """Return what is stored."""
+        return self._read(
+            "SELECT cm, client_id, node_id, sliver_id, name, mode FROM names ORDER BY cm, client_id",
+            lambda row: KnownAs(MachineId(*row[:4]), row[4], row[5]),
         )
 
     # --- administrators' drains

@@ -51,6 +51,20 @@ ALTER TABLE holdings ADD COLUMN parts TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE drains ADD COLUMN sliver_id TEXT NOT NULL DEFAULT '';
 """
 """Before, a CM's holdings were all machines of the slice: those that we asked for are in the history."""
-UPGRADES = (_SCHEMA, _SINCE_VERSION_2, _SINCE_VERSION_3, _SINCE_VERSION_4)
+_SINCE_VERSION_5 = """
+CREATE TABLE revocations_of_cms (
+    cm TEXT NOT NULL, node_id TEXT NOT NULL, client_id TEXT NOT NULL, deadline TEXT NOT NULL,
+    noticed TEXT NOT NULL, last_notice TEXT NOT NULL, releasable INTEGER NOT NULL, PRIMARY KEY (cm, node_id)
+) WITHOUT ROWID;
+INSERT INTO revocations_of_cms
+    SELECT '', node_id, client_id, deadline, noticed, last_notice, releasable FROM revocations;
+DROP TABLE revocations;
+ALTER TABLE revocations_of_cms RENAME TO revocations;
+CREATE TABLE names (
+    cm TEXT NOT NULL, client_id TEXT NOT NULL, node_id TEXT NOT NULL, sliver_id TEXT NOT NULL,
+    name TEXT NOT NULL, mode TEXT NOT NULL, PRIMARY KEY (cm, client_id)
+) WITHOUT ROWID;
+"""
+UPGRADES = (_SCHEMA, _SINCE_VERSION_2, _SINCE_VERSION_3, _SINCE_VERSION_4, _SINCE_VERSION_5)
 """What makes each version out of the one before."""
 SCHEMA_VERSION = len(UPGRADES)

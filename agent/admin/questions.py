@@ -135,7 +135,7 @@ class Questions:
         due = {name: change.weight for change in plan_weights(moment) for name in change.nodes}
         records = []
         for name, machine in sorted(moment.machines.items()):
-            value = moment.slice.values.get(machine.node_id)
+            value = moment.slice.value_of(machine)
             records.append(
                 ValueRecord(
                     node=name,

@@ -8,7 +8,7 @@ from typing import Any
 from agent.admin.answers import StatusAnswer
 from agent.admin.routes import Operations
 from agent.core.errors import AgentError
-from agent.core.notices.endpoint import Envelope, ProtoGeniClientServerEndpoint, reply
+from agent.core.notices.calls import Envelope, ProtoGeniClientServerEndpoint, reply
 
 BUSY = 14
 """ProtoGENI's response code for what may be asked again in seconds."""

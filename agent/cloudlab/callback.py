@@ -18,6 +18,7 @@ from agent.cloudlab import wire
 from agent.cloudlab.listener import Listener, TimedSocket
 from agent.cloudlab.urn import Urn, same_urn
 from agent.core.errors import ConfigError, UnavailableError
+from agent.core.notices.whence import called_by
 from agent.core.settings import Section
 
 log = structlog.get_logger()
@@ -150,7 +151,8 @@ class CallbackServer:
             return self._turn_away(request, HTTPStatus.BAD_REQUEST, "cut_off")
         if not self._allowed(request.conn.caller):
             return self._turn_away(request, HTTPStatus.FORBIDDEN, "forbidden")
-        method, word, reply = self._dispatcher.answer(body)
+        with called_by(request.conn.caller):
+            method, word, reply = self._dispatcher.answer(body)
         log.debug("call from Cloudlab", method=method, outcome=word, caller=request.conn.caller)
         self._count(method, word)
         return HTTPStatus.OK, reply

@@ -20,7 +20,6 @@ from agent.cluster.reach import Reach
 from agent.cluster.reader import Reader
 from agent.cluster.reasons import taken_from
 from agent.cluster.settings.cluster import ClusterSettings
-from agent.cluster.settings.join import node_name
 from agent.cluster.shrink.departures import are_near
 from agent.cluster.shrink.leaving import Leaving
 from agent.cluster.steer.announcer import Announcer
@@ -294,8 +293,8 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         """Forget a machine that the manifest has no more; its record in Slurm goes at ``remove_nodes``."""
         super().handle_deleted_node(node)
         machine = SliverNode(**node)
-        name = node_name(machine, self.desk.settings.join)
-        self._records.lose(name, machine.node_id, taken_from(name, machine))
+        name, settings = self.memory.names.as_joined(machine, self.desk.settings.join)
+        self._records.lose(name, machine.node_id, taken_from(name, machine), keeps=settings.mode == "cloud")
         self.wake("remove_nodes")
         self.memory.forget(machine)
         self.desk.look_at_drains()
@@ -317,6 +316,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         """Start joining the ready machines that Slurm does not have at work."""
         moment = self.memory.now()
         plan = self._planner.plan(moment).joins
+        self.memory.names.write([step.node for step in (*plan.joined, *plan.start, *plan.watch, *plan.probe)])
         outcome = self._joiner.step(moment, plan)
         for machine, why in outcome.given_up:
             self.give_up(machine, why)
@@ -349,11 +349,9 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
     def start_delete(self, nodelist: Sequence[Mapping[str, Any]]) -> None:
         """Begin to empty revoked machines; Cloudlab's call returns at once."""
         facts = self.facts()
-        due = {
-            m.node_id: facts.revocations[m.node_id] for m in facts.machines if m.node_id in facts.revocations
-        }
+        due = {r.place: r for m in facts.machines if (r := facts.revocation_of(m))}
         for item in nodelist:
-            if revocation := due.get(item["node_id"]):
+            if revocation := due.get((item.get("cm", ""), item["node_id"])):
                 message = f"Cloudlab takes it at {revocation.deadline:%H:%M:%S} UTC"
                 self.tell(EventKind.REVOKE, revocation.node_id, message)
         self.desk.look_at_drains()
@@ -366,7 +364,9 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
 
     def get_delete_commands(self, nodelist: Sequence[Mapping[str, Any]]) -> list[str]:
         """Return the shell commands that are run on a machine, over SSH, when nothing is left on it."""
-        commands = leave_commands(SliverNode(**nodelist[0]), self.desk.settings.join)
+        machine = SliverNode(**nodelist[0])
+        name, settings = self.memory.names.as_joined(machine, self.desk.settings.join)
+        commands = leave_commands(machine, name, settings)
         return [*commands, *(super().get_delete_commands(nodelist) or ())]
 
     # --- showing
@@ -374,6 +374,10 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
     def lapses(self) -> tuple[Lapse, ...]:
         """List the leases that nobody renews, however long they last; for any thread."""
         return self._lease.lapses()
+
+    def joined_otherwise(self) -> tuple[str, ...]:
+        """List the nodes whose machines joined under another name or in another mode than [join] says now."""
+        return self.memory.now().joined_otherwise
 
     def view(self) -> AgentView:
         """Draw a picture of what the agent knows, from memory, for any thread."""

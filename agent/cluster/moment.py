@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from functools import cached_property
 from ipaddress import IPv4Address
 
+from agent.cluster.naming import name_machines
 from agent.cluster.reasons import TEARDOWN, parse_reason
 from agent.cluster.settings.cluster import ClusterSettings
-from agent.cluster.settings.join import node_name
-from agent.core.model import AdminDrain, GrowOrder, SliverNode
+from agent.cluster.settings.join import JoinSettings, node_name
+from agent.core.model import AdminDrain, GrowOrder, KnownAs, MachineId, SliverNode
 from agent.core.slice.facts import SliceFacts
 from agent.slurm.model import Node, Reservation, Snapshot
 
@@ -28,7 +29,7 @@ class History:
     """Node name -> since when it has been seen as a node of Slurm."""
     found: frozenset[str] = frozenset()
     """Names of the nodes that the first reading found at work, without those whose machine came new."""
-    machines: Mapping[str, str] = field(default_factory=dict)
+    machines: Mapping[str, MachineId] = field(default_factory=dict)
     """Node name -> key of the machine that was last seen behind it."""
     waiting_since: Mapping[str, datetime] = field(default_factory=dict)
     """Job id (for a task, that of its array) -> since when it has been seen to wait for room."""
@@ -92,14 +93,30 @@ class Moment:
     asked_types: Mapping[str, str] = field(default_factory=dict)
     """client_id -> the hardware type that was asked for, while more than one is borrowed."""
 
-    joins: Mapping[str, JoinRecord] = field(default_factory=dict)
-    """sliver_id -> what has been tried to join its machine."""
-    proven: frozenset[str] = frozenset()
-    """sliver_ids of the machines whose probe has passed."""
-    failed_since: Mapping[str, datetime] = field(default_factory=dict)
-    """sliver_id -> since when its machine is seen to be of no use."""
+    bound: Mapping[tuple[str, str], KnownAs] = field(default_factory=dict)
+    """(CM, client_id) -> what its machine joined as."""
+    joins: Mapping[MachineId, JoinRecord] = field(default_factory=dict)
+    """Key -> what has been tried to join its machine."""
+    proven: frozenset[MachineId] = frozenset()
+    """Keys of the machines whose probe has passed."""
+    failed_since: Mapping[MachineId, datetime] = field(default_factory=dict)
+    """Key -> since when its machine is seen to be of no use."""
     started: datetime = LONG_AGO
     """When this run of the agent began."""
+
+    @cached_property
+    def known_as(self) -> Mapping[MachineId, KnownAs]:
+        """Key -> what a machine is called in Slurm, and how it joins, for every machine that has a name."""
+        order = {cm: number for number, cm in enumerate(self.slice.cms)}
+        machines = sorted(self.slice.machines, key=lambda m: (order.get(m.cm, len(order)), m.client_id))
+        taken = {
+            name
+            for machine in self.slice.foreign
+            for name in (machine.node_id, machine.client_id)
+            if name in self.nodes and _may_be_at(machine, self.nodes[name].address)
+        }
+        named = [m for m in machines if node_name(m, self.settings.join)]
+        return name_machines(named, self.settings.join, bound=self.bound, nodes=self.nodes, taken=taken)
 
     @cached_property
     def machines(self) -> Mapping[str, SliverNode]:
@@ -142,6 +159,16 @@ class Moment:
         return named
 
     @property
+    def joined_otherwise(self) -> tuple[str, ...]:
+        """Names of our nodes whose machines joined as something else than [join] says now."""
+        join = self.settings.join
+        return tuple(
+            name
+            for name, machine in sorted(self.machines.items())
+            if name != node_name(machine, join) or self.join_of(machine).mode != join.mode
+        )
+
+    @property
     def nodes(self) -> Mapping[str, Node]:
         """Node name -> node, for every node that Slurm has."""
         return self.snapshot.nodes if self.snapshot else {}
@@ -160,7 +187,7 @@ class Moment:
     @cached_property
     def failed(self) -> frozenset[str]:
         """Node names of our machines that are of no use."""
-        return frozenset(n for n, machine in self.machines.items() if machine.sliver_id in self.slice.failed)
+        return frozenset(n for n, machine in self.machines.items() if machine.key in self.slice.failed)
 
     @property
     def held_up(self) -> str:
@@ -184,7 +211,13 @@ class Moment:
 
     def name(self, machine: SliverNode) -> str:
         """Return a machine's node name; "" while it has none."""
-        return node_name(machine, self.settings.join)
+        known = self.known_as.get(machine.key)
+        return known.name if known else node_name(machine, self.settings.join)
+
+    def join_of(self, machine: SliverNode) -> JoinSettings:
+        """Return the section [join] as it holds for a machine, which may have joined in another mode."""
+        known = self.known_as.get(machine.key)
+        return self.settings.join.in_mode(known.mode) if known else self.settings.join
 
 
 def _may_be_at(machine: SliverNode, place: str) -> bool:

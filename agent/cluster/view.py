@@ -19,9 +19,7 @@ def node_views(moment: Moment) -> tuple[NodeView, ...]:
             client_id=machine.client_id,
             cm=machine.cm,
             state=_state(name, machine, moment, emptied=name in drains),
-            value=moment.slice.values[machine.node_id].value
-            if machine.node_id in moment.slice.values
-            else None,
+            value=said.value if (said := moment.slice.value_of(machine)) else None,
             weight=moment.nodes[name].weight if name in moment.nodes else None,
             due=drains[name].deadline if name in drains else None,
         )
@@ -41,7 +39,7 @@ def foreign_views(moment: Moment) -> tuple[NodeView, ...]:
             client_id=machine.client_id,
             cm=machine.cm,
             state=NodeState.FOREIGN,
-            value=facts.values[machine.node_id].value if machine.node_id in facts.values else None,
+            value=said.value if (said := facts.value_of(machine)) else None,
             weight=moment.nodes[name].weight if name in moment.nodes else None,
             due=due.deadline if (due := facts.revocation_of(machine)) else None,
         )
@@ -65,8 +63,8 @@ def coming_views(asked: Iterable[Intent], machines: Iterable[SliverNode]) -> tup
 
 
 def _state(name: str, machine: SliverNode, moment: Moment, *, emptied: bool) -> NodeState:
-    status, node = moment.slice.statuses.get(machine.sliver_id), moment.nodes.get(name)
-    revocation = moment.slice.revocations.get(machine.node_id)
+    status, node = moment.slice.statuses.get(machine.key), moment.nodes.get(name)
+    revocation = moment.slice.revocation_of(machine)
     if name in moment.emptied or (revocation is not None and revocation.releasable):
         return NodeState.RELEASED
     if node is not None and node.draining:

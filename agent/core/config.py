@@ -11,9 +11,10 @@ from pydantic import Field
 
 from agent.core.abstract import ElasticSliceManager
 from agent.core.events import Event
-from agent.core.model import Holding, Intent, IntentKind, Revocation
+from agent.core.model import Holding, Intent, IntentKind, Place
 from agent.core.ownership import Ownership
 from agent.core.ports import Clock, EventSink, HoldingStore, IntentStore, RevocationStore, SystemClock
+from agent.core.said import Revocation
 from agent.core.settings import Duration, LeaseSettings, Section
 
 log = structlog.get_logger()
@@ -133,17 +134,17 @@ class MemoryRevocations:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._revocations: dict[str, Revocation] = {}
+        self._revocations: dict[Place, Revocation] = {}
 
     def put_revocation(self, revocation: Revocation) -> None:
         """Store one."""
         with self._lock:
-            self._revocations[revocation.node_id] = revocation
+            self._revocations[revocation.place] = revocation
 
-    def remove_revocation(self, node_id: str) -> None:
+    def remove_revocation(self, place: Place) -> None:
         """Forget one."""
         with self._lock:
-            self._revocations.pop(node_id, None)
+            self._revocations.pop(place, None)
 
     def revocations(self) -> tuple[Revocation, ...]:
         """Return what is stored, earliest deadline first."""

@@ -2,7 +2,8 @@
 
 from agent.core.abstract import ElasticSliceManager
 from agent.core.manager import SimpleElasticSliceManager
-from agent.core.notices.endpoint import ElasticSliceClientEndpoint, SimpleElasticSliceClientEndpoint
+from agent.core.notices.calls import ElasticSliceClientEndpoint
+from agent.core.notices.endpoint import SimpleElasticSliceClientEndpoint
 from agent.core.request.helper import ElasticSliceHelper, PluginElasticSliceHelper, SimpleElasticSliceHelper
 
 __all__ = [

@@ -17,13 +17,14 @@ from agent.core.desk import Desk
 from agent.core.errors import FatalError
 from agent.core.events import EventData, EventKind
 from agent.core.knowledge import Knowledge
-from agent.core.model import AdvertisedNode, Intent, IntentKind, Revocation, SliverNode
+from agent.core.model import AdvertisedNode, Intent, IntentKind, SliverNode
 from agent.core.notices.endpoint import SimpleElasticSliceClientEndpoint
 from agent.core.notices.foreign import ForeignNotices, Whose
 from agent.core.notices.items import Item
 from agent.core.notices.store import RevocationMemory
 from agent.core.ports import SliceServer
 from agent.core.request.helper import AddArgs, PluginElasticSliceHelper
+from agent.core.said import Revocation
 from agent.core.scaling.adding import Growth
 from agent.core.scaling.brake import GrowthBrake
 from agent.core.scaling.deleting import Giving
@@ -134,8 +135,6 @@ class SimpleElasticSliceManager(
         )
         self._runner = Runner(self, schedule, self.clock, self.events, parts.observe_step)
 
-    # --- what is known
-
     @property
     def available(self) -> dict[str, tuple[AdvertisedNode, ...]]:
         """CM -> free machines; no key while unknown."""
@@ -206,7 +205,7 @@ class SimpleElasticSliceManager(
         """Return the mail address in the user's certificate; "" if it has none."""
         return str(self.server.email)
 
-    # --- the slice
+    # --- the slice and its slivers, and what the CMs could lend
 
     def ensure_slice(self) -> None:
         """Read until when the slice lasts; create it where there is none and it is ours to make."""
@@ -229,8 +228,6 @@ class SimpleElasticSliceManager(
         Called with ``[lease] drop_blocking``, again at each refusal.
         """
         self._giving.drop(node)
-
-    # --- the slivers, and what the CMs could lend
 
     def ensure_sliver(self, cm: str | None = None) -> None:
         """Read the manifest; create the sliver where there is none and ``should_create_sliver`` agrees."""
@@ -375,6 +372,10 @@ class SimpleElasticSliceManager(
     def whose(self, revocation: Revocation) -> Whose:
         """Tell whose machine a revocation is about, by the last manifests."""
         return self._foreign.whose(revocation)
+
+    def cm_of(self, node_id: str, client_id: str, source: str) -> str:
+        """Tell at which CM a machine is that was named, by the last manifests and by who named it."""
+        return self._foreign.cm_of(node_id, client_id, source)
 
     def nodes_taken(self, nodelist: Sequence[Item]) -> None:
         """Leave it to the manifest: ``update_sliver_status`` tells the helper once it confirms it."""

@@ -11,6 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
+
+Place = tuple[str, str]
+"""(URN of the CM, node_id) of a physical machine: CMs may call theirs alike. CM "" where none is told."""
 
 RAW_PC = frozenset({"", "raw-pc", "raw"})
 """Sliver types of whole machines; ``GeniCMV2 AddNodes`` writes ``raw``."""
@@ -37,6 +41,30 @@ class Lan:
     name: str
     """Its client_id."""
     ports: tuple[LanPort, ...] = ()
+
+
+class MachineId(NamedTuple):
+    """What tells a machine of ours from all others, and from earlier ones of its names."""
+
+    cm: str
+    client_id: str
+    node_id: str
+    sliver_id: str
+    """"" where the manifest has none: the names alone tell it then."""
+
+    @property
+    def place(self) -> Place:
+        """Which physical machine it is."""
+        return self.cm, self.node_id
+
+    def may_be(self, other: MachineId) -> bool:
+        """Tell whether two are one machine: the same names, and no two sliver_ids that differ."""
+        return self[:3] == other[:3] and not differ(self.sliver_id, other.sliver_id)
+
+
+def differ(one: str, other: str) -> bool:
+    """Tell whether two names are known, and not the same; "" stands for one that nobody told."""
+    return bool(one and other) and one != other
 
 
 @dataclass(frozen=True)
@@ -67,9 +95,14 @@ class SliverNode:
         return self.sliver_type in RAW_PC
 
     @property
-    def key(self) -> str:
-        """Tells it from others and from earlier ones of its names: the client_id if it has no sliver_id."""
-        return self.sliver_id or self.client_id
+    def key(self) -> MachineId:
+        """What tells it from all others, also where manifests give no sliver_ids, or equal ones."""
+        return MachineId(self.cm, self.client_id, self.node_id, self.sliver_id)
+
+    @property
+    def place(self) -> Place:
+        """Which physical machine it is."""
+        return self.cm, self.node_id
 
     @property
     def identity(self) -> str:
@@ -123,6 +156,17 @@ class Holding:
 
 
 @dataclass(frozen=True)
+class KnownAs:
+    """What a machine joined Slurm as: that holds until it is gone, whatever the settings say since."""
+
+    machine: MachineId
+    name: str
+    """Of its node."""
+    mode: str
+    """``dynamic`` or ``cloud`` ([join] mode)."""
+
+
+@dataclass(frozen=True)
 class NodeStatus:
     """One machine's entry in ``SliverStatus``."""
 
@@ -167,6 +211,11 @@ class AdvertisedNode:
     hardware_types: tuple[str, ...]
     available: bool
 
+    @property
+    def place(self) -> Place:
+        """Which physical machine it is."""
+        return self.cm, self.node_id
+
 
 @dataclass(frozen=True)
 class Share:
@@ -178,50 +227,6 @@ class Share:
     def spare(self, percent_available_minimum: float) -> int:
         """Count the machines to take while this fraction of all stays free; negative where it is short."""
         return math.floor(self.free - percent_available_minimum * self.total + 1e-9)
-
-
-@dataclass(frozen=True)
-class ResourceValue:
-    """How much Cloudlab wants a machine: 0 (not) to 1 (it wants it back soon)."""
-
-    node_id: str
-    value: float
-    received: datetime
-    client_id: str = ""
-
-
-@dataclass(frozen=True)
-class Revocation:
-    """Cloudlab's announced taking-back of a machine."""
-
-    node_id: str
-    client_id: str
-    deadline: datetime
-    noticed: datetime
-    """When the first notice came."""
-    last_notice: datetime
-    releasable: bool = False
-    """Nothing is left on the machine: the next reply tells Cloudlab that it may take it."""
-    offered: bool = False
-    """A reply told Cloudlab so. A restart forgets it."""
-
-    def means(self, machine: SliverNode) -> bool:
-        """Tell whether it is about this machine, and not an earlier stay of it under another client_id."""
-        return self.node_id == machine.node_id and self.client_id in {"", machine.client_id}
-
-
-@dataclass(frozen=True)
-class Taken:
-    """Cloudlab's word that it took a machine (``NotifyDeleteComplete``)."""
-
-    node_id: str
-    client_id: str
-    """"" where Cloudlab did not say it."""
-    told: datetime
-
-    def means(self, machine: SliverNode) -> bool:
-        """Tell whether it is about this machine, and not an earlier stay of it under another client_id."""
-        return self.node_id == machine.node_id and self.client_id in {"", machine.client_id}
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from agent.core.events import Event
-from agent.core.model import AdvertisedNode, Holding, Intent, Revocation, Sliver, SliverStatus
+from agent.core.model import AdvertisedNode, Holding, Intent, Place, Sliver, SliverStatus
+from agent.core.said import Revocation
 
 
 class Clock(Protocol):
@@ -103,9 +104,9 @@ class RevocationStore(Protocol):
     """Where revocations survive a restart, so that none is forgotten and no deadline begins anew."""
 
     def put_revocation(self, revocation: Revocation) -> None:
-        """Store one; a repeat of the same node_id replaces the older one."""
+        """Store one; a repeat of the same place replaces the older one."""
 
-    def remove_revocation(self, node_id: str) -> None:
+    def remove_revocation(self, place: Place) -> None:
         """Forget one; no error where there is none."""
 
     def revocations(self) -> Sequence[Revocation]:

@@ -29,9 +29,10 @@ from agent.cloudlab.settings import CloudlabSettings, CmSettings
 from agent.core.config import CycleSettings, ManagerConfig
 from agent.core.events import Event
 from agent.core.manager import SimpleElasticSliceManager
-from agent.core.model import Holding, Intent, Revocation
+from agent.core.model import Holding, Intent
 from agent.core.ports import SystemClock
 from agent.core.request.helper import SimpleElasticSliceHelper
+from agent.core.said import Revocation
 from agent.core.settings import LeaseSettings
 from agent.ledger import Ledger
 from testbed.bedfile import BedFile, read_bed_file

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from agent.core.model import Revocation
 from agent.core.notices.endpoint import SimpleElasticSliceClientEndpoint
+from agent.core.said import Revocation
 
 
 def notice(client_id: str, wait: int = 600) -> dict[str, object]:
@@ -20,7 +20,7 @@ class Recording(SimpleElasticSliceClientEndpoint):
         super().__init__()
         self.begun: list[str] = []
         now = datetime.now(UTC)
-        self.revocations["pc100"] = Revocation("pc100", "node-1", now + timedelta(minutes=5), now, now)
+        self.revocations["", "pc100"] = Revocation("pc100", "node-1", now + timedelta(minutes=5), now, now)
 
     def start_delete(self, nodelist) -> None:
         self.begun += [item["client_id"] for item in nodelist]
@@ -28,11 +28,11 @@ class Recording(SimpleElasticSliceClientEndpoint):
 
 def test_a_machine_that_came_again_is_not_released_by_an_older_revocation() -> None:
     endpoint = Recording()
-    endpoint.revocations["pc100"] = replace(endpoint.revocations["pc100"], releasable=True)
+    endpoint.revocations["", "pc100"] = replace(endpoint.revocations["", "pc100"], releasable=True)
     endpoint.resume_deletes()
     assert endpoint.NotifyDeletePending(notice("node-7"))["value"] == 0, "it is not empty"
     assert endpoint.begun == ["node-7"], "and has to be emptied first"
-    fresh = endpoint.revocations["pc100"]
+    fresh = endpoint.revocations["", "pc100"]
     assert (fresh.client_id, fresh.releasable) == ("node-7", False)
     assert fresh.noticed == fresh.last_notice
 

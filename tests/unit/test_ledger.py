@@ -11,7 +11,8 @@ import pytest
 
 from agent.core.errors import LedgerError
 from agent.core.events import Event, EventKind, Failures, OfCm, PastEvent, Release, Request
-from agent.core.model import AdminDrain, GrowOrder, Holding, Intent, IntentKind, Revocation
+from agent.core.model import AdminDrain, GrowOrder, Holding, Intent, IntentKind
+from agent.core.said import Revocation
 from agent.ledger import Ledger
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -79,7 +80,7 @@ def test_the_same_name_at_another_cm_or_of_another_kind_is_another_intent(ledger
 
 def test_what_is_not_there_can_be_removed(ledger):
     ledger.remove_intents([ADD])
-    ledger.remove_revocation("pc1")
+    ledger.remove_revocation(("", "pc1"))
     ledger.remove_drain("pc1")
     ledger.remove_grow_order()
 
@@ -89,7 +90,7 @@ def test_revocations_come_by_deadline_and_the_newest_word_counts(ledger):
     ledger.put_revocation(replace(REVOKED, node_id="pc1", deadline=NOON))
     ledger.put_revocation(replace(REVOKED, releasable=True))
     assert [(r.node_id, r.releasable) for r in ledger.revocations()] == [("pc1", False), ("pc100", True)]
-    ledger.remove_revocation("pc1")
+    ledger.remove_revocation(("", "pc1"))
     assert [r.node_id for r in ledger.revocations()] == ["pc100"]
 
 

@@ -83,7 +83,7 @@ def _not_there_yet(moment: Moment) -> frozenset[str]:
     return frozenset(
         name
         for name in moment.inherited
-        if moment.nodes[name].state == "DOWN" or moment.machines[name].sliver_id not in moment.slice.ready
+        if moment.nodes[name].state == "DOWN" or moment.machines[name].key not in moment.slice.ready
     )
 
 
@@ -110,8 +110,7 @@ def _all(moment: Moment) -> Iterator[Drain]:
 def _unmarked(moment: Moment) -> Iterator[Drain]:
     useless = moment.chosen | (moment.failed & moment.nodes.keys())
     for name, machine in moment.machines.items():
-        taken = moment.slice.taken.get(machine.node_id)
-        if taken is not None and taken.means(machine):
+        if moment.slice.is_taken(machine):
             yield Drain(name, DrainCause.TAKEN)
         if (revocation := moment.slice.revocation_of(machine)) is not None:
             yield Drain(name, DrainCause.REVOKED, revocation.deadline, begun=revocation.noticed)

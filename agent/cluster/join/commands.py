@@ -7,45 +7,47 @@ import shlex
 from collections.abc import Sequence
 from string import Formatter
 
-from agent.cluster.settings.join import PLACEHOLDERS, JoinSettings, address_of, node_name
+from agent.cluster.settings.join import PLACEHOLDERS, JoinSettings, address_of
 from agent.core.errors import ConfigError
 from agent.core.model import SliverNode
 
 _SAFE = re.compile(r"[A-Za-z0-9._:-]*")
 
 
-def join_commands(node: SliverNode, settings: JoinSettings) -> tuple[str, ...]:
-    """Return the shell commands that join this machine.
+def join_commands(node: SliverNode, name: str, settings: JoinSettings) -> tuple[str, ...]:
+    """Return the shell commands that join this machine under this node name.
 
     Raises:
         ConfigError: a value of the manifest is not fit for a shell command, or an address is not there.
     """
     # Where no command names it, Slurm is told it all the same.
     address_of(node, settings.address)
-    return _fill(settings.commands, node, settings)
+    return _fill(settings.commands, node, name, settings)
 
 
-def leave_commands(node: SliverNode, settings: JoinSettings) -> tuple[str, ...]:
+def leave_commands(node: SliverNode, name: str, settings: JoinSettings) -> tuple[str, ...]:
     """Return the shell commands that clean this machine up before it is released.
 
     Raises:
         ConfigError: a value of the manifest is not fit for a shell command, or an address is not there.
     """
-    return _fill(settings.leave_commands, node, settings)
+    return _fill(settings.leave_commands, node, name, settings)
 
 
-def probe_commands(node: SliverNode, settings: JoinSettings) -> tuple[str, ...]:
+def probe_commands(node: SliverNode, name: str, settings: JoinSettings) -> tuple[str, ...]:
     """Return the shell commands that tell whether this machine is fit for jobs.
 
     Raises:
         ConfigError: a value of the manifest is not fit for a shell command, or an address is not there.
     """
-    return _fill(settings.probe, node, settings)
+    return _fill(settings.probe, node, name, settings)
 
 
-def _fill(commands: Sequence[str], node: SliverNode, settings: JoinSettings) -> tuple[str, ...]:
+def _fill(
+    commands: Sequence[str], node: SliverNode, node_name: str, settings: JoinSettings
+) -> tuple[str, ...]:
     values = {name: getattr(node, name, "") for name in PLACEHOLDERS if name != "address"} | {
-        "node_name": node_name(node, settings)
+        "node_name": node_name
     }
 
     def value(name: str, network: str) -> str:

@@ -54,7 +54,7 @@ class Joiner:
 
     def step(self, moment: Moment, plan: JoinPlan) -> JoinOutcome:
         """Start what is due."""
-        now, settings = moment.now, moment.settings.join
+        now = moment.now
         for step in plan.watch:
             self._joins.watch(step.node, now)
         for step in plan.joined:
@@ -68,7 +68,7 @@ class Joiner:
         given_up = [(step.node, step.reason) for step in plan.failed]
         for step in plan.start:
             try:
-                commands = join_commands(step.node, settings)
+                commands = join_commands(step.node, step.name, moment.join_of(step.node))
             except ConfigError as error:
                 given_up.append((step.node, str(error)))
                 continue
@@ -76,9 +76,12 @@ class Joiner:
             self._tell(EventKind.JOINING, step, step.reason)
             self._in_background(step, self._join, step, commands, moment)
         for step in plan.probe:
+            settings = moment.join_of(step.node)
             # Its placeholders are those of the join commands, and were fit for them.
             self._joins.begin(step.node, now, probes=1)
-            self._in_background(step, self._probe, step, probe_commands(step.node, settings), settings)
+            self._in_background(
+                step, self._probe, step, probe_commands(step.node, step.name, settings), settings
+            )
         return JoinOutcome(tuple(step.node for step in plan.joined), tuple(given_up))
 
     def readdress(self, plan: JoinPlan) -> None:
@@ -106,7 +109,7 @@ class Joiner:
 
     def _join(self, step: JoinStep, commands: Sequence[str], moment: Moment) -> str:
         """Perform the steps of a join; return what went wrong, "" for nothing."""
-        settings, seen = moment.settings.join, moment.nodes.get(step.name)
+        settings, seen = moment.join_of(step.node), moment.nodes.get(step.name)
         try:
             files = [_read(file) for file in settings.files]
         except OSError as error:

@@ -54,21 +54,21 @@ def plan_joins(moment: Moment) -> JoinPlan:
     A node that Slurm has is not joined anew at the first sight of its slurmd being away: one that was just
     resumed, or that missed a ping, reads so for a moment (``scontrol update State=UNDRAIN``).
     """
-    snapshot, settings, now = moment.snapshot, moment.settings.join, moment.now
+    snapshot, now = moment.snapshot, moment.now
     if snapshot is None:
         return JoinPlan()
     leaving = drains_of(moment).keys()
     start, probe, joined, failed, watch, readdress = [], [], [], [], [], []
     for name, node in moment.machines.items():
-        if node.sliver_id not in moment.slice.ready or name in leaving:
+        if node.key not in moment.slice.ready or name in leaving:
             continue
-        seen = snapshot.nodes.get(name)
-        record = moment.joins.get(node.sliver_id)
+        seen, settings = snapshot.nodes.get(name), moment.join_of(node)
+        record = moment.joins.get(node.key)
         if seen is not None and seen.at_work:
             step = JoinStep(node, name, f"Slurm says {_words(seen)}")
             if (place := _place_in_lan(node, settings)) and place != seen.address:
                 readdress.append((step, place))
-            if not settings.probe or node.sliver_id in moment.proven:
+            if not settings.probe or node.key in moment.proven:
                 joined.append(step)
             elif record is None and snapshot.holds(name):
                 # An earlier run of the agent joined it: no record is older than this process.

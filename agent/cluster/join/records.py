@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
 from agent.cluster.desk import Desk
 from agent.cluster.reasons import KEPT, TAKEN, DrainCause, parse_reason
@@ -11,6 +12,17 @@ from agent.core.errors import SlurmRefusedError
 from agent.core.events import EventKind
 from agent.slurm.model import Node, SlurmBackend, Snapshot
 from agent.slurm.names import expand
+
+
+@dataclass(frozen=True)
+class _Gone:
+    """A machine that is gone."""
+
+    node_id: str
+    reason: str
+    """The Reason= that says so."""
+    keeps: bool
+    """Its record stays, since slurm.conf declares the node."""
 
 
 class Records:
@@ -25,14 +37,21 @@ class Records:
     def __init__(self, desk: Desk, backend: SlurmBackend) -> None:
         self._desk = desk
         self._backend = backend
-        self._gone: dict[str, tuple[str, str]] = {}
-        """Node name -> node_id of its machine, and the Reason= that says so."""
+        self._gone: dict[str, _Gone] = {}
+        """Node name -> what is known of its machine."""
         self._resting: frozenset[str] = frozenset()
 
-    def lose(self, name: str, node_id: str, reason: str = TAKEN) -> None:
-        """Take note that the machine behind a node is gone; ``reason`` is the Reason= that says so."""
+    def lose(self, name: str, node_id: str, reason: str = TAKEN, *, keeps: bool = False) -> None:
+        """Take note that the machine behind a node is gone.
+
+        Args:
+            name: of the node.
+            node_id: of the machine.
+            reason: the Reason= that says so.
+            keeps: the record stays, since slurm.conf declares the node.
+        """
         with self._desk.lock:
-            self._gone[name] = node_id, reason
+            self._gone[name] = _Gone(node_id, reason, keeps)
 
     def left(self) -> int:
         """Count the nodes whose machine is gone and that are in Slurm still."""
@@ -49,7 +68,7 @@ class Records:
         Raises:
             SlurmDownError: no controller answered.
         """
-        if self._cloud():
+        if self._desk.settings.join.mode == "cloud":
             self._rest(snapshot, ours)
             return
         for node in snapshot.nodes.values():
@@ -102,25 +121,25 @@ class Records:
         named = names_in_use(snapshot.jobs, reservations, snapshot.taken)
         for reservation in reservations:
             named.update(dict.fromkeys(reservation.nodes, f"reservation {reservation.name} names it"))
-        for name, (node_id, reason) in gone.items():
+        for name, lost in gone.items():
             node = snapshot.nodes.get(name)
             if name in ours or node is None:
                 self._settle(name)
                 continue
             try:
-                self._take_out(node, node_id, reason, snapshot, named.get(name, ""))
+                self._take_out(node, lost, snapshot, named.get(name, ""))
             except SlurmRefusedError as error:
                 self._desk.note(f"{name} stays in Slurm for now: {error}")
 
-    def _take_out(self, node: Node, node_id: str, reason: str, snapshot: Snapshot, named: str) -> None:
-        name = node.name
+    def _take_out(self, node: Node, lost: _Gone, snapshot: Snapshot, named: str) -> None:
+        name, node_id, reason = node.name, lost.node_id, lost.reason
         if snapshot.jobs_on([name]):
             # Slurm would wait for SlurmdTimeout before it lets the jobs run elsewhere.
             self._backend.set_down([name], reason)
             self._desk.tell(EventKind.DOWN, node_id, f"{name} is gone with jobs on it: Slurm was told")
-        elif self._cloud() and node.flags & {"POWERED_DOWN", "POWERING_DOWN"}:
+        elif lost.keeps and node.flags & {"POWERED_DOWN", "POWERING_DOWN"}:
             self._settle(name)
-        elif self._cloud():
+        elif lost.keeps:
             self._backend.set_down([name], KEPT)
             self._settle(name)
             self._desk.tell(EventKind.DOWN, node_id, f"{name} has no machine any more; its record stays")
@@ -136,9 +155,6 @@ class Records:
     def _settle(self, name: str) -> None:
         with self._desk.lock:
             self._gone.pop(name, None)
-
-    def _cloud(self) -> bool:
-        return self._desk.settings.join.mode == "cloud"
 
 
 def _says_gone(reason: str) -> bool:

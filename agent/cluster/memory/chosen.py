@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from agent.core.desk import Lock
-from agent.core.model import SliverNode
+from agent.core.model import MachineId, SliverNode
 
 
 class Chosen:
@@ -17,24 +17,24 @@ class Chosen:
 
     def __init__(self, lock: Lock) -> None:
         self._lock = lock
-        self._chosen: set[str] = set()
-        self._emptied: set[str] = set()
-        self._blocking: set[str] = set()
+        self._chosen: set[MachineId] = set()
+        self._emptied: set[MachineId] = set()
+        self._blocking: set[MachineId] = set()
 
     @property
-    def chosen(self) -> frozenset[str]:
+    def chosen(self) -> frozenset[MachineId]:
         """Keys of those that are emptied to be given back."""
         with self._lock:
             return frozenset(self._chosen)
 
     @property
-    def emptied(self) -> frozenset[str]:
+    def emptied(self) -> frozenset[MachineId]:
         """Keys of those that nothing is left on, a teardown's included; their delete commands have run."""
         with self._lock:
             return frozenset(self._emptied)
 
     @property
-    def blocking(self) -> frozenset[str]:
+    def blocking(self) -> frozenset[MachineId]:
         """Keys of those that are in the way of the lease's renewal."""
         with self._lock:
             return frozenset(self._blocking)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Protocol
 
 from agent.cluster.desk import Desk
@@ -13,14 +14,14 @@ from agent.cluster.memory.grow_order import GrowOrders, GrowStore
 from agent.cluster.memory.hold import WHOLE_SLICE, GrowthHold
 from agent.cluster.memory.joins import Joins
 from agent.cluster.memory.known import Known
+from agent.cluster.memory.names import Names, NameStore
 from agent.cluster.moment import Moment
-from agent.cluster.settings.join import node_name
-from agent.core.model import SliverNode
+from agent.core.model import MachineId, SliverNode
 from agent.core.slice.facts import SliceFacts
 
 
-class WishStore(DrainStore, GrowStore, Protocol):
-    """Where what administrators ask for survives a restart."""
+class WishStore(DrainStore, GrowStore, NameStore, Protocol):
+    """Where what administrators ask for survives a restart, and what machines joined as."""
 
 
 class Memory:
@@ -29,7 +30,7 @@ class Memory:
     Args:
         desk: has the lock, the time and the settings.
         facts: what is known of the slice; it is asked under the lock, which guards that too.
-        store: where what administrators ask for survives a restart.
+        store: where what administrators ask for, and what machines joined as, survives a restart.
 
     Attributes:
         known: what Slurm said last.
@@ -38,6 +39,7 @@ class Memory:
         growing: an administrator's wish for more machines.
         chosen: which machines are being emptied to be given back.
         joins: what has been tried to make nodes of machines.
+        names: what machines are called in Slurm.
         asked_types: client_id -> the hardware type that was asked for, while more than one is borrowed.
     """
 
@@ -52,16 +54,17 @@ class Memory:
         self.growing = GrowOrders(desk, store)
         self.chosen = Chosen(desk.lock)
         self.joins = Joins(desk.lock)
+        self.names = Names(desk.lock, store)
         self.asked_types: dict[str, str] = {}
 
     def now(self) -> Moment:
         """Return all that is known at this instant."""
         with self._desk.lock:
             facts = self._facts()
-            names = {m.key: node_name(m, self._desk.settings.join) for m in facts.machines}
-            return Moment(
+            moment = Moment(
                 now=self._desk.clock.now(),
                 started=self._started,
+                bound=self.names.bound,
                 settings=self.growing.applied_to(self._desk.settings),
                 slice=facts,
                 snapshot=self.known.snapshot,
@@ -72,13 +75,20 @@ class Memory:
                 take_over=self.drains.take_over,
                 hold=self.hold.wish,
                 order=self.growing.order,
-                chosen=_named(self.chosen.chosen, names),
-                emptied=_named(self.chosen.emptied, names),
-                blocking=_named(self.chosen.blocking, names),
                 asked_types=dict(self.asked_types),
                 joins=self.joins.records,
                 proven=self.joins.proven,
                 failed_since=self.joins.failed,
+            )
+            names = {key: known.name for key, known in moment.known_as.items()}
+            if moment.snapshot is not None:
+                self.names.learn(moment.known_as)
+            return replace(
+                moment,
+                bound=self.names.bound,
+                chosen=_named(self.chosen.chosen, names),
+                emptied=_named(self.chosen.emptied, names),
+                blocking=_named(self.chosen.blocking, names),
             )
 
     def wishes(self) -> Wishes:
@@ -95,9 +105,10 @@ class Memory:
             self.chosen.forget(machine)
             self.asked_types.pop(machine.client_id, None)
             self.joins.forget(machine)
+        self.names.forget(machine)
         self.drains.forget(machine)
 
 
-def _named(keys: Iterable[str], names: Mapping[str, str]) -> frozenset[str]:
+def _named(keys: Iterable[MachineId], names: Mapping[MachineId, str]) -> frozenset[str]:
     """Return the node names of those machines that are there."""
     return frozenset(names[key] for key in keys if names.get(key))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from string import Formatter
 from typing import Any, Literal, Self
@@ -21,7 +22,11 @@ _STOP = (
     "pkill -x slurmd || true",
     "for i in 1 2 3 4 5 6 7 8 9 10; do pgrep -x slurmd > /dev/null || break; sleep 0.5; done",
 )
-_CLOUD_COMMANDS = (*_STOP, "slurmd -b -N {node_name}")
+_COMMANDS: Mapping[str, tuple[str, ...]] = {
+    "dynamic": (*_STOP, 'slurmd -Z -N {node_name} --conf "Feature={node_id}"'),
+    "cloud": (*_STOP, "slurmd -b -N {node_name}"),
+}
+"""[join] mode -> the commands where none are set."""
 
 
 class FileCopy(Section):
@@ -73,7 +78,7 @@ class JoinSettings(Section):
         " control network, or that in a LAN, such as lan-0; SSH goes over the control network",
     )
     commands: tuple[str, ...] = Field(
-        (*_STOP, 'slurmd -Z -N {node_name} --conf "Feature={node_id}"'),
+        _COMMANDS["dynamic"],
         description="shell commands that join a machine, run there in order over SSH, and more than once;"
         f" placeholders: {', '.join(f'{{{p}}}' for p in PLACEHOLDERS)}, and {{address:LAN}} or"
         f" {{address:{CONTROL}}} for one of its addresses; a brace of the shell is doubled",
@@ -105,7 +110,7 @@ class JoinSettings(Section):
     @classmethod
     def _commands_of_the_mode(cls, values: Any) -> Any:
         if isinstance(values, dict) and values.get("mode") == "cloud":
-            return {"commands": _CLOUD_COMMANDS, **values}
+            return {"commands": _COMMANDS["cloud"], **values}
         return values
 
     @field_validator("predeclared")
@@ -131,6 +136,14 @@ class JoinSettings(Section):
                 " machine: expected one of the two"
             )
         return self
+
+    def in_mode(self, mode: str) -> JoinSettings:
+        """Return the settings for a machine that joined in this mode."""
+        if mode == self.mode:
+            return self
+        is_usual = self.commands == _COMMANDS[self.mode]
+        commands = _COMMANDS.get(mode, self.commands) if is_usual else self.commands
+        return self.model_copy(update={"mode": mode, "commands": commands})
 
     @property
     def power_names(self) -> frozenset[str]:
@@ -175,7 +188,7 @@ def _check_template(command: str) -> None:
 
 
 def node_name(node: SliverNode, settings: JoinSettings) -> str:
-    """Return what the machine is called in Slurm."""
+    """Return what a new machine is called in Slurm, unless another has that name."""
     return node.node_id if settings.node_name == "node_id" else node.client_id
 
 

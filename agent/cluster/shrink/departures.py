@@ -8,7 +8,8 @@ from datetime import timedelta
 
 from agent.cluster.moment import Moment
 from agent.cluster.settings.drain import DrainSettings
-from agent.core.model import Revocation, SliverNode
+from agent.core.model import SliverNode
+from agent.core.said import Revocation
 
 IN_TIME = 1.5
 """So many intervals before the deadline, the next notice comes and leaves time to act should it not."""
@@ -36,7 +37,7 @@ def plan_departures(moment: Moment) -> DeparturePlan:
     ready = moment.emptied if moment.tearing_down else moment.emptied & moment.chosen
     ready |= frozenset(_released(moment))
     # One without a usable node_id has no name in Slurm, and goes back all the same.
-    useless = [machine for machine in moment.slice.machines if machine.sliver_id in moment.slice.failed]
+    useless = [machine for machine in moment.slice.machines if machine.key in moment.slice.failed]
     failed = [machine for machine in useless if _is_idle(moment.name(machine), moment)]
     return DeparturePlan(
         failed=tuple(machine for machine in failed if not _is_kept(machine, moment)),
@@ -55,7 +56,7 @@ def are_near(moment: Moment) -> bool:
 def is_on_trust(machine: SliverNode, moment: Moment) -> bool:
     """Tell whether a machine is ours by its name alone, and that for less than a person needs to object."""
     known = moment.history is not None and moment.name(machine) in moment.history.found
-    if machine.sliver_id not in moment.slice.unexplained or known:
+    if machine.key not in moment.slice.unexplained or known:
         return False
     return moment.now - moment.started < timedelta(seconds=moment.settings.demand.min_hold)
 
@@ -93,5 +94,5 @@ def _is_kept(machine: SliverNode, moment: Moment) -> bool:
     """Tell whether a failed machine is still kept, for a person to look at, or since it may be in use."""
     if is_on_trust(machine, moment):
         return True
-    since = moment.failed_since.get(machine.sliver_id, moment.now)
+    since = moment.failed_since.get(machine.key, moment.now)
     return moment.now - since < timedelta(seconds=moment.settings.join.keep_failed)

@@ -25,7 +25,7 @@ class Leaving:
         memory: says whose machine a node is, and remembers which are empty.
         reach: runs commands on machines.
         commands: returns the shell commands that are run on such a machine (``get_delete_commands``).
-        end_delete: lets the next reply tell Cloudlab that it may take these node_ids.
+        end_delete: lets the next reply tell Cloudlab that it may take these machines.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Leaving:
         memory: Memory,
         reach: Reach,
         commands: Callable[[Sequence[Mapping[str, Any]]], list[str]],
-        end_delete: Callable[[Sequence[str]], None],
+        end_delete: Callable[[Sequence[Mapping[str, Any]]], None],
     ) -> None:
         self._desk = desk
         self._memory = memory
@@ -65,10 +65,10 @@ class Leaving:
                 self._memory.chosen.choose(machine)
             self._desk.wake("delete_nodes")
             return
-        self._end_delete([machine.node_id])
+        self._end_delete([vars(machine)])
         self._desk.wake("delete_nodes")
         margin = (action.deadline - moment.now).total_seconds() if action.deadline else 0.0
-        revocation = moment.slice.revocations.get(machine.node_id)
+        revocation = moment.slice.revocation_of(machine)
         took = round((moment.now - revocation.noticed).total_seconds(), 1) if revocation else None
         message = f"Cloudlab may take it, {margin:.0f} s before its deadline"
         self._desk.tell(EventKind.RELEASE, machine.node_id, message, Release(round(margin, 1), took))

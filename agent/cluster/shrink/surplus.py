@@ -59,7 +59,7 @@ def plan_surplus(moment: Moment, growth: GrowthPlan) -> tuple[NodeVerdict, ...]:
 
 def _value(name: str, moment: Moment) -> float:
     """Return how much Cloudlab wants a machine, 0 to 1."""
-    value = moment.slice.values.get(moment.machines[name].node_id)
+    value = moment.slice.value_of(moment.machines[name])
     return value.value if value else 0.0
 
 

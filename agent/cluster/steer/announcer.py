@@ -15,7 +15,7 @@ from agent.cluster.settings.plugin import PluginSettings
 from agent.cluster.steer.tables import borrowed_table, lease_table, write_table
 from agent.core.errors import ConfigError
 from agent.core.events import EventKind
-from agent.core.model import SliverNode
+from agent.core.model import MachineId, SliverNode
 from agent.core.ports import Series, Upload
 
 TIMEOUT = 60.0
@@ -55,8 +55,8 @@ class Announcer:
     def __init__(self, desk: Desk, reach: Reach) -> None:
         self._desk = desk
         self._reach = reach
-        self._told: dict[str, Told] = {}
-        """sliver_id -> what its machine was told."""
+        self._told: dict[MachineId, Told] = {}
+        """Key of a machine -> what it was told."""
         self._writing = False
         self._fault = ""
 
@@ -70,12 +70,12 @@ class Announcer:
             return
         working = [moment.machines[name] for name in sorted(moment.joined) if moment.nodes[name].at_work]
         with self._desk.lock:
-            held = {m.sliver_id for m in moment.machines.values()}
-            self._told = {sliver: told for sliver, told in self._told.items() if sliver in held}
+            held = {m.key for m in moment.machines.values()}
+            self._told = {key: told for key, told in self._told.items() if key in held}
             due = [
                 (m, expires.get(m.cm))
                 for m in working
-                if is_due(self._told.get(m.sliver_id), expires.get(m.cm), settings.plugin, now)
+                if is_due(self._told.get(m.key), expires.get(m.cm), settings.plugin, now)
             ]
             if not due or self._writing:
                 return
@@ -110,7 +110,7 @@ class Announcer:
             for machine, lease_end in due:
                 error = self._reach.run(machine, self.files(lease_end), TIMEOUT).error
                 with self._desk.lock:
-                    self._told[machine.sliver_id] = Told(lease_end, self._desk.clock.now(), not error)
+                    self._told[machine.key] = Told(lease_end, self._desk.clock.now(), not error)
                 if error:
                     self._desk.tell(
                         EventKind.PLUGIN, machine.node_id, f"its lease file was not written: {error}"

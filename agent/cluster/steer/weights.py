@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from agent.cluster.moment import Moment
 from agent.cluster.settings.weights import WeightSettings
-from agent.core.model import ResourceValue
+from agent.core.said import ResourceValue
 from agent.core.settings import format_duration
 
 
@@ -40,7 +40,7 @@ def plan_weights(moment: Moment) -> tuple[SetWeight, ...]:
     settings = moment.settings.weights
     groups: dict[int, dict[str, str]] = {}
     for name in moment.joined:
-        received = moment.slice.values.get(moment.machines[name].node_id)
+        received = moment.slice.value_of(moment.machines[name])
         value, why = _value_now(received, settings, moment.now)
         weight = weight_of(value, settings)
         if moment.nodes[name].weight != weight:

@@ -11,7 +11,8 @@ from agent.cluster.moment import Moment
 from agent.cluster.reasons import TEARDOWN, Drain, DrainCause, parse_reason
 from agent.cluster.wishes.orders import Orders
 from agent.core.events import EventKind
-from agent.core.model import AdminDrain, Revocation, SliverNode
+from agent.core.model import AdminDrain, SliverNode
+from agent.core.said import Revocation
 
 
 class Adoption:
@@ -52,7 +53,9 @@ class Adoption:
         node_id, now, memory = machine.node_id, moment.now, self._memory
         match drain:
             case Drain(cause=DrainCause.REVOKED, deadline=datetime() as deadline):
-                self._adopt_revocation(Revocation(node_id, machine.client_id, deadline, now, now))
+                self._adopt_revocation(
+                    Revocation(node_id, machine.client_id, deadline, now, now, cm=machine.cm)
+                )
             case Drain(cause=DrainCause.ADMIN, why=why) if why == TEARDOWN:
                 if memory.hold.wish is None:
                     self._orders.tear_down(drain.who, drain.deadline)

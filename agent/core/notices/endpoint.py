@@ -1,12 +1,10 @@
 """The calls that Cloudlab makes to us, answered from memory.
 
-Names, parameters and defaults are those of ``elasticslice.managers.core``; the replies are ProtoGENI
-envelopes (``{code, value, output}``).
+Names, parameters and defaults are those of ``elasticslice.managers.core``.
 """
 
 from __future__ import annotations
 
-import reprlib
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,7 +15,8 @@ from typing import Any, Protocol, TypeVar
 import structlog
 
 from agent.core.desk import Lock
-from agent.core.model import ResourceValue, Revocation, Taken
+from agent.core.model import Place, differ
+from agent.core.notices.calls import BADARGS, ElasticSliceClientEndpoint, Envelope, reply, trace
 from agent.core.notices.commands import run_commands
 from agent.core.notices.foreign import Whose
 from agent.core.notices.items import (
@@ -27,64 +26,23 @@ from agent.core.notices.items import (
     once,
     plain,
     read_complete,
+    read_component,
     read_pending,
     read_value,
-    released,
+    replied,
 )
+from agent.core.notices.whence import caller
 from agent.core.ports import Clock, SystemClock
+from agent.core.said import ResourceValue, Revocation, Taken, said_of
 
 log = structlog.get_logger()
 
-API_VERSION = 1
-SUCCESS = 0
-BADARGS = 1
 MAX_NODES = 20_000
 """Machines that are remembered at most: a sender gone wild must not fill the memory."""
 DELETE_TIMEOUT = 300.0
 """Seconds for the delete commands of one call, where the deadline leaves as much."""
 
-Envelope = dict[str, object]
 T = TypeVar("T")
-
-
-def reply(value: object = 0, *, code: int = SUCCESS, output: str = "") -> Envelope:
-    """Make the response struct; no part of it is ever nil, which Cloudlab's parser drops."""
-    return {"code": code, "value": value, "output": output}
-
-
-class ProtoGeniClientServerEndpoint:
-    """An object whose public methods Cloudlab may call: each takes one struct and returns an envelope."""
-
-    def GetVersion(self, params: Any = None) -> Envelope:  # noqa: ARG002, N802 - a name on the wire
-        """Tell the version of the API; answered to any caller that may connect."""
-        return reply(API_VERSION)
-
-
-class ElasticSliceClientEndpoint(ProtoGeniClientServerEndpoint):
-    """Answers every call with SUCCESS and logs its arguments at debug level."""
-
-    def __init__(self) -> None:
-        pass
-
-    def GetVersion(self, params: Any = None) -> Envelope:  # noqa: N802
-        """Return the version of this API as ``value``."""
-        _trace("GetVersion", params)
-        return super().GetVersion(params)
-
-    def SetResourceValues(self, params: Any) -> Envelope:  # noqa: N802
-        """Take ``params["nodelist"]``: ``{node_id, value}`` with value from 0 to 1, per physical machine."""
-        _trace("SetResourceValues", params)
-        return reply()
-
-    def NotifyDeletePending(self, params: Any) -> Envelope:  # noqa: N802
-        """Take ``params["nodelist"]``: ``{node_id, client_id, max_wait_time}``, machines to be revoked."""
-        _trace("NotifyDeletePending", params)
-        return reply()
-
-    def NotifyDeleteComplete(self, params: Any) -> Envelope:  # noqa: N802
-        """Take ``params["nodelist"]``: machines that are no longer ours. Cloudlab ignores the reply."""
-        _trace("NotifyDeleteComplete", params)
-        return reply()
 
 
 class DeleteHelper(Protocol):
@@ -109,9 +67,9 @@ class SimpleElasticSliceClientEndpoint(ElasticSliceClientEndpoint):
         rlock: a lock to share with the owner of other state; None for an own one.
 
     Attributes:
-        resource_values: node_id -> the newest value.
-        revocations: node_id -> revocation, until it is complete or withdrawn.
-        taken: node_id -> Cloudlab's word that it took the machine, until the manifest confirms it.
+        resource_values: (CM, node_id) -> the newest value; CM "" here and below where it cannot be told.
+        revocations: (CM, node_id) -> revocation, until it is complete or withdrawn.
+        taken: (CM, node_id) -> Cloudlab's word that it took the machine, until the manifest confirms it.
         rejected: method -> how many items were bad.
         delete_timeout: seconds for the delete commands of one call.
     """
@@ -128,11 +86,11 @@ class SimpleElasticSliceClientEndpoint(ElasticSliceClientEndpoint):
         self.rlock: Lock = rlock if rlock is not None else threading.RLock()
         self.clock: Clock = SystemClock()
         self.delete_timeout = DELETE_TIMEOUT
-        self.resource_values: dict[str, ResourceValue] = {}
-        self.revocations: dict[str, Revocation] = {}
-        self.taken: dict[str, Taken] = {}
+        self.resource_values: dict[Place, ResourceValue] = {}
+        self.revocations: dict[Place, Revocation] = {}
+        self.taken: dict[Place, Taken] = {}
         self.rejected: Counter[str] = Counter()
-        self._started: set[str] = set()
+        self._started: set[Place] = set()
 
     # --- what Cloudlab calls
 
@@ -143,12 +101,14 @@ class SimpleElasticSliceClientEndpoint(ElasticSliceClientEndpoint):
         if isinstance(read, dict):
             return read
         with self.rlock:
-            for _, value in read:
+            for item, received in read:
+                value = replace(received, cm=self._cm_of(item, received.node_id, received.client_id))
                 # Taken out first, so that the oldest stand in front.
-                self.resource_values.pop(value.node_id, None)
-                self.resource_values[value.node_id] = value
-            for node_id in list(self.resource_values)[: max(0, len(self.resource_values) - MAX_NODES)]:
-                del self.resource_values[node_id]
+                for place in (value.place, ("", value.node_id)):
+                    self.resource_values.pop(place, None)
+                self.resource_values[value.place] = value
+            for place in list(self.resource_values)[: max(0, len(self.resource_values) - MAX_NODES)]:
+                del self.resource_values[place]
         self.notified("SetResourceValues")
         return reply()
 
@@ -159,44 +119,47 @@ class SimpleElasticSliceClientEndpoint(ElasticSliceClientEndpoint):
             ``value`` 0 while none of them may be taken; else the received list, with ``max_wait_time`` 0 for
             those that may.
         """
-        read = self._read("NotifyDeletePending", params, read_pending)
-        if isinstance(read, dict):
-            return read
+        said = self._read("NotifyDeletePending", params, read_pending)
+        if isinstance(said, dict):
+            return said
         with self.rlock:
+            read = self._with_cms(said)
             noticed = self._note(notice for _, notice in read)
             fresh = [
                 plain(item, notice)
                 for item, notice in once(read)
-                if notice.node_id in noticed
-                and notice.node_id not in self._started
-                and self.whose(self.revocations[notice.node_id]) is Whose.OURS
+                if notice.place in noticed
+                and notice.place not in self._started
+                and self.whose(self.revocations[notice.place]) is Whose.OURS
             ]
-            self._started.update(item["node_id"] for item in fresh)
+            self._started.update(map(_place, fresh))
         self._start(fresh)
         self.notified("NotifyDeletePending")
         with self.rlock:
-            known = {n: self.revocations[n] for n in noticed if n in self.revocations}
-            free = {n for n, r in known.items() if r.releasable and self.whose(r) is not Whose.FOREIGN}
-            self.revocations.update({n: replace(self.revocations[n], offered=True) for n in free})
-        return reply([released(item, free) for item in params["nodelist"]] if free else 0)
+            known = {place: self.revocations[place] for place in noticed if place in self.revocations}
+            free = {p for p, r in known.items() if r.releasable and self.whose(r) is not Whose.FOREIGN}
+            self.revocations.update({p: replace(self.revocations[p], offered=True) for p in free})
+        return reply(replied(params["nodelist"], read, free) if free else 0)
 
     def NotifyDeleteComplete(self, params: Any) -> Envelope:  # noqa: N802
         """Drop the revocations of machines that Cloudlab has taken."""
         now = self.clock.now()
-        read = self._read("NotifyDeleteComplete", params, read_complete)
-        if isinstance(read, dict):
-            return read
+        said = self._read("NotifyDeleteComplete", params, read_complete)
+        if isinstance(said, dict):
+            return said
         first: list[Item] = []
         with self.rlock:
-            for item, notice in once(read):
-                known = self.revocations.pop(notice.node_id, None) is not None
-                self._started.discard(notice.node_id)
-                self.resource_values.pop(notice.node_id, None)
-                if known or notice.node_id not in self.taken:
+            for item, notice in once(self._with_cms(said)):
+                place = notice.place
+                known = [*said_of(self.revocations, notice)]
+                for revocation in known:
+                    self.drop_revocation(revocation.place)
+                self.resource_values.pop(place, None)
+                if known or place not in self.taken:
                     first.append(plain(item, notice))
-                self.taken[notice.node_id] = Taken(notice.node_id, notice.client_id, now)
-            for node_id in list(self.taken)[: max(0, len(self.taken) - MAX_NODES)]:
-                del self.taken[node_id]
+                self.taken[place] = Taken(notice.node_id, notice.client_id, now, notice.cm)
+            for place in list(self.taken)[: max(0, len(self.taken) - MAX_NODES)]:
+                del self.taken[place]
         if first:
             self.nodes_taken(first)
         self.notified("NotifyDeleteComplete")
@@ -211,12 +174,11 @@ class SimpleElasticSliceClientEndpoint(ElasticSliceClientEndpoint):
         override must return at once and see to it that ``end_delete`` is called when nothing is left.
 
         Args:
-            nodelist: the items as received, with ``node_id`` and ``client_id`` as text.
+            nodelist: the items as received, with ``node_id`` and ``client_id`` as text, and ``cm``: the URN
+                of the machine's CM, "" where it cannot be told.
         """
         with self.rlock:
-            self._started.update(
-                node_id for node_id in map(_node_id, nodelist) if node_id in self.revocations
-            )
+            self._started.update(place for item in nodelist for place in self._places(item))
         name = f"delete-{_node_id(nodelist[0])}" if nodelist else "delete"
         threading.Thread(target=self._delete, args=(list(nodelist),), name=name, daemon=True).start()
 
@@ -224,19 +186,18 @@ class SimpleElasticSliceClientEndpoint(ElasticSliceClientEndpoint):
         """Mark machines as releasable: the next reply tells Cloudlab that it may take them.
 
         Args:
-            nodelist: items, or node_ids; one that is not being revoked is passed over.
+            nodelist: items, or node_ids; one that is not being revoked is passed over, and so is a node_id
+                without a CM that several CMs take a machine of.
         """
         with self.rlock:
-            for node_id in map(_node_id, nodelist):
-                revocation = self.revocations.get(node_id)
-                if revocation is not None:
-                    self.revocations[node_id] = replace(revocation, releasable=True)
+            for place in {place for item in nodelist for place in self._places(item)}:
+                self.revocations[place] = replace(self.revocations[place], releasable=True)
         self.notified("end_delete")
 
     def has_pending_deletes(self) -> bool:
         """Tell whether a machine that was handed to ``start_delete`` is not releasable yet."""
         with self.rlock:
-            return any(not r.releasable for n, r in self.revocations.items() if n in self._started)
+            return any(not r.releasable for p, r in self.revocations.items() if p in self._started)
 
     def nodes_taken(self, nodelist: Sequence[Item]) -> None:
         """Take note, once a machine, that Cloudlab took it: tells the helper, in a thread of its own."""
@@ -246,6 +207,19 @@ class SimpleElasticSliceClientEndpoint(ElasticSliceClientEndpoint):
         """Tell whose machine a revocation is about; override it where others' machines may be named."""
         return Whose.OURS
 
+    def cm_of(self, node_id: str, client_id: str, source: str) -> str:  # noqa: ARG002
+        """Tell at which CM a machine is that was named; override it where there are several.
+
+        Args:
+            node_id: its name.
+            client_id: its name in the slice; "" where it was not told.
+            source: URN of who named it, or of the machine; "" where it is not known.
+
+        Returns:
+            URN of the CM; "" where it cannot be told.
+        """
+        return ""
+
     def notified(self, what: str) -> None:
         """Take note that a call (its method name) or ``end_delete`` changed something; returns at once."""
 
@@ -253,30 +227,35 @@ class SimpleElasticSliceClientEndpoint(ElasticSliceClientEndpoint):
         """Start what a restart interrupted: revocations that nobody works on and nobody may take yet."""
         now = self.clock.now()
         with self.rlock:
-            left = [r for r in self.revocations.values() if r.node_id not in self._started]
+            left = [r for r in self.revocations.values() if r.place not in self._started]
             due = [r for r in left if self.whose(r) is Whose.OURS]
             fresh = [
                 {
                     "node_id": r.node_id,
                     "client_id": r.client_id,
+                    "cm": r.cm,
                     "max_wait_time": max((r.deadline - now).total_seconds(), 0.0),
                 }
                 for r in due
                 if not r.releasable
             ]
-            self._started.update(r.node_id for r in due)
+            self._started.update(r.place for r in due)
         self._start(fresh)
 
     def adopt_revocation(self, revocation: Revocation) -> None:
         """Take up a revocation that an earlier run knew of, unless Cloudlab spoke of that machine since."""
         with self.rlock:
-            self.revocations.setdefault(revocation.node_id, revocation)
+            if not any(said_of(self.revocations, revocation)):
+                self.revocations[revocation.place] = revocation
 
-    def drop_revocation(self, node_id: str) -> Revocation | None:
-        """Forget a revocation that is over; return what it was. A later notice begins a new one."""
+    def drop_revocation(self, place: Place) -> Revocation | None:
+        """Forget a revocation, by (CM, node_id), that is over; return what it was.
+
+        A later notice begins a new one.
+        """
         with self.rlock:
-            self._started.discard(node_id)
-            return self.revocations.pop(node_id, None)
+            self._started.discard(place)
+            return self.revocations.pop(place, None)
 
     # --- inside
 
@@ -284,7 +263,7 @@ class SimpleElasticSliceClientEndpoint(ElasticSliceClientEndpoint):
         self, method: str, params: Any, reader: Callable[[object], T]
     ) -> list[tuple[Item, T]] | Envelope:
         """Read each item by itself; return (item, what it says) of the good ones, or a reply of refusal."""
-        _trace(method, params)
+        trace(method, params)
         nodelist = params.get("nodelist") if isinstance(params, Mapping) else None
         if not isinstance(nodelist, list | tuple):
             return reply(code=BADARGS, output=f"{method}: a struct with a list named nodelist is expected")
@@ -301,34 +280,62 @@ class SimpleElasticSliceClientEndpoint(ElasticSliceClientEndpoint):
             log.warning("items were skipped", method=method, count=len(faults), first=faults[:3])
         return good
 
-    def _note(self, notices: Iterable[Notice]) -> set[str]:
-        """Write revocations down (under rlock); return the node_ids that were taken up."""
+    def _with_cms(self, read: list[tuple[Item, Notice]]) -> list[tuple[Item, Notice]]:
+        return [(item, replace(n, cm=self._cm_of(item, n.node_id, n.client_id))) for item, n in read]
+
+    def _cm_of(self, item: Item, node_id: str, client_id: str) -> str:
+        return self.cm_of(node_id, client_id, read_component(item) or caller())
+
+    def _places(self, item: Item | str) -> list[Place]:
+        """Find the revocation that an item or a node_id is about (under rlock); none where several may be."""
+        if not isinstance(item, str) and _place(item) in self.revocations:
+            return [_place(item)]
+        named = [r.place for r in self.revocations.values() if r.node_id == _node_id(item)]
+        is_told = not isinstance(item, str) and item.get("cm")
+        if is_told or len(named) != 1:
+            if named:
+                log.warning("which machine is meant cannot be told", node=_node_id(item), places=named)
+            return []
+        return named
+
+    def _note(self, notices: Iterable[Notice]) -> set[Place]:
+        """Write revocations down (under rlock); return the places that were taken up."""
         now = self.clock.now()
-        seen: dict[str, Revocation] = {}
+        seen: dict[Place, Revocation] = {}
         for notice in notices:
-            node_id = notice.node_id
-            old = self.revocations.get(node_id)
-            if old is not None and _is_of_another(old, notice):
-                # The machine was given back and came again: what was done for the older one says nothing.
-                self.drop_revocation(node_id)
-                old = None
+            place = notice.place
+            old = self._older(notice)
             if old is None and len(self.revocations) >= MAX_NODES:
                 self.rejected["NotifyDeletePending"] += 1
                 continue
             deadline = now + timedelta(seconds=notice.wait)
-            if node_id in seen:
-                deadline = min(deadline, seen[node_id].deadline)
-            seen[node_id] = self.revocations[node_id] = Revocation(
-                node_id=node_id,
+            if place in seen:
+                deadline = min(deadline, seen[place].deadline)
+            seen[place] = self.revocations[place] = Revocation(
+                node_id=notice.node_id,
                 client_id=notice.client_id or (old.client_id if old else ""),
                 deadline=deadline,
                 noticed=old.noticed if old else now,
                 last_notice=now,
                 releasable=old.releasable if old else False,
                 offered=old.offered if old else False,
+                cm=notice.cm,
             )
-            self.taken.pop(node_id, None)
+            self.taken.pop(place, None)
         return set(seen)
+
+    def _older(self, notice: Notice) -> Revocation | None:
+        """Return what was said of a machine before (under rlock), be it without its CM: that is known now."""
+        for old in list(said_of(self.revocations, notice)):
+            started = old.place in self._started
+            if old.place != notice.place or differ(old.client_id, notice.client_id):
+                self.drop_revocation(old.place)
+            if not differ(old.client_id, notice.client_id):
+                if started:
+                    self._started.add(notice.place)
+                return old
+            # Else the machine was given back and came again: what was done for the older one says nothing.
+        return None
 
     def _start(self, fresh: list[dict[str, Any]]) -> None:
         for group in [fresh] if self.delete_in_group and fresh else [[item] for item in fresh]:
@@ -337,7 +344,7 @@ class SimpleElasticSliceClientEndpoint(ElasticSliceClientEndpoint):
             except Exception:  # an override's fault must not cost Cloudlab its reply
                 log.exception("start_delete failed; the next notice starts it again", nodes=_names(group))
                 with self.rlock:
-                    self._started.difference_update(item["node_id"] for item in group)
+                    self._started.difference_update(map(_place, group))
 
     def _delete(self, nodelist: list[Item]) -> None:
         names = _names(nodelist)
@@ -354,7 +361,7 @@ class SimpleElasticSliceClientEndpoint(ElasticSliceClientEndpoint):
     def _time_for(self, nodelist: list[Item]) -> float:
         now = self.clock.now()
         with self.rlock:
-            known = [self.revocations[n] for n in map(_node_id, nodelist) if n in self.revocations]
+            known = [self.revocations[place] for item in nodelist for place in self._places(item)]
         left = min(((r.deadline - now).total_seconds() for r in known), default=self.delete_timeout)
         return min(self.delete_timeout, max(left, 1.0))
 
@@ -367,22 +374,12 @@ class SimpleElasticSliceClientEndpoint(ElasticSliceClientEndpoint):
                 log.exception("handle_deleted_node failed", node=item["node_id"])
 
 
-def _is_of_another(old: Revocation, notice: Notice) -> bool:
-    """Tell whether a notice is about another machine of ours than an older one with the same node_id."""
-    return bool(old.client_id and notice.client_id) and old.client_id != notice.client_id
-
-
-def _trace(method: str, params: object) -> None:
-    try:
-        shown = reprlib.repr(params)
-    except ValueError:
-        # Python writes no integer of more than 4300 digits.
-        shown = "numbers too long to show"
-    log.debug("Cloudlab called", method=method, params=shown)
-
-
 def _node_id(item: Item | str) -> str:
     return item if isinstance(item, str) else str(item["node_id"])
+
+
+def _place(item: Item) -> Place:
+    return str(item.get("cm") or ""), str(item["node_id"])
 
 
 def _names(nodelist: Sequence[Item]) -> str:

@@ -8,7 +8,9 @@ from enum import Enum, auto
 
 from agent.core.desk import Desk
 from agent.core.events import EventKind, OfCm
-from agent.core.model import Revocation
+from agent.core.model import Place
+from agent.core.notices.whence import cm_of
+from agent.core.said import Revocation, said_of
 from agent.core.slice.inventory import Inventory
 
 
@@ -30,17 +32,18 @@ class ForeignNotices:
         desk: told of each once.
         inventory: what the manifests have.
         cms: URNs of the CMs in use.
-        revocations: node_id -> those in force; guarded by the desk's lock.
+        revocations: those in force, by place; guarded by the desk's lock.
     """
 
     def __init__(
-        self, desk: Desk, inventory: Inventory, cms: Sequence[str], revocations: Mapping[str, Revocation]
+        self, desk: Desk, inventory: Inventory, cms: Sequence[str], revocations: Mapping[Place, Revocation]
     ) -> None:
         self._desk = desk
         self._inventory = inventory
         self._cms = frozenset(cms)
+        self._cms_in_use = cms
         self._revocations = revocations
-        self._told: dict[str, datetime] = {}
+        self._told: dict[Place, datetime] = {}
 
     def whose(self, revocation: Revocation) -> Whose:
         """Tell whose machine a revocation is about."""
@@ -53,11 +56,21 @@ class ForeignNotices:
             seen = self._inventory.read_since(revocation.noticed)
             return Whose.OURS if seen >= self._cms else Whose.UNKNOWN
 
+    def cm_of(self, node_id: str, client_id: str, source: str) -> str:
+        """Tell at which CM a machine is that was named; "" where it cannot be told (see ``cm_of``)."""
+        with self._desk.lock:
+            return cm_of(
+                *(node_id, client_id, source),
+                cms=self._cms_in_use,
+                machines=(*self._inventory.held(None), *self._inventory.foreign()),
+                said=self._revocations.values(),
+            )
+
     def steps(self) -> tuple[str, ...]:
         """Return the steps that tell whose a machine is which no manifest had; none where all is known."""
         with self._desk.lock:
-            seen = {m.node_id for m in (*self._inventory.held(None), *self._inventory.foreign())}
-            fresh = [r.noticed for node_id, r in self._revocations.items() if node_id not in seen]
+            seen = (*self._inventory.held(None), *self._inventory.foreign())
+            fresh = [r.noticed for r in self._revocations.values() if not any(map(r.is_at, seen))]
             known = not fresh or self._inventory.read_since(max(fresh)) >= self._cms
         return () if known else ("update_sliver_status",)
 
@@ -65,14 +78,13 @@ class ForeignNotices:
         """Tell of each such revocation that was not told before."""
         fresh: list[tuple[str, str, str]] = []
         with self._desk.lock:
-            self._told = {n: at for n, at in self._told.items() if n in self._revocations}
+            self._told = {place: at for place, at in self._told.items() if place in self._revocations}
             for machine in self._inventory.foreign():
-                revocation = self._revocations.get(machine.node_id)
-                if revocation is None or not revocation.means(machine):
+                said = (r for r in said_of(self._revocations, machine) if r.means(machine))
+                revocation = next(said, None)
+                if revocation is None or self._told.get(revocation.place) == revocation.noticed:
                     continue
-                if self._told.get(machine.node_id) == revocation.noticed:
-                    continue
-                self._told[machine.node_id] = revocation.noticed
+                self._told[revocation.place] = revocation.noticed
                 when = f"{revocation.deadline:%Y-%m-%dT%H:%M:%SZ}"
                 message = f"Cloudlab takes {machine.client_id}, which is not ours, at {when}"
                 fresh.append((machine.node_id, message, machine.cm))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from agent.core.model import ResourceValue
+from agent.core.model import Place
+from agent.core.said import ResourceValue
 
 NODE_ID = re.compile(r"[A-Za-z0-9][-A-Za-z0-9._]{0,62}")
 """A physical name, as strict as a host name: it reaches Slurm and command lines."""
@@ -35,6 +36,13 @@ class Notice:
     client_id: str
     wait: float
     """Seconds that Cloudlab will still wait; 0 in a completion."""
+    cm: str = ""
+    """URN of the CM; "" where it cannot be told."""
+
+    @property
+    def place(self) -> Place:
+        """Which physical machine it is about."""
+        return self.cm, self.node_id
 
 
 def read_names(item: object) -> tuple[str, str]:
@@ -82,27 +90,40 @@ def read_complete(item: object) -> Notice:
     return Notice(*read_names(item), wait=0.0)
 
 
+def read_component(item: Item) -> str:
+    """Return the URN of the machine in an item (``component_urn``); "" where it has none."""
+    urn = item.get("component_urn", "")
+    return urn if isinstance(urn, str) else ""
+
+
 def plain(item: Item, notice: Notice) -> dict[str, Any]:
-    """Return an item with its names as text."""
-    return {**item, "node_id": notice.node_id, "client_id": notice.client_id}
+    """Return an item with its names as text, and the CM."""
+    return {**item, "node_id": notice.node_id, "client_id": notice.client_id, "cm": notice.cm}
 
 
 def once(read: list[tuple[Item, Notice]]) -> list[tuple[Item, Notice]]:
     """Keep the first item of each machine."""
-    first: dict[str, tuple[Item, Notice]] = {}
+    first: dict[Place, tuple[Item, Notice]] = {}
     for item, notice in read:
-        first.setdefault(notice.node_id, (item, notice))
+        first.setdefault(notice.place, (item, notice))
     return list(first.values())
 
 
-def released(item: object, free: set[str]) -> object:
-    """Return an item as it stands in a reply: its countdown is over where Cloudlab may take the machine."""
-    try:
-        node_id, _ = read_names(item)
-    except BadItemError:
-        return item
-    assert isinstance(item, Mapping)
-    return {**item, "max_wait_time": 0} if node_id in free else item
+def replied(
+    nodelist: Sequence[object], read: Iterable[tuple[Item, Notice]], free: Collection[Place]
+) -> list[object]:
+    """Return a nodelist as it stands in a reply: a countdown is over where Cloudlab may take the machine.
+
+    Args:
+        nodelist: as received.
+        read: its good items, and what they say.
+        free: places of the machines that may be taken.
+    """
+    over = {id(item) for item, notice in read if notice.place in free}
+    return [
+        {**item, "max_wait_time": 0} if isinstance(item, Mapping) and id(item) in over else item
+        for item in nodelist
+    ]
 
 
 def _name(item: Mapping[object, object], key: str, pattern: re.Pattern[str], *, needed: bool = True) -> str:

@@ -9,8 +9,9 @@ import structlog
 
 from agent.core.desk import Lock
 from agent.core.errors import LedgerError
-from agent.core.model import Revocation
+from agent.core.model import Place
 from agent.core.ports import RevocationStore
+from agent.core.said import Revocation
 
 log = structlog.get_logger()
 
@@ -22,7 +23,7 @@ class RevocationMemory:
         store: read once, here.
 
     Attributes:
-        stored: node_id -> revocation, as in the store.
+        stored: place -> revocation, as in the store.
 
     Raises:
         LedgerError: the store cannot be read.
@@ -31,13 +32,13 @@ class RevocationMemory:
     def __init__(self, store: RevocationStore) -> None:
         self._store = store
         self._lock = threading.Lock()
-        self.stored = {r.node_id: r for r in store.revocations()}
+        self.stored = {r.place: r for r in store.revocations()}
 
-    def keep(self, revocations: Mapping[str, Revocation], lock: Lock) -> None:
+    def keep(self, revocations: Mapping[Place, Revocation], lock: Lock) -> None:
         """Write down what changed; what cannot be written is told, and written the next time.
 
         Args:
-            revocations: node_id -> revocation, those in force.
+            revocations: place -> revocation, those in force.
             lock: guards them.
         """
         with self._lock:
@@ -49,11 +50,11 @@ class RevocationMemory:
                 # Cloudlab repeats its countdown: what is lost is only when the first notice came.
                 log.warning("revocations cannot be stored; tried again at the next step", error=str(error))
 
-    def _write(self, now: Mapping[str, Revocation]) -> None:
-        for node_id, revocation in now.items():
-            if self.stored.get(node_id) != revocation:
+    def _write(self, now: Mapping[Place, Revocation]) -> None:
+        for place, revocation in now.items():
+            if self.stored.get(place) != revocation:
                 self._store.put_revocation(revocation)
-                self.stored[node_id] = revocation
-        for node_id in self.stored.keys() - now.keys():
-            self._store.remove_revocation(node_id)
-            del self.stored[node_id]
+                self.stored[place] = revocation
+        for place in self.stored.keys() - now.keys():
+            self._store.remove_revocation(place)
+            del self.stored[place]

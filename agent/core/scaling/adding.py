@@ -10,9 +10,10 @@ from typing import Any, Protocol
 from agent.core.desk import Desk
 from agent.core.errors import AlreadyExistsError, BadArgumentsError, ConfigError, InsufficientNodesError
 from agent.core.events import EventKind
-from agent.core.model import IntentKind, ResourceValue
+from agent.core.model import IntentKind, Place
 from agent.core.request.helper import ADDED_CLIENT_ID, AddArgs
 from agent.core.request.rspec import request_client_ids
+from agent.core.said import ResourceValue
 from agent.core.scaling.brake import GrowthBrake
 from agent.core.scaling.lan_places import LanPlaces
 from agent.core.scaling.placement import Placement
@@ -23,7 +24,7 @@ from agent.core.slice.slivers import Slivers
 class Asker(Protocol):
     """What the manager gives: its decisions, its helper's answers, and what Cloudlab wants."""
 
-    resource_values: dict[str, ResourceValue]
+    resource_values: dict[Place, ResourceValue]
 
     def should_add_nodes(self, count: int = 0, cm: str | None = None) -> int | AddArgs | None:
         """Decide."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from agent.core.model import AdvertisedNode, ResourceValue
+from agent.core.model import AdvertisedNode, Place
+from agent.core.said import Placed, ResourceValue, said_of
 
 
 def choose_machines(
@@ -13,7 +14,7 @@ def choose_machines(
     *,
     nodetype: str | None,
     avoid_types: Collection[str],
-    values: Mapping[str, ResourceValue],
+    values: Mapping[Place, ResourceValue],
 ) -> tuple[str, ...]:
     """Pick up to ``count`` free physical machines of a type; those that Cloudlab wants least come first.
 
@@ -26,11 +27,11 @@ def choose_machines(
         and (nodetype is None or nodetype in node.hardware_types)
         and not any(t in avoid_types for t in node.hardware_types)
     ]
-    fitting.sort(key=lambda n: (wanted(n.node_id, values), n.node_id))
+    fitting.sort(key=lambda n: (wanted(n, values), n.node_id))
     return tuple(n.node_id for n in fitting[:count])
 
 
-def wanted(node_id: str, values: Mapping[str, ResourceValue]) -> float:
+def wanted(machine: Placed, values: Mapping[Place, ResourceValue]) -> float:
     """Tell how much Cloudlab wants a machine; what it says nothing of it does not want."""
-    value = values.get(node_id)
+    value = next(said_of(values, machine), None)
     return value.value if value else 0.0

@@ -9,7 +9,7 @@ import structlog
 
 from agent.core.desk import Desk
 from agent.core.events import EventKind
-from agent.core.model import SliverNode
+from agent.core.model import MachineId, SliverNode
 from agent.core.slice.inventory import Inventory
 from agent.core.slice.lease import Lease
 from agent.core.slice.slivers import Slivers
@@ -56,14 +56,14 @@ class Giving:
         self._giver = giver
         self._slivers = slivers
         self._lease = lease
-        self._dropped: set[str] = set()
-        """sliver_ids of machines that block the renewal."""
+        self._dropped: set[MachineId] = set()
+        """Keys of machines that block the renewal."""
         self._is_unasked = decides
         """The manager decides which machines go, and was not told yet that nobody asks it."""
 
     def drop(self, node: SliverNode) -> None:
         """Have a machine go at the next ``delete_nodes``."""
-        self._dropped.add(node.sliver_id)
+        self._dropped.add(node.key)
         self._desk.wake("delete_nodes")
 
     def delete(self, cm: str, wanted: Callable[[str], object]) -> None:
@@ -77,7 +77,7 @@ class Giving:
             return
         names = self._names(cm)
         given = self._slivers.delete(cm, names) if names or self._slivers.has_lost(cm) else ()
-        self._dropped.difference_update(n.sliver_id for n in given)
+        self._dropped.difference_update(n.key for n in given)
         if self._lease.blocked.get(cm) in {n.node_id for n in given}:
             self._desk.wake("renew")
         if given:
@@ -89,7 +89,7 @@ class Giving:
 
     def _names(self, cm: str) -> Collection[str]:
         names = {node.client_id for node in self._giver.failed(cm)}
-        names.update(n.client_id for n in self._inventory.held(cm) if n.sliver_id in self._dropped)
+        names.update(n.client_id for n in self._inventory.held(cm) if n.key in self._dropped)
         if self._giver.enable_delete:
             names.update(self._giver.should_delete_nodes(cm) or ())
         else:

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from agent.core.config import CycleSettings
-from agent.core.model import AdvertisedNode, ResourceValue, Share
+from agent.core.model import AdvertisedNode, Place, Share
 from agent.core.request.helper import AddArgs
+from agent.core.said import ResourceValue
 from agent.core.scaling.backoff import Backoff, lengthen
 from agent.core.scaling.choosing import choose_machines
 
@@ -70,7 +71,7 @@ class Placement:
         cm: str,
         args: AddArgs,
         available: Sequence[AdvertisedNode] | None,
-        values: Mapping[str, ResourceValue],
+        values: Mapping[Place, ResourceValue],
         now: datetime,
     ) -> AddArgs:
         """Name a physical machine for each new one where the type matters; drop what finds none.
@@ -79,7 +80,7 @@ class Placement:
             cm: the CM.
             args: client_id -> fields of ``GeniCMV2 AddNodes``; one that names its ``node`` stays as it is.
             available: the free machines; None where they are not known.
-            values: node_id -> resource value.
+            values: place -> resource value.
             now: time.
         """
         avoid = self.avoided(cm, now)

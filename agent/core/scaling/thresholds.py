@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from agent.core.desk import Desk
-from agent.core.model import ResourceValue, Share, SliverNode
+from agent.core.model import Place, Share, SliverNode
+from agent.core.said import ResourceValue
 from agent.core.scaling.choosing import wanted
 from agent.core.slice.inventory import Inventory
 
@@ -78,7 +79,7 @@ def plan_surplus(
     maxthreshold: int,
     percent_available_minimum: float,
     share: Share | None,
-    values: Mapping[str, ResourceValue],
+    values: Mapping[Place, ResourceValue],
 ) -> Surplus:
     """Decide which machines of one CM to give back: beyond ``maxthreshold``, and what the CM runs short of.
 
@@ -91,7 +92,7 @@ def plan_surplus(
         maxthreshold: machines to hold at most.
         percent_available_minimum: fraction from 0 to 1 of the CM's machines that stay free.
         share: what is free at this CM; None where unknown, which gives nothing back for it.
-        values: node_id -> resource value.
+        values: place -> resource value.
     """
     beyond = in_use - maxthreshold
     short = -share.spare(percent_available_minimum) if share is not None else 0
@@ -104,7 +105,7 @@ def plan_surplus(
         assert share is not None
         reason = f"only {share.free} of {share.total} machines are free, not {percent_available_minimum:.0%}"
 
-    chosen = sorted(nodes, key=lambda n: (-wanted(n.node_id, values), n.client_id))[:count]
+    chosen = sorted(nodes, key=lambda n: (-wanted(n, values), n.client_id))[:count]
     return Surplus(tuple(n.client_id for n in chosen), reason)
 
 
@@ -114,7 +115,7 @@ class Decider(Protocol):
     minthreshold: int
     maxthreshold: int
     percent_available_minimum: float
-    resource_values: dict[str, ResourceValue]
+    resource_values: dict[Place, ResourceValue]
 
 
 class Thresholds:

@@ -6,16 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from agent.core.model import (
-    AdvertisedNode,
-    Intent,
-    NodeStatus,
-    ResourceValue,
-    Revocation,
-    Share,
-    SliverNode,
-    Taken,
-)
+from agent.core.model import AdvertisedNode, Intent, MachineId, NodeStatus, Place, Share, SliverNode
+from agent.core.said import ResourceValue, Revocation, Taken, said_of
 
 
 @dataclass(frozen=True)
@@ -27,30 +19,30 @@ class SliceFacts:
     machines: tuple[SliverNode, ...] = ()
     foreign: tuple[SliverNode, ...] = ()
     """Machines in the last manifests that are not ours: they are there, and that is all."""
-    unexplained: frozenset[str] = frozenset()
-    """sliver_ids of the machines that are ours by their name alone: nobody remembers asking for them."""
+    unexplained: frozenset[MachineId] = frozenset()
+    """Keys of the machines that are ours by their name alone: nobody remembers asking for them."""
     all_read: bool = False
     """Whether every CM's manifest was read: else there may be more machines of ours."""
     read: frozenset[str] = frozenset()
     """The CMs whose manifest was read."""
-    ready: frozenset[str] = frozenset()
-    """sliver_ids of the machines that have booted."""
-    failed: frozenset[str] = frozenset()
-    """sliver_ids of the machines that are of no use."""
-    statuses: Mapping[str, NodeStatus] = field(default_factory=dict)
-    """sliver_id -> its entry in the last ``SliverStatus``."""
+    ready: frozenset[MachineId] = frozenset()
+    """Keys of the machines that have booted."""
+    failed: frozenset[MachineId] = frozenset()
+    """Keys of the machines that are of no use."""
+    statuses: Mapping[MachineId, NodeStatus] = field(default_factory=dict)
+    """Key of a machine -> its entry in the last ``SliverStatus``."""
     requested: tuple[Intent, ...] = ()
     """Machines that were asked for and have not been seen."""
     leases: Mapping[str, datetime] = field(default_factory=dict)
     """CM -> until when its sliver lasts."""
     lease_seconds: float = 0.0
     """For how long a machine would be lent that is asked for now."""
-    values: Mapping[str, ResourceValue] = field(default_factory=dict)
-    """node_id -> resource value."""
-    revocations: Mapping[str, Revocation] = field(default_factory=dict)
-    """node_id -> revocation."""
-    taken: Mapping[str, Taken] = field(default_factory=dict)
-    """node_id -> what Cloudlab said of a machine that it took, until the manifest confirms it."""
+    values: Mapping[Place, ResourceValue] = field(default_factory=dict)
+    """Place -> resource value; ``value_of`` finds a machine's."""
+    revocations: Mapping[Place, Revocation] = field(default_factory=dict)
+    """Place -> revocation; ``revocation_of`` finds a machine's."""
+    taken: Mapping[Place, Taken] = field(default_factory=dict)
+    """Place -> what Cloudlab said of a machine that it took, until the manifest confirms it."""
     free: Mapping[str, tuple[AdvertisedNode, ...]] = field(default_factory=dict)
     """CM -> the machines that it could lend, without those that are ours since; no key while unknown."""
     everything: Mapping[str, tuple[AdvertisedNode, ...]] = field(default_factory=dict)
@@ -68,5 +60,12 @@ class SliceFacts:
 
     def revocation_of(self, machine: SliverNode) -> Revocation | None:
         """Return the revocation that is about this machine, of ours or of others; None for none."""
-        revocation = self.revocations.get(machine.node_id)
-        return revocation if revocation and revocation.means(machine) else None
+        return next((r for r in said_of(self.revocations, machine) if r.means(machine)), None)
+
+    def value_of(self, machine: SliverNode) -> ResourceValue | None:
+        """Return how much Cloudlab wants a machine; None where it does not say."""
+        return next(said_of(self.values, machine), None)
+
+    def is_taken(self, machine: SliverNode) -> bool:
+        """Tell whether Cloudlab said that it took this machine."""
+        return any(taken.means(machine) for taken in said_of(self.taken, machine))

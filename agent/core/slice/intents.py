@@ -81,7 +81,7 @@ def carry_out(
     asked: Sequence[Intent],
     call: Callable[[], Sliver | None],
     look: Callable[[], Sliver | None],
-    learn: Callable[[Sliver | None], None],
+    learn: Callable[[Sliver | None], object],
 ) -> None:
     """Make a call whose intents are written down, and find out what became of it.
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from agent.core.desk import Lock
-from agent.core.model import Intent, IntentKind, Sliver, SliverNode, SliverStatus
+from agent.core.model import Intent, IntentKind, MachineId, NodeStatus, Sliver, SliverNode, SliverStatus
 from agent.core.slice.slivers import Slivers
 
 
@@ -56,10 +56,17 @@ class Inventory:
         with self._lock:
             return list(self._slivers.book.foreign())
 
-    def unexplained(self) -> frozenset[str]:
-        """Return the sliver_ids of the machines that are ours by their name alone."""
+    def unexplained(self) -> frozenset[MachineId]:
+        """Return the keys of the machines that are ours by their name alone."""
         with self._lock:
             return frozenset(self._slivers.unexplained)
+
+    def told(self) -> dict[MachineId, NodeStatus]:
+        """Return key -> its entry in the last status, of each machine that has one."""
+        with self._lock:
+            book = self._slivers.book
+            said = {node.key: book.status_of(node) for node in book.held()}
+        return {key: status for key, status in said.items() if status is not None}
 
     def read_since(self, time: datetime) -> frozenset[str]:
         """Return the CMs whose manifest was read at this time or later."""

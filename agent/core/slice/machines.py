@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from agent.core.model import NodeStatus, Sliver, SliverNode, SliverStatus
+from agent.core.model import MachineId, NodeStatus, Sliver, SliverNode, SliverStatus, differ
 from agent.core.settings import format_duration
 
 
@@ -39,6 +39,24 @@ def judge_boot(status: NodeStatus | None, asked: datetime, now: datetime, boot_t
         seen = f"{status.state}, {status.status}, {status.rawstate}" if status else "no status"
         return Verdict("failed", f"it is not ready after {format_duration(boot_timeout)} ({seen})")
     return Verdict("")
+
+
+def entry_of(node: SliverNode, entries: Collection[NodeStatus]) -> NodeStatus | None:
+    """Find a machine's entry in a status; None where it has none.
+
+    A status has one entry for each sliver_id (``GeniCMV2 SliverStatus``), so that one of two machines with
+    equal ones has none, and what is said of the other is not said of it.
+    """
+    return next(
+        (
+            entry
+            for entry in entries
+            if (entry.client_id or entry.sliver_id)
+            and not differ(entry.client_id, node.client_id)
+            and not differ(entry.sliver_id, node.sliver_id)
+        ),
+        None,
+    )
 
 
 @dataclass
@@ -84,15 +102,31 @@ class MachineBook:
     def __init__(self) -> None:
         self.slivers: dict[str, Sliver | None] = {}
         self.statuses: dict[str, SliverStatus] = {}
-        self._machines: dict[str, dict[str, Machine]] = {}
-        self._present: dict[str, dict[str, SliverNode]] = {}
+        self._machines: dict[str, dict[MachineId, Machine]] = {}
+        self._present: dict[str, dict[MachineId, SliverNode]] = {}
         """CM -> the machines in its last manifest that may be touched."""
-        self._foreign: dict[str, dict[str, SliverNode]] = {}
+        self._foreign: dict[str, dict[MachineId, SliverNode]] = {}
         """CM -> the machines in its last manifest that were never ours."""
         self._empty: dict[str, int] = {}
         """CM -> manifests in a row of a sliver without any machine."""
-        self._lost: dict[str, dict[str, SliverNode]] = {}
+        self._lost: dict[str, dict[MachineId, SliverNode]] = {}
         """In the manifest, and not ours any more: gone for everybody, and to be deleted."""
+
+    def recognise(self, cm: str, sliver: Sliver | None) -> Sliver | None:
+        """Return a manifest in which the machines that are known have the sliver_id that they are known by.
+
+        A machine stays the same where one manifest leaves its sliver_id out, and another does not.
+        """
+        if sliver is None:
+            return None
+        books = ({k: m.node for k, m in self._machines.get(cm, {}).items()}, self._foreign.get(cm, {}))
+        known = {key[:3]: key.sliver_id for book in books for key in book}
+        named = (known.get(node.key[:3], node.sliver_id) for node in sliver.nodes)
+        nodes = tuple(
+            node if differ(node.sliver_id, sliver_id) else replace(node, sliver_id=sliver_id)
+            for node, sliver_id in zip(sliver.nodes, named, strict=True)
+        )
+        return replace(sliver, nodes=nodes)
 
     def observe(
         self,
@@ -163,21 +197,20 @@ class MachineBook:
         self.statuses[status.cm] = status
         for machine in self._machines.get(status.cm, {}).values():
             machine.disowned = 0
-        entries = {entry.sliver_id or entry.client_id: entry for entry in status.nodes}
-        return self._judge(status.cm, entries, now, boot_timeout)
+        return self._judge(status.cm, status.nodes, now, boot_timeout)
 
     def judge_unseen(self, cm: str, now: datetime, boot_timeout: float) -> tuple[Machine, ...]:
         """Judge by the deadline alone, where no status is to be had; return the machines that it settled."""
-        return self._judge(cm, {}, now, boot_timeout)
+        return self._judge(cm, (), now, boot_timeout)
 
     def _judge(
-        self, cm: str, entries: Mapping[str, NodeStatus], now: datetime, boot_timeout: float
+        self, cm: str, entries: Collection[NodeStatus], now: datetime, boot_timeout: float
     ) -> tuple[Machine, ...]:
         settled = []
-        for key, machine in self._machines.get(cm, {}).items():
+        for machine in self._machines.get(cm, {}).values():
             if machine.fate or machine.missing:
                 continue
-            verdict = judge_boot(entries.get(key), machine.since, now, boot_timeout)
+            verdict = judge_boot(entry_of(machine.node, entries), machine.since, now, boot_timeout)
             if verdict.status:
                 machine.fate, machine.reason = verdict.status, verdict.reason
                 settled.append(machine)
@@ -243,8 +276,8 @@ class MachineBook:
         return tuple(node for machines in present for node in machines.values())
 
     def not_gone(self, cm: str) -> dict[str, str]:
-        """Return client_id -> sliver_id of our machines, those included that the last manifests lacked."""
-        return {m.node.client_id: m.node.sliver_id for m in self._machines.get(cm, {}).values()}
+        """Return client_id -> identity of our machines, those included that the last manifests lacked."""
+        return {m.node.client_id: m.node.identity for m in self._machines.get(cm, {}).values()}
 
     def with_fate(self, fate: str, cm: str | None = None) -> tuple[SliverNode, ...]:
         """Return the machines of this fate ("" for those that are still starting)."""
@@ -264,4 +297,4 @@ class MachineBook:
     def status_of(self, node: SliverNode) -> NodeStatus | None:
         """Return a machine's entry in the last status; None where there is none."""
         status = self.statuses.get(node.cm)
-        return next((e for e in status.nodes if e.sliver_id == node.sliver_id), None) if status else None
+        return entry_of(node, status.nodes) if status else None

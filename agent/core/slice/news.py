@@ -10,8 +10,9 @@ import structlog
 
 from agent.core.desk import Desk
 from agent.core.events import EventKind, Fate, OfCm
-from agent.core.model import Intent, Revocation, Sliver, SliverNode
+from agent.core.model import Intent, Sliver, SliverNode
 from agent.core.ownership import Claim
+from agent.core.said import Revocation
 from agent.core.slice.hooks import HookQueue
 from agent.core.slice.machines import Changes, Machine
 from agent.core.slice.words import listed, sliver_words, whose_words

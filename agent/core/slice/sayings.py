@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Protocol
 
-from agent.core.model import ResourceValue, Revocation, SliverNode, Taken
+from agent.core.model import Place, SliverNode
+from agent.core.said import ResourceValue, Revocation, Taken, said_of
 from agent.core.slice.machines import MachineBook
 from agent.core.slice.settling import withdrawn
 
@@ -14,11 +15,11 @@ from agent.core.slice.settling import withdrawn
 class Hearer(Protocol):
     """Who keeps what Cloudlab said: the manager."""
 
-    taken: dict[str, Taken]
-    revocations: dict[str, Revocation]
-    resource_values: dict[str, ResourceValue]
+    taken: dict[Place, Taken]
+    revocations: dict[Place, Revocation]
+    resource_values: dict[Place, ResourceValue]
 
-    def drop_revocation(self, node_id: str) -> Revocation | None:
+    def drop_revocation(self, place: Place) -> Revocation | None:
         """Forget a revocation."""
 
 
@@ -40,21 +41,25 @@ class Sayings:
 
     def is_taken(self, node: SliverNode, now: datetime) -> bool:
         """Tell whether Cloudlab said that it took a machine, or was free to."""
-        revocation = self._hearer.revocations.get(node.node_id)
-        due = revocation is not None and (revocation.releasable or revocation.deadline <= now)
-        return due or node.node_id in self._hearer.taken
+        said = said_of(self._hearer.revocations, node)
+        due = any(revocation.releasable or revocation.deadline <= now for revocation in said)
+        return due or any(said_of(self._hearer.taken, node))
 
     def forget(self, node: SliverNode) -> None:
-        """Drop what was said of a machine that is gone, but not of another that has its node_id now."""
-        hearer, node_id = self._hearer, node.node_id
-        there = (*self._book.held(), *self._book.foreign())
-        others = [n for n in there if n.node_id == node_id and (n.cm, n.key) != (node.cm, node.key)]
-        if not others:
-            hearer.resource_values.pop(node_id, None)
-        if (taken := hearer.taken.get(node_id)) and not any(map(taken.means, others)):
-            del hearer.taken[node_id]
-        if (revocation := hearer.revocations.get(node_id)) and not any(map(revocation.means, others)):
-            hearer.drop_revocation(node_id)
+        """Drop what was said of a machine that is gone, but not of another that has its node_id now.
+
+        What nobody told of which CM it is said goes too, unless it may be of a machine that is there.
+        """
+        hearer = self._hearer
+        there = [n for n in (*self._book.held(), *self._book.foreign()) if n.key != node.key]
+        for place in (node.place, ("", node.node_id)):
+            others = [n for n in there if n.node_id == node.node_id and place[0] in {"", n.cm}]
+            if not others:
+                hearer.resource_values.pop(place, None)
+            if (taken := hearer.taken.get(place)) and not any(map(taken.means, others)):
+                del hearer.taken[place]
+            if (revocation := hearer.revocations.get(place)) and not any(map(revocation.means, others)):
+                hearer.drop_revocation(place)
 
     def refuted(
         self, nodes: Collection[SliverNode], read_at: datetime
@@ -69,18 +74,19 @@ class Sayings:
             The machines that were said to be taken and are there, and the revocations that are over.
         """
         hearer = self._hearer
-        kept = [n for n in nodes if n.node_id in hearer.taken and hearer.taken[n.node_id].told < read_at]
+        kept = [n for n in nodes if any(taken.told < read_at for taken in said_of(hearer.taken, n))]
         for node in kept:
-            del hearer.taken[node.node_id]
-        there = {node.node_id for node in nodes} | self._strangers()
+            for place in (node.place, ("", node.node_id)):
+                hearer.taken.pop(place, None)
+        there = {r.place for r in hearer.revocations.values() if any(map(r.is_at, nodes))} | self._strangers()
         over = withdrawn(hearer.revocations.values(), there, read_at, self._grace)
         for revocation in over:
-            hearer.drop_revocation(revocation.node_id)
+            hearer.drop_revocation(revocation.place)
         return kept, over
 
-    def _strangers(self) -> set[str]:
-        """Collect revoked node_ids that no CM holds for us; none while a CM was never read."""
+    def _strangers(self) -> set[Place]:
+        """Collect the places of revocations that no CM has a machine at; none while one was not read."""
         if self._book.slivers.keys() != self._cms:
             return set()
         there = (*self._book.held(), *self._book.foreign())
-        return self._hearer.revocations.keys() - {node.node_id for node in there}
+        return {r.place for r in self._hearer.revocations.values() if not any(map(r.is_at, there))}

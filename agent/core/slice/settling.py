@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from agent.core.model import Intent, IntentKind, Revocation
+from agent.core.model import Intent, IntentKind, Place
+from agent.core.said import Revocation
 
 
 @dataclass(frozen=True)
@@ -41,17 +42,18 @@ def settle_intents(
 
 
 def withdrawn(
-    revocations: Iterable[Revocation], present: Collection[str], read_at: datetime, grace: float
+    revocations: Iterable[Revocation], present: Collection[Place], read_at: datetime, grace: float
 ) -> tuple[Revocation, ...]:
     """Find revocations whose deadline is past while the machine is still ours and nobody said complete.
 
     Args:
         revocations: those in force.
-        present: node_ids in a manifest; and those that no manifest has, which are nobody's to take from us.
+        present: places of machines in a manifest; and those that no manifest has, which are nobody's to take
+            from us.
         read_at: when that manifest was read.
         grace: seconds after the deadline, and after the last notice.
     """
     limit = read_at - timedelta(seconds=grace)
     return tuple(
-        r for r in revocations if r.node_id in present and r.deadline < limit and r.last_notice < limit
+        r for r in revocations if r.place in present and r.deadline < limit and r.last_notice < limit
     )

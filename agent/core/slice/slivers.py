@@ -14,13 +14,7 @@ from agent.core.config import ManagerConfig
 from agent.core.desk import Desk
 from agent.core.errors import AgentError, BusyError, CloudlabError, ConfigError, UnreservedError
 from agent.core.events import EventKind, OfCm
-from agent.core.model import (
-    Intent,
-    IntentKind,
-    Sliver,
-    SliverNode,
-    SliverStatus,
-)
+from agent.core.model import Intent, IntentKind, MachineId, Sliver, SliverNode, SliverStatus
 from agent.core.ownership import Claim, claims, goes_whole
 from agent.core.ports import SliceServer
 from agent.core.request.helper import AddArgs
@@ -59,7 +53,7 @@ class Slivers:
         holdings: what CMs held when they were last heard.
         expires: CM -> until when its sliver lasts.
         read_at: CM -> when the reading of its last manifest began.
-        unexplained: sliver_ids of machines that are ours by their name alone.
+        unexplained: keys of machines that are ours by their name alone.
     """
 
     def __init__(
@@ -80,7 +74,7 @@ class Slivers:
         self.holdings = Holdings(config.holdings, cms, config.clock, config.cycle.first_reading_patience)
         self.expires: dict[str, datetime] = {}
         self.read_at: dict[str, datetime] = {}
-        self.unexplained: set[str] = set()
+        self.unexplained: set[MachineId] = set()
 
     @contextmanager
     def at(self, cm: str, wait: float = -1) -> Iterator[None]:
@@ -173,9 +167,7 @@ class Slivers:
     def read(self, cm: str) -> Sliver | None:
         """Read the manifest and learn from it."""
         began = self._clock.now()
-        sliver = self._server.find_sliver(cm)
-        self._learn(cm, began, sliver)
-        return sliver
+        return self._learn(cm, began, self._server.find_sliver(cm))
 
     def settle(self, cm: str, status: SliverStatus | None) -> None:
         """Settle what became of machines that were starting: by a status read now, or (None) by deadline."""
@@ -317,7 +309,9 @@ class Slivers:
 
     # --- learning
 
-    def _learn(self, cm: str, read_at: datetime, sliver: Sliver | None) -> None:
+    def _learn(self, cm: str, read_at: datetime, sliver: Sliver | None) -> Sliver | None:
+        with self._desk.lock:
+            sliver = self.book.recognise(cm, sliver)
         in_flight = self.intents.in_flight(cm=cm)
         asked = {i.client_id: i.asked for i in in_flight if i.kind is IntentKind.ADD}
         leaving = {i.client_id for i in in_flight if i.kind is IntentKind.DELETE}
@@ -355,7 +349,7 @@ class Slivers:
             self._keep_expiry(cm, sliver)
             for node in (*changes.gone, *changes.foreign_gone):
                 self._forget(node)
-            self.unexplained |= {n.sliver_id for n in changes.new if not said[n].is_remembered}
+            self.unexplained |= {n.key for n in changes.new if not said[n].is_remembered}
             kept, over = self._sayings.refuted(nodes, read_at)
         if is_first:
             self._news.first_look(cm, sliver, said, goes=sliver is not None and self.may_go(cm, sliver, ours))
@@ -365,9 +359,10 @@ class Slivers:
             cm, {n.client_id for n in nodes}, read_at, self._limits.lost_call_patience
         )
         self._news.void(settlement.void)
+        return sliver
 
     def _forget(self, node: SliverNode) -> None:
-        self.unexplained.discard(node.sliver_id)
+        self.unexplained.discard(node.key)
         self._sayings.forget(node)
 
     def _keep_expiry(self, cm: str, sliver: Sliver | None) -> None:

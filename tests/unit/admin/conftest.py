@@ -25,8 +25,9 @@ from agent.cluster.settings.join import JoinSettings
 from agent.cluster.settings.weights import WeightSettings
 from agent.core.config import ManagerConfig
 from agent.core.events import Event, EventKind
-from agent.core.model import AdvertisedNode, ResourceValue, Sliver, SliverNode
+from agent.core.model import AdvertisedNode, Sliver, SliverNode
 from agent.core.request.helper import SimpleElasticSliceHelper
+from agent.core.said import ResourceValue
 from agent.ledger import Ledger
 from agent.slurm.model import Job, Node, Snapshot
 
@@ -157,7 +158,7 @@ class Rig:
         self.cloudlab.machines += (SliverNode(client_id, node_id, CM, urn, "m510", "10.0.0.99"),)
 
     def value(self, node_id, value):
-        self.manager.resource_values[node_id] = ResourceValue(node_id, value, NOW)
+        self.manager.resource_values["", node_id] = ResourceValue(node_id, value, NOW)
 
     def record(self, kind, subject, message="why", data=None):
         self.ledger.record(Event(self.clock.now(), EventKind(kind), subject, message, data))

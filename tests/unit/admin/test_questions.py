@@ -7,7 +7,8 @@ import pytest
 
 from agent.core.errors import AgentError
 from agent.core.events import PastEvent, Release
-from agent.core.model import NodeState, Revocation
+from agent.core.model import NodeState
+from agent.core.said import Revocation
 from agent.tell.causes import find_causes
 from tests.unit.admin.conftest import CM
 
@@ -151,7 +152,7 @@ def test_machines_that_are_not_ours_are_told_after_ours_where_they_are_asked_for
     rig.look()
     rig.value("pc900", 0.75)
     due = rig.clock.now() + timedelta(minutes=5)
-    rig.manager.revocations["pc900"] = Revocation("pc900", "ctl", due, due, due)
+    rig.manager.revocations["", "pc900"] = Revocation("pc900", "ctl", due, due, due)
     *ours, told = rig.call("GET", "/v1/nodes?all=true")["nodes"]
     assert ours == rig.call("GET", "/v1/nodes")["nodes"]
     assert [node["node"] for node in ours] == ["pc101", "pc102", "pc103"]

@@ -108,7 +108,16 @@ def a_moment(*nodes, machines=(), jobs=(), settings=None, now=NOW, facts=None, *
 
 
 def a_slice(*machines, **fields):
-    """What Cloudlab said where every manifest was read, and these machines are ours."""
+    """What Cloudlab said where every manifest was read, and these machines are ours.
+
+    What it said of machines may be given by node_id alone: it did not tell the CM then. Machines that are
+    ready, failed or unexplained may be given by their sliver_ids.
+    """
+    keys = {machine.sliver_id: machine.key for machine in machines}
+    for named in {"ready", "failed", "unexplained"} & fields.keys():
+        fields[named] = frozenset(keys.get(each, each) for each in fields[named])
+    for said in {"values", "revocations", "taken"} & fields.keys():
+        fields[said] = {("", k) if isinstance(k, str) else k: v for k, v in fields[said].items()}
     told = {"cms": (UTAH,), "all_read": True, "read": frozenset({UTAH, WISC}), **fields}
     return SliceFacts(machines=machines, **told)
 

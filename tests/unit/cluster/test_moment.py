@@ -81,7 +81,7 @@ def test_a_machine_has_joined_when_slurm_has_it_and_a_node_of_others_never() -> 
 
 
 def test_a_machine_of_no_use_is_known_by_the_name_of_its_node() -> None:
-    failed = frozenset({OURS.sliver_id, "urn:sliver+9"})
+    failed = frozenset({OURS.key, a_machine(9).key})
     assert a_moment(machines=[OURS, OTHER], facts={"failed": failed}).failed == {"pc1"}
 
 

@@ -21,9 +21,10 @@ from agent.cluster.shrink.departures import DeparturePlan
 from agent.cluster.shrink.surplus import NodeVerdict
 from agent.cluster.steer.weights import SetWeight
 from agent.core.config import CycleSettings, ManagerConfig
-from agent.core.model import AdminDrain, ResourceValue, Revocation, Share, SliverStatus, Taken
+from agent.core.model import AdminDrain, Share, SliverStatus
 from agent.core.request.helper import SimpleElasticSliceHelper
 from agent.core.request.rspec import request_client_ids
+from agent.core.said import ResourceValue, Revocation, Taken
 from agent.ledger import Ledger
 from agent.slurm.model import Job, Node, Reservation
 from tests.unit.cluster.conftest import (
@@ -162,11 +163,11 @@ def remember(manager, world):
         memory.chosen.empty(names[name])
     for name in world["revoked"]:
         due = Revocation(name, names[name].client_id, NOW + HOUR, NOW, NOW)
-        manager.revocations[name] = due
+        manager.revocations["", name] = due
     for name in world["admin"]:
         memory.drains.put(AdminDrain(name, "a look", "bob", NOW))
     for name, value in world["values"].items():
-        manager.resource_values[name] = ResourceValue(name, value, NOW)
+        manager.resource_values["", name] = ResourceValue(name, value, NOW)
     if world["held_up"]:
         memory.hold.put(world["held_up"], "bob", NOW)
 
@@ -283,7 +284,7 @@ def test_only_machines_that_serve_or_return_to_service_are_joined():
         jobs=[replace(WAITING, requested_nodes=frozenset({"pc1"}))],
         chosen=frozenset({"pc1", "pc2"}),
         history=History(idle_since={"pc3": NOW - HOUR}, joined_since={"pc3": NOW - HOUR}),
-        facts={"ready": frozenset(machine.sliver_id for machine in machines)},
+        facts={"ready": frozenset(machine.key for machine in machines)},
         reservations=(),
     )
     assert made.kept == {"pc1": "job 1 asks for it by name"}
@@ -303,7 +304,7 @@ def test_a_machine_that_a_reservation_may_keep_is_joined_as_any_other():
         IDLE,
         machines=[a_machine(1)],
         history=History(idle_since={"pc1": NOW - HOUR}, joined_since={"pc1": NOW - HOUR}),
-        facts={"ready": frozenset({a_machine(1).sliver_id})},
+        facts={"ready": frozenset({a_machine(1).key})},
     )
     assert made.asks_reservations
     assert [step.name for step in made.joins.joined] == ["pc1"]

@@ -6,16 +6,8 @@ from datetime import timedelta
 import pytest
 
 from agent.cluster.view import coming_views, foreign_views, node_views
-from agent.core.model import (
-    Intent,
-    IntentKind,
-    NodeState,
-    NodeStatus,
-    NodeView,
-    ResourceValue,
-    Revocation,
-    Taken,
-)
+from agent.core.model import Intent, IntentKind, NodeState, NodeStatus, NodeView
+from agent.core.said import ResourceValue, Revocation, Taken
 from agent.slurm.model import Node
 from tests.unit.cluster.conftest import NOW, UTAH, WISC, a_machine, a_moment, a_status
 
@@ -26,9 +18,9 @@ DRAINED = Node("pc1", "IDLE", frozenset({"DRAIN"}))
 DRAINING = Node("pc1", "MIXED", frozenset({"DRAIN"}))
 DOWN = Node("pc1", "DOWN")
 REVOKED = Revocation("pc1", "node-1", DUE, NOW, NOW)
-READY = {"statuses": {MACHINE.sliver_id: a_status(MACHINE)}}
-BOOTING = {"statuses": {MACHINE.sliver_id: NodeStatus("node-1", "pc1", MACHINE.sliver_id, "booting", "")}}
-FAILED = {"statuses": {MACHINE.sliver_id: NodeStatus("node-1", "pc1", MACHINE.sliver_id, "", "failed")}}
+READY = {"statuses": {MACHINE.key: a_status(MACHINE)}}
+BOOTING = {"statuses": {MACHINE.key: NodeStatus("node-1", "pc1", MACHINE.sliver_id, "booting", "")}}
+FAILED = {"statuses": {MACHINE.key: NodeStatus("node-1", "pc1", MACHINE.sliver_id, "", "failed")}}
 
 
 def view(*nodes, **fields):

@@ -9,8 +9,9 @@ import pytest
 from agent.cluster.settings.demand import DemandSettings
 from agent.cluster.settings.drain import DrainSettings
 from agent.cluster.settings.join import JoinSettings
-from agent.core.model import AdminDrain, NodeState, ResourceValue, Revocation
+from agent.core.model import AdminDrain, NodeState
 from agent.core.ownership import Ownership
+from agent.core.said import ResourceValue, Revocation
 from agent.slurm.model import Job, Node
 from tests.unit.cluster.conftest import NOW, Cloudlab, Slurm, a_machine, free_machine
 
@@ -39,8 +40,8 @@ def world(make_manager, other, **sections):
     manager = make_manager(site, slurm, ownership=NEVER, **sections)
     for machine in (OURS, other):
         name = machine.node_id
-        manager.resource_values[name] = ResourceValue(name, 1.0, NOW)
-        manager.revocations[name] = Revocation(name, machine.client_id, NOW, NOW, NOW)
+        manager.resource_values["", name] = ResourceValue(name, 1.0, NOW)
+        manager.revocations["", name] = Revocation(name, machine.client_id, NOW, NOW, NOW)
         manager.memory.drains.put(AdminDrain(name, "a look", "bob", NOW, NOW))
         manager.memory.chosen.empty(machine)
         manager.memory.chosen.choose(machine)
@@ -106,7 +107,7 @@ def test_it_neither_counts_nor_is_joined_and_everything_of_it_is_shown(make_mana
     slurm.jobs = [Job("7", "PENDING", reason="Resources", submitted=NOW)]
     demand = DemandSettings(max_nodes=1, grow_after=0)
     manager = make_manager(site, slurm, demand=demand, join=JoinSettings(node_name=node_name))
-    manager.resource_values["pc2"] = ResourceValue("pc2", 0.75, NOW)
+    manager.resource_values["", "pc2"] = ResourceValue("pc2", 0.75, NOW)
     for _ in range(2):
         manager.manage_once(force=True)
     assert manager.in_use() == len(manager.held()) == 1
@@ -139,14 +140,14 @@ def test_with_the_setting_its_node_is_drained_and_nothing_else_is_done_to_it(mak
     assert slurm.nodes["pc2"].draining
     assert {name for name, _ in manager._reach._shell.ran} <= {"pc1"}
     assert site.machines == [foreign]
-    assert not manager.revocations["pc2"].releasable
+    assert not manager.revocations["", "pc2"].releasable
 
 
 def test_its_node_is_the_one_that_slurm_has_by_either_of_its_names(make_manager):
     named = replace(SOMEBODYS, node_id="pc2", client_id="cp-1")
     slurm = slurm_with_jobs("cp-1")
     manager = make_manager(Cloudlab(named), slurm, drain=DrainSettings(foreign=True))
-    manager.revocations["pc2"] = Revocation("pc2", "cp-1", NOW, NOW, NOW)
+    manager.revocations["", "pc2"] = Revocation("pc2", "cp-1", NOW, NOW, NOW)
     manager.get_system_state()
     manager.drainer.tick()
     assert slurm.nodes["cp-1"].draining
@@ -155,11 +156,11 @@ def test_its_node_is_the_one_that_slurm_has_by_either_of_its_names(make_manager)
 def test_a_node_that_was_drained_for_another_is_given_back_when_cloudlab_withdraws(make_manager):
     slurm = Slurm(Node("pc2", "IDLE"))
     manager = make_manager(Cloudlab(SOMEBODYS), slurm, drain=DrainSettings(foreign=True))
-    manager.revocations["pc2"] = Revocation("pc2", "cp-1", NOW + timedelta(hours=1), NOW, NOW)
+    manager.revocations["", "pc2"] = Revocation("pc2", "cp-1", NOW + timedelta(hours=1), NOW, NOW)
     manager.get_system_state()
     manager.drainer.tick()
     assert slurm.nodes["pc2"].draining
-    manager.drop_revocation("pc2")
+    manager.drop_revocation(("", "pc2"))
     manager.get_system_state()
     manager.drainer.tick()
     assert not slurm.nodes["pc2"].draining

@@ -99,7 +99,7 @@ def test_one_that_is_known_from_an_earlier_run_is_not_cleaned_up_before_the_mani
     bench.server.slice_expires = bench.clock.now() + timedelta(days=1)
     put(bench, "ctl")
     notice(bench, "foreign0", "ctl")
-    assert bench.manager.whose(bench.manager.revocations["foreign0"]) is Whose.UNKNOWN
+    assert bench.manager.whose(bench.manager.revocations["", "foreign0"]) is Whose.UNKNOWN
     bench.cycles(3)
     assert commanded == []
     assert bench.events.of("foreign-revoke")
@@ -113,7 +113,7 @@ def test_one_that_came_after_the_last_manifest_is_not_cleaned_up_before_the_next
     extra = SliverNode("extra", "foreign9", UTAH, "foreign-9")
     site.machines["extra"] = FakeMachine(extra, shared.clock.now())
     assert notice(shared, "foreign9", "extra") == 0
-    assert shared.manager.whose(shared.manager.revocations["foreign9"]) is Whose.UNKNOWN
+    assert shared.manager.whose(shared.manager.revocations["", "foreign9"]) is Whose.UNKNOWN
     shared.cycles(1, seconds=1)
     shared.cycles(1, seconds=1)
     assert [e.subject for e in shared.events.of("foreign-revoke")] == ["foreign9"]
@@ -134,10 +134,10 @@ def test_resource_values_of_one_are_kept_until_it_is_gone(shared):
     values = {"nodelist": [{"node_id": "foreign0", "client_id": "ctl", "value": 0.5}]}
     shared.manager.SetResourceValues(values)
     shared.cycles(2)
-    assert shared.manager.resource_values["foreign0"].value == 0.5
+    assert shared.manager.resource_values[UTAH, "foreign0"].value == 0.5
     del shared.server.sites[UTAH].machines["ctl"]
     shared.cycles(2)
-    assert "foreign0" not in shared.manager.resource_values
+    assert not shared.manager.resource_values
 
 
 def test_a_status_that_cannot_be_told_starts_nobodys_machines(shared):
@@ -235,7 +235,7 @@ def test_what_the_site_gives_by_name_is_ours_and_what_it_names_never_is_not(make
     put(bench, "cp-1", "node-1", "ctl")
     bench.manager.update_sliver_status()
     assert [node.client_id for node in bench.manager.held()] == ["cp-1"]
-    assert bench.manager.facts().unexplained == {"foreign-0"}
+    assert {key.sliver_id for key in bench.manager.facts().unexplained} == {"foreign-0"}
 
 
 def test_a_sliver_whose_origin_is_not_known_is_given_back_machine_by_machine(make_bench, clock):
@@ -352,8 +352,8 @@ def test_what_cloudlab_said_of_ours_outlasts_a_foreign_machine_of_the_same_node_
     notice(bench, mine.node_id, mine.client_id, wait=3600)
     del bench.server.sites[WISC].machines["ctl"]
     bench.cycles(3)
-    assert mine.node_id in bench.manager.revocations
-    assert bench.manager.resource_values[mine.node_id].value == 0.7
+    assert mine.place in bench.manager.revocations
+    assert bench.manager.resource_values["", mine.node_id].value == 0.7
 
 
 def test_a_notice_of_ours_outlasts_the_foreign_machine_whose_place_it_took(make_bench):
@@ -368,7 +368,7 @@ def test_a_notice_of_ours_outlasts_the_foreign_machine_whose_place_it_took(make_
     notice(bench, "pc105", "node-1")
     bench.manager.update_sliver_status()
     assert [node.node_id for node in bench.manager.held()] == ["pc105"]
-    assert "pc105" in bench.manager.revocations
+    assert (UTAH, "pc105") in bench.manager.revocations
 
 
 def test_of_machines_without_sliver_ids_only_the_one_that_is_meant_goes(make_bench):

@@ -156,7 +156,7 @@ def test_all_state_of_a_manager_is_behind_one_lock_that_its_owner_may_hold(make_
         assert bench.manager.resource_values == {}
         assert not answered.is_set()
     thread.join(10)
-    assert bench.manager.resource_values[node.node_id].value == 0.7
+    assert bench.manager.resource_values[node.place].value == 0.7
 
 
 def test_free_and_all_machines_are_read_apart(make_bench):

@@ -13,17 +13,8 @@ import pytest
 from agent.cluster.reasons import DrainCause
 from agent.cluster.view import coming_views, node_views
 from agent.core.events import Event, EventKind, Fate, JobLost, Joined, OfCm, Release
-from agent.core.model import (
-    AgentView,
-    Intent,
-    IntentKind,
-    Lapse,
-    NodeState,
-    NodeView,
-    ResourceValue,
-    Revocation,
-    SliverNode,
-)
+from agent.core.model import AgentView, Intent, IntentKind, Lapse, NodeState, NodeView, SliverNode
+from agent.core.said import ResourceValue, Revocation
 from agent.tell.figures import CAUSES, FIGURES, LABELS, STAGES, Kind
 from agent.tell.metrics import Metrics
 from tests.unit.cluster.conftest import NOW, a_moment, a_status
@@ -52,7 +43,7 @@ class Cloud:
     def view(self) -> AgentView:
         machines = self.machines.values()
         facts = {
-            "statuses": {m.sliver_id: a_status(m) for m in machines},
+            "statuses": {m.key: a_status(m) for m in machines},
             "values": {n: ResourceValue(n, 0.5, NOW) for n in self.machines},
             "revocations": {m.node_id: Revocation(m.node_id, m.client_id, NOW, NOW, NOW) for m in machines},
         }

@@ -8,7 +8,8 @@ from agent.cluster.drain.wanted import drains_of, most_urgent, returnable, wishe
 from agent.cluster.moment import Moment
 from agent.cluster.reasons import Drain, DrainCause
 from agent.cluster.settings.drain import DrainSettings
-from agent.core.model import AdminDrain, Revocation, Taken
+from agent.core.model import AdminDrain
+from agent.core.said import Revocation, Taken
 from agent.slurm.model import Job, Node
 from tests.unit.cluster.conftest import UTAH, WISC, a_machine, a_moment, settings_with
 from tests.unit.cluster.drain.conftest import NOW, at, revoked
@@ -62,7 +63,7 @@ def test_an_administrators_wish_is_carried_with_all_that_was_said() -> None:
 
 
 def test_what_is_of_no_use_is_surplus_and_an_administrators_wish_comes_first() -> None:
-    failed = {"failed": frozenset({MACHINE.sliver_id})}
+    failed = {"failed": frozenset({MACHINE.key})}
     assert cause(situation(chosen=frozenset({"pc1"}))) is DrainCause.SURPLUS
     assert cause(situation(Node("pc1", "IDLE"), facts=failed)) is DrainCause.SURPLUS
     assert cause(situation(facts=failed)) is None, "Slurm does not have it"
@@ -107,7 +108,7 @@ def test_what_is_emptied_as_surplus_alone_may_go_back_into_service() -> None:
     assert returnable(situation(node, **surplus)) == pc1
     assert returnable(situation(node, **surplus, emptied=pc1)) == frozenset()
     assert returnable(situation(node, **surplus, blocking=pc1)) == frozenset()
-    assert returnable(situation(node, **surplus, facts={"failed": {MACHINE.sliver_id}})) == frozenset()
+    assert returnable(situation(node, **surplus, facts={"failed": {MACHINE.key}})) == frozenset()
     assert returnable(revoked_as("", **surplus)) == frozenset()
     wish = AdminDrain("pc1", "disk", "ada", NOW)
     assert returnable(situation(node, **surplus, admin={"pc1": wish})) == frozenset()
@@ -160,7 +161,7 @@ def test_what_a_drain_is_for_is_not_known_until_its_cm_was_looked_at() -> None:
 
 def test_what_stands_for_an_earlier_machine_is_lifted_when_the_new_one_has_booted_and_not_before() -> None:
     earlier = Drain("pc1", DrainCause.SURPLUS, slivers=frozenset({"0"}))
-    booted = {"ready": frozenset({MACHINE.sliver_id})}
+    booted = {"ready": frozenset({MACHINE.key})}
     node = Node("pc1", "IDLE", frozenset({"DRAIN"}), reason=earlier.reason)
     assert wishes_of(situation(node)).unread == {"pc1"}
     assert wishes_of(situation(node, facts=booted)).unread == frozenset()
@@ -169,7 +170,7 @@ def test_what_stands_for_an_earlier_machine_is_lifted_when_the_new_one_has_boote
 
 
 def test_a_node_that_is_down_for_an_earlier_machine_is_left_to_the_join_of_the_new_one() -> None:
-    booted = {"ready": frozenset({MACHINE.sliver_id})}
+    booted = {"ready": frozenset({MACHINE.key})}
     for slivers, expected in (({"0"}, {"pc1"}), (MARK, set()), (set(), set())):
         reason = Drain("pc1", DrainCause.TAKEN, slivers=frozenset(slivers)).reason
         for flags in (frozenset(), frozenset({"DRAIN"})):

@@ -5,7 +5,8 @@ from agent.cluster.grow.lenders import Loan, choose_loans, divide, spare_machine
 from agent.cluster.moment import Moment
 from agent.cluster.settings.demand import DemandSettings, MachineType
 from agent.cluster.settings.join import JoinSettings
-from agent.core.model import AdvertisedNode, ResourceValue, Share, SliverNode
+from agent.core.model import AdvertisedNode, Share, SliverNode
+from agent.core.said import ResourceValue
 from agent.slurm.model import Job, Node
 from tests.unit.cluster.conftest import NOW, Cloudlab, Slurm, a_moment, settings_with
 

@@ -3,7 +3,8 @@
 from agent.cluster.grow.supply import OTHER_TYPE, count_supply, type_of
 from agent.cluster.reasons import Drain, DrainCause
 from agent.cluster.settings.demand import DemandSettings, MachineType
-from agent.core.model import AdvertisedNode, Intent, IntentKind, Share, SliverNode, Taken
+from agent.core.model import AdvertisedNode, Intent, IntentKind, Share, SliverNode
+from agent.core.said import Taken
 from agent.slurm.model import Node
 from tests.unit.cluster.conftest import NOW, UTAH, WISC, a_machine, a_moment, settings_with
 

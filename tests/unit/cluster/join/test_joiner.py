@@ -99,7 +99,7 @@ class World:
             snapshot=self.slurm.snapshot(),
             joins=self.joins.records,
             proven=self.joins.proven,
-            facts={"ready": frozenset({self.machine.sliver_id})},
+            facts={"ready": frozenset({self.machine.key})},
         )
 
     def step(self, *, waits: bool = True) -> JoinOutcome:

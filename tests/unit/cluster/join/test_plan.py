@@ -9,7 +9,7 @@ from agent.cluster.join.commands import join_commands
 from agent.cluster.join.plan import JoinPlan, plan_joins
 from agent.cluster.moment import JoinRecord
 from agent.cluster.settings.join import JoinSettings
-from agent.core.model import AdminDrain, LanPort
+from agent.core.model import AdminDrain, LanPort, MachineId
 from agent.slurm.model import Job, Node
 from tests.unit.cluster.conftest import NOW, a_machine, a_moment, settings_with
 
@@ -25,18 +25,18 @@ def plan(
     node: Node | None = None,
     record: JoinRecord | None = None,
     *jobs: Job,
-    of: str = MACHINE.sliver_id,
+    of: MachineId = MACHINE.key,
     settings: JoinSettings = SETTINGS,
     **fields,
 ) -> JoinPlan:
-    """Plan for a machine that has booted; the record is of this sliver_id."""
+    """Plan for a machine that has booted; the record is of the machine of this key."""
     return plan_joins(
         a_moment(
             *([node] if node else []),
             jobs=jobs,
             settings=settings_with(join=settings),
             joins={of: record} if record else {},
-            **{"machines": [MACHINE], "facts": {"ready": frozenset({MACHINE.sliver_id})}, **fields},
+            **{"machines": [MACHINE], "facts": {"ready": frozenset({MACHINE.key})}, **fields},
         )
     )
 
@@ -164,7 +164,7 @@ def test_it_is_told_why_a_machine_is_given_up(record: JoinRecord, reason: str) -
 
 def test_a_machine_that_came_again_starts_anew() -> None:
     record = JoinRecord(ago(9999), ago(9999), 9, running=False)
-    assert words(plan(None, record, of="urn:sliver+0")) == "start"
+    assert words(plan(None, record, of=replace(MACHINE, sliver_id="urn:sliver+0").key)) == "start"
 
 
 def test_a_machine_that_has_not_booted_or_that_somebody_wants_empty_is_left_alone() -> None:
@@ -201,7 +201,7 @@ def test_a_machine_that_slurm_has_at_work_has_joined_once_its_probe_has_passed(
     record: JoinRecord | None, outcome: str
 ) -> None:
     assert probing(record) == outcome
-    assert probing(record, proven=(MACHINE.sliver_id,)) == "joined"
+    assert probing(record, proven=(MACHINE.key,)) == "joined"
 
 
 def test_a_machine_that_runs_jobs_is_probed_where_we_joined_it_and_not_where_an_earlier_run_did() -> None:
@@ -219,7 +219,7 @@ def test_a_node_that_we_set_down_for_want_of_a_machine_is_joined_at_once() -> No
 
 def test_cloud_mode_starts_slurmd_for_a_predeclared_node_and_wakes_one_that_sleeps() -> None:
     settings = JoinSettings(mode="cloud")
-    assert join_commands(MACHINE, settings)[-1] == "slurmd -b -N pc100"
+    assert join_commands(MACHINE, "pc100", settings)[-1] == "slurmd -b -N pc100"
     asleep = Node("pc100", "IDLE", frozenset({"CLOUD", "POWERED_DOWN"}))
     assert words(plan(asleep, settings=settings)) == "start"
     waking = replace(asleep, flags=frozenset({"CLOUD", "POWERING_UP", "NOT_RESPONDING"}))

@@ -25,7 +25,7 @@ def records(slurm: Slurm, join: JoinSettings | None = None) -> Records:
     """One that knows that every machine is gone."""
     made = starting(slurm, join)
     for name in slurm.nodes:
-        made.lose(name, name)
+        made.lose(name, name, keeps=join is not None and join.mode == "cloud")
     return made
 
 
@@ -142,7 +142,7 @@ def telling(slurm: Slurm, join: JoinSettings | None = None) -> tuple[Records, li
     noted: list[str] = []
     gone = Records(a_desk(settings_with(join=join), note=noted.append), slurm)
     for name in slurm.nodes:
-        gone.lose(name, name)
+        gone.lose(name, name, keeps=join is not None and join.mode == "cloud")
     return gone, noted
 
 

@@ -24,7 +24,7 @@ def joins() -> Joins:
 
 
 def record_of(joins: Joins) -> JoinRecord | None:
-    return joins.records.get(MACHINE.sliver_id)
+    return joins.records.get(MACHINE.key)
 
 
 def test_attempts_and_probes_are_counted_from_the_first(joins: Joins) -> None:
@@ -50,7 +50,7 @@ def test_what_had_been_tried_is_told_once_when_a_machine_has_joined(joins: Joins
     record = record_of(joins)
     assert joins.join(MACHINE) == record
     assert joins.join(MACHINE) is None
-    assert (joins.records, joins.proven, joins.take_log(MACHINE)) == ({}, {MACHINE.sliver_id}, "")
+    assert (joins.records, joins.proven, joins.take_log(MACHINE)) == ({}, {MACHINE.key}, "")
 
 
 def test_commands_that_end_after_their_machine_has_joined_leave_no_record(joins: Joins) -> None:
@@ -62,7 +62,7 @@ def test_commands_that_end_after_their_machine_has_joined_leave_no_record(joins:
 
 def test_a_probe_that_has_passed_is_remembered(joins: Joins) -> None:
     joins.prove(MACHINE)
-    assert joins.proven == {MACHINE.sliver_id}
+    assert joins.proven == {MACHINE.key}
 
 
 def test_the_end_of_what_was_printed_is_kept_and_told_once(joins: Joins) -> None:
@@ -83,7 +83,7 @@ def test_a_failed_machine_is_kept_for_as_long_as_wanted(joins: Joins) -> None:
             settings=settings,
             now=at(seconds),
             failed_since=joins.failed,
-            facts={"failed": frozenset({MACHINE.sliver_id})},
+            facts={"failed": frozenset({MACHINE.key})},
         )
         return MACHINE in plan_departures(moment).kept
 
@@ -101,5 +101,5 @@ def test_a_machine_that_is_gone_leaves_nothing_behind_and_the_others_stay(joins:
         joins.add_log(machine, "hello")
         joins.see_failed([machine], at(0))
     joins.forget(MACHINE)
-    assert joins.records.keys() == joins.failed.keys() == joins.proven == {OTHER.sliver_id}
+    assert joins.records.keys() == joins.failed.keys() == joins.proven == {OTHER.key}
     assert (joins.take_log(MACHINE), joins.take_log(OTHER)) == ("", "hello")

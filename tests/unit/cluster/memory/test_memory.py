@@ -68,7 +68,7 @@ def test_a_moment_has_what_every_part_remembers(world: World) -> None:
     assert (moment.chosen, moment.emptied, moment.blocking) == ({"pc1", "pc2"}, {"pc2"}, {"pc2"})
     assert moment.asked_types == {"node-1": "m510"}
     assert moment.joins == memory.joins.records
-    assert (moment.proven, moment.failed_since) == ({OTHER.sliver_id}, {OTHER.sliver_id: NOW})
+    assert (moment.proven, moment.failed_since) == ({OTHER.key}, {OTHER.key: NOW})
     assert moment.settings.demand.min_nodes == ORDER.machines
 
 
@@ -136,5 +136,5 @@ def test_a_machine_that_is_gone_leaves_nothing_behind(world: World, ledger) -> N
     assert moment.admin.keys() == moment.take_over == {"pc2"}
     assert moment.chosen == moment.emptied == moment.blocking == {"pc2"}
     assert moment.asked_types.keys() == {"node-2"}
-    assert moment.joins.keys() == moment.proven == moment.failed_since.keys() == {OTHER.sliver_id}
+    assert moment.joins.keys() == moment.proven == moment.failed_since.keys() == {OTHER.key}
     assert [drain.node_id for drain in ledger.drains()] == ["pc2"]

@@ -13,7 +13,8 @@ from agent.cluster.reasons import TEARDOWN
 from agent.cluster.settings.drain import DrainSettings
 from agent.cluster.settings.join import JoinSettings
 from agent.cluster.shrink.departures import DeparturePlan, are_near, is_given_back, plan_departures
-from agent.core.model import AdminDrain, Revocation
+from agent.core.model import AdminDrain
+from agent.core.said import Revocation
 from agent.slurm.model import Job, Node
 from tests.unit.cluster.conftest import NOW, a_machine, a_moment, settings_with
 
@@ -158,7 +159,7 @@ def test_a_machine_that_failed_is_kept_for_a_person_to_look_at_for_a_while() -> 
     keep = settings_with(join=JoinSettings(keep_failed=60))
     machine = (a_machine(1),)
     for ago, failed, kept in ((60, machine, ()), (59, (), machine)):
-        since = {"urn:sliver+1": NOW - timedelta(seconds=ago)}
+        since = {a_machine(1).key: NOW - timedelta(seconds=ago)}
         plan = departures(DRAINED, settings=keep, facts=FAILED, failed_since=since)
         assert (plan.failed, plan.kept, plan.machines) == (failed, kept, failed)
     assert departures(DRAINED, settings=keep, facts=FAILED).kept == machine
@@ -235,7 +236,7 @@ HOLDS = st.sampled_from([None, held(PAUSE), held(TEARDOWN)])
 @given(NODES, NAMES, NAMES, NAMES, NAMES, HOLDS)
 def test_what_goes_is_ours_and_out_of_the_reach_of_jobs(nodes, busy, chosen, emptied, failed, hold) -> None:
     machines = [a_machine(n) for n in (1, 2)]
-    facts = {"failed": frozenset(m.sliver_id for m in machines if m.node_id in failed)}
+    facts = {"failed": frozenset(m.key for m in machines if m.node_id in failed)}
     jobs = [Job("1", "RUNNING", nodes=busy)]
     known = {"chosen": chosen, "emptied": emptied, "hold": hold, "facts": facts}
     moment = a_moment(*nodes, machines=machines, jobs=jobs, **known)

@@ -12,7 +12,7 @@ from agent.cluster.reach import Reach
 from agent.cluster.reasons import DrainCause, marks
 from agent.cluster.shrink.leaving import Leaving
 from agent.core.errors import AgentError
-from agent.core.model import Revocation
+from agent.core.said import Revocation
 from tests.unit.cluster.conftest import NOW, Shell, a_machine, a_slice, settings_with
 
 DUE = NOW + timedelta(seconds=90)
@@ -105,7 +105,7 @@ def test_a_revoked_machine_is_released_and_its_margin_told(make_site, ledger):
     site = make_site(REVOKED)
     chosen = site.left(DrainCause.REVOKED, deadline=DUE)
     assert (chosen.emptied, chosen.chosen) == (frozenset(), frozenset())
-    assert (site.ended, site.woken) == (["pc1"], ["delete_nodes"])
+    assert ([item["node_id"] for item in site.ended], site.woken) == (["pc1"], ["delete_nodes"])
     (event,) = ledger.events()
     assert (event.kind, event.subject) == ("release", "pc1")
     assert event.message == "Cloudlab may take it, 90 s before its deadline"

@@ -13,7 +13,8 @@ from agent.cluster.grow.supply import Supply
 from agent.cluster.moment import History, Moment
 from agent.cluster.settings.demand import DemandSettings
 from agent.cluster.shrink.surplus import names_in_use, plan_surplus
-from agent.core.model import ResourceValue, SliverNode, Taken
+from agent.core.model import SliverNode
+from agent.core.said import ResourceValue, Taken
 from agent.slurm.model import Job, Node, Reservation
 from tests.unit.cluster.conftest import NOW, UTAH, a_machine, a_moment, settings_with
 

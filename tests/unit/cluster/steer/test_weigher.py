@@ -10,7 +10,7 @@ from agent.cluster.memory.known import Known
 from agent.cluster.steer.weigher import Weigher, push_weights
 from agent.cluster.steer.weights import SetWeight, plan_weights
 from agent.core.errors import SlurmRefusedError
-from agent.core.model import ResourceValue
+from agent.core.said import ResourceValue
 from agent.slurm.model import Node
 from tests.unit.cluster.conftest import NOW, Events, Slurm, a_desk, a_machine, a_moment
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from agent.cluster.settings.join import JoinSettings
 from agent.cluster.settings.weights import WeightSettings
 from agent.cluster.steer.weights import SetWeight, plan_weights, weight_of
-from agent.core.model import ResourceValue, SliverNode
+from agent.core.model import SliverNode
+from agent.core.said import ResourceValue
 from agent.slurm.model import Node
 from tests.unit.cluster.conftest import NOW, UTAH, a_moment, settings_with
 

@@ -10,7 +10,8 @@ from agent.cluster.reasons import TEARDOWN, Drain, DrainCause
 from agent.cluster.wishes.adoption import Adoption, left_by_an_earlier_run
 from agent.cluster.wishes.orders import Orders
 from agent.core.errors import AgentError
-from agent.core.model import AdminDrain, Revocation
+from agent.core.model import AdminDrain
+from agent.core.said import Revocation
 from agent.core.slice.facts import SliceFacts
 from agent.slurm.model import Job, Node
 from tests.unit.cluster.conftest import (
@@ -84,7 +85,7 @@ def test_a_cm_that_is_silent_at_first_costs_its_machines_no_deadline(manager, sl
     read(manager, "get_system_state")
     manager.drainer.tick()
     assert {n.reason for n in slurm.nodes.values()} == {f"{REVOKED}, sliver {n}" for n in (1, 2)}
-    assert set(manager.revocations) == {"pc1", "pc2"}
+    assert {r.node_id for r in manager.revocations.values()} == {"pc1", "pc2"}
 
 
 def test_a_drain_that_nobody_wants_any_more_is_lifted_when_all_is_known(manager, slurm):
@@ -99,7 +100,7 @@ def test_a_machine_that_came_later_is_not_taken_for_drained_by_an_earlier_run(ma
     read(manager, "get_system_state")
     cloudlab.machines.append(AT_WISC)  # it comes, and Slurm still has the record of its last stay
     read(manager, "get_system_state")
-    assert set(manager.revocations) == {"pc1"}
+    assert {r.node_id for r in manager.revocations.values()} == {"pc1"}
 
 
 # --- what each reason becomes
@@ -135,7 +136,7 @@ def world(ledger) -> World:
 
 def test_a_revocation_goes_on_with_its_deadline(world) -> None:
     world.look(Drain("pc1", DrainCause.REVOKED, DUE))
-    assert world.adopted == [Revocation("pc1", "node-1", DUE, NOW, NOW)]
+    assert world.adopted == [Revocation("pc1", "node-1", DUE, NOW, NOW, cm=UTAH)]
     assert world.events.words == [f"found as an earlier run left it: {REVOKED}"]
 
 

@@ -220,6 +220,9 @@ class Full:
     def drains(self):
         return ()
 
+    def names(self):
+        return ()
+
     def grow_order(self):
         return None
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.notices.endpoint import ElasticSliceClientEndpoint, SimpleElasticSliceClientEndpoint
+from agent.core.notices.calls import ElasticSliceClientEndpoint
+from agent.core.notices.endpoint import SimpleElasticSliceClientEndpoint
 from agent.core.notices.items import MAX_WAIT
 
 
@@ -102,7 +103,7 @@ def test_no_call_raises_or_answers_outside_the_envelope(params, method):
 @pytest.mark.parametrize("value", [0, 1, 0.0, 1.0, 0.5])
 def test_values_from_0_to_1_are_kept(endpoint, clock, value):
     assert endpoint.SetResourceValues({"nodelist": [{"node_id": "pc1", "value": value, "more": 1}]}) == OK
-    kept = endpoint.resource_values["pc1"]
+    kept = endpoint.resource_values["", "pc1"]
     assert (kept.value, kept.received) == (float(value), clock.now())
 
 
@@ -135,20 +136,20 @@ def test_values_from_0_to_1_are_kept(endpoint, clock, value):
 def test_a_bad_item_is_counted_and_costs_no_other(endpoint, item):
     good = [{"node_id": "pc1", "value": 0.25}, {"node_id": "pc3", "value": 0.75}]
     assert endpoint.SetResourceValues({"nodelist": [good[0], item, good[1]]}) == OK
-    assert sorted(endpoint.resource_values) == ["pc1", "pc3"]
+    assert sorted(endpoint.resource_values) == [("", "pc1"), ("", "pc3")]
     assert endpoint.rejected["SetResourceValues"] == 1
 
 
 def test_a_name_of_digits_that_came_as_a_number_is_a_name(endpoint):
     endpoint.SetResourceValues({"nodelist": [{"node_id": 12, "value": 1}]})
-    assert list(endpoint.resource_values) == ["12"]
+    assert list(endpoint.resource_values) == [("", "12")]
 
 
 def test_the_memory_for_values_is_bounded(endpoint, monkeypatch):
     monkeypatch.setattr("agent.core.notices.endpoint.MAX_NODES", 3)
     endpoint.SetResourceValues({"nodelist": [{"node_id": f"pc{n}", "value": 0} for n in range(3)]})
     endpoint.SetResourceValues({"nodelist": [{"node_id": "pc0", "value": 1}, {"node_id": "pc9", "value": 1}]})
-    assert list(endpoint.resource_values) == ["pc2", "pc0", "pc9"]
+    assert list(endpoint.resource_values) == [("", "pc2"), ("", "pc0"), ("", "pc9")]
 
 
 # --- revocations
@@ -171,17 +172,17 @@ def test_a_deadline_moves_as_cloudlab_moves_it_and_the_first_notice_is_kept(endp
     endpoint.NotifyDeletePending(pending(("pc1", 120)))
     clock.advance(60)
     endpoint.NotifyDeletePending(pending(("pc1", 60)))
-    assert endpoint.revocations["pc1"].deadline == first + timedelta(seconds=120)
+    assert endpoint.revocations["", "pc1"].deadline == first + timedelta(seconds=120)
     clock.advance(1)
     endpoint.NotifyDeletePending(pending(("pc1", 600)))
-    kept = endpoint.revocations["pc1"]
+    kept = endpoint.revocations["", "pc1"]
     assert kept.deadline == clock.now() + timedelta(seconds=600)
     assert (kept.noticed, kept.last_notice) == (first, clock.now())
 
 
 def test_the_earlier_deadline_of_a_machine_that_is_named_twice_counts(endpoint, clock):
     endpoint.NotifyDeletePending(pending(("pc1", 60), ("pc1", 120)))
-    assert endpoint.revocations["pc1"].deadline == clock.now() + timedelta(seconds=60)
+    assert endpoint.revocations["", "pc1"].deadline == clock.now() + timedelta(seconds=60)
     assert endpoint.groups == [["pc1"]]
 
 
@@ -201,11 +202,11 @@ def test_the_answer_is_the_list_as_received_with_0_for_what_may_be_taken(endpoin
 def test_it_is_remembered_which_machines_a_reply_has_offered(endpoint):
     endpoint.NotifyDeletePending(pending(("pc1", 600), ("pc2", 600)))
     endpoint.end_delete(["pc1"])
-    assert not endpoint.revocations["pc1"].offered
+    assert not endpoint.revocations["", "pc1"].offered
     for wait in (540, 480):
         endpoint.NotifyDeletePending(pending(("pc1", wait), ("pc2", wait)))
-        assert endpoint.revocations["pc1"].offered
-    assert not endpoint.revocations["pc2"].offered
+        assert endpoint.revocations["", "pc1"].offered
+    assert not endpoint.revocations["", "pc2"].offered
 
 
 def test_a_call_that_names_no_releasable_machine_is_answered_plainly(endpoint):
@@ -223,7 +224,7 @@ def test_a_release_is_not_taken_back_by_a_repeated_notice(endpoint):
 
 def test_no_time_to_wait_is_a_deadline_now(endpoint, clock):
     endpoint.NotifyDeletePending(pending(("pc1", 0)))
-    assert endpoint.revocations["pc1"].deadline == clock.now()
+    assert endpoint.revocations["", "pc1"].deadline == clock.now()
     assert endpoint.groups == [["pc1"]]
 
 
@@ -232,7 +233,7 @@ def test_no_time_to_wait_is_a_deadline_now(endpoint, clock):
 )
 def test_a_time_that_is_none_is_skipped(endpoint, wait):
     endpoint.NotifyDeletePending(pending(("pc1", wait), ("pc2", 60)))
-    assert list(endpoint.revocations) == ["pc2"]
+    assert list(endpoint.revocations) == [("", "pc2")]
     assert endpoint.rejected["NotifyDeletePending"] == 1
 
 
@@ -274,7 +275,7 @@ def test_a_start_that_fails_is_tried_again_at_the_next_notice(endpoint):
 def test_the_memory_for_revocations_is_bounded(endpoint, monkeypatch):
     monkeypatch.setattr("agent.core.notices.endpoint.MAX_NODES", 2)
     endpoint.NotifyDeletePending(pending(("pc1", 60), ("pc2", 60), ("pc3", 60)))
-    assert list(endpoint.revocations) == ["pc1", "pc2"]
+    assert list(endpoint.revocations) == [("", "pc1"), ("", "pc2")]
     assert endpoint.groups == [["pc1", "pc2"]]
 
 
@@ -331,6 +332,10 @@ def test_a_helper_hears_once_that_a_machine_was_taken():
     until(lambda: sorted(cleaner.deleted) == ["pc1", "pc2"])
 
 
+def revoked(endpoint):
+    return {revocation.node_id for revocation in endpoint.revocations.values()}
+
+
 @given(
     calls=st.lists(
         st.tuples(
@@ -348,7 +353,7 @@ def test_any_order_of_calls_starts_once_a_notice_and_releases_only_what_ended(ca
         match kind:
             case "pending":
                 before = len([n for g in endpoint.groups for n in g])
-                new = names - endpoint.revocations.keys()
+                new = names - revoked(endpoint)
                 answer = endpoint.NotifyDeletePending(pending(*items))
                 assert len([n for g in endpoint.groups for n in g]) - before == len(new)
                 listed = answer["value"] or []
@@ -358,8 +363,8 @@ def test_any_order_of_calls_starts_once_a_notice_and_releases_only_what_ended(ca
             case "complete":
                 endpoint.NotifyDeleteComplete(pending(*items))
                 ended -= names
-                assert not names & endpoint.revocations.keys()
+                assert not names & revoked(endpoint)
             case "end":
-                ended |= names & endpoint.revocations.keys()
+                ended |= names & revoked(endpoint)
                 endpoint.end_delete(list(names))
-        assert endpoint.has_pending_deletes() == bool(endpoint.revocations.keys() - ended)
+        assert endpoint.has_pending_deletes() == bool(revoked(endpoint) - ended)

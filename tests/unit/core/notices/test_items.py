@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 
 import pytest
 
-from agent.core.model import ResourceValue
 from agent.core.notices.items import (
     MAX_WAIT,
     BadItemError,
@@ -19,8 +18,9 @@ from agent.core.notices.items import (
     read_names,
     read_pending,
     read_value,
-    released,
+    replied,
 )
+from agent.core.said import ResourceValue
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 LONGEST = "a" * 63
@@ -132,7 +132,7 @@ def test_a_huge_number_is_refused_though_it_cannot_be_shown() -> None:
 def test_an_item_is_handed_on_with_its_names_as_text() -> None:
     item = {"node_id": 12, "client_id": None, "max_wait_time": 60, "more": 1}
     handed = plain(item, read_pending(item))
-    assert handed == {"node_id": "12", "client_id": "", "max_wait_time": 60, "more": 1}
+    assert handed == {"node_id": "12", "client_id": "", "cm": "", "max_wait_time": 60, "more": 1}
 
 
 def test_of_several_items_of_a_machine_the_first_one_counts_and_the_order_stays() -> None:
@@ -144,7 +144,8 @@ def test_of_several_items_of_a_machine_the_first_one_counts_and_the_order_stays(
 
 
 def test_the_countdown_of_a_machine_that_may_be_taken_is_over_in_the_reply() -> None:
-    item = {"node_id": "pc1", "client_id": "node-1", "max_wait_time": 60}
-    assert released(item, {"pc1"}) == {**item, "max_wait_time": 0}
-    assert released(item, {"pc2"}) == item
-    assert released("no item", {"pc1"}) == "no item"
+    one, two = ({"node_id": f"pc{n}", "client_id": f"node-{n}", "max_wait_time": 60} for n in (1, 2))
+    read = [(item, read_pending(item)) for item in (one, two)]
+    over = {**one, "max_wait_time": 0}
+    assert replied([one, "no item", two], read, {("", "pc1")}) == [over, "no item", two]
+    assert replied([one, two], read, {("", "pc3")}) == [one, two]

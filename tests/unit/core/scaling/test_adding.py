@@ -17,10 +17,11 @@ from agent.core.errors import (
     ConfigError,
     InsufficientNodesError,
 )
-from agent.core.model import AdvertisedNode, Intent, IntentKind, Lan, LanPort, ResourceValue, Sliver
+from agent.core.model import AdvertisedNode, Intent, IntentKind, Lan, LanPort, Place, Sliver
 from agent.core.ports import Clock
 from agent.core.request.helper import AddArgs
 from agent.core.request.rspec import RequestNode, build_request
+from agent.core.said import ResourceValue
 from agent.core.scaling.adding import Growth
 from agent.core.scaling.placement import Placement
 from agent.core.slice.intents import Intents
@@ -37,7 +38,7 @@ class FakeManager:
     """Wants what a test says; its helper calls machines w1, w2 and so on."""
 
     def __init__(self) -> None:
-        self.resource_values: dict[str, ResourceValue] = {}
+        self.resource_values: dict[Place, ResourceValue] = {}
         self.wanted: int | AddArgs | None = 2
         self.asked: list[tuple[int, str | None]] = []
         self.request = build_request([RequestNode("node-1"), RequestNode("node-2")])
@@ -383,7 +384,7 @@ def test_machines_are_named_where_the_type_matters_and_what_finds_none_is_told(o
     bench = Bench(office, nodetype="a")
     free = tuple(AdvertisedNode(f"pc{n}", CM, ("pc", "a"), True) for n in (1, 2))
     bench.offers.available = {CM: free, OTHER: ()}
-    bench.manager.resource_values = {"pc1": ResourceValue("pc1", 0.5, NOW)}
+    bench.manager.resource_values = {("", "pc1"): ResourceValue("pc1", 0.5, NOW)}
     bench.growth.add(CM, 0)
     assert bench.calls == [("add", CM, {"w1": {"node": "pc2"}, "w2": {"node": "pc1"}})]
     assert bench.office.notes == []

@@ -4,12 +4,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from agent.core.model import AdvertisedNode, ResourceValue
+from agent.core.model import AdvertisedNode
+from agent.core.said import ResourceValue
 from agent.core.scaling.choosing import choose_machines
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 CM = "urn:cm"
-VALUES = {f"pc{n}": ResourceValue(f"pc{n}", v, NOON) for n, v in [(1, 0.2), (2, 0.9), (3, 0.5)]}
+VALUES = {("", f"pc{n}"): ResourceValue(f"pc{n}", v, NOON) for n, v in [(1, 0.2), (2, 0.9), (3, 0.5)]}
 
 
 def advertised(number, *types, available=True):
@@ -37,6 +38,6 @@ def test_machines_of_a_type_are_chosen_least_wanted_first(nodetype, avoid, expec
 
 @pytest.mark.parametrize("told", ["pc1", "pc2"])
 def test_a_machine_that_cloudlab_says_nothing_of_is_wanted_as_little_as_one_of_value_0(told):
-    values = {told: ResourceValue(told, 0.0, NOON)}
+    values = {("", told): ResourceValue(told, 0.0, NOON)}
     chosen = choose_machines(FREE, 9, nodetype="a", avoid_types=(), values=values)
     assert chosen == ("pc1", "pc2")

@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from agent.core.config import CycleSettings
-from agent.core.model import AdvertisedNode, ResourceValue, Share
+from agent.core.model import AdvertisedNode, Place, Share
 from agent.core.request.helper import AddArgs
+from agent.core.said import ResourceValue
 from agent.core.scaling.backoff import Backoff
 from agent.core.scaling.placement import Placement
 
@@ -100,7 +101,7 @@ def place(
     placement: Placement,
     args: AddArgs,
     available: tuple[AdvertisedNode, ...] | None = FREE,
-    values: dict[str, ResourceValue] | None = None,
+    values: dict[Place, ResourceValue] | None = None,
 ) -> AddArgs:
     return placement.place(ONE, args, available, values or {}, NOW)
 
@@ -114,7 +115,7 @@ def test_where_no_type_matters_no_machine_is_named() -> None:
 
 def test_machines_of_the_type_are_named_the_least_wanted_first() -> None:
     args: AddArgs = {"w1": {"x": "y"}, "w2": {}}
-    values = {"pc1": ResourceValue("pc1", 0.5, NOW)}
+    values = {("", "pc1"): ResourceValue("pc1", 0.5, NOW)}
     assert place(Placement(SETTINGS, "a"), args, values=values) == {
         "w1": {"x": "y", "node": "pc3"},
         "w2": {"node": "pc1"},

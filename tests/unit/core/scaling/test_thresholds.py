@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.model import ResourceValue, Share, SliverNode
+from agent.core.model import Share, SliverNode
+from agent.core.said import ResourceValue
 from agent.core.scaling.thresholds import Thresholds, plan_growth, plan_surplus
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -100,7 +101,7 @@ def node(number):
     return SliverNode(f"node-{number}", f"pc{number}", CM, f"s{number}")
 
 
-VALUES = {f"pc{n}": ResourceValue(f"pc{n}", v, NOON) for n, v in [(1, 0.2), (2, 0.9), (3, 0.5)]}
+VALUES = {("", f"pc{n}"): ResourceValue(f"pc{n}", v, NOON) for n, v in [(1, 0.2), (2, 0.9), (3, 0.5)]}
 
 
 def shrink(nodes, in_use=None, least=1, most=10, percent=0.5, share=ALL_FREE, values=VALUES):
@@ -151,7 +152,7 @@ def test_surplus_says_why(arguments, reason):
 
 
 def test_a_machine_that_cloudlab_says_nothing_of_is_wanted_as_little_as_one_of_value_0():
-    values = {"pc4": ResourceValue("pc4", 0.0, NOON)}
+    values = {("", "pc4"): ResourceValue("pc4", 0.0, NOON)}
     assert shrink(NODES, most=3, values=values).client_ids == ("node-1",)
     assert shrink(NODES[::-1], most=0, values=values).client_ids == ("node-1", "node-2", "node-3")
 
@@ -193,7 +194,7 @@ class FakeManager:
     def __init__(self):
         self.minthreshold, self.maxthreshold = 1, 10
         self.percent_available_minimum = 0.5
-        self.resource_values = {"pc1b": ResourceValue("pc1b", 0.9, NOON)}
+        self.resource_values = {("", "pc1b"): ResourceValue("pc1b", 0.9, NOON)}
         self.shares = {ONE: Share(6, 10), TWO: Share(9, 10)}
         self.machines = {
             ONE: [SliverNode("a", "pc1a", ONE, "s1"), SliverNode("b", "pc1b", ONE, "s2")],

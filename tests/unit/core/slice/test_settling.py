@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from agent.core.model import Intent, IntentKind, Revocation
+from agent.core.model import Intent, IntentKind
+from agent.core.said import Revocation
 from agent.core.slice.settling import settle_intents, withdrawn
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -53,5 +54,5 @@ def test_a_revocation_is_over_when_its_time_is_long_past_and_the_machine_still_o
     deadline, noticed, present, expected
 ):
     revocation = Revocation("pc1", "node-1", later(deadline), NOON, later(noticed))
-    found = withdrawn([revocation], {"pc1"} if present else {"pc2"}, later(400), 150)
+    found = withdrawn([revocation], {("", "pc1")} if present else {("", "pc2")}, later(400), 150)
     assert found == ((revocation,) if expected else ())

@@ -1,0 +1,30 @@
+-- A ledger as an agent with schema 4 left it.
+PRAGMA user_version = 4;
+BEGIN TRANSACTION;
+CREATE TABLE drains (
+    node_id TEXT PRIMARY KEY, reason TEXT NOT NULL, who TEXT NOT NULL, since TEXT NOT NULL, deadline TEXT
+, give_back INTEGER NOT NULL DEFAULT 0, sliver_id TEXT NOT NULL DEFAULT '') WITHOUT ROWID;
+INSERT INTO "drains" VALUES('pc7','new disk','ada','2026-11-22T12:00:00.000000+00:00','2026-11-22T13:00:00.000000+00:00',0,'');
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, time TEXT NOT NULL, kind TEXT NOT NULL, subject TEXT NOT NULL,
+    message TEXT NOT NULL, data TEXT NOT NULL
+);
+INSERT INTO "events" VALUES(1,'2026-11-22T12:00:00.000000+00:00','add','node-1','asked for it','{"number": 1}');
+CREATE TABLE grow_order (
+    one INTEGER PRIMARY KEY CHECK (one = 1), machines INTEGER NOT NULL, who TEXT NOT NULL, until TEXT NOT NULL
+);
+CREATE TABLE holdings (cm TEXT PRIMARY KEY, machines TEXT NOT NULL, expires TEXT, there INTEGER NOT NULL DEFAULT 1, made INTEGER NOT NULL DEFAULT 0, sliver_urn TEXT NOT NULL DEFAULT '', parts TEXT NOT NULL DEFAULT '[]') WITHOUT ROWID;
+INSERT INTO "holdings" VALUES('urn:cm','{}','2026-11-22T13:00:00.000000+00:00',1,0,'','[]');
+CREATE TABLE intents (
+    kind TEXT NOT NULL, cm TEXT NOT NULL, client_id TEXT NOT NULL, asked TEXT NOT NULL,
+    PRIMARY KEY (kind, cm, client_id)
+) WITHOUT ROWID;
+INSERT INTO "intents" VALUES('add','urn:cm','node-1','2026-11-22T12:00:00.000000+00:00');
+CREATE TABLE revocations (
+    node_id TEXT PRIMARY KEY, client_id TEXT NOT NULL, deadline TEXT NOT NULL, noticed TEXT NOT NULL,
+    last_notice TEXT NOT NULL, releasable INTEGER NOT NULL
+) WITHOUT ROWID;
+INSERT INTO "revocations" VALUES('pc100','node-2','2026-11-22T13:00:00.000000+00:00','2026-11-22T12:00:00.000000+00:00','2026-11-22T12:00:00.000000+00:00',0);
+DELETE FROM "sqlite_sequence";
+INSERT INTO "sqlite_sequence" VALUES('events',1);
+COMMIT;

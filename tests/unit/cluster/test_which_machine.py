@@ -1,0 +1,149 @@
+"""What identifies a machine is its own, whatever settings, CMs and manifests call it."""
+
+import time
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from agent.cluster.settings.demand import DemandSettings
+from agent.cluster.settings.join import JoinSettings
+from agent.core.notices.whence import called_by
+from agent.slurm.model import Job, Node
+from tests.unit.cluster.conftest import NOW, UTAH, WISC, Cloudlab, Slurm, a_machine, settings_with
+
+PC1 = a_machine(1)
+TWIN = replace(a_machine(1, WISC), client_id="node-7", sliver_id="urn:wisc+7", address="10.0.1.1")
+CHANGES = [{"node_name": "client_id"}, {"mode": "cloud"}, {"node_name": "client_id", "mode": "cloud"}]
+SURPLUS_AT_ONCE = DemandSettings(min_hold=0)
+
+
+def busy(name, job="7"):
+    return Job(job, "RUNNING", nodes=frozenset({name}))
+
+
+def cycle(manager, times=3):
+    for _ in range(times):
+        manager.manage_once(force=True)
+        manager.drainer.tick()
+
+
+def until(true, why):
+    end = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < end, why
+        time.sleep(0.01)
+
+
+def commands(manager):
+    return [command for _, series in manager._reach._shell.ran for command in series]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("by", ["reload", "restart"])
+def test_a_job_outlives_a_change_of_what_machines_are_called_and_how_they_join(make_manager, change, by):
+    slurm = Slurm(Node("pc1", "ALLOCATED", address=PC1.address), jobs=[busy("pc1")])
+    site = Cloudlab(PC1)
+    manager = make_manager(site, slurm, demand=SURPLUS_AT_ONCE)
+    cycle(manager)
+    if by == "reload":
+        manager.desk.settings = settings_with(demand=SURPLUS_AT_ONCE, join=JoinSettings(**change))
+    else:
+        slurm.nodes["pc1"] = replace(slurm.nodes["pc1"], address="pc1")
+        manager = make_manager(site, slurm, demand=SURPLUS_AT_ONCE, join=JoinSettings(**change))
+    manager.clock.time += timedelta(hours=1)
+    cycle(manager)
+    assert (commands(manager), site.asked) == ([], [])
+    assert [view.node for view in manager.view().nodes] == ["pc1"]
+    manager.NotifyDeletePending(
+        {"nodelist": [{"node_id": "pc1", "client_id": "node-1", "max_wait_time": 600}]}
+    )
+    cycle(manager)
+    assert slurm.nodes["pc1"].draining
+    assert not manager.revocations[UTAH, "pc1"].releasable, "its job runs still"
+
+
+def test_the_next_machine_is_called_as_the_settings_say_now(make_manager, ledger):
+    slurm, site = Slurm(Node("pc1", "IDLE")), Cloudlab(PC1)
+    manager = make_manager(site, slurm)
+    cycle(manager)
+    assert [known.name for known in ledger.names()] == ["pc1"]
+    manager.desk.settings = settings_with(join=JoinSettings(node_name="client_id"))
+    site.machines = [replace(PC1, node_id="pc2", sliver_id="urn:sliver+22")]
+    cycle(manager)
+    assert [view.node for view in manager.view().nodes] == ["node-1"]
+
+
+def test_machines_that_two_racks_call_alike_are_two_nodes_each_with_its_job(make_manager):
+    slurm = Slurm(Node("pc1", "ALLOCATED"), Node("pc1-wisc", "IDLE"), jobs=[busy("pc1")])
+    site = Cloudlab(PC1, TWIN, cms=(UTAH, WISC))
+    manager = make_manager(site, slurm)
+    cycle(manager, 1)
+    assert {view.node: view.client_id for view in manager.view().nodes} == {
+        "pc1": "node-1",
+        "pc1-wisc": "node-7",
+    }
+
+
+@pytest.mark.parametrize("tells_client_id", [True, False])
+def test_a_notice_of_one_leaves_the_revocation_and_the_node_of_the_other_alone(make_manager, tells_client_id):
+    slurm = Slurm(Node("pc1", "ALLOCATED"), Node("pc1-wisc", "IDLE"), jobs=[busy("pc1")])
+    manager = make_manager(Cloudlab(PC1, TWIN, cms=(UTAH, WISC)), slurm)
+    cycle(manager, 1)
+
+    def notice(machine, wait, method="NotifyDeletePending"):
+        item = {"node_id": "pc1", "max_wait_time": wait}
+        if tells_client_id:
+            item["client_id"] = machine.client_id
+        with called_by(machine.cm):
+            return getattr(manager, method)({"nodelist": [item]})
+
+    notice(PC1, 3600)
+    notice(TWIN, 600)
+    cycle(manager)
+    due = {place: revocation.deadline - NOW for place, revocation in manager.revocations.items()}
+    assert due == {(UTAH, "pc1"): timedelta(hours=1), (WISC, "pc1"): timedelta(minutes=10)}
+    until(lambda: manager.revocations[WISC, "pc1"].releasable, "nothing is on it")
+    assert not manager.revocations[UTAH, "pc1"].releasable, "its job runs still"
+    assert notice(PC1, 3540)["value"] == 0
+    assert notice(TWIN, 540)["value"][0]["max_wait_time"] == 0
+    notice(TWIN, 0, "NotifyDeleteComplete")
+    assert list(manager.revocations) == [(UTAH, "pc1")]
+
+
+def test_values_of_one_are_not_those_of_the_other(make_manager):
+    slurm = Slurm(Node("pc1", "IDLE"), Node("pc1-wisc", "IDLE"))
+    manager = make_manager(Cloudlab(PC1, TWIN, cms=(UTAH, WISC)), slurm)
+    cycle(manager, 1)
+    for machine, value in ((PC1, 0.0), (TWIN, 1.0)):
+        site = machine.cm.split("+")[1]
+        urn = f"urn:publicid:IDN+{site}+node+pc1"
+        manager.SetResourceValues({"nodelist": [{"node_id": "pc1", "value": value, "component_urn": urn}]})
+    assert {view.node: view.value for view in manager.view().nodes} == {"pc1": 0.0, "pc1-wisc": 1.0}
+
+
+@pytest.mark.parametrize("sliver_id", ["", "urn:sliver+1"])
+def test_of_machines_without_sliver_ids_or_with_equal_ones_one_goes_and_the_others_stay(
+    make_manager, sliver_id
+):
+    machines = [replace(a_machine(n), sliver_id=sliver_id) for n in (1, 2, 3)]
+    slurm = Slurm(*(Node(f"pc{n}", "IDLE") for n in (1, 2, 3)))
+    site = Cloudlab(*machines)
+    manager = make_manager(site, slurm, demand=DemandSettings(min_nodes=2))
+    cycle(manager, 1)
+    manager.give_up(machines[0], "it is broken")
+    cycle(manager)
+    assert site.asked == [("delete", UTAH, ("node-1",))]
+    assert [machine.client_id for machine in manager.held()] == ["node-2", "node-3"]
+
+
+def test_a_manifest_that_leaves_the_sliver_ids_out_once_makes_no_machine_another(make_manager, ledger):
+    slurm = Slurm(Node("pc1", "ALLOCATED"), jobs=[busy("pc1")])
+    site = Cloudlab(PC1)
+    manager = make_manager(site, slurm)
+    cycle(manager, 1)
+    for sliver_id in ("", PC1.sliver_id):
+        site.machines = [replace(PC1, sliver_id=sliver_id)]
+        cycle(manager, 1)
+        assert [machine.key for machine in manager.held()] == [PC1.key]
+    assert not {"gone", "missing", "joining"} & {event.kind for event in ledger.events()}
