@@ -69,7 +69,10 @@ class JoinSettings(Section):
         " Slurm may ask again",
     )
     node_name: Literal["node_id", "client_id"] = Field(
-        "node_id", description="what a machine is called in Slurm: its node_id or its client_id"
+        "node_id",
+        description="what a new machine is called in Slurm: its node_id or its client_id; where a machine of"
+        " another CM has that name, the CM's site is added, as in pc1-utah. One that has joined keeps its"
+        " name and mode",
     )
     address: str = Field(
         CONTROL,
