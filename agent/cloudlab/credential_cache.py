@@ -11,6 +11,7 @@ import structlog
 
 from agent.cloudlab.api import SliceAuthority
 from agent.cloudlab.credentials import Credential
+from agent.cloudlab.phases import before_the_request
 from agent.core.errors import (
     BusyError,
     CredentialExpiredError,
@@ -74,10 +75,14 @@ class CredentialCache:
             CloudlabError: of the SA, or of ``call``.
         """
         try:
-            return call(self._slice_credential())
+            with before_the_request():
+                credential = self._slice_credential()
+            return call(credential)
         except CredentialExpiredError as error:
             log.info("credential expired, fetching a new one", target="slice", error=str(error))
-            return call(self.fetch_slice())
+            with before_the_request():
+                credential = self.fetch_slice()
+            return call(credential)
 
     def fetch_slice(self) -> Credential:
         """Ask the SA for the slice credential: the only way to learn until when the slice lasts.

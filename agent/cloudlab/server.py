@@ -12,6 +12,7 @@ from agent.cloudlab.api import ComponentManager, SliceAuthority, UserKeys
 from agent.cloudlab.credential_cache import CredentialCache
 from agent.cloudlab.credentials import Credential
 from agent.cloudlab.identity import Identity
+from agent.cloudlab.phases import after_the_request, before_the_request
 from agent.cloudlab.transport import Transport
 from agent.core.errors import (
     AlreadyExistsError,
@@ -161,17 +162,13 @@ class ProtoGeniServer:
         Raises:
             AlreadyExistsError: this CM holds a sliver for us.
             InsufficientNodesError: the machines cannot be placed.
+            LostReplyError: it may have been made: the manifest tells.
         """
         manager = self._manager(cm)
-        keys = self._keys()
+        with before_the_request():
+            keys = self._keys()
         with self._locks[cm]:
-            try:
-                _, sliver = self._credentials.with_slice(lambda c: manager.create_sliver(c, rspec, keys))
-            except LostReplyError as error:
-                log.info("sliver looked up after CreateSliver", cm=cm, error=str(error))
-                if (found := self.find_sliver(cm)) is None:
-                    raise
-                return found
+            _, sliver = self._credentials.with_slice(lambda c: manager.create_sliver(c, rspec, keys))
         self._remember(cm, sliver)
         return sliver
 
@@ -203,22 +200,28 @@ class ProtoGeniServer:
 
         Raises:
             BusyError: machines are starting; the CM deletes nothing before that ends.
-            CloudlabError: it held the sliver all the time that we waited.
+            CloudlabError: with ``begun``, the CM may be at it, and its end was not seen: it held the sliver
+                all the time that we waited, or could not be asked any more.
         """
         manager = self._manager(cm)
         with self._locks[cm]:
             begun = self._begin_delete(manager, asked_before=False)
-            end = self._clock.monotonic() + self._delete_timeout
-            while self.find_sliver(cm) is not None:
-                if not begun:
-                    begun = self._begin_delete(manager, asked_before=True)
-                if self._clock.monotonic() >= end:
-                    raise CloudlabError(
-                        f"the sliver is still there after {self._delete_timeout:g} s",
-                        method="DeleteSlice",
-                        authority=cm,
-                    )
-                self._transport.pause(self._delete_poll)
+            with after_the_request():
+                self._see_it_gone(manager, begun=begun)
+
+    def _see_it_gone(self, manager: ComponentManager, *, begun: bool) -> None:
+        """Wait until a CM holds nothing for us; ask again where it is not known whether the end began."""
+        end = self._clock.monotonic() + self._delete_timeout
+        while self.find_sliver(manager.urn) is not None:
+            if not begun:
+                begun = self._begin_delete(manager, asked_before=True)
+            if self._clock.monotonic() >= end:
+                raise CloudlabError(
+                    f"the sliver is still there after {self._delete_timeout:g} s",
+                    method="DeleteSlice",
+                    authority=manager.urn,
+                )
+            self._transport.pause(self._delete_poll)
 
     def _begin_delete(self, manager: ComponentManager, *, asked_before: bool) -> bool:
         """Ask for the end of a sliver; False where it is not known whether that began.
@@ -227,15 +230,11 @@ class ProtoGeniServer:
         """
         try:
             self._credentials.with_slice(manager.delete_slice)
-        except NotFoundError as error:
-            log.info("nothing to delete", cm=manager.urn, error=str(error))
-        except LostReplyError as error:
-            log.info("sliver looked up after DeleteSlice", cm=manager.urn, error=str(error))
-            return False
-        except BusyError:
-            if not asked_before:
+        except (NotFoundError, LostReplyError, BusyError) as error:
+            if not asked_before and (error.begun is False or isinstance(error, BusyError)):
                 raise
-            return False
+            log.info("sliver looked up after DeleteSlice", cm=manager.urn, error=str(error))
+            return isinstance(error, NotFoundError)
         return True
 
     def sliver_status(self, cm: str) -> SliverStatus | None:
@@ -298,8 +297,9 @@ class ProtoGeniServer:
 
     def _sliver_urn(self, cm: str, method: str) -> str:
         """Return the sliver's URN; look first where it is unknown, for these calls leave a lock behind."""
-        if cm not in self._sliver_urns and self.find_sliver(cm) is None:
-            raise NotFoundError("this CM holds no sliver for us", method=method, authority=cm)
+        with before_the_request():
+            if cm not in self._sliver_urns and self.find_sliver(cm) is None:
+                raise NotFoundError("this CM holds no sliver for us", method=method, authority=cm)
         return self._sliver_urns[cm]
 
     def public_keys(self, *, added: bool = False) -> frozenset[str]:

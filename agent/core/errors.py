@@ -63,6 +63,9 @@ class CloudlabError(AgentError):
         authority: URN of the SA or CM that answered (or did not).
         code: ProtoGENI response code or XML-RPC fault code; None where no reply was decoded.
         log_url: the server's ``protogeni_error_url``, which its operators ask for; "" if it sent none.
+        begun: whether the change that the caller asked for may have been carried out, where that takes more
+            than one request: False for a fault before the one that counts, True for a fault after it. None
+            where the class alone tells.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class CloudlabError(AgentError):
         self.authority = authority
         self.code = code
         self.log_url = log_url
+        self.begun: bool | None = None
 
     def __str__(self) -> str:
         """Tell what failed, where, and the server's own words."""

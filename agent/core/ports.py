@@ -38,7 +38,8 @@ class SystemClock:
 class SliceServer(Protocol):
     """Our slice at Cloudlab: the SA and the CMs, with identity, credentials and retries behind it.
 
-    Every method raises a subclass of ``CloudlabError``.
+    Every method raises a subclass of ``CloudlabError``. Where a method makes several requests, the error's
+    ``begun`` says whether the change that it stands for may have been carried out.
     """
 
     @property

@@ -100,33 +100,42 @@ def carry_out(
     """
     try:
         sliver = call()
-    except UnreachableError:
-        intents.strike(asked)
-        raise
-    except _REFUSALS:
-        # Before a manifest is learnt from: what has these names there was asked for by somebody else.
-        intents.strike(asked)
-        learn(look())
-        raise
     except CloudlabError as error:
-        log.info("a call did not end well; the manifest decides", error=str(error))
+        if is_nothing_done(error):
+            intents.strike(asked)
+            raise
+        is_refused = isinstance(error, _REFUSALS) and not error.begun
+        if is_refused:
+            # Before a manifest is learnt from: what has these names there was asked for by somebody else.
+            intents.strike(asked)
+        else:
+            log.info("a call did not end well; the manifest decides", error=str(error))
         try:
             seen = look()
         except CloudlabError as second:
             log.warning("the manifest cannot be read either; it is looked at again", error=str(second))
             raise error from second
         learn(seen)
-        left = intents.still_open(asked)
-        if not left:
-            return
-        if not is_doubtful(error):
-            intents.strike(left)
+        if not is_refused:
+            left = intents.still_open(asked)
+            if not left:
+                return
+            if not is_doubtful(error):
+                intents.strike(left)
         raise
     learn(sliver)
 
 
+def is_nothing_done(error: CloudlabError) -> bool:
+    """Tell whether a call that ended so was not carried out: it was never made, or turned away at the door.
+
+    Only the request that counts can say so: a CM that cannot be reached afterwards says nothing of it.
+    """
+    return error.begun is False or (error.begun is None and isinstance(error, UnreachableError))
+
+
 def is_doubtful(error: CloudlabError) -> bool:
     """Tell whether a call that ended so may still take effect later."""
-    if isinstance(error, LostReplyError | MalformedReplyError):
+    if error.begun or isinstance(error, LostReplyError | MalformedReplyError):
         return True
     return type(error) is CloudlabError and error.code is None

@@ -111,6 +111,24 @@ def server(
     made.close()
 
 
+def change(server: ProtoGeniServer, method: str) -> None:
+    changes: dict[str, Callable[[], object]] = {
+        "CreateSliver": lambda: server.create_sliver(CM, "<rspec/>"),
+        "AddNodes": lambda: server.add_nodes(CM, {"n-2": {}}),
+        "DeleteNodes": lambda: server.delete_nodes(CM, ["n-1"]),
+        "DeleteSlice": lambda: server.delete_sliver(CM),
+    }
+    changes[method]()
+
+
+def a_fault(cloudlab: Cloudlab, trouble: str) -> Any:
+    scripted = cloudlab.scripted
+    if trouble == "drop":
+        return scripted.drop
+    codes = {"busy": (14, "resource is busy"), "refused": (7, "no"), "unavailable": (503, "offline")}
+    return scripted.error(*codes[trouble]) if trouble in codes else scripted.value(1)
+
+
 def expired(cloudlab: Cloudlab) -> Any:
     return cloudlab.scripted.error(1, f"Malformed arguments: invalid credential (expired at {END})")
 
@@ -375,17 +393,6 @@ def test_an_empty_list_of_keys_is_left_out(server: ProtoGeniServer, cloudlab: Cl
     assert "keys" not in cloudlab.arguments("CreateSliver")[0]
 
 
-def test_a_lost_reply_of_create_sliver_is_settled_by_the_manifest(
-    server: ProtoGeniServer, cloudlab: Cloudlab
-) -> None:
-    cloudlab.script["CreateSliver"] = [cloudlab.scripted.drop]
-    assert server.create_sliver(CM, "<rspec/>").urn == SLIVER
-    cloudlab.script["Resolve"] = [cloudlab.scripted.value({"urn": SLICE})]
-    with pytest.raises(errors.LostReplyError):
-        server.create_sliver(CM, "<rspec/>")
-    assert len(cloudlab.arguments("CreateSliver")) == 2
-
-
 def test_status_survives_odd_types_and_leaves_links_out(server: ProtoGeniServer, cloudlab: Cloudlab) -> None:
     node = {"component_urn": "pc7", "client_id": 12, "state": "started", "status": "ready", "error": ""}
     link = {"component_urn": "lan0", "client_id": "lan0", "state": "started", "status": "ready", "utc": 1}
@@ -422,18 +429,87 @@ def test_a_status_that_cannot_be_computed_is_an_error_of_its_own(
     assert (type(caught.value), caught.value.code) == (errors.CloudlabError, 2)
 
 
-@pytest.mark.parametrize("method", ["AddNodes", "DeleteNodes"])
+@pytest.mark.parametrize("method", ["CreateSliver", "AddNodes", "DeleteNodes"])
 def test_a_change_whose_reply_is_lost_is_not_repeated(
     method: str, server: ProtoGeniServer, cloudlab: Cloudlab
 ) -> None:
     cloudlab.script[method] = [cloudlab.scripted.drop]
-    change: dict[str, Callable[[], object]] = {
-        "AddNodes": lambda: server.add_nodes(CM, {"n-2": {}}),
-        "DeleteNodes": lambda: server.delete_nodes(CM, ["n-1"]),
-    }
-    with pytest.raises(errors.LostReplyError, match=method):
-        change[method]()
+    with pytest.raises(errors.LostReplyError, match=method) as caught:
+        change(server, method)
     assert len(cloudlab.arguments(method)) == 1
+    assert caught.value.begun is None
+
+
+@pytest.mark.parametrize("trouble", ["drop", "garbage", "busy", "refused"])
+@pytest.mark.parametrize(
+    ("method", "needs"),
+    [
+        *((m, "slice") for m in ("CreateSliver", "AddNodes", "DeleteNodes", "DeleteSlice")),
+        ("CreateSliver", "self"),
+        ("CreateSliver", "GetKeys"),
+        ("AddNodes", "Resolve"),
+        ("DeleteNodes", "Resolve"),
+    ],
+)
+def test_a_fault_before_a_change_says_that_it_was_not_begun(
+    method: str, needs: str, trouble: str, server: ProtoGeniServer, cloudlab: Cloudlab
+) -> None:
+    cloudlab.script[needs] = [a_fault(cloudlab, trouble)]
+    with pytest.raises(errors.CloudlabError) as caught:
+        change(server, method)
+    assert caught.value.begun is False
+    assert cloudlab.arguments(method) == []
+
+
+def test_a_credential_that_cannot_be_had_anew_begins_nothing(
+    server: ProtoGeniServer, cloudlab: Cloudlab
+) -> None:
+    cloudlab.script["AddNodes"] = [expired(cloudlab)]
+    cloudlab.script["slice"].append(cloudlab.scripted.drop)
+    with pytest.raises(errors.LostReplyError) as caught:
+        change(server, "AddNodes")
+    assert caught.value.begun is False
+
+
+@pytest.mark.parametrize("trouble", ["drop", "garbage", "busy", "refused", "unavailable"])
+@pytest.mark.parametrize("first", ["done", "lost"])
+def test_a_fault_after_a_deletion_was_asked_for_undoes_nothing(
+    first: str, trouble: str, server: ProtoGeniServer, cloudlab: Cloudlab
+) -> None:
+    cloudlab.script["DeleteSlice"] = [
+        cloudlab.scripted.value(0) if first == "done" else cloudlab.scripted.drop
+    ]
+    cloudlab.script["Resolve"] = [cloudlab.script["Resolve"][0], a_fault(cloudlab, trouble)]
+    with pytest.raises(errors.CloudlabError) as caught:
+        server.delete_sliver(CM)
+    assert caught.value.begun is True
+
+
+def test_a_deletion_that_was_lost_and_then_is_turned_away_may_have_begun(
+    server: ProtoGeniServer, cloudlab: Cloudlab
+) -> None:
+    cloudlab.script["DeleteSlice"] = [cloudlab.scripted.drop, a_fault(cloudlab, "unavailable")]
+    with pytest.raises(errors.UnreachableError) as caught:
+        server.delete_sliver(CM)
+    assert caught.value.begun is True
+
+
+def test_a_deletion_that_a_stop_ends_may_have_begun(server: ProtoGeniServer, cloudlab: Cloudlab) -> None:
+    cloudlab.script["DeleteSlice"] = [cloudlab.scripted.value(0)]
+    cloudlab.sleep = lambda _: server.close()  # type: ignore[method-assign]
+    server._transport._sleep = cloudlab.sleep
+    with pytest.raises(errors.UnreachableError, match="stopping") as caught:
+        server.delete_sliver(CM)
+    assert caught.value.begun is True
+
+
+def test_a_deletion_that_is_turned_away_at_once_says_so_itself(
+    server: ProtoGeniServer, cloudlab: Cloudlab
+) -> None:
+    cloudlab.script["DeleteSlice"] = [a_fault(cloudlab, "unavailable")]
+    with pytest.raises(errors.UnreachableError) as caught:
+        server.delete_sliver(CM)
+    assert caught.value.begun is None
 
 
 def test_nothing_is_sent_to_a_cm_without_a_sliver(server: ProtoGeniServer, cloudlab: Cloudlab) -> None:

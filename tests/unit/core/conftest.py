@@ -90,7 +90,7 @@ class FakeServer:
     """The SA and the CMs.
 
     Faults before the work: busy, unreachable, lost, insufficient, killed; after it: done-lost, done-garbage,
-    done-error, done-killed; late: a lost reply, and the work is done 200 s later.
+    done-error, done-cut, done-killed; late: a lost reply, and the work is done 200 s later.
     """
 
     slice_urn = "urn:publicid:IDN+example.net+slice+demo"
@@ -182,6 +182,10 @@ class FakeServer:
                 raise Killed
             case "done-garbage":
                 raise MalformedReplyError("not XML", **where)
+            case "done-cut":
+                error = UnreachableError("no connection", **where)
+                error.begun = True
+                raise error
             case "done-error":
                 raise CloudlabError("Internal Error", code=2, **where)
             case "":

@@ -232,7 +232,7 @@ def test_a_restart_keeps_the_deadline_and_cleans_up_again(make_bench):
 # --- growth and doubt
 
 
-@pytest.mark.parametrize("fault", ["done-lost", "done-garbage", "done-error"])
+@pytest.mark.parametrize("fault", ["done-lost", "done-garbage", "done-error", "done-cut"])
 @pytest.mark.parametrize("method", ["create_sliver", "add_nodes"])
 def test_machines_of_a_call_without_an_answer_are_kept_and_not_asked_for_again(make_bench, method, fault):
     bench = make_bench(minthreshold=2, maxthreshold=2)
@@ -240,6 +240,16 @@ def test_machines_of_a_call_without_an_answer_are_kept_and_not_asked_for_again(m
     bench.cycles(10)
     assert bench.server.count(method) == 1
     assert len(bench.server.machines()) == 2
+    assert bench.config.intents.intents() == ()
+
+
+def test_a_machine_whose_cm_is_cut_off_in_the_call_is_asked_for_nowhere_else(make_bench):
+    bench = make_bench(server={"cms": (UTAH, WISC)}, minthreshold=1, maxthreshold=1)
+    bench.server.fault("create_sliver", "done-cut", cm=UTAH)
+    bench.server.fault("find_sliver", "", *["unreachable"] * 6, cm=UTAH)
+    bench.cycles(12)
+    assert [m.cm for m in bench.server.machines()] == [UTAH]
+    assert bench.manager.in_use() == 1
     assert bench.config.intents.intents() == ()
 
 
@@ -446,7 +456,7 @@ def test_the_last_machine_goes_with_its_sliver(shrinking):
     assert sorted(told(shrinking, "deleted")) == ["node-1", "node-2", "node-3"]
 
 
-@pytest.mark.parametrize("fault", ["done-lost", "done-garbage", "done-error"])
+@pytest.mark.parametrize("fault", ["done-lost", "done-garbage", "done-error", "done-cut"])
 @pytest.mark.parametrize("names", [["node-2"], ["node-1", "node-2", "node-3"]])
 def test_a_delete_without_an_answer_is_settled_by_the_manifest(shrinking, fault, names):
     shrinking.server.fault("delete_nodes", fault)

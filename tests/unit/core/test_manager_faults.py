@@ -12,7 +12,7 @@ UTAH = "urn:publicid:IDN+utah.example.net+authority+cm"
 WISC = "urn:publicid:IDN+wisc.example.net+authority+cm"
 MOST = 5
 
-ANYWHERE = ["busy", "unreachable", "lost", "done-lost", "done-garbage", "done-error"]
+ANYWHERE = ["busy", "unreachable", "lost", "done-lost", "done-garbage", "done-error", "done-cut"]
 FAULTS = {
     "find_slice": ["busy", "unreachable", "lost"],
     "create_slice": ["unreachable", "lost", "done-lost"],
