@@ -154,8 +154,12 @@ class ComponentManager:
     def resolve(self, credential: Credential) -> Sliver | None:
         """Read the manifest without taking a lock; None when the slice has no sliver here.
 
+        Where an asynchronous change by a portal failed, the CM tells no manifest though the machines may run
+        (GeniCMV2 Resolve, ``async_code``): the status tells whether there is a sliver.
+
         Raises:
             NotFoundError: the CM does not know the slice.
+            MalformedReplyError: also for a sliver that is there and whose manifest is not told.
         """
         arguments = {"credentials": [credential.text], "urn": credential.target_urn}
         value = _struct(self._call("Resolve", arguments), "Resolve", self._remote)
@@ -164,6 +168,10 @@ class ComponentManager:
             if "urn" not in value or manifest:
                 # It must not read as if all machines had gone.
                 raise _malformed("expected a slice, with or without a sliver", "Resolve", self._remote)
+            if value.get("async_code"):
+                self.sliver_status(credential)
+                text = "the manifest is not told since a change by a portal failed, and there is a sliver"
+                raise _malformed(text, "Resolve", self._remote)
             return None
         if not isinstance(manifest, str):
             raise _malformed("a sliver without a manifest", "Resolve", self._remote)

@@ -336,6 +336,25 @@ def test_a_reply_that_is_no_slice_does_not_mean_that_nothing_is_held(
         server.find_sliver(CM)
 
 
+def test_a_change_by_a_portal_that_failed_does_not_hide_what_is_held(
+    server: ProtoGeniServer, cloudlab: Cloudlab
+) -> None:
+    scripted = cloudlab.scripted
+    failed = {"urn": SLICE, "async_code": 26, "async_output": "could not map"}
+    cloudlab.script["Resolve"] = [scripted.value(failed)]
+    cloudlab.script["SliverStatus"] = [scripted.value({"state": "started", "status": "ready"})]
+    with pytest.raises(errors.MalformedReplyError, match="there is a sliver"):
+        server.find_sliver(CM)
+    cloudlab.script["SliverStatus"] = [scripted.error(14, "resource is busy")]
+    with pytest.raises(errors.BusyError):
+        server.find_sliver(CM)
+    cloudlab.script["SliverStatus"] = [scripted.error(12, "No slice or aggregate here")]
+    assert server.find_sliver(CM) is None
+    cloudlab.script["Resolve"] = [scripted.value({"urn": SLICE, "async_code": 0})]
+    cloudlab.script["SliverStatus"] = [scripted.error(14, "resource is busy")]
+    assert server.find_sliver(CM) is None
+
+
 def test_an_unknown_cm_is_a_bad_argument(server: ProtoGeniServer) -> None:
     with pytest.raises(errors.BadArgumentsError, match=r"no such CM in \[cloudlab\] cms"):
         server.find_sliver("urn:other")
