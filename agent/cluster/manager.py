@@ -262,21 +262,13 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         self.memory.joins.see_failed((*departures.failed, *departures.kept), moment.now)
         super().delete_nodes(cm)
         if self.memory.hold.tearing_down:
-            self._at_each(cm, self._delete_empty_sliver)
+            bare = self.facts().all_read and not self.in_use()
+            if self.memory.hold.is_news(bare):
+                self.tell(EventKind.ADMIN, "", "the teardown is complete: nothing is held")
 
     def failed(self, cm: str | None = None) -> list[SliverNode]:
         """List the machines that failed and may be given back: Slurm has nothing on them."""
         return [machine for machine in self._plan().departures.failed if cm in {None, machine.cm}]
-
-    def _delete_empty_sliver(self, cm: str) -> None:
-        sliver = self._slivers.read(cm)
-        if sliver is not None and self._slivers.may_go(cm, sliver) and not self.requested(cm):
-            self.server.delete_sliver(cm)
-            self._slivers.read(cm)
-            self.tell(EventKind.DELETE, cm, "gave the sliver back, which had no machine left")
-        bare = self.facts().all_read and not self.held() and not self.requested()
-        if self.memory.hold.is_news(bare):
-            self.tell(EventKind.ADMIN, "", "the teardown is complete: nothing is held")
 
     def handle_blocking_node(self, node: SliverNode) -> None:
         """Empty a machine that blocks the renewal; it is given back when nothing is left on it."""
@@ -306,7 +298,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
     def remove_nodes(self) -> None:
         """Drop the Slurm records of machines that are gone; jobs that still run there are requeued first."""
         moment = self.memory.now()
-        if moment.snapshot is not None and moment.slice.all_read:
+        if moment.snapshot is not None and moment.slice.all_read and not moment.slice.doubted:
             self._records.adopt(moment.snapshot, moment.backed)
         self._records.step(moment.present)
 

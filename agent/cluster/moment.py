@@ -126,9 +126,14 @@ class Moment:
 
     @cached_property
     def present(self) -> frozenset[str]:
-        """Names of all machines in the manifests; those that are not ours have two that Slurm may know."""
+        """Names of all machines that are there or may be; those not ours have two that Slurm may know."""
         foreign = {name for machine in self.slice.foreign for name in (machine.node_id, machine.client_id)}
-        return (frozenset(self.machines) | foreign) - {""}
+        return (frozenset(self.machines) | self.doubted | foreign) - {""}
+
+    @cached_property
+    def doubted(self) -> frozenset[str]:
+        """Names of our machines that the last manifests lack and that are not known to be gone."""
+        return frozenset(map(self.name, self.slice.doubted)) - {""}
 
     @cached_property
     def backed(self) -> frozenset[str]:
@@ -136,7 +141,7 @@ class Moment:
 
         A slurmctld that was restarted knows of no boot before slurmd registers: such a node is UNKNOWN.
         """
-        seen = {name: self.nodes.get(name) for name in self.present - self.machines.keys()}
+        seen = {name: self.nodes.get(name) for name in self.present - self.machines.keys() - self.doubted}
         bare = {n for n, node in seen.items() if node is None or (node.usable and node.booted is None)}
         return self.present - bare
 

@@ -75,6 +75,8 @@ class Knowledge:
             return SliceFacts(
                 cms=cms,
                 machines=tuple(inventory.held(None)),
+                doubted=tuple(inventory.doubted()),
+                unseen=inventory.unseen(),
                 foreign=tuple(inventory.foreign()),
                 unexplained=inventory.unexplained(),
                 all_read=read >= frozenset(cms),

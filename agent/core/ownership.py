@@ -152,7 +152,7 @@ def is_made_by_us(
     """
     if sliver is None:
         return False
-    if before is not None and before.there and _is_the_one(sliver, before):
+    if before is not None and before.there and is_the_one(sliver, before):
         return before.made
     had_none = before is not None and not before.there
     is_new = (had_none and asked) or sliver.generator == GENERATOR
@@ -175,7 +175,7 @@ def goes_whole(
     return is_ours and not has_foreign and _has_nothing_else(sliver, leaving)
 
 
-def _is_the_one(sliver: Sliver, before: Holding) -> bool:
+def is_the_one(sliver: Sliver, before: Holding) -> bool:
     """Tell whether a CM's sliver is the one that is remembered: by its URN, or a machine of ours in it."""
     return sliver.urn == before.sliver_urn or any(_is_among(node, before.machines) for node in sliver.nodes)
 

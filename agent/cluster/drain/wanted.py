@@ -49,7 +49,7 @@ def wishes_of(moment: Moment) -> Wishes:
     """Tell what is to be emptied, what is to be fenced, and what is ours to touch."""
     drains, settings = drains_of(moment), moment.settings.drain
     fences: dict[str, datetime] | None = {}
-    if settings.fence and (moment.snapshot is None or not moment.slice.all_read):
+    if settings.fence and (moment.snapshot is None or not moment.slice.all_read or moment.slice.doubted):
         fences = None
     elif settings.fence:
         fenced = {name for name in moment.joined if can_be_fenced(moment.nodes[name], moment.limited)}

@@ -57,8 +57,8 @@ def type_of(machine: SliverNode, settings: DemandSettings) -> str:
 def count_supply(moment: Moment) -> Supply:
     """Count what we hold by type, and what the CMs can spare.
 
-    A machine that was asked for and has not been seen counts as the type that was asked for, or as the
-    preferred one.
+    A machine that was asked for, or that may be held although no manifest shows it, counts as its type where
+    that is known, as the type that was asked for, or as the preferred one. The latter is not counted on.
     """
     settings = moment.settings.demand
     leaving = frozenset(drains_of(moment))
@@ -78,6 +78,12 @@ def count_supply(moment: Moment) -> Supply:
             kind = moment.asked_types.get(intent.client_id, preferred)
             held[kind] += 1
             coming[kind] += 1
+            seen.add((intent.cm, intent.client_id))
+    doubted = {(m.cm, m.client_id): m for m in moment.slice.doubted if m.hardware_type}
+    for cm, client_id in moment.slice.unseen - seen:
+        known = doubted.get((cm, client_id))
+        asked = moment.asked_types.get(client_id, preferred)
+        held[type_of(known, settings) if known else asked] += 1
     totals: Counter[str] = Counter()
     for (kind, _), count in spare_machines(moment).items():
         totals[kind] += max(count, 0)

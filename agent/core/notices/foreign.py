@@ -22,7 +22,7 @@ class Whose(Enum):
     FOREIGN = auto()
     """It is in the slice and not ours: it is neither cleaned up nor released."""
     UNKNOWN = auto()
-    """It may be either: not every manifest was read since it was announced."""
+    """It may be either: not every manifest was read since it was announced, or the last one may lack it."""
 
 
 class ForeignNotices:
@@ -52,6 +52,8 @@ class ForeignNotices:
                 return Whose.OURS
             if any(revocation.means(machine) for machine in self._inventory.foreign()):
                 return Whose.FOREIGN
+            if any(m.node_id in {"", revocation.node_id} for m in self._inventory.doubted()):
+                return Whose.UNKNOWN
             # A machine may be too new for a manifest that is older than its notice.
             seen = self._inventory.read_since(revocation.noticed)
             return Whose.OURS if seen >= self._cms else Whose.UNKNOWN

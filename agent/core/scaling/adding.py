@@ -80,8 +80,14 @@ class Growth:
 
     def ensure(self, cm: str, wanted: Callable[[str], bool]) -> None:
         """Read the manifest; create the sliver where there is none and a machine is wanted."""
-        if self._slivers.read(cm) is None and not self._waits_for_others():
-            self.create(cm, wanted)
+        if self._slivers.read(cm) is not None or self._waits_for_others():
+            return
+        if self._slivers.waits_for_another_look(cm):
+            self._desk.note(
+                f"no new sliver at {cm}: it had one, and the next look decides whether it is gone"
+            )
+            return
+        self.create(cm, wanted)
 
     def create(self, cm: str, wanted: Callable[[str], bool]) -> None:
         """Create a sliver with the helper's request.

@@ -82,7 +82,7 @@ class Giving:
             self._desk.wake("renew")
         if given:
             machines = ", ".join(f"{n.node_id} ({n.client_id})" for n in given)
-            stays = self._slivers.why_it_stays(cm)
+            stays = self._slivers.gate.why_it_stays(cm)
             self._desk.tell(EventKind.DELETE, cm, f"gave back {machines}{f'; {stays}' if stays else ''}")
         elif not wanted(cm) and self._slivers.delete_bare(cm):
             self._desk.tell(EventKind.DELETE, cm, "gave the sliver back, which had no machine left")

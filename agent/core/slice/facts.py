@@ -17,6 +17,12 @@ class SliceFacts:
     cms: tuple[str, ...] = ()
     """URNs of the CMs in use, preferred first."""
     machines: tuple[SliverNode, ...] = ()
+    doubted: tuple[SliverNode, ...] = ()
+    """Machines of ours that the last manifests lack and that are not known to be gone: nothing is done about
+    them. Of one that was last seen in an earlier run, the client_id and the sliver_id alone are known."""
+    unseen: frozenset[tuple[str, str]] = frozenset()
+    """(CM, client_id) of all that may be held although no manifest shows it: those, and what CMs last held
+    that were not heard in this run. They count."""
     foreign: tuple[SliverNode, ...] = ()
     """Machines in the last manifests that are not ours: they are there, and that is all."""
     unexplained: frozenset[MachineId] = frozenset()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import structlog
@@ -51,6 +52,8 @@ class Holdings:
         *,
         asked: bool,
         parts: Iterable[SliverNode] = (),
+        doubted: Collection[SliverNode] = (),
+        may_be_there: bool = False,
     ) -> bool:
         """Remember what a CM holds for us; return whether nothing was known of it before.
 
@@ -60,19 +63,26 @@ class Holdings:
             ours: those of its machines that are ours.
             asked: some of these were asked for, and that is not settled yet.
             parts: what came with our request and is no machine.
+            doubted: machines of ours that the manifest lacks and that are not known to be gone: a restart
+                does not forget them either.
+            may_be_there: the CM says that it has no sliver, which is in doubt too: what was known stays.
         """
         with self._lock:
             before = self._known.get(cm)
             new = cm in self._silent and before is None
-            holding = self._known[cm] = Holding(
+            machines = {node.client_id: node.identity for node in (*doubted, *ours)}
+            holding = Holding(
                 cm,
-                {node.client_id: node.identity for node in ours},
+                machines,
                 sliver.expires if sliver else None,
                 there=sliver is not None,
                 made=is_made_by_us(sliver, ours, before, asked=asked),
                 sliver_urn=sliver.urn if sliver else "",
                 parts=frozenset(node.client_id for node in parts),
             )
+            if may_be_there and before is not None:
+                holding = replace(before, machines=machines)
+            self._known[cm] = holding
             self._silent.discard(cm)
             if self._stored.get(cm) != holding:
                 try:

@@ -88,10 +88,20 @@ class Inventory:
         return list(self._slivers.intents.in_flight(kind, cm))
 
     def count(self) -> int:
-        """Count the machines held or asked for, over all CMs; a silent CM's are those it last held."""
+        """Count the machines held or asked for, over all CMs, and those that may be held (``unseen``)."""
         held = {(n.cm, n.client_id) for n in self.held(None)}
         asked = {(i.cm, i.client_id) for i in self.in_flight(IntentKind.ADD, None)}
-        return len(held | asked | self._slivers.holdings.presumed())
+        return len(held | asked | self.unseen())
+
+    def doubted(self) -> list[SliverNode]:
+        """List our machines that the last manifests lack and that are not known to be gone."""
+        with self._lock:
+            return list(self._slivers.book.doubted())
+
+    def unseen(self) -> frozenset[tuple[str, str]]:
+        """Return (CM, client_id) of what may be held: machines in doubt, and what silent CMs last held."""
+        doubted = {(n.cm, n.client_id) for n in self.doubted()}
+        return frozenset(doubted | self._slivers.holdings.presumed())
 
     def is_coming(self, node: str | None, cm: str | None) -> bool:
         """Tell whether a machine (client_id; None for any) is asked for or starting."""

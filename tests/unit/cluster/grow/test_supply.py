@@ -91,3 +91,13 @@ def test_where_one_type_is_borrowed_every_machine_is_of_it() -> None:
     assert type_of(machine("pc1", "odd"), DemandSettings()) == ""
     assert type_of(machine("pc1", "odd"), TYPES.demand) == OTHER_TYPE
     assert type_of(machine("pc1", "big"), TYPES.demand) == "big"
+
+
+def test_what_no_manifest_shows_and_may_be_held_counts_and_is_not_counted_on() -> None:
+    doubted = (machine("1", "big"), SliverNode("node-2", "", UTAH, "urn:2"))
+    unseen = {(UTAH, "node-1"), (UTAH, "node-2"), (WISC, "node-3"), (WISC, "node-4"), (WISC, "node-5")}
+    facts = {"doubted": doubted, "unseen": frozenset(unseen), "requested": (asked("node-5", WISC),)}
+    moment = a_moment(settings=TYPES, facts=facts, asked_types={"node-3": "big"})
+    supply = count_supply(moment)
+    assert supply.held == {"big": 2, "small": 3}
+    assert supply.coming == {"small": 1}

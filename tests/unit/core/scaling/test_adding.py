@@ -90,6 +90,7 @@ class FakeSlivers:
         self.holdings = FakeHoldings()
         self.in_use = {"Taken"}
         self.has_sliver = True
+        self.in_doubt = False
         self.lost = False
         self.fault: CloudlabError | None = None
         self.calls: list[tuple[Any, ...]] = []
@@ -104,6 +105,9 @@ class FakeSlivers:
 
     def holds(self, _cm: str) -> bool:
         return self.has_sliver
+
+    def waits_for_another_look(self, _cm: str) -> bool:
+        return self.in_doubt
 
     def has_lost(self, _cm: str) -> bool:
         return self.lost

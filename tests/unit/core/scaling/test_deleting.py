@@ -45,6 +45,7 @@ class FakeSlivers:
         self.refuses = False
         self.bare = False
         self.calls: list[set[str]] = []
+        self.gate = self
 
     def holds(self, cm: str) -> bool:
         return self.has_sliver and cm == CM

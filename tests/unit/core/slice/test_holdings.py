@@ -142,3 +142,24 @@ def test_a_machine_without_a_sliver_id_is_remembered_by_its_node_id(clock: FakeC
     holdings, store = make(clock)
     hear(holdings, ONE, Sliver(ONE, "sliver", None, (SliverNode("a", "pc-a", ONE, ""),), "<rspec/>"))
     assert store.put[0].machines == {"a": "pc-a"}
+
+
+def test_machines_in_doubt_are_written_down_beside_those_that_are_there(clock: FakeClock) -> None:
+    holdings, store = make(clock)
+    said, doubted = sliver(ONE, "a"), sliver(ONE, "b").nodes
+    holdings.heard(ONE, said, said.nodes, asked=False, doubted=doubted)
+    assert [holding.machines for holding in store.put] == [{"a": "s-a", "b": "s-b"}]
+    assert holdings.presumed() == set(), "who counts them is the book"
+
+
+def test_what_is_known_of_a_sliver_stays_while_it_is_in_doubt(clock: FakeClock) -> None:
+    before = Holding(
+        ONE, {"a": "s-a"}, NOON + HOUR, made=True, sliver_urn="sliver", parts=frozenset({"store"})
+    )
+    holdings, store = make(clock, before)
+    holdings.heard(ONE, None, (), asked=False, doubted=sliver(ONE, "a").nodes, may_be_there=True)
+    assert (store.put, holdings.of(ONE)) == ([], before)
+    hear(holdings, ONE, None)
+    assert store.put == [Holding(ONE, {}, None, there=False)]
+    holdings.heard(TWO, None, (), asked=False, may_be_there=True)
+    assert holdings.of(TWO) == Holding(TWO, {}, None, there=False), "nothing was known"

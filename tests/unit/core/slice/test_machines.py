@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -38,6 +38,7 @@ def show(
     cm: str = CM,
     asked: dict[str, datetime] | None = None,
     announced: Callable[[SliverNode], bool] = nobody,
+    remembered: Iterable[SliverNode] = (),
 ) -> Changes:
     """Let a CM show a sliver with these machines."""
     sliver = Sliver(cm, f"{cm}+sliver", None, nodes, "<rspec/>")
@@ -49,6 +50,7 @@ def show(
         asked=asked or {},
         announced=announced,
         sightings=SIGHTINGS,
+        remembered=remembered,
     )
 
 
@@ -122,6 +124,47 @@ def test_a_machine_that_is_back_in_the_manifest_begins_its_row_anew() -> None:
     assert show(book, node(1)) == Changes((), (), ())
     assert not book.in_doubt(CM)
     assert show(book).missing == (node(1),)
+
+
+def test_what_a_manifest_lacks_is_in_doubt_until_it_is_back_or_gone() -> None:
+    book = book_of(node(1), node(2))
+    assert book.doubted() == ()
+    show(book, node(1))
+    assert book.doubted() == book.doubted(CM) == (node(2),)
+    assert book.doubted(OTHER) == ()
+    show(book, node(1), node(2))
+    assert book.doubted() == ()
+    for _ in range(SIGHTINGS - 1):
+        show_nothing(book)
+        assert set(book.doubted()) == {node(1), node(2)}
+    assert not book.is_absent(CM, SIGHTINGS)
+    show_nothing(book)
+    assert book.doubted() == ()
+    assert book.is_absent(CM, SIGHTINGS)
+    assert not book.is_absent(OTHER, 1)
+    show(book)
+    assert not book.is_absent(CM, 1)
+
+
+def test_what_the_first_manifest_lacks_of_an_earlier_run_is_in_doubt_and_told_to_nobody() -> None:
+    one, two = (SliverNode(f"node-{n}", "", CM, f"s{n}") for n in (1, 2))
+    book = MachineBook()
+    assert show(book, node(1), remembered=[one, two]) == Changes((node(1),), (), ())
+    assert book.doubted() == (two,)
+    assert book.not_gone(CM) == {"node-1": "s1", "node-2": "s2"}
+    assert show(book, node(1), remembered=[one, two]) == Changes((), (), ())
+    assert show(book, node(1), node(2)) == Changes((node(2),), (), ())
+    assert book.doubted() == ()
+    gone = MachineBook()
+    for _ in range(SIGHTINGS):
+        assert show(gone, remembered=[two]) == Changes((), (), ())
+    assert gone.doubted() == ()
+
+
+def test_a_nameless_machine_takes_the_place_of_none_that_is_remembered() -> None:
+    book = MachineBook()
+    show(book, node(1, node_id=""), remembered=[SliverNode("node-2", "", CM, "s2")])
+    assert [n.client_id for n in book.doubted()] == ["node-2"]
 
 
 def test_a_machine_whose_leaving_was_announced_is_gone_at_once() -> None:
