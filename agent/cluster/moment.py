@@ -128,12 +128,16 @@ class Moment:
     def present(self) -> frozenset[str]:
         """Names of all machines that are there or may be; those not ours have two that Slurm may know."""
         foreign = {name for machine in self.slice.foreign for name in (machine.node_id, machine.client_id)}
-        return (frozenset(self.machines) | self.doubted | foreign) - {""}
+        return (frozenset(self.machines) | frozenset(self.doubted) | foreign) - {""}
 
     @cached_property
-    def doubted(self) -> frozenset[str]:
-        """Names of our machines that the last manifests lack and that are not known to be gone."""
-        return frozenset(map(self.name, self.slice.doubted)) - {""}
+    def doubted(self) -> Mapping[str, SliverNode]:
+        """Node name -> machine, for every one of ours that the last manifest lacks and that may be there.
+
+        The client_id stands for a name that is not known: an earlier run saw it last.
+        """
+        named = {self.name(machine) or machine.client_id: machine for machine in self.slice.doubted}
+        return {name: machine for name, machine in named.items() if name not in self.machines}
 
     @cached_property
     def backed(self) -> frozenset[str]:
@@ -141,7 +145,9 @@ class Moment:
 
         A slurmctld that was restarted knows of no boot before slurmd registers: such a node is UNKNOWN.
         """
-        seen = {name: self.nodes.get(name) for name in self.present - self.machines.keys() - self.doubted}
+        seen = {
+            name: self.nodes.get(name) for name in self.present - self.machines.keys() - self.doubted.keys()
+        }
         bare = {n for n, node in seen.items() if node is None or (node.usable and node.booted is None)}
         return self.present - bare
 

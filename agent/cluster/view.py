@@ -10,22 +10,23 @@ from agent.core.model import Intent, NodeState, NodeView, SliverNode
 
 
 def node_views(moment: Moment) -> tuple[NodeView, ...]:
-    """Draw one picture a machine, those included that were asked for and are in no manifest yet."""
+    """Draw one picture a machine, those included that are in no manifest yet or no more."""
     drains = drains_of(moment)
+    machines = {**moment.doubted, **moment.machines}
     held = tuple(
         NodeView(
             node=name,
             node_id=machine.node_id,
             client_id=machine.client_id,
             cm=machine.cm,
-            state=_state(name, machine, moment, emptied=name in drains),
+            state=_state(name, machine, moment, emptied=name in drains or _is_wanted_empty(machine, moment)),
             value=said.value if (said := moment.slice.value_of(machine)) else None,
             weight=moment.nodes[name].weight if name in moment.nodes else None,
             due=drains[name].deadline if name in drains else None,
         )
-        for name, machine in sorted(moment.machines.items())
+        for name, machine in sorted(machines.items())
     )
-    return held + coming_views(moment.slice.requested, moment.machines.values())
+    return held + coming_views(moment.slice.requested, machines.values())
 
 
 def foreign_views(moment: Moment) -> tuple[NodeView, ...]:
@@ -60,6 +61,12 @@ def coming_views(asked: Iterable[Intent], machines: Iterable[SliverNode]) -> tup
         for i in sorted(asked, key=lambda i: (i.asked, i.client_id))
         if (i.cm, i.client_id) not in held
     )
+
+
+def _is_wanted_empty(machine: SliverNode, moment: Moment) -> bool:
+    """Tell it of a machine that the last manifest lacks too, which is not drained meanwhile."""
+    said = moment.slice.revocation_of(machine) or moment.wish_for(machine)
+    return said is not None or moment.tearing_down
 
 
 def _state(name: str, machine: SliverNode, moment: Moment, *, emptied: bool) -> NodeState:

@@ -65,7 +65,13 @@ def test_a_wait_that_takes_too_long_ends_with_a_code_of_its_own(rig) -> None:
 
 
 def test_a_released_machine_is_waited_for_until_it_is_gone(rig, soon, monkeypatch) -> None:
-    soon(lambda: monkeypatch.setattr(rig.cloudlab, "machines", ()) or rig.manager.ensure_sliver())
+
+    def give_back():
+        monkeypatch.setattr(rig.cloudlab, "machines", ())
+        for _ in range(2):
+            rig.manager.ensure_sliver()
+
+    soon(give_back)
     told = rig.ask("release", "pc102", "--wait", "--timeout", "60", "--json")
     assert json.loads(told.stdout)["nodes"] == ["pc102"]
     assert told.stderr.endswith("1/1 empty\n")

@@ -5,8 +5,9 @@ from datetime import timedelta
 
 import pytest
 
+from agent.cluster.reasons import TEARDOWN
 from agent.cluster.view import coming_views, foreign_views, node_views
-from agent.core.model import Intent, IntentKind, NodeState, NodeStatus, NodeView
+from agent.core.model import AdminDrain, Intent, IntentKind, NodeState, NodeStatus, NodeView, SliverNode
 from agent.core.said import ResourceValue, Revocation, Taken
 from agent.slurm.model import Node
 from tests.unit.cluster.conftest import NOW, UTAH, WISC, a_machine, a_moment, a_status
@@ -40,6 +41,33 @@ def test_a_machine_is_shown_with_what_is_known_of_it():
         weight=7,
         due=DUE,
     )
+
+
+def test_a_machine_that_one_manifest_lacks_is_shown_as_it_was_seen_last():
+    doubted = (a_machine(2), SliverNode("node-3", "", UTAH, "urn:sliver+3"))
+    asked = (Intent(IntentKind.ADD, UTAH, "node-3", NOW),)
+    facts = {"doubted": doubted, "requested": asked}
+    moment = a_moment(IDLE, Node("pc2", "IDLE"), machines=[MACHINE], facts=facts)
+    shown = [(found.node, found.client_id, found.state) for found in node_views(moment)]
+    assert shown == [
+        ("node-3", "node-3", NodeState.BOOTING),
+        ("pc1", "node-1", NodeState.JOINED),
+        ("pc2", "node-2", NodeState.JOINED),
+    ]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"admin": {"pc2": AdminDrain("pc2", "a look", "bob", NOW)}},
+        {"hold": AdminDrain("", TEARDOWN, "ada", NOW)},
+        {"facts": {"revocations": {"pc2": replace(REVOKED, node_id="pc2", client_id="node-2")}}},
+    ],
+)
+def test_one_that_is_to_be_emptied_is_not_shown_as_back_in_service(fields):
+    facts = {"doubted": (a_machine(2),), **fields.pop("facts", {})}
+    (found,) = node_views(a_moment(Node("pc2", "IDLE"), facts=facts, **fields))
+    assert found.state is NodeState.DRAINING
 
 
 def test_what_is_not_known_is_left_open():
