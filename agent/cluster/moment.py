@@ -125,6 +125,13 @@ class Moment:
         return {name: machine for name, machine in named if name}
 
     @cached_property
+    def may_be_there(self) -> frozenset[tuple[str, str]]:
+        """(CM, client_id) of all that is ours and there, or may be, or was asked for."""
+        machines = (*self.slice.machines, *self.slice.doubted)
+        asked = {(intent.cm, intent.client_id) for intent in self.slice.requested}
+        return self.slice.unseen | asked | {(m.cm, m.client_id) for m in machines}
+
+    @cached_property
     def present(self) -> frozenset[str]:
         """Names of all machines that are there or may be; those not ours have two that Slurm may know."""
         foreign = {name for machine in self.slice.foreign for name in (machine.node_id, machine.client_id)}
@@ -222,8 +229,10 @@ class Moment:
 
     def name(self, machine: SliverNode) -> str:
         """Return a machine's node name; "" while it has none."""
-        known = self.known_as.get(machine.key)
-        return known.name if known else node_name(machine, self.settings.join)
+        known = self.known_as.get(machine.key) or self.bound.get((machine.cm, machine.client_id))
+        if known is not None and known.machine.may_be(machine.key):
+            return known.name
+        return node_name(machine, self.settings.join)
 
     def join_of(self, machine: SliverNode) -> JoinSettings:
         """Return the section [join] as it holds for a machine, which may have joined in another mode."""

@@ -58,8 +58,12 @@ class MachineId(NamedTuple):
         return self.cm, self.node_id
 
     def may_be(self, other: MachineId) -> bool:
-        """Tell whether two are one machine: the same names, and no two sliver_ids that differ."""
-        return self[:3] == other[:3] and not differ(self.sliver_id, other.sliver_id)
+        """Tell whether two are one machine: the same CM and client_id, and nothing that is known differs."""
+        return (
+            self[:2] == other[:2]
+            and not differ(self.node_id, other.node_id)
+            and not differ(self.sliver_id, other.sliver_id)
+        )
 
 
 def differ(one: str, other: str) -> bool:

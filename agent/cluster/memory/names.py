@@ -46,6 +46,8 @@ class Names:
         self._writing = threading.Lock()
         self._stored = {_at(known.machine): known for known in store.names()}
         self._known = dict(self._stored)
+        self._unseen = set(self._stored)
+        """(CM, client_id) of what an earlier run stored and this one has not seen there yet."""
 
     @property
     def bound(self) -> dict[tuple[str, str], KnownAs]:
@@ -57,6 +59,7 @@ class Names:
         """Take note of what machines are called from now on."""
         with self._lock:
             self._known.update({_at(known.machine): known for known in named.values()})
+            self._unseen.difference_update(_at(known.machine) for known in named.values())
 
     def of(self, machine: SliverNode) -> KnownAs | None:
         """Return what a machine is called, be it gone; None where that is not known."""
@@ -86,20 +89,38 @@ class Names:
             except LedgerError as error:
                 log.warning("what machines are called in Slurm cannot be stored", error=str(error))
 
+    def strike_gone(self, read: Collection[str], there: Collection[tuple[str, str]]) -> None:
+        """Forget machines that went while the agent was away: they keep their names from others.
+
+        Args:
+            read: the CMs that were heard.
+            there: (CM, client_id) of all that may be there.
+
+        Raises:
+            LedgerError: that cannot be written down.
+        """
+        with self._lock:
+            gone = [at for at in self._unseen if at[0] in read and at not in there]
+        for at in gone:
+            self._strike(at)
+
     def forget(self, machine: SliverNode) -> None:
         """Take note that a machine is not ours any more.
 
         Raises:
             LedgerError: that cannot be written down; the next machine that is called so replaces it.
         """
-        place = (machine.cm, machine.client_id)
-        if self.of(machine) is None:
-            return
+        if self.of(machine) is not None:
+            self._strike(_at(machine.key))
+
+    def _strike(self, at: tuple[str, str]) -> None:
         with self._lock:
-            del self._known[place]
+            self._known.pop(at, None)
+            self._unseen.discard(at)
         with self._writing:
-            if self._stored.pop(place, None) is not None:
-                self._store.remove_name(*place)
+            if at in self._stored:
+                self._store.remove_name(*at)
+                del self._stored[at]
 
 
 def _at(machine: MachineId) -> tuple[str, str]:

@@ -7,8 +7,8 @@ import pytest
 from agent.cluster.settings.demand import DemandSettings
 from agent.cluster.settings.drain import DrainSettings
 from agent.cluster.settings.join import JoinSettings
-from agent.core.model import Revocation
 from agent.core.ownership import Ownership
+from agent.core.said import Revocation
 from agent.slurm.model import Job, Node
 from tests.unit.cluster.conftest import NOW, UTAH, Cloudlab, Slurm, a_machine, free_machine
 
