@@ -141,10 +141,17 @@ class Moment:
     def doubted(self) -> Mapping[str, SliverNode]:
         """Node name -> machine, for every one of ours that the last manifest lacks and that may be there.
 
-        The client_id stands for a name that is not known: an earlier run saw it last.
+        The client_id stands for a name that is not known.
         """
-        named = {self.name(machine) or machine.client_id: machine for machine in self.slice.doubted}
+        named = {self._earlier_name(machine): machine for machine in self.slice.doubted}
         return {name: machine for name, machine in named.items() if name not in self.machines}
+
+    def _earlier_name(self, machine: SliverNode) -> str:
+        """Return what a machine joined as; of one that an earlier run saw, the identity alone is known."""
+        known = self.bound.get((machine.cm, machine.client_id))
+        if known and machine.identity in {known.machine.sliver_id, known.machine.node_id}:
+            return known.name
+        return self.name(machine) or machine.client_id
 
     @cached_property
     def backed(self) -> frozenset[str]:

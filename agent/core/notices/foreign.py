@@ -52,7 +52,7 @@ class ForeignNotices:
                 return Whose.OURS
             if any(revocation.means(machine) for machine in self._inventory.foreign()):
                 return Whose.FOREIGN
-            if any(m.node_id in {"", revocation.node_id} for m in self._inventory.doubted()):
+            if any(revocation.is_at(m) or not m.node_id for m in self._inventory.doubted()):
                 return Whose.UNKNOWN
             # A machine may be too new for a manifest that is older than its notice.
             seen = self._inventory.read_since(revocation.noticed)
@@ -64,7 +64,11 @@ class ForeignNotices:
             return cm_of(
                 *(node_id, client_id, source),
                 cms=self._cms_in_use,
-                machines=(*self._inventory.held(None), *self._inventory.foreign()),
+                machines=(
+                    *self._inventory.held(None),
+                    *self._inventory.doubted(),
+                    *self._inventory.foreign(),
+                ),
                 said=self._revocations.values(),
             )
 

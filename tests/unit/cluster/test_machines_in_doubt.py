@@ -47,14 +47,14 @@ def test_neither_its_node_nor_its_jobs_are_touched(make_manager, join, state):
     runs = [Job("1", "RUNNING", nodes=frozenset({"pc2"}))] if state == "ALLOCATED" else []
     slurm = Slurm(Node("pc1", "IDLE"), Node("pc2", state), jobs=runs)
     manager = make_manager(site, slurm, join=join)
-    manager.revocations["pc2"] = Revocation("pc2", "", NOW + timedelta(hours=1), NOW, NOW)
+    manager.revocations[TWO.place] = Revocation("pc2", "", NOW + timedelta(hours=1), NOW, NOW, cm=UTAH)
     doubt(manager, site, TWO)
     manager.get_system_state()
     manager.drainer.tick()
     manager.remove_nodes()
     manager.set_system_state()
     assert [names for act, *names in slurm.acts if act != "set_weight" and "pc2" in names] == []
-    assert not manager.revocations["pc2"].releasable
+    assert not manager.revocations[TWO.place].releasable
     assert manager._reach._shell.ran == []
 
 

@@ -9,7 +9,7 @@ from agent.cluster.memory.hold import PAUSE
 from agent.cluster.moment import History, JoinRecord, Moment
 from agent.cluster.reasons import TEARDOWN
 from agent.cluster.settings.join import JoinSettings
-from agent.core.model import AdminDrain, LanPort, SliverNode
+from agent.core.model import AdminDrain, KnownAs, LanPort, SliverNode
 from agent.core.slice.facts import SliceFacts
 from agent.slurm.model import Node
 from tests.unit.cluster.conftest import NOW, UTAH, a_machine, a_moment, settings_with
@@ -172,3 +172,17 @@ def test_everything_is_given_back_by_a_teardown_alone() -> None:
     for reason, gives_back in ((PAUSE, False), (TEARDOWN, True)):
         assert a_moment(hold=AdminDrain("", reason, "ada", NOW)).tearing_down is gives_back
     assert a_moment().tearing_down is False
+
+
+def test_one_that_a_manifest_lacks_keeps_the_name_under_which_it_joined() -> None:
+    here, earlier = a_machine(1), SliverNode("node-2", "", UTAH, a_machine(2).sliver_id)
+    unknown = SliverNode("node-3", "", UTAH, "urn:sliver+3")
+    bound = {
+        (UTAH, "node-1"): KnownAs(here.key, "pc1-utah", "dynamic"),
+        (UTAH, "node-2"): KnownAs(a_machine(2).key, "pc2-utah", "dynamic"),
+        (UTAH, "node-3"): KnownAs(replace(a_machine(3), sliver_id="urn:sliver+9").key, "pc3-utah", "dynamic"),
+    }
+    moment = a_moment(bound=bound, facts={"doubted": (here, earlier, unknown)})
+    assert moment.doubted == {"pc1-utah": here, "pc2-utah": earlier, "node-3": unknown}
+    assert moment.present == {"pc1-utah", "pc2-utah", "node-3"}
+    assert moment.machines == {}
