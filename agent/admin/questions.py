@@ -142,7 +142,7 @@ class Questions:
                     node_id=machine.node_id,
                     client_id=machine.client_id,
                     value=value.value if value else None,
-                    received=value.received if value else None,
+                    received=moment.on_the_wall(value.received) if value else None,
                     weight=moment.nodes[name].weight if name in moment.nodes else None,
                     wanted_weight=due.get(name),
                 )

@@ -259,7 +259,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
             # A job may have come since the last reading: somebody may have resumed a node that we drained.
             moment = self._reader.look_again()
         departures = self._planner.plan(moment).departures
-        self.memory.joins.see_failed((*departures.failed, *departures.kept), moment.now)
+        self.memory.joins.see_failed((*departures.failed, *departures.kept), moment.steady)
         super().delete_nodes(cm)
         if self.memory.hold.tearing_down:
             bare = self.facts().all_read and not self.in_use()
@@ -383,7 +383,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
             last_success=dict(self.last_success),
             growth_stopped=moment.slice.braked,
             paused=moment.hold is not None,
-            backoffs=self._placement.backoffs(self.cmlist, moment.now),
+            backoffs=self._placement.backoffs(self.cmlist, moment.steady),
             orphans={"cloudlab": self.inventory.lost(), "slurm": self._records.left()},
             foreign=foreign_views(moment),
             lapses=self.lapses(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from ipaddress import IPv4Address
 
@@ -21,7 +21,7 @@ LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(frozen=True)
 class History:
-    """What Slurm does not tell: since when things are as they are, by the readings so far."""
+    """What Slurm does not tell: since when things are as they are, by the readings and the steady clock."""
 
     idle_since: Mapping[str, datetime] = field(default_factory=dict)
     """Node name -> since when it has been seen without a job; one that is missing is not idle."""
@@ -39,7 +39,10 @@ class History:
 
 @dataclass(frozen=True)
 class JoinRecord:
-    """What has been tried to join one machine. The caller drops it once the machine has joined."""
+    """What has been tried to join one machine. The caller drops it once the machine has joined.
+
+    Times are those of the steady clock.
+    """
 
     first: datetime
     """When its join was first started."""
@@ -59,6 +62,7 @@ class Moment:
     """One instant: Cloudlab's word, Slurm's, what people ask for, and what the agent did so far."""
 
     now: datetime
+    """By the wall clock: what deadlines and Slurm's times are compared with."""
     settings: ClusterSettings
     """Those in force; an administrator's wish for more machines is in ``demand.min_nodes``."""
     slice: SliceFacts = field(default_factory=SliceFacts)
@@ -100,9 +104,34 @@ class Moment:
     proven: frozenset[MachineId] = frozenset()
     """Keys of the machines whose probe has passed."""
     failed_since: Mapping[MachineId, datetime] = field(default_factory=dict)
-    """Key -> since when its machine is seen to be of no use."""
+    """Key -> since when its machine is seen to be of no use, by the steady clock."""
     started: datetime = LONG_AGO
-    """When this run of the agent began."""
+    """When this run of the agent began, by the steady clock."""
+    ahead: timedelta = timedelta()
+    """How far the wall clock is ahead of the steady one, which nobody sets."""
+    read: datetime | None = None
+    """When the reading of ``snapshot`` began, by the steady clock."""
+
+    @property
+    def steady(self) -> datetime:
+        """Now by the steady clock: what everything is compared with that says since when or until when."""
+        return self.now - self.ahead
+
+    @property
+    def read_at(self) -> datetime:
+        """When Slurm was read last, by the steady clock."""
+        if self.read is not None:
+            return self.read
+        return self.steady if self.snapshot is None else self.snapshot.taken - self.ahead
+
+    def since(self, told: datetime) -> datetime:
+        """Return a time that Slurm told in this reading, by the steady clock; none is after the reading."""
+        age = self.snapshot.taken - told if self.snapshot else timedelta()
+        return self.read_at - max(age, timedelta())
+
+    def on_the_wall(self, time: datetime) -> datetime:
+        """Return what people are shown for a time of the steady clock."""
+        return time + self.ahead
 
     @cached_property
     def known_as(self) -> Mapping[MachineId, KnownAs]:

@@ -38,11 +38,11 @@ class Reader:
             SlurmError: it could not be read; what was known stays.
         """
         known = self._memory.known
-        reading = known.begin()
+        reading, began = known.begin(), self._desk.clock.steady()
         snapshot = self._backend.snapshot()
         if self._desk.settings.drain.fence:
             known.limited = self._limited()
-        if known.take(reading, snapshot):
+        if known.take(reading, snapshot, began):
             # A long queue takes its time: Cloudlab's calls, which need the lock, do not wait for that.
             known.learn(reading, look_back(self._memory.now()))
         return self._memory.now()
@@ -53,8 +53,8 @@ class Reader:
         Raises:
             SlurmError: they could not be read; what was known stays.
         """
-        reading = self._memory.known.begin()
-        self._memory.known.take(reading, self._backend.snapshot())
+        reading, began = self._memory.known.begin(), self._desk.clock.steady()
+        self._memory.known.take(reading, self._backend.snapshot(), began)
         return self._memory.now()
 
 
@@ -72,7 +72,7 @@ def look_back(moment: Moment) -> History:
     snapshot, earlier = moment.snapshot, moment.history
     if snapshot is None:
         return earlier or History()
-    now = snapshot.taken
+    now = moment.read_at
     first = (
         History(found=frozenset(n.name for n in snapshot.nodes.values() if n.at_work))
         if earlier is None
@@ -85,11 +85,12 @@ def look_back(moment: Moment) -> History:
     idle_since, joined_since = _without(first.idle_since, new), _without(first.joined_since, new)
     idle = {node.name: node for node in snapshot.nodes.values() if node.empty and node.usable}
     was_there = idle.keys() & found if earlier is None else ()
-    idle_before = {name: idle[name].last_busy or now for name in was_there}
-    booted = {name: snapshot.nodes[name].booted or now for name in found & moment.joined}
+    idle_before = {n: moment.since(time) for n in was_there if (time := idle[n].last_busy)}
+    known = {n: snapshot.nodes[n].booted for n in found & moment.joined}
+    booted = {n: moment.since(time) for n, time in known.items() if time}
     return History(
-        idle_since={n: idle_since.get(n, min(idle_before.get(n, now), now)) for n in idle},
-        joined_since={n: joined_since.get(n, min(booted.get(n, now), now)) for n in moment.joined},
+        idle_since={n: idle_since.get(n, idle_before.get(n, now)) for n in idle},
+        joined_since={n: joined_since.get(n, booted.get(n, now)) for n in moment.joined},
         found=found,
         machines={**seen, **machines},
         waiting_since=still_waiting(moment),

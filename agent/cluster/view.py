@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import timedelta
 
 from agent.cluster.drain.wanted import drains_of
 from agent.cluster.moment import Moment
@@ -26,7 +27,7 @@ def node_views(moment: Moment) -> tuple[NodeView, ...]:
         )
         for name, machine in sorted(machines.items())
     )
-    return held + coming_views(moment.slice.requested, machines.values())
+    return held + coming_views(moment.slice.requested, machines.values(), moment.ahead)
 
 
 def foreign_views(moment: Moment) -> tuple[NodeView, ...]:
@@ -48,16 +49,19 @@ def foreign_views(moment: Moment) -> tuple[NodeView, ...]:
     )
 
 
-def coming_views(asked: Iterable[Intent], machines: Iterable[SliverNode]) -> tuple[NodeView, ...]:
+def coming_views(
+    asked: Iterable[Intent], machines: Iterable[SliverNode], ahead: timedelta = timedelta()
+) -> tuple[NodeView, ...]:
     """Draw one picture for each machine that was asked for and is in no manifest yet.
 
     Args:
         asked: what was asked for and is not settled.
         machines: those that are held.
+        ahead: how far the wall clock is ahead of the steady one.
     """
     held = {(machine.cm, machine.client_id) for machine in machines}
     return tuple(
-        NodeView(i.client_id, "", i.client_id, i.cm, NodeState.REQUESTED, asked=i.asked)
+        NodeView(i.client_id, "", i.client_id, i.cm, NodeState.REQUESTED, asked=i.asked + ahead)
         for i in sorted(asked, key=lambda i: (i.asked, i.client_id))
         if (i.cm, i.client_id) not in held
     )

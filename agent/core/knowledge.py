@@ -67,8 +67,9 @@ class Knowledge:
             stays_free: fraction of a CM's machines that are left to others.
         """
         cms, inventory, notices = self._cms, self._inventory, self._notices
-        now = self._desk.clock.now()
+        now = self._desk.clock.steady()
         with self._desk.lock:
+            notices.follow_clock()
             free = {cm: self._free(cm) for cm in cms}
             shares = {cm: self._share(cm, free[cm]) for cm in cms}
             read = frozenset(inventory.slivers)

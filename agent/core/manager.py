@@ -122,7 +122,7 @@ class SimpleElasticSliceManager(
         self._giving = Giving(desk, self, self.inventory, self._slivers, self._lease, decides=decides)
         self._thresholds = Thresholds(desk, self, self.inventory, self._knowledge.share)
         self._trial = Trial(desk, self._slivers, self._placement, self.brake, self.machine_booted)
-        self._memory = RevocationMemory(parts.revocations)
+        self._memory = RevocationMemory(parts.revocations, self.clock.steady())
         self.revocations.update(self._memory.stored)
         schedule = Schedule(
             manage_order,

@@ -279,6 +279,7 @@ class Intent:
     cm: str
     client_id: str
     asked: datetime
+    """By the steady clock."""
 
 
 class NodeState(StrEnum):

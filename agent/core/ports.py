@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from agent.core.events import Event
@@ -17,18 +17,34 @@ class Clock(Protocol):
     """Time, so that tests can set it."""
 
     def now(self) -> datetime:
-        """Return the wall-clock time in UTC."""
+        """Return the wall-clock time in UTC, which may be set: what people, Cloudlab and Slurm go by."""
+
+    def steady(self) -> datetime:
+        """Return the time in UTC by a clock that nobody sets: what durations are measured by.
+
+        It is the wall clock's time as long as that is not set while the process runs.
+        """
 
     def monotonic(self) -> float:
         """Return seconds that never go back."""
 
 
+_BEGAN, _BEGAN_AT = datetime.now(UTC), time.monotonic()
+
+
 class SystemClock:
-    """The machine's clock."""
+    """The machine's clock.
+
+    Its steady time stands still while the machine sleeps (``CLOCK_MONOTONIC``): nobody could look meanwhile.
+    """
 
     def now(self) -> datetime:
         """Return the wall-clock time in UTC."""
         return datetime.now(UTC)
+
+    def steady(self) -> datetime:
+        """Return the time when the process began and what has passed since; the same for all of these."""
+        return _BEGAN + timedelta(seconds=time.monotonic() - _BEGAN_AT)
 
     def monotonic(self) -> float:
         """Return seconds that never go back."""

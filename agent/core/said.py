@@ -48,6 +48,7 @@ class ResourceValue(Saying):
     node_id: str
     value: float
     received: datetime
+    """By the steady clock."""
     client_id: str = ""
     cm: str = ""
     """URN of the CM that has it; "" where nobody told it."""
@@ -61,8 +62,9 @@ class Revocation(Saying):
     client_id: str
     deadline: datetime
     noticed: datetime
-    """When the first notice came."""
+    """When the first notice came, by the steady clock."""
     last_notice: datetime
+    """When the last one came; like the deadline it moves with the wall clock where that is set."""
     releasable: bool = False
     """Nothing is left on the machine: the next reply tells Cloudlab that it may take it."""
     offered: bool = False
@@ -79,6 +81,7 @@ class Taken(Saying):
     client_id: str
     """"" where Cloudlab did not say it."""
     told: datetime
+    """By the steady clock."""
     cm: str = ""
     """URN of the CM that has it; "" where nobody told it."""
 

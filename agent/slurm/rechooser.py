@@ -28,7 +28,7 @@ class Rechooser:
         chosen: the way in that is in use.
         choose: chooses anew.
         serves: asks Slurm's commands; while they do not work either, nothing is to be learnt.
-        read_at: tells when Slurm was last read; None for never.
+        read_at: tells when Slurm was last read, by the steady clock; None for never.
         stale_after: age of the last reading, in seconds, at which a look is due at once.
         clock: time.
 
@@ -52,7 +52,7 @@ class Rechooser:
         self._stale_after = timedelta(seconds=stale_after)
         self._clock = clock
         self._looked = clock.monotonic()
-        self._began = clock.now()
+        self._began = clock.steady()
         self._others: list[str] = []
         self._stop = threading.Event()
         self.found = ""
@@ -84,7 +84,7 @@ class Rechooser:
             self.found = f"{fresh.name} in place of {self._chosen}{why}"
 
     def _is_due(self) -> bool:
-        age = self._clock.now() - (self._read_at() or self._began)
+        age = self._clock.steady() - (self._read_at() or self._began)
         waited = self._clock.monotonic() - self._looked >= LOOK_EVERY
         return bool(self._others) or age > self._stale_after or waited
 

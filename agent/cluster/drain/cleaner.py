@@ -13,6 +13,7 @@ import structlog
 from agent.cluster.desk import Desk
 from agent.cluster.drain.nodes import LeaveNode
 from agent.cluster.settings.drain import DrainSettings
+from agent.core.jumps import ahead
 from agent.core.ports import HostResult
 
 log = structlog.get_logger()
@@ -59,6 +60,7 @@ class Cleaner:
         self._done = done
         self._lock = threading.Lock()
         self._queue: list[tuple[datetime, str, LeaveNode]] = []
+        """Deadline by the steady clock, node name, and what is done there."""
         self._at_work: set[str] = set()
         self._through: dict[str, tuple[datetime | None, frozenset[str]]] = {}
         """Node name -> when the drain began after which it was cleaned up, and whose it was."""
@@ -71,7 +73,8 @@ class Cleaner:
             if done or action.node in self._at_work:
                 return
             self._at_work.add(action.node)
-            heapq.heappush(self._queue, (action.deadline or _NEVER, action.node, action))
+            due = _NEVER if action.deadline is None else action.deadline - ahead(self._desk.clock)
+            heapq.heappush(self._queue, (due, action.node, action))
             if self._threads >= self._desk.settings.drain.cleanup_fan_out:
                 return
             self._threads += 1
@@ -88,11 +91,11 @@ class Cleaner:
                 if not self._queue:
                     self._threads -= 1
                     return
-                _, node, action = heapq.heappop(self._queue)
+                due, node, action = heapq.heappop(self._queue)
                 settings = self._desk.settings.drain
                 limit = time_limit(
-                    action.deadline,
-                    self._desk.clock.now(),
+                    None if due is _NEVER else due,
+                    self._desk.clock.steady(),
                     len(self._queue),
                     settings,
                     settings.cleanup_fan_out,

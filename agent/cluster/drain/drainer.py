@@ -116,7 +116,7 @@ class Drainer:
             self._fence(wishes.fences)
             return bool(wishes.drains)
         snapshot = self._backend.snapshot()
-        now = self._desk.clock.now()
+        now = self._desk.clock.steady() + wishes.ahead
         try:
             plan = plan_nodes(snapshot, wishes.drains, ours=wishes.ours, unread=wishes.unread, now=now)
             for action in plan:
@@ -132,7 +132,7 @@ class Drainer:
             attempt(partial(self._move_fences, wanted))
 
     def _move_fences(self, wanted: Mapping[str, datetime]) -> None:
-        plan = self._fencer.step(wanted, self._desk.clock.now())
+        plan = self._fencer.step(wanted, self._desk.clock.steady())
         for fence in plan.reserve if plan else ():
             for node in sorted(fence.nodes):
                 self._desk.record(

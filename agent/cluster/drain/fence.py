@@ -112,7 +112,7 @@ class Fencer:
 
         Args:
             wanted: node name -> from when on nothing may run there.
-            now: when it is asked.
+            now: when it is asked, by the steady clock.
 
         Returns:
             What was changed; None where nothing was looked at.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
@@ -64,7 +64,7 @@ class JobActs:
         self._desk = desk
         self._backend = backend
         self._signalled: dict[str, datetime] = {}
-        """``leader`` of a job -> when it had its checkpoint signal."""
+        """``leader`` of a job -> when it had its checkpoint signal, by the steady clock."""
         self._warned: set[str] = set()
         """``leader`` of the jobs whose users were told."""
         self._recalled: set[str] = set()
@@ -80,7 +80,7 @@ class JobActs:
         """
         deadlines = job_deadlines(wishes.drains, wishes.ours)
         known = self._requeueable(snapshot, deadlines)
-        now = self._desk.clock.now()
+        now = self._desk.clock.steady() + wishes.ahead
         outlooks = self.outlooks = look_ahead(snapshot, deadlines, known, settings, now)
         for job, cause in self._figures.finished(snapshot, outlooks, wishes.drains):
             self._tell(EventKind.FINISH, job, f"job {job.id} ended by itself", cause)
@@ -88,9 +88,9 @@ class JobActs:
         self._signalled = {job: at for job, at in self._signalled.items() if job in held_up}
         self._warned &= held_up
         self._recalled &= held_up
-        actions = list(plan_jobs(outlooks, self._signalled, self._warned, settings, now))
-        if self._recall(actions, now):
-            actions = list(plan_jobs(outlooks, self._signalled, self._warned, settings, now))
+        actions = self._plan(outlooks, wishes.ahead, settings, now)
+        if self._recall(actions, wishes.ahead, now):
+            actions = self._plan(outlooks, wishes.ahead, settings, now)
         self._each(actions, SignalJob, lambda a: (a.signal, a.target, a.comment), self._signal)
         self._each(actions, RequeueJob, lambda a: (a.reason, a.hold), self._requeue)
         self._each(actions, CancelJob, lambda a: a.reason, self._cancel)
@@ -120,7 +120,13 @@ class JobActs:
                 log.warning("whether jobs may be requeued is not known yet", error=str(error))
         return known
 
-    def _recall(self, actions: Iterable[JobAction], now: datetime) -> bool:
+    def _plan(
+        self, outlooks: Iterable[Outlook], ahead: timedelta, settings: DrainSettings, now: datetime
+    ) -> list[JobAction]:
+        signalled = {job: at + ahead for job, at in self._signalled.items()}
+        return list(plan_jobs(outlooks, signalled, self._warned, settings, now))
+
+    def _recall(self, actions: Iterable[JobAction], ahead: timedelta, now: datetime) -> bool:
         """Look up whom an earlier run of the agent has told already, once a job, before it is told anything.
 
         Returns:
@@ -143,7 +149,7 @@ class JobActs:
             if warned:
                 self._warned.add(new[job_id])
             if signalled:
-                self._signalled[new[job_id]] = signalled
+                self._signalled[new[job_id]] = signalled - ahead
         return True
 
     def _each(
@@ -175,7 +181,7 @@ class JobActs:
         done = _accepted(group, refused, "a job got no checkpoint signal; it is tried again")
         for action in done:
             job = action.job
-            self._signalled[leader(job)] = self._desk.clock.now()
+            self._signalled[leader(job)] = self._desk.clock.steady()
             self._tell(
                 EventKind.SIGNAL, job, f"{action.signal} to job {job.id} ({action.target}): {action.reason}"
             )

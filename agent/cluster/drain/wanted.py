@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from agent.cluster.drain.fence import can_be_fenced, with_fences
 from agent.cluster.moment import Moment
@@ -26,6 +26,8 @@ class Wishes:
     unread: Collection[str] = ()
     """Names of those of ours whose drain is not lifted: an earlier run may have drained them, for what is not
     known yet; or it was for an earlier machine, and the new one is not there yet."""
+    ahead: timedelta = timedelta()
+    """How far the wall clock, by which the deadlines are told, was ahead of the steady one then."""
 
 
 def drains_of(moment: Moment) -> dict[str, Drain]:
@@ -59,7 +61,9 @@ def wishes_of(moment: Moment) -> Wishes:
     unread = frozenset(n for n, machine in moment.machines.items() if machine.cm not in moment.read_back)
     foreign = moment.foreign.keys() if settings.foreign else _left_drained(moment)
     unread |= {n for n in foreign if moment.foreign[n].cm not in moment.read_back}
-    return Wishes(drains, frozenset(moment.machines) | foreign, fences, unread | _not_there_yet(moment))
+    return Wishes(
+        drains, frozenset(moment.machines) | foreign, fences, unread | _not_there_yet(moment), moment.ahead
+    )
 
 
 def _left_drained(moment: Moment) -> frozenset[str]:

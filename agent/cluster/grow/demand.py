@@ -84,8 +84,8 @@ def plan_growth(moment: Moment, supply: Supply) -> GrowthPlan:
         if against:
             verdicts.append(JobVerdict(job.id, False, 0, against))
             continue
-        since = waiting_since.get(array_of(job), snapshot.taken)
-        waited = snapshot.taken - since >= timedelta(seconds=settings.grow_after)
+        since = waiting_since.get(array_of(job), moment.read_at)
+        waited = moment.read_at - since >= timedelta(seconds=settings.grow_after)
         verdicts.append(_verdict(job, packer.place(job, may_borrow=waited)))
     packer.keep_at_least(settings.min_nodes)
     reasons = _reasons(verdicts)
@@ -118,11 +118,11 @@ def still_waiting(moment: Moment) -> dict[str, datetime]:
     waiting = [j for j in _pending(snapshot) if not _does_not_count(j, snapshot, moment.settings)]
     if moment.history is not None:
         earlier = moment.history.waiting_since
-        return {key: earlier.get(key, snapshot.taken) for key in map(array_of, waiting)}
+        return {key: earlier.get(key, moment.read_at) for key in map(array_of, waiting)}
     since: dict[str, datetime] = {}
     for job in waiting:
-        known = since.get(array_of(job), snapshot.taken)
-        since[array_of(job)] = min(job.submitted or known, known)
+        known = since.get(array_of(job), moment.read_at)
+        since[array_of(job)] = min(moment.since(job.submitted), known) if job.submitted else known
     return since
 
 

@@ -54,7 +54,7 @@ class Joiner:
 
     def step(self, moment: Moment, plan: JoinPlan) -> JoinOutcome:
         """Start what is due."""
-        now = moment.now
+        now = moment.steady
         for step in plan.watch:
             self._joins.watch(step.node, now)
         for step in plan.joined:
@@ -100,7 +100,7 @@ class Joiner:
     def _in_background(self, step: JoinStep, act: Callable[..., str], *arguments: object) -> None:
         def work() -> None:
             error = act(*arguments)
-            self._joins.end(step.node, self._desk.clock.now(), error)
+            self._joins.end(step.node, self._desk.clock.steady(), error)
             if error:
                 self._tell(EventKind.JOIN_ERROR, step, error)
             self._desk.wake("get_system_state", "join_nodes", "set_system_state")

@@ -54,7 +54,7 @@ def plan_joins(moment: Moment) -> JoinPlan:
     A node that Slurm has is not joined anew at the first sight of its slurmd being away: one that was just
     resumed, or that missed a ping, reads so for a moment (``scontrol update State=UNDRAIN``).
     """
-    snapshot, now = moment.snapshot, moment.now
+    snapshot, now = moment.snapshot, moment.steady
     if snapshot is None:
         return JoinPlan()
     leaving = drains_of(moment).keys()

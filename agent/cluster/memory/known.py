@@ -41,14 +41,15 @@ class Known:
         self._begun = 0
         self._taken = 0
         self._noted: list[_Noted] = []
+        self._read_at: datetime | None = None
         self.snapshot: Snapshot | None = None
         self.history: History | None = None
         self.limited: frozenset[str] = frozenset()
         self.read_back: frozenset[str] = frozenset()
 
     def read_at(self) -> datetime | None:
-        """Return when the newest reading was taken; None before the first."""
-        return self.snapshot.taken if self.snapshot else None
+        """Return when the newest reading began, by the steady clock; None before the first."""
+        return self._read_at
 
     def begin(self) -> int:
         """Take note that a reading begins; return its number."""
@@ -56,12 +57,18 @@ class Known:
             self._begun += 1
             return self._begun
 
-    def take(self, reading: int, snapshot: Snapshot) -> bool:
-        """Take in what a reading found; False where one that began later came first."""
+    def take(self, reading: int, snapshot: Snapshot, began: datetime | None = None) -> bool:
+        """Take in what a reading found; False where one that began later came first.
+
+        Args:
+            reading: its number.
+            snapshot: what it found.
+            began: when it began, by the steady clock; None where the wall clock's time is as good.
+        """
         with self._lock:
             if reading < self._taken:
                 return False
-            self._taken = reading
+            self._taken, self._read_at = reading, began or snapshot.taken
             # What was set while it was under way may be missing from it.
             self._noted = [noted for noted in self._noted if noted.reading >= reading]
             self.snapshot = _with_weights(snapshot, self._noted)

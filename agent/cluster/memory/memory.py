@@ -46,7 +46,7 @@ class Memory:
     def __init__(self, desk: Desk, facts: Callable[[], SliceFacts], store: WishStore) -> None:
         self._desk = desk
         self._facts = facts
-        self._started = desk.clock.now()
+        self._started = desk.clock.steady()
         stored = {drain.node_id: drain for drain in store.drains()}
         self.known = Known(desk.lock)
         self.hold = GrowthHold(desk.lock, store, stored.pop(WHOLE_SLICE, None))
@@ -61,13 +61,16 @@ class Memory:
         """Return all that is known at this instant."""
         with self._desk.lock:
             facts = self._facts()
+            now = self._desk.clock.now()
             moment = Moment(
-                now=self._desk.clock.now(),
+                now=now,
+                ahead=now - self._desk.clock.steady(),
                 started=self._started,
                 bound=self.names.bound,
                 settings=self.growing.applied_to(self._desk.settings),
                 slice=facts,
                 snapshot=self.known.snapshot,
+                read=self.known.read_at(),
                 history=self.known.history,
                 limited=self.known.limited,
                 read_back=self.known.read_back,

@@ -60,7 +60,7 @@ def plan_power(moment: Moment, supply: Supply, growth: GrowthPlan) -> PowerPlan:
     if supply.lacking is None or snapshot is None:
         return PowerPlan()
     held_up = moment.held_up or _refused(moment)
-    since, now = moment.history.forsaken_since if moment.history else {}, snapshot.taken
+    since, now = moment.history.forsaken_since if moment.history else {}, moment.read_at
     retry = timedelta(seconds=moment.settings.join.power_retry)
     fail = {}
     for name in supply.lacking:
@@ -103,4 +103,4 @@ def still_forsaken(moment: Moment) -> dict[str, datetime]:
     earlier = moment.history.forsaken_since if moment.history else {}
     names = moment.settings.join.power_names & moment.nodes.keys()
     forsaken = (name for name in names if is_forsaken(moment.nodes[name]))
-    return {name: earlier.get(name, moment.snapshot.taken) for name in forsaken}
+    return {name: earlier.get(name, moment.read_at) for name in forsaken}

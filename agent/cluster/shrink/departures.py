@@ -58,7 +58,7 @@ def is_on_trust(machine: SliverNode, moment: Moment) -> bool:
     known = moment.history is not None and moment.name(machine) in moment.history.found
     if machine.key not in moment.slice.unexplained or known:
         return False
-    return moment.now - moment.started < timedelta(seconds=moment.settings.demand.min_hold)
+    return moment.steady - moment.started < timedelta(seconds=moment.settings.demand.min_hold)
 
 
 def is_given_back(revocation: Revocation, settings: DrainSettings) -> bool:
@@ -94,5 +94,5 @@ def _is_kept(machine: SliverNode, moment: Moment) -> bool:
     """Tell whether a failed machine is still kept, for a person to look at, or since it may be in use."""
     if is_on_trust(machine, moment):
         return True
-    since = moment.failed_since.get(machine.key, moment.now)
-    return moment.now - since < timedelta(seconds=moment.settings.join.keep_failed)
+    since = moment.failed_since.get(machine.key, moment.steady)
+    return moment.steady - since < timedelta(seconds=moment.settings.join.keep_failed)

@@ -69,7 +69,7 @@ class Leaving:
         self._desk.wake("delete_nodes")
         margin = (action.deadline - moment.now).total_seconds() if action.deadline else 0.0
         revocation = moment.slice.revocation_of(machine)
-        took = round((moment.now - revocation.noticed).total_seconds(), 1) if revocation else None
+        took = round((moment.steady - revocation.noticed).total_seconds(), 1) if revocation else None
         message = f"Cloudlab may take it, {margin:.0f} s before its deadline"
         self._desk.tell(EventKind.RELEASE, machine.node_id, message, Release(round(margin, 1), took))
 

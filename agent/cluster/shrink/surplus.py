@@ -36,12 +36,12 @@ def plan_surplus(moment: Moment, growth: GrowthPlan) -> tuple[NodeVerdict, ...]:
         drained (who drained it decides), that pending jobs are expected to take, or that a job or a
         reservation names.
     """
-    snapshot, settings, now = moment.snapshot, moment.settings.demand, moment.now
+    snapshot, settings, now = moment.snapshot, moment.settings.demand, moment.steady
     if snapshot is None:
         return ()
     ours = moment.joined - drains_of(moment).keys()
     history = moment.history or History()
-    named = names_in_use(snapshot.jobs, moment.reservations or (), now)
+    named = names_in_use(snapshot.jobs, moment.reservations or (), moment.now)
     verdicts: list[NodeVerdict] = []
     idle: list[str] = []
     for name in sorted(ours):

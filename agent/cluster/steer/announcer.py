@@ -28,6 +28,7 @@ class Told:
 
     lease_end: datetime | None
     when: datetime
+    """By the steady clock."""
     done: bool
     """It took the file."""
 
@@ -75,7 +76,7 @@ class Announcer:
             due = [
                 (m, expires.get(m.cm))
                 for m in working
-                if is_due(self._told.get(m.key), expires.get(m.cm), settings.plugin, now)
+                if is_due(self._told.get(m.key), expires.get(m.cm), settings.plugin, moment.steady)
             ]
             if not due or self._writing:
                 return
@@ -110,7 +111,7 @@ class Announcer:
             for machine, lease_end in due:
                 error = self._reach.run(machine, self.files(lease_end), TIMEOUT).error
                 with self._desk.lock:
-                    self._told[machine.key] = Told(lease_end, self._desk.clock.now(), not error)
+                    self._told[machine.key] = Told(lease_end, self._desk.clock.steady(), not error)
                 if error:
                     self._desk.tell(
                         EventKind.PLUGIN, machine.node_id, f"its lease file was not written: {error}"

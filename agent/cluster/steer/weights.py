@@ -41,7 +41,7 @@ def plan_weights(moment: Moment) -> tuple[SetWeight, ...]:
     groups: dict[int, dict[str, str]] = {}
     for name in moment.joined:
         received = moment.slice.value_of(moment.machines[name])
-        value, why = _value_now(received, settings, moment.now)
+        value, why = _value_now(received, settings, moment.steady)
         weight = weight_of(value, settings)
         if moment.nodes[name].weight != weight:
             groups.setdefault(weight, {})[name] = why

@@ -51,10 +51,11 @@ class Adoption:
 
     def _take_over(self, machine: SliverNode, drain: Drain, moment: Moment) -> bool:
         node_id, now, memory = machine.node_id, moment.now, self._memory
+        noticed = moment.steady
         match drain:
             case Drain(cause=DrainCause.REVOKED, deadline=datetime() as deadline):
                 self._adopt_revocation(
-                    Revocation(node_id, machine.client_id, deadline, now, now, cm=machine.cm)
+                    Revocation(node_id, machine.client_id, deadline, noticed, now, cm=machine.cm)
                 )
             case Drain(cause=DrainCause.ADMIN, why=why) if why == TEARDOWN:
                 if memory.hold.wish is None:

@@ -18,6 +18,7 @@ from agent.core.desk import Lock
 from agent.core.model import Place, differ
 from agent.core.notices.calls import BADARGS, ElasticSliceClientEndpoint, Envelope, reply, trace
 from agent.core.notices.commands import run_commands
+from agent.core.notices.countdowns import Countdowns
 from agent.core.notices.foreign import Whose
 from agent.core.notices.items import (
     BadItemError,
@@ -91,12 +92,13 @@ class SimpleElasticSliceClientEndpoint(ElasticSliceClientEndpoint):
         self.taken: dict[Place, Taken] = {}
         self.rejected: Counter[str] = Counter()
         self._started: set[Place] = set()
+        self._countdowns = Countdowns(self.revocations, lambda: self.clock)
 
     # --- what Cloudlab calls
 
     def SetResourceValues(self, params: Any) -> Envelope:  # noqa: N802
         """Remember how much Cloudlab wants each machine."""
-        now = self.clock.now()
+        now = self.clock.steady()
         read = self._read("SetResourceValues", params, lambda item: read_value(item, now))
         if isinstance(read, dict):
             return read
@@ -143,7 +145,7 @@ class SimpleElasticSliceClientEndpoint(ElasticSliceClientEndpoint):
 
     def NotifyDeleteComplete(self, params: Any) -> Envelope:  # noqa: N802
         """Drop the revocations of machines that Cloudlab has taken."""
-        now = self.clock.now()
+        now = self.clock.steady()
         said = self._read("NotifyDeleteComplete", params, read_complete)
         if isinstance(said, dict):
             return said
@@ -225,8 +227,9 @@ class SimpleElasticSliceClientEndpoint(ElasticSliceClientEndpoint):
 
     def resume_deletes(self) -> None:
         """Start what a restart interrupted: revocations that nobody works on and nobody may take yet."""
-        now = self.clock.now()
         with self.rlock:
+            self.follow_clock()
+            now = self.clock.now()
             left = [r for r in self.revocations.values() if r.place not in self._started]
             due = [r for r in left if self.whose(r) is Whose.OURS]
             fresh = [
@@ -256,6 +259,10 @@ class SimpleElasticSliceClientEndpoint(ElasticSliceClientEndpoint):
         with self.rlock:
             self._started.discard(place)
             return self.revocations.pop(place, None)
+
+    def follow_clock(self) -> None:
+        """Move the deadlines of revocations with the wall clock, where that was set; under ``rlock``."""
+        self._countdowns.follow()
 
     # --- inside
 
@@ -300,7 +307,8 @@ class SimpleElasticSliceClientEndpoint(ElasticSliceClientEndpoint):
 
     def _note(self, notices: Iterable[Notice]) -> set[Place]:
         """Write revocations down (under rlock); return the places that were taken up."""
-        now = self.clock.now()
+        self.follow_clock()
+        now, steady = self.clock.now(), self.clock.steady()
         seen: dict[Place, Revocation] = {}
         for notice in notices:
             place = notice.place
@@ -315,7 +323,7 @@ class SimpleElasticSliceClientEndpoint(ElasticSliceClientEndpoint):
                 node_id=notice.node_id,
                 client_id=notice.client_id or (old.client_id if old else ""),
                 deadline=deadline,
-                noticed=old.noticed if old else now,
+                noticed=old.noticed if old else steady,
                 last_notice=now,
                 releasable=old.releasable if old else False,
                 offered=old.offered if old else False,
@@ -359,8 +367,9 @@ class SimpleElasticSliceClientEndpoint(ElasticSliceClientEndpoint):
         self.end_delete(nodelist)
 
     def _time_for(self, nodelist: list[Item]) -> float:
-        now = self.clock.now()
         with self.rlock:
+            self.follow_clock()
+            now = self.clock.now()
             known = [self.revocations[place] for item in nodelist for place in self._places(item)]
         left = min(((r.deadline - now).total_seconds() for r in known), default=self.delete_timeout)
         return min(self.delete_timeout, max(left, 1.0))

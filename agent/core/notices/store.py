@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
 
 import structlog
 
@@ -21,6 +23,8 @@ class RevocationMemory:
 
     Args:
         store: read once, here.
+        now: the time, by the steady clock: none that an earlier run noticed counts as of the future, though
+            the clock may have been set back since.
 
     Attributes:
         stored: place -> revocation, as in the store.
@@ -29,10 +33,11 @@ class RevocationMemory:
         LedgerError: the store cannot be read.
     """
 
-    def __init__(self, store: RevocationStore) -> None:
+    def __init__(self, store: RevocationStore, now: datetime) -> None:
         self._store = store
         self._lock = threading.Lock()
-        self.stored = {r.place: r for r in store.revocations()}
+        known = (replace(r, noticed=min(r.noticed, now)) for r in store.revocations())
+        self.stored = {r.place: r for r in known}
 
     def keep(self, revocations: Mapping[Place, Revocation], lock: Lock) -> None:
         """Write down what changed; what cannot be written is told, and written the next time.

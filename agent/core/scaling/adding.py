@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from agent.core.desk import Desk
 from agent.core.errors import AlreadyExistsError, BadArgumentsError, ConfigError, InsufficientNodesError
 from agent.core.events import EventKind
+from agent.core.jumps import on_the_wall
 from agent.core.model import IntentKind, Place
 from agent.core.request.helper import ADDED_CLIENT_ID, AddArgs
 from agent.core.request.rspec import request_client_ids
@@ -178,7 +179,7 @@ class Growth:
             if name.lower() in in_use:
                 raise ConfigError(f"client_id {name!r} is in use at {cm}")
         available, values = self._offers.available.get(cm), self._asker.resource_values
-        placed = self._placement.place(cm, args, available, values, self._desk.clock.now())
+        placed = self._placement.place(cm, args, available, values, self._desk.clock.steady())
         if len(placed) < len(args):
             self._desk.note(f"{len(placed)} of {len(args)} machines at {cm} find a free one of their type")
         return placed
@@ -194,10 +195,11 @@ class Growth:
         return bool(unknown)
 
     def _is_paused(self, cm: str) -> bool:
-        pause = self._placement.paused(cm, self._desk.clock.now())
+        pause = self._placement.paused(cm, self._desk.clock.steady())
         if pause is None:
             return False
-        self._desk.note(f"nothing is asked of {cm} until {pause.until:%H:%M:%SZ}: {pause.reason}")
+        until = on_the_wall(self._desk.clock, pause.until)
+        self._desk.note(f"nothing is asked of {cm} until {until:%H:%M:%SZ}: {pause.reason}")
         return True
 
     def _note_brake(self) -> None:
@@ -205,7 +207,6 @@ class Growth:
             self._desk.note(words)
 
     def _pause(self, cm: str, reason: str) -> None:
-        pause = self._placement.pause(cm, "", self._desk.clock.now(), reason)
-        self._desk.tell(
-            EventKind.INSUFFICIENT, cm, f"nothing is asked until {pause.until:%H:%M:%SZ}: {reason}"
-        )
+        pause = self._placement.pause(cm, "", self._desk.clock.steady(), reason)
+        until = on_the_wall(self._desk.clock, pause.until)
+        self._desk.tell(EventKind.INSUFFICIENT, cm, f"nothing is asked until {until:%H:%M:%SZ}: {reason}")

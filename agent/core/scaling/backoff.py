@@ -11,6 +11,7 @@ class Backoff:
     """Leave something alone for a while."""
 
     until: datetime
+    """By the steady clock."""
     delay: float
     """Seconds of this pause; the next is longer."""
     reason: str

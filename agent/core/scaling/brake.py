@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from agent.core.config import CycleSettings
 from agent.core.desk import Desk
 from agent.core.events import EventKind, Failures
+from agent.core.jumps import on_the_wall
 from agent.core.scaling.backoff import Backoff, lengthen
 
 
@@ -96,7 +97,7 @@ class GrowthBrake:
             subject: its node_id.
             reason: why.
         """
-        now = self._desk.clock.now()
+        now = self._desk.clock.steady()
         with self._lock:
             before = self._brake
             self._brake = after = before.failed(
@@ -148,12 +149,12 @@ class GrowthBrake:
             return None
         coming = self._proving()
         with self._lock:
-            return self._brake.allowance(self._desk.clock.now(), coming=coming)
+            return self._brake.allowance(self._desk.clock.steady(), coming=coming)
 
     def asked(self, count: int) -> None:
         """Take note that so many machines are asked for: while growth is stopped, they are the probe."""
         with self._lock:
-            self._brake = after = self._brake.asked(self._desk.clock.now())
+            self._brake = after = self._brake.asked(self._desk.clock.steady())
         if after.stopped is not None:
             self._desk.tell(EventKind.PROBE, "", f"asks for {count} as a probe, while growth is stopped")
 
@@ -162,9 +163,11 @@ class GrowthBrake:
         brake = self._brake
         if brake.since is None:
             return ""
-        return f"growth is stopped since {brake.since:%Y-%m-%dT%H:%M:%SZ}: {self._words(brake)}"
+        since = on_the_wall(self._desk.clock, brake.since)
+        return f"growth is stopped since {since:%Y-%m-%dT%H:%M:%SZ}: {self._words(brake)}"
 
     def _words(self, brake: Brake) -> str:
         assert brake.stopped is not None
-        when = "a probe is under way" if brake.probing else f"a probe after {brake.stopped.until:%H:%M:%SZ}"
+        until = on_the_wall(self._desk.clock, brake.stopped.until)
+        when = "a probe is under way" if brake.probing else f"a probe after {until:%H:%M:%SZ}"
         return f"{brake.stopped.reason}; {when}"

@@ -47,7 +47,7 @@ class Trial:
         if not machine.proven:
             self._brake.failed(node.node_id, machine.reason)
         if node.hardware_type:
-            self._placement.pause(node.cm, node.hardware_type, self._desk.clock.now(), machine.reason)
+            self._placement.pause(node.cm, node.hardware_type, self._desk.clock.steady(), machine.reason)
         return True
 
     def prove(self, node: SliverNode) -> None:

@@ -33,7 +33,7 @@ class Holdings:
     def __init__(self, store: HoldingStore, cms: Iterable[str], clock: Clock, patience: float) -> None:
         self._store = store
         self._clock = clock
-        self._patient_until = clock.now() + timedelta(seconds=patience)
+        self._patient_until = clock.steady() + timedelta(seconds=patience)
         self._lock = threading.Lock()
         self._stored = {holding.cm: holding for holding in store.holdings()}
         self._known = dict(self._stored)
@@ -101,13 +101,13 @@ class Holdings:
         """Return (CM, client_id) of the machines that silent CMs held, while their lease may last."""
         with self._lock:
             held = [self._stored[cm] for cm in self._silent if cm in self._stored]
-        now = self._clock.now()
-        lasting = [h for h in held if now < (h.expires or self._patient_until)]
+        now, patient = self._clock.now(), self._clock.steady() < self._patient_until
+        lasting = [h for h in held if (patient if h.expires is None else now < h.expires)]
         return {(h.cm, name) for h in lasting for name in h.machines}
 
     def unknown(self) -> Sequence[str]:
         """List the silent CMs that nothing is remembered of, while they may still speak up."""
-        if self._clock.now() >= self._patient_until:
+        if self._clock.steady() >= self._patient_until:
             return ()
         with self._lock:
             return sorted(self._silent - self._stored.keys())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import structlog
@@ -18,7 +19,7 @@ from agent.core.errors import (
 )
 from agent.core.model import Intent, IntentKind, Sliver
 from agent.core.ports import Clock, IntentStore
-from agent.core.slice.settling import Settlement, settle_intents
+from agent.core.slice.settling import Settlement, settle_intents, taken_over
 
 log = structlog.get_logger()
 
@@ -29,15 +30,22 @@ _REFUSALS = (AlreadyExistsError, BadArgumentsError)
 class Intents:
     """The intents in flight: those of the store, mirrored so that reading them costs nothing.
 
+    Args:
+        store: read once, here.
+        clock: time.
+        patience: seconds that a call whose reply was lost may still take effect.
+
     Raises:
         LedgerError: from each method that writes; the mirror then is as the store.
     """
 
-    def __init__(self, store: IntentStore, clock: Clock) -> None:
+    def __init__(self, store: IntentStore, clock: Clock, patience: float) -> None:
         self._store = store
         self._clock = clock
         self._lock = threading.Lock()
-        self._mirror = {(i.kind, i.cm, i.client_id): i for i in store.intents()}
+        now = clock.steady()
+        known = (replace(i, asked=taken_over(i.asked, now, patience)) for i in store.intents())
+        self._mirror = {(i.kind, i.cm, i.client_id): i for i in known}
 
     def in_flight(self, kind: IntentKind | None = None, cm: str | None = None) -> tuple[Intent, ...]:
         """Return intents, of one kind or all, at one CM or all."""
@@ -48,7 +56,7 @@ class Intents:
 
     def declare(self, kind: IntentKind, cm: str, client_ids: Iterable[str]) -> tuple[Intent, ...]:
         """Write down what is about to be asked."""
-        now = self._clock.now()
+        now = self._clock.steady()
         intents = tuple(Intent(kind, cm, client_id, now) for client_id in client_ids)
         self._store.add_intents(intents)
         with self._lock:

@@ -65,7 +65,7 @@ class Machine:
 
     node: SliverNode
     since: datetime
-    """When it was asked for; when it was first seen, where nobody remembers."""
+    """When it was asked for, or first seen, where nobody remembers; by the steady clock."""
     fate: str = ""
     """``ready`` or ``failed`` once that is settled; it is settled once."""
     reason: str = ""

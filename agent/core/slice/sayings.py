@@ -19,6 +19,9 @@ class Hearer(Protocol):
     revocations: dict[Place, Revocation]
     resource_values: dict[Place, ResourceValue]
 
+    def follow_clock(self) -> None:
+        """Move the deadlines of revocations with the wall clock, where that was set."""
+
     def drop_revocation(self, place: Place) -> Revocation | None:
         """Forget a revocation."""
 
@@ -62,13 +65,14 @@ class Sayings:
                 hearer.drop_revocation(place)
 
     def refuted(
-        self, nodes: Collection[SliverNode], read_at: datetime
+        self, nodes: Collection[SliverNode], read_at: datetime, on_wall: datetime
     ) -> tuple[list[SliverNode], tuple[Revocation, ...]]:
         """Drop what a manifest refutes.
 
         Args:
             nodes: what it has.
-            read_at: when it was read.
+            read_at: when it was read, by the steady clock.
+            on_wall: the same by the wall clock, which deadlines are kept in.
 
         Returns:
             The machines that were said to be taken and are there, and the revocations that are over.
@@ -79,7 +83,7 @@ class Sayings:
             for place in (node.place, ("", node.node_id)):
                 hearer.taken.pop(place, None)
         there = {r.place for r in hearer.revocations.values() if any(map(r.is_at, nodes))} | self._strangers()
-        over = withdrawn(hearer.revocations.values(), there, read_at, self._grace)
+        over = withdrawn(hearer.revocations.values(), there, on_wall, self._grace)
         for revocation in over:
             hearer.drop_revocation(revocation.place)
         return kept, over

@@ -28,7 +28,7 @@ def settle_intents(
     Args:
         intents: intents at this CM.
         present: client_ids in the manifest.
-        now: when the manifest was read.
+        now: when the manifest was read, by the steady clock.
         patience: seconds that a call whose reply was lost may still take effect.
     """
     done: list[Intent] = []
@@ -41,6 +41,20 @@ def settle_intents(
     return Settlement(tuple(done), tuple(void))
 
 
+def taken_over(asked: datetime, now: datetime, patience: float) -> datetime:
+    """Return when an intent that an earlier run wrote down counts as asked, by this run's steady clock.
+
+    The wall clock may have been set in between: the intent is never of the future, where it would stay for
+    long, and never so old that the first manifest settles it which may have been read too early.
+
+    Args:
+        asked: as it was written down.
+        now: the time, by the steady clock.
+        patience: seconds that a call whose reply was lost may still take effect.
+    """
+    return min(max(asked, now - timedelta(seconds=patience / 2)), now)
+
+
 def withdrawn(
     revocations: Iterable[Revocation], present: Collection[Place], read_at: datetime, grace: float
 ) -> tuple[Revocation, ...]:
@@ -50,7 +64,7 @@ def withdrawn(
         revocations: those in force.
         present: places of machines in a manifest; and those that no manifest has, which are nobody's to take
             from us.
-        read_at: when that manifest was read.
+        read_at: when that manifest was read, by the wall clock.
         grace: seconds after the deadline, and after the last notice.
     """
     limit = read_at - timedelta(seconds=grace)

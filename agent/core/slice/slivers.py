@@ -14,6 +14,7 @@ from agent.core.config import ManagerConfig
 from agent.core.desk import Desk
 from agent.core.errors import AgentError, BusyError, CloudlabError, ConfigError, UnreservedError
 from agent.core.events import EventKind, OfCm
+from agent.core.jumps import on_the_wall
 from agent.core.model import Intent, IntentKind, MachineId, Sliver, SliverNode, SliverStatus
 from agent.core.ownership import Claim, claims, is_the_one
 from agent.core.ports import SliceServer
@@ -53,7 +54,7 @@ class Slivers:
         holdings: what CMs held when they were last heard.
         gate: tells whether a sliver goes as a whole.
         expires: CM -> until when its sliver lasts.
-        read_at: CM -> when the reading of its last manifest began.
+        read_at: CM -> when the reading of its last manifest began, by the steady clock.
         unexplained: keys of machines that are ours by their name alone.
     """
 
@@ -71,7 +72,7 @@ class Slivers:
         self._locks = {cm: threading.RLock() for cm in cms}
         self.book = MachineBook()
         self._sayings = Sayings(owner, self.book, cms, self._limits.withdrawn_grace)
-        self.intents = Intents(config.intents, config.clock)
+        self.intents = Intents(config.intents, config.clock, config.cycle.lost_call_patience)
         self.holdings = Holdings(config.holdings, cms, config.clock, config.cycle.first_reading_patience)
         self.gate = Gate(server, desk, config.ownership, self.book, self.holdings, self.intents)
         self.expires: dict[str, datetime] = {}
@@ -173,12 +174,12 @@ class Slivers:
 
     def read(self, cm: str) -> Sliver | None:
         """Read the manifest and learn from it."""
-        began = self._clock.now()
+        began = self._clock.steady()
         return self._learn(cm, began, self._server.find_sliver(cm))
 
     def settle(self, cm: str, status: SliverStatus | None) -> None:
         """Settle what became of machines that were starting: by a status read now, or (None) by deadline."""
-        now, limit = self._clock.now(), self._limits.boot_timeout
+        now, limit = self._clock.steady(), self._limits.boot_timeout
         with self._desk.lock:
             settled = (
                 self.book.judge(status, now, limit) if status else self.book.judge_unseen(cm, now, limit)
@@ -278,13 +279,13 @@ class Slivers:
         sliver = self.read(cm)
         if sliver is None or not self.gate.is_open(cm, sliver):
             return False
-        began = self._clock.now()
+        began = self._clock.steady()
         self._server.delete_sliver(cm)
         self._learn(cm, began, None, deleted=True)
         return True
 
     def _carry_out(self, cm: str, asked: Sequence[Intent], call: Callable[[], Sliver | None]) -> None:
-        learn = partial(self._learn, cm, self._clock.now())
+        learn = partial(self._learn, cm, self._clock.steady())
         try:
             carry_out(self.intents, asked, call, lambda: self._server.find_sliver(cm), learn)
         except CloudlabError as error:
@@ -322,6 +323,8 @@ class Slivers:
         ours = [node for node in nodes if said[node].is_ours]
         parts = {node for node, claim in said.items() if claim is Claim.PART}
         with self._desk.lock:
+            self._owner.follow_clock()
+            on_wall = on_the_wall(self._clock, read_at)
             is_first = cm not in self.book.slivers
             self.read_at[cm] = read_at
             changes = self.book.observe(
@@ -331,7 +334,7 @@ class Slivers:
                 ours=lambda node: said[node].is_ours,
                 parts=parts,
                 asked=asked,
-                announced=lambda node: node.client_id in leaving or self._sayings.is_taken(node, read_at),
+                announced=lambda node: node.client_id in leaving or self._sayings.is_taken(node, on_wall),
                 sightings=self._limits.gone_sightings,
                 remembered=remembered,
             )
@@ -341,7 +344,7 @@ class Slivers:
             for node in (*changes.gone, *changes.foreign_gone):
                 self._forget(node)
             self.unexplained |= {n.key for n in changes.new if not said[n].is_remembered}
-            kept, over = self._sayings.refuted(nodes, read_at)
+            kept, over = self._sayings.refuted(nodes, read_at, on_wall)
         # Before an intent is struck: after a kill in between, the machine is counted by one or the other.
         is_news = self.holdings.heard(
             *(cm, sliver, ours),

@@ -51,7 +51,7 @@ class Statuses:
 
     def _is_old(self, cm: str) -> bool:
         last = self._read_at.get(cm)
-        return last is None or (self._clock.now() - last).total_seconds() >= self._limits.settled_status
+        return last is None or (self._clock.steady() - last).total_seconds() >= self._limits.settled_status
 
     def read(self, cm: str) -> None:
         """Read the state of each machine, and settle what became of those that were starting.
@@ -75,7 +75,7 @@ class Statuses:
                 self._look_for_unreserved(cm)
             raise
         self._untold[cm] = 0
-        self._read_at[cm] = self._clock.now()
+        self._read_at[cm] = self._clock.steady()
         if status is not None:
             self._slivers.settle(cm, status)
 

@@ -52,6 +52,9 @@ class Clock:
     def now(self):
         return self.time
 
+    def steady(self):
+        return self.time
+
     def monotonic(self):
         return self.time.timestamp()
 

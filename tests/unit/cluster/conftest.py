@@ -49,8 +49,12 @@ class Clock:
 
     def __init__(self, time=NOW):
         self.time = time
+        self.ahead = timedelta()
 
     def now(self):
+        return self.time + self.ahead
+
+    def steady(self):
         return self.time
 
     def monotonic(self):
@@ -58,6 +62,10 @@ class Clock:
 
     def advance(self, seconds):
         self.time += timedelta(seconds=seconds)
+
+    def set_ahead(self, seconds):
+        """Set the wall clock ahead, with a negative number back."""
+        self.ahead += timedelta(seconds=seconds)
 
 
 class Events(list):

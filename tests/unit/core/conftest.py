@@ -36,8 +36,12 @@ class FakeClock:
     def __init__(self):
         self.time = datetime(2026, 11, 22, 12, tzinfo=UTC)
         self.ticks = 1000.0
+        self.ahead = timedelta()
 
     def now(self):
+        return self.time + self.ahead
+
+    def steady(self):
         return self.time
 
     def monotonic(self):
@@ -46,6 +50,10 @@ class FakeClock:
     def advance(self, seconds):
         self.time += timedelta(seconds=seconds)
         self.ticks += seconds
+
+    def set_ahead(self, seconds):
+        """Set the wall clock ahead, with a negative number back."""
+        self.ahead += timedelta(seconds=seconds)
 
 
 class ListedEvents:

@@ -112,6 +112,8 @@ class Clock:
     def now(self):
         return self.now_
 
+    steady = now
+
     def monotonic(self):
         return 0.0
 

@@ -28,6 +28,8 @@ class SetClock:
     def now(self) -> datetime:
         return datetime(2026, 11, 22, 12, tzinfo=UTC)
 
+    steady = now
+
     def monotonic(self) -> float:
         return self.seconds
 

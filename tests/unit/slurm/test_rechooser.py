@@ -24,6 +24,8 @@ class World:
     def now(self):
         return NOW + timedelta(seconds=self.seconds)
 
+    steady = now
+
     def monotonic(self):
         return self.seconds
 

@@ -41,6 +41,8 @@ class StandingClock:
     def now(self):
         return datetime(2026, 1, 1, tzinfo=UTC)
 
+    steady = now
+
 
 def until(condition, seconds=10.0):
     end = time.monotonic() + seconds

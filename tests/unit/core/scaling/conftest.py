@@ -22,6 +22,8 @@ class FakeOffice:
     def now(self):
         return self.time
 
+    steady = now
+
     def advance(self, seconds):
         self.time += timedelta(seconds=seconds)
 

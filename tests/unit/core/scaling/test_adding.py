@@ -86,7 +86,7 @@ class FakeSlivers:
     """One CM, with a sliver and a machine, that does as it is told unless a test says otherwise."""
 
     def __init__(self, clock: Clock) -> None:
-        self.intents = Intents(MemoryIntents(), clock)
+        self.intents = Intents(MemoryIntents(), clock, 900)
         self.holdings = FakeHoldings()
         self.in_use = {"Taken"}
         self.has_sliver = True

@@ -23,6 +23,9 @@ class FakeClock:
     def now(self) -> datetime:
         return self.time
 
+    def steady(self) -> datetime:
+        return self.time
+
     def monotonic(self) -> float:
         return self.time.timestamp()
 

@@ -42,6 +42,8 @@ class Clock:
     def now(self) -> datetime:
         return NOON
 
+    steady = now
+
     def monotonic(self) -> float:
         return 0.0
 
@@ -58,7 +60,7 @@ def outcome(error: CloudlabError | None, look: Callable[[], Sliver | None]) -> t
     Returns:
         How many intents stay, whether one was open at each look, and whether the call counts as done.
     """
-    intents = Intents(MemoryIntents(), Clock())
+    intents = Intents(MemoryIntents(), Clock(), 900)
     asked = intents.declare(IntentKind.ADD, CM, ["es1"])
     learnt: list[bool] = []
 
@@ -129,5 +131,5 @@ def test_what_went_well_is_learnt() -> None:
 
 
 def test_the_intent_is_the_one_that_was_declared() -> None:
-    intents = Intents(MemoryIntents(), Clock())
+    intents = Intents(MemoryIntents(), Clock(), 900)
     assert intents.declare(IntentKind.ADD, CM, ["es1"]) == (Intent(IntentKind.ADD, CM, "es1", NOON),)

@@ -19,7 +19,7 @@ class FakeClock:
     def __init__(self) -> None:
         self.time = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
-    def now(self) -> datetime:
+    def steady(self) -> datetime:
         return self.time
 
 
