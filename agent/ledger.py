@@ -227,8 +227,8 @@ class Ledger:
 
     def record(self, event: Event) -> None:
         """Append one event; a fault is logged, never raised."""
-        row = (_text(event.time), event.kind.value, event.subject, event.message, _json(event.fields))
         try:
+            row = (_text(event.time), event.kind.value, event.subject, event.message, _json(event.fields))
             with self._writing() as connection:
                 connection.execute(
                     "INSERT INTO events (time, kind, subject, message, data) VALUES (?, ?, ?, ?, ?)", row
@@ -236,7 +236,7 @@ class Ledger:
                 self._prune(connection)
             with self._news:
                 self._news.notify_all()
-        except LedgerError as error:
+        except (LedgerError, ValueError, TypeError) as error:
             log.warning("an event is lost from the history", message=event.message, error=str(error))
 
     def events(self, subject: str = "", *, newest: int = 100) -> tuple[PastEvent, ...]:
@@ -355,7 +355,7 @@ class Ledger:
                 # Commits, or rolls back on an error.
                 with self._connection:
                     yield self._connection
-            except sqlite3.Error as error:
+            except (sqlite3.Error, UnicodeError) as error:
                 raise self._fault("cannot be written", error) from error
 
     def _read(

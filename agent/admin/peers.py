@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from agent.admin.settings import AdminSettings
 from agent.core.errors import UnavailableError
+from agent.core.letters import storable
 
 
 class Permission(StrEnum):
@@ -32,7 +33,7 @@ class Peer:
     def name(self) -> str:
         """Its user's name; ``uid 1000`` where there is none."""
         try:
-            return pwd.getpwuid(self.uid).pw_name
+            return storable(pwd.getpwuid(self.uid).pw_name)
         except KeyError:
             return f"uid {self.uid}"
 

@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 from cheroot import server as cheroot_server
 from cheroot import wsgi
 from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
 
 from agent.admin.answers import Answer
 from agent.admin.faults import explain
@@ -23,6 +24,7 @@ from agent.admin.routes import ROUTES, Operations, Route
 from agent.admin.settings import AdminSettings
 from agent.core.errors import AgentError, UnavailableError
 from agent.core.events import Event, EventKind, Request
+from agent.core.letters import all_storable
 from agent.core.ports import Clock, EventSink
 
 MAX_BODY = 1 << 20
@@ -252,7 +254,11 @@ def _fields(query: str) -> dict[str, str]:
 
 
 def _json(answer: Answer) -> bytes:
-    return answer.model_dump_json().encode()
+    try:
+        return answer.model_dump_json().encode()
+    except PydanticSerializationError:
+        # A text that cannot be encoded, such as the name of a file: the others are told all the same.
+        return type(answer).model_validate(all_storable(answer.model_dump())).model_dump_json().encode()
 
 
 def _error(error: object) -> bytes:

@@ -8,6 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Self
 
+from agent.core.letters import all_storable, storable
+
 
 @dataclass(frozen=True)
 class OfCm:
@@ -264,7 +266,7 @@ _CAUSES: Mapping[str, frozenset[EventKind]] = {
 
 @dataclass(frozen=True)
 class Event:
-    """One decision or act, with its reason in words."""
+    """One decision or act, with its reason in words: texts that every sink can take (``storable``)."""
 
     time: datetime
     kind: EventKind
@@ -272,6 +274,10 @@ class Event:
     """What it is about: a node_id, node names with commas between them, a CM, or "" for the whole agent."""
     message: str
     data: EventData | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "subject", storable(self.subject))
+        object.__setattr__(self, "message", storable(self.message))
 
     @property
     def is_notable(self) -> bool:
@@ -281,7 +287,8 @@ class Event:
     @property
     def fields(self) -> Mapping[str, object]:
         """Name -> value of its data, as they are written down."""
-        return {} if self.data is None else dict(vars(self.data))
+        data = {} if self.data is None else vars(self.data)
+        return {name: all_storable(value) for name, value in data.items()}
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
+
+from agent.core.letters import read_json
 
 _PLACE = re.compile(r'^ *File "(?P<file>.+)", line (?P<line>\d+)', re.MULTILINE)
 _TOLD = 300
@@ -64,7 +65,7 @@ def _of_the_portal(lines: list[str]) -> str:
     for line in reversed(lines):
         if line.startswith(('[{"', '{"')):
             with suppress(ValueError, KeyError, TypeError, AttributeError):
-                told = json.loads(line)
+                told = read_json(line)
                 return "[request.parameters] " + "; ".join(_faults(told))
     return ""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,6 +9,7 @@ from functools import cached_property
 from typing import Protocol
 
 from agent.core.errors import SlurmDownError, SlurmError
+from agent.core.letters import read_json
 from agent.core.ports import Clock
 from agent.slurm import json_shapes, names
 from agent.slurm.cli import scontrol, squeue
@@ -130,7 +130,7 @@ class CliReader:
         self._json_from = began + _REST
         form = "--json" if self._release < (26, 5) else f"--json={_JSON_TELLS_EXCLUSIVE}"
         try:
-            document = json.loads(self.squeue(form))
+            document = read_json(self.squeue(form))
             if not isinstance(document, dict) or json_shapes.complaints(document):
                 return None
             jobs = json_shapes.parse_jobs(document)

@@ -7,7 +7,6 @@ Slurm's own. Times are seconds (``SLURM_TIME_FORMAT=%s``).
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 from agent.core.errors import SlurmError
+from agent.core.letters import read_json
 from agent.slurm.model import Node, Reservation
 from agent.slurm.names import expand
 
@@ -129,7 +129,7 @@ def parse_nodes_json(text: str) -> dict[str, Node]:
         SlurmError: it is not that, or it carries errors.
     """
     try:
-        document = json.loads(text)
+        document = read_json(text)
         if document.get("errors"):
             raise SlurmError(f"Slurm's list of nodes carries errors: {str(document['errors'])[:300]}")
         return {node.name: node for node in map(_node_from_json, document["nodes"])}

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.core.errors import SlurmDownError, SlurmError, SlurmRefusedError
+from agent.core.letters import read_json
 from agent.slurm.words import printable
 
 MAX_RESIDENT = 512 * 1024 * 1024
@@ -202,7 +203,7 @@ class PyslurmProcess:
         del child.pending[: end + 1]
         child.searched = 0
         try:
-            return json.loads(line)
+            return read_json(line)
         except ValueError as error:
             raise SlurmError(f"pyslurm: {do}: expected JSON from its process, got {line[:80]!r}") from error
 

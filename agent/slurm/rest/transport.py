@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import socket
 import threading
@@ -20,6 +19,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from agent.core.errors import SlurmDownError, SlurmError, SlurmRefusedError
+from agent.core.letters import read_json
 from agent.slurm.json_shapes import complaints, error_numbers
 from agent.slurm.settings import SlurmSettings
 from agent.slurm.words import means_no_answer, printable
@@ -96,7 +96,7 @@ class RestTransport:
             raise SlurmRefusedError(f"{what}: HTTP {status}: rest_token and rest_user are not let in: {said}")
         try:
             # Slurm copies what users typed: invalid UTF-8 and control characters are theirs.
-            document = json.loads(content.decode(errors="replace"), strict=False)
+            document = read_json(content.decode(errors="replace"), strict=False)
         except (ValueError, RecursionError) as error:
             if status in {404, 405}:
                 raise UnknownPathError(f"{what}: HTTP {status}: {said}") from error

@@ -1,5 +1,6 @@
 """The local API: who may call, what is refused at the door, and what is written down."""
 
+import json
 import os
 import socket
 import threading
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.admin.server import MAX_HEADER, AdminServer
+from agent.admin.openapi import ErrorAnswer
+from agent.admin.server import MAX_HEADER, AdminServer, _json
 from agent.admin.settings import AdminSettings
 from agent.cli.client import NotAllowedError, call
 from agent.core.errors import AgentError, UnavailableError
@@ -64,6 +66,8 @@ def test_looking_and_poking_leave_no_trace_in_the_event_log(rig) -> None:
         ("drain", {"nodes": ["pc101"], "deadline": -1}, "deadline: -1 is not a number from 0 to 2592000"),
         ("drain", {"nodes": ["pc101"], "deadline": float("nan")}, "deadline: NaN is not a number from 0"),
         ("drain", {"nodes": ["pc101"], "force": "yes"}, "force: 'yes' is not true or false"),
+        ("drain", {"nodes": ["pc101"], "reason": "\udcff"}, "surrogate"),
+        ("drain", {"nodes": ["pc101"], "reason": "a\x00b"}, "reason: "),
         ("drain", {"nodes": ["pc101"], "hurry": True}, "hurry: no such field; there are nodes, reason"),
         ("drain", {"nodes": ["pc101"], "forse": True}, "forse: no such field; did you mean 'force'"),
         ("drain", {"nodes": ["pc[1-99999999]"], "reason": "x"}, "stands for 99999999 names"),
@@ -218,3 +222,8 @@ def is_refused(near: Path, route: str) -> bool:
     with pytest.raises(NotAllowedError, match=r"user nobody is not an operator: see \[admin\] operators"):
         call(near, "POST", f"/v1/{route}", {"slice": "demo"})
     return True
+
+
+def test_a_text_that_cannot_be_encoded_costs_no_answer() -> None:
+    answer = _json(ErrorAnswer(error="/etc/\udcff: no such file"))
+    assert json.loads(answer)["error"] == "/etc/\ufffd: no such file"
