@@ -9,7 +9,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Protocol
 
-from agent.core.errors import SlurmRefusedError
+from agent.core.errors import SlurmError, SlurmRefusedError
 
 UNUSABLE_FLAGS = frozenset(
     {
@@ -198,6 +198,20 @@ class Snapshot:
     def _held(self) -> frozenset[str]:
         """Names of the nodes that jobs hold: most that are asked for are among none of thousands."""
         return frozenset(name for job in self.jobs if job.holds_nodes for name in job.nodes)
+
+    def check(self, source: str) -> Snapshot:
+        """Return it, unless it contradicts itself: a Slurm whose machines are all borrowed may have no node.
+
+        Args:
+            source: what told it.
+
+        Raises:
+            SlurmError: there is no node, and a job is on one.
+        """
+        if self._held and not self.nodes:
+            where = min(self._held)
+            raise SlurmError(f"{source}: expected at least one node, got none, and a job is on {where}")
+        return self
 
 
 class SlurmBackend(Protocol):

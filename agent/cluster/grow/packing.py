@@ -26,7 +26,7 @@ class Room:
     gres: Gres
     features: frozenset[str]
     partitions: frozenset[str] | None
-    """None where it will be in every partition that counts."""
+    """None where it counts as in every partition: no machine of its type has joined yet."""
     used: bool = False
     """A job is there, or was placed there."""
 
@@ -34,11 +34,15 @@ class Room:
         """Tell whether so many CPUs of a job find room here."""
         if self.name in job.excluded_nodes or self.free < cpus or (job.exclusive and self.used):
             return False
-        if self.partitions is not None and self.partitions.isdisjoint(job.partitions):
+        if not self.is_in_reach(job):
             return False
         if self.memory is not None and self.memory < _memory(job, cpus):
             return False
         return satisfies(self.features, job.features) and take_gres(self.gres, _gres(job)) is not None
+
+    def is_in_reach(self, job: Job) -> bool:
+        """Tell whether it is in one of a job's partitions."""
+        return self.partitions is None or not self.partitions.isdisjoint(job.partitions)
 
     def most(self, job: Job) -> int:
         """Return how many CPUs of a job find room here at most."""
@@ -133,7 +137,9 @@ class Packer:
         self.beyond[self._offers[0].type] += missing
 
     def _obstacle(self, job: Job, may_borrow: bool) -> str:
-        fresh = [_borrowable(offer) for offer in self._offers]
+        fresh = [self._borrowable(offer) for offer in self._offers]
+        if not any(room.is_in_reach(job) for room in fresh):
+            return f"no borrowed machine comes into its partition ({', '.join(sorted(job.partitions))})"
         if not any(satisfies(room.features, job.features) for room in fresh):
             return f"borrowed machines do not offer {job.features!r}"
         if not any(take_gres(room.gres, _gres(job)) is not None for room in fresh):
@@ -153,9 +159,11 @@ class Packer:
             return True
         if not may_borrow:
             return False
-        fitting = [(offer, nodes, share) for offer in self._offers if _borrowable(offer).takes(job, share)]
+        fitting = [
+            (offer, nodes, share) for offer in self._offers if self._borrowable(offer).takes(job, share)
+        ]
         for offer in self._offers:
-            if (offer, nodes, share) not in fitting and (most := _borrowable(offer).most(job)):
+            if (offer, nodes, share) not in fitting and (most := self._borrowable(offer).most(job)):
                 fitting.append((offer, -(-job.cpus // most), most))
         for beyond in (False, True):
             for offer, count, each in fitting:
@@ -163,6 +171,9 @@ class Packer:
                 if self._take(job, count, each, offer, limit, beyond=beyond):
                     return True
         return False
+
+    def _borrowable(self, offer: Offer) -> Room:
+        return _borrowable(offer, self._supply)
 
     def _addable(self, offer: Offer) -> int:
         """Count the machines of a type that the settings allow in addition."""
@@ -189,7 +200,7 @@ class Packer:
         if lacking > most:
             return False
         if offer is not None and lacking:
-            fresh = [_borrowable(offer) for _ in range(lacking)]
+            fresh = [self._borrowable(offer) for _ in range(lacking)]
             (self.beyond if beyond else self.borrowed)[offer.type] += lacking
             (self._wishes if beyond else self._rooms).extend(fresh)
             found += fresh
@@ -218,7 +229,7 @@ def _rooms(snapshot: Snapshot, supply: Supply, offers: Iterable[Offer]) -> list[
     # Slurm may not know yet that a node is to be emptied.
     serving = [n for n in back if n.usable and "RESERVED" not in n.flags and n.name not in supply.leaving]
     resting = [_without_drain(n) for n in ordered if n.name in supply.returnable]
-    coming = [_borrowable(offer) for offer in offers for _ in range(supply.coming.get(offer.type, 0))]
+    coming = [_borrowable(offer, supply) for offer in offers for _ in range(supply.coming.get(offer.type, 0))]
     rooms = [_room(n, holders.get(n.name, ())) for n in serving]
     rooms += coming
     rooms += [_room(n, holders.get(n.name, ())) for n in resting if n.usable]
@@ -248,8 +259,9 @@ def _room(node: Node, jobs: Collection[Job]) -> Room:
     )
 
 
-def _borrowable(offer: Offer) -> Room:
-    return Room("", offer.cpus, offer.cpus, offer.memory, parse_gres(offer.gres), offer.features, None)
+def _borrowable(offer: Offer, supply: Supply) -> Room:
+    partitions = supply.partitions.get(offer.type)
+    return Room("", offer.cpus, offer.cpus, offer.memory, parse_gres(offer.gres), offer.features, partitions)
 
 
 def _offered(text: str) -> Gres:

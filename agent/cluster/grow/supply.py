@@ -34,6 +34,10 @@ class Supply:
     spare: Mapping[str, int] | None = None
     """Type -> machines that the CMs together can spare; None for no limit."""
 
+    partitions: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Type -> the partitions that its machines come into, as those that have joined show; no key while none
+    has: a new one then counts as in every partition."""
+
     lacking: Mapping[str, str | None] | None = None
     """Nodes that Slurm's power saving wants machines for -> their type, None where no type is like a node.
 
@@ -64,11 +68,14 @@ def count_supply(moment: Moment) -> Supply:
     leaving = frozenset(drains_of(moment))
     held: Counter[str] = Counter()
     coming: Counter[str] = Counter()
+    partitions: dict[str, frozenset[str]] = {}
     for name, machine in moment.machines.items():
         kind = type_of(machine, settings)
         held[kind] += 1
         node = moment.nodes.get(name)
         is_there = node is not None and node.at_work
+        if node is not None and is_there:
+            partitions[kind] = partitions.get(kind, frozenset()) | frozenset(node.partitions)
         if not is_there and name not in moment.failed and name not in leaving:
             coming[kind] += 1
     seen = {(m.cm, m.client_id) for m in moment.machines.values()}
@@ -89,4 +96,4 @@ def count_supply(moment: Moment) -> Supply:
         totals[kind] += max(count, 0)
     serving = moment.joined - leaving
     resuming = {n for n in serving if moment.nodes[n].draining and is_ours(moment.nodes[n].reason)}
-    return Supply(held, coming, leaving, returnable(moment), resuming, totals)
+    return Supply(held, coming, leaving, returnable(moment), resuming, totals, partitions)

@@ -61,13 +61,13 @@ class CliBackend:
 
         Raises:
             SlurmDownError: no controller answered.
-            SlurmError: what it answered is not whole, or it has no node.
+            SlurmError: what it answered is not whole.
         """
         taken = self._clock.now()
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="squeue") as side:
             jobs = side.submit(self._reader.jobs)
             nodes = self._reader.nodes()
-            return Snapshot(taken, nodes, jobs.result())
+            return Snapshot(taken, nodes, jobs.result()).check("scontrol show nodes")
 
     def requeueable(self, job_ids: Iterable[str]) -> Mapping[str, bool]:
         """Tell for each job that is not over whether it may be requeued (``squeue -O Requeue``)."""

@@ -20,6 +20,8 @@ from agent.slurm.words import UNKNOWN_JOB
 JOBS_AT_ONCE = 500
 """How many jobs are named in one command."""
 _NUMBER = re.compile("[_+]")
+_NO_NODES = "No nodes in the system"
+"""What scontrol prints, with status 0, where there is none (scontrol_print_node_list)."""
 _NEVER_STARTS = frozenset({"JobHeldUser", "JobHeldAdmin", "Dependency", "DependencyNeverSatisfied"})
 """Reasons of pending jobs for which no node is looked for."""
 _LOOK_LASTS = 300.0
@@ -68,9 +70,12 @@ class CliReader:
         """Read all nodes: scontrol's text, or JSON where free text makes that inexact.
 
         Raises:
-            SlurmError: what Slurm answered is not whole, or it has no node.
+            SlurmError: what Slurm answered is not whole, or nothing.
         """
         output = self._run("scontrol", "-o", "--local", "show", "nodes").check()
+        if output.strip() == _NO_NODES:
+            self._confirmed = frozenset()
+            return {}
         try:
             nodes = scontrol.parse_nodes(output)
             self._confirm(frozenset(nodes))

@@ -88,7 +88,7 @@ class PyslurmBackend:
 
         Raises:
             SlurmDownError: no controller answered.
-            SlurmError: what it answered is not whole, or it has no node.
+            SlurmError: what it answered is not whole.
         """
         taken = self._clock.now()
         nodes = self._read_nodes()
@@ -104,7 +104,7 @@ class PyslurmBackend:
 
         self._process.ask("jobs", take, fields=shapes.JOB_FIELDS)
         self._task_numbers = numbers
-        return Snapshot(taken, nodes, tuple(jobs))
+        return Snapshot(taken, nodes, tuple(jobs)).check("pyslurm")
 
     def requeueable(self, job_ids: Iterable[str]) -> Mapping[str, bool]:
         """Tell for each job that is not over whether it may be requeued; reads all jobs once."""
@@ -305,8 +305,6 @@ class PyslurmBackend:
             nodes.update((node.name, node) for node in map(shapes.node, rows))
 
         self._process.ask("nodes", take, fields=shapes.NODE_FIELDS)
-        if not nodes:
-            raise SlurmError("pyslurm: expected at least one node, got none")
         return nodes
 
     def _job(self, row: list[Any]) -> Job:

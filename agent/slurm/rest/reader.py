@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from agent.core.errors import SlurmError, SlurmRefusedError
+from agent.core.errors import SlurmRefusedError
 from agent.core.ports import Clock
 from agent.slurm.json_shapes import (
     complaints,
@@ -61,18 +61,19 @@ class RestReader:
         Raises:
             SlurmDownError: no answer, of slurmrestd or of the controller.
             SlurmRefusedError: not let in.
-            SlurmError: what it answered is not whole, has an unknown shape, or has no node.
+            SlurmError: what it answered is not whole, or has an unknown shape.
         """
         with self._lock:
             taken = self._clock.now()
             stamp = self._controller_time()
             api = self._calls.api()
             self._nodes = self._read("nodes", api.version, self._nodes, stamp, parse_nodes)
-            if not self._nodes.value:
-                self._nodes = None
-                raise SlurmError(f"slurmrestd {api.name} nodes: expected at least one node, got none")
             self._jobs = self._read("jobs", api.jobs_version, self._jobs, stamp, parse_jobs)
-            return Snapshot(taken, self._nodes.value, self._jobs.value)
+            nodes, jobs = self._nodes.value, self._jobs.value
+            if not nodes:
+                # Read whole the next time, lest a list that was empty by mistake be kept.
+                self._nodes = None
+            return Snapshot(taken, nodes, jobs).check(f"slurmrestd {api.name} nodes")
 
     def reservations(self) -> tuple[Reservation, ...]:
         """Read all reservations."""

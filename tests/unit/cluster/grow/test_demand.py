@@ -486,3 +486,30 @@ def test_no_more_is_asked_for_than_each_limit_allows(
     assert found.wanted.get("big", 0) <= big
     assert sum(found.wanted.values()) <= found.count <= max(most - 1, 0)
     assert sum(v.machines for v in found.jobs) == found.count
+
+
+def test_in_a_cluster_that_has_no_node_yet_a_job_grows_it() -> None:
+    job = pending(reason="PartitionConfig")
+    assert growth(job).count == 1
+    assert growth(replace(job, node_count=2, cpus=2)).count == 2
+
+
+def test_no_machine_is_borrowed_for_a_partition_that_none_of_its_type_comes_into() -> None:
+    job = pending(reason="PartitionConfig", partitions=("bare",))
+    waiting = {"1": NOW - timedelta(hours=1)}
+    supply = Supply({"": 1}, partitions={"": frozenset({"main"})})
+    assert plan_growth(seen(snapshot(job), waiting), Supply({"": 1})).count == 1
+    found = plan_growth(seen(snapshot(job), waiting), supply)
+    assert found.count == 0
+    assert found.jobs[0].why == "no borrowed machine comes into its partition (bare)"
+    both = replace(job, partitions=("bare", "main"))
+    assert plan_growth(seen(snapshot(both), waiting), supply).count == 1
+
+
+def test_of_two_types_the_one_is_borrowed_that_comes_into_a_jobs_partition() -> None:
+    types = (MachineType(hardware_type="a", cpus=4), MachineType(hardware_type="b", cpus=4))
+    supply = Supply(partitions={"a": frozenset({"main"})})
+    settings = DemandSettings(types=types, max_nodes=10)
+    assert plan(pending(), supply=supply, settings=settings).wanted == {"a": 1}
+    supply = Supply(partitions={"a": frozenset({"bare"})})
+    assert plan(pending(), supply=supply, settings=settings).wanted == {"b": 1}

@@ -101,3 +101,10 @@ def test_what_no_manifest_shows_and_may_be_held_counts_and_is_not_counted_on() -
     supply = count_supply(moment)
     assert supply.held == {"big": 2, "small": 3}
     assert supply.coming == {"small": 1}
+
+
+def test_which_partitions_a_type_comes_into_is_known_once_one_of_it_has_joined() -> None:
+    machines = [machine("a", "big"), machine("b", "big"), machine("c", "small")]
+    nodes = Node("a", "IDLE", partitions=("main",)), Node("b", "IDLE", partitions=("gpu",)), Node("c", "DOWN")
+    supply = count_supply(a_moment(*nodes, machines=machines, settings=TYPES))
+    assert supply.partitions == {"big": {"main", "gpu"}}

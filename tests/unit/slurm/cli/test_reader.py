@@ -12,6 +12,7 @@ import pytest
 from agent.core.errors import SlurmError, SlurmRefusedError
 from agent.slurm.cli.command import Finished, Take
 from agent.slurm.cli.reader import CliReader
+from agent.slurm.model import Job, Snapshot
 from tests.unit.slurm.cli.conftest import SAMPLES, FixedClock, backend, cat
 
 NEWER = SAMPLES / "24.11"
@@ -172,9 +173,23 @@ def test_a_squeue_without_json_is_read_as_text_and_left_alone(tmp_path: Path, sa
     assert asked.read_text().count("json") == 1
 
 
-def test_a_cluster_without_nodes_is_no_answer(tmp_path: Path) -> None:
+def test_an_empty_answer_is_no_cluster_without_nodes(tmp_path: Path) -> None:
     with pytest.raises(SlurmError, match="at least one node"):
         backend(tmp_path).snapshot()
+
+
+def test_a_cluster_without_nodes_is_one_where_slurm_says_so(tmp_path: Path) -> None:
+    slurm = backend(tmp_path, scontrol='echo "No nodes in the system"')
+    snapshot = slurm.snapshot()
+    assert (snapshot.nodes, snapshot.jobs) == ({}, ())
+
+
+def test_a_cluster_without_nodes_that_runs_jobs_is_no_answer() -> None:
+    jobs = Job("1", "PENDING"), Job("2", "RUNNING", nodes=frozenset({"n1"}))
+    with pytest.raises(
+        SlurmError, match="scontrol: expected at least one node, got none, and a job is on n1"
+    ):
+        Snapshot(FixedClock().now(), {}, jobs).check("scontrol")
 
 
 def test_a_phantom_in_a_comment_is_found_out_by_asking_for_it(tmp_path: Path) -> None:

@@ -22,9 +22,10 @@ def test_a_snapshot_has_the_nodes_and_the_jobs_that_are_not_over(start: Start) -
     assert (job.id, job.user, job.nodes, job.requeueable) == ("4", "root", {"n1"}, True)
 
 
-def test_no_node_at_all_is_an_error_and_never_an_empty_cluster(start: Start) -> None:
+def test_no_node_at_all_is_an_error_while_a_job_is_on_one(start: Start) -> None:
     with pytest.raises(SlurmError, match="at least one node"):
-        start(nodes=[]).snapshot()
+        start(nodes=[], jobs=[JOB]).snapshot()
+    assert start(nodes=[], jobs=[]).snapshot().nodes == {}
 
 
 def test_a_configuration_that_is_missing_is_said_at_once(tmp_path: Path) -> None:

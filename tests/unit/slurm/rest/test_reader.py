@@ -53,11 +53,16 @@ def test_a_failed_read_is_unknown_and_not_the_last_one() -> None:
         rest.snapshot()
 
 
-def test_no_node_at_all_is_an_error() -> None:
+def test_no_node_at_all_is_an_error_while_a_job_is_on_one() -> None:
     server = Slurmrestd()
     server.answers["GET", "/slurm/v0.0.44/nodes"] = {"nodes": []}
+    rest = backend(server)
     with pytest.raises(SlurmError, match="at least one node"):
-        backend(server).snapshot()
+        rest.snapshot()
+    server.answers["GET", "/slurm/v0.0.44/jobs"] = {"jobs": []}
+    assert backend(server).snapshot().nodes == {}
+    del server.answers["GET", "/slurm/v0.0.44/nodes"]
+    assert rest.snapshot().nodes
 
 
 def test_a_snapshot_is_not_changed_by_what_is_read_later() -> None:
