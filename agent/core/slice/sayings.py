@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Protocol
 
@@ -63,6 +63,21 @@ class Sayings:
                 del hearer.taken[place]
             if (revocation := hearer.revocations.get(place)) and not any(map(revocation.means, others)):
                 hearer.drop_revocation(place)
+
+    def confirmed(self, read_at: Mapping[str, datetime]) -> None:
+        """Drop what was said of taken machines that no manifest has which was read since: it is done.
+
+        Kept, it would grow without end, and be held against the next machine at that place.
+
+        Args:
+            read_at: CM -> when the reading of its last manifest began, by the steady clock.
+        """
+        there = {n.node_id for n in (*self._book.held(), *self._book.foreign())}
+        taken = self._hearer.taken
+        for place, word in list(taken.items()):
+            cms = {word.cm} if word.cm in self._cms else self._cms
+            if word.node_id not in there and all(cm in read_at and word.told < read_at[cm] for cm in cms):
+                del taken[place]
 
     def refuted(
         self, nodes: Collection[SliverNode], read_at: datetime, on_wall: datetime

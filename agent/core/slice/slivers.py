@@ -345,6 +345,7 @@ class Slivers:
                 self._forget(node)
             self.unexplained |= {n.key for n in changes.new if not said[n].is_remembered}
             kept, over = self._sayings.refuted(nodes, read_at, on_wall)
+            self._sayings.confirmed(self.read_at)
         # Before an intent is struck: after a kill in between, the machine is counted by one or the other.
         is_news = self.holdings.heard(
             *(cm, sliver, ours),
