@@ -174,32 +174,38 @@ class Ledger:
     # --- administrators' drains
 
     def put_drain(self, drain: AdminDrain) -> None:
-        """Store or replace one."""
+        """Store or replace one; with a CM also in place of one of the same node_id without."""
         due = _text(drain.deadline) if drain.deadline else None
-        row = (
-            drain.node_id,
-            drain.reason,
-            drain.who,
-            _text(drain.since),
-            due,
-            drain.give_back,
-            drain.sliver_id,
-        )
+        meant = (*drain.place, drain.client_id, drain.sliver_id)
+        said = (drain.reason, drain.who, _text(drain.since), due, drain.give_back)
+        row = (*meant, *said, drain.takes_over, drain.lifted)
         with self._writing() as connection:
-            connection.execute("INSERT OR REPLACE INTO drains VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            connection.execute("INSERT OR REPLACE INTO drains VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+            if drain.cm and drain.node_id:
+                connection.execute("DELETE FROM drains WHERE cm = '' AND node_id = ?", (drain.node_id,))
 
-    def remove_drain(self, node_id: str) -> None:
+    def remove_drain(self, cm: str, node_id: str) -> None:
         """Forget one; no error where there is none."""
         with self._writing() as connection:
-            connection.execute("DELETE FROM drains WHERE node_id = ?", (node_id,))
+            connection.execute("DELETE FROM drains WHERE cm = ? AND node_id = ?", (cm, node_id))
 
     def drains(self) -> tuple[AdminDrain, ...]:
         """Return what is stored, oldest first."""
         return self._read(
-            "SELECT node_id, reason, who, since, deadline, give_back, sliver_id FROM drains"
-            " ORDER BY since, node_id",
+            "SELECT cm, node_id, client_id, sliver_id, reason, who, since, deadline, give_back, takes_over,"
+            " lifted FROM drains ORDER BY since, node_id, cm",
             lambda r: AdminDrain(
-                *(r[0], r[1], r[2], _time(r[3]), _time(r[4]) if r[4] else None, bool(r[5]), r[6])
+                node_id=r[1],
+                reason=r[4],
+                who=r[5],
+                since=_time(r[6]),
+                deadline=_time(r[7]) if r[7] else None,
+                give_back=bool(r[8]),
+                sliver_id=r[3],
+                cm=r[0],
+                client_id=r[2],
+                takes_over=bool(r[9]),
+                lifted=bool(r[10]),
             ),
         )
 

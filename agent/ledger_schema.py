@@ -64,7 +64,17 @@ CREATE TABLE names (
     cm TEXT NOT NULL, client_id TEXT NOT NULL, node_id TEXT NOT NULL, sliver_id TEXT NOT NULL,
     name TEXT NOT NULL, mode TEXT NOT NULL, PRIMARY KEY (cm, client_id)
 ) WITHOUT ROWID;
+CREATE TABLE drains_of_cms (
+    cm TEXT NOT NULL, node_id TEXT NOT NULL, client_id TEXT NOT NULL, sliver_id TEXT NOT NULL,
+    reason TEXT NOT NULL, who TEXT NOT NULL, since TEXT NOT NULL, deadline TEXT, give_back INTEGER NOT NULL,
+    takes_over INTEGER NOT NULL, lifted INTEGER NOT NULL, PRIMARY KEY (cm, node_id)
+) WITHOUT ROWID;
+INSERT INTO drains_of_cms
+    SELECT '', node_id, '', sliver_id, reason, who, since, deadline, give_back, 0, 0 FROM drains;
+DROP TABLE drains;
+ALTER TABLE drains_of_cms RENAME TO drains;
 """
+"""Before, a revocation or a drain was kept by the node_id alone, which machines of several CMs may have."""
 UPGRADES = (_SCHEMA, _SINCE_VERSION_2, _SINCE_VERSION_3, _SINCE_VERSION_4, _SINCE_VERSION_5)
 """What makes each version out of the one before."""
 SCHEMA_VERSION = len(UPGRADES)

@@ -66,8 +66,9 @@ class Acts:
         due = moment.now + timedelta(seconds=deadline) if deadline is not None else None
         for name, machine in found.items():
             words = reason or _words_that_stand(name, moment) or NO_WORDS
-            wish = AdminDrain(machine.node_id, words, who, moment.now, due, release, machine.sliver_id)
-            self._manager.orders.drain(wish, take_over=force)
+            meant = (machine.sliver_id, machine.cm, machine.client_id)
+            wish = AdminDrain(machine.node_id, words, who, moment.now, due, release, *meant, takes_over=force)
+            self._manager.orders.drain(wish)
         return NamesAnswer(nodes=tuple(sorted(found)))
 
     def release(
@@ -104,7 +105,7 @@ class Acts:
             if moment.wish_for(machine) is None:
                 raise AgentError(f"{name} was not drained with `esagent drain`")
         for machine in found.values():
-            self._manager.orders.resume(machine.node_id, who)
+            self._manager.orders.resume(machine, who)
         return NamesAnswer(nodes=tuple(sorted(found)))
 
     def grow(self, count: int, who: str, within: float) -> GrowAnswer:

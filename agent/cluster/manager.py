@@ -151,7 +151,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
     def get_system_state(self) -> None:
         """Read nodes and jobs; begin to give back what is surplus, and take that back where it is wanted."""
         moment = self._reader.read()
-        self.orders.strike_outlived(moment)
+        self.orders.settle(moment)
         if self._adoption.look(moment):
             self.desk.look_at_drains()
         self.memory.growing.observe(moment.in_service, moment.now)

@@ -12,7 +12,8 @@ from agent.cluster.naming import name_machines
 from agent.cluster.reasons import TEARDOWN, parse_reason
 from agent.cluster.settings.cluster import ClusterSettings
 from agent.cluster.settings.join import JoinSettings, node_name
-from agent.core.model import AdminDrain, GrowOrder, KnownAs, MachineId, SliverNode
+from agent.core.model import AdminDrain, GrowOrder, KnownAs, MachineId, Place, SliverNode
+from agent.core.said import said_of
 from agent.core.slice.facts import SliceFacts
 from agent.slurm.model import Node, Reservation, Snapshot
 
@@ -79,10 +80,8 @@ class Moment:
     read_back: frozenset[str] = frozenset()
     """The CMs of whose machines it is known what an earlier run of the agent did to them."""
 
-    admin: Mapping[str, AdminDrain] = field(default_factory=dict)
-    """node_id -> an administrator's wish to empty it; ``wish_for`` tells whether it means this machine."""
-    take_over: frozenset[str] = frozenset()
-    """node_ids of machines whose drain by somebody else an administrator wants replaced."""
+    admin: Mapping[Place, AdminDrain] = field(default_factory=dict)
+    """Place -> an administrator's wish to empty it; ``wish_for`` tells whom it means."""
     hold: AdminDrain | None = None
     """An administrator's wish that concerns every machine, with reason ``PAUSE`` or ``TEARDOWN``."""
     order: GrowOrder | None = None
@@ -260,8 +259,7 @@ class Moment:
 
     def wish_for(self, machine: SliverNode) -> AdminDrain | None:
         """Return an administrator's wish to empty this machine."""
-        wish = self.admin.get(machine.node_id)
-        return wish if wish and wish.means(machine) else None
+        return next((wish for wish in said_of(self.admin, machine) if wish.means(machine)), None)
 
     def name(self, machine: SliverNode) -> str:
         """Return a machine's node name; "" while it has none."""

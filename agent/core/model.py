@@ -246,12 +246,28 @@ class AdminDrain:
     give_back: bool = False
     """Once it is empty, it goes back to Cloudlab."""
     sliver_id: str = ""
-    """Of the machine that was meant; "" for whichever has the node_id."""
+    """Of the machine that was meant; "" where it had none, or an older agent did not write it down."""
+    cm: str = ""
+    """URN of its CM; "" for a wish of an older agent, and for one that concerns every machine."""
+    client_id: str = ""
+    """Of the machine that was meant; "" for a wish of an older agent."""
+    takes_over: bool = False
+    """It replaces a drain by somebody else in Slurm."""
+    lifted: bool = False
+    """It was struck, and is remembered until Slurm shows nothing of it: a restart takes it up no more."""
+
+    @property
+    def place(self) -> Place:
+        """Which physical machine was meant; its node_id is "" where it is every machine."""
+        return self.cm, self.node_id
 
     def means(self, machine: SliverNode) -> bool:
-        """Tell whether it was said of this machine, and not of an earlier one of the same node_id."""
-        is_known = self.sliver_id and machine.sliver_id
-        return self.node_id == machine.node_id and (not is_known or self.sliver_id == machine.sliver_id)
+        """Tell whether it was said of this machine, and not of another one of the same node_id."""
+        return self.node_id == machine.node_id and not (
+            differ(self.cm, machine.cm)
+            or differ(self.client_id, machine.client_id)
+            or differ(self.sliver_id, machine.sliver_id)
+        )
 
 
 @dataclass(frozen=True)

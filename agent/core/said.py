@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 
 from agent.core.model import Place, SliverNode, differ
 
-S = TypeVar("S", bound="Saying")
+S = TypeVar("S")
 
 
 class Placed(Protocol):
@@ -87,7 +87,7 @@ class Taken(Saying):
 
 
 def said_of(said: Mapping[Place, S], placed: Placed) -> Iterator[S]:
-    """Yield what Cloudlab said of a physical machine; last what it said without telling at which CM."""
+    """Yield what was said of a physical machine; last what was said without telling at which CM."""
     cm, node_id = placed.place
     for place in dict.fromkeys(((cm, node_id), ("", node_id))):
         if place in said:

@@ -57,6 +57,7 @@ PURE = (
     "cluster.settings.weights",
     "cluster.shrink.surplus",
     "cluster.steer.weights",
+    "cluster.wishes.outlived",
     "core.cycle.schedule",
     "core.errors",
     "core.events",

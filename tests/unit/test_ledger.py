@@ -46,7 +46,9 @@ def written(event):
 
 
 def test_everything_survives_a_restart(path, ledger):
-    drain = AdminDrain("pc7", "new disk", "ada", NOON, NOON + timedelta(hours=1), True, "urn:sliver+1")
+    meant = ("urn:sliver+1", "urn:cm", "node-7")
+    said = ("new disk", "ada", NOON, NOON + timedelta(hours=1), True)
+    drain = AdminDrain("pc7", *said, *meant, takes_over=True, lifted=True)
     ledger.add_intents([ADD])
     ledger.put_revocation(REVOKED)
     ledger.put_drain(drain)
@@ -81,7 +83,7 @@ def test_the_same_name_at_another_cm_or_of_another_kind_is_another_intent(ledger
 def test_what_is_not_there_can_be_removed(ledger):
     ledger.remove_intents([ADD])
     ledger.remove_revocation(("", "pc1"))
-    ledger.remove_drain("pc1")
+    ledger.remove_drain("urn:cm", "pc1")
     ledger.remove_grow_order()
 
 
@@ -97,7 +99,7 @@ def test_revocations_come_by_deadline_and_the_newest_word_counts(ledger):
 def test_a_drain_may_have_no_deadline(ledger):
     ledger.put_drain(AdminDrain("pc7", "why", "ada", NOON))
     assert ledger.drains()[0].deadline is None
-    ledger.remove_drain("pc7")
+    ledger.remove_drain("", "pc7")
     assert ledger.drains() == ()
 
 
@@ -160,6 +162,24 @@ def test_an_event_of_a_kind_that_only_another_version_knows_is_read(path, ledger
     again = reopened(path)
     assert again.events() == (PastEvent(NOON, "moonshine", "pc1", "x", {"proof": 80}),)
     again.close()
+
+
+def test_machines_of_one_node_id_at_two_cms_have_a_drain_each(ledger):
+    drains = tuple(AdminDrain("pc7", "why", "ada", NOON, cm=cm) for cm in ("urn:a", "urn:b"))
+    for drain in drains:
+        ledger.put_drain(drain)
+    assert ledger.drains() == drains
+    ledger.remove_drain("urn:a", "pc7")
+    assert ledger.drains() == drains[1:]
+
+
+def test_a_drain_at_a_cm_takes_the_place_of_an_older_agents_and_of_no_other(ledger):
+    whole, older, other = (AdminDrain(name, "why", "ada", NOON) for name in ("", "pc7", "pc8"))
+    for drain in (whole, older, other):
+        ledger.put_drain(drain)
+    ledger.put_drain(bound := replace(older, cm="urn:cm", reason="why not"))
+    ledger.put_drain(nameless := replace(whole, cm="urn:cm"))
+    assert set(ledger.drains()) == {whole, other, bound, nameless}
 
 
 def test_hostile_text_comes_back_as_it_was(ledger):

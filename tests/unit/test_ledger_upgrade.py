@@ -77,6 +77,22 @@ def test_of_the_machines_that_an_older_agent_held_those_that_it_asked_for_are_ou
         assert ledger.holdings() == (Holding("urn:cm", {"node-2": "pc100"}, ONE, there=True, made=made),)
 
 
+def test_of_a_wish_of_an_older_agent_it_is_known_for_which_machine_it_was_and_not_at_which_cm(
+    tmp_path: Path,
+) -> None:
+    load(DUMPS[3], tmp_path / "ledger.db")
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection:
+        connection.executescript(
+            "UPDATE drains SET sliver_id = 'urn:sliver+7', give_back = 1;"
+            "INSERT INTO drains VALUES ('', 'pause', 'bob', '2026-11-22T12:00:00.000000+00:00', NULL, 0, '');"
+        )
+    with closing(Ledger(tmp_path / "ledger.db")) as ledger:
+        assert ledger.drains() == (
+            AdminDrain("", "pause", "bob", NOON),
+            AdminDrain("pc7", "new disk", "ada", NOON, ONE, give_back=True, sliver_id="urn:sliver+7"),
+        )
+
+
 @pytest.mark.parametrize("dump", DUMPS, ids=lambda dump: dump.stem)
 def test_afterwards_it_is_like_one_that_was_begun_now(dump: Path, tmp_path: Path) -> None:
     load(dump, tmp_path / "old.db")

@@ -124,7 +124,8 @@ def _unmarked(moment: Moment) -> Iterator[Drain]:
         if (wish := moment.wish_for(machine)) is not None:
             yield Drain(
                 *(name, DrainCause.ADMIN, wish.deadline, wish.who, wish.reason, wish.give_back),
-                takes_over=machine.node_id in moment.take_over,
+                takes_over=wish.takes_over,
+                begun=wish.since,
             )
         if name in useless:
             yield Drain(name, DrainCause.SURPLUS)

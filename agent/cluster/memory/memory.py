@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
+import structlog
+
 from agent.cluster.desk import Desk
 from agent.cluster.drain.wanted import Wishes, wishes_of
 from agent.cluster.memory.chosen import Chosen
@@ -16,8 +18,11 @@ from agent.cluster.memory.joins import Joins
 from agent.cluster.memory.known import Known
 from agent.cluster.memory.names import Names, NameStore
 from agent.cluster.moment import Moment
+from agent.core.errors import LedgerError
 from agent.core.model import MachineId, SliverNode
 from agent.core.slice.facts import SliceFacts
+
+log = structlog.get_logger()
 
 
 class WishStore(DrainStore, GrowStore, NameStore, Protocol):
@@ -47,9 +52,9 @@ class Memory:
         self._desk = desk
         self._facts = facts
         self._started = desk.clock.steady()
-        stored = {drain.node_id: drain for drain in store.drains()}
+        stored = {drain.place: drain for drain in store.drains()}
         self.known = Known(desk.lock)
-        self.hold = GrowthHold(desk.lock, store, stored.pop(WHOLE_SLICE, None))
+        self.hold = GrowthHold(desk.lock, store, stored.pop(("", WHOLE_SLICE), None))
         self.drains = Drains(desk.lock, store, stored.values())
         self.growing = GrowOrders(desk, store)
         self.chosen = Chosen(desk.lock)
@@ -60,14 +65,13 @@ class Memory:
     def now(self) -> Moment:
         """Return all that is known at this instant."""
         with self._desk.lock:
-            facts = self._facts()
-            now = self._desk.clock.now()
+            facts, now = self._facts(), self._desk.clock.now()
             moment = Moment(
                 now=now,
                 ahead=now - self._desk.clock.steady(),
                 started=self._started,
                 bound=self.names.bound,
-                settings=self.growing.applied_to(self._desk.settings),
+                settings=self.growing.applied_to(self._desk.settings, now),
                 slice=facts,
                 snapshot=self.known.snapshot,
                 read=self.known.read_at(),
@@ -75,7 +79,6 @@ class Memory:
                 limited=self.known.limited,
                 read_back=self.known.read_back,
                 admin=self.drains.wishes,
-                take_over=self.drains.take_over,
                 hold=self.hold.wish,
                 order=self.growing.order,
                 asked_types=dict(self.asked_types),
@@ -99,17 +102,16 @@ class Memory:
         return wishes_of(self.now())
 
     def forget(self, machine: SliverNode) -> None:
-        """Drop all that concerns a machine that is not ours any more.
-
-        Raises:
-            LedgerError: an administrator's wish cannot be struck.
-        """
+        """Drop all that concerns a machine that is not ours any more."""
         with self._desk.lock:
             self.chosen.forget(machine)
             self.asked_types.pop(machine.client_id, None)
             self.joins.forget(machine)
-        self.names.forget(machine)
-        self.drains.forget(machine)
+        try:
+            self.names.forget(machine)
+            self.drains.forget(machine)
+        except LedgerError as error:
+            log.warning("of a machine that is gone not all can be struck; tried again", error=str(error))
 
 
 def _named(keys: Iterable[MachineId], names: Mapping[MachineId, str]) -> frozenset[str]:

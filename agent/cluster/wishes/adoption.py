@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
+import structlog
+
 from agent.cluster.desk import Desk
 from agent.cluster.memory.memory import Memory
 from agent.cluster.moment import Moment
 from agent.cluster.reasons import TEARDOWN, Drain, DrainCause, parse_reason
 from agent.cluster.wishes.orders import Orders
+from agent.core.errors import LedgerError
 from agent.core.events import EventKind
 from agent.core.model import AdminDrain, SliverNode
 from agent.core.said import Revocation
+
+log = structlog.get_logger()
 
 
 class Adoption:
@@ -36,18 +41,24 @@ class Adoption:
     def look(self, moment: Moment) -> bool:
         """Take over what is found; tell whether there was a CM whose machines were not looked at yet.
 
-        Raises:
-            LedgerError: a wish cannot be written down.
+        Where a wish cannot be written down it is tried again; until then no drain of that CM's is lifted.
         """
         new = moment.slice.read - moment.read_back
         if not new:
             return False
+        try:
+            self._take_over_all(moment, new)
+        except LedgerError as error:
+            log.warning("what an earlier run left cannot be written down; tried again", error=str(error))
+            return False
+        self._memory.known.read_back |= new
+        return True
+
+    def _take_over_all(self, moment: Moment, new: frozenset[str]) -> None:
         for machine, drain in left_by_an_earlier_run(moment, new):
             if self._take_over(machine, drain, moment):
                 message = f"found as an earlier run left it: {drain.reason}"
                 self._desk.tell(EventKind.ADOPT, machine.node_id, message)
-        self._memory.known.read_back |= new
-        return True
 
     def _take_over(self, machine: SliverNode, drain: Drain, moment: Moment) -> bool:
         node_id, now, memory = machine.node_id, moment.now, self._memory
@@ -58,11 +69,12 @@ class Adoption:
                     Revocation(node_id, machine.client_id, deadline, noticed, now, cm=machine.cm)
                 )
             case Drain(cause=DrainCause.ADMIN, why=why) if why == TEARDOWN:
-                if memory.hold.wish is None:
-                    self._orders.tear_down(drain.who, drain.deadline)
-            case Drain(cause=DrainCause.ADMIN) if memory.drains.get(node_id) is None:
+                self._orders.adopt_teardown(drain.who, drain.deadline)
+                return memory.hold.tearing_down
+            case Drain(cause=DrainCause.ADMIN):
                 said = (drain.why, drain.who, now, drain.deadline, drain.give_back)
-                memory.drains.put(AdminDrain(node_id, *said, machine.sliver_id))
+                meant = (machine.sliver_id, machine.cm, machine.client_id)
+                return memory.drains.adopt(AdminDrain(node_id, *said, *meant), machine)
             case Drain(cause=DrainCause.SURPLUS):
                 memory.chosen.choose(machine)
             case _:

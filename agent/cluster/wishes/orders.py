@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
+import structlog
+
 from agent.cluster.desk import Desk
 from agent.cluster.memory.hold import PAUSE
 from agent.cluster.memory.memory import Memory
 from agent.cluster.moment import Moment
 from agent.cluster.reasons import TEARDOWN
-from agent.core.errors import AgentError
+from agent.cluster.wishes.outlived import plan_wishes
+from agent.core.errors import AgentError, LedgerError
 from agent.core.events import EventKind
-from agent.core.model import AdminDrain, GrowOrder
+from agent.core.model import AdminDrain, GrowOrder, SliverNode
+
+log = structlog.get_logger()
 
 
 class Orders:
@@ -43,7 +48,10 @@ class Orders:
         Raises:
             LedgerError: it cannot be written down.
         """
-        return self._memory.hold.wish or self._put_hold(PAUSE, who, None)
+        hold, is_new = self._memory.hold.begin(PAUSE, who, self._desk.clock.now())
+        if is_new:
+            self._tell_hold(hold)
+        return hold
 
     def tear_down(self, who: str, deadline: datetime | None) -> AdminDrain:
         """Ask for no machine from now on, empty all that are held, and give them back.
@@ -55,9 +63,20 @@ class Orders:
         Raises:
             LedgerError: it cannot be written down.
         """
-        hold = self._put_hold(TEARDOWN, who, deadline)
-        self._desk.wake("delete_nodes")
+        hold = self._memory.hold.put(TEARDOWN, who, self._desk.clock.now(), deadline)
+        self._tell_hold(hold)
         return hold
+
+    def adopt_teardown(self, who: str, deadline: datetime | None) -> None:
+        """Go on with a teardown that an earlier run began, unless it is known to be lifted.
+
+        Raises:
+            LedgerError: it cannot be written down.
+        """
+        if self._memory.hold.lifted is None:
+            hold, is_new = self._memory.hold.begin(TEARDOWN, who, self._desk.clock.now(), deadline)
+            if is_new:
+                self._tell_hold(hold)
 
     def unpause(self, who: str) -> bool:
         """Allow growth again, also where the brake stopped it; False where nothing held it up.
@@ -67,8 +86,9 @@ class Orders:
         Raises:
             LedgerError: the wish cannot be struck.
         """
+        was_held = self._memory.hold.lift()
         braked = self._resume_growth(who)
-        if not self._memory.hold.lift():
+        if not was_held:
             return braked
         self._memory.chosen.choose_emptied()
         self._desk.tell(EventKind.ADMIN, "", f"{who} allows growth again")
@@ -76,12 +96,12 @@ class Orders:
         self._desk.wake("get_system_state", "ensure_sliver", "add_nodes")
         return True
 
-    def _put_hold(self, reason: str, who: str, deadline: datetime | None) -> AdminDrain:
-        hold = self._memory.hold.put(reason, who, self._desk.clock.now(), deadline)
-        what = "stops growth" if reason == PAUSE else "stops growth and has every machine given back"
-        self._desk.tell(EventKind.ADMIN, "", f"{who} {what}")
+    def _tell_hold(self, hold: AdminDrain) -> None:
+        what = "stops growth" if hold.reason == PAUSE else "stops growth and has every machine given back"
+        self._desk.tell(EventKind.ADMIN, "", f"{hold.who} {what}")
         self._desk.look_at_drains()
-        return hold
+        if hold.reason == TEARDOWN:
+            self._desk.wake("delete_nodes")
 
     # --- more machines, and a longer lease
 
@@ -120,35 +140,47 @@ class Orders:
 
     # --- single machines
 
-    def drain(self, wish: AdminDrain, *, take_over: bool = False) -> None:
-        """Empty a machine, with ``take_over`` in place of a drain by somebody else.
+    def drain(self, wish: AdminDrain) -> None:
+        """Empty a machine.
 
         Raises:
             LedgerError: it cannot be written down.
         """
-        self._memory.drains.put(wish, take_over=take_over)
+        self._memory.drains.put(wish)
         self._desk.tell(EventKind.ADMIN, wish.node_id, f"{wish.who} drains it: {wish.reason}")
         self._desk.look_at_drains()
 
-    def resume(self, node_id: str, who: str) -> None:
-        """Strike the wish for a machine.
+    def resume(self, machine: SliverNode, who: str) -> bool:
+        """Strike the wish for a machine; False where there is none.
 
         Raises:
             LedgerError: it cannot be struck.
         """
-        self._memory.drains.remove(node_id)
-        self._desk.tell(EventKind.ADMIN, node_id, f"{who} resumes it")
+        if self._memory.drains.lift(machine) is None:
+            return False
+        self._desk.tell(EventKind.ADMIN, machine.node_id, f"{who} resumes it")
         self._desk.look_at_drains()
+        return True
 
-    def strike_outlived(self, moment: Moment) -> None:
-        """Strike the wishes for machines in whose place another one of the same node_id is now.
+    def settle(self, moment: Moment) -> None:
+        """Strike the wishes whose machine is gone; what cannot be written down is tried again later."""
+        try:
+            self._settle(moment)
+        except LedgerError as error:
+            log.warning("wishes that are over cannot be struck; tried again", error=str(error))
 
-        Raises:
-            LedgerError: one cannot be struck.
-        """
-        for machine in moment.machines.values():
-            wish = self._memory.drains.get(machine.node_id)
-            if wish is not None and not wish.means(machine):
-                self._memory.drains.remove(machine.node_id)
-                message = f"the drain by {wish.who} is over: it was for an earlier machine of this name"
-                self._desk.tell(EventKind.ADMIN, machine.node_id, f"{message} ({wish.reason})")
+    def _settle(self, moment: Moment) -> None:
+        drains, hold = self._memory.drains, self._memory.hold
+        lifted = hold.lifted
+        plan = plan_wishes(moment, (*drains.lifted, lifted) if lifted else drains.lifted)
+        for wish, machines in plan.found:
+            drains.bind(wish, machines)
+        for wish, why in plan.over:
+            if drains.remove(wish):
+                message = f"the drain by {wish.who} is over: {why} ({wish.reason})"
+                self._desk.tell(EventKind.ADMIN, wish.node_id, message)
+        for drain in plan.settled:
+            if drain == lifted:
+                hold.forget_lifted(drain)
+            else:
+                drains.remove(drain)

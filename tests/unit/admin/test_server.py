@@ -15,13 +15,13 @@ from agent.admin.server import MAX_HEADER, AdminServer, _json
 from agent.admin.settings import AdminSettings
 from agent.cli.client import NotAllowedError, call
 from agent.core.errors import AgentError, UnavailableError
-from tests.unit.admin.conftest import ME, NOBODY, as_nobody
+from tests.unit.admin.conftest import ME, NOBODY, as_nobody, machine
 
 
 def test_a_drain_reaches_the_manager_with_the_callers_name(rig) -> None:
     answer = rig.call("POST", "/v1/drain", {"nodes": ["pc102"], "reason": "disk", "deadline": 90})
     assert answer == {"version": 1, "kind": "names", "nodes": ["pc102"]}
-    drain = rig.manager.memory.drains.get("pc102")
+    drain = rig.manager.memory.drains.of(machine(2))
     assert (drain.reason, drain.who, drain.deadline) == ("disk", ME, rig.clock.now() + timedelta(seconds=90))
 
 

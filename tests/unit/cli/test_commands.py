@@ -17,6 +17,7 @@ from agent.cli.settings import differences, toml
 from agent.cli.show import alike
 from agent.core.errors import AgentError, RefusedError, UnavailableError
 from agent.core.settings import LeaseSettings
+from tests.unit.admin.conftest import machine
 
 ME = pwd.getpwuid(os.getuid()).pw_name
 ESAGENT = Path(sys.executable).with_name("esagent")
@@ -154,24 +155,24 @@ def test_everything_that_is_told_comes_as_an_object_of_its_kind_and_version(rig,
 def test_draining_says_what_drains_and_reaches_the_manager(rig) -> None:
     told = rig.ask("drain", "pc[102-103]", "--deadline", "30m", "-r", "disk", "--force", "--release")
     assert told.stdout == "draining: pc102 pc103\n"
-    drain = rig.manager.memory.drains.get("pc102")
+    drain = rig.manager.memory.drains.of(machine(2))
     assert (drain.reason, drain.who, drain.give_back) == ("disk", ME, True)
     assert drain.deadline == rig.clock.now() + timedelta(minutes=30)
 
 
 def test_a_number_of_seconds_needs_no_unit_and_nonsense_is_wrong_usage(rig) -> None:
     rig.ask("drain", "pc102", "--deadline", "0")
-    assert rig.manager.memory.drains.get("pc102").deadline == rig.clock.now()
+    assert rig.manager.memory.drains.of(machine(2)).deadline == rig.clock.now()
     told = rig.ask("drain", "pc103", "--deadline", "soon", code=2).stderr
     assert "--deadline" in told
     assert "'soon' is not a duration" in told
-    assert rig.manager.memory.drains.get("pc103") is None
+    assert rig.manager.memory.drains.of(machine(3)) is None
 
 
 def test_resume_undoes_a_drain(rig) -> None:
     rig.ask("drain", "pc102")
     assert rig.ask("resume", "node-2").stdout == "resumed: pc102\n"
-    assert rig.manager.memory.drains.get("pc102") is None
+    assert rig.manager.memory.drains.of(machine(2)) is None
 
 
 def test_pausing_and_unpausing_say_who(rig) -> None:

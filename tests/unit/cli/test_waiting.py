@@ -11,6 +11,7 @@ import pytest
 from agent.cli.waiting import wait_for_empty, wait_for_machines, wait_for_none
 from agent.core.errors import AgentError, BusyError, RefusedError
 from agent.core.settings import LeaseSettings
+from tests.unit.admin.conftest import machine
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def test_a_drain_is_waited_for_and_each_step_is_told_where_there_is_no_terminal(
 
 def test_a_drain_that_is_undone_ends_the_wait_with_a_word(rig, soon) -> None:
     rig.ask("drain", "pc102")
-    soon(lambda: rig.manager.orders.resume("pc102", "bob"))
+    soon(lambda: rig.manager.orders.resume(machine(2), "bob"))
     with pytest.raises(AgentError, match="pc102: back in service; `esagent events pc102` tells why"):
         wait_for_empty(rig.socket, ["pc102"], 60, gone=False)
 

@@ -31,7 +31,6 @@ def test_before_anything_was_read_nothing_is_known_and_nothing_is_ours() -> None
         limited=frozenset(),
         read_back=frozenset(),
         admin={},
-        take_over=frozenset(),
         hold=None,
         order=None,
         chosen=frozenset(),
@@ -152,7 +151,7 @@ def test_what_slurm_says_of_an_earlier_machine_is_inherited(reason: str, inherit
 
 def test_a_wish_is_for_the_machine_that_it_means() -> None:
     wish = AdminDrain("pc1", "disk", "ada", NOW, sliver_id=OURS.sliver_id)
-    known = a_moment(machines=[OURS, OTHER], admin={"pc1": wish})
+    known = a_moment(machines=[OURS, OTHER], admin={("", "pc1"): wish})
     assert (known.wish_for(OURS), known.wish_for(OTHER)) == (wish, None)
     assert known.wish_for(replace(OURS, sliver_id="urn:sliver+9")) is None
 

@@ -333,7 +333,7 @@ def test_of_each_machine_it_is_told_whether_it_goes_and_why():
     made = planned(
         *nodes,
         machines=[a_machine(n) for n in range(8, 0, -1)],
-        admin={"pc1": wish, "pc2": replace(wish, node_id="pc2", give_back=True)},
+        admin={("", "pc1"): wish, ("", "pc2"): replace(wish, node_id="pc2", give_back=True)},
         chosen=frozenset({"pc3"}),
         facts={"taken": {"pc4": Taken("pc4", "node-4", NOW)}, "ready": frozenset({"urn:sliver+7"})},
         history=History(idle_since={"pc5": NOW - HOUR}, joined_since={"pc5": NOW - HOUR}),

@@ -59,7 +59,7 @@ def test_a_machine_that_one_manifest_lacks_is_shown_as_it_was_seen_last():
 @pytest.mark.parametrize(
     "fields",
     [
-        {"admin": {"pc2": AdminDrain("pc2", "a look", "bob", NOW)}},
+        {"admin": {("", "pc2"): AdminDrain("pc2", "a look", "bob", NOW)}},
         {"hold": AdminDrain("", TEARDOWN, "ada", NOW)},
         {"facts": {"revocations": {"pc2": replace(REVOKED, node_id="pc2", client_id="node-2")}}},
     ],

@@ -133,7 +133,7 @@ def test_a_teardown_gives_ours_back_by_name_and_leaves_the_sliver(make_manager, 
 @FOREIGN
 def test_with_the_setting_its_node_is_drained_and_nothing_else_is_done_to_it(make_manager, foreign):
     manager, slurm, site = world(make_manager, foreign, drain=DrainSettings(foreign=True))
-    manager.memory.drains.remove("pc2")
+    manager.memory.drains.remove(manager.memory.drains.wishes["", "pc2"])
     for _ in range(3):
         cycle(manager)
     assert {act for act, *names in slurm.acts if "pc2" in names} <= {"drain", "comment_all", "requeue_all"}

@@ -55,10 +55,11 @@ def test_a_revocation_is_told_from_an_earlier_one_of_the_same_machine() -> None:
 
 def test_an_administrators_wish_is_carried_with_all_that_was_said() -> None:
     wish = AdminDrain("pc1", "disk", "ada", NOW, at(60), give_back=True)
-    (drain,) = drains_of(situation(admin={"pc1": wish}, take_over=frozenset({"pc1"}))).values()
-    asked = Drain("pc1", DrainCause.ADMIN, at(60), "ada", "disk", give_back=True, takes_over=True)
+    taking = replace(wish, takes_over=True)
+    (drain,) = drains_of(situation(admin={("", "pc1"): taking})).values()
+    asked = Drain("pc1", DrainCause.ADMIN, at(60), "ada", "disk", True, takes_over=True, begun=NOW)
     assert drain == replace(asked, slivers=MARK)
-    (drain,) = drains_of(situation(admin={"pc1": wish})).values()
+    (drain,) = drains_of(situation(admin={("", "pc1"): wish})).values()
     assert not drain.takes_over
 
 
@@ -68,7 +69,7 @@ def test_what_is_of_no_use_is_surplus_and_an_administrators_wish_comes_first() -
     assert cause(situation(Node("pc1", "IDLE"), facts=failed)) is DrainCause.SURPLUS
     assert cause(situation(facts=failed)) is None, "Slurm does not have it"
     wish = AdminDrain("pc1", "disk", "ada", NOW)
-    assert cause(situation(chosen=frozenset({"pc1"}), admin={"pc1": wish})) is DrainCause.ADMIN
+    assert cause(situation(chosen=frozenset({"pc1"}), admin={("", "pc1"): wish})) is DrainCause.ADMIN
 
 
 def test_a_teardown_drains_a_node_as_its_administrator_would_and_calls_it_surplus_once_it_is_empty() -> None:
@@ -92,7 +93,7 @@ def test_a_teardown_empties_every_machine() -> None:
 def test_in_a_teardown_other_wishes_of_administrators_do_not_count_and_a_revocation_does() -> None:
     hold = AdminDrain("", "teardown", "ada", NOW)
     wish = AdminDrain("pc1", "disk", "bob", NOW)
-    (drain,) = drains_of(situation(hold=hold, admin={"pc1": wish}, snapshot=None)).values()
+    (drain,) = drains_of(situation(hold=hold, admin={("", "pc1"): wish}, snapshot=None)).values()
     assert drain.who == "ada"
     assert cause(revoked_as("", hold=hold)) is DrainCause.REVOKED
 
@@ -111,7 +112,7 @@ def test_what_is_emptied_as_surplus_alone_may_go_back_into_service() -> None:
     assert returnable(situation(node, **surplus, facts={"failed": {MACHINE.key}})) == frozenset()
     assert returnable(revoked_as("", **surplus)) == frozenset()
     wish = AdminDrain("pc1", "disk", "ada", NOW)
-    assert returnable(situation(node, **surplus, admin={"pc1": wish})) == frozenset()
+    assert returnable(situation(node, **surplus, admin={("", "pc1"): wish})) == frozenset()
     assert returnable(situation(**surplus, hold=AdminDrain("", "teardown", "ada", NOW))) == frozenset()
     assert returnable(situation(node, **surplus, hold=AdminDrain("", "pause", "ada", NOW))) == pc1
 
@@ -181,7 +182,7 @@ def test_a_node_that_is_down_for_an_earlier_machine_is_left_to_the_join_of_the_n
 def test_an_administrators_wish_for_an_earlier_machine_drains_no_other() -> None:
     for sliver_id, expected in (("", True), (MACHINE.sliver_id, True), ("urn:sliver+0", False)):
         wish = AdminDrain("pc1", "disk", "ada", NOW, sliver_id=sliver_id)
-        assert (cause(situation(admin={"pc1": wish})) is DrainCause.ADMIN) is expected
+        assert (cause(situation(admin={("", "pc1"): wish})) is DrainCause.ADMIN) is expected
 
 
 def test_the_drain_of_a_machine_that_is_not_ours_names_it_too() -> None:

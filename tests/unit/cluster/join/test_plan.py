@@ -169,7 +169,7 @@ def test_a_machine_that_came_again_starts_anew() -> None:
 
 def test_a_machine_that_has_not_booted_or_that_somebody_wants_empty_is_left_alone() -> None:
     assert plan(facts={}) == JoinPlan()
-    assert plan(admin={"pc100": AdminDrain("pc100", "disk", "ada", NOW)}) == JoinPlan()
+    assert plan(admin={("", "pc100"): AdminDrain("pc100", "disk", "ada", NOW)}) == JoinPlan()
     assert plan(Node("pc100", "IDLE"), chosen=frozenset({"pc100"})) == JoinPlan()
 
 

@@ -37,9 +37,9 @@ def about(told: Events) -> list[str]:
 def test_no_machine_is_surplus_while_more_are_wished_for(ledger: Ledger, told: Events) -> None:
     orders = begin(ledger, told)
     orders.put(ORDER)
-    assert orders.applied_to(SETTINGS).demand.min_nodes == 3
+    assert orders.applied_to(SETTINGS, NOW).demand.min_nodes == 3
     orders.strike("ada")
-    assert orders.applied_to(SETTINGS) is SETTINGS
+    assert orders.applied_to(SETTINGS, NOW) is SETTINGS
 
 
 def test_the_newest_wish_outlasts_a_restart(ledger: Ledger, told: Events) -> None:
@@ -97,16 +97,16 @@ class Full:
         raise LedgerError("full")
 
 
-def test_a_wish_that_cannot_be_written_down_is_not_taken_and_one_that_ends_has_ended() -> None:
+def test_a_wish_that_cannot_be_written_down_is_not_taken_and_one_that_cannot_be_struck_ends_later() -> None:
     orders = GrowOrders(a_desk(), Full())
     with pytest.raises(LedgerError):
         orders.put(replace(ORDER, machines=4))
     with pytest.raises(LedgerError):
         orders.strike("ada")
     assert orders.order == ORDER
-    with pytest.raises(LedgerError):
-        orders.observe(3, NOW)
-    assert orders.order is None
+    orders.observe(3, NOW)
+    assert orders.order == ORDER, "a restart would find it too"
+    assert orders.applied_to(SETTINGS, ORDER.until) is SETTINGS, "its time is over all the same"
 
 
 def test_a_machine_that_is_drained_does_not_keep_a_wish_open() -> None:
@@ -122,4 +122,4 @@ def test_a_wish_raises_min_nodes_no_further_than_max_nodes(
     orders = begin(ledger, told)
     orders.put(ORDER)
     settings = settings_with(demand=DemandSettings(max_nodes=max_nodes, min_nodes=min_nodes))
-    assert orders.applied_to(settings).demand.min_nodes == least
+    assert orders.applied_to(settings, NOW).demand.min_nodes == least

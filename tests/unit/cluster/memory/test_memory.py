@@ -41,7 +41,7 @@ def test_a_moment_has_what_every_part_remembers(world: World) -> None:
     memory.known.history = history
     memory.known.limited = frozenset({"main"})
     memory.known.read_back = frozenset({UTAH})
-    memory.drains.put(WISH, take_over=True)
+    memory.drains.put(WISH)
     hold = memory.hold.put("pause", "bob", NOW)
     memory.growing.put(ORDER)
     memory.chosen.choose(MACHINE)
@@ -59,12 +59,7 @@ def test_a_moment_has_what_every_part_remembers(world: World) -> None:
         history,
     )
     assert (moment.limited, moment.read_back) == ({"main"}, {UTAH})
-    assert (moment.admin, moment.take_over, moment.hold, moment.order) == (
-        {"pc1": WISH},
-        {"pc1"},
-        hold,
-        ORDER,
-    )
+    assert (moment.admin, moment.hold, moment.order) == ({("", "pc1"): WISH}, hold, ORDER)
     assert (moment.chosen, moment.emptied, moment.blocking) == ({"pc1", "pc2"}, {"pc2"}, {"pc2"})
     assert moment.asked_types == {"node-1": "m510"}
     assert moment.joins == memory.joins.records
@@ -99,7 +94,7 @@ def test_what_administrators_asked_for_is_known_after_a_restart(ledger) -> None:
         ledger.put_drain(stored)
     ledger.put_grow_order(ORDER)
     moment = World(ledger).memory.now()
-    assert (moment.admin, moment.hold, moment.order) == ({"pc1": WISH}, HOLD, ORDER)
+    assert (moment.admin, moment.hold, moment.order) == ({("", "pc1"): WISH}, HOLD, ORDER)
 
 
 def test_what_is_wished_for_is_said_of_this_moment(world: World) -> None:
@@ -123,7 +118,7 @@ def test_what_was_decided_of_a_machine_does_not_hold_for_the_next_one_of_its_nam
 def test_a_machine_that_is_gone_leaves_nothing_behind(world: World, ledger) -> None:
     memory = world.memory
     for machine in (MACHINE, OTHER):
-        memory.drains.put(replace(WISH, node_id=machine.node_id), take_over=True)
+        memory.drains.put(replace(WISH, node_id=machine.node_id, cm=UTAH))
         memory.chosen.choose_blocking(machine)
         memory.chosen.empty(machine)
         memory.asked_types[machine.client_id] = "m510"
@@ -133,7 +128,7 @@ def test_a_machine_that_is_gone_leaves_nothing_behind(world: World, ledger) -> N
     world.slice = SliceFacts(machines=(OTHER,))
     memory.forget(MACHINE)
     moment = memory.now()
-    assert moment.admin.keys() == moment.take_over == {"pc2"}
+    assert moment.admin.keys() == {(UTAH, "pc2")}
     assert moment.chosen == moment.emptied == moment.blocking == {"pc2"}
     assert moment.asked_types.keys() == {"node-2"}
     assert moment.joins.keys() == moment.proven == moment.failed_since.keys() == {OTHER.key}

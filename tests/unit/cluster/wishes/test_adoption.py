@@ -142,8 +142,9 @@ def test_a_revocation_goes_on_with_its_deadline(world) -> None:
 
 def test_an_administrators_drain_goes_on_as_it_was_said(world, ledger) -> None:
     world.look(Drain("pc1", DrainCause.ADMIN, DUE, "ada", "disk", give_back=True))
-    wish = AdminDrain("pc1", "disk", "ada", NOW, DUE, give_back=True, sliver_id="urn:sliver+1")
-    assert world.memory.drains.wishes == {"pc1": wish}
+    meant = ("urn:sliver+1", UTAH, "node-1")
+    wish = AdminDrain("pc1", "disk", "ada", NOW, DUE, True, *meant)
+    assert world.memory.drains.wishes == {(UTAH, "pc1"): wish}
     assert ledger.drains() == (wish,)
     assert world.memory.hold.wish is None
     assert world.told() == ["pc1"]
@@ -153,7 +154,7 @@ def test_an_administrators_drain_that_is_remembered_is_not_replaced_or_told(worl
     wish = AdminDrain("pc1", "fan", "bob", NOW)
     world.memory.drains.put(wish)
     world.look(Drain("pc1", DrainCause.ADMIN, DUE, "ada", "disk"))
-    assert world.memory.drains.wishes == {"pc1": wish}
+    assert world.memory.drains.wishes == {("", "pc1"): wish}
     assert world.told() == []
 
 

@@ -12,7 +12,7 @@ from agent.cluster.wishes.orders import Orders
 from agent.core.errors import AgentError, LedgerError
 from agent.core.model import AdminDrain, GrowOrder
 from agent.core.slice.facts import SliceFacts
-from tests.unit.cluster.conftest import NOW, Events, a_desk, a_machine, a_moment, settings_with
+from tests.unit.cluster.conftest import NOW, UTAH, Events, a_desk, a_machine, a_moment, settings_with
 
 DUE = NOW + timedelta(hours=1)
 ORDER = GrowOrder(3, "ada", DUE)
@@ -175,43 +175,72 @@ def test_a_lease_is_renewed_at_the_next_moment(world) -> None:
 
 
 def test_a_drain_is_remembered_told_and_looked_at_at_once(world, ledger) -> None:
-    world.orders.drain(WISH, take_over=True)
-    assert world.memory.drains.wishes == again(ledger).drains.wishes == {"pc1": WISH}
-    assert world.memory.drains.take_over == {"pc1"}
+    world.orders.drain(WISH)
+    assert world.memory.drains.wishes == again(ledger).drains.wishes == {WISH.place: WISH}
     assert world.looked_at()
     assert [(e.kind, e.subject, e.message) for e in world.events] == [("admin", "pc1", "ada drains it: disk")]
 
 
 def test_a_machine_is_resumed_at_once(world, ledger) -> None:
     world.orders.drain(WISH)
-    assert world.memory.drains.take_over == frozenset()
     world.looked_at()
-    world.orders.resume("pc1", "bob")
+    assert world.orders.resume(a_machine(1), "bob")
     assert (world.memory.drains.wishes, again(ledger).drains.wishes) == ({}, {})
     assert world.looked_at()
     assert world.events.words[1:] == ["bob resumes it"]
 
 
-def test_a_wish_for_an_earlier_machine_of_the_name_is_struck_and_told_once(world, ledger) -> None:
-    wish = replace(WISH, sliver_id="urn:sliver+0")
-    world.memory.drains.put(wish, take_over=True)
+def settle(world, **moment) -> None:
+    """Look twice at what there is, as two readings of Slurm do."""
     for _ in range(2):
-        world.orders.strike_outlived(a_moment(machines=[a_machine(1)]))
+        world.orders.settle(a_moment(admin=world.memory.drains.wishes, **moment))
+
+
+def test_a_wish_for_an_earlier_machine_of_the_name_is_struck_and_told_once(world, ledger) -> None:
+    world.memory.drains.put(replace(WISH, sliver_id="urn:sliver+0", cm=UTAH))
+    settle(world, machines=[a_machine(1)])
     assert (world.memory.drains.wishes, again(ledger).drains.wishes) == ({}, {})
-    assert world.memory.drains.take_over == frozenset()
     message = "the drain by ada is over: it was for an earlier machine of this name (disk)"
     assert [(e.kind, e.subject, e.message) for e in world.events] == [("admin", "pc1", message)]
 
 
-@pytest.mark.parametrize("sliver_id", ["", a_machine(1).sliver_id])
-def test_a_wish_for_the_machine_or_for_whichever_is_there_stands(world, sliver_id) -> None:
-    wish = replace(WISH, sliver_id=sliver_id)
-    world.memory.drains.put(wish)
-    world.orders.strike_outlived(a_moment(machines=[a_machine(1)]))
-    assert world.memory.drains.wishes == {"pc1": wish}
-    world.orders.strike_outlived(a_moment())
-    assert world.memory.drains.wishes == {"pc1": wish}, "its machine may be missing for a moment"
+def test_a_wish_whose_machine_is_gone_is_struck_and_told_once(world, ledger) -> None:
+    world.memory.drains.put(replace(WISH, cm=UTAH))
+    settle(world)
+    assert (world.memory.drains.wishes, again(ledger).drains.wishes) == ({}, {})
+    assert world.events.words == ["the drain by ada is over: its machine is gone (disk)"]
+
+
+def test_a_wish_of_an_older_agent_is_written_down_for_its_machine(world, ledger) -> None:
+    world.memory.drains.put(WISH)
+    settle(world, machines=[a_machine(1)], facts={"all_read": True})
+    bound = replace(WISH, cm=UTAH, client_id="node-1", sliver_id="urn:sliver+1")
+    assert world.memory.drains.wishes == again(ledger).drains.wishes == {(UTAH, "pc1"): bound}
     assert world.events == []
+
+
+def test_what_was_lifted_is_remembered_over_a_restart_until_slurm_shows_nothing_of_it(world, ledger) -> None:
+    world.orders.drain(replace(WISH, cm=UTAH))
+    world.orders.resume(a_machine(1), "bob")
+    world.orders.tear_down("ada", None)
+    world.orders.unpause("bob")
+    assert len(again(ledger).drains.lifted) == 1
+    assert again(ledger).hold.lifted is not None
+    settle(world, machines=[a_machine(1)], facts={"all_read": True})
+    assert (again(ledger).drains.lifted, again(ledger).hold.lifted) == ((), None)
+    assert ledger.drains() == ()
+
+
+def test_a_wish_that_is_over_and_cannot_be_struck_is_struck_later(world, ledger) -> None:
+    """A disk that is full holds up no reading of Slurm."""
+    world.memory.drains.put(wish := replace(WISH, sliver_id="urn:sliver+0", cm=UTAH))
+    remove, ledger.remove_drain = ledger.remove_drain, Full().remove_drain
+    settle(world, machines=[a_machine(1)])
+    assert (world.memory.drains.wishes, ledger.drains()) == ({wish.place: wish}, (wish,))
+    assert world.events == []
+    ledger.remove_drain = remove
+    settle(world, machines=[a_machine(1)])
+    assert (world.memory.drains.wishes, ledger.drains()) == ({}, ())
 
 
 class Full:
@@ -227,6 +256,9 @@ class Full:
         return None
 
     def put_drain(self, _drain):
+        raise LedgerError("full")
+
+    def remove_drain(self, _cm, _node_id):
         raise LedgerError("full")
 
     def put_grow_order(self, _order):
