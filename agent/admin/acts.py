@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
 from agent.admin.answers import GrowAnswer, GrowthAnswer, NamesAnswer
@@ -13,8 +13,9 @@ from agent.cluster.manager import SlurmElasticSliceManager
 from agent.cluster.memory.hold import hold_words
 from agent.cluster.moment import Moment
 from agent.cluster.reasons import is_ours
+from agent.cluster.wishes.going import why_not_kept, why_not_resumed
 from agent.core.errors import AgentError
-from agent.core.model import AdminDrain, GrowOrder
+from agent.core.model import AdminDrain, GrowOrder, SliverNode
 
 NO_WORDS = "administrator"
 """Why a machine is drained, where nobody ever said it."""
@@ -53,11 +54,13 @@ class Acts:
         Without a reason the words of an earlier drain stay.
 
         Raises:
-            AgentError: a name is not a machine of ours, or without ``force`` somebody else has drained it;
-                nothing was done.
+            AgentError: a name is not a machine of ours, without ``force`` somebody else has drained it, or
+                it cannot be kept any more; nothing was done.
         """
         moment = self._manager.memory.now()
         found = resolve(names, moment.machines, moment.foreign)
+        if not release:
+            _refuse("kept", {name: why_not_kept(machine, moment) for name, machine in found.items()})
         for name in found:
             node = moment.nodes.get(name)
             if node is not None and node.draining and not is_ours(node.reason) and not force:
@@ -69,6 +72,8 @@ class Acts:
             meant = (machine.sliver_id, machine.cm, machine.client_id)
             wish = AdminDrain(machine.node_id, words, who, moment.now, due, release, *meant, takes_over=force)
             self._manager.orders.drain(wish)
+        if not release:
+            self._tell_of_those_that_go(found)
         return NamesAnswer(nodes=tuple(sorted(found)))
 
     def release(
@@ -97,16 +102,27 @@ class Acts:
         """Give machines back to the scheduler.
 
         Raises:
-            AgentError: a name is not a machine of ours, or no administrator drained it; nothing was done.
+            AgentError: a name is not a machine of ours, no administrator drained it, or it goes back whatever
+                is said now; nothing was done.
         """
         moment = self._manager.memory.now()
         found = resolve(names, moment.machines, moment.foreign)
         for name, machine in found.items():
             if moment.wish_for(machine) is None:
                 raise AgentError(f"{name} was not drained with `esagent drain`")
+        _refuse("resumed", {name: why_not_resumed(machine, moment) for name, machine in found.items()})
         for machine in found.values():
             self._manager.orders.resume(machine, who)
+        self._tell_of_those_that_go(found)
         return NamesAnswer(nodes=tuple(sorted(found)))
+
+    def _tell_of_those_that_go(self, found: Mapping[str, SliverNode]) -> None:
+        """Refuse to call done what came too late: delete commands began while the order was written down."""
+        late = sorted(name for name, machine in found.items() if self._manager.orders.is_leaving(machine))
+        if late:
+            raise AgentError(
+                f"too late for {', '.join(late)}: the delete commands have begun, and it goes back"
+            )
 
     def grow(self, count: int, who: str, within: float) -> GrowAnswer:
         """Have so many machines more than are held now, whatever the queue wants; 0 withdraws the wish.
@@ -166,6 +182,12 @@ class Acts:
         due = self._manager.clock.now() + timedelta(seconds=deadline) if deadline is not None else None
         hold = self._manager.orders.tear_down(who, due)
         return GrowthAnswer(growth=f"{hold_words(hold)}; {len(self._manager.held())} machines are held")
+
+
+def _refuse(what: str, whys: Mapping[str, str]) -> None:
+    for name, why in whys.items():
+        if why:
+            raise AgentError(f"{name} cannot be {what}: {why}")
 
 
 def _words_that_stand(name: str, moment: Moment) -> str:

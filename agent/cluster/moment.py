@@ -91,6 +91,8 @@ class Moment:
     """Names of the nodes that are emptied to be given back."""
     emptied: frozenset[str] = frozenset()
     """Names of those, and of a teardown's, that nothing is left on; their delete commands have run."""
+    leaving: frozenset[str] = frozenset()
+    """Names of chosen nodes whose delete commands have begun: they go whatever is said now."""
     blocking: frozenset[str] = frozenset()
     """Names of chosen nodes that are in the way of the lease's renewal: they go whatever the queue wants."""
     asked_types: Mapping[str, str] = field(default_factory=dict)

@@ -86,6 +86,7 @@ class Knowledge:
                 failed=frozenset(node.key for node in inventory.with_fate("failed")),
                 statuses=inventory.told(),
                 requested=tuple(inventory.in_flight(IntentKind.ADD, None)),
+                leaving=tuple(inventory.in_flight(IntentKind.DELETE, None)),
                 leases=inventory.expires,
                 lease_seconds=lease_seconds,
                 values=dict(notices.resource_values),

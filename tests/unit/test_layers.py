@@ -57,6 +57,7 @@ PURE = (
     "cluster.settings.weights",
     "cluster.shrink.surplus",
     "cluster.steer.weights",
+    "cluster.wishes.going",
     "cluster.wishes.outlived",
     "core.cycle.schedule",
     "core.errors",

@@ -44,7 +44,8 @@ def returnable(moment: Moment) -> frozenset[str]:
         return frozenset()
     surplus = {name for name, drain in drains_of(moment).items() if drain.cause is DrainCause.SURPLUS}
     kept = {node.name for node in moment.nodes.values() if node.draining and not is_ours(node.reason)}
-    return moment.chosen & surplus - kept - moment.failed - moment.emptied - moment.blocking
+    stuck = moment.failed | moment.leaving | moment.emptied | moment.blocking
+    return moment.chosen & surplus - kept - stuck
 
 
 def wishes_of(moment: Moment) -> Wishes:
@@ -139,5 +140,7 @@ def _teardown(name: str, hold: AdminDrain, moment: Moment) -> Drain:
     """Empty a node as an administrator would, with the deadline; once it is empty it is surplus."""
     node, snapshot = moment.nodes.get(name), moment.snapshot
     if snapshot is None or snapshot.holds(name) or (node is not None and not node.drained):
-        return Drain(name, DrainCause.ADMIN, hold.deadline, hold.who, TEARDOWN)
+        wish = moment.wish_for(moment.machines[name])
+        due = [each.deadline for each in (hold, wish) if each and each.deadline is not None]
+        return Drain(name, DrainCause.ADMIN, min(due, default=None), hold.who, TEARDOWN)
     return Drain(name, DrainCause.SURPLUS)

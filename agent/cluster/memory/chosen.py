@@ -18,6 +18,7 @@ class Chosen:
     def __init__(self, lock: Lock) -> None:
         self._lock = lock
         self._chosen: set[MachineId] = set()
+        self._leaving: set[MachineId] = set()
         self._emptied: set[MachineId] = set()
         self._blocking: set[MachineId] = set()
 
@@ -26,6 +27,12 @@ class Chosen:
         """Keys of those that are emptied to be given back."""
         with self._lock:
             return frozenset(self._chosen)
+
+    @property
+    def leaving(self) -> frozenset[MachineId]:
+        """Keys of those whose delete commands have begun: none of them may be kept any more."""
+        with self._lock:
+            return frozenset(self._leaving)
 
     @property
     def emptied(self) -> frozenset[MachineId]:
@@ -60,10 +67,16 @@ class Chosen:
     def keep(self, machines: Iterable[SliverNode]) -> tuple[SliverNode, ...]:
         """Let those go back into service that still may; return which."""
         with self._lock:
-            may = self._chosen - self._emptied - self._blocking
+            may = self._chosen - self._leaving - self._emptied - self._blocking
             kept = tuple(machine for machine in machines if machine.key in may)
             self._chosen.difference_update(machine.key for machine in kept)
             return kept
+
+    def leave(self, machine: SliverNode) -> None:
+        """Take note that its delete commands begin: from now on it goes, whoever wanted it emptied."""
+        with self._lock:
+            self._chosen.add(machine.key)
+            self._leaving.add(machine.key)
 
     def empty(self, machine: SliverNode) -> None:
         """Take note that nothing is left on it."""
@@ -73,5 +86,5 @@ class Chosen:
     def forget(self, machine: SliverNode) -> None:
         """Take note that it is not ours any more."""
         with self._lock:
-            for keys in (self._chosen, self._emptied, self._blocking):
+            for keys in (self._chosen, self._leaving, self._emptied, self._blocking):
                 keys.discard(machine.key)

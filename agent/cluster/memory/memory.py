@@ -94,6 +94,7 @@ class Memory:
                 bound=self.names.bound,
                 chosen=_named(self.chosen.chosen, names),
                 emptied=_named(self.chosen.emptied, names),
+                leaving=_named(self.chosen.leaving, names),
                 blocking=_named(self.chosen.blocking, names),
             )
 

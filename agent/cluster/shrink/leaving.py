@@ -7,6 +7,7 @@ from typing import Any
 
 from agent.cluster.desk import Desk
 from agent.cluster.drain.nodes import LeaveNode
+from agent.cluster.drain.wanted import drains_of
 from agent.cluster.memory.memory import Memory
 from agent.cluster.moment import Moment
 from agent.cluster.reach import Reach
@@ -43,10 +44,18 @@ class Leaving:
         self._end_delete = end_delete
 
     def leave(self, action: LeaveNode, timeout: float) -> HostResult:
-        """Run the delete commands on a node, within so many seconds."""
-        machine = _meant(action, self._memory.now())
-        if machine is None:
-            return HostResult(Host(action.node, "", ""), "", "it is not ours any more")
+        """Run the delete commands on a node, within so many seconds, unless nobody wants it to go now."""
+        with self._desk.lock:
+            moment = self._memory.now()
+            machine = _meant(action, moment)
+            if machine is None:
+                return HostResult(Host(action.node, "", ""), "", "it is not ours any more")
+            drain = drains_of(moment).get(action.node)
+            if drain is None or not drain.leaves:
+                return HostResult(self._reach.host(machine), "", "nobody wants it to go any more")
+            if drain.cause is not DrainCause.REVOKED:
+                # In the same breath, so that whoever lifts its drain now is told that it goes all the same.
+                self._memory.chosen.leave(machine)
         try:
             commands = self._commands([vars(machine)])
         except AgentError as error:
@@ -60,10 +69,9 @@ class Leaving:
         if machine is None:
             return
         if action.cause is not DrainCause.REVOKED:
-            self._memory.chosen.empty(machine)
-            if action.cause is DrainCause.ADMIN:
-                self._memory.chosen.choose(machine)
-            self._desk.wake("delete_nodes")
+            if machine.key in self._memory.chosen.leaving:
+                self._memory.chosen.empty(machine)
+                self._desk.wake("delete_nodes")
             return
         self._end_delete([vars(machine)])
         self._desk.wake("delete_nodes")

@@ -150,14 +150,19 @@ class Orders:
         self._desk.tell(EventKind.ADMIN, wish.node_id, f"{wish.who} drains it: {wish.reason}")
         self._desk.look_at_drains()
 
+    def is_leaving(self, machine: SliverNode) -> bool:
+        """Tell whether a machine goes whatever is said of it now: its delete commands have begun."""
+        return machine.key in self._memory.chosen.leaving
+
     def resume(self, machine: SliverNode, who: str) -> bool:
-        """Strike the wish for a machine; False where there is none.
+        """Strike the wish for a machine, and keep it where it is surplus too; False where there is no wish.
 
         Raises:
             LedgerError: it cannot be struck.
         """
         if self._memory.drains.lift(machine) is None:
             return False
+        self._memory.chosen.keep([machine])
         self._desk.tell(EventKind.ADMIN, machine.node_id, f"{who} resumes it")
         self._desk.look_at_drains()
         return True

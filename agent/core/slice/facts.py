@@ -39,6 +39,8 @@ class SliceFacts:
     """Key of a machine -> its entry in the last ``SliverStatus``."""
     requested: tuple[Intent, ...] = ()
     """Machines that were asked for and have not been seen."""
+    leaving: tuple[Intent, ...] = ()
+    """Machines that a CM was asked to take back, while that is not settled."""
     leases: Mapping[str, datetime] = field(default_factory=dict)
     """CM -> until when its sliver lasts."""
     lease_seconds: float = 0.0

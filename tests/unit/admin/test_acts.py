@@ -5,9 +5,9 @@ from datetime import timedelta
 
 import pytest
 
-from agent.core.errors import AgentError
+from agent.core.errors import AgentError, LedgerError
 from agent.core.settings import LeaseSettings
-from tests.unit.admin.conftest import ME
+from tests.unit.admin.conftest import ME, machine
 
 # --- the words of a drain
 
@@ -51,6 +51,66 @@ def test_only_an_empty_machine_is_released_unless_its_jobs_are_to_be_requeued(ri
         "pc101": (True, rig.clock.now()),
         "pc102": (True, None),
     }
+
+
+# --- resume, and what cannot be kept
+
+
+def test_a_machine_that_was_to_be_given_back_is_kept_when_it_is_resumed_in_time(rig) -> None:
+    rig.call("POST", "/v1/release", {"nodes": ["pc102"]})
+    rig.manager.memory.chosen.choose(machine(2))
+    assert rig.call("POST", "/v1/resume", {"nodes": ["pc102"]})["nodes"] == ["pc102"]
+    assert rig.manager.memory.wishes().drains == {}
+
+
+def test_no_machine_is_called_resumed_or_kept_that_is_then_given_back(rig) -> None:
+    rig.call("POST", "/v1/release", {"nodes": ["pc[102-103]"]})
+    rig.manager.memory.chosen.leave(machine(2))
+    for act in ("resume", "drain"):
+        with pytest.raises(AgentError, match=r"pc102 cannot be .*: it is being given back, and its delete"):
+            rig.call("POST", f"/v1/{act}", {"nodes": ["pc[102-103]"]})
+    wish = rig.manager.memory.drains.of(machine(3))
+    assert wish is not None, "nothing was done"
+    assert wish.give_back
+    rig.call("POST", "/v1/release", {"nodes": ["pc102"]})
+
+
+@pytest.mark.parametrize("act", ["resume", "drain"])
+def test_an_order_that_comes_too_late_while_it_is_written_down_is_not_called_done(rig, act: str) -> None:
+    rig.call("POST", "/v1/release", {"nodes": ["pc102"]})
+    put = rig.ledger.put_drain
+
+    def meanwhile(wish):
+        rig.manager.memory.chosen.leave(machine(2))
+        put(wish)
+
+    rig.ledger.put_drain = meanwhile
+    with pytest.raises(AgentError, match="too late for pc102"):
+        rig.call("POST", f"/v1/{act}", {"nodes": ["pc102"]})
+
+
+def test_a_disk_that_is_full_is_told_and_leaves_all_as_it_was(rig) -> None:
+    rig.call("POST", "/v1/drain", {"nodes": ["pc102"], "reason": "fan"})
+    before = rig.manager.memory.now().admin
+
+    def full(*_):
+        raise LedgerError("the ledger cannot be written: database or disk is full")
+
+    for name in ("put_drain", "remove_drain", "put_grow_order", "remove_grow_order"):
+        setattr(rig.ledger, name, full)
+    orders = {
+        "drain": {"nodes": ["pc102"], "reason": "disk"},
+        "release": {"nodes": ["pc102"]},
+        "resume": {"nodes": ["pc102"]},
+        "grow": {"count": 1},
+        "pause": None,
+        "teardown": {"slice": "demo"},
+    }
+    for act, body in orders.items():
+        with pytest.raises(AgentError, match="disk is full"):
+            rig.call("POST", f"/v1/{act}", body)
+    moment = rig.manager.memory.now()
+    assert (moment.admin, moment.hold, moment.order) == (before, None, None)
 
 
 # --- grow

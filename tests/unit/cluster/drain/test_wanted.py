@@ -90,6 +90,15 @@ def test_a_teardown_empties_every_machine() -> None:
     assert drains_of(now).keys() == {"pc1", "pc2"}
 
 
+def test_in_a_teardown_a_machine_is_empty_by_the_earlier_deadline() -> None:
+    """`esagent release --now` requeues the jobs of one machine at once."""
+    hold, wish = AdminDrain("", "teardown", "ada", NOW), AdminDrain("pc1", "disk", "bob", NOW)
+    for due, own, expected in ((None, at(60), at(60)), (at(30), at(60), at(30)), (at(90), None, at(90))):
+        said = {"hold": replace(hold, deadline=due), "admin": {("", "pc1"): replace(wish, deadline=own)}}
+        (drain,) = drains_of(situation(snapshot=None, **said)).values()
+        assert (drain.why, drain.deadline) == ("teardown", expected)
+
+
 def test_in_a_teardown_other_wishes_of_administrators_do_not_count_and_a_revocation_does() -> None:
     hold = AdminDrain("", "teardown", "ada", NOW)
     wish = AdminDrain("pc1", "disk", "bob", NOW)

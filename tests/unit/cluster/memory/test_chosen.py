@@ -46,6 +46,14 @@ def test_a_node_that_is_empty_goes_back_only_when_that_was_decided(chosen: Chose
     assert all_of(chosen) == ({PC1.key, PC2.key}, {PC1.key}, frozenset())
 
 
+def test_what_takes_its_leave_is_chosen_and_not_kept_any_more(chosen: Chosen) -> None:
+    chosen.leave(PC1)
+    assert (chosen.leaving, chosen.keep([PC1])) == ({PC1.key}, ())
+    assert all_of(chosen) == ({PC1.key}, frozenset(), frozenset())
+    chosen.forget(PC1)
+    assert (chosen.leaving, chosen.chosen) == (frozenset(), frozenset())
+
+
 def test_a_machine_that_is_gone_leaves_nothing_behind(chosen: Chosen) -> None:
     for machine in (PC1, PC2):
         chosen.choose_blocking(machine)

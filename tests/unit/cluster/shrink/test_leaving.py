@@ -7,12 +7,15 @@ import pytest
 
 from agent.cluster.desk import Desk
 from agent.cluster.drain.nodes import LeaveNode
+from agent.cluster.drain.wanted import returnable
 from agent.cluster.memory.memory import Memory
 from agent.cluster.reach import Reach
 from agent.cluster.reasons import DrainCause, marks
 from agent.cluster.shrink.leaving import Leaving
 from agent.core.errors import AgentError
+from agent.core.model import AdminDrain
 from agent.core.said import Revocation
+from agent.slurm.model import Node, Snapshot
 from tests.unit.cluster.conftest import NOW, Shell, a_machine, a_slice, settings_with
 
 DUE = NOW + timedelta(seconds=90)
@@ -38,6 +41,11 @@ class Site:
             raise AgentError("not fit for a shell command")
         return [f"{command} on {machine['node_id']}" for machine in machines for command in self.commands]
 
+    def choose(self):
+        """Have pc1 given back as surplus."""
+        self.memory.chosen.choose(a_machine(1))
+        return self
+
     def left(self, cause, node="pc1", deadline=None, slivers=OF_PC1):
         self.leaving.left(LeaveNode(node, cause, deadline, "", slivers=slivers))
         return self.memory.now()
@@ -49,9 +57,49 @@ def make_site(clock, ledger):
 
 
 def test_the_delete_commands_run_on_the_machine(make_site):
-    site = make_site()
+    site = make_site().choose()
     assert site.leaving.leave(SURPLUS, 5).ok
     assert site.shell.ran == [("pc1", ("stop slurmd on pc1",))]
+
+
+def test_where_nobody_wants_the_machine_to_go_any_more_its_delete_commands_do_not_run(make_site):
+    """Since an administrator resumed it, or the queue wants it, after the drainer had found it empty."""
+    site = make_site()
+    for wish in (None, AdminDrain("pc1", "a look", "ada", NOW)):
+        if wish:
+            site.memory.drains.put(wish)
+        assert site.leaving.leave(SURPLUS, 5).error == "nobody wants it to go any more"
+        assert site.left(DrainCause.SURPLUS).emptied == frozenset()
+    assert (site.shell.ran, site.woken) == ([], [])
+
+
+@pytest.mark.parametrize("act", ["resume", "keep", "unpause"])
+def test_once_its_delete_commands_have_begun_a_machine_goes_whatever_is_said(make_site, act):
+    site, wish = make_site(), AdminDrain("pc1", "a look", "ada", NOW, give_back=True)
+    if act == "unpause":
+        site.memory.hold.put("teardown", "ada", NOW)
+        site.memory.known.take(1, Snapshot(NOW, {"pc1": Node("pc1", "IDLE", frozenset({"DRAIN"}))}, ()))
+    elif act == "keep":
+        site.choose()
+    else:
+        site.memory.drains.put(wish)
+    assert site.leaving.leave(SURPLUS, 5).ok
+    if act == "unpause":
+        site.memory.hold.lift()
+    elif act == "keep":
+        assert site.memory.chosen.keep([a_machine(1)]) == ()
+    else:
+        site.memory.drains.lift(a_machine(1))
+    assert site.memory.wishes().drains["pc1"].cause is DrainCause.SURPLUS, "it stays drained"
+    assert returnable(site.memory.now()) == frozenset()
+    moment = site.left(DrainCause.SURPLUS)
+    assert (moment.leaving, moment.emptied, moment.chosen) == ({"pc1"},) * 3
+
+
+def test_a_revoked_machine_may_be_resumed_should_cloudlab_change_its_mind(make_site):
+    site = make_site(REVOKED)
+    assert site.leaving.leave(replace(SURPLUS, cause=DrainCause.REVOKED), 5).ok
+    assert site.memory.now().leaving == frozenset()
 
 
 def test_a_node_that_is_not_ours_any_more_is_not_touched(make_site):
@@ -74,13 +122,13 @@ def test_another_machine_that_has_the_node_name_by_now_is_not_touched(make_site)
 
 
 def test_a_machine_that_cannot_be_told_from_others_is_left_by_its_name(make_site):
-    site = make_site()
+    site = make_site().choose()
     assert site.leaving.leave(replace(SURPLUS, slivers=frozenset()), 5).ok
     assert site.left(DrainCause.SURPLUS, slivers=frozenset()).emptied == {"pc1"}
 
 
 def test_commands_that_cannot_be_written_are_a_fault_of_the_leave(make_site):
-    site = make_site()
+    site = make_site().choose()
     site.commands = []
     result = site.leaving.leave(SURPLUS, 5)
     assert (result.host.name, result.error) == ("pc1", "not fit for a shell command")
@@ -88,14 +136,17 @@ def test_commands_that_cannot_be_written_are_a_fault_of_the_leave(make_site):
 
 
 def test_a_surplus_machine_is_given_back_in_the_next_step(make_site, ledger):
-    site = make_site(REVOKED)
+    site = make_site().choose()
+    site.leaving.leave(SURPLUS, 5)
     chosen = site.left(DrainCause.SURPLUS)
-    assert (chosen.emptied, chosen.chosen) == ({"pc1"}, frozenset())
+    assert (chosen.emptied, chosen.chosen) == ({"pc1"}, {"pc1"})
     assert (site.woken, site.ended, ledger.events()) == (["delete_nodes"], [], ())
 
 
 def test_a_machine_that_an_administrator_had_emptied_to_go_is_surplus_from_then_on(make_site):
     site = make_site()
+    site.memory.drains.put(AdminDrain("pc1", "a look", "ada", NOW, give_back=True))
+    site.leaving.leave(replace(SURPLUS, cause=DrainCause.ADMIN), 5)
     chosen = site.left(DrainCause.ADMIN)
     assert (chosen.emptied, chosen.chosen) == ({"pc1"}, {"pc1"})
     assert site.woken == ["delete_nodes"]
