@@ -30,9 +30,9 @@ def resolve(
         foreign: node name -> machine, the others in the slice.
 
     Raises:
-        AgentError: one of them is not a machine of ours, or no node set.
+        AgentError: one of them is not a machine of ours, may be several, or is no node set.
     """
-    known, others = aliases(machines), aliases(foreign)
+    known, others = _goes_by(machines), _goes_by(foreign)
     found = {}
     for word in words:
         for alias in _expand(word):
@@ -42,13 +42,39 @@ def resolve(
                 raise AgentError(
                     f"{alias} is not one of our machines: {_list(machines)}{_near(alias, known)}"
                 )
-            found[known[alias]] = machines[known[alias]]
+            if len(known[alias]) > 1:
+                raise AgentError(f"{alias} may be {_choices(known[alias], machines)}")
+            found.update({name: machines[name] for name in known[alias]})
     return found
 
 
 def aliases(machines: Mapping[str, SliverNode]) -> dict[str, str]:
-    """Return each name that a machine goes by -> its node name."""
-    return {alias: name for name, m in machines.items() for alias in (m.client_id, m.node_id, name)}
+    """Return each name that one machine alone goes by -> its node name."""
+    return {alias: name for alias, (name, *others) in _goes_by(machines).items() if not others}
+
+
+def _goes_by(machines: Mapping[str, SliverNode]) -> dict[str, list[str]]:
+    """Return each name that machines go by -> their node names: a node name is of one machine alone.
+
+    Machines of several CMs may have the same node_id, and those of somebody else's documents a client_id.
+    """
+    known: dict[str, list[str]] = {}
+    for name, machine in machines.items():
+        for alias in {machine.client_id, machine.node_id} - {"", name}:
+            known.setdefault(alias, []).append(name)
+    return known | {name: [name] for name in machines}
+
+
+def _choices(names: Iterable[str], machines: Mapping[str, SliverNode]) -> str:
+    """Write which machines a name may stand for, each with another name that is its own."""
+    known = _goes_by(machines)
+    said = []
+    for name in sorted(names):
+        machine = machines[name]
+        others = (word for word in (machine.client_id, machine.node_id) if known.get(word) == [name])
+        also = f"{each}, " if (each := next(others, "")) not in {"", name} else ""
+        said.append(f"{name} ({also}at {machine.cm})")
+    return f"{' or '.join(said)}: which one is meant is said by another of its names"
 
 
 def _expand(word: str) -> Iterable[str]:
