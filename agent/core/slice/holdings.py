@@ -35,6 +35,7 @@ class Holdings:
         self._clock = clock
         self._patient_until = clock.steady() + timedelta(seconds=patience)
         self._lock = threading.Lock()
+        self._writing = threading.Lock()
         self._stored = {holding.cm: holding for holding in store.holdings()}
         self._known = dict(self._stored)
         self._silent = set(cms)
@@ -84,13 +85,25 @@ class Holdings:
                 holding = replace(before, machines=machines)
             self._known[cm] = holding
             self._silent.discard(cm)
-            if self._stored.get(cm) != holding:
-                try:
-                    self._store.put_holding(holding)
-                    self._stored[cm] = holding
-                except LedgerError as error:
-                    log.warning("what a CM holds cannot be stored; tried again", cm=cm, error=str(error))
+        self._write(cm)
         return new
+
+    def is_written(self, cm: str) -> bool:
+        """Tell whether a restart would remember what a CM held when it was last heard."""
+        with self._lock:
+            return self._stored.get(cm) == self._known.get(cm)
+
+    def _write(self, cm: str) -> None:
+        with self._writing:
+            if self.is_written(cm) or (holding := self.of(cm)) is None:
+                return
+            try:
+                self._store.put_holding(holding)
+            except LedgerError as error:
+                log.warning("what a CM holds cannot be stored; tried again", cm=cm, error=str(error))
+                return
+            with self._lock:
+                self._stored[cm] = holding
 
     def none_can_be(self) -> None:
         """Take note that there is no slice: CMs that were not heard hold nothing for it."""

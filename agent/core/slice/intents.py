@@ -30,6 +30,8 @@ _REFUSALS = (AlreadyExistsError, BadArgumentsError)
 class Intents:
     """The intents in flight: those of the store, mirrored so that reading them costs nothing.
 
+    Whoever reads waits for nobody who writes: those wait for each other, so that mirror and store end alike.
+
     Args:
         store: read once, here.
         clock: time.
@@ -43,6 +45,7 @@ class Intents:
         self._store = store
         self._clock = clock
         self._lock = threading.Lock()
+        self._writing = threading.Lock()
         now = clock.steady()
         known = (replace(i, asked=taken_over(i.asked, now, patience)) for i in store.intents())
         self._mirror = {(i.kind, i.cm, i.client_id): i for i in known}
@@ -58,19 +61,21 @@ class Intents:
         """Write down what is about to be asked."""
         now = self._clock.steady()
         intents = tuple(Intent(kind, cm, client_id, now) for client_id in client_ids)
-        self._store.add_intents(intents)
-        with self._lock:
-            self._mirror.update({(i.kind, i.cm, i.client_id): i for i in intents})
+        with self._writing:
+            self._store.add_intents(intents)
+            with self._lock:
+                self._mirror.update({(i.kind, i.cm, i.client_id): i for i in intents})
         return intents
 
     def strike(self, intents: Sequence[Intent]) -> None:
         """Strike what is settled."""
         if not intents:
             return
-        self._store.remove_intents(intents)
-        with self._lock:
-            for intent in intents:
-                self._mirror.pop((intent.kind, intent.cm, intent.client_id), None)
+        with self._writing:
+            self._store.remove_intents(intents)
+            with self._lock:
+                for intent in intents:
+                    self._mirror.pop((intent.kind, intent.cm, intent.client_id), None)
 
     def still_open(self, intents: Iterable[Intent]) -> tuple[Intent, ...]:
         """Return those that are not settled."""

@@ -361,6 +361,9 @@ class Slivers:
             self._news.first_look(cm, sliver, said, goes=goes)
         self._news.changed(cm, changes, said, asked)
         self._news.over(kept, over)
+        if not self.holdings.is_written(cm):
+            # Their intents are all that a restart would know the new machines by.
+            return sliver
         settlement = self.intents.settle(
             cm, {n.client_id for n in nodes}, read_at, self._limits.lost_call_patience
         )

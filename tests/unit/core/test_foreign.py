@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import CapturingLogger
 
 from agent.core.config import MemoryHoldings, MemoryIntents
-from agent.core.errors import AlreadyExistsError, ConfigError
+from agent.core.errors import AlreadyExistsError, ConfigError, LedgerError
 from agent.core.model import Holding, SliverNode
 from agent.core.notices.foreign import Whose
 from agent.core.ownership import Ownership
@@ -217,6 +217,22 @@ def test_names_that_only_a_site_knows_are_ours_as_long_as_the_ledger_does(make_b
         assert memory["holdings"].holdings()[0].made
     manager = run_of(make_bench, server, clock)
     assert [node.client_id for node in manager.facts().foreign] == ["web"]
+
+
+class FullHoldings(MemoryHoldings):
+    """A disk that is full when what a CM holds is to be written."""
+
+    def put_holding(self, holding):
+        raise LedgerError("full")
+
+
+def test_a_machine_whose_arrival_could_not_be_written_down_is_still_known_by_its_intent(make_bench, clock):
+    server, intents = FakeServer(clock), MemoryIntents()
+    run_of(make_bench, server, clock, holdings=FullHoldings(), intents=intents)
+    assert [intent.client_id for intent in intents.intents()] == ["web"]
+    manager = run_of(make_bench, server, clock, holdings=MemoryHoldings(), intents=intents)
+    assert [node.client_id for node in manager.held()] == ["web"]
+    assert intents.intents() == ()
 
 
 def test_one_of_such_a_name_that_another_put_in_the_place_of_ours_is_not_ours(make_bench, clock):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -166,3 +167,33 @@ def test_what_is_known_of_a_sliver_stays_while_it_is_in_doubt(clock: FakeClock) 
     assert store.put == [Holding(ONE, {}, None, there=False)]
     holdings.heard(TWO, None, (), asked=False, may_be_there=True)
     assert holdings.of(TWO) == Holding(TWO, {}, None, there=False), "nothing was known"
+
+
+def test_that_it_is_not_written_down_yet_is_known(clock: FakeClock) -> None:
+    holdings, store = make(clock)
+    assert holdings.is_written(ONE), "nothing is known of it"
+    store.full = True
+    hear(holdings, ONE, sliver(ONE, "a"))
+    assert not holdings.is_written(ONE)
+    store.full = False
+    hear(holdings, ONE, sliver(ONE, "a"))
+    assert holdings.is_written(ONE)
+
+
+def test_nobody_who_looks_waits_for_the_disk(clock: FakeClock) -> None:
+    holdings, store = make(clock)
+    put, seen = store.put_holding, []
+
+    def look() -> None:
+        seen.append((holdings.of(ONE), holdings.presumed(), holdings.unknown()))
+
+    def slowly(holding: Holding) -> None:
+        other = threading.Thread(target=look, daemon=True)
+        other.start()
+        other.join(10)
+        put(holding)
+
+    store.put_holding = slowly
+    hear(holdings, ONE, sliver(ONE, "a"))
+    assert len(seen) == 1
+    assert seen[0][0] is not None, "what it said counts before it is on the disk"
