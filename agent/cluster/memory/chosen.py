@@ -59,11 +59,6 @@ class Chosen:
             self._chosen.add(machine.key)
             return new
 
-    def choose_emptied(self) -> None:
-        """Give all back that are emptied: the delete commands ran there, so that they are of no more use."""
-        with self._lock:
-            self._chosen |= self._emptied
-
     def keep(self, machines: Iterable[SliverNode]) -> tuple[SliverNode, ...]:
         """Let those go back into service that still may; return which."""
         with self._lock:

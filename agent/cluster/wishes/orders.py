@@ -81,7 +81,7 @@ class Orders:
     def unpause(self, who: str) -> bool:
         """Allow growth again, also where the brake stopped it; False where nothing held it up.
 
-        What a teardown has not emptied yet goes on working.
+        What a teardown has not emptied yet goes on working; where the delete commands have begun it goes.
 
         Raises:
             LedgerError: the wish cannot be struck.
@@ -90,7 +90,6 @@ class Orders:
         braked = self._resume_growth(who)
         if not was_held:
             return braked
-        self._memory.chosen.choose_emptied()
         self._desk.tell(EventKind.ADMIN, "", f"{who} allows growth again")
         self._desk.look_at_drains()
         self._desk.wake("get_system_state", "ensure_sliver", "add_nodes")

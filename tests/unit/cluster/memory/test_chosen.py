@@ -38,14 +38,6 @@ def test_a_node_that_was_surplus_before_it_blocked_the_lease_is_news_once_more(c
     assert chosen.choose_blocking(PC1)
 
 
-def test_a_node_that_is_empty_goes_back_only_when_that_was_decided(chosen: Chosen) -> None:
-    chosen.empty(PC1)
-    assert all_of(chosen) == (frozenset(), {PC1.key}, frozenset())
-    chosen.choose(PC2)
-    chosen.choose_emptied()
-    assert all_of(chosen) == ({PC1.key, PC2.key}, {PC1.key}, frozenset())
-
-
 def test_what_takes_its_leave_is_chosen_and_not_kept_any_more(chosen: Chosen) -> None:
     chosen.leave(PC1)
     assert (chosen.leaving, chosen.keep([PC1])) == ({PC1.key}, ())

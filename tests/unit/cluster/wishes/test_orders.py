@@ -95,6 +95,7 @@ def test_a_teardown_takes_the_place_of_a_pause_and_begins_at_once(world, ledger)
 
 def test_growth_goes_on_when_it_is_allowed_again_and_what_was_emptied_goes_back(world, ledger) -> None:
     world.orders.tear_down("ada", None)
+    world.memory.chosen.leave(a_machine(1))
     world.memory.chosen.empty(a_machine(1))
     world.looked_at()
     world.woken.clear()
