@@ -82,7 +82,7 @@ def do(intents: Intents, declares: bool, kind: IntentKind, cm: str, names: list[
 
 @given(st.lists(st.tuples(ACT, st.booleans()), max_size=12))
 def test_the_intents_in_flight_are_those_of_the_store(acts) -> None:
-    intents = Intents(store := IntentStore(), FakeClock())
+    intents = Intents(store := IntentStore(), FakeClock(), 900)
     for act, store.full in acts:
         try:
             do(intents, *act)
@@ -93,7 +93,7 @@ def test_the_intents_in_flight_are_those_of_the_store(acts) -> None:
 
 @given(st.lists(st.tuples(ACT, ACT), max_size=6))
 def test_so_they_are_when_two_calls_begin_or_end_at_the_same_time(pairs) -> None:
-    intents = Intents(store := IntentStore(), FakeClock())
+    intents = Intents(store := IntentStore(), FakeClock(), 900)
     for first, second in pairs:
         others: list[threading.Thread] = []
 
@@ -112,7 +112,7 @@ def test_so_they_are_when_two_calls_begin_or_end_at_the_same_time(pairs) -> None
 
 
 def test_nobody_who_looks_at_intents_waits_for_the_disk() -> None:
-    intents = Intents(store := IntentStore(), FakeClock())
+    intents = Intents(store := IntentStore(), FakeClock(), 900)
     seen = []
 
     def look() -> None:
@@ -135,7 +135,7 @@ REVOCATIONS = st.dictionaries(
 def test_what_is_known_to_be_stored_of_revocations_is_stored_and_the_next_step_makes_up_for_faults(
     steps,
 ) -> None:
-    memory, lock = RevocationMemory(store := RevocationStore()), threading.RLock()
+    memory, lock = RevocationMemory(store := RevocationStore(), NOON), threading.RLock()
     blank = Revocation("", "", NOON, NOON, NOON)
     for due, faults in steps:
         store.faults = list(faults)
@@ -149,7 +149,7 @@ def test_what_is_known_to_be_stored_of_revocations_is_stored_and_the_next_step_m
 
 @pytest.mark.parametrize("kind", IntentKind)
 def test_what_cannot_be_written_is_not_begun(kind: IntentKind) -> None:
-    intents = Intents(store := IntentStore(), FakeClock())
+    intents = Intents(store := IntentStore(), FakeClock(), 900)
     store.full = True
     with pytest.raises(LedgerError):
         intents.declare(kind, "urn:a", ["es-1"])
