@@ -25,6 +25,9 @@ from agent.core.events import Event, PastEvent
 from agent.core.model import AdminDrain, GrowOrder, Holding, Intent, IntentKind, KnownAs, MachineId, Place
 from agent.core.said import Revocation
 from agent.core.settings import Section
+from agent.ledger_cms import CmRecords
+from agent.ledger_cms import as_text as _text
+from agent.ledger_cms import as_time as _time
 from agent.ledger_schema import SCHEMA_VERSION, UPGRADES
 
 log = structlog.get_logger()
@@ -55,6 +58,9 @@ class Ledger:
         path: the file, or ":memory:".
         max_events: events that are kept.
 
+    Attributes:
+        cms: what is kept of whole CMs.
+
     Raises:
         LedgerError: from each method but ``record``: the file cannot be opened, read or written.
     """
@@ -67,6 +73,7 @@ class Ledger:
         self._ended = False
         self._since_prune = 0
         self._connection = self._open()
+        self.cms = CmRecords(self._writing, self._read)
 
     def close(self) -> None:
         """End; the ledger must not be used afterwards."""
@@ -148,6 +155,10 @@ class Ledger:
                 parts=frozenset(json.loads(r[6])),
             ),
         )
+
+    def forget_cm(self, cm: str) -> None:
+        """Forget all that is kept by a CM's URN; no error where nothing is."""
+        self.cms.forget(cm)
 
     # --- what machines joined as
 
@@ -383,15 +394,6 @@ class Ledger:
 
 def _event(row: Sequence[Any]) -> PastEvent:
     return PastEvent(_time(row[1]), row[2], row[3], row[4], json.loads(row[5]))
-
-
-def _text(time: datetime) -> str:
-    """Write a time so that text sorts as time does."""
-    return time.astimezone(UTC).isoformat(timespec="microseconds")
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text)
 
 
 def _json(data: Mapping[str, object]) -> str:

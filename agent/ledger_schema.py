@@ -73,6 +73,10 @@ INSERT INTO drains_of_cms
     SELECT '', node_id, '', sliver_id, reason, who, since, deadline, give_back, 0, 0 FROM drains;
 DROP TABLE drains;
 ALTER TABLE drains_of_cms RENAME TO drains;
+CREATE TABLE cms (urn TEXT PRIMARY KEY, url TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE teardowns (
+    cm TEXT PRIMARY KEY, who TEXT NOT NULL, since TEXT NOT NULL, deadline TEXT
+) WITHOUT ROWID;
 """
 """Before, a revocation or a drain was kept by the node_id alone, which machines of several CMs may have."""
 UPGRADES = (_SCHEMA, _SINCE_VERSION_2, _SINCE_VERSION_3, _SINCE_VERSION_4, _SINCE_VERSION_5)

@@ -158,6 +158,31 @@ class Holding:
     parts: frozenset[str] = frozenset()
     """client_ids of what came with our request for that sliver and is no machine."""
 
+    @property
+    def is_ours_to_return(self) -> bool:
+        """It has machines of ours, or a sliver that we asked for."""
+        return bool(self.machines) or (self.there and self.made)
+
+
+@dataclass(frozen=True)
+class RetiredCm:
+    """A CM that is no longer among those in use, and still holds something for us, or may."""
+
+    urn: str
+    url: str
+    """Where it is called; "" where that is not known."""
+    machines: tuple[str, ...] = ()
+    """client_ids of our machines there."""
+    has_sliver: bool = False
+    """It has a sliver that we asked for."""
+    expires: datetime | None = None
+    """Until when that lasts; None where it is not known."""
+    asked: tuple[str, ...] = ()
+    """client_ids that it was asked to lend or to take back, while that is not settled."""
+    heard: bool = False
+    """Whether it was heard in this run; else all this is what the ledger remembers."""
+    can_be_asked: bool = True
+
 
 @dataclass(frozen=True)
 class KnownAs:
@@ -271,6 +296,18 @@ class AdminDrain:
 
 
 @dataclass(frozen=True)
+class CmTeardown:
+    """An administrator's wish that all of one CM be emptied and given back, and nothing asked of it."""
+
+    cm: str
+    """URN."""
+    who: str
+    since: datetime
+    deadline: datetime | None = None
+    """When what still runs is requeued; None lets every job run to its end."""
+
+
+@dataclass(frozen=True)
 class GrowOrder:
     """An administrator's wish that so many machines be in service."""
 
@@ -371,6 +408,8 @@ class AgentView:
     """The machines of the slice that are not ours."""
     lapses: tuple[Lapse, ...] = ()
     """The leases that nobody renews, however long they last."""
+    retired: tuple[RetiredCm, ...] = ()
+    """The CMs that are no longer in use and hold something for us."""
 
     @property
     def held(self) -> tuple[NodeView, ...]:

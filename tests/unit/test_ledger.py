@@ -11,7 +11,7 @@ import pytest
 
 from agent.core.errors import LedgerError
 from agent.core.events import Event, EventKind, Failures, OfCm, PastEvent, Release, Request
-from agent.core.model import AdminDrain, GrowOrder, Holding, Intent, IntentKind
+from agent.core.model import AdminDrain, CmTeardown, GrowOrder, Holding, Intent, IntentKind
 from agent.core.said import Revocation
 from agent.ledger import Ledger
 
@@ -233,6 +233,61 @@ def test_what_each_cm_held_is_replaced_by_the_newest_word(ledger):
     ledger.put_holding(replace(holding, expires=None, there=False, made=False))
     ledger.put_holding(holding)
     assert ledger.holdings() == (holding,)
+
+
+def test_where_each_cm_is_called_is_replaced_by_the_newest_word(path, ledger):
+    ledger.cms.put_urls({"urn:cm": "https://old.example.net/cm", "urn:other": "https://other.example.net/cm"})
+    ledger.cms.put_urls({"urn:cm": "https://new.example.net/cm"})
+    ledger.close()
+    known = {"urn:cm": "https://new.example.net/cm", "urn:other": "https://other.example.net/cm"}
+    with closing(reopened(path)) as again:
+        assert again.cms.urls() == known
+
+
+def test_a_wish_for_a_whole_cm_is_kept_until_it_is_struck(path, ledger):
+    wish = CmTeardown("urn:cm", "ada", NOON)
+    ledger.cms.put_teardown(wish)
+    ledger.cms.put_teardown(due := replace(wish, who="bob", deadline=NOON + timedelta(hours=1)))
+    ledger.close()
+    with closing(reopened(path)) as again:
+        assert again.cms.teardowns() == (due,)
+        again.cms.remove_teardown("urn:cm")
+        again.cms.remove_teardown("urn:cm")
+        assert again.cms.teardowns() == ()
+
+
+@pytest.fixture
+def of_two_cms(ledger):
+    """A ledger that knows something of urn:cm and of urn:other."""
+    for cm in ("urn:cm", "urn:other"):
+        ledger.put_holding(Holding(cm, {"node-2": "s2"}, NOON))
+        ledger.add_intents([replace(ADD, cm=cm)])
+        ledger.cms.put_teardown(CmTeardown(cm, "ada", NOON, NOON + timedelta(hours=1)))
+        ledger.cms.put_urls({cm: f"https://{cm[4:]}.example.net/cm"})
+    return ledger
+
+
+def cms_of(ledger):
+    """Of which CMs each kind of record is."""
+    return [
+        {holding.cm for holding in ledger.holdings()},
+        {intent.cm for intent in ledger.intents()},
+        {wish.cm for wish in ledger.cms.teardowns()},
+        set(ledger.cms.urls()),
+    ]
+
+
+def test_a_cm_that_is_forgotten_leaves_nothing_and_costs_no_other(of_two_cms):
+    of_two_cms.forget_cm("urn:cm")
+    of_two_cms.forget_cm("urn:unknown")
+    assert cms_of(of_two_cms) == [{"urn:other"}] * 4
+
+
+def test_a_renamed_cm_is_known_by_its_new_name_alone(of_two_cms):
+    of_two_cms.put_holding(Holding("urn:new", {}, None, there=False))
+    of_two_cms.cms.rename("urn:cm", "urn:new")
+    assert cms_of(of_two_cms) == [{"urn:new", "urn:other"}] * 4
+    assert {h.cm: h.machines for h in of_two_cms.holdings()}["urn:new"] == {"node-2": "s2"}
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):

@@ -93,6 +93,14 @@ def test_of_a_wish_of_an_older_agent_it_is_known_for_which_machine_it_was_and_no
         )
 
 
+def test_what_a_cm_held_is_taken_over_and_where_it_is_called_is_not_known(tmp_path: Path) -> None:
+    load(DUMPS[3], tmp_path / "ledger.db")
+    with closing(Ledger(tmp_path / "ledger.db")) as ledger:
+        (holding,) = ledger.holdings()
+        assert (holding.machines, holding.made) == ({"node-2": "urn:sliver+2"}, True)
+        assert ledger.cms.urls() == {}
+
+
 @pytest.mark.parametrize("dump", DUMPS, ids=lambda dump: dump.stem)
 def test_afterwards_it_is_like_one_that_was_begun_now(dump: Path, tmp_path: Path) -> None:
     load(dump, tmp_path / "old.db")

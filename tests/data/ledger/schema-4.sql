@@ -14,7 +14,7 @@ CREATE TABLE grow_order (
     one INTEGER PRIMARY KEY CHECK (one = 1), machines INTEGER NOT NULL, who TEXT NOT NULL, until TEXT NOT NULL
 );
 CREATE TABLE holdings (cm TEXT PRIMARY KEY, machines TEXT NOT NULL, expires TEXT, there INTEGER NOT NULL DEFAULT 1, made INTEGER NOT NULL DEFAULT 0, sliver_urn TEXT NOT NULL DEFAULT '', parts TEXT NOT NULL DEFAULT '[]') WITHOUT ROWID;
-INSERT INTO "holdings" VALUES('urn:cm','{}','2026-11-22T13:00:00.000000+00:00',1,0,'','[]');
+INSERT INTO "holdings" VALUES('urn:cm','{"node-2": "urn:sliver+2"}','2026-11-22T13:00:00.000000+00:00',1,1,'urn:sliver+1','[]');
 CREATE TABLE intents (
     kind TEXT NOT NULL, cm TEXT NOT NULL, client_id TEXT NOT NULL, asked TEXT NOT NULL,
     PRIMARY KEY (kind, cm, client_id)

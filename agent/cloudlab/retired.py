@@ -1,0 +1,57 @@
+"""Which CMs the ledger knows and [cloudlab] has no more: renamed ones, and retired ones. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from agent.cloudlab.settings import CmSettings
+from agent.cloudlab.urn import same_urn
+from agent.core.model import Holding, Intent
+
+
+@dataclass(frozen=True)
+class Departed:
+    """The CMs at which something is held or asked for, and that agent.conf does not have."""
+
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    """URN -> the one that agent.conf has for it now."""
+    retired: Mapping[str, str] = field(default_factory=dict)
+    """URN -> URL of those that it does not have at all; "" where nobody remembers the URL."""
+
+
+def find_departed(
+    cms: Sequence[CmSettings],
+    holdings: Collection[Holding],
+    intents: Collection[Intent],
+    urls: Mapping[str, str],
+) -> Departed:
+    """Tell what became of each CM that is remembered and not in agent.conf.
+
+    One whose URL, or another spelling of whose URN, is in agent.conf is the same CM under another URN: asked
+    by the old one, it would tell of a sliver without machines, and that would be given back as a whole.
+
+    Args:
+        cms: those of agent.conf.
+        holdings: what CMs held when they were last heard.
+        intents: what was asked and is not settled.
+        urls: URN -> URL where each CM was called.
+    """
+    occupied = {h.cm for h in holdings if h.is_ours_to_return} | {intent.cm for intent in intents}
+    renamed: dict[str, str] = {}
+    retired: dict[str, str] = {}
+    for urn in sorted(occupied - {cm.urn for cm in cms}):
+        url = urls.get(urn, "")
+        same = [cm.urn for cm in cms if same_urn(cm.urn, urn) or (url and _is_same(cm.url, url))]
+        if not same:
+            retired[urn] = url
+        elif free := [new for new in same if new not in occupied and new not in renamed.values()]:
+            renamed[urn] = free[0]
+        else:
+            # Two are called at one URL, and each has something: which is which only a person can tell.
+            retired[urn] = ""
+    return Departed(renamed, retired)
+
+
+def _is_same(url: str, other: str) -> bool:
+    return url.rstrip("/").lower() == other.rstrip("/").lower()
