@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -166,6 +166,10 @@ class MemoryHoldings:
         """Return what is stored."""
         return tuple(self._holdings.values())
 
+    def forget_cm(self, cm: str) -> None:
+        """Forget what it held."""
+        self._holdings.pop(cm, None)
+
 
 class LoggedEvents:
     """Writes events to the log, and nowhere else."""
@@ -197,6 +201,11 @@ class ManagerConfig:
     holdings: HoldingStore = field(default_factory=MemoryHoldings)
     ownership: Ownership = field(default_factory=Ownership)
     """Which machines are ours besides those that we asked for."""
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    """Former URN -> the one that a CM has since the last start."""
+    retired: Mapping[str, str] = field(default_factory=dict)
+    """URN -> URL of the CMs that are in use only until nothing is held there; "" where it is not known. A CM
+    that the stores know something of, and that is not in use, is one of them."""
     events: EventSink = field(default_factory=LoggedEvents)
     mail: EventSink | None = None
     """Told of every event by a manager with ``email``; it picks what is notable. None sends no mail."""

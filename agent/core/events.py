@@ -140,6 +140,17 @@ class EventKind(StrEnum):
     KEPT = "kept", "a machine was said to be taken, but the manifest has it"
     DELETE = "delete", "machines, or a sliver without any, were given back"
 
+    RENAMED = (
+        "renamed",
+        "agent.conf has another URN for a CM: what is held there is kept under that one",
+        OfCm,
+    )
+    RETIRED = (
+        "retired",
+        "something is held, or was asked for, at a CM that is not in agent.conf; or that is over",
+        OfCm,
+    )
+
     # Growth.
     GROWTH_STOPPED = (
         "growth_stopped",
@@ -230,6 +241,7 @@ _NOTABLE = frozenset(
         _K.GROWTH_RESUMED,
         _K.GROWTH_STOPPED,
         _K.LEASE,
+        _K.RETIRED,
         _K.UNWELCOME,
         _K.LEASE_ENDS,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from agent.core.desk import Desk
 from agent.core.model import AdvertisedNode, IntentKind, Share
@@ -25,6 +25,7 @@ class Knowledge:
         offers: what they could lend.
         placement: what is left alone.
         brake: whether growth is stopped.
+        retired: URNs of the CMs that are asked for no machine.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Knowledge:
         offers: Offers,
         placement: Placement,
         brake: GrowthBrake,
+        retired: Collection[str] = (),
     ) -> None:
         self._desk = desk
         self._cms = tuple(cms)
@@ -44,6 +46,7 @@ class Knowledge:
         self._offers = offers
         self._placement = placement
         self._brake = brake
+        self._lenders = tuple(cm for cm in cms if cm not in retired)
 
     def share(self, cm: str) -> Share | None:
         """Count the free machines of our type at a CM; None while unknown."""
@@ -74,7 +77,7 @@ class Knowledge:
             shares = {cm: self._share(cm, free[cm]) for cm in cms}
             read = frozenset(inventory.slivers)
             return SliceFacts(
-                cms=cms,
+                cms=self._lenders,
                 machines=tuple(inventory.held(None)),
                 doubted=tuple(inventory.doubted()),
                 unseen=inventory.unseen(),

@@ -36,6 +36,7 @@ from agent.core.slice.inventory import Inventory
 from agent.core.slice.lease import Lease
 from agent.core.slice.machines import Machine
 from agent.core.slice.offers import Offers
+from agent.core.slice.retired import Retired, with_retired
 from agent.core.slice.slivers import Slivers
 from agent.core.slice.statuses import Statuses
 
@@ -70,6 +71,7 @@ class SimpleElasticSliceManager(
         lease: replaced as a whole on a reload.
         offers: what the CMs could lend.
         inventory: what they hold for us.
+        retired: the CMs in use that are only to be emptied.
 
     Raises:
         ConfigError: a step that is no method, or an interval that is not above 0.
@@ -95,28 +97,25 @@ class SimpleElasticSliceManager(
         PluginElasticSliceHelper.__init__(self, server, config)
         SimpleElasticSliceClientEndpoint.__init__(self, helper=self)
         parts = config if isinstance(config, ManagerConfig) else ManagerConfig()
-        self.clock = parts.clock
-        self.delete_timeout = parts.cycle.delete_commands_timeout
+        self.clock, self.delete_timeout = parts.clock, parts.cycle.delete_commands_timeout
         self.minthreshold, self.maxthreshold = minthreshold, maxthreshold
         self.percent_available_minimum = percent_available_minimum
-        self.retry_interval = retry_interval
-        self.nodetype = nodetype
-        self.cmlist = tuple(dict.fromkeys(server.cms if cmlist is None else cmlist))
-        self.enable_delete = enable_delete
-        self.email = email
-        self.lease = parts.lease
+        self.retry_interval, self.nodetype = retry_interval, nodetype
+        self.cmlist, parts = with_retired(parts, server.cms, cmlist)
+        self.enable_delete, self.email, self.lease = enable_delete, email, parts.lease
         self.events = AllEvents(parts.events, parts.mail) if email and parts.mail else parts.events
         desk = Desk(self.clock, self.rlock, self.tell, self.note, self.wake)
-        self.offers = Offers(server, self.clock)
+        self.offers = Offers(server, self.clock, parts.retired.keys())
         self._slivers = Slivers(server, parts, self.cmlist, desk, self)
         self._statuses = Statuses(server, self._slivers, self.clock, parts.cycle, self.cmlist)
         self.inventory = Inventory(self._slivers, self.rlock)
         self._foreign = ForeignNotices(desk, self.inventory, self.cmlist, self.revocations)
         self._placement = Placement(parts.cycle, nodetype)
         self.brake = GrowthBrake(parts.cycle, desk, self.inventory.is_proving)
-        held, offers = self.inventory, self.offers
-        self._knowledge = Knowledge(desk, self.cmlist, self, held, offers, self._placement, self.brake)
-        self._growth = Growth(desk, self, self._slivers, self.offers, self._placement, self.brake)
+        self.retired = Retired(parts, desk, self._slivers, self.cmlist)
+        held, offers, placement, brake = self.inventory, self.offers, self._placement, self.brake
+        self._knowledge = Knowledge(desk, self.cmlist, self, held, offers, placement, brake, parts.retired)
+        self._growth = Growth(desk, self, self._slivers, offers, placement, brake, parts.retired)
         self._lease = Lease(server, parts, desk, self._slivers, lambda: self.lease, self.handle_blocking_node)
         decides = type(self).should_delete_nodes is not SimpleElasticSliceManager.should_delete_nodes
         self._giving = Giving(desk, self, self.inventory, self._slivers, self._lease, decides=decides)
@@ -396,5 +395,6 @@ class SimpleElasticSliceManager(
     def before_step(self) -> None:
         """Write down what Cloudlab said meanwhile, and see to what is known by now to be ours, or not."""
         self._memory.keep(self.revocations, self.rlock)
+        self.retired.look()
         self._foreign.tell()
         self.resume_deletes()

@@ -139,6 +139,9 @@ class HoldingStore(Protocol):
     def holdings(self) -> Sequence[Holding]:
         """Return what is stored, of any CM."""
 
+    def forget_cm(self, cm: str) -> None:
+        """Forget all that is stored of a CM; no error where there is nothing."""
+
 
 class EventSink(Protocol):
     """Where decisions and acts are told."""

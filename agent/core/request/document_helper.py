@@ -22,11 +22,11 @@ class DocumentHelper(SimpleElasticSliceHelper):
     Args:
         rspec: the request.
         source: where it is from, for errors.
-        server: its CMs are those that the request has to serve.
+        server: the slice.
         config: kept for subclasses.
         node_prefix: machines that are added later are called PREFIX-1, PREFIX-2, ...
         like: client_id of the machine that they are like; "" for the first one.
-        cms: URNs of the CMs, where there is no server to ask.
+        cms: URNs of the CMs that the request has to serve; none for all that the server has.
 
     Raises:
         ConfigError: no version 3 request with machines for each CM, or none of them is ``like``.
@@ -45,7 +45,7 @@ class DocumentHelper(SimpleElasticSliceHelper):
     ) -> None:
         try:
             document = parse_document(rspec)
-            machines = _check_machines(document, server.cms if server else cms)
+            machines = _check_machines(document, cms or (server.cms if server else ()))
             chosen = choose_like(document, like)
         except ConfigError as error:
             raise ConfigError(f"{source}: {error}") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import islice
 from typing import Any, Protocol
 
@@ -59,6 +59,7 @@ class Growth:
         offers: what they could lend.
         placement: which types and CMs are left alone.
         brake: whether growth is stopped.
+        retired: URNs of the CMs that are asked for no machine.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Growth:
         offers: Offers,
         placement: Placement,
         brake: GrowthBrake,
+        retired: Collection[str] = (),
     ) -> None:
         self._desk = desk
         self._asker = asker
@@ -76,6 +78,7 @@ class Growth:
         self._offers = offers
         self._placement = placement
         self._brake = brake
+        self._retired = frozenset(retired)
         self._deciding = threading.Lock()
         self._lans = LanPlaces(desk, asker, slivers)
 
@@ -98,6 +101,8 @@ class Growth:
             wanted: asked once everything that could hinder it is out of the way.
         """
         with self._deciding:
+            if self._is_closed(cm):
+                return
             if self._slivers.intents.in_flight(IntentKind.ADD, cm):
                 self._desk.note(f"no new sliver at {cm}: an earlier request may still take effect")
                 return
@@ -137,6 +142,8 @@ class Growth:
         if self._waits_for_others() or self._is_paused(cm) or (room := self._lans.room(cm, count)) == 0:
             return
         with self._deciding:
+            if self._is_closed(cm):
+                return
             most = self._brake.allowance()
             if most is not None and most < max(count, 1):
                 self._note_brake()
@@ -193,6 +200,12 @@ class Growth:
         if unknown:
             self._desk.note(f"no machine is asked for: what {', '.join(unknown)} holds is not known yet")
         return bool(unknown)
+
+    def _is_closed(self, cm: str) -> bool:
+        if cm not in self._retired:
+            return False
+        self._desk.note(f"nothing is asked of {cm}: it is only to be emptied")
+        return True
 
     def _is_paused(self, cm: str) -> bool:
         pause = self._placement.paused(cm, self._desk.clock.steady())

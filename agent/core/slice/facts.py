@@ -15,7 +15,7 @@ class SliceFacts:
     """One instant. ``machines`` are those that ``may_touch`` says are ours to act on."""
 
     cms: tuple[str, ...] = ()
-    """URNs of the CMs in use, preferred first."""
+    """URNs of the CMs that machines may be asked of, preferred first."""
     machines: tuple[SliverNode, ...] = ()
     doubted: tuple[SliverNode, ...] = ()
     """Machines of ours that the last manifests lack and that are not known to be gone: nothing is done about

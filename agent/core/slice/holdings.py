@@ -25,12 +25,20 @@ class Holdings:
         cms: URNs of the CMs in use.
         clock: time.
         patience: seconds from now until a CM that nothing is known of counts as empty.
+        retired: URNs of those that nothing more is asked of.
 
     Raises:
         LedgerError: the store cannot be read.
     """
 
-    def __init__(self, store: HoldingStore, cms: Iterable[str], clock: Clock, patience: float) -> None:
+    def __init__(
+        self,
+        store: HoldingStore,
+        cms: Iterable[str],
+        clock: Clock,
+        patience: float,
+        retired: Collection[str] = (),
+    ) -> None:
         self._store = store
         self._clock = clock
         self._patient_until = clock.steady() + timedelta(seconds=patience)
@@ -38,7 +46,9 @@ class Holdings:
         self._writing = threading.Lock()
         self._stored = {holding.cm: holding for holding in store.holdings()}
         self._known = dict(self._stored)
-        self._silent = set(cms)
+        # Of a retired one all is known that there can be: nothing is asked of it any more.
+        self._silent = set(cms) - set(retired) | self._stored.keys() & set(retired)
+        self._forgotten: set[str] = set()
 
     def of(self, cm: str) -> Holding | None:
         """Return what a CM held for us when it was last heard, in this run or an earlier one."""
@@ -69,6 +79,8 @@ class Holdings:
             may_be_there: the CM says that it has no sliver, which is in doubt too: what was known stays.
         """
         with self._lock:
+            if cm in self._forgotten:
+                return False
             before = self._known.get(cm)
             new = cm in self._silent and before is None
             machines = {node.client_id: node.identity for node in (*doubted, *ours)}
@@ -104,6 +116,25 @@ class Holdings:
                 return
             with self._lock:
                 self._stored[cm] = holding
+
+    def forget(self, cm: str) -> None:
+        """Take note that a CM is not asked any more: it counts as one that holds nothing.
+
+        Raises:
+            LedgerError: that cannot be written down; nothing has changed.
+        """
+        with self._writing:
+            self._store.forget_cm(cm)
+            with self._lock:
+                self._forgotten.add(cm)
+                self._silent.discard(cm)
+                self._known.pop(cm, None)
+                self._stored.pop(cm, None)
+
+    def is_forgotten(self, cm: str) -> bool:
+        """Tell whether a CM is not asked any more."""
+        with self._lock:
+            return cm in self._forgotten
 
     def none_can_be(self) -> None:
         """Take note that there is no slice: CMs that were not heard hold nothing for it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 
 from agent.core.model import AdvertisedNode
@@ -11,13 +12,19 @@ from agent.core.ports import Clock, SliceServer
 class Offers:
     """The advertisements of the CMs.
 
+    Args:
+        server: the CMs.
+        clock: time.
+        retired: URNs of those that nothing is borrowed from any more, and that are not asked.
+
     Attributes:
         available: CM -> free machines; no key while unknown.
         all_nodes: CM -> all machines; no key while unknown.
     """
 
-    def __init__(self, server: SliceServer, clock: Clock) -> None:
+    def __init__(self, server: SliceServer, clock: Clock, retired: Collection[str] = ()) -> None:
         self._server = server
+        self._retired = frozenset(retired)
         self._clock = clock
         self._read_all: dict[str, datetime] = {}
         self.available: dict[str, tuple[AdvertisedNode, ...]] = {}
@@ -25,10 +32,14 @@ class Offers:
 
     def read_available(self, cm: str) -> None:
         """Read the free machines."""
+        if cm in self._retired:
+            return
         self.available[cm] = tuple(n for n in self._server.discover(cm, available=True) if n.available)
 
     def read_all(self, cm: str, *, force: bool, before: datetime | None) -> None:
         """Read all machines; without ``force`` only if they were last read before this time, or never."""
+        if cm in self._retired:
+            return
         last = self._read_all.get(cm)
         if not force and last is not None and before is not None and last >= before:
             return

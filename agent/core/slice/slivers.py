@@ -73,7 +73,9 @@ class Slivers:
         self.book = MachineBook()
         self._sayings = Sayings(owner, self.book, cms, self._limits.withdrawn_grace)
         self.intents = Intents(config.intents, config.clock, config.cycle.lost_call_patience)
-        self.holdings = Holdings(config.holdings, cms, config.clock, config.cycle.first_reading_patience)
+        patience = config.cycle.first_reading_patience
+        known = dict.fromkeys((*cms, *config.retired))
+        self.holdings = Holdings(config.holdings, known, config.clock, patience, config.retired.keys())
         self.gate = Gate(server, desk, config.ownership, self.book, self.holdings, self.intents)
         self.expires: dict[str, datetime] = {}
         self.read_at: dict[str, datetime] = {}
@@ -175,7 +177,8 @@ class Slivers:
     def read(self, cm: str) -> Sliver | None:
         """Read the manifest and learn from it."""
         began = self._clock.steady()
-        return self._learn(cm, began, self._server.find_sliver(cm))
+        is_asked = not self.holdings.is_forgotten(cm)
+        return self._learn(cm, began, self._server.find_sliver(cm) if is_asked else None)
 
     def settle(self, cm: str, status: SliverStatus | None) -> None:
         """Settle what became of machines that were starting: by a status read now, or (None) by deadline."""

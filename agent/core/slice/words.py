@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from agent.core.model import SliverNode
+from agent.core.model import RetiredCm, SliverNode
 from agent.core.ownership import Claim
 
 NAMED = 20
@@ -67,3 +67,26 @@ def staying_words(others: int) -> str:
         )
     are = "a machine that is" if others == 1 else f"{others} machines that are"
     return f"the sliver stays, which has {are} not ours"
+
+
+def retired_words(report: RetiredCm) -> str:
+    """Say what is held at a CM that agent.conf does not have, and what can be done about it."""
+    parts = []
+    if report.machines:
+        parts.append(f"holds {listed(report.machines)} for us")
+    elif report.has_sliver:
+        parts.append("holds a sliver of ours without machines")
+    if parts and report.expires:
+        parts[0] += f" until {report.expires:%Y-%m-%dT%H:%M:%SZ}"
+    if report.asked:
+        parts.append(f"was asked about {listed(report.asked)}, with no answer known")
+    what = " and ".join(parts) or "may hold something for us"
+    known = "" if report.heard else ", as far as is remembered"
+    give_back = f"`esagent teardown --cm {report.urn}` gives it back"
+    if report.can_be_asked:
+        follows = f"nothing more is borrowed there; {give_back}, or take the CM into agent.conf again"
+    else:
+        follows = (
+            f"it cannot be asked, since its URL is not known: take it into agent.conf again, then {give_back}"
+        )
+    return f"{report.urn} is not in agent.conf, and {what}{known}: {follows}"
