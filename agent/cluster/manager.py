@@ -26,6 +26,7 @@ from agent.cluster.steer.announcer import Announcer
 from agent.cluster.steer.weigher import Weigher
 from agent.cluster.view import foreign_views, node_views
 from agent.cluster.wishes.adoption import Adoption
+from agent.cluster.wishes.completion import Completion
 from agent.cluster.wishes.orders import Orders
 from agent.core.config import ManagerConfig
 from agent.core.errors import SshError
@@ -109,6 +110,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         self._power = PowerSaver(desk, backend)
         self._weigher = Weigher(desk, memory.known, backend)
         self.orders = Orders(desk, memory, self.resume_growth, self._lease.urge)
+        self._completion = Completion(desk, memory, self.retired)
         self._adoption = Adoption(desk, memory, self.orders, self.adopt_revocation)
         self.drainer = Drainer(desk, backend, memory.wishes, leaving.leave, leaving.left)
 
@@ -261,10 +263,8 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         departures = self._planner.plan(moment).departures
         self.memory.joins.see_failed((*departures.failed, *departures.kept), moment.steady)
         super().delete_nodes(cm)
-        if self.memory.hold.tearing_down:
-            bare = self.facts().all_read and not self.in_use()
-            if self.memory.hold.is_news(bare):
-                self.tell(EventKind.ADMIN, "", "the teardown is complete: nothing is held")
+        if self.memory.hold.tearing_down or self.memory.teardowns.wishes:
+            self._completion.look(self.facts())
 
     def failed(self, cm: str | None = None) -> list[SliverNode]:
         """List the machines that failed and may be given back: Slurm has nothing on them."""
@@ -387,4 +387,5 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
             orphans={"cloudlab": self.inventory.lost(), "slurm": self._records.left()},
             foreign=foreign_views(moment),
             lapses=self.lapses(),
+            retired=self.retired.reports(),
         )

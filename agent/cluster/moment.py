@@ -12,7 +12,7 @@ from agent.cluster.naming import name_machines
 from agent.cluster.reasons import TEARDOWN, parse_reason
 from agent.cluster.settings.cluster import ClusterSettings
 from agent.cluster.settings.join import JoinSettings, node_name
-from agent.core.model import AdminDrain, GrowOrder, KnownAs, MachineId, Place, SliverNode
+from agent.core.model import AdminDrain, CmTeardown, GrowOrder, KnownAs, MachineId, Place, SliverNode
 from agent.core.said import said_of
 from agent.core.slice.facts import SliceFacts
 from agent.slurm.model import Node, Reservation, Snapshot
@@ -84,6 +84,8 @@ class Moment:
     """Place -> an administrator's wish to empty it; ``wish_for`` tells whom it means."""
     hold: AdminDrain | None = None
     """An administrator's wish that concerns every machine, with reason ``PAUSE`` or ``TEARDOWN``."""
+    teardowns: Mapping[str, CmTeardown] = field(default_factory=dict)
+    """CM -> an administrator's wish that all of it be emptied and given back."""
     order: GrowOrder | None = None
     """An administrator's wish for more machines."""
 
@@ -253,6 +255,10 @@ class Moment:
     def tearing_down(self) -> bool:
         """Everything is being given back, or was."""
         return self.hold is not None and self.hold.reason == TEARDOWN
+
+    def torn_down_by(self, machine: SliverNode) -> AdminDrain | CmTeardown | None:
+        """Return the wish by which a machine goes with all others, or with all of its CM; None for none."""
+        return self.hold if self.tearing_down else self.teardowns.get(machine.cm)
 
     @property
     def in_service(self) -> int:

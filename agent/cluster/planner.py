@@ -182,7 +182,8 @@ def _fates(
         if name in kept:
             fates.append(NodeVerdict(name, False, kept[name]))
         elif drain := drains.get(name):
-            goes = moment.tearing_down or drain.leaves or drain.cause is DrainCause.TAKEN
+            is_torn_down = moment.torn_down_by(moment.machines[name]) is not None
+            goes = is_torn_down or drain.leaves or drain.cause is DrainCause.TAKEN
             fates.append(NodeVerdict(name, goes, drain.words))
         else:
             why = waiting.get(name, "it has not joined yet")

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 
 from agent.cluster.drain.fence import can_be_fenced, with_fences
 from agent.cluster.moment import Moment
-from agent.cluster.reasons import TEARDOWN, Drain, DrainCause, is_ours, marks, parse_reason
-from agent.core.model import AdminDrain
+from agent.cluster.reasons import CM_TEARDOWN, TEARDOWN, Drain, DrainCause, is_ours, marks, parse_reason
+from agent.core.model import AdminDrain, CmTeardown
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ def returnable(moment: Moment) -> frozenset[str]:
         return frozenset()
     surplus = {name for name, drain in drains_of(moment).items() if drain.cause is DrainCause.SURPLUS}
     kept = {node.name for node in moment.nodes.values() if node.draining and not is_ours(node.reason)}
+    kept |= {name for name, machine in moment.machines.items() if moment.torn_down_by(machine)}
     stuck = moment.failed | moment.leaving | moment.emptied | moment.blocking
     return moment.chosen & surplus - kept - stuck
 
@@ -119,8 +120,8 @@ def _unmarked(moment: Moment) -> Iterator[Drain]:
             yield Drain(name, DrainCause.TAKEN)
         if (revocation := moment.slice.revocation_of(machine)) is not None:
             yield Drain(name, DrainCause.REVOKED, revocation.deadline, begun=revocation.noticed)
-        if moment.hold is not None and moment.hold.reason == TEARDOWN:
-            yield _teardown(name, moment.hold, moment)
+        if (torn := moment.torn_down_by(machine)) is not None:
+            yield _teardown(name, torn, moment)
             continue
         if (wish := moment.wish_for(machine)) is not None:
             yield Drain(
@@ -136,11 +137,12 @@ def _unmarked(moment: Moment) -> Iterator[Drain]:
             yield Drain(name, DrainCause.REVOKED, due, begun=revocation.noticed, foreign=True)
 
 
-def _teardown(name: str, hold: AdminDrain, moment: Moment) -> Drain:
+def _teardown(name: str, wish: AdminDrain | CmTeardown, moment: Moment) -> Drain:
     """Empty a node as an administrator would, with the deadline; once it is empty it is surplus."""
     node, snapshot = moment.nodes.get(name), moment.snapshot
     if snapshot is None or snapshot.holds(name) or (node is not None and not node.drained):
-        wish = moment.wish_for(moment.machines[name])
-        due = [each.deadline for each in (hold, wish) if each and each.deadline is not None]
-        return Drain(name, DrainCause.ADMIN, min(due, default=None), hold.who, TEARDOWN)
+        said = moment.wish_for(moment.machines[name])
+        due = [each.deadline for each in (wish, said) if each and each.deadline is not None]
+        why = CM_TEARDOWN if isinstance(wish, CmTeardown) else TEARDOWN
+        return Drain(name, DrainCause.ADMIN, min(due, default=None), wish.who, why)
     return Drain(name, DrainCause.SURPLUS)

@@ -17,6 +17,7 @@ from agent.cluster.memory.hold import WHOLE_SLICE, GrowthHold
 from agent.cluster.memory.joins import Joins
 from agent.cluster.memory.known import Known
 from agent.cluster.memory.names import Names, NameStore
+from agent.cluster.memory.teardowns import Teardowns, TeardownStore
 from agent.cluster.moment import Moment
 from agent.core.errors import LedgerError
 from agent.core.model import MachineId, SliverNode
@@ -27,6 +28,10 @@ log = structlog.get_logger()
 
 class WishStore(DrainStore, GrowStore, NameStore, Protocol):
     """Where what administrators ask for survives a restart, and what machines joined as."""
+
+    @property
+    def cms(self) -> TeardownStore:
+        """Where wishes for whole CMs do."""
 
 
 class Memory:
@@ -41,6 +46,7 @@ class Memory:
         known: what Slurm said last.
         drains: what administrators said of single machines.
         hold: an administrator's wish for the whole slice.
+        teardowns: administrators' wishes that one CM be emptied.
         growing: an administrator's wish for more machines.
         chosen: which machines are being emptied to be given back.
         joins: what has been tried to make nodes of machines.
@@ -56,6 +62,7 @@ class Memory:
         self.known = Known(desk.lock)
         self.hold = GrowthHold(desk.lock, store, stored.pop(("", WHOLE_SLICE), None))
         self.drains = Drains(desk.lock, store, stored.values())
+        self.teardowns = Teardowns(desk.lock, store.cms)
         self.growing = GrowOrders(desk, store)
         self.chosen = Chosen(desk.lock)
         self.joins = Joins(desk.lock)
@@ -65,14 +72,15 @@ class Memory:
     def now(self) -> Moment:
         """Return all that is known at this instant."""
         with self._desk.lock:
-            facts, now = self._facts(), self._desk.clock.now()
+            facts, now, teardowns = self._facts(), self._desk.clock.now(), self.teardowns.wishes
+            lenders = tuple(cm for cm in facts.cms if cm not in teardowns)
             moment = Moment(
                 now=now,
                 ahead=now - self._desk.clock.steady(),
                 started=self._started,
                 bound=self.names.bound,
                 settings=self.growing.applied_to(self._desk.settings, now),
-                slice=facts,
+                slice=replace(facts, cms=lenders),
                 snapshot=self.known.snapshot,
                 read=self.known.read_at(),
                 history=self.known.history,
@@ -80,6 +88,7 @@ class Memory:
                 read_back=self.known.read_back,
                 admin=self.drains.wishes,
                 hold=self.hold.wish,
+                teardowns=teardowns,
                 order=self.growing.order,
                 asked_types=dict(self.asked_types),
                 joins=self.joins.records,

@@ -24,7 +24,7 @@ class DeparturePlan:
     kept: tuple[SliverNode, ...] = ()
     """Those of no use that a person may look at for a while first."""
     empty: tuple[SliverNode, ...] = ()
-    """Those that are emptied: surplus ones, revoked ones, in a teardown all."""
+    """Those that are emptied: surplus ones, revoked ones, in a teardown all that it is of."""
 
     @property
     def machines(self) -> tuple[SliverNode, ...]:
@@ -34,7 +34,8 @@ class DeparturePlan:
 
 def plan_departures(moment: Moment) -> DeparturePlan:
     """Decide which machines may be given back: never one on which Slurm has a job, or could start one."""
-    ready = moment.emptied if moment.tearing_down else moment.emptied & moment.chosen
+    torn = {name for name, machine in moment.machines.items() if moment.torn_down_by(machine)}
+    ready = moment.emptied & (moment.chosen | torn)
     ready |= frozenset(_released(moment))
     # One without a usable node_id has no name in Slurm, and goes back all the same.
     useless = [machine for machine in moment.slice.machines if machine.key in moment.slice.failed]

@@ -10,7 +10,7 @@ import structlog
 from agent.cluster.desk import Desk
 from agent.cluster.memory.memory import Memory
 from agent.cluster.moment import Moment
-from agent.cluster.reasons import TEARDOWN, Drain, DrainCause, parse_reason
+from agent.cluster.reasons import CM_TEARDOWN, TEARDOWN, Drain, DrainCause, parse_reason
 from agent.cluster.wishes.orders import Orders
 from agent.core.errors import LedgerError
 from agent.core.events import EventKind
@@ -71,6 +71,9 @@ class Adoption:
             case Drain(cause=DrainCause.ADMIN, why=why) if why == TEARDOWN:
                 self._orders.adopt_teardown(drain.who, drain.deadline)
                 return memory.hold.tearing_down
+            case Drain(cause=DrainCause.ADMIN, why=why) if why == CM_TEARDOWN:
+                if machine.cm not in memory.teardowns.wishes:
+                    self._orders.tear_down_cm(machine.cm, drain.who, drain.deadline)
             case Drain(cause=DrainCause.ADMIN):
                 said = (drain.why, drain.who, now, drain.deadline, drain.give_back)
                 meant = (machine.sliver_id, machine.cm, machine.client_id)

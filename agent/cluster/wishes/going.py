@@ -25,6 +25,8 @@ def why_not_kept(machine: SliverNode, moment: Moment) -> str:
         return "it is being given back, and its delete commands have begun"
     if moment.tearing_down:
         return f"everything is given back ({moment.held_up}; `esagent unpause` ends it)"
+    if torn := moment.torn_down_by(machine):
+        return f"everything at {machine.cm} is given back by {torn.who} (`esagent unpause --cm` ends it)"
     if name in moment.failed:
         return "it failed and is given back ([join] keep_failed keeps such a machine for a while)"
     return "the lease is not renewed with it, so that it is given back" if name in moment.blocking else ""

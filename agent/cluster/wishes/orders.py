@@ -15,7 +15,7 @@ from agent.cluster.reasons import TEARDOWN
 from agent.cluster.wishes.outlived import plan_wishes
 from agent.core.errors import AgentError, LedgerError
 from agent.core.events import EventKind
-from agent.core.model import AdminDrain, GrowOrder, SliverNode
+from agent.core.model import AdminDrain, CmTeardown, GrowOrder, SliverNode
 
 log = structlog.get_logger()
 
@@ -91,6 +91,38 @@ class Orders:
         if not was_held:
             return braked
         self._desk.tell(EventKind.ADMIN, "", f"{who} allows growth again")
+        self._desk.look_at_drains()
+        self._desk.wake("get_system_state", "ensure_sliver", "add_nodes")
+        return True
+
+    def tear_down_cm(self, cm: str, who: str, deadline: datetime | None) -> CmTeardown:
+        """Ask nothing of one CM from now on, empty all machines that it lent, and give them back.
+
+        Args:
+            cm: its URN.
+            who: the administrator's user name.
+            deadline: when what still runs there is requeued; None lets every job run to its end.
+
+        Raises:
+            LedgerError: it cannot be written down.
+        """
+        wish = CmTeardown(cm, who, self._desk.clock.now(), deadline)
+        self._memory.teardowns.put(wish)
+        message = f"{who} has everything at {cm} given back, and nothing more asked of it"
+        self._desk.tell(EventKind.ADMIN, cm, message)
+        self._desk.look_at_drains()
+        self._desk.wake("delete_nodes")
+        return wish
+
+    def reopen_cm(self, cm: str, who: str) -> bool:
+        """Allow machines to be asked of a CM again, and keep those there; False where nobody emptied it.
+
+        Raises:
+            LedgerError: the wish cannot be struck.
+        """
+        if not self._memory.teardowns.lift(cm):
+            return False
+        self._desk.tell(EventKind.ADMIN, cm, f"{who} allows machines to be asked of {cm} again")
         self._desk.look_at_drains()
         self._desk.wake("get_system_state", "ensure_sliver", "add_nodes")
         return True

@@ -247,6 +247,13 @@ def test_a_wish_that_is_over_and_cannot_be_struck_is_struck_later(world, ledger)
 class Full:
     """A ledger on a disk that is full."""
 
+    @property
+    def cms(self):
+        return self
+
+    def teardowns(self):
+        return ()
+
     def drains(self):
         return ()
 
