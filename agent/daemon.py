@@ -24,6 +24,7 @@ from agent.admin.server import AdminServer
 from agent.admin.standby import StandbyEndpoint, standby_operations
 from agent.cloudlab.callback import CallbackServer
 from agent.cloudlab.connect import connect
+from agent.cloudlab.retired import find_departed
 from agent.cloudlab.server import ProtoGeniServer
 from agent.cluster.manager import SlurmElasticSliceManager
 from agent.cluster.settings.cluster import ClusterSettings
@@ -183,13 +184,15 @@ class Daemon:
             manager.tell(EventKind.LEASE_ENDS, lapse.cm or self._server.slice_urn, warning)
 
     def _build(self) -> SlurmElasticSliceManager:
-        settings = self._settings
-        clock = SystemClock()
+        settings, clock = self._settings, SystemClock()
         metrics = Metrics(settings.cycle.intervals())
         ledger = Ledger(settings.ledger.path, max_events=settings.ledger.max_events)
         self._on_stop(ledger.close)
         events = AllEvents(LoggedEvents(), metrics, ledger)
-        server = connect(settings.cloudlab, clock=clock, observe=metrics.request)
+        cms = settings.cloudlab.cms
+        departed = find_departed(cms, ledger.holdings(), ledger.intents(), ledger.cms.urls())
+        ledger.cms.take_up(departed.renamed, {cm.urn: cm.url for cm in cms})
+        server = connect(settings.cloudlab, clock=clock, observe=metrics.request, retired=departed.retired)
         for warning in server.identity.warnings:
             logger.warning(warning)
         self._server = server
@@ -211,6 +214,8 @@ class Daemon:
                 intents=ledger,
                 revocations=ledger,
                 holdings=ledger,
+                renamed=departed.renamed,
+                retired=departed.retired,
                 ownership=ownership_of(settings),
                 events=events,
                 mail=self._start_mailer(server.email),

@@ -11,11 +11,13 @@ from agent.admin.questions import describe_growing, read_snapshot
 from agent.cluster.grow.supply import count_supply
 from agent.cluster.manager import SlurmElasticSliceManager
 from agent.cluster.memory.hold import hold_words
+from agent.cluster.memory.teardowns import teardown_words
 from agent.cluster.moment import Moment
 from agent.cluster.reasons import is_ours
 from agent.cluster.wishes.going import why_not_kept, why_not_resumed
 from agent.core.errors import AgentError
 from agent.core.model import AdminDrain, GrowOrder, SliverNode
+from agent.core.slice.words import retired_words
 
 NO_WORDS = "administrator"
 """Why a machine is drained, where nobody ever said it."""
@@ -165,23 +167,48 @@ class Acts:
             raise AgentError("growth is neither paused nor stopped")
         return GrowthAnswer(growth=f"growth is allowed again by {who}")
 
-    def teardown(self, slice_name: str, who: str, deadline: float | None) -> GrowthAnswer:
+    def reopen(self, cm: str, who: str) -> GrowthAnswer:
+        """Allow machines to be asked of a CM again that is emptied; tell in words.
+
+        Raises:
+            AgentError: nobody has it emptied.
+        """
+        if not self._manager.orders.reopen_cm(cm, who):
+            raise AgentError(f"nobody has {cm} emptied with `esagent teardown --cm`")
+        return GrowthAnswer(growth=f"{cm} is not emptied any more, by {who}")
+
+    def teardown(self, slice_name: str, who: str, deadline: float | None, cm: str = "") -> GrowthAnswer:
         """Stop growth, empty every machine and give it back; tell in words.
 
         Args:
             slice_name: name of the slice that is meant.
             who: the administrator's user name.
             deadline: seconds until what still runs is requeued; None lets every job run to its end.
+            cm: URN of the one CM that is meant; "" for all.
 
         Raises:
-            AgentError: the agent keeps another slice; nothing was done.
+            AgentError: the agent keeps another slice, or has no such CM that it can ask; nothing was done.
         """
         urn = self._manager.server.slice_urn
         if slice_name != urn.rpartition("+")[2]:
             raise AgentError(f"this agent keeps {urn}, not a slice called {slice_name!r}")
         due = self._manager.clock.now() + timedelta(seconds=deadline) if deadline is not None else None
+        if cm:
+            self._require_cm(cm)
+            wish = self._manager.orders.tear_down_cm(cm, who, due)
+            held = len(self._manager.held(cm))
+            return GrowthAnswer(growth=f"{teardown_words(wish)}; {held} machines are held there")
         hold = self._manager.orders.tear_down(who, due)
         return GrowthAnswer(growth=f"{hold_words(hold)}; {len(self._manager.held())} machines are held")
+
+    def _require_cm(self, cm: str) -> None:
+        manager = self._manager
+        if cm in manager.cmlist and not manager.retired.is_over(cm):
+            return
+        for report in manager.retired.reports():
+            if report.urn == cm:
+                raise AgentError(retired_words(report))
+        raise AgentError(f"{cm!r}: the URN of a CM is expected: {', '.join(manager.cmlist)}")
 
 
 def _refuse(what: str, whys: Mapping[str, str]) -> None:

@@ -45,6 +45,18 @@ class Growing(Part):
     until: Moment = Field(description="when the wish ends by itself")
 
 
+class RetiredRecord(Part):
+    """A CM that is not in agent.conf any more, and holds something for us, or may."""
+
+    cm: str = Field(description="URN")
+    url: str = Field(description='where it is called; "" where that is not known: it cannot be asked')
+    machines: tuple[str, ...] = Field(description="client_ids of our machines there")
+    expires: Moment | None = Field(description="until when its sliver lasts; null where it is not known")
+    asked: tuple[str, ...] = Field(description="client_ids that it was asked about, with no answer known")
+    heard: bool = Field(description="whether it was heard since the start; else this is from the ledger")
+    words: str = Field(description="all that, and what can be done")
+
+
 class StatusAnswer(Answer):
     """What the agent holds, wants and does."""
 
@@ -62,6 +74,12 @@ class StatusAnswer(Answer):
     growing: Growing | None
     paused: str = Field(description='who stopped growth, in words; "" for nobody')
     growth_stopped: str = Field(description='why the protective brake stopped growth; "" while it goes on')
+    teardowns: dict[str, str] = Field(
+        default_factory=dict, description="URN of a CM that is emptied -> who wants it, in words"
+    )
+    retired: tuple[RetiredRecord, ...] = Field(
+        (), description="CMs that are not in agent.conf and hold something for us"
+    )
     reasons: tuple[str, ...] = Field(description="why machines are wanted, and why jobs do not count")
     foreign: str = Field("", description='machines of the slice that are not ours, in words; "" for none')
     said: str = Field(description="the newest decision, in words")

@@ -18,6 +18,7 @@ from agent.admin.answers import (
     NodeRecord,
     NodesAnswer,
     PlanAnswer,
+    RetiredRecord,
     StatusAnswer,
     ValueRecord,
     ValuesAnswer,
@@ -30,13 +31,14 @@ from agent.cluster.drain.wanted import wishes_of
 from agent.cluster.grow.demand import JobVerdict
 from agent.cluster.manager import SlurmElasticSliceManager
 from agent.cluster.memory.hold import hold_words
+from agent.cluster.memory.teardowns import teardown_words
 from agent.cluster.moment import Moment
 from agent.cluster.steer.weights import plan_weights
 from agent.core.errors import AgentError
 from agent.core.events import PastEvent
-from agent.core.model import GrowOrder
+from agent.core.model import GrowOrder, RetiredCm
 from agent.core.slice.lapse import near
-from agent.core.slice.words import foreign_words
+from agent.core.slice.words import foreign_words, retired_words
 from agent.slurm.model import Job, Snapshot
 from agent.tell.causes import find_causes
 
@@ -103,6 +105,8 @@ class Questions:
             growing=describe_growing(moment, moment.order),
             paused=hold_words(moment.hold),
             growth_stopped=view.growth_stopped,
+            teardowns={cm: teardown_words(wish) for cm, wish in moment.teardowns.items()},
+            retired=tuple(describe_retired(report) for report in view.retired),
             reasons=plan.growth.reasons if plan else (),
             foreign=foreign_words([node.client_id for node in view.foreign]),
             said=self._manager.said,
@@ -221,6 +225,19 @@ def read_snapshot(moment: Moment) -> Snapshot:
     if moment.snapshot is None:
         raise AgentError(NOT_READ)
     return moment.snapshot
+
+
+def describe_retired(report: RetiredCm) -> RetiredRecord:
+    """Tell of a CM that is not in agent.conf any more."""
+    return RetiredRecord(
+        cm=report.urn,
+        url=report.url,
+        machines=report.machines,
+        expires=report.expires,
+        asked=report.asked,
+        heard=report.heard,
+        words=retired_words(report),
+    )
 
 
 def describe_growing(moment: Moment, order: GrowOrder | None) -> Growing | None:

@@ -29,6 +29,7 @@ from agent.admin.requests import (
     GrowRequest,
     NodesQuery,
     ReleaseRequest,
+    ReopenRequest,
     ResumeRequest,
     TeardownRequest,
 )
@@ -153,10 +154,17 @@ ROUTES: tuple[Route, ...] = (
     _act("/v1/pause", "Ask for no machine any more.", GrowthAnswer, lambda acts, _, who: acts.pause(who)),
     _act("/v1/unpause", "Allow growth again.", GrowthAnswer, lambda acts, _, who: acts.unpause(who)),
     _act(
-        "/v1/teardown",
-        "Stop growth, empty every machine and give it back.",
+        "/v1/reopen",
+        "Allow machines to be asked again of one CM that was emptied.",
         GrowthAnswer,
-        lambda acts, ask, who: acts.teardown(ask.slice, who, ask.deadline),
+        lambda acts, ask, who: acts.reopen(ask.cm, who),
+        ReopenRequest,
+    ),
+    _act(
+        "/v1/teardown",
+        "Stop growth, empty every machine and give it back: all of them, or those of one CM.",
+        GrowthAnswer,
+        lambda acts, ask, who: acts.teardown(ask.slice, who, ask.deadline, ask.cm),
         TeardownRequest,
     ),
     _knock("/v1/poke", "Look at the draining nodes at once.", lambda acts: acts.poke()),

@@ -30,7 +30,7 @@ from agent.check.files import (
     check_ssh_key,
 )
 from agent.check.finding import Finding, Grade, fault, fine, look, skipped, warning
-from agent.check.holdings import Remembered, read_held, recall
+from agent.check.holdings import Remembered, check_departed, read_held, recall
 from agent.check.names import files_to_read, files_to_write
 from agent.check.ownership import Said, check_lonely_lans, check_ownership, is_shared, ours_of, say_whose
 from agent.check.program import become, check_program, program
@@ -151,7 +151,15 @@ def _with_settings(settings: Settings, clock: Clock, reader: Reader, *, offline:
         yield from check_rest(settings.slurm)
     if can_read(*mail):
         yield from check_mail(settings.mail)
-    yield from check_places(files_to_write(settings), reader.user, reader.sandbox)
+    places = list(check_places(files_to_write(settings), reader.user, reader.sandbox))
+    yield from places
+    known = Remembered()
+    try:
+        known = recall(settings.ledger.path)
+    except LedgerError as error:
+        if _is_faultless(places):
+            yield warning("ledger", str(error), "see [ledger] path; without it only names tell what is ours")
+    yield from check_departed(cloudlab.cms, known, callback.allowed_urns)
     if offline:
         yield skipped("Cloudlab and Slurm", "asked not to (--offline)")
         return
@@ -160,7 +168,8 @@ def _with_settings(settings: Settings, clock: Clock, reader: Reader, *, offline:
     if can_call and can_read(settings.ssh.key):
         # What has its names is ours, also where the request itself is at fault.
         helper = helpers[0] if helpers else SimpleElasticSliceHelper(node_prefix=settings.request.node_prefix)
-        yield from look("Cloudlab", lambda: _cloudlab(settings, helper, clock, is_up=is_up), "see [cloudlab]")
+        look_there = partial(_cloudlab, settings, helper, clock, known, is_up=is_up)
+        yield from look("Cloudlab", look_there, "see [cloudlab]")
     else:
         yield skipped("Cloudlab", "a file that it takes is at fault: see above")
     yield from look("Slurm", lambda: _slurm(settings, clock), "see [slurm]")
@@ -176,7 +185,7 @@ def _connect(settings: Settings, clock: Clock) -> Iterator[Finding]:
 
 
 def _cloudlab(
-    settings: Settings, helper: SimpleElasticSliceHelper, clock: Clock, *, is_up: bool
+    settings: Settings, helper: SimpleElasticSliceHelper, clock: Clock, known: Remembered, *, is_up: bool
 ) -> Iterator[Finding]:
     # A person waits: a server that does not answer is a finding, and not to be waited for.
     asked = settings.cloudlab.model_copy(update={"retry_for": 0.0, "read_timeout": 60.0})
@@ -187,7 +196,7 @@ def _cloudlab(
             yield from look("LANs", lambda: check_lans(server, lans), "see [request] lans")
         said: list[Said] = []
         yield from look(
-            "machines", lambda: _machines(settings, helper, server, said.append), "see [cloudlab]"
+            "machines", lambda: _machines(settings, helper, server, known, said.append), "see [cloudlab]"
         )
         shell = SshShell(settings.ssh)
         key, outside = "SSH key at Cloudlab", "callback port from outside"
@@ -210,14 +219,10 @@ def _machines(
     settings: Settings,
     helper: SimpleElasticSliceHelper,
     server: ProtoGeniServer,
+    known: Remembered,
     tell: Callable[[Said], object],
 ) -> Iterator[Finding]:
     """Tell whose the machines of the slice are; ``tell`` is given it too."""
-    known = Remembered()
-    try:
-        known = recall(settings.ledger.path)
-    except LedgerError as error:
-        yield warning("ledger", str(error), "see [ledger] path; without it only names tell what is ours")
     helds, ownership = read_held(server, known), ownership_of(settings)
     said = say_whose(helds, ownership, helper)
     tell(said)

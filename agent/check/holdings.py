@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import quote
 
+from agent.check.finding import Finding, fine, warning
 from agent.check.ownership import Held
+from agent.cloudlab.retired import find_departed
+from agent.cloudlab.settings import CmSettings
+from agent.cloudlab.urn import same_urn
 from agent.core.errors import LedgerError, NotFoundError
 from agent.core.model import Holding, Intent, IntentKind, Sliver
 from agent.core.ports import SliceServer
+from agent.core.slice.retired import remembered
+from agent.core.slice.words import retired_words
 from agent.ledger import Ledger
 
 
@@ -22,6 +29,8 @@ class Remembered:
 
     intents: tuple[Intent, ...] = ()
     holdings: tuple[Holding, ...] = ()
+    urls: Mapping[str, str] = field(default_factory=dict)
+    """URN -> URL where each CM was called."""
 
 
 def read_held(server: SliceServer, known: Remembered) -> tuple[Held, ...]:
@@ -43,6 +52,31 @@ def read_held(server: SliceServer, known: Remembered) -> tuple[Held, ...]:
         )
         for cm in server.cms
     )
+
+
+def check_departed(
+    cms: Sequence[CmSettings], known: Remembered, callers: Collection[str]
+) -> Iterator[Finding]:
+    """Warn of what is held or was asked for at CMs that agent.conf does not have.
+
+    Args:
+        cms: those that it has.
+        known: what the ledger has.
+        callers: URNs of those who may call us: a CM that may not takes its machines without a word.
+    """
+    departed = find_departed(cms, known.holdings, known.intents, known.urls)
+    for old, new in departed.renamed.items():
+        seen = f"is what {old} is called in agent.conf now: what is held there is kept under that name"
+        yield fine(f"CM {new}", seen)
+    for cm, url in departed.retired.items():
+        holding = next((holding for holding in known.holdings if holding.cm == cm), None)
+        asked = [intent for intent in known.intents if intent.cm == cm]
+        report = remembered(cm, url, holding, asked, can_be_asked=bool(url))
+        seen, _, mend = retired_words(report).partition(": ")
+        yield warning(f"CM {cm}", seen, mend)
+        if not any(same_urn(cm, urn) for urn in callers):
+            refused = "what it says of the machines that are held there is refused"
+            yield warning(f"CM {cm}", refused, f"name it in [callback] allowed_urns: {cm}")
 
 
 def _find(server: SliceServer, cm: str) -> Sliver | None:
@@ -74,7 +108,7 @@ def _recall(path: Path, copy: Path) -> Remembered:
     _copy(path, copy)
     try:
         with closing(Ledger(copy)) as ledger:
-            return Remembered(ledger.intents(), ledger.holdings())
+            return Remembered(ledger.intents(), ledger.holdings(), ledger.cms.urls())
     except LedgerError as error:
         raise LedgerError(str(error).replace(str(copy), str(path))) from error
 

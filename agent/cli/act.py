@@ -10,6 +10,7 @@ from agent.cli.client import call
 from agent.cli.options import (
     DEFAULT_SOCKET,
     Asking,
+    Cm,
     Json,
     Nodes,
     Reason,
@@ -160,16 +161,21 @@ def pause(socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
 
 
 @commands.command(cls=Asking)
-def unpause(socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
+def unpause(cm: Cm = "", socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
     """Allow growth again.
 
-    After `esagent pause`, `esagent teardown` or a stop by the protective brake.
+    After `esagent pause`, `esagent teardown` or a stop by the protective brake. With --cm: allow machines to
+    be asked again of a CM that `esagent teardown` emptied alone.
     """
-    _growth(socket, "unpause", None, as_json)
+    if cm:
+        _growth(socket, "reopen", {"cm": cm}, as_json)
+    else:
+        _growth(socket, "unpause", None, as_json)
 
 
 @commands.command(cls=Asking)
 def teardown(
+    cm: Cm = "",
     deadline: Deadline = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     wait: Wait = False,
@@ -180,20 +186,25 @@ def teardown(
     """Empty every machine and give it back to Cloudlab.
 
     The agent stays up and asks for none: growth stays stopped, also over a restart, until `esagent unpause`.
+    With --cm only what one CM lent goes back, also one that is not in agent.conf any more; all else goes on.
     """
     due, limit = seconds("--deadline", deadline), patience(wait, timeout)
     status = call(socket, "GET", "/v1/status")
-    name = str(status["slice"]).rpartition("+")[2]
+    name, held = str(status["slice"]).rpartition("+")[2], status["machines"]
+    if cm:
+        records = call(socket, "GET", "/v1/nodes")["nodes"]
+        held = sum(record["cm"] == cm and record["state"] != "requested" for record in records)
     if not yes:
-        question = f"This empties all {status['machines']} machines of {status['slice']} and gives them back."
+        where = f" at {cm}" if cm else ""
+        question = f"This empties all {held} machines of {status['slice']}{where} and gives them back."
         typer.echo(question, err=as_json)
         if typer.prompt("Type the slice's name to go on", err=as_json) != name:
             raise AgentError("that is not its name; nothing was done")
-    _growth(socket, "teardown", {"slice": name, "deadline": due}, as_json)
+    _growth(socket, "teardown", {"slice": name, "deadline": due, "cm": cm}, as_json)
     if wait:
         from agent.cli.waiting import wait_for_none
 
-        wait_for_none(socket, status["machines"], limit)
+        wait_for_none(socket, held, limit, cm)
 
 
 @commands.command(cls=Asking)

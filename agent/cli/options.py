@@ -89,6 +89,18 @@ def _complete_nodes(context: typer.Context, incomplete: str) -> list[str]:
     return sorted(name for name in names if name.startswith(incomplete))
 
 
+def _complete_cms(context: typer.Context, incomplete: str) -> list[str]:
+    """Return the URNs of CMs that hold something for us and begin so; nothing where no daemon tells."""
+    from agent.cli.client import call
+
+    try:
+        status = call(Path(context.params["socket"]), "GET", "/v1/status", timeout=2)
+    except AgentError:
+        return []
+    known = {*status["sliver_expires"], *status["teardowns"], *(each["cm"] for each in status["retired"])}
+    return sorted(urn for urn in known if urn.startswith(incomplete))
+
+
 # What may not be read is for the command to tell, with what bars it; it is no wrong usage.
 Config = Annotated[
     Path,
@@ -124,6 +136,10 @@ Subject = Annotated[
         help="Only what concerns this: a machine by any of its names, a CM, a step.",
         autocompletion=_complete_nodes,
     ),
+]
+Cm = Annotated[
+    str,
+    typer.Option("--cm", metavar="URN", help="Only this CM.", autocompletion=_complete_cms),
 ]
 Reason = Annotated[
     str | None,

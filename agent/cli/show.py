@@ -29,6 +29,8 @@ def status_fields(answer: Answer) -> dict[str, object]:
     if answer["standby"]:
         return {"standby": answer["standby"]}
     fields = {key: value for key, value in answer.items() if key not in {"kind", "version", "standby"}}
+    fields["teardowns"] = [*answer["teardowns"].values()]
+    fields["retired"] = [record["words"] for record in answer["retired"]]
     if growing := answer["growing"]:
         fields["growing"] = (
             f"{growing['in_service']} of {growing['machines']} machines in service, asked for by"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,8 +59,14 @@ def wait_for_empty(socket: Path, names: Collection[str], limit: float | None, *,
     _wait(socket, look, limit)
 
 
-def wait_for_none(socket: Path, held: int, limit: float | None) -> None:
+def wait_for_none(socket: Path, held: int, limit: float | None, cm: str = "") -> None:
     """Wait until no machine is held any more, of so many at the start.
+
+    Args:
+        socket: the daemon's.
+        held: how many were held.
+        limit: seconds; None waits for ever.
+        cm: URN of the one CM that is meant; "" for all.
 
     Raises:
         AgentError: somebody allows growth again.
@@ -67,12 +74,15 @@ def wait_for_none(socket: Path, held: int, limit: float | None) -> None:
     """
 
     def look() -> Stage:
+        # Nodes first: a wish that has served may be gone with the last of them.
+        records = call(socket, "GET", "/v1/nodes")["nodes"]
         status = call(socket, "GET", "/v1/status")
-        left = status["machines"]
-        if left and not status["paused"]:
+        counts = Counter(r["state"] for r in records if r["state"] != "requested" and cm in {"", r["cm"]})
+        left = counts.total()
+        if left and not (cm in status["teardowns"] if cm else status["paused"]):
             raise AgentError(f"growth is allowed again, with {left} machines held; see `esagent events`")
         total = max(held, left)
-        states = counted(status["states"])
+        states = counted(counts)
         return Stage(total - left, total, f"giving back: {states}" if left else "all is given back")
 
     _wait(socket, look, limit)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import ssl
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 
 from agent.cloudlab.api import ComponentManager, SliceAuthority
 from agent.cloudlab.identity import Identity, load_identity
@@ -43,13 +45,20 @@ def tls_of(settings: CloudlabSettings, identity: Identity) -> ssl.SSLContext:
     )
 
 
-def connect(settings: CloudlabSettings, *, clock: Clock, observe: Observe | None = None) -> ProtoGeniServer:
+def connect(
+    settings: CloudlabSettings,
+    *,
+    clock: Clock,
+    observe: Observe | None = None,
+    retired: Mapping[str, str] = MappingProxyType({}),
+) -> ProtoGeniServer:
     """Make the server from settings; nothing is called yet.
 
     Args:
         settings: the section [cloudlab].
         clock: time.
         observe: told of each call's end: method, authority, outcome in one word, seconds with all retries.
+        retired: URN -> URL of CMs besides those of the settings, which come last; one without URL is left.
 
     Raises:
         ConfigError: names the file or the setting to mend.
@@ -61,11 +70,12 @@ def connect(settings: CloudlabSettings, *, clock: Clock, observe: Observe | None
     domain = identity.urn.authority.split(":")[0]
     authority = f"{domain}:{settings.project}" if settings.project else domain
     sa = Remote(_sa_url(settings, identity), str(Urn(authority, "authority", "sa")))
+    places = {**{cm.urn: cm.url for cm in settings.cms}, **{urn: url for urn, url in retired.items() if url}}
     return ProtoGeniServer(
         identity=identity,
         slice_urn=str(Urn(authority, "slice", settings.slice)),
         sa=SliceAuthority(transport, sa),
-        cms=[ComponentManager(transport, Remote(cm.url, cm.urn), identity.urn.id) for cm in settings.cms],
+        cms=[ComponentManager(transport, Remote(url, urn), identity.urn.id) for urn, url in places.items()],
         transport=transport,
         clock=clock,
         extra_keys=[_public_key(path) for path in settings.ssh_keys],

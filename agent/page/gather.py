@@ -10,6 +10,7 @@ from agent.cluster.drain.figures import Forecast, foresee
 from agent.cluster.drain.wanted import wishes_of
 from agent.cluster.manager import SlurmElasticSliceManager
 from agent.cluster.memory.hold import hold_words
+from agent.cluster.memory.teardowns import teardown_words
 from agent.core.errors import LedgerError
 from agent.core.events import PastEvent
 from agent.page.history import StateHistory
@@ -58,6 +59,7 @@ class Gatherer:
             slice_urn=manager.server.slice_urn,
             agent=agent,
             hold=hold_words(moment.hold),
+            teardowns=tuple(map(teardown_words, moment.teardowns.values())),
             reasons=plan.growth.reasons if plan else (),
             countdowns=tuple(_countdown(forecast) for forecast in forecasts),
             events=tuple(reversed(events)),

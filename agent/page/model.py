@@ -63,5 +63,7 @@ class PageView:
     certificate_expires: datetime
     history: tuple[Sample, ...]
     """Oldest first."""
+    teardowns: tuple[str, ...] = ()
+    """Who has which CM emptied, in words."""
     unread: str = ""
     """Why the events could not be read; "" where they could."""

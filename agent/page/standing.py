@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from agent.core.model import NodeState
 from agent.core.slice.lapse import near
+from agent.core.slice.words import retired_words
 from agent.page.model import PageView
 from agent.page.words import cm_name, span, until
 
@@ -49,6 +50,8 @@ def _warnings(view: PageView) -> Iterator[str]:
         yield f"growth is stopped: {agent.growth_stopped}"
     if view.hold:
         yield view.hold
+    yield from view.teardowns
+    yield from map(retired_words, agent.retired)
     for node in agent.foreign:
         if node.due is not None:
             yield f"Cloudlab takes {node.client_id}, which is not ours: {until(node.due, now)}"

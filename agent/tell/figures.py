@@ -55,7 +55,7 @@ JOB_OUTCOMES = tuple(kind.value for kind in EventKind if kind.data and issubclas
 
 LABELS = {
     "version": "version of the agent",
-    "cm": "URN of the CM; only those that are configured",
+    "cm": "URN of the CM; only those that are configured, or hold something for us",
     "state": "state of a machine in its life",
     "node": "node name in Slurm; the series goes with the machine",
     "step": "step of the manager's cycle",
@@ -125,6 +125,12 @@ FOREIGN_DEADLINE = Figure(
     Kind.GAUGE,
     "When Cloudlab takes a machine of the slice that is not ours, in seconds since 1970.",
     ("node",),
+)
+RETIRED = Figure(
+    "esagent_retired_machines",
+    Kind.GAUGE,
+    "Machines of ours at a CM that is not in agent.conf; no series where nothing is held or asked for there.",
+    ("cm",),
 )
 CERTIFICATE_EXPIRY = Figure(
     "esagent_certificate_expiry_timestamp_seconds",

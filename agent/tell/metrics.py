@@ -76,6 +76,7 @@ class _ViewCollector(Collector):
         values = {name: n.value for name, n in named.items() if n.value is not None}
         yield _gauge(figures.FOREIGN_VALUE, {(name,): value for name, value in values.items()})
         yield _gauge(figures.FOREIGN_DEADLINE, _times({name: n.due for name, n in named.items() if n.due}))
+        yield _gauge(figures.RETIRED, {(cm.urn,): len(cm.machines) for cm in view.retired})
         yield _gauge(figures.CERTIFICATE_EXPIRY, {(): self._certificate_expires.timestamp()})
         yield _gauge(figures.CREDENTIAL_EXPIRY, _times(self._credential_expiries()))
         if view.slice_expires is not None:

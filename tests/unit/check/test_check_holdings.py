@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from agent.check.holdings import Remembered, recall
+from agent.check.finding import Grade
+from agent.check.holdings import Remembered, check_departed, recall
+from agent.cloudlab.settings import CmSettings
 from agent.core.errors import LedgerError
 from agent.core.model import Holding, Intent, IntentKind
 from agent.ledger import Ledger
@@ -73,3 +76,40 @@ def test_one_of_a_newer_agent_is_refused(tmp_path: Path) -> None:
         connection.execute("PRAGMA user_version = 99")
     with pytest.raises(LedgerError, match="of a newer agent"):
         recall(tmp_path / "ledger.db")
+
+
+# --- CMs that agent.conf does not have
+
+GONE, HERE = (f"urn:publicid:IDN+{name}.example.net+authority+cm" for name in ("utah", "wisc"))
+CMS = (CmSettings(urn=HERE, url="https://wisc.example.net:12369/protogeni/xmlrpc/cm/2.0"),)
+AT = {GONE: "https://utah.example.net:12369/protogeni/xmlrpc/cm/2.0"}
+
+
+def test_where_every_cm_is_in_agent_conf_nothing_is_told() -> None:
+    known = Remembered((replace(ASKED, cm=HERE),), (replace(HELD, cm=HERE),), AT)
+    assert list(check_departed(CMS, known, [GONE])) == []
+
+
+def test_what_is_held_and_asked_for_at_a_cm_that_agent_conf_lost_is_a_warning_that_says_what_to_do() -> None:
+    known = Remembered((replace(ASKED, cm=GONE),), (replace(HELD, cm=GONE),), AT)
+    (found,) = check_departed(CMS, known, [GONE])
+    assert (found.grade, found.subject) == (Grade.WARNING, f"CM {GONE}")
+    assert "holds es-2 for us until 2026-11-22T12:00:00Z and was asked about es-1" in found.seen
+    assert f"`esagent teardown --cm {GONE}` gives it back" in found.mend
+
+
+def test_one_whose_url_an_older_agent_did_not_keep_is_to_be_taken_in_again() -> None:
+    (found,) = check_departed(CMS, Remembered((), (replace(HELD, cm=GONE),)), [GONE])
+    assert "its URL is not known: take it into agent.conf again" in found.mend
+
+
+def test_one_that_has_another_urn_now_is_in_order() -> None:
+    (found,) = check_departed(CMS, Remembered((), (replace(HELD, cm=GONE),), {GONE: CMS[0].url}), [GONE])
+    assert (found.grade, found.subject) == (Grade.FINE, f"CM {HERE}")
+    assert f"what {GONE} is called" in found.seen
+
+
+def test_one_that_may_not_call_us_any_more_would_take_its_machines_unheard() -> None:
+    _, found = check_departed(CMS, Remembered((), (replace(HELD, cm=GONE),), AT), [HERE])
+    assert found.grade is Grade.WARNING
+    assert found.mend == f"name it in [callback] allowed_urns: {GONE}"

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from agent.core.model import Lapse, NodeState, NodeView
+from agent.core.model import Lapse, NodeState, NodeView, RetiredCm
 from agent.page.standing import standing_warnings
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -29,6 +29,7 @@ def test_an_agent_that_is_well_has_none(page_view) -> None:
             "the lease of the sliver at a.net ends in 9 min, and nobody renews it: why",
         ),
         ({"growth_stopped": "3 machines failed"}, "growth is stopped: 3 machines failed"),
+        ({"retired": (RetiredCm("urn:cm", "", ("es-1",)),)}, "urn:cm is not in agent.conf, and holds es-1"),
         ({"last_success": {"update_sliver_status": NOW}}, "Slurm was not read yet"),
         (
             {"last_success": {"get_system_state": NOW, "update_sliver_status": NOW - timedelta(hours=1)}},
@@ -46,6 +47,7 @@ def test_what_the_agent_knows_of_itself_is_told(page_view, fields, words: str) -
     ("fields", "words"),
     [
         ({"hold": "growth is paused by ada"}, "growth is paused by ada"),
+        ({"teardowns": ("everything at urn:cm is given back",)}, "everything at urn:cm is given back"),
         ({"unread": "disk I/O error"}, "the events cannot be read: disk I/O error"),
         ({"certificate_expires": NOW + timedelta(days=13)}, "the user's certificate ends in 13 d"),
     ],

@@ -13,7 +13,16 @@ import pytest
 from agent.cluster.reasons import DrainCause
 from agent.cluster.view import coming_views, node_views
 from agent.core.events import Event, EventKind, Fate, JobLost, Joined, OfCm, Release
-from agent.core.model import AgentView, Intent, IntentKind, Lapse, NodeState, NodeView, SliverNode
+from agent.core.model import (
+    AgentView,
+    Intent,
+    IntentKind,
+    Lapse,
+    NodeState,
+    NodeView,
+    RetiredCm,
+    SliverNode,
+)
 from agent.core.said import ResourceValue, Revocation
 from agent.tell.figures import CAUSES, FIGURES, LABELS, STAGES, Kind
 from agent.tell.metrics import Metrics
@@ -56,6 +65,7 @@ class Cloud:
             foreign=self.foreign,
             backoffs={(CM, "insufficient"): True, (CM, "failed"): False},
             orphans={"cloudlab": 0, "slurm": 1},
+            retired=(RetiredCm("urn:gone", "", ("node-9",)),),
         )
 
     def cycle(self, number: int) -> None:
