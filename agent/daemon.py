@@ -24,7 +24,7 @@ from agent.admin.server import AdminServer
 from agent.admin.standby import StandbyEndpoint, standby_operations
 from agent.cloudlab.callback import CallbackServer
 from agent.cloudlab.connect import connect
-from agent.cloudlab.retired import find_departed
+from agent.cloudlab.retired import take_leave
 from agent.cloudlab.server import ProtoGeniServer
 from agent.cluster.manager import SlurmElasticSliceManager
 from agent.cluster.settings.cluster import ClusterSettings
@@ -189,9 +189,7 @@ class Daemon:
         ledger = Ledger(settings.ledger.path, max_events=settings.ledger.max_events)
         self._on_stop(ledger.close)
         events = AllEvents(LoggedEvents(), metrics, ledger)
-        cms = settings.cloudlab.cms
-        departed = find_departed(cms, ledger.holdings(), ledger.intents(), ledger.cms.urls())
-        ledger.cms.take_up(departed.renamed, {cm.urn: cm.url for cm in cms})
+        departed = take_leave(settings.cloudlab.cms, ledger)
         server = connect(settings.cloudlab, clock=clock, observe=metrics.request, retired=departed.retired)
         for warning in server.identity.warnings:
             logger.warning(warning)

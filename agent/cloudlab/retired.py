@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from agent.cloudlab.settings import CmSettings
 from agent.cloudlab.urn import same_urn
@@ -18,6 +19,41 @@ class Departed:
     """URN -> the one that agent.conf has for it now."""
     retired: Mapping[str, str] = field(default_factory=dict)
     """URN -> URL of those that it does not have at all; "" where nobody remembers the URL."""
+
+
+class CmStore(Protocol):
+    """What is kept of whole CMs."""
+
+    def urls(self) -> Mapping[str, str]:
+        """Return URN -> URL where each CM was called."""
+
+    def take_up(self, renamed: Mapping[str, str], urls: Mapping[str, str]) -> None:
+        """Take over other URNs, and where the CMs are called now."""
+
+
+class Store(Protocol):
+    """What is remembered: the ledger."""
+
+    @property
+    def cms(self) -> CmStore:
+        """What is kept of whole CMs."""
+
+    def holdings(self) -> Collection[Holding]:
+        """Return what CMs held when they were last heard."""
+
+    def intents(self) -> Collection[Intent]:
+        """Return what was asked and is not settled."""
+
+
+def take_leave(cms: Sequence[CmSettings], store: Store) -> Departed:
+    """Tell what became of the CMs that are not in agent.conf any more, and write down where all are called.
+
+    Raises:
+        LedgerError: the store cannot be read or written.
+    """
+    departed = find_departed(cms, store.holdings(), store.intents(), store.cms.urls())
+    store.cms.take_up(departed.renamed, {cm.urn: cm.url for cm in cms})
+    return departed
 
 
 def find_departed(

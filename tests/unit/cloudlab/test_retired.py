@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import UTC, datetime
 
-from agent.cloudlab.retired import Departed, find_departed
+from agent.cloudlab.retired import Departed, find_departed, take_leave
 from agent.cloudlab.settings import CmSettings
 from agent.core.model import Holding, Intent, IntentKind
+from agent.ledger import Ledger
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 UTAH = "urn:publicid:IDN+utah.example.net+authority+cm"
@@ -75,3 +77,15 @@ def test_one_is_never_asked_at_the_url_of_another_that_holds_something_too() -> 
     two_old = [held(UTAH, "es-1"), held(f"{UTAH}2", "es-2")]
     found = find_departed(IN_USE, two_old, [], {UTAH: WISC_URL, f"{UTAH}2": WISC_URL})
     assert found == Departed(renamed={UTAH: WISC}, retired={f"{UTAH}2": ""})
+
+
+def test_at_a_start_what_is_remembered_follows_a_cm_to_its_new_urn() -> None:
+    with closing(Ledger(":memory:")) as ledger:
+        ledger.put_holding(held(UTAH, "es-1"))
+        ledger.add_intents([asked(UTAH)])
+        ledger.cms.put_urls({UTAH: WISC_URL})
+        assert take_leave(IN_USE, ledger) == Departed(renamed={UTAH: WISC})
+        assert [(h.cm, set(h.machines)) for h in ledger.holdings()] == [(WISC, {"es-1"})]
+        assert [intent.cm for intent in ledger.intents()] == [WISC]
+        assert ledger.cms.urls() == {WISC: WISC_URL}
+        assert take_leave(IN_USE, ledger) == Departed()
