@@ -12,7 +12,7 @@ from agent.core.model import CmTeardown
 
 T = TypeVar("T")
 _BY_CM = (
-    *((table, "cm") for table in ("holdings", "intents", "revocations", "names", "teardowns")),
+    *((table, "cm") for table in ("holdings", "intents", "revocations", "drains", "names", "teardowns")),
     ("cms", "urn"),
 )
 """Tables, and the column in which each has a CM's URN."""
