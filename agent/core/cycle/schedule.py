@@ -39,6 +39,8 @@ class _Timer:
     running: bool = False
     woken: bool = False
     """Something happened while it ran: what it read may be older than that."""
+    hurried: bool = False
+    """It failed, and runs again without a wait since it was woken meanwhile."""
     failures: int = 0
     latest: float = math.inf
     """When it is due again at the latest, should this run go well."""
@@ -102,19 +104,28 @@ class Schedule:
     def succeed(self, key: Key, now: float) -> None:
         """Put it down: it went well. Makes the steps due that it triggers."""
         timer = self._end(key)
-        timer.failures = 0
+        timer.failures, timer.hurried = 0, False
         timer.due = now if timer.woken else min(now + self._intervals[key.step], timer.latest)
         self.wake(self._triggers.get(key.step, ()), now, cm=key.cm)
 
     def fail(self, key: Key, now: float, *, grow: bool = True) -> float:
         """Put it down: it failed. Return the seconds until it is tried again.
 
-        ``grow`` False asks for the shortest wait, for a fault that is known to pass.
+        What woke it while it ran may have mended the fault, so it is tried again at once. Should that fail
+        too, and be woken, it waits ``retry_interval``: two steps may wake each other for ever.
+
+        Args:
+            key: the step.
+            now: time.
+            grow: whether it waits longer at each failure; False for a fault that is known to pass.
         """
         timer = self._end(key)
         timer.failures += 1
         times = min(2.0 ** min(timer.failures - 1, 30), BACKOFF_LIMIT) if grow else 1
         delay = self._retry * times
+        timer.hurried = timer.woken and not timer.hurried
+        if timer.woken:
+            delay = 0.0 if timer.hurried else self._retry
         # What has to be done by a certain time does not wait for the longest back-off.
         timer.due = min(now + delay, max(timer.latest, now + self._retry))
         return timer.due - now

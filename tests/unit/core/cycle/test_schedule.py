@@ -108,6 +108,37 @@ def test_a_step_that_is_woken_while_it_runs_runs_again():
     assert schedule.is_due(ONE, 6.0)
 
 
+def test_a_step_that_is_woken_while_it_runs_and_fails_is_tried_again_at_once():
+    schedule = make(triggers={})
+    for _ in range(8):
+        schedule.begin(ONE)
+        schedule.fail(ONE, 0.0)
+    schedule.begin(ONE)
+    schedule.wake(["one"], 5.0)
+    assert schedule.fail(ONE, 6.0) == 0
+    assert schedule.is_due(ONE, 6.0)
+
+
+@pytest.mark.parametrize("grow", [True, False])
+def test_a_step_that_fails_and_is_woken_each_time_does_not_run_without_a_pause(grow):
+    schedule = make(triggers={})
+    delays = []
+    for _ in range(6):
+        schedule.begin(ONE)
+        schedule.wake(["one"], 0.0)
+        delays.append(schedule.fail(ONE, 0.0, grow=grow))
+    assert delays == [0, 30, 0, 30, 0, 30]
+    schedule.begin(ONE)
+    assert schedule.fail(ONE, 0.0) == 480, "nobody woke it: it backs off as before"
+
+
+def test_a_wake_before_a_run_does_not_count_for_the_run_after_it():
+    schedule = make(triggers={})
+    schedule.wake(["one"], 0.0)
+    schedule.begin(ONE)
+    assert schedule.fail(ONE, 0.0) == 30
+
+
 def test_a_step_can_be_brought_forward_and_not_put_off():
     schedule = make(triggers={})
     run(schedule, ONE, 0.0)
