@@ -38,6 +38,7 @@ from agent.core.request.document_helper import DocumentHelper
 from agent.core.request.escaping import as_meant
 from agent.core.request.helper import SimpleElasticSliceHelper
 from agent.core.request.profile import read_rspec, run_profile
+from agent.core.scaling.brake import TOLD
 from agent.ledger import Ledger
 from agent.page.gather import Gatherer
 from agent.page.server import PageServer
@@ -216,6 +217,7 @@ class Daemon:
                 retired=departed.retired,
                 ownership=ownership_of(settings),
                 events=events,
+                told=ledger.told(TOLD),
                 mail=self._start_mailer(server.email),
                 lease=settings.lease,
                 cycle=settings.cycle,

@@ -281,6 +281,15 @@ class Ledger:
         )
         return found[::-1] if after is None else found
 
+    def told(self, kinds: Collection[str], *, newest: int = 1000) -> tuple[PastEvent, ...]:
+        """Return the newest events of these kinds, oldest first."""
+        marks = ", ".join("?" for _ in kinds)
+        query = (
+            f"SELECT {_EVENT_COLUMNS} FROM events WHERE kind IN ({marks})"  # noqa: S608 - our words
+            " ORDER BY id DESC LIMIT ?"
+        )
+        return self._read(query, _event, (*kinds, newest))[::-1]
+
     def last_event(self) -> int:
         """Return the id of the newest event; 0 before the first."""
         ((last,),) = self._read("SELECT coalesce(max(id), 0) FROM events", tuple)

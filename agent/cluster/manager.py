@@ -11,6 +11,7 @@ from agent.cluster.drain.drainer import Drainer
 from agent.cluster.grow.lenders import choose_loans
 from agent.cluster.join.commands import leave_commands
 from agent.cluster.join.joiner import Joiner
+from agent.cluster.join.proof import may_prove, set_aside
 from agent.cluster.join.records import Records
 from agent.cluster.memory.memory import Memory, WishStore
 from agent.cluster.moment import Moment
@@ -111,6 +112,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         self._weigher = Weigher(desk, memory.known, backend)
         self.orders = Orders(desk, memory, self.resume_growth, self._lease.urge)
         self._completion = Completion(desk, memory, self.retired)
+        self.brake.may_prove = lambda machines: may_prove(memory.now(), machines)
         self._adoption = Adoption(desk, memory, self.orders, self.adopt_revocation)
         self.drainer = Drainer(desk, backend, memory.wishes, leaving.leave, leaving.left)
 
@@ -320,6 +322,8 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
             node = moment.nodes.get(moment.name(machine))
             if node is not None and node.usable:
                 self.prove(machine)
+        for machine in set_aside(moment):
+            self._trial.excuse(machine)
         self._joiner.readdress(plan)
 
     def machine_booted(self, node: SliverNode) -> None:

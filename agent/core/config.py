@@ -10,7 +10,7 @@ import structlog
 from pydantic import Field
 
 from agent.core.abstract import ElasticSliceManager
-from agent.core.events import Event
+from agent.core.events import Event, PastEvent
 from agent.core.model import Holding, Intent, IntentKind, Place
 from agent.core.ownership import Ownership
 from agent.core.ports import Clock, EventSink, HoldingStore, IntentStore, RevocationStore, SystemClock
@@ -207,6 +207,8 @@ class ManagerConfig:
     """URN -> URL of the CMs that are in use only until nothing is held there; "" where it is not known. A CM
     that the stores know something of, and that is not in use, is one of them."""
     events: EventSink = field(default_factory=LoggedEvents)
+    told: Sequence[PastEvent] = ()
+    """What earlier runs told of the brake (``Brake.after``), oldest first."""
     mail: EventSink | None = None
     """Told of every event by a manager with ``email``; it picks what is notable. None sends no mail."""
     lease: LeaseSettings = field(default_factory=LeaseSettings)

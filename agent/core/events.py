@@ -34,6 +34,8 @@ class Failures:
     """New machines that failed one after the other."""
 
     failures: int
+    reason: str = ""
+    """Which was the last one, and why it failed."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,7 @@ class EventKind(StrEnum):
         Failures,
     )
     PROBE = "probe", "one machine is asked for while growth is stopped"
-    PROBE_FAILED = "probe_failed", "the probe failed: growth stays stopped"
+    PROBE_FAILED = "probe_failed", "the probe failed: growth stays stopped", Failures
     GROWTH_RESUMED = "growth_resumed", "machines are asked for again"
 
     # The lease.

@@ -111,7 +111,7 @@ class SimpleElasticSliceManager(
         self.inventory = Inventory(self._slivers, self.rlock)
         self._foreign = ForeignNotices(desk, self.inventory, self.cmlist, self.revocations)
         self._placement = Placement(parts.cycle, nodetype)
-        self.brake = GrowthBrake(parts.cycle, desk, self.inventory.is_proving)
+        self.brake = GrowthBrake(parts.cycle, desk, self.inventory, parts.told)
         self.retired = Retired(parts, desk, self._slivers, self.cmlist)
         held, offers, placement, brake = self.inventory, self.offers, self._placement, self.brake
         self._knowledge = Knowledge(desk, self.cmlist, self, held, offers, placement, brake, parts.retired)

@@ -46,6 +46,7 @@ PURE = (
     "cluster.grow.packing",
     "cluster.grow.supply",
     "cluster.join.plan",
+    "cluster.join.proof",
     "cluster.moment",
     "cluster.naming",
     "cluster.power.power",

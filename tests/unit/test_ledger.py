@@ -312,3 +312,12 @@ def test_an_event_that_cannot_be_written_is_not_the_callers_trouble():
     ledger.record(event(1))
     with pytest.raises(LedgerError):
         ledger.intents()
+
+
+def test_what_was_told_of_some_kinds_is_read_oldest_first(ledger):
+    for number in range(4):
+        ledger.record(event(number))
+    ledger.record(Event(NOON, EventKind.STEP, "", "another kind"))
+    kinds = (EventKind.GROWTH_STOPPED, EventKind.PROBE)
+    assert ledger.told(kinds, newest=2) == (written(event(2)), written(event(3)))
+    assert ledger.told((EventKind.PROBE,)) == ()

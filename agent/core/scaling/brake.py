@@ -6,15 +6,25 @@ Only asking for machines is held up: drains, renewals and deletes that are due g
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from agent.core.config import CycleSettings
 from agent.core.desk import Desk
-from agent.core.events import EventKind, Failures
+from agent.core.events import EventKind, Failures, PastEvent
 from agent.core.jumps import on_the_wall
+from agent.core.model import SliverNode
 from agent.core.scaling.backoff import Backoff, lengthen
+from agent.core.slice.inventory import Inventory
+
+TOLD = (
+    EventKind.GROWTH_STOPPED,
+    EventKind.PROBE,
+    EventKind.PROBE_FAILED,
+    EventKind.GROWTH_RESUMED,
+)
+"""The events that tell each turn of it: a restart goes on with what they say."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +39,30 @@ class Brake:
     """When it stopped."""
     probing: bool = False
     """The probe of this pause was asked for."""
+
+    @classmethod
+    def after(cls, told: Iterable[PastEvent], *, first: float, limit: float) -> Brake:
+        """Return the brake as an earlier run left it: what it told of it says all but a row not yet complete.
+
+        Args:
+            told: the events of ``TOLD``, oldest first; those before any of them may be missing.
+            first: seconds of the first pause.
+            limit: seconds of the longest pause.
+        """
+        brake = cls()
+        for event in told:
+            if event.kind == EventKind.GROWTH_RESUMED:
+                brake = cls()
+            elif event.kind == EventKind.PROBE:
+                brake = brake.asked(event.time)
+            elif event.kind in {EventKind.GROWTH_STOPPED, EventKind.PROBE_FAILED}:
+                reason, failures = event.data.get("reason"), event.data.get("failures")
+                pause = lengthen(
+                    brake.stopped, event.time, str(reason or event.message), first=first, limit=limit
+                )
+                count = failures if isinstance(failures, int) else brake.in_a_row + 1
+                brake = cls(count, pause, brake.since or event.time)
+        return brake
 
     def failed(self, now: datetime, reason: str, *, most: int, first: float, limit: float) -> Brake:
         """Count a new machine that failed to boot or to join.
@@ -78,17 +112,25 @@ class GrowthBrake:
     """Keeps the brake and says what it does. Thread-safe.
 
     Args:
-        settings: how many failures, and how long the pauses are.
+        settings: how many failures, how long the pauses are, and how long a machine may take to boot.
         desk: the manager's.
-        proving: tells whether a new machine has yet to prove itself.
+        inventory: knows the machines that have yet to prove themselves.
+        told: what an earlier run told of it, oldest first.
+
+    Attributes:
+        may_prove: tells whether one of these machines, which are not proven, may still prove itself; set by a
+            manager for which it is not enough that a machine is ready.
     """
 
-    def __init__(self, settings: CycleSettings, desk: Desk, proving: Callable[[], bool]) -> None:
+    def __init__(
+        self, settings: CycleSettings, desk: Desk, inventory: Inventory, told: Iterable[PastEvent] = ()
+    ) -> None:
         self._settings = settings
         self._desk = desk
-        self._proving = proving
+        self._inventory = inventory
         self._lock = threading.Lock()
-        self._brake = Brake()
+        self._brake = Brake.after(told, first=settings.growth_probe_after, limit=settings.growth_probe_limit)
+        self.may_prove: Callable[[Sequence[SliverNode]], bool] = bool
 
     def failed(self, subject: str, reason: str) -> None:
         """Take note that a new machine failed.
@@ -109,13 +151,13 @@ class GrowthBrake:
             )
         if after.stopped is None or after.stopped == before.stopped:
             return
+        reason, words = after.stopped.reason, self._words(after)
         if before.stopped is None:
-            what = f"growth stops: {after.in_a_row} new machines in a row failed, the last one"
-            self._desk.tell(
-                EventKind.GROWTH_STOPPED, "", f"{what} {self._words(after)}", Failures(after.in_a_row)
-            )
+            message = f"growth stops: {after.in_a_row} new machines in a row failed, the last one {words}"
+            self._desk.tell(EventKind.GROWTH_STOPPED, "", message, Failures(after.in_a_row, reason))
         else:
-            self._desk.tell(EventKind.PROBE_FAILED, subject, f"growth stays stopped: {self._words(after)}")
+            message = f"growth stays stopped: {words}"
+            self._desk.tell(EventKind.PROBE_FAILED, subject, message, Failures(after.in_a_row, reason))
 
     def worked(self, subject: str) -> None:
         """Take note that a new machine is of use.
@@ -147,9 +189,13 @@ class GrowthBrake:
         """Return how many machines may be asked for now; None sets no limit."""
         if self._brake.stopped is None:
             return None
-        coming = self._proving()
+        now = self._desk.clock.steady()
+        # A CM that is silent tells of none what became of it: the other CMs are not kept waiting for it.
+        since = now - timedelta(seconds=self._settings.boot_timeout)
+        unproven = self._inventory.unproven(since)
+        coming = self._inventory.is_asked(since) or (bool(unproven) and self.may_prove(unproven))
         with self._lock:
-            return self._brake.allowance(self._desk.clock.steady(), coming=coming)
+            return self._brake.allowance(now, coming=coming)
 
     def asked(self, count: int) -> None:
         """Take note that so many machines are asked for: while growth is stopped, they are the probe."""

@@ -52,7 +52,10 @@ class Trial:
 
     def prove(self, node: SliverNode) -> None:
         """Take note that a machine is of use: growth goes on where the brake held it up."""
-        with self._desk.lock:
-            new = self._slivers.book.prove(node)
-        if new:
+        if self.excuse(node):
             self._brake.worked(node.node_id)
+
+    def excuse(self, node: SliverNode) -> bool:
+        """Take note that nothing is to be learnt of a machine any more; False where that was so before."""
+        with self._desk.lock:
+            return self._slivers.book.prove(node)

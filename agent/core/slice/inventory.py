@@ -112,10 +112,14 @@ class Inventory:
         """Tell whether a machine (client_id; None for any) is being given back."""
         return _among(node, {i.client_id for i in self.in_flight(IntentKind.DELETE, cm)})
 
-    def is_proving(self) -> bool:
-        """Tell whether a machine is asked for, or there and neither of use yet nor failed."""
+    def is_asked(self, since: datetime) -> bool:
+        """Tell whether a machine was asked for at this time or later, and that is not settled."""
+        return any(intent.asked >= since for intent in self.in_flight(IntentKind.ADD, None))
+
+    def unproven(self, since: datetime) -> list[SliverNode]:
+        """List the machines that may still prove themselves, asked for at this time or later."""
         with self._lock:
-            return bool(self.in_flight(IntentKind.ADD, None)) or self._slivers.book.has_unproven()
+            return list(self._slivers.book.unproven(since))
 
     def status_of(self, node: str, cm: str | None, key: str | None) -> Any:
         """Return the last status of a machine (client_id) as a dict, or one key of it; None where unknown."""

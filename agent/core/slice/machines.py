@@ -71,6 +71,8 @@ class Machine:
     reason: str = ""
     proven: bool = False
     """It was of use once: a later fault of it says nothing about new machines."""
+    new: bool = True
+    """It was asked for or seen to start: any other that is ready was of use before this run."""
     missing: int = 0
     """Manifests in a row that lacked it."""
     disowned: int = 0
@@ -191,7 +193,8 @@ class MachineBook:
             if key in known and known[key].met:
                 known[key].node, known[key].missing = node, 0
             else:
-                known[key] = Machine(node, asked.get(node.client_id, now))
+                since = asked.get(node.client_id)
+                known[key] = Machine(node, since or now, new=since is not None)
                 new.append(node)
         self._empty[cm] = self._empty.get(cm, 0) + 1 if sliver is not None and not nodes else 0
         return Changes(
@@ -221,6 +224,8 @@ class MachineBook:
             if machine.fate or machine.missing:
                 continue
             verdict = judge_boot(entry_of(machine.node, entries), machine.since, now, boot_timeout)
+            machine.new = machine.new or verdict.status != "ready"
+            machine.proven = machine.proven or not machine.new
             if verdict.status:
                 machine.fate, machine.reason = verdict.status, verdict.reason
                 settled.append(machine)
@@ -306,10 +311,19 @@ class MachineBook:
         books = self._machines.values() if cm is None else [self._machines.get(cm, {})]
         return tuple(m.node for book in books for m in book.values() if m.fate == fate and not m.missing)
 
-    def has_unproven(self) -> bool:
-        """Tell whether a machine is there that is neither of use yet nor failed."""
-        return any(
-            not m.proven and m.fate != "failed" for book in self._machines.values() for m in book.values()
+    def unproven(self, since: datetime) -> tuple[SliverNode, ...]:
+        """Return the machines that may still prove themselves: neither of use yet, nor failed, nor in doubt.
+
+        Args:
+            since: when the first was asked for that is still waited for; what became of an older one that is
+                not ready nobody tells.
+        """
+        return tuple(
+            m.node
+            for book in self._machines.values()
+            for m in book.values()
+            if not (m.proven or m.missing or m.disowned)
+            and (m.fate == "ready" or (not m.fate and m.since >= since))
         )
 
     def in_doubt(self, cm: str) -> bool:

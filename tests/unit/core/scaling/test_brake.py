@@ -8,14 +8,31 @@ from hypothesis import strategies as st
 from prometheus_client import generate_latest
 
 from agent.core.config import CycleSettings
-from agent.core.events import Failures
+from agent.core.events import Failures, PastEvent
 from agent.core.manager import SimpleElasticSliceManager
-from agent.core.model import AgentView
+from agent.core.model import AgentView, SliverNode
 from agent.core.scaling.brake import Brake, GrowthBrake
 from agent.tell.metrics import Metrics
+from tests.unit.core.scaling.conftest import FakeOffice
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
 RULES = {"most": 3, "first": 600.0, "limit": 3000.0}
+
+
+NEW = SliverNode("node-1", "pc1", "urn:cm", "s1")
+
+
+class Trials:
+    """Stands for the inventory."""
+
+    def __init__(self, *nodes, asked=None):
+        self.nodes, self.asked = nodes, asked
+
+    def is_asked(self, since):
+        return self.asked is not None and self.asked >= since
+
+    def unproven(self, since):
+        return list(self.nodes)
 
 
 def at(seconds):
@@ -129,12 +146,85 @@ def test_while_growth_is_stopped_there_is_one_probe_a_pause_and_pauses_never_shr
             assert before.stopped.delay <= brake.stopped.delay <= RULES["limit"]
 
 
+# --- a restart
+
+
+def past(seconds, kind, message="", **data):
+    return PastEvent(at(seconds), kind, "", message, data)
+
+
+def test_a_restart_goes_on_with_the_pause_that_was_told():
+    told = [past(0, "growth_stopped", failures=3, reason="pc2: it hangs")]
+    brake = Brake.after(told, first=600.0, limit=3000.0)
+    assert (brake.in_a_row, brake.stopped.reason, brake.since) == (3, "pc2: it hangs", START)
+    assert brake.allowance(at(599), coming=False) == 0
+    assert brake.allowance(at(600), coming=False) == 1
+    told += [past(700, "probe"), past(800, "probe_failed", failures=4, reason="pc3: it hangs")]
+    brake = Brake.after(told, first=600.0, limit=3000.0)
+    assert (brake.stopped.delay, brake.stopped.until, brake.since) == (1200, at(2000), START)
+    assert Brake.after([*told, past(900, "growth_resumed")], first=600.0, limit=3000.0) == Brake()
+
+
+def test_what_an_older_agent_told_is_enough():
+    """It wrote no reason, and none but the stop had data; what came first may have been dropped since."""
+    brake = Brake.after([past(0, "probe_failed", "growth stays stopped: pc2")], first=600.0, limit=3000.0)
+    assert (brake.stopped.reason, brake.stopped.until) == ("growth stays stopped: pc2", at(600))
+    assert Brake.after([past(0, "probe")], first=600.0, limit=3000.0) == Brake()
+
+
+@given(acts=ACTS)
+def test_after_a_restart_the_brake_is_as_it_was_left(acts):
+    office, settings, told = FakeOffice(), CycleSettings(growth_stop_after=2), []
+    brake = GrowthBrake(settings, office.desk, Trials())
+    for act, seconds, _ in acts:
+        office.advance(seconds)
+        office.told.clear()
+        if act == "failed":
+            brake.failed("pc1", "it hangs")
+        elif act == "worked":
+            brake.worked("pc1")
+        elif brake.allowance() != 0:
+            brake.asked(1)
+        told += [
+            PastEvent(office.time, kind.value, subject, message, vars(data[0]) if data else {})
+            for kind, subject, message, *data in office.told
+        ]
+    again = GrowthBrake(settings, office.desk, Trials(), told)
+    assert (again.words(), again.allowance()) == (brake.words(), brake.allowance())
+
+
+# --- who is waited for
+
+
+def is_probed(office, trials, may_prove=bool):
+    brake = GrowthBrake(CycleSettings(growth_stop_after=1, boot_timeout="40m"), office.desk, trials)
+    brake.may_prove = may_prove
+    brake.failed("pc9", "it hangs")
+    office.advance(600)
+    return brake.allowance() == 1
+
+
+def test_a_probe_waits_for_what_may_still_come_or_prove_itself(office):
+    assert is_probed(office, Trials())
+    assert not is_probed(office, Trials(asked=office.time))
+    assert not is_probed(office, Trials(NEW))
+
+
+def test_a_probe_waits_for_no_machine_that_cannot_prove_itself(office):
+    assert is_probed(office, Trials(NEW), lambda nodes: nodes != [NEW])
+
+
+def test_a_probe_waits_no_longer_for_a_lost_request_than_a_boot_takes(office):
+    long_ago = office.time - timedelta(minutes=31)
+    assert is_probed(office, Trials(asked=long_ago))
+
+
 # --- what is told of it
 
 
 def test_each_turn_of_it_is_told(office):
     settings = CycleSettings(growth_stop_after=2, growth_probe_after="10m")
-    brake = GrowthBrake(settings, office.desk, lambda: False)
+    brake = GrowthBrake(settings, office.desk, Trials())
     brake.worked("pc0")
     brake.asked(3)
     brake.failed("pc1", "it hangs")
@@ -142,7 +232,7 @@ def test_each_turn_of_it_is_told(office):
     brake.failed("pc2", "it hangs")
     why = "pc2: it hangs; a probe after 12:10:00Z"
     stops = "growth stops: 2 new machines in a row failed, the last one"
-    assert office.told.pop() == ("growth_stopped", "", f"{stops} {why}", Failures(2))
+    assert office.told.pop() == ("growth_stopped", "", f"{stops} {why}", Failures(2, "pc2: it hangs"))
     assert brake.words() == f"growth is stopped since 2026-11-22T12:00:00Z: {why}"
     brake.failed("pc3", "it hangs")
     assert office.told == []
@@ -153,7 +243,12 @@ def test_each_turn_of_it_is_told(office):
     assert brake.words().endswith("pc2: it hangs; a probe is under way")
     brake.failed("pc4", "it hangs")
     why = "pc4: it hangs; a probe after 12:30:00Z"
-    assert office.told.pop() == ("probe_failed", "pc4", f"growth stays stopped: {why}")
+    assert office.told.pop() == (
+        "probe_failed",
+        "pc4",
+        f"growth stays stopped: {why}",
+        Failures(4, "pc4: it hangs"),
+    )
     assert office.woken == []
     brake.worked("pc5")
     assert office.told.pop() == ("growth_resumed", "pc5", "growth goes on: pc5 booted and is of use")
@@ -162,7 +257,7 @@ def test_each_turn_of_it_is_told(office):
 
 
 def test_growth_that_somebody_resumes_is_told(office):
-    brake = GrowthBrake(CycleSettings(growth_stop_after=1), office.desk, lambda: True)
+    brake = GrowthBrake(CycleSettings(growth_stop_after=1), office.desk, Trials(NEW))
     assert not brake.resume("ada")
     assert (office.told, office.woken) == ([], [])
     brake.failed("pc1", "it hangs")
@@ -281,6 +376,40 @@ def test_a_machine_that_was_of_use_and_fails_later_says_nothing_about_new_ones(m
     assert bench.events.of("growth_stopped") == []
 
 
+def restarted(make_bench, bench, **config):
+    """Make the manager that follows, of a server whose machines are there already."""
+    said = {"clock": bench.clock, "holdings": bench.config.holdings, "intents": bench.config.intents}
+    return make_bench(server=bench.server, config={**said, **config}, minthreshold=0, maxthreshold=4)
+
+
+def test_a_machine_that_was_ready_before_a_restart_tells_nothing_of_new_ones(make_bench):
+    bench = make_bench(helper={"num_pcs": 2}, minthreshold=0, maxthreshold=4)
+    bench.cycles(5)
+    again = restarted(make_bench, bench)
+    for n in range(3):
+        again.manager.brake.failed(f"pc{n}", "it did not join")
+    again.manager.manage_once(force=True)
+    assert len(again.manager.inventory.with_fate("ready")) == 2
+    again.clock.advance(600)
+    assert again.manager.brake.allowance() == 1, "nobody waits for them to prove themselves"
+    for node in again.manager.held():
+        again.manager.prove(node)
+    assert again.manager.brake.words(), "that they are of use is no news"
+    assert again.events.of("growth_resumed") == []
+
+
+def test_a_machine_that_was_starting_at_a_restart_is_on_trial_after_it(make_bench):
+    bench = make_bench(helper={"num_pcs": 1}, minthreshold=0, maxthreshold=4)
+    bench.cycles(2)
+    assert len(bench.server.machines()) == 1
+    again = restarted(make_bench, bench)
+    for n in range(3):
+        again.manager.brake.failed(f"pc{n}", "it did not join")
+    again.manager.manage_once()
+    again.cycles(3)
+    assert len(again.events.of("growth_resumed")) == 1
+
+
 def test_a_manager_may_ask_more_of_a_machine_than_to_boot(make_bench):
     class Joining(SimpleElasticSliceManager):
         def machine_booted(self, node):
@@ -288,7 +417,7 @@ def test_a_manager_may_ask_more_of_a_machine_than_to_boot(make_bench):
 
     bench = make_bench(manager_class=Joining, helper={"num_pcs": 4}, minthreshold=0, maxthreshold=4)
     bench.cycles(5)
-    assert bench.manager.inventory.is_proving()
+    assert bench.manager.inventory.unproven(bench.clock.now() - timedelta(hours=1))
     for node in bench.manager.held()[:3]:
         bench.manager.give_up(node, "it did not join")
     assert bench.events.kinds()["growth_stopped"] == 1

@@ -422,25 +422,53 @@ def test_a_cm_is_in_doubt_when_one_of_its_machines_is() -> None:
 # --- new machines that prove themselves
 
 
+def asked_for(*nodes: SliverNode) -> MachineBook:
+    book = MachineBook()
+    show(book, *nodes, asked={each.client_id: NOON for each in nodes})
+    return book
+
+
 def test_a_machine_proves_itself_once() -> None:
-    book = book_of(node(1))
-    assert book.has_unproven()
+    book = asked_for(node(1))
+    assert book.unproven(NOON) == (node(1),)
     assert book.prove(node(1))
     assert not book.prove(node(1))
-    assert not book.has_unproven()
+    assert book.unproven(NOON) == ()
     assert not book.prove(node(2))
     assert not book.prove(node(1, OTHER))
 
 
-def test_one_that_has_yet_to_prove_itself_is_enough_and_a_failed_one_will_not() -> None:
-    book = book_of(node(1), node(2), node(3))
+def test_a_failed_one_and_one_in_doubt_will_not_prove_themselves() -> None:
+    book = asked_for(node(1), node(2), node(3), node(4))
     book.prove(node(1))
-    assert book.has_unproven()
     book.give_up(CM, "node-2", "it did not boot")
-    assert book.has_unproven()
-    book.give_up(CM, "node-3", "it did not boot")
-    assert not book.has_unproven()
-    assert not MachineBook().has_unproven()
+    assert book.unproven(NOON) == (node(3), node(4))
+    book.disown(CM, "pc3", SIGHTINGS)
+    assert book.unproven(NOON) == (node(4),)
+    show(book, node(1), node(2), node(3))
+    assert book.unproven(NOON) == ()
+    assert MachineBook().unproven(NOON) == ()
+
+
+def test_one_that_starts_is_not_waited_for_for_ever_and_a_ready_one_is() -> None:
+    book = asked_for(node(1), node(2))
+    ready(book, node(1))
+    assert book.unproven(later(1)) == (node(1),)
+
+
+def test_one_that_is_ready_when_it_is_first_seen_was_of_use_before() -> None:
+    book = book_of(node(1), node(2), node(3))
+    book.judge(status((node(1), "ready"), (node(2), "changing"), (node(3), "failed")), NOON, PATIENCE)
+    ready(book, node(2))
+    assert not book.prove(node(1))
+    assert book.prove(node(2)), "it was seen to start"
+    assert book.prove(node(3)), "its fault counts"
+
+
+def test_one_that_was_asked_for_proves_itself_however_fast_it_is_ready() -> None:
+    book = asked_for(node(1))
+    ready(book, node(1))
+    assert book.prove(node(1))
 
 
 # --- booting
