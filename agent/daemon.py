@@ -15,13 +15,12 @@ from pathlib import Path
 import sdnotify
 import structlog
 
-from agent import config
+from agent import config, standby
 from agent.admin.acts import Acts
 from agent.admin.answers import ConfigAnswer
 from agent.admin.questions import Questions
 from agent.admin.routes import Operations
 from agent.admin.server import AdminServer
-from agent.admin.standby import StandbyEndpoint, standby_operations
 from agent.cloudlab.callback import CallbackServer
 from agent.cloudlab.connect import connect
 from agent.cloudlab.retired import take_leave
@@ -29,6 +28,7 @@ from agent.cloudlab.server import ProtoGeniServer
 from agent.cluster.manager import SlurmElasticSliceManager
 from agent.cluster.settings.cluster import ClusterSettings
 from agent.config import RequestSettings, Settings
+from agent.core import children, threads
 from agent.core.config import AllEvents, LoggedEvents, ManagerConfig
 from agent.core.errors import ConfigError
 from agent.core.events import EventKind
@@ -42,6 +42,7 @@ from agent.core.scaling.brake import TOLD
 from agent.ledger import Ledger
 from agent.page.gather import Gatherer
 from agent.page.server import PageServer
+from agent.service import ENDS, AskedToEndError, Service, ThreadLostError
 from agent.signals import SignalWaiter
 from agent.slurm.choice import choose, slurm_commands
 from agent.slurm.names import expand
@@ -65,7 +66,6 @@ STANDING_WAIT = 1.0
 """Seconds after which a change of the primary slurmctld is noticed at the latest."""
 UNREAD_AFTER = 30.0
 """Seconds beyond the interval of ``get_system_state`` after which another way in to Slurm is looked for."""
-ENDS = frozenset({signal.SIGTERM, signal.SIGINT})
 RELOADABLE = frozenset({"lease", "demand", "weights", "drain", "join", "log", "mail", "plugin"})
 
 
@@ -76,6 +76,9 @@ class Daemon:
         self._path = path
         self._settings = settings
         self._parts = ExitStack()
+        self._service: Service
+        self._reloading = threading.Lock()
+        """One reading of agent.conf is taken up before the next one begins."""
         self._server: ProtoGeniServer
         self._mailer: Mailer
         self._lookout: Lookout | None = None
@@ -91,71 +94,62 @@ class Daemon:
         Raises:
             ConfigError: a part cannot be built from these settings.
         """
-        notifier = sdnotify.SystemdNotifier()
-        with SignalWaiter(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-            try:
-                if self._settings.slurm.act == "primary" and not self._stand_by(notifier, signals):
+        with SignalWaiter(*ENDS, signal.SIGHUP) as signals:
+            service = self._service = Service(signals, sdnotify.SystemdNotifier())
+            with threads.listening(service.take):
+                try:
+                    if self._settings.slurm.act == "primary":
+                        self._stand_by(service)
+                    manager = service.do(self._build)
+                    service.ready()
+                    logger.info("the agent is up", config=str(self._path))
+                    if self._lookout is not None:
+                        manager.tell(EventKind.PRIMARY, "", f"this agent acts: {self._lookout.standing}")
+                    with threads.listening(lambda fault: manager.tell(EventKind.THREAD, "", str(fault))):
+                        return self._watch(manager, service)
+                except AskedToEndError:
+                    logger.info("the agent ends: it was asked to")
                     return 0
-                manager = self._build()
-                notifier.notify("READY=1")
-                logger.info("the agent is up", config=str(self._path))
-                if self._lookout is not None:
-                    manager.tell(EventKind.PRIMARY, "", f"this agent acts: {self._lookout.standing}")
-                status = self._watch(manager, notifier, signals)
-                if status != ANEW:
-                    notifier.notify("STOPPING=1")
-            finally:
-                self._end_parts()
-        return status
+                except ThreadLostError as error:
+                    logger.critical("the agent ends", reason=str(error))
+                    return 1
+                finally:
+                    self._end_parts()
 
-    def _stand_by(self, notifier: sdnotify.SystemdNotifier, signals: SignalWaiter) -> bool:
-        """Answer politely until slurmctld is primary on this host; False where it was asked to end."""
-        settings = self._settings
-        clock = SystemClock()
-        commands = slurm_commands(settings.slurm, clock, SshShell(settings.ssh), settings.ssh.user)
-        here, interval = socket.gethostname(), settings.slurm.ping_interval
-        lookout = self._lookout = Lookout(commands.ping, commands.config, here, interval)
-        self._on_stop(lookout.stop)
+    def _stand_by(self, service: Service) -> None:
+        """Answer politely until slurmctld is primary on this host.
 
-        def why() -> str:
-            return str(lookout.standing)
-
+        Raises:
+            AskedToEndError: it was asked to end.
+        """
         with ExitStack() as parts:
-            # The ledger belongs to the agent that acts.
-            admin = AdminServer(settings.admin, standby_operations(why), LoggedEvents(), clock)
-            callback = CallbackServer(StandbyEndpoint(why), settings.callback)
-            for part in (admin, callback):
-                part.start()
-                parts.callback(part.stop)
-            parts.callback(Metrics().serve(settings.metrics)[1])
-            lookout.start()
-            notifier.notify("READY=1")
-            logger.info("the agent stands by until slurmctld is primary here", host=here)
+            lookout = self._lookout = service.do(partial(standby.begin, self._settings, parts))
+            self._on_stop(lookout.stop)
+            service.ready()
+            logger.info("the agent stands by until slurmctld is primary here", host=socket.gethostname())
             while not lookout.standing.acts:
-                came = signals.wait(STANDING_WAIT)
-                if came & ENDS:
-                    notifier.notify("STOPPING=1")
-                    return False
-                if signal.SIGHUP in came:
-                    self._read_again(self._use)
-                notifier.notify("WATCHDOG=1")
-        return True
+                if signal.SIGHUP in service.wait(STANDING_WAIT):
+                    threads.errand("reload", partial(self._read_again, self._use))
+                service.is_well()
 
     def _end_parts(self) -> None:
         """Stop what was started, newest first; leave what does not end in time: a call to Cloudlab, say."""
-        ending = threading.Thread(target=self._parts.close, name="ending", daemon=True)
-        ending.start()
+        ending = threads.errand("ending", self._parts.close)
         ending.join(STOP_TIME)
         if ending.is_alive():
             logger.warning("some parts did not end in time and are left")
+        children.end_all()
 
-    def _watch(
-        self, manager: SlurmElasticSliceManager, notifier: sdnotify.SystemdNotifier, signals: SignalWaiter
-    ) -> int:
-        """Wait for signals; feed the watchdog while the drains are looked at."""
-        interval = int(os.environ.get("WATCHDOG_USEC", "60000000")) / 1e6 / 3
+    def _watch(self, manager: SlurmElasticSliceManager, service: Service) -> int:
+        """Wait for signals until it is to start anew; feed the watchdog while the drains are looked at.
+
+        Raises:
+            AskedToEndError: it was asked to end.
+            ThreadLostError: the manager, or a thread that it cannot do without, ended by itself.
+        """
         lookout = self._lookout
-        while not (came := signals.wait(min(interval, STANDING_WAIT if lookout else 20.0))) & ENDS:
+        while True:
+            came = service.wait(min(service.interval, STANDING_WAIT if lookout else 20.0))
             if lookout is not None and not lookout.standing.acts:
                 manager.tell(EventKind.STANDBY, "", f"this agent stands by: {lookout.standing}")
                 return ANEW
@@ -163,17 +157,12 @@ class Daemon:
                 manager.tell(EventKind.BACKEND, "", f"another way in to Slurm: {self._rechooser.found}")
                 return ANEW
             if signal.SIGHUP in came:
-                notifier.notify("RELOADING=1")
-                self._read_again(partial(self._take_up, manager))
-                notifier.notify("READY=1")
+                threads.errand("reload", partial(self._read_again, partial(self._take_up, manager)))
             if manager.fatal:
-                logger.error("the agent ends", reason=manager.fatal)
-                return 1
+                service.lose(manager.fatal)
             self._warn_of_ends(manager)
             if manager.drainer.seconds_since_look() < STUCK_AFTER:
-                notifier.notify("WATCHDOG=1")
-        logger.info("the agent ends: it was asked to")
-        return 0
+                service.is_well()
 
     def _warn_of_ends(self, manager: SlurmElasticSliceManager) -> None:
         """Tell early of a certificate or a lease that nothing renews."""
@@ -282,14 +271,25 @@ class Daemon:
         )
 
     def _on_stop(self, call: Callable[[], object]) -> None:
+        """Have a part stopped at the end; at once where that has come while the others were built."""
+        if self._service.ending:
+            call()
+            raise AskedToEndError
         self._parts.callback(call)
 
     def _read_again(self, take: Callable[[Settings], None]) -> None:
-        """Have the settings taken up as the file has them now; where they have faults, all stays as it is."""
-        try:
-            take(config.load(self._path))
-        except ConfigError as error:
-            logger.warning("the new settings have faults; the old ones stay in force", error=str(error))
+        """Have the settings taken up as the file has them now; where they have faults, all stays as it is.
+
+        In a thread of its own: a file that cannot be read at once holds nothing else up.
+        """
+        with self._reloading:
+            self._service.reloading()
+            try:
+                take(config.load(self._path))
+            except ConfigError as error:
+                logger.warning("the new settings have faults; the old ones stay in force", error=str(error))
+            finally:
+                self._service.ready()
 
     def _use(self, fresh: Settings) -> None:
         self._settings = fresh

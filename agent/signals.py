@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import select
 import signal
+import threading
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -25,6 +27,8 @@ class SignalWaiter:
         self._before: dict[signal.Signals, Any] = {}
         self._before_fd = -1
         self._read = self._write = -1
+        self._lock = threading.Lock()
+        """Guards the pipe's end: its number may be another file's once it is closed."""
 
     def __enter__(self) -> Self:
         self._read, self._write = os.pipe()
@@ -40,8 +44,21 @@ class SignalWaiter:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(self._before_fd)
-        os.close(self._read)
-        os.close(self._write)
+        with self._lock:
+            os.close(self._read)
+            os.close(self._write)
+            self._read = self._write = -1
+
+    def wake(self) -> None:
+        """Let ``wait`` return now; from any thread, also when this is over."""
+        self.put_back(0)
+
+    def put_back(self, number: int) -> None:
+        """Have ``wait`` return the number of a signal that it returned before."""
+        with self._lock:
+            if self._write >= 0:
+                with suppress(BlockingIOError):
+                    os.write(self._write, bytes([number]))
 
     def wait(self, timeout: float) -> frozenset[int]:
         """Wait for signals, ``timeout`` seconds at most; return the numbers of those that came."""

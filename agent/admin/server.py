@@ -22,6 +22,7 @@ from agent.admin.peers import Peer, Permission, Permissions
 from agent.admin.requests import Ask, EventsQuery
 from agent.admin.routes import ROUTES, Operations, Route
 from agent.admin.settings import AdminSettings
+from agent.core import threads
 from agent.core.errors import AgentError, UnavailableError
 from agent.core.events import Event, EventKind, Request
 from agent.core.letters import all_storable
@@ -125,7 +126,7 @@ class AdminServer:
             self._let_lock_go()
             raise UnavailableError(f"[admin] socket {path}: {error}") from error
         self._server = server
-        threading.Thread(target=server.serve, name="admin", daemon=True).start()
+        threads.rely("admin", server.serve)
 
     def stop(self) -> None:
         """End and remove the socket."""

@@ -17,6 +17,7 @@ from pydantic import Field, field_validator
 from agent.cloudlab import wire
 from agent.cloudlab.listener import Listener, TimedSocket
 from agent.cloudlab.urn import Urn, same_urn
+from agent.core import threads
 from agent.core.errors import ConfigError, UnavailableError
 from agent.core.notices.whence import called_by
 from agent.core.settings import Section
@@ -123,8 +124,7 @@ class CallbackServer:
         except OSError as error:
             where = f"{self._settings.listen} port {self._settings.port}"
             raise UnavailableError(f"[callback] cannot listen on {where}: {error}") from error
-        self._thread = threading.Thread(target=self._server.serve, name="callback-server", daemon=True)
-        self._thread.start()
+        self._thread = threads.rely("callback-server", self._server.serve)
         log.info("callback server listens", address=self._settings.listen, port=self.port)
 
     def stop(self) -> None:

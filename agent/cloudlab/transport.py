@@ -25,6 +25,7 @@ from requests.adapters import HTTPAdapter
 
 from agent.cloudlab import wire
 from agent.cloudlab.envelope import fault_error, open_envelope, outcome
+from agent.core import threads
 from agent.core.errors import (
     BadArgumentsError,
     BusyError,
@@ -204,12 +205,9 @@ class Transport:
             if self._closed.is_set():
                 raise UnreachableError("the agent is stopping")
             self._in_flight.add(future)
-        thread = threading.Thread(
-            target=self._work, args=(future, remote.url, body), name="cloudlab-call", daemon=True
-        )
         limit = self._limits.connect + self._limits.read
         try:
-            thread.start()
+            threads.errand("cloudlab-call", lambda: self._work(future, remote.url, body))
             return future.result(limit)
         except (CancelledError, TimeoutError) as error:
             if not future.cancel():

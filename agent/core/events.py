@@ -214,6 +214,7 @@ class EventKind(StrEnum):
     REQUEST = "request", "somebody asked the local API for an act", Request
     STEP = "step", "a step of the cycle begins to fail, or works again"
     FATAL = "fatal", "the manager ended by itself"
+    THREAD = "thread", "a thread of the agent ended unexpectedly: it is begun anew, or the agent ends"
     CERTIFICATE = "certificate", "the user's certificate ends soon"
     BACKEND = "backend", "another way in to Slurm is taken"
     PRIMARY = "primary", "this agent acts"
@@ -244,6 +245,7 @@ _NOTABLE = frozenset(
         _K.GROWTH_STOPPED,
         _K.LEASE,
         _K.RETIRED,
+        _K.THREAD,
         _K.UNWELCOME,
         _K.LEASE_ENDS,
     }

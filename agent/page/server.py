@@ -21,6 +21,7 @@ from cheroot import server as cheroot_server
 from cheroot import wsgi
 from pydantic import Field
 
+from agent.core import threads
 from agent.core.errors import ConfigError, UnavailableError
 from agent.core.ports import Clock
 from agent.core.settings import Section
@@ -139,10 +140,10 @@ class PageServer:
         except OSError as error:
             raise UnavailableError(f"[page] cannot listen on {listen}: {error}") from error
         self._server = server
-        for name, run in (("page", server.serve), ("page-look", self._keep_looking)):
-            thread = threading.Thread(target=run, name=name, daemon=True)
-            thread.start()
-            self._threads.append(thread)
+        self._threads = [
+            threads.rely("page", server.serve),
+            threads.keep("page-look", self._keep_looking, self._ending.is_set),
+        ]
 
     def stop(self) -> None:
         """Stop listening; connections in progress are cut after a second."""

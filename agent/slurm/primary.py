@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from agent.core import threads
 from agent.core.errors import SlurmError
 
 log = structlog.get_logger()
@@ -96,7 +97,7 @@ class Lookout:
 
     def start(self) -> None:
         """Begin."""
-        threading.Thread(target=self._run, name="lookout", daemon=True).start()
+        threads.keep("lookout", self._run, self._stop.is_set)
 
     def stop(self) -> None:
         """Look no more; a look under way is left to end by itself."""

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from agent.core import threads
 from agent.core.errors import SlurmError
 from agent.core.ports import Clock
 from agent.slurm.choice import Choice
@@ -59,7 +60,7 @@ class Rechooser:
 
     def start(self) -> None:
         """Begin."""
-        threading.Thread(target=self._run, name="rechooser", daemon=True).start()
+        threads.keep("rechooser", self._run, self._stop.is_set)
 
     def stop(self) -> None:
         """Look no more; a look under way is left to end by itself."""

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 
 import paramiko
 
+from agent.core import threads
 from agent.core.errors import SshCommandError, SshError, SshTimeoutError, SshUnreachableError
 from agent.core.ports import CommandResult, Host
 from agent.ssh.known_hosts import HostKeys
@@ -255,8 +256,7 @@ def _read_both(channel: paramiko.Channel, max_output: int) -> tuple[bytes, bytes
                 complaint.add(chunk)
 
     # Either stream's window may fill up while the other is waited for.
-    side = threading.Thread(target=read_complaint, name="ssh-stderr", daemon=True)
-    side.start()
+    side = threads.errand("ssh-stderr", read_complaint)
     output = bytearray()
     while chunk := channel.recv(_CHUNK):
         output += chunk

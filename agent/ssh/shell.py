@@ -12,14 +12,18 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import paramiko
+import structlog
 from paramiko.pkey import UnknownKeyType
 from pydantic import Field
 
+from agent.core import threads
 from agent.core.errors import ConfigError, SshError
 from agent.core.ports import CommandResult, Host, HostResult, Series, Upload
 from agent.core.settings import Duration, Section
 from agent.ssh.connection import Connection, Output, connect
 from agent.ssh.known_hosts import HostKeys
+
+log = structlog.get_logger()
 
 _GRACE = 2.0
 """Seconds beyond the whole time limit for threads to tell what cut them off."""
@@ -91,7 +95,7 @@ class SshShell:
 
         # Daemon threads: a resolver that hangs cannot be interrupted and must not hold up the process's end.
         for _ in range(min(self._settings.fan_out, len(commands))):
-            threading.Thread(target=work, name="ssh", daemon=True).start()
+            threads.errand("ssh", work)
         results: dict[Host, HostResult] = {}
         with suppress(queue.Empty):
             while len(results) < len(commands):
@@ -133,6 +137,10 @@ class SshShell:
                         connection.run(command, output, seconds=seconds)
         except SshError as error:
             return HostResult(host, output.text(), str(error))
+        except Exception as error:
+            # Whoever waits for the result would else wait out the whole time.
+            log.exception("the commands on a machine failed", host=host.name)
+            return HostResult(host, output.text(), f"{type(error).__name__}: {error}")
         return HostResult(host, output.text())
 
     def _connect(self, host: Host, deadline: float) -> AbstractContextManager[Connection]:

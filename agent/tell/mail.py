@@ -14,6 +14,7 @@ from pathlib import Path
 import structlog
 from pydantic import Field, model_validator
 
+from agent.core import threads
 from agent.core.errors import ConfigError
 from agent.core.events import Event
 from agent.core.settings import Duration, Section
@@ -175,7 +176,7 @@ class Mailer:
         self._left_out = 0
         self._news = threading.Event()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="mail", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def use(self, post: Post | None) -> None:
         """Send this way from now on, what is waiting too."""
@@ -194,13 +195,14 @@ class Mailer:
 
     def start(self) -> None:
         """Begin to send."""
-        self._thread.start()
+        self._thread = threads.keep("mail", self._run, self._stop.is_set)
 
     def stop(self, timeout: float) -> None:
         """Send what is left, and end; wait at most ``timeout`` seconds for it."""
         self._stop.set()
         self._news.set()
-        self._thread.join(timeout)
+        if self._thread is not None:
+            self._thread.join(timeout)
 
     def _run(self) -> None:
         while not self._stop.is_set():

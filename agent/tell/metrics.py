@@ -7,6 +7,7 @@ back leaves no series behind.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from importlib.metadata import version
@@ -23,6 +24,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from pydantic import Field
 
+from agent.core import threads
 from agent.core.errors import UnavailableError
 from agent.core.events import Event, EventKind, Fate, JobLost, Joined, OfJob, Release
 from agent.core.model import AgentView, NodeState
@@ -206,9 +208,18 @@ class Metrics:
         except OSError as error:
             raise UnavailableError(f"[metrics] {settings.listen} port {settings.port}: {error}") from error
 
+        ended = threading.Event()
+
+        def attend() -> None:
+            thread.join()
+            if not ended.is_set():
+                raise RuntimeError("it serves no figures any more")
+
         def stop() -> None:
+            ended.set()
             server.shutdown()
             server.server_close()
             thread.join(1)
 
+        threads.rely("metrics", attend)
         return server.server_port, stop

@@ -52,3 +52,12 @@ def test_a_signal_that_the_kernel_gave_to_another_thread_wakes_the_waiter() -> N
         assert process.stdout.readline() == b"ready\n"
         process.send_signal(signal.SIGTERM)
         assert process.wait() == 0
+
+
+def test_the_wait_ends_when_it_is_woken_and_a_signal_can_be_put_back() -> None:
+    with SignalWaiter(signal.SIGHUP) as signals:
+        signals.wake()
+        assert signals.wait(10) == frozenset()
+        signals.put_back(signal.SIGHUP)
+        assert signals.wait(10) == {signal.SIGHUP}
+    signals.wake()  # nobody waits any more

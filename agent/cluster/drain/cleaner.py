@@ -13,6 +13,7 @@ import structlog
 from agent.cluster.desk import Desk
 from agent.cluster.drain.nodes import LeaveNode
 from agent.cluster.settings.drain import DrainSettings
+from agent.core import threads
 from agent.core.jumps import ahead
 from agent.core.ports import HostResult
 
@@ -70,15 +71,21 @@ class Cleaner:
         """Have a node cleaned up, unless it was or is to be already."""
         with self._lock:
             done = self._through.get(action.node) == (action.begun, action.slivers)
-            if done or action.node in self._at_work:
+            if done:
                 return
-            self._at_work.add(action.node)
-            due = _NEVER if action.deadline is None else action.deadline - ahead(self._desk.clock)
-            heapq.heappush(self._queue, (due, action.node, action))
-            if self._threads >= self._desk.settings.drain.cleanup_fan_out:
+            if action.node not in self._at_work:
+                self._at_work.add(action.node)
+                due = _NEVER if action.deadline is None else action.deadline - ahead(self._desk.clock)
+                heapq.heappush(self._queue, (due, action.node, action))
+            if not self._queue or self._threads >= self._desk.settings.drain.cleanup_fan_out:
                 return
             self._threads += 1
-        threading.Thread(target=self._work, name=f"leave-{action.node}", daemon=True).start()
+        try:
+            threads.errand(f"leave-{action.node}", self._work)
+        except RuntimeError as error:
+            log.warning("no thread can be started; tried again at the next look", error=str(error))
+            with self._lock:
+                self._threads -= 1
 
     def forget_all_but(self, nodes: set[str]) -> None:
         """Forget who was cleaned up, except for these: another one begins anew."""

@@ -20,6 +20,7 @@ from agent.cluster.drain.job_acts import JobActs, attempt
 from agent.cluster.drain.jobs import Outlook
 from agent.cluster.drain.nodes import DownNodes, DrainNodes, LeaveNode, NodeAction, UndrainNodes, plan_nodes
 from agent.cluster.drain.wanted import Wishes
+from agent.core import threads
 from agent.core.errors import SlurmDownError, SlurmError
 from agent.core.events import EventKind
 from agent.core.ports import HostResult
@@ -70,8 +71,7 @@ class Drainer:
 
     def start(self) -> None:
         """Begin."""
-        self._thread = threading.Thread(target=self._run, name="drainer", daemon=True)
-        self._thread.start()
+        self._thread = threads.keep("drainer", self._run, self._stop.is_set)
 
     def stop(self, timeout: float) -> None:
         """End; wait at most ``timeout`` seconds for a tick under way."""

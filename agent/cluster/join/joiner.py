@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from agent.cluster.reach import Reach
 from agent.cluster.reasons import JOINING, is_ours
 from agent.cluster.settings.join import FileCopy, JoinSettings, address_of
 from agent.cluster.steer.announcer import Announcer
+from agent.core import threads
 from agent.core.errors import ConfigError, SlurmError, SlurmRefusedError
 from agent.core.events import EventData, EventKind, Joined, JoinLog
 from agent.core.model import SliverNode
@@ -99,13 +99,20 @@ class Joiner:
 
     def _in_background(self, step: JoinStep, act: Callable[..., str], *arguments: object) -> None:
         def work() -> None:
-            error = act(*arguments)
-            self._joins.end(step.node, self._desk.clock.steady(), error)
+            error = "an unexpected fault of the agent"
+            try:
+                error = act(*arguments)
+            finally:
+                # One that is left as running is never tried again.
+                self._joins.end(step.node, self._desk.clock.steady(), error)
             if error:
                 self._tell(EventKind.JOIN_ERROR, step, error)
             self._desk.wake("get_system_state", "join_nodes", "set_system_state")
 
-        threading.Thread(target=work, name=f"join-{step.name}", daemon=True).start()
+        try:
+            threads.errand(f"join-{step.name}", work)
+        except RuntimeError as error:
+            self._joins.end(step.node, self._desk.clock.now(), f"no thread can be started: {error}")
 
     def _join(self, step: JoinStep, commands: Sequence[str], moment: Moment) -> str:
         """Perform the steps of a join; return what went wrong, "" for nothing."""

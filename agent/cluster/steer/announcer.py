@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import PurePosixPath
@@ -13,6 +12,7 @@ from agent.cluster.reach import Reach
 from agent.cluster.settings.cluster import ClusterSettings
 from agent.cluster.settings.plugin import PluginSettings
 from agent.cluster.steer.tables import borrowed_table, lease_table, write_table
+from agent.core import threads
 from agent.core.errors import ConfigError
 from agent.core.events import EventKind
 from agent.core.model import MachineId, SliverNode
@@ -81,7 +81,12 @@ class Announcer:
             if not due or self._writing:
                 return
             self._writing = True
-        threading.Thread(target=self._write_leases, args=(due,), name="leases", daemon=True).start()
+        try:
+            threads.errand("leases", lambda: self._write_leases(due))
+        except RuntimeError:
+            with self._desk.lock:
+                self._writing = False
+            raise
 
     def files(self, lease_end: datetime | None) -> Series:
         """Return what is done on a machine to tell it of its lease; nothing where no file is asked for."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum, auto
+from functools import partial
 
 import structlog
 
+from agent.core import threads
 from agent.core.cycle.schedule import Key, Schedule
 from agent.core.errors import FatalError
 from agent.core.ports import Clock
@@ -122,10 +124,7 @@ class Cycle:
         try:
             self._first_round(go_on)
             for name, keys in lanes.items():
-                thread = threading.Thread(
-                    target=self._lane, args=(keys, go_on), name=f"cycle-{name}", daemon=True
-                )
-                thread.start()
+                threads.keep(f"cycle-{name}", partial(self._lane, keys, go_on), lambda: not go_on())
             with self._changed:
                 self._changed.wait_for(lambda: not go_on())
         except KeyboardInterrupt:
@@ -150,13 +149,15 @@ class Cycle:
         pending = {key.cm for key in keys}
 
         def run(key: Key) -> None:
-            self._guarded([key], go_on)
-            with self._changed:
-                pending.discard(key.cm)
-                self._changed.notify_all()
+            try:
+                self._guarded([key], go_on)
+            finally:
+                with self._changed:
+                    pending.discard(key.cm)
+                    self._changed.notify_all()
 
         for key in keys:
-            threading.Thread(target=run, args=(key,), name=f"cycle-{key}", daemon=True).start()
+            threads.errand(f"cycle-{key}", partial(run, key))
         with self._changed:
             self._changed.wait_for(lambda: not pending or not go_on(), FIRST_WAIT)
             return set(pending)

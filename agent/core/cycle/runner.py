@@ -9,6 +9,7 @@ from typing import Protocol
 
 import structlog
 
+from agent.core import threads
 from agent.core.cycle.lanes import Cycle, Outcome
 from agent.core.cycle.schedule import Key, Schedule
 from agent.core.errors import AgentError, BusyError, ConfigError, FatalError
@@ -108,8 +109,7 @@ class Runner:
             raise ConfigError("the manager is running already")
         self.fatal = ""
         self.cycle.start()
-        self._thread = threading.Thread(target=self._manage, name="manager", daemon=True)
-        self._thread.start()
+        self._thread = threads.rely("manager", self._manage)
 
     def _manage(self) -> None:
         try:
@@ -118,6 +118,9 @@ class Runner:
         except FatalError as error:
             self.fatal = str(error)
             self.tell(EventKind.FATAL, "", f"the manager ended: {error}")
+        except BaseException as error:
+            self.fatal = f"{type(error).__name__}: {error}"
+            raise
 
     def stop(self) -> None:
         """Begin no step any more; wait a little for the thread to end."""

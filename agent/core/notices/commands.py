@@ -12,6 +12,8 @@ from contextlib import suppress
 
 import structlog
 
+from agent.core import children
+
 log = structlog.get_logger()
 
 KEPT_OUTPUT = 8192
@@ -56,6 +58,7 @@ def _run(command: str, timeout: float, subject: str) -> str:
             )
         except (OSError, ValueError) as error:
             return f"{command!r}: cannot be started: {error}"
+        children.adopt(child)
         try:
             status = child.wait(timeout)
             fault = "" if status == 0 else f"{command!r}: ended with status {status}"

@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 import structlog
 
+from agent.core import threads
 from agent.core.desk import Lock
 from agent.core.model import Place, differ
 from agent.core.notices.calls import BADARGS, ElasticSliceClientEndpoint, Envelope, reply, trace
@@ -182,7 +183,7 @@ class SimpleElasticSliceClientEndpoint(ElasticSliceClientEndpoint):
         with self.rlock:
             self._started.update(place for item in nodelist for place in self._places(item))
         name = f"delete-{_node_id(nodelist[0])}" if nodelist else "delete"
-        threading.Thread(target=self._delete, args=(list(nodelist),), name=name, daemon=True).start()
+        threads.errand(name, lambda: self._delete(list(nodelist)))
 
     def end_delete(self, nodelist: Sequence[Item | str]) -> None:
         """Mark machines as releasable: the next reply tells Cloudlab that it may take them.
@@ -203,7 +204,7 @@ class SimpleElasticSliceClientEndpoint(ElasticSliceClientEndpoint):
 
     def nodes_taken(self, nodelist: Sequence[Item]) -> None:
         """Take note, once a machine, that Cloudlab took it: tells the helper, in a thread of its own."""
-        threading.Thread(target=self._tell_taken, args=(list(nodelist),), name="taken", daemon=True).start()
+        threads.errand("taken", lambda: self._tell_taken(list(nodelist)))
 
     def whose(self, revocation: Revocation) -> Whose:  # noqa: ARG002
         """Tell whose machine a revocation is about; override it where others' machines may be named."""

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
+from agent.core import children
 from agent.core.errors import ConfigError, UnavailableError
 from agent.core.request.complaint import complaint
 from agent.core.request.document import parse_document
@@ -98,6 +99,7 @@ def _run(script: Path, python: str, timeout: float, mode: Mapping[str, str]) -> 
         )
     except (OSError, ValueError) as error:
         raise ConfigError(f"{script}: cannot be run with {python}: {error}") from error
+    children.adopt(child)
     try:
         output, errors, ended = _collect(child, time.monotonic() + timeout)
     finally:

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TypeVar
 
+from agent.core import threads
 from agent.core.config import ManagerConfig
 from agent.core.desk import Desk
 from agent.core.errors import (
@@ -333,7 +335,7 @@ def together(cms: Iterable[str], act: Callable[[str], T]) -> dict[str, Future[T]
     begun: dict[str, Future[T]] = {}
     for cm in cms:
         begun[cm] = Future()
-        threading.Thread(target=_settle, args=(begun[cm], act, cm), name=f"at-{cm}", daemon=True).start()
+        threads.errand(f"at-{cm}", partial(_settle, begun[cm], act, cm))
     return begun
 
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from agent.core import children
 from agent.core.errors import SlurmDownError, SlurmError, SlurmRefusedError, SshError
 from agent.core.ports import Host, RemoteCommand
 from agent.slurm.environment import clean_environment
@@ -148,6 +149,7 @@ def run(
         )
     except OSError as error:
         raise SlurmError(f"{short(argv)}: cannot be started: {error}") from error
+    children.adopt(process)
     with process:
         try:
             output, complaint = _drain(process, argv, timeout, take)

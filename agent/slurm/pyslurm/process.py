@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agent.core import children
 from agent.core.errors import SlurmDownError, SlurmError, SlurmRefusedError
 from agent.core.letters import read_json
 from agent.slurm.words import printable
@@ -147,6 +148,7 @@ class PyslurmProcess:
             )
         except OSError as error:
             raise SlurmError(f"pyslurm: its process cannot be started: {error}") from error
+        children.adopt(process)
         child = self._child = _Child(process)
         try:
             imported = self._next(child, deadline, "import")

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from agent.core import threads
 from agent.core.config import ManagerConfig
 from agent.core.errors import ConfigError, FatalError
 from agent.core.manager import SimpleElasticSliceManager
@@ -198,3 +199,31 @@ def test_two_cms_that_decide_at_the_same_time_keep_to_the_most(make_bench):
     for thread in threads:
         thread.join(20)
     assert len(bench.server.machines()) == 5
+
+
+def test_an_unexpected_error_outside_of_the_steps_ends_the_manager_and_is_told(make_bench):
+    class Hasty(Stepping):
+        def before_cycles(self):
+            raise ZeroDivisionError("by a helper")
+
+    bench = make_bench(manager_class=Hasty, manage_order=["system"])
+    faults = []
+    with threads.listening(faults.append):
+        bench.manager.start()
+        until(lambda: faults)
+    assert bench.manager.fatal == "ZeroDivisionError: by a helper"
+    assert [(fault.thread, fault.is_fatal) for fault in faults] == [("manager", True)]
+
+
+def test_an_unexpected_error_at_one_cm_leaves_the_first_round_of_the_others_alone(make_bench):
+    bench = make_bench(
+        server={"cms": (UTAH, WISC)},
+        manager_class=Stepping,
+        config={"clock": SystemClock(), "observe_step": lambda *_: 1 / 0},
+        manage_order=["at_cm"],
+    )
+    bench.manager.prepare()
+    bench.manager.start()
+    until(lambda: all(bench.manager.at.values()))
+    until(lambda: any("cycle-" in thread.name for thread in threading.enumerate()))
+    bench.manager.stop()

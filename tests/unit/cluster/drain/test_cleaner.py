@@ -4,6 +4,7 @@ import threading
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -95,6 +96,23 @@ def test_a_fault_over_one_machine_costs_the_others_nothing_and_it_is_tried_again
     machines.cleaner.put(leave("bad", 100))
     assert machines.all_done.acquire(timeout=30)
     assert machines.done == ["good", "bad"]
+
+
+def test_a_machine_for_which_no_thread_can_be_started_waits_for_the_next_look(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    machines = Machines(1, hang=False)
+    with monkeypatch.context() as crowded:
+        crowded.setattr("agent.core.threads.errand", refuse)
+        machines.cleaner.put(leave("pc1", 100))
+    assert machines.began == []
+    machines.cleaner.put(leave("pc1", 100))
+    assert machines.all_done.acquire(timeout=30)
+    assert machines.done == ["pc1"]
+
+
+def refuse(*_: object) -> None:
+    raise RuntimeError("can't start new thread")
 
 
 def test_a_node_that_is_revoked_anew_is_left_anew_even_if_nobody_looked_in_between() -> None:

@@ -20,6 +20,7 @@ from agent.core.events import Joined, JoinLog
 from agent.core.model import LanPort, SliverNode
 from agent.core.ports import HostResult, Upload
 from agent.slurm.model import Node
+from testbed.waiting import wait_for
 from tests.unit.cluster.conftest import (
     Clock,
     Events,
@@ -247,3 +248,23 @@ def test_nothing_is_told_where_slurm_knows_the_address() -> None:
     world = World(JoinSettings(address="lan-0"), Node("pc100", "IDLE", address="10.10.1.5"), machine=ON_A_LAN)
     world.joiner.readdress(plan_joins(world.moment()))
     assert (world.slurm.acts, world.events, world.over.is_set()) == ([], [], False)
+
+
+@pytest.mark.parametrize("fault", ["thread", "work"])
+def test_a_join_that_meets_an_unexpected_fault_is_tried_again(monkeypatch, fault):
+    """One that counts as running for ever is neither tried again nor given up."""
+    world = World()
+
+    def fail(*_):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as faulty:
+        if fault == "thread":
+            faulty.setattr("agent.core.threads.errand", fail)
+        else:
+            faulty.setattr(world.joiner, "_join", fail)
+        world.step(waits=False)
+        wait_for("the try is over", lambda: [r for r in world.joins.records.values() if not r.running])
+    assert all(record.error for record in world.joins.records.values())
+    world.clock.advance(3600)
+    assert plan_joins(world.moment()).start or plan_joins(world.moment()).failed
