@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSche
 from agent.cluster.grow.demand import JobVerdict
 from agent.cluster.planner import PlannedStep
 from agent.cluster.shrink.surplus import NodeVerdict
-from agent.core.model import NodeState
+from agent.core.views import NodeState
 
 
 def write_time(when: datetime) -> str:

@@ -33,9 +33,10 @@ from agent.core.config import ManagerConfig
 from agent.core.errors import SshError
 from agent.core.events import EventKind
 from agent.core.manager import SimpleElasticSliceManager
-from agent.core.model import AgentView, Lapse, SliverNode
+from agent.core.model import SliverNode
 from agent.core.ports import RemoteShell, SliceServer
 from agent.core.request.helper import AddArgs, PluginElasticSliceHelper, SimpleElasticSliceHelper
+from agent.core.views import AgentView, Lapse
 from agent.slurm.model import SlurmBackend
 
 

@@ -7,7 +7,8 @@ from datetime import timedelta
 
 from agent.cluster.drain.wanted import drains_of
 from agent.cluster.moment import Moment
-from agent.core.model import Intent, NodeState, NodeView, SliverNode
+from agent.core.model import Intent, SliverNode
+from agent.core.views import NodeState, NodeView
 
 
 def node_views(moment: Moment) -> tuple[NodeView, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from agent.core.model import NodeState
+from agent.core.views import NodeState
 from agent.page.history import KEEP, thin
 from agent.page.model import Sample
 

@@ -7,7 +7,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
-from agent.core.model import NodeState, NodeView
+from agent.core.views import NodeState, NodeView
 from agent.page.model import Sample
 
 KEEP = timedelta(hours=24)

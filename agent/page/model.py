@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from agent.core.events import PastEvent
-from agent.core.model import AgentView, NodeState
+from agent.core.views import AgentView, NodeState
 
 
 @dataclass(frozen=True)

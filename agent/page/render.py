@@ -15,8 +15,8 @@ from typing import TypeVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from agent.core.model import NodeState, NodeView
 from agent.core.slice.words import foreign_words
+from agent.core.views import NodeState, NodeView
 from agent.page import chart
 from agent.page.history import peak
 from agent.page.model import PageView

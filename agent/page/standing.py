@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
-from agent.core.model import NodeState
 from agent.core.slice.lapse import near
 from agent.core.slice.words import retired_words
+from agent.core.views import NodeState
 from agent.page.model import PageView
 from agent.page.words import cm_name, span, until
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
-from agent.core.model import Lapse
 from agent.core.slice.lapse import NOTICE, near
+from agent.core.views import Lapse
 
 WARN_BEFORE = timedelta(days=14)
 """For the user's certificate: only a person can get a new one."""

@@ -27,8 +27,8 @@ from pydantic import Field
 from agent.core import threads
 from agent.core.errors import UnavailableError
 from agent.core.events import Event, EventKind, Fate, JobLost, Joined, OfJob, Release
-from agent.core.model import AgentView, NodeState
 from agent.core.settings import Section
+from agent.core.views import AgentView, NodeState
 from agent.tell import figures
 from agent.tell.figures import Figure
 

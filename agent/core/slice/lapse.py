@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from agent.core.model import Lapse
 from agent.core.settings import LeaseSettings
+from agent.core.views import Lapse
 
 NOTICE = timedelta(days=3)
 """What is left of a lease that nobody renews when people are told: a weekend, and a day to act."""

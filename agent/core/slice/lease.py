@@ -24,12 +24,13 @@ from agent.core.errors import (
     PromisedError,
 )
 from agent.core.events import EventKind, OfCm
-from agent.core.model import IntentKind, Lapse, SliverNode
+from agent.core.model import IntentKind, SliverNode
 from agent.core.ports import SliceServer
 from agent.core.settings import LeaseSettings
 from agent.core.slice.lapse import why_unrenewed
 from agent.core.slice.renewal import is_renewed, renewal_target, seconds_to_renewal, sliver_target
 from agent.core.slice.slivers import Slivers
+from agent.core.views import Lapse
 
 T = TypeVar("T")
 

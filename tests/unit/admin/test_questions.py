@@ -7,8 +7,8 @@ import pytest
 
 from agent.core.errors import AgentError
 from agent.core.events import PastEvent, Release
-from agent.core.model import NodeState
 from agent.core.said import Revocation
+from agent.core.views import NodeState
 from agent.tell.causes import find_causes
 from tests.unit.admin.conftest import CM
 

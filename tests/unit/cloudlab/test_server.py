@@ -17,8 +17,8 @@ from agent.cloudlab.server import ProtoGeniServer
 from agent.cloudlab.settings import CloudlabSettings
 from agent.cloudlab.transport import Limits, Remote, Transport
 from agent.core import errors
-from agent.core.model import AgentView
 from agent.core.ports import SliceServer
+from agent.core.views import AgentView
 from agent.tell.metrics import Metrics
 
 CM = "urn:publicid:IDN+cluster.example.net+authority+cm"

@@ -7,8 +7,9 @@ import pytest
 
 from agent.cluster.reasons import TEARDOWN
 from agent.cluster.view import coming_views, foreign_views, node_views
-from agent.core.model import AdminDrain, Intent, IntentKind, NodeState, NodeStatus, NodeView, SliverNode
+from agent.core.model import AdminDrain, Intent, IntentKind, NodeStatus, SliverNode
 from agent.core.said import ResourceValue, Revocation, Taken
+from agent.core.views import NodeState, NodeView
 from agent.slurm.model import Node
 from tests.unit.cluster.conftest import NOW, UTAH, WISC, a_machine, a_moment, a_status
 

@@ -9,9 +9,10 @@ import pytest
 from agent.cluster.settings.demand import DemandSettings
 from agent.cluster.settings.drain import DrainSettings
 from agent.cluster.settings.join import JoinSettings
-from agent.core.model import AdminDrain, NodeState
+from agent.core.model import AdminDrain
 from agent.core.ownership import Ownership
 from agent.core.said import ResourceValue, Revocation
+from agent.core.views import NodeState
 from agent.slurm.model import Job, Node
 from tests.unit.cluster.conftest import NOW, Cloudlab, Slurm, a_machine, free_machine
 

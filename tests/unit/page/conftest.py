@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from agent.core.events import PastEvent
-from agent.core.model import AgentView, NodeState, NodeView
+from agent.core.views import AgentView, NodeState, NodeView
 from agent.page.model import Countdown, HeldBy, PageView, Sample
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.model import NodeState, NodeView
+from agent.core.views import NodeState, NodeView
 from agent.page.chart import BOTTOM, COLUMNS, HEIGHT, LEFT, RIGHT, TOP, WIDTH, draw
 from agent.page.history import KEEP, MAX_SAMPLES, StateHistory, peak, thin
 from agent.page.model import Sample

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from lxml import html
 
 from agent.core.events import PastEvent
-from agent.core.model import AgentView, Lapse, NodeState, NodeView
+from agent.core.views import AgentView, Lapse, NodeState, NodeView
 from agent.page.model import Countdown, HeldBy
 from agent.page.render import MAX_EVENTS, MAX_MACHINES, render
 from agent.page.words import MAX_TEXT, UNSHOWN, plain

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from agent.core.model import Lapse, NodeState, NodeView, RetiredCm
+from agent.core.model import RetiredCm
+from agent.core.views import Lapse, NodeState, NodeView
 from agent.page.standing import standing_warnings
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from agent.core.model import Lapse
+from agent.core.views import Lapse
 from agent.tell.expiry import ExpiryWarning, LeaseWarnings
 
 END = datetime(2026, 12, 31, tzinfo=UTC)

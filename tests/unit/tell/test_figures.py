@@ -13,17 +13,9 @@ import pytest
 from agent.cluster.reasons import DrainCause
 from agent.cluster.view import coming_views, node_views
 from agent.core.events import Event, EventKind, Fate, JobLost, Joined, OfCm, Release
-from agent.core.model import (
-    AgentView,
-    Intent,
-    IntentKind,
-    Lapse,
-    NodeState,
-    NodeView,
-    RetiredCm,
-    SliverNode,
-)
+from agent.core.model import Intent, IntentKind, RetiredCm, SliverNode
 from agent.core.said import ResourceValue, Revocation
+from agent.core.views import AgentView, Lapse, NodeState, NodeView
 from agent.tell.figures import CAUSES, FIGURES, LABELS, STAGES, Kind
 from agent.tell.metrics import Metrics
 from tests.unit.cluster.conftest import NOW, a_moment, a_status

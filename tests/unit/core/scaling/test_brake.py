@@ -10,8 +10,9 @@ from prometheus_client import generate_latest
 from agent.core.config import CycleSettings
 from agent.core.events import Failures, PastEvent
 from agent.core.manager import SimpleElasticSliceManager
-from agent.core.model import AgentView, SliverNode
+from agent.core.model import SliverNode
 from agent.core.scaling.brake import Brake, GrowthBrake
+from agent.core.views import AgentView
 from agent.tell.metrics import Metrics
 from tests.unit.core.scaling.conftest import FakeOffice
 

@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from agent.core.model import Lapse
 from agent.core.settings import LeaseSettings
 from agent.core.slice.lapse import near, why_unrenewed
+from agent.core.views import Lapse
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -18,11 +18,12 @@ from agent.core.errors import (
     UnreachableError,
 )
 from agent.core.events import OfCm
-from agent.core.model import Holding, IntentKind, Lapse, SliverNode
+from agent.core.model import Holding, IntentKind, SliverNode
 from agent.core.ownership import Ownership
 from agent.core.settings import LeaseSettings
 from agent.core.slice.lease import Lease, together
 from agent.core.slice.slivers import Slivers
+from agent.core.views import Lapse
 from tests.unit.core.conftest import FakeClock, FakeMachine, FakeServer
 
 UTAH = "urn:publicid:IDN+utah.example.net+authority+cm"
