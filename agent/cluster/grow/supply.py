@@ -74,7 +74,7 @@ def count_supply(moment: Moment) -> Supply:
         held[kind] += 1
         node = moment.nodes.get(name)
         is_there = node is not None and node.at_work
-        if node is not None and is_there:
+        if node is not None and is_there and node.partitions:
             partitions[kind] = partitions.get(kind, frozenset()) | frozenset(node.partitions)
         if not is_there and name not in moment.failed and name not in leaving:
             coming[kind] += 1

@@ -27,7 +27,7 @@ def test_a_machine_may_prove_itself_until_slurm_has_it_at_work_and_unusable(node
 
 
 def test_one_that_somebody_wants_empty_will_not_prove_itself():
-    wish = {"pc1": AdminDrain("pc1", "new disk", "ada", NOW)}
+    wish = {("", "pc1"): AdminDrain("pc1", "new disk", "ada", NOW)}
     assert not may_prove(a_moment(machines=[ONE], admin=wish), [ONE])
     assert not may_prove(a_moment(machines=[ONE], chosen=frozenset({"pc1"})), [ONE])
     assert may_prove(a_moment(machines=[ONE, a_machine(2)], admin=wish), [ONE, a_machine(2)])
@@ -39,7 +39,7 @@ def test_what_a_person_drained_tells_nothing_and_what_the_agent_drained_may_yet(
     away = Node("pc1", "DOWN", frozenset({"DRAIN", "NOT_RESPONDING"}), reason="new disk")
     assert set_aside(a_moment(DRAINED, machines=[ONE])) == (ONE,)
     assert set_aside(a_moment(ours, machines=[ONE])) == ()
-    wish = {"pc1": AdminDrain("pc1", "new disk", "ada", NOW)}
+    wish = {("", "pc1"): AdminDrain("pc1", "new disk", "ada", NOW)}
     assert set_aside(a_moment(ours, machines=[ONE], admin=wish)) == (ONE,)
     for node in (away, Node("pc1", "IDLE")):
         assert set_aside(a_moment(node, machines=[ONE])) == ()

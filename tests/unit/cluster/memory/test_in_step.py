@@ -37,6 +37,13 @@ class Store:
     def names(self):
         return ()
 
+    @property
+    def cms(self):
+        return self
+
+    def teardowns(self):
+        return ()
+
     def put_drain(self, drain):
         self._write()
         self.kept[drain.place] = drain

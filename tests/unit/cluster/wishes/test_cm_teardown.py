@@ -138,7 +138,7 @@ def test_a_wish_for_a_cm_is_kept_told_and_begun_at_once_and_holds_up_no_other(wo
 
 def test_a_cm_that_is_allowed_again_is_asked_again_and_what_was_emptied_still_goes(world, ledger) -> None:
     world.orders.tear_down_cm(UTAH, "ada", None)
-    world.memory.chosen.empty(AT_UTAH)
+    world.memory.chosen.leave(AT_UTAH)
     assert world.orders.reopen_cm(UTAH, "bob")
     assert not world.orders.reopen_cm(UTAH, "bob")
     assert world.memory.now().teardowns == World(ledger).memory.teardowns.wishes == {}

@@ -23,6 +23,8 @@ class FakeClock:
     def now(self) -> datetime:
         return NOON
 
+    steady = now
+
     def monotonic(self) -> float:
         return 0.0
 
