@@ -156,7 +156,7 @@ def fault(
     kind: Annotated[str, typer.Argument(help="What goes wrong, such as busy; a wrong word lists them all.")],
     times: Annotated[int, typer.Option(help="How often it strikes.")] = 1,
     at: Annotated[str, typer.Option(help="Only there: sa, or the domain of a CM.")] = "",
-    seconds: Annotated[float, typer.Option(help="Real seconds that a slow reply takes.")] = 5.0,
+    seconds: Annotated[float, typer.Option(help="Real seconds that a slow reply, or silence, takes.")] = 5.0,
     directory: Directory = _DEFAULT,
 ) -> None:
     """Let something go wrong, so many times."""
@@ -204,7 +204,7 @@ def machines(
         typer.echo(json.dumps(found, indent=2))
         return
     table = Table("machine", "type", "state", "address", "client_id", "slice", "value", "taken at", box=None)
-    columns = ("node_id", "type", "state", "address", "client_id", "slice_urn", "value")
+    columns = ("name", "type", "state", "address", "client_id", "slice_urn", "value")
     for machine in found:
         deadline = machine["deadline"]
         taken_at = f"{datetime.fromisoformat(deadline):%Y-%m-%dT%H:%M:%SZ}" if deadline else ""

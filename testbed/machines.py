@@ -91,7 +91,7 @@ class Machine:
         """Describe a machine; it is off.
 
         Args:
-            name: its node_id, and its host name.
+            name: what it is called on this computer, and its host name.
             number: 2 to 254; its address and its cable derive from it.
             instance: the test bed that it belongs to.
             room: the directory of all machines; it keeps its own files in one below.
@@ -304,20 +304,20 @@ class Machines:
         """
         return ["sh", "-c", f'set -e\n{self._names}exec "$0" "$@"', *command]
 
-    def machine(self, node_id: str) -> Machine:
+    def machine(self, name: str) -> Machine:
         """Find a machine by name; a new name is a new machine, switched off.
 
         Raises:
             RoomError: the subnet is full.
         """
         with self._lock:
-            machine = self._machines.get(node_id)
+            machine = self._machines.get(name)
             if machine is None:
                 number = _FIRST_NUMBER + len(self._machines)
                 if number > _LAST_NUMBER:
-                    raise RoomError(f"no address left for {node_id} in {self._instance.subnet}")
-                machine = self._machines[node_id] = Machine(
-                    node_id,
+                    raise RoomError(f"no address left for {name} in {self._instance.subnet}")
+                machine = self._machines[name] = Machine(
+                    name,
                     number,
                     self._instance,
                     self._directory,
@@ -327,7 +327,7 @@ class Machines:
                 )
                 # Appended in place: machines that run have this very file mounted.
                 with (self._directory / "hosts").open("a") as hosts:
-                    hosts.write(f"{machine.address} {node_id}\n")
+                    hosts.write(f"{machine.address} {name}\n")
             return machine
 
     def lan(self, urn: str) -> str:
@@ -339,26 +339,26 @@ class Machines:
                 self._lans[urn] = bridge
             return self._lans[urn]
 
-    def address(self, node_id: str) -> str:
+    def address(self, name: str) -> str:
         """Return the machine's IPv4 address, the same whenever it is on."""
-        return self.machine(node_id).address
+        return self.machine(name).address
 
-    def power_on(self, node_id: str, boot: Boot) -> None:
+    def power_on(self, name: str, boot: Boot) -> None:
         """Boot a machine; return when its sshd answers."""
-        self.machine(node_id).power_on(boot)
+        self.machine(name).power_on(boot)
 
-    def power_off(self, node_id: str) -> None:
+    def power_off(self, name: str) -> None:
         """End everything in a machine at once."""
-        self.machine(node_id).power_off()
+        self.machine(name).power_off()
 
-    def run(self, node_id: str, command: str, timeout: float) -> int:
+    def run(self, name: str, command: str, timeout: float) -> int:
         """Run a shell command in a machine as root; return its exit status."""
-        return self.machine(node_id).run(command, timeout)
+        return self.machine(name).run(command, timeout)
 
-    def last_words(self, node_id: str) -> str:
+    def last_words(self, name: str) -> str:
         """Return what is in its ``/var/spool/slurmd/farewell``, also while it is off; "" if nothing."""
         try:
-            return (self._directory / node_id / _FAREWELL).read_text()
+            return (self._directory / name / _FAREWELL).read_text()
         except FileNotFoundError:
             return ""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,11 +69,18 @@ def make_sa(
 
 
 def make_site(
-    site: Site, callback_url: str | None, identities: Identities, around: Surroundings
+    site: Site,
+    names: Mapping[str, str],
+    callback_url: str | None,
+    identities: Identities,
+    around: Surroundings,
 ) -> SiteParts:
-    """Make a CM with all its methods, and what calls the agent in its name."""
+    """Make a CM with all its methods, and what calls the agent in its name.
+
+    ``names`` are the names of its machines on this computer, by node_id.
+    """
     identity = identities.cms[site.urn]
-    cm = ComponentManager(site, identity, around)
+    cm = ComponentManager(site, names, identity, around)
     background = Background(cm)
     nodes = NodeMethods(cm, background)
     ActionMethods(cm, background)

@@ -20,7 +20,7 @@ from testbed.cloudlab.journal import NAME as JOURNAL_NAME
 from testbed.cloudlab.journal import Journal
 from testbed.cloudlab.room import MachineRoom
 from testbed.cloudlab.sa.authority import SliceAuthority
-from testbed.cloudlab.sites import Site, User
+from testbed.cloudlab.sites import Site, User, names_of
 from testbed.cloudlab.steering.control import ControlServer, SteeringError, is_running
 from testbed.cloudlab.steering.faults import Faults
 from testbed.cloudlab.wire.https import HttpsServer, server_context
@@ -146,8 +146,11 @@ class Engine:
             mutex=self.mutex,
         )
         self.sa = make_sa(plan.users, plan.ssh_key, self.urls[0], self.identities, around)
+        names = names_of(plan.sites)
         for site in plan.sites:
-            self.parts[site.urn] = make_site(site, plan.callback_url, self.identities, around)
+            self.parts[site.urn] = make_site(
+                site, names[site.urn], plan.callback_url, self.identities, around
+            )
         server = self.identities.server
         context = server_context(server.cert_path, server.key_path, self.identities.authority.bundle)
         authorities: list[SliceAuthority | ComponentManager] = [self.sa]

@@ -64,6 +64,8 @@ class MachineState:
 
     kind: ClassVar[str] = "machine"
     time: float
+    authority: str
+    """URN of its CM; the same in every entry."""
     node_id: str
     event: str
     slice_urn: str
@@ -77,6 +79,7 @@ class Held:
 
     kind: ClassVar[str] = "held"
     time: float
+    authority: str
     node_id: str
     slice_urn: str
     client_id: str
@@ -124,7 +127,8 @@ class Journal:
         self._file = path.open("w", encoding="utf-8")
         self._changed = Condition()
         self._entries: list[Entry] = []
-        self._open: dict[str, Held] = {}
+        self._open: dict[tuple[str, str], Held] = {}
+        """CM and node_id -> what lasts."""
 
     def add(self, entry: Entry) -> None:
         """Append an entry and wake those who wait. Entries after ``close`` are kept in memory only."""
@@ -140,20 +144,27 @@ class Journal:
         """Append a note."""
         self.add(Note(time=time.time(), text=text))
 
-    def hold(self, node_id: str, slice_urn: str, client_id: str) -> None:
-        """Begin the time that a slice holds a machine."""
+    def hold(self, authority: str, node_id: str, slice_urn: str, client_id: str) -> None:
+        """Begin the time that a slice holds a machine of a CM."""
         now = time.time()
         begun = Held(
-            time=now, node_id=node_id, slice_urn=slice_urn, client_id=client_id, start=now, end=now, cause=""
+            time=now,
+            authority=authority,
+            node_id=node_id,
+            slice_urn=slice_urn,
+            client_id=client_id,
+            start=now,
+            end=now,
+            cause="",
         )
         with self._changed:
-            self._open[node_id] = begun
+            self._open[authority, node_id] = begun
 
-    def unhold(self, node_id: str, cause: str) -> None:
+    def unhold(self, authority: str, node_id: str, cause: str) -> None:
         """End that time."""
         now = time.time()
         with self._changed:
-            begun = self._open.pop(node_id, None)
+            begun = self._open.pop((authority, node_id), None)
         if begun is not None:
             self.add(dataclasses.replace(begun, time=now, end=now, cause=cause))
 
@@ -161,8 +172,8 @@ class Journal:
         """End all open times and close the file."""
         with self._changed:
             held = list(self._open)
-        for node_id in held:
-            self.unhold(node_id, "the test bed stopped")
+        for authority, node_id in held:
+            self.unhold(authority, node_id, "the test bed stopped")
         with self._changed:
             self._file.close()
 
@@ -206,13 +217,20 @@ class Journal:
         """Return the states that a machine came into, oldest first."""
         return [e for e in self.entries() if isinstance(e, MachineState) and e.node_id == node_id]
 
-    def held(self, node_id: str | None = None) -> list[Held]:
-        """Return the times machines were held; one that still lasts ends now, with cause ""."""
+    def held(self, node_id: str | None = None, *, authority: str | None = None) -> list[Held]:
+        """Return the times machines were held, those that match all that is given.
+
+        One that still lasts ends now, with cause "".
+        """
         now = time.time()
         with self._changed:
             closed = [entry for entry in self._entries if isinstance(entry, Held)]
             lasting = [dataclasses.replace(begun, end=now) for begun in self._open.values()]
-        return [entry for entry in [*closed, *lasting] if node_id in (None, entry.node_id)]
+        return [
+            entry
+            for entry in [*closed, *lasting]
+            if node_id in (None, entry.node_id) and authority in (None, entry.authority)
+        ]
 
     def held_seconds(self, node_id: str | None = None) -> float:
         """Return for how many real seconds a machine (or all together) was held."""

@@ -43,23 +43,23 @@ class Boot:
 
 
 class MachineRoom(Protocol):
-    """Machines that can be switched on and off.
+    """Machines that can be switched on and off, each known by its name on this computer.
 
     For one machine ``power_on`` and ``power_off`` never overlap, but either may come while ``run`` is under
     way, which ends then; calls for different machines overlap. Every call is bounded in time by the room and
     raises ``RoomError`` when the machine does not do it.
     """
 
-    def address(self, node_id: str) -> str:
+    def address(self, name: str) -> str:
         """Return the machine's control IPv4 address, also while it is off."""
 
-    def power_on(self, node_id: str, boot: Boot) -> None:
+    def power_on(self, name: str, boot: Boot) -> None:
         """Switch the machine on; return once it takes logins."""
 
-    def power_off(self, node_id: str) -> None:
+    def power_off(self, name: str) -> None:
         """Switch the machine off, whatever runs there; nothing to do if it is off."""
 
-    def run(self, node_id: str, command: str, timeout: float) -> int:
+    def run(self, name: str, command: str, timeout: float) -> int:
         """Run a shell command as root there, at most ``timeout`` real seconds; return its exit status."""
 
     def close(self) -> None:
@@ -69,21 +69,21 @@ class MachineRoom(Protocol):
 class NoMachines:
     """A room without machines: addresses from the documentation range, every command ends with status 0."""
 
-    def __init__(self, node_ids: Iterable[str]) -> None:
+    def __init__(self, names: Iterable[str]) -> None:
         first = ipaddress.IPv4Address("192.0.2.1")
-        self._addresses = {node_id: str(first + index) for index, node_id in enumerate(node_ids)}
+        self._addresses = {name: str(first + index) for index, name in enumerate(names)}
 
-    def address(self, node_id: str) -> str:
+    def address(self, name: str) -> str:
         """Return the machine's control IPv4 address."""
-        return self._addresses[node_id]
+        return self._addresses[name]
 
-    def power_on(self, node_id: str, boot: Boot) -> None:
+    def power_on(self, name: str, boot: Boot) -> None:
         """Nothing to switch on."""
 
-    def power_off(self, node_id: str) -> None:
+    def power_off(self, name: str) -> None:
         """Nothing to switch off."""
 
-    def run(self, node_id: str, command: str, timeout: float) -> int:  # noqa: ARG002
+    def run(self, name: str, command: str, timeout: float) -> int:  # noqa: ARG002
         """Nothing to run on."""
         return 0
 

@@ -20,7 +20,8 @@ from testbed.cloudlab.identities import PASSPHRASE, PROJECT, Identities, user_ur
 from testbed.cloudlab.journal import Journal
 from testbed.cloudlab.room import MachineRoom, NoMachines
 from testbed.cloudlab.sa.authority import SliceAuthority
-from testbed.cloudlab.sites import DEFAULT_SITES, DEFAULT_USERS, Site, User
+from testbed.cloudlab.sites import DEFAULT_SITES, DEFAULT_USERS, Site, User, names_of
+from testbed.cloudlab.state import Machine
 from testbed.cloudlab.steering.commands import carry_out
 from testbed.cloudlab.steering.control import SteeringError
 from testbed.cloudlab.steering.faults import Fault, Known, checked
@@ -34,6 +35,8 @@ class MachineInfo:
     """One machine as it is now."""
 
     node_id: str
+    name: str
+    """What it is called here, also where other CMs have its node_id: ``pc1-east``."""
     cm: str
     """URN of the CM."""
     type: str
@@ -86,12 +89,13 @@ class SimulatedCloudlab:
             certificate_life: how long the users' certificates last from ``start`` on; not positive: expired.
 
         Raises:
-            SteeringError: speed or ports make no sense.
+            SteeringError: speed or ports make no sense, or two machines would have one name.
         """
         if not (math.isfinite(speed) and speed > 0):
             raise SteeringError(f"speed must be a positive number, not {speed}")
         if ports and len(ports) != len(sites) + 1:
             raise SteeringError(f"{len(sites) + 1} ports are needed (SA, CMs), not {len(ports)}")
+        names = [name for of_site in names_of(sites).values() for name in of_site.values()]
         self.directory = directory.resolve()
         self.speed = speed
         self.sites = tuple(sites)
@@ -104,7 +108,7 @@ class SimulatedCloudlab:
                 speed=speed,
                 sites=self.sites,
                 users=self._users,
-                room=room or NoMachines([node_id for site in sites for node_id in site.machines]),
+                room=room or NoMachines(names),
                 bind=bind,
                 ports=tuple(ports) or (0,) * (len(sites) + 1),
                 callback_url=callback_url,
@@ -174,6 +178,7 @@ class SimulatedCloudlab:
             return [
                 MachineInfo(
                     node_id=machine.node_id,
+                    name=machine.name,
                     cm=cm_urn,
                     type=machine.hardware_type,
                     address=machine.address,
@@ -235,7 +240,8 @@ class SimulatedCloudlab:
     def revoke(self, nodes: str | Sequence[str], seconds: float) -> None:
         """Announce that held machines are taken in so many real seconds; several are told in one call.
 
-        0 takes them at once. A machine with a countdown gets the new one.
+        0 takes them at once. A machine with a countdown gets the new one. Machines are named as in
+        ``MachineInfo.name``, here and wherever one is steered.
 
         Raises:
             SteeringError: no such machine, not held by a slice, or no sensible number of seconds.
@@ -243,28 +249,30 @@ class SimulatedCloudlab:
         if not (math.isfinite(seconds) and 0 <= seconds <= _LONGEST_NOTICE):
             raise SteeringError(f"seconds must be a number from 0 to {_LONGEST_NOTICE:g}, not {seconds}")
         with self._mutex:
-            groups: dict[str, list[str]] = {}
-            for node_id in [nodes] if isinstance(nodes, str) else nodes:
-                parts = self._parts_of(node_id)
-                if parts.cm.machines[node_id].holder is None:
-                    raise SteeringError(f"{node_id} is not held by any slice: there is nothing to revoke")
-                groups.setdefault(parts.cm.urn, []).append(node_id)
-            for cm_urn, node_ids in groups.items():
-                self.journal.note(f"revoke {' '.join(node_ids)} in {seconds:g} s")
+            groups: dict[str, list[Machine]] = {}
+            for name in [nodes] if isinstance(nodes, str) else nodes:
+                parts, machine = self._find(name)
+                if machine.holder is None:
+                    raise SteeringError(f"{name} is not held by any slice: there is nothing to revoke")
+                groups.setdefault(parts.cm.urn, []).append(machine)
+            for cm_urn, machines in groups.items():
+                self.journal.note(f"revoke {' '.join(machine.name for machine in machines)} in {seconds:g} s")
+                node_ids = [machine.node_id for machine in machines]
                 self._engine.parts[cm_urn].revocations.revoke(node_ids, seconds)
 
-    def withdraw(self, node_id: str) -> None:
+    def withdraw(self, name: str) -> None:
         """Stop the countdown of a machine, without a word to the agent.
 
         Raises:
             SteeringError: no such machine, or it has no countdown.
         """
         with self._mutex:
-            if not self._parts_of(node_id).revocations.withdraw(node_id):
-                raise SteeringError(f"{node_id} has no revocation that could be withdrawn")
-            self.journal.note(f"withdraw the revocation of {node_id}")
+            parts, machine = self._find(name)
+            if not parts.revocations.withdraw(machine.node_id):
+                raise SteeringError(f"{name} has no revocation that could be withdrawn")
+            self.journal.note(f"withdraw the revocation of {name}")
 
-    def value(self, node_id: str, value: float) -> None:
+    def value(self, name: str, value: float) -> None:
         """Set a machine's resource value and push all values of its CM.
 
         Raises:
@@ -273,9 +281,9 @@ class SimulatedCloudlab:
         if not (math.isfinite(value) and 0 <= value <= 1):
             raise SteeringError(f"a resource value is a number from 0 to 1, not {value}")
         with self._mutex:
-            parts = self._parts_of(node_id)
-            parts.cm.machines[node_id].value = value
-            self.journal.note(f"resource value of {node_id} is {value:g}")
+            parts, machine = self._find(name)
+            machine.value = value
+            self.journal.note(f"resource value of {name} is {value:g}")
             if parts.values is not None:
                 parts.values.changed()
 
@@ -283,13 +291,13 @@ class SimulatedCloudlab:
         """Switch a fault on, which strikes so many times and is journalled each time it does.
 
         Args:
-            place: for faults of calls a method, or ``*`` for all; for faults of machines a node_id, or domain
+            place: for faults of calls a method, or ``*`` for all; for faults of machines a machine, or domain
                 or URN of a CM for its next ones, or ``*``. A machine that is held vanishes within a minute of
                 simulated time.
             kind: one of ``testbed.cloudlab.steering.faults.Kind``.
             times: how often.
             at: ``sa``, or domain or URN of a CM, where alone it strikes; "" for everywhere.
-            seconds: real seconds that a slow reply takes.
+            seconds: real seconds that a slow reply, or silence, takes.
 
         Raises:
             SteeringError: no such kind, place or authority, no kind for this place, or numbers out of range.
@@ -305,7 +313,10 @@ class SimulatedCloudlab:
         return self._engine.faults.all()
 
     def clear_faults(self) -> int:
-        """Switch all faults off; return how many there were. Locks and machines stay as they are."""
+        """Switch all faults off; return how many there were. What was slow or silent ends its call.
+
+        Locks and machines stay as they are.
+        """
         count = self._engine.faults.clear()
         self.journal.note(f"faults cleared: {count}")
         return count
@@ -334,23 +345,26 @@ class SimulatedCloudlab:
             names |= {cm.site.domain: cm.urn, cm.urn: cm.urn}
         return Known(
             methods=self.sa.methods.keys() | {method for cm in cms for method in cm.methods},
-            node_ids=[node_id for cm in cms for node_id in cm.machines],
+            machines={m.name: (m.node_id, cm.urn) for cm in cms for m in cm.machines.values()},
             authorities=names,
         )
 
-    def promise(self, node_id: str, project: str) -> None:
+    def promise(self, name: str, project: str) -> None:
         """Reserve a machine for another project in advance ("" ends that): leases with it cannot be renewed.
 
         Raises:
             SteeringError: no such machine.
         """
         with self._mutex:
-            self._parts_of(node_id).cm.machines[node_id].promised_to = project
-            self.journal.note(f"{node_id} is reserved in advance for {project or 'nobody'}")
+            self._find(name)[1].promised_to = project
+            self.journal.note(f"{name} is reserved in advance for {project or 'nobody'}")
 
-    def _parts_of(self, node_id: str) -> SiteParts:
-        for parts in self._engine.parts.values():
-            if node_id in parts.cm.machines:
-                return parts
-        known = ", ".join(name for parts in self._engine.parts.values() for name in parts.cm.machines)
-        raise SteeringError(f"there is no machine {node_id!r}; there are {known}")
+    def _find(self, name: str) -> tuple[SiteParts, Machine]:
+        found = {
+            machine.name: (parts, machine)
+            for parts in self._engine.parts.values()
+            for machine in parts.cm.machines.values()
+        }
+        if name not in found:
+            raise SteeringError(f"there is no machine {name!r}; there are {', '.join(found)}")
+        return found[name]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
+
+from testbed.cloudlab.steering.control import SteeringError
 
 DEFAULT_BOOT = (
     ("SHUTDOWN", 20.0),
@@ -55,7 +59,7 @@ class Site:
 
     domain: str
     machines: tuple[str, ...]
-    """node_ids; unique over all sites."""
+    """node_ids; racks call theirs pc1, pc2 and so on, everywhere."""
     hardware_type: str
     node_class: str = "pc"
     timing: Timing = field(default_factory=Timing)
@@ -75,6 +79,33 @@ class Site:
     def urn(self) -> str:
         """URN of the CM."""
         return f"urn:publicid:IDN+{self.domain}+authority+cm"
+
+
+def names_of(sites: Sequence[Site]) -> dict[str, dict[str, str]]:
+    """Name the machines for this computer: CM URN -> node_id -> name.
+
+    That is the node_id, and where several sites have it, the first label of the site's domain besides:
+    ``pc1-east``.
+
+    Raises:
+        SteeringError: two machines would have one name.
+    """
+    times = Counter(node_id for site in sites for node_id in site.machines)
+    names = {
+        site.urn: {
+            node_id: node_id if times[node_id] == 1 else f"{node_id}-{site.domain.partition('.')[0]}"
+            for node_id in site.machines
+        }
+        for site in sites
+    }
+    every = Counter(name for of_site in names.values() for name in of_site.values())
+    twice = sorted(name for name, count in every.items() if count > 1)
+    if twice:
+        raise SteeringError(
+            f"two machines would be called {twice[0]} here: where sites have the same node_id, "
+            "the first labels of their domains must differ"
+        )
+    return names
 
 
 @dataclass(frozen=True)

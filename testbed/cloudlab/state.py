@@ -28,6 +28,8 @@ class Machine:
     """A physical machine."""
 
     node_id: str
+    name: str
+    """What it is called on this computer: no other machine of any CM has that name."""
     hardware_type: str
     node_class: str
     address: str

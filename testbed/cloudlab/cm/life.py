@@ -64,13 +64,13 @@ class Lives:
         kinds = {kind for kind, event in STRIKES_AT.items() if event in events}
         fault = self._faults.strike(self._authority, sliver.machine.node_id, kinds)
         kind = fault.kind if fault else None
-        self._workers.start(f"boot {sliver.machine.node_id}", self._boot, sliver, boot, kind, ended)
+        self._workers.start(f"boot {sliver.machine.name}", self._boot, sliver, boot, kind, ended)
 
     def stop(self, sliver: NodeSliver) -> None:
         """Switch the machine of a sliver off."""
         ended = self._begin(sliver.machine)
         self._enter(sliver.machine, "SHUTDOWN", ended)
-        self._workers.start(f"stop {sliver.machine.node_id}", self._stop, sliver.machine, ended)
+        self._workers.start(f"stop {sliver.machine.name}", self._stop, sliver.machine, ended)
 
     def release(self, machine: Machine, cause: str, *, taken: bool) -> None:
         """Take the machine out of its slice: off, reload, then free or in another project's use."""
@@ -78,10 +78,10 @@ class Lives:
         machine.reloading = True
         machine.promised_to = ""
         machine.used_by = TAKER if taken else ""
-        self._journal.unhold(machine.node_id, cause)
+        self._journal.unhold(self._authority, machine.node_id, cause)
         ended = self._begin(machine)
         self._enter(machine, "SHUTDOWN", ended, note=f"released: {cause}")
-        self._workers.start(f"release {machine.node_id}", self._release, machine, ended, taken=taken)
+        self._workers.start(f"release {machine.name}", self._release, machine, ended, taken=taken)
 
     def end_all(self, machines: Sequence[Machine]) -> None:
         """End what is under way, when the simulator stops."""
@@ -104,6 +104,7 @@ class Lives:
             self._journal.add(
                 MachineState(
                     time=time.time(),
+                    authority=self._authority,
                     node_id=machine.node_id,
                     event=event,
                     slice_urn=holder.slice_urn if holder else "",
@@ -148,7 +149,7 @@ class Lives:
             if ended.is_set():
                 return False
             try:
-                self._room.power_on(machine.node_id, boot)
+                self._room.power_on(machine.name, boot)
             except RoomError as error:
                 sliver.boot_log = str(error)
                 self._enter(machine, "TBFAILED", ended, note=str(error))
@@ -160,24 +161,24 @@ class Lives:
             if ended.is_set():
                 return False
             try:
-                self._room.power_off(machine.node_id)
+                self._room.power_off(machine.name)
             except RoomError as error:
-                self._journal.note(f"{machine.node_id} was not switched off: {error}")
+                self._journal.note(f"{machine.name} was not switched off: {error}")
         return True
 
     def _run_startup(self, sliver: NodeSliver, ended: Event) -> None:
-        node_id = sliver.machine.node_id
+        name = sliver.machine.name
         with self._mutex:
             sliver.execute_state, sliver.execute_status = "running", "unknown"
         try:
-            exit_status = self._room.run(node_id, sliver.startup, STARTUP_LIMIT)
+            exit_status = self._room.run(name, sliver.startup, STARTUP_LIMIT)
         except RoomError as error:
-            self._journal.note(f"the startup command on {node_id} was not run to its end: {error}")
+            self._journal.note(f"the startup command on {name} was not run to its end: {error}")
             exit_status = 255
         with self._mutex:
             if not ended.is_set():
                 sliver.execute_state, sliver.execute_status = "exited", exit_status
-                self._journal.note(f"the startup command on {node_id} ended with status {exit_status}")
+                self._journal.note(f"the startup command on {name} ended with status {exit_status}")
 
     def _stop(self, machine: Machine, ended: Event) -> None:
         if self._switch_off(machine, ended):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from threading import Condition
@@ -17,6 +17,7 @@ from testbed.cloudlab import dates, urn
 from testbed.cloudlab.answer import Code, RaisedError, RefusalError, forbidden, malformed
 from testbed.cloudlab.clock import Clock, Pace
 from testbed.cloudlab.cm.life import Lives
+from testbed.cloudlab.cm.misprints import as_told
 from testbed.cloudlab.documents import manifest
 from testbed.cloudlab.documents.credentials import Checker, Credential, Issuer, Subject, check_list
 from testbed.cloudlab.journal import Journal
@@ -56,7 +57,10 @@ class Surroundings:
 class ComponentManager:
     """One site's CM: its records and the methods in ``methods``, to which other parts add theirs."""
 
-    def __init__(self, site: Site, identity: pki.Identity, around: Surroundings) -> None:
+    def __init__(
+        self, site: Site, names: Mapping[str, str], identity: pki.Identity, around: Surroundings
+    ) -> None:
+        """Make the CM of a site; ``names`` are its machines' names on this computer, by node_id."""
         self.site = site
         self.urn = site.urn
         self.around = around
@@ -75,9 +79,10 @@ class ComponentManager:
         self.machines = {
             node_id: Machine(
                 node_id=node_id,
+                name=names[node_id],
                 hardware_type=site.hardware_type,
                 node_class=site.node_class,
-                address=around.room.address(node_id),
+                address=around.room.address(names[node_id]),
                 event=next(events),
                 event_time=int(time.time()),
             )
@@ -157,8 +162,8 @@ class ComponentManager:
         return kept[0]
 
     def manifest_text(self, record: CmSlice, aggregate: Aggregate) -> str:
-        """Return the manifest, with the expiry of this moment."""
-        return manifest.text(aggregate.manifest, record.expires)
+        """Return the manifest, with the expiry of this moment, and as wrong as faults want it."""
+        return manifest.text(as_told(aggregate, self.urn, self.around.faults), record.expires)
 
     def drop_slice(self, record: CmSlice, cause: str) -> None:
         """Take all machines out of a slice and forget it."""

@@ -223,7 +223,7 @@ class NodeMethods:
                 machine=machine,
                 startup=request.startup,
             )
-            cm.around.journal.hold(machine.node_id, record.urn, request.client_id)
+            cm.around.journal.hold(cm.urn, machine.node_id, record.urn, request.client_id)
         cm.annotator.annotate(root, aggregate.nodes, aggregate.links, aggregate.accounts)
         for sliver in aggregate.nodes.values():
             sliver.cards = manifest.cards(root, sliver.client_id)

@@ -15,13 +15,13 @@ class Steered(Protocol):
     def revoke(self, nodes: str | Sequence[str], seconds: float) -> None:
         """Announce that machines are taken."""
 
-    def withdraw(self, node_id: str) -> None:
+    def withdraw(self, name: str) -> None:
         """Stop a countdown."""
 
-    def value(self, node_id: str, value: float) -> None:
+    def value(self, name: str, value: float) -> None:
         """Set a resource value."""
 
-    def promise(self, node_id: str, project: str) -> None:
+    def promise(self, name: str, project: str) -> None:
         """Reserve a machine for another project in advance."""
 
     def fault(self, place: str, kind: str, times: int = 1, *, at: str = "", seconds: float = 5.0) -> None:
@@ -52,7 +52,7 @@ def carry_out(cloudlab: Steered, command: Mapping[str, Any]) -> object:
         case "revoke":
             nodes = command.get("nodes")
             if not isinstance(nodes, list) or not nodes:
-                raise SteeringError("nodes must be a list of node_ids")
+                raise SteeringError("nodes must be a list of machines")
             cloudlab.revoke([str(node) for node in nodes], _number(command, "seconds"))
             return None
         case "withdraw":
@@ -102,7 +102,7 @@ def _whole(command: Mapping[str, Any], key: str) -> int:
 def _name(command: Mapping[str, Any]) -> str:
     node = command.get("node")
     if not isinstance(node, str):
-        raise SteeringError(f"node must be a node_id such as pc100, not {node!r}")
+        raise SteeringError(f"node must be a machine such as pc100, not {node!r}")
     return node
 
 

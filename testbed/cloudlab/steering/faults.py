@@ -13,7 +13,7 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from threading import Lock
+from threading import Event, Lock
 
 from testbed.cloudlab.journal import FaultStruck, Journal
 from testbed.cloudlab.steering.control import SteeringError
@@ -22,7 +22,9 @@ ANYWHERE = "*"
 """As a place: every method, or every machine."""
 MOST_TIMES = 1_000_000
 LONGEST = 3600.0
-"""Real seconds that a slow reply may take."""
+"""Real seconds that a slow reply, or silence, may take."""
+_BRIEFLY = 0.1
+"""Real seconds until it is seen that a simulator stops."""
 
 
 class Kind(StrEnum):
@@ -38,6 +40,10 @@ class Kind(StrEnum):
     """The connection is closed without a reply, nothing done."""
     DROP_AFTER = "drop-after"
     """The connection is closed without a reply, after the work was done (§3.13)."""
+    CUT_OFF = "cut-off"
+    """As ``drop-after``; from then on that authority cannot be reached, until the faults are cleared."""
+    SILENT = "silent"
+    """Nothing done; the connection is closed without a reply, some real seconds later."""
     SLOW = "slow"
     """The work is done; the reply comes some real seconds later."""
     GARBAGE = "garbage"
@@ -51,6 +57,8 @@ class Kind(StrEnum):
 
     Strikes calls for a slice that is there and whose lock is free.
     """
+    INTERNAL_ERROR = "internal-error"
+    """Fault -32600, nothing done (§1.5)."""
     NO_SUCH_METHOD = "no-such-method"
     """Fault -32497, nothing done: the method is not known for the moment (§1.5)."""
     INSUFFICIENT = "insufficient"
@@ -72,13 +80,26 @@ class Kind(StrEnum):
 
     SliverStatus and AddNodes answer with code 2 until it is deleted (§3.5, §3.7).
     """
+    NOT_LISTED = "not-listed"
+    """A manifest lacks a held machine, which stays held.
+
+    Strikes each document by itself, as the three below.
+    """
+    NO_SLIVER_ID = "no-sliver-id"
+    """A manifest has a held machine without its sliver_id."""
+    EMPTY_SLIVER_ID = "empty-sliver-id"
+    """A manifest has a held machine whose sliver_id is empty."""
+    EQUAL_SLIVER_ID = "equal-sliver-id"
+    """A manifest has a held machine under the sliver_id of the whole: all that it strikes have the same."""
 
 
 FAILED_EVENTS = {Kind.BOOT_FAILS: "TBFAILED", Kind.RELOAD_FAILS: "RELOADFAILED"}
 STRIKES_AT = {Kind.BOOT_NEVER_ENDS: "BOOTING", Kind.BOOT_FAILS: "BOOTING", Kind.RELOAD_FAILS: "RELOADING"}
 """Faults of a boot, and the event at which they come out."""
 VANISHING = frozenset({Kind.VANISHES, Kind.UNRESERVED})
-MACHINE_KINDS = VANISHING | STRIKES_AT.keys()
+MISPRINTS = frozenset({Kind.NOT_LISTED, Kind.NO_SLIVER_ID, Kind.EMPTY_SLIVER_ID, Kind.EQUAL_SLIVER_ID})
+"""Faults of a machine in a manifest."""
+MACHINE_KINDS = VANISHING | MISPRINTS | STRIKES_AT.keys()
 INSIDE_METHODS = frozenset({Kind.ERROR_ALTHOUGH_ADDED, Kind.OTHER_ADVERTISEMENT})
 """Those for which the method itself asks."""
 CALL_KINDS = frozenset(Kind) - MACHINE_KINDS - INSIDE_METHODS
@@ -103,7 +124,7 @@ class Fault:
     at: str = ""
     """URN of the only SA or CM where it strikes; "" for everywhere."""
     seconds: float = 5.0
-    """Real seconds that a slow reply takes."""
+    """Real seconds that a slow reply, or silence, takes."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +132,8 @@ class Known:
     """What faults can be switched on for."""
 
     methods: Collection[str]
-    node_ids: Collection[str]
+    machines: Mapping[str, tuple[str, str]]
+    """Name on this computer -> node_id, and URN of the CM."""
     authorities: Mapping[str, str]
     """``sa``, domains of CMs and URNs -> URN."""
 
@@ -134,8 +156,10 @@ def checked(place: str, kind: str, times: int, *, at: str, seconds: float, known
         raise SteeringError(f"there is no authority {at!r}; there are {', '.join(known.authorities)}")
     if sort in MACHINE_KINDS:
         place = known.authorities.get(place, place)
-        if place not in {ANYWHERE, *known.node_ids, *known.authorities.values()}:
-            raise SteeringError(f"{kind} strikes machines: {place!r} is neither a node_id nor a CM")
+        if place not in {ANYWHERE, *known.machines, *known.authorities.values()}:
+            raise SteeringError(f"{kind} strikes machines: {place!r} is neither a machine nor a CM")
+        if place in known.machines:
+            place, at = known.machines[place]
     else:
         _check_method(place, sort, known.methods)
     return Fault(place, sort, times, at=known.authorities[at] if at else "", seconds=seconds)
@@ -157,6 +181,7 @@ class Faults:
         self._journal = journal
         self._lock = Lock()
         self._on: list[Fault] = []
+        self._cleared = Event()
 
     def add(self, fault: Fault) -> None:
         """Switch a fault on; those of the same place strike in the order they were added."""
@@ -164,16 +189,25 @@ class Faults:
             self._on.append(fault)
 
     def clear(self) -> int:
-        """Switch all faults off; return how many there were."""
+        """Switch all faults off, and end pauses; return how many faults there were."""
         with self._lock:
             count = len(self._on)
             self._on.clear()
+            self._cleared.set()
+            self._cleared = Event()
         return count
 
     def all(self) -> tuple[Fault, ...]:
         """Return the faults that will still strike, oldest first."""
         with self._lock:
             return tuple(self._on)
+
+    def pause(self, seconds: float, stopping: Event) -> None:
+        """Wait so many real seconds, or until the faults are cleared or the simulator stops."""
+        cleared, end = self._cleared, time.monotonic() + seconds
+        while not stopping.is_set() and (left := end - time.monotonic()) > 0:
+            if cleared.wait(min(left, _BRIEFLY)):
+                return
 
     def strike(self, authority: str, place: str, kinds: Collection[Kind]) -> Fault | None:
         """Return the oldest fault of these kinds for a place of an authority, and use up one of its times.
@@ -199,6 +233,8 @@ class Faults:
                 self._on[index] = dataclasses.replace(fault, left=left)
             else:
                 del self._on[index]
+            if fault.kind is Kind.CUT_OFF:
+                self._on.append(Fault(ANYWHERE, Kind.DROP_BEFORE, MOST_TIMES, at=authority))
         self._journal.add(
             FaultStruck(time=time.time(), authority=authority, place=place, fault=str(fault.kind), left=left)
         )

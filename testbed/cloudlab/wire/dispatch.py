@@ -116,8 +116,8 @@ class Dispatcher:
                 output=output[:_LONGEST_SHOWN],
             )
         )
-        if fault is not None and fault.kind is Kind.SLOW:
-            self._stopping.wait(fault.seconds)
+        if fault is not None and fault.kind in {Kind.SLOW, Kind.SILENT}:
+            self._faults.pause(fault.seconds, self._stopping)
         return reply if fault is None else instead_of_reply(fault.kind, reply)
 
     def _caller(self, certificate: x509.Certificate) -> str:

@@ -17,7 +17,7 @@ from testbed.cloudlab.answer import (
 from testbed.cloudlab.steering.faults import Fault, Kind
 from testbed.cloudlab.wire.https import Reply
 
-UNDONE = frozenset({Kind.HTTP_503, Kind.HTML, Kind.DROP_BEFORE})
+UNDONE = frozenset({Kind.HTTP_503, Kind.HTML, Kind.DROP_BEFORE, Kind.SILENT})
 """Those that end a call before it comes to the method."""
 _SAY_SLICE = frozenset({"CreateSliver", "AddNodes", "DeleteNodes", "RenewSlice"})
 """Methods whose refusal for a lock names the slice."""
@@ -42,6 +42,8 @@ def error_of(fault: Fault, module: str, method: str, now: datetime) -> Exception
             return malformed(f"invalid credential (expired at {dates.zulu(now - timedelta(minutes=1))})")
         case Kind.SERVER_ERROR_LOCKED:
             return RaisedError(f"{method} died with the slice lock held")
+        case Kind.INTERNAL_ERROR:
+            return RaisedError(f"{method} died")
         case Kind.NO_SUCH_METHOD:
             return FaultError(NO_SUCH_METHOD, f"no such method {method}")
         case Kind.INSUFFICIENT:
@@ -68,7 +70,7 @@ def instead_of_reply(kind: Kind, reply: Reply | None) -> Reply | None:
     match kind:
         case Kind.GARBAGE:
             return Reply(_GARBAGE)
-        case Kind.DROP_AFTER:
+        case Kind.DROP_AFTER | Kind.CUT_OFF:
             return None
         case _:
             return reply

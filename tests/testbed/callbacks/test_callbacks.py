@@ -9,7 +9,8 @@ from xmlrpc.server import SimpleXMLRPCRequestHandler, SimpleXMLRPCServer
 
 import pytest
 
-from testbed.cloudlab import DEFAULT_SITES, Timing
+from testbed.cloudlab import DEFAULT_SITES, SimulatedCloudlab, Site, Timing
+from testbed.cloudlab.steering.control import SteeringError
 from testbed.pki import CertificateAuthority, Names
 
 SITES = DEFAULT_SITES[:1]
@@ -261,3 +262,40 @@ def test_without_an_endpoint_machines_are_taken_in_silence(start, foreign):
     bed.revoke("pc100", 0)
     bed.journal.wait_for(lambda: held(bed) == [])
     assert bed.journal.callbacks() == []
+
+
+def test_of_two_machines_with_one_node_id_each_cm_tells_its_own_and_with_its_own_certificate(
+    agent, start, foreign, rspec
+):
+    """Racks call their machines pc1 to pc5 everywhere: who calls tells them apart."""
+    east, west = (
+        Site(f"{name}.example.net", ("pc1", "pc2"), "dl360", generation=generation)
+        for name, generation in (("east", 2016), ("west", 2021))
+    )
+    bed = start(sites=(east, west), callback_url=agent.url, speed=1000.0)
+    client = foreign(bed).register()
+    for number, site in enumerate((east, west)):
+        client.create(rspec(f"a-{number}", cm=site.urn), site=number)
+        client.unlocked("GetSliver", site=number)
+    machines = {machine.name: machine for machine in bed.machines()}
+    assert list(machines) == ["pc1-east", "pc2-east", "pc1-west", "pc2-west"]
+    assert {machine.node_id for machine in machines.values()} == {"pc1", "pc2"}
+    assert len({machine.address for machine in machines.values()}) == 4
+
+    bed.revoke("pc1-west", 0)
+    bed.journal.wait_for(lambda: agent.nodelists("NotifyDeleteComplete"))
+    callers = {
+        (caller[0], *(item["client_id"] for item in nodelist))
+        for (method, nodelist), caller in zip(agent.told, agent.callers, strict=False)
+        if method.startswith("Notify")
+    }
+    assert callers == {(west.urn, "a-1")}
+    assert [m.name for m in bed.machines() if m.slice_urn] == ["pc1-east"]
+    assert [entry.cause for entry in bed.journal.held("pc1", authority=west.urn)] == ["revoked"]
+    assert [entry.cause for entry in bed.journal.held("pc1", authority=east.urn)] == [""]
+
+
+def test_machines_that_would_have_one_name_here_are_refused(tmp_path):
+    sites = [Site(f"rack.{name}.net", ("pc1",), "dl360") for name in ("one", "two")]
+    with pytest.raises(SteeringError, match="two machines would be called pc1-rack here"):
+        SimulatedCloudlab(tmp_path, sites=sites)

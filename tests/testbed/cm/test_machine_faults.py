@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import xml.etree.ElementTree as ET
+
 import pytest
 
 from testbed.cloudlab import DEFAULT_SITES
@@ -134,3 +136,35 @@ def test_the_whole_slice_can_be_deleted_with_a_machine_that_is_not_reserved(clou
     cloudlab.journal.wait_for(lambda: not [m for m in cloudlab.machines() if m.slice_urn])
     causes = {entry.node_id: entry.cause for entry in cloudlab.journal.held()}
     assert causes == {"pc100": "unreserved", "pc101": "DeleteSlice"}
+
+
+SLIVER = "{http://www.geni.net/resources/rspec/3}node"
+
+
+def sliver_ids(text):
+    return {node.get("client_id"): node.get("sliver_id") for node in ET.fromstring(text).iter(SLIVER)}
+
+
+def test_a_manifest_lacks_a_machine_once_and_another_has_all_that_are_held(cloudlab, ada, rspec):
+    """As every fault, only so often; the machine is held all the while."""
+    ada.register().create(rspec("a", "b"))
+    cloudlab.fault("pc100", "not-listed")
+    assert list(sliver_ids(ada.resolved()["manifest"])) == ["b"]
+    assert list(sliver_ids(ada.resolved()["manifest"])) == ["a", "b"]
+    cloudlab.fault(DOMAIN, "not-listed", times=2)
+    assert sliver_ids(ada.resolved()["manifest"]) == {}
+    assert sliver_ids(ada.unlocked("AddNodes", nodes={"c": {}})["value"]).keys() == {"a", "b", "c"}
+    assert {entry["client_id"] for entry in ada.ready()["details"].values()} == {"a", "b", "c"}
+
+
+@pytest.mark.parametrize("kind", ["no-sliver-id", "empty-sliver-id", "equal-sliver-id"])
+def test_a_manifest_has_machines_with_sliver_ids_that_tell_nothing_apart(cloudlab, ada, rspec, kind):
+    ada.register().create(rspec("a", "b"))
+    true = sliver_ids(ada.resolved()["manifest"])
+    cloudlab.fault(DOMAIN, kind, times=2)
+    told = sliver_ids(ada.resolved()["manifest"])
+    whole = ada.resolved()["sliver_urn"]
+    wrong = {"no-sliver-id": None, "empty-sliver-id": "", "equal-sliver-id": whole}[kind]
+    assert told == {"a": wrong, "b": wrong}
+    assert sliver_ids(ada.resolved()["manifest"]) == true
+    assert None not in true.values()

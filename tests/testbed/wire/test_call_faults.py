@@ -7,13 +7,15 @@ import ssl
 import time
 import xml.parsers.expat
 import xmlrpc.client
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from urllib.parse import urlsplit
 
 import pytest
 
+from testbed.cloudlab.journal import NOT_CARRIED_OUT
 from testbed.cloudlab.steering.control import SteeringError
-from testbed.cloudlab.steering.faults import CALL_KINDS, INSIDE_METHODS
+from testbed.cloudlab.steering.faults import CALL_KINDS, INSIDE_METHODS, Kind
 
 CM = "urn:publicid:IDN+cluster.example.net+authority+cm"
 
@@ -67,6 +69,8 @@ TABLE = [
     ("GetVersion", "drop-before", "closed"),
     ("GetVersion", "drop-after", "closed"),
     ("GetVersion", "slow", "code 0"),
+    ("GetVersion", "silent", "closed"),
+    ("GetVersion", "internal-error", "fault -32600"),
     ("GetVersion", "garbage", "not xml"),
     ("GetVersion", "html", "text/html"),
     ("SliverStatus", "expired-credential", "code 1"),
@@ -79,7 +83,7 @@ TABLE = [
 
 
 def test_the_table_is_whole():
-    assert {kind for _, kind, _ in TABLE} == CALL_KINDS | INSIDE_METHODS
+    assert {kind for _, kind, _ in TABLE} == (CALL_KINDS | INSIDE_METHODS) - {Kind.CUT_OFF}
 
 
 @pytest.mark.parametrize(("method", "kind", "seen"), TABLE)
@@ -112,14 +116,15 @@ def test_a_fault_strikes_exactly_so_often_and_then_the_method_works_again(kept, 
 
 @pytest.mark.parametrize(
     ("kind", "done"),
-    [("drop-before", False), ("http503", False), ("html", False), ("busy", False), ("fault503", False),
+    [("drop-before", False), ("silent", False), ("internal-error", False),
+     ("http503", False), ("html", False), ("busy", False), ("fault503", False),
      ("insufficient", False), ("drop-after", True), ("garbage", True)],
 )  # fmt: skip
 def test_a_reply_that_is_lost_says_nothing_about_the_work(kept, kind, done):
     """§3.13: the manifest decides."""
     cloudlab = kept.cloudlab
     kept.unlocked("GetSliver")
-    cloudlab.fault("AddNodes", kind)
+    cloudlab.fault("AddNodes", kind, seconds=0)
     nodes = {"slice_urn": kept.slice_urn, "credentials": [kept.credential], "nodes": {"n-2": {}}}
     assert outcome(kept, "AddNodes", nodes) != "code 0"
     assert ("n-2" in kept.resolved()["manifest"], "n-2" in held(cloudlab)) == (done, done)
@@ -135,6 +140,30 @@ def test_a_slow_reply_comes_after_the_work_and_does_not_hold_others_up(cloudlab,
     assert sliver.unlocked("SliverStatus")["code"] == 0
     cloudlab.stop()
     assert "did not end in time" not in cloudlab.journal.path.read_text()
+
+
+def test_silence_ends_when_the_faults_are_cleared(cloudlab, sliver):
+    cloudlab.fault("SliverStatus", "silent", seconds=600)
+    with ThreadPoolExecutor(1) as pool:
+        base = {"slice_urn": sliver.slice_urn, "credentials": [sliver.credential]}
+        call = pool.submit(outcome, sliver, "SliverStatus", base, timeout=60)
+        cloudlab.journal.wait_for(lambda: cloudlab.journal.calls("SliverStatus", code=NOT_CARRIED_OUT))
+        assert sliver.resolved()["urn"] == sliver.slice_urn
+        assert not call.done()
+        cloudlab.clear_faults()
+        assert call.result() == "closed"
+
+
+def test_a_cut_network_loses_the_reply_and_all_calls_after_it_at_that_cm_alone(cloudlab, sliver):
+    cloudlab.fault("AddNodes", "cut-off")
+    base = {"slice_urn": sliver.slice_urn, "credentials": [sliver.credential]}
+    assert outcome(sliver, "AddNodes", {**base, "nodes": {"n-2": {}}}) == "closed"
+    assert held(cloudlab) == {"node-1", "n-2"}
+    for method in ("Resolve", "GetVersion", "Resolve"):
+        assert outcome(sliver, method, {**base, "urn": sliver.slice_urn}) == "closed"
+    assert sliver.cm("GetVersion", site=1)["code"] == 0
+    cloudlab.clear_faults()
+    assert 'client_id="n-2"' in sliver.resolved()["manifest"]
 
 
 def test_both_texts_of_fault_503_come_in_turn(cloudlab, ada):
@@ -284,7 +313,7 @@ def test_cleared_faults_strike_no_more(cloudlab, ada):
         ("AddNodes", "tired", {}, "unknown fault 'tired'; there are busy, "),
         ("AddNode", "busy", {}, "there is no method 'AddNode'; there are AddNodes, "),
         ("pc100", "busy", {}, "there is no method 'pc100'"),
-        ("AddNodes", "boot-fails", {}, "'AddNodes' is neither a node_id nor a CM"),
+        ("AddNodes", "boot-fails", {}, "'AddNodes' is neither a machine nor a CM"),
         ("DeleteNodes", "insufficient", {}, "insufficient is a fault of AddNodes and CreateSliver"),
         ("GetVersion", "server-error-locked", {}, "GetVersion takes no lock"),
         ("AddNodes", "busy", {"times": 0}, "times must be from 1"),
