@@ -14,10 +14,11 @@ A folder for each part; what they share is beside them:
 
 from testbed.cloudlab.room import Boot, MachineRoom, NoMachines, RoomError
 from testbed.cloudlab.simulator import SimulatedCloudlab
-from testbed.cloudlab.sites import DEFAULT_SITES, Site, Timing, User
+from testbed.cloudlab.sites import DEFAULT_SITES, RACKS, Site, Timing, User
 
 __all__ = [
     "DEFAULT_SITES",
+    "RACKS",
     "Boot",
     "MachineRoom",
     "NoMachines",

@@ -156,7 +156,8 @@ class Engine:
         authorities: list[SliceAuthority | ComponentManager] = [self.sa]
         authorities += [parts.cm for parts in self.parts.values()]
         for https, authority in zip(servers, authorities, strict=True):
-            https.begin(context, dispatcher_for(authority, self.sa, around).answer)
+            dispatcher = dispatcher_for(authority, self.sa, around)
+            https.begin(context, dispatcher.answer, dispatcher.is_reachable)
         for parts in self.parts.values():
             parts.revocations.start()
             if parts.values is not None:

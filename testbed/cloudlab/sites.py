@@ -117,6 +117,8 @@ class User:
     name: str
 
 
+_GENERATIONS: dict[str, Literal[2016, 2021]] = {"east": 2016, "west": 2021, "south": 2016}
+
 DEFAULT_SITES = (
     Site(
         domain="cluster.example.net",
@@ -130,4 +132,16 @@ DEFAULT_SITES = (
         generation=2021,
     ),
 )
+RACKS = tuple(
+    Site(
+        domain=f"{name}.example.net",
+        machines=tuple(f"pc{number}" for number in range(1, 6)),
+        hardware_type="dl360",
+        generation=generation,
+        # Another project is soon done with a machine: it is the next one that is lent.
+        timing=Timing(taken=60.0),
+    )
+    for name, generation in _GENERATIONS.items()
+)
+"""Small sites that all call their machines pc1 to pc5."""
 DEFAULT_USERS = (User("ada", "ada@example.net", "Ada Example"),)

@@ -193,6 +193,12 @@ class Agent:
         return int(match[1])
 
     def start(self, **environment: str) -> None:
+        """Start it; return when it answers."""
+        self.launch(**environment)
+        wait_for("the daemon answers", lambda: self.look("/v1/status"))
+
+    def launch(self, **environment: str) -> None:
+        """Start it, and do not wait."""
         command = [str(ESAGENT), "run", "--config", str(self.conf)]
         if self.machine:
             command = self.bed.machines.machine(self.machine).inside(command)
@@ -204,7 +210,6 @@ class Agent:
                 # With the mark, it is ended with the test bed even if this process is killed.
                 env={**os.environ, "PYTHONFAULTHANDLER": "1", MARKER: self.bed.instance.id, **environment},
             )
-        wait_for("the daemon answers", lambda: self.look("/v1/status"))
 
     def ask(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run an administrator's command."""
@@ -357,8 +362,8 @@ def give_everything_back(bed: TestBed) -> None:
 
 
 def held(bed: TestBed) -> list[str]:
-    """List the machines that Cloudlab says some slice holds."""
-    return sorted(m.node_id for m in bed.cloudlab.machines() if m.slice_urn)
+    """List the machines that Cloudlab says some slice holds, by their names in the test bed."""
+    return sorted(m.name for m in bed.cloudlab.machines() if m.slice_urn)
 
 
 def _free_port() -> int:

@@ -36,12 +36,14 @@ class Kind(StrEnum):
     """XML-RPC fault 503, nothing done; the two texts take turns (§1.5)."""
     HTTP_503 = "http503"
     """HTTP status 503, nothing done (§1.5)."""
+    UNREACHABLE = "unreachable"
+    """The connection is closed before a byte of the call is sent: it strikes all methods or none."""
     DROP_BEFORE = "drop-before"
     """The connection is closed without a reply, nothing done."""
     DROP_AFTER = "drop-after"
     """The connection is closed without a reply, after the work was done (§3.13)."""
     CUT_OFF = "cut-off"
-    """As ``drop-after``; from then on that authority cannot be reached, until the faults are cleared."""
+    """As ``drop-after``; from then on that authority is unreachable, until the faults are cleared."""
     SILENT = "silent"
     """Nothing done; the connection is closed without a reply, some real seconds later."""
     SLOW = "slow"
@@ -102,12 +104,13 @@ MISPRINTS = frozenset({Kind.NOT_LISTED, Kind.NO_SLIVER_ID, Kind.EMPTY_SLIVER_ID,
 MACHINE_KINDS = VANISHING | MISPRINTS | STRIKES_AT.keys()
 INSIDE_METHODS = frozenset({Kind.ERROR_ALTHOUGH_ADDED, Kind.OTHER_ADVERTISEMENT})
 """Those for which the method itself asks."""
-CALL_KINDS = frozenset(Kind) - MACHINE_KINDS - INSIDE_METHODS
+CALL_KINDS = frozenset(Kind) - MACHINE_KINDS - INSIDE_METHODS - {Kind.UNREACHABLE}
 """Those for which the dispatcher asks, whatever the method."""
 _ONLY = {
     Kind.INSUFFICIENT: frozenset({"CreateSliver", "AddNodes"}),
     Kind.ERROR_ALTHOUGH_ADDED: frozenset({"AddNodes"}),
     Kind.OTHER_ADVERTISEMENT: frozenset({"DiscoverResources"}),
+    Kind.UNREACHABLE: frozenset({ANYWHERE}),
 }
 _WITHOUT_LOCK = frozenset({"GetVersion", "DiscoverResources", "GetKeys", "Register"})
 
@@ -234,7 +237,7 @@ class Faults:
             else:
                 del self._on[index]
             if fault.kind is Kind.CUT_OFF:
-                self._on.append(Fault(ANYWHERE, Kind.DROP_BEFORE, MOST_TIMES, at=authority))
+                self._on.append(Fault(ANYWHERE, Kind.UNREACHABLE, MOST_TIMES, at=authority))
         self._journal.add(
             FaultStruck(time=time.time(), authority=authority, place=place, fault=str(fault.kind), left=left)
         )

@@ -29,7 +29,7 @@ from testbed.cloudlab.clock import Clock
 from testbed.cloudlab.journal import NOT_CARRIED_OUT, Call, Journal
 from testbed.cloudlab.locks import SliceLock
 from testbed.cloudlab.method import Method, Request
-from testbed.cloudlab.steering.faults import CALL_KINDS, Fault, Faults, Kind
+from testbed.cloudlab.steering.faults import ANYWHERE, CALL_KINDS, Fault, Faults, Kind
 from testbed.cloudlab.wire.faulty import UNDONE, error_of, instead_of_reply, instead_of_work
 from testbed.cloudlab.wire.https import Reply
 from testbed.cloudlab.wire.xmlrpc import Opaque, decode_call, encode_fault, encode_response
@@ -78,6 +78,10 @@ class Dispatcher:
         self._stopping = stopping
         self._journal = journal
         self._log_ids = itertools.count(1)
+
+    def is_reachable(self) -> bool:
+        """Tell whether a connection that is made now comes to stand."""
+        return self._faults.strike(self._authority, ANYWHERE, {Kind.UNREACHABLE}) is None
 
     def answer(self, path: str, body: bytes, certificate: x509.Certificate) -> Reply | None:
         """Answer one POST; None to close the connection without a reply."""

@@ -61,6 +61,7 @@ class HttpsServer(ThreadingTCPServer):
             raise OSError(f"{bind} port {port}: cannot listen there: {error.strerror}") from error
         self.application: Application
         self._context: ssl.SSLContext
+        self._admits: Callable[[], bool]
         self._thread: Thread | None = None
         self._lock = Lock()
         self._sockets: set[ssl.SSLSocket] = set()
@@ -70,9 +71,12 @@ class HttpsServer(ThreadingTCPServer):
         """The port that it listens on."""
         return int(self.server_address[1])
 
-    def begin(self, context: ssl.SSLContext, application: Application) -> None:
-        """Start to answer."""
+    def begin(
+        self, context: ssl.SSLContext, application: Application, admits: Callable[[], bool] = lambda: True
+    ) -> None:
+        """Start to answer; a connection that ``admits`` is against is closed at once."""
         self._context = context
+        self._admits = admits
         self.application = application
         self._thread = Thread(
             name=f"https {self.port}", target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
@@ -95,6 +99,8 @@ class HttpsServer(ThreadingTCPServer):
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Shake hands and serve the connection, in its own thread."""
+        if not self._admits():
+            return
         request.settimeout(_HANDSHAKE_LIMIT)
         try:
             connection = self._context.wrap_socket(request, server_side=True)

@@ -33,6 +33,8 @@ def outcome(client, method, params, *, timeout=10):
         data = response.read()
     except http.client.RemoteDisconnected:
         return "closed"
+    except (ConnectionResetError, ssl.SSLError):
+        return "unreachable"
     except TimeoutError:
         return "late"
     finally:
@@ -160,7 +162,7 @@ def test_a_cut_network_loses_the_reply_and_all_calls_after_it_at_that_cm_alone(c
     assert outcome(sliver, "AddNodes", {**base, "nodes": {"n-2": {}}}) == "closed"
     assert held(cloudlab) == {"node-1", "n-2"}
     for method in ("Resolve", "GetVersion", "Resolve"):
-        assert outcome(sliver, method, {**base, "urn": sliver.slice_urn}) == "closed"
+        assert outcome(sliver, method, {**base, "urn": sliver.slice_urn}) == "unreachable"
     assert sliver.cm("GetVersion", site=1)["code"] == 0
     cloudlab.clear_faults()
     assert 'client_id="n-2"' in sliver.resolved()["manifest"]
