@@ -68,7 +68,18 @@ def test_a_machine_stays_the_node_that_it_became_whatever_the_settings_say_later
     wait_for("it is given back", lambda: not racks.held())
 
 
-@pytest.mark.parametrize("kind", ["no-sliver-id", "empty-sliver-id", "equal-sliver-id"])
+NEVER_READY = pytest.mark.xfail(
+    strict=True, reason="machines with equal sliver_ids have no status: they never become ready"
+)
+TAKEN_OVER = pytest.mark.xfail(
+    strict=True,
+    reason="a record that a machine left in Slurm is taken over by another one, with the first one's address",
+)
+
+
+@pytest.mark.parametrize(
+    "kind", ["no-sliver-id", "empty-sliver-id", pytest.param("equal-sliver-id", marks=NEVER_READY)]
+)
 def test_one_machine_goes_and_the_others_stay_where_sliver_ids_tell_nothing_apart(racks, kind: str) -> None:
     for urn in (AT[WEST], AT[SOUTH]):
         racks.drop(urn)
@@ -119,7 +130,7 @@ def test_machines_of_one_node_id_are_two_nodes_and_notices_of_one_are_not_of_the
 
 
 @pytest.mark.usefixtures("one_machine_each")
-@pytest.mark.parametrize("site", [EAST, WEST])
+@pytest.mark.parametrize("site", [EAST, pytest.param(WEST, marks=TAKEN_OVER)])
 def test_an_administrators_drain_ends_with_its_machine_also_while_the_agent_is_down(racks, site: str) -> None:
     """The next machine of that node_id comes from the same site, or from another one."""
     agent, bed = racks.agent, racks.bed
@@ -139,8 +150,8 @@ def test_an_administrators_drain_ends_with_its_machine_also_while_the_agent_is_d
     agent.start()
     racks.look_on()
     (later,) = racks.run()
-    again = racks.machine_of(later)
-    assert (again.node_id, again.cm) == (machine.node_id, AT[site])
+    assert (racks.loans()[-1].node_id, racks.loans()[-1].authority) == (machine.node_id, AT[site])
     racks.look_on()
     assert not is_drained(racks, bed.slurm.job_nodes(later))
     racks.end(later)
+    assert racks.machine_of(later).cm == AT[site], "Slurm has the address of the machine that it ran on"

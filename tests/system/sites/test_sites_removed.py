@@ -39,6 +39,7 @@ def test_a_site_taken_out_of_agent_conf_is_named_and_given_back_on_demand(racks)
 def test_what_was_asked_of_a_site_that_is_taken_out_does_not_hold_growth_up(racks) -> None:
     agent = racks.agent
     agent.change("max_nodes = 3", "max_nodes = 1")
+    agent.change("[cycle]\n", '[cycle]\nlost_call_patience = "5s"\n')
     racks.bed.cloudlab.fault("CreateSliver", "silent", seconds=600, at=EAST)
     agent.start()
     (job,) = racks.submit()
