@@ -12,6 +12,7 @@ import structlog
 from agent.cloudlab.api import SliceAuthority
 from agent.cloudlab.credentials import Credential
 from agent.cloudlab.phases import before_the_request
+from agent.cloudlab.shared_answer import SharedAnswer
 from agent.core.errors import (
     BusyError,
     CredentialExpiredError,
@@ -24,6 +25,8 @@ from agent.core.ports import Clock
 log = structlog.get_logger()
 
 MARGIN = timedelta(minutes=5)
+PATIENCE = 5.0
+"""Seconds that a call waits for a new credential where the old one is still good."""
 
 T = TypeVar("T")
 
@@ -31,16 +34,22 @@ T = TypeVar("T")
 class CredentialCache:
     """Our self credential and our slice's, fetched when needed and renewed before their end.
 
-    Safe for many threads: they wait for one fetch.
+    Safe for many threads: they wait for one fetch, and for none while what they need is at hand. No lock is
+    held while the SA is asked.
     """
 
     def __init__(self, sa: SliceAuthority, slice_urn: str, clock: Clock) -> None:
         self._sa = sa
         self._slice_urn = slice_urn
         self._clock = clock
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
+        self._asked = 0
+        self._taken = 0
+        """Number of the question whose answer ``_slice`` is: an older one never takes its place."""
         self._self: Credential | None = None
         self._slice: Credential | None = None
+        self._new_self = SharedAnswer(self._fetch_self, clock, "self-credential")
+        self._new_slice = SharedAnswer(self.fetch_slice, clock, "slice-credential")
 
     @property
     def slice_urn(self) -> str:
@@ -63,9 +72,7 @@ class CredentialCache:
             return call(self._self_credential())
         except CredentialExpiredError as error:
             log.info("credential expired, fetching a new one", target="self", error=str(error))
-            with self._lock:
-                self._self = None
-            return call(self._self_credential())
+            return call(self._new_self.get())
 
     def with_slice(self, call: Callable[[Credential], T]) -> T:
         """Call with the slice credential; once more with a new one when the server finds it expired.
@@ -91,39 +98,68 @@ class CredentialCache:
             NotFoundError: there is no such slice.
             CloudlabError: the SA did not answer rightly.
         """
-        with self._lock:
-            try:
-                self._slice = self.with_self(lambda own: self._sa.get_slice_credential(own, self._slice_urn))
-            except NotFoundError:
-                self._slice = None
-                raise
-            return self._slice
+        number = self._next()
+        try:
+            credential = self.with_self(lambda own: self._sa.get_slice_credential(own, self._slice_urn))
+        except NotFoundError:
+            self._take(number, None)
+            raise
+        self._take(number, credential)
+        return credential
+
+    def look_for_longer(self, until: datetime) -> None:
+        """Ask the SA for a slice credential where the one that we hold ends before ``until``.
+
+        Raises:
+            CloudlabError: there was none before, or the SA refuses.
+        """
+        held = self._slice
+        if held is not None and held.expires < until:
+            self._renewed(held, self._new_slice, "slice")
 
     def keep_slice(self, credential: Credential) -> None:
         """Use the slice credential that Register or RenewSlice gave."""
+        self._take(self._next(), credential)
+
+    def _next(self) -> int:
         with self._lock:
-            self._slice = credential
+            self._asked += 1
+            return self._asked
+
+    def _take(self, number: int, credential: Credential | None) -> None:
+        with self._lock:
+            if number > self._taken:
+                self._taken, self._slice = number, credential
+
+    def _fetch_self(self) -> Credential:
+        # The SA hands out the same string until the second it ends: it may well not be fresh now.
+        self._self = credential = self._sa.get_credential()
+        return credential
 
     def _self_credential(self) -> Credential:
-        with self._lock:
-            if self._self is None or not self._fresh(self._self):
-                # The SA hands out the same string until the second it ends: it may well not be fresh now.
-                self._self = self._sa.get_credential()
-            return self._self
+        return self._usable(self._self, self._new_self, "self")
 
     def _slice_credential(self) -> Credential:
-        with self._lock:
-            old = self._slice
-            if old is not None and self._fresh(old):
-                return old
-            try:
-                return self.fetch_slice()
-            except (BusyError, LostReplyError, UnreachableError) as error:
-                # An SA that is down must not keep us from CMs that take what we have.
-                if old is None or old.expires <= self._clock.now():
-                    raise
-                log.warning("the slice credential is used to its end", error=str(error))
-                return old
+        return self._usable(self._slice, self._new_slice, "slice")
+
+    def _usable(self, held: Credential | None, new: SharedAnswer[Credential], target: str) -> Credential:
+        if held is not None and self._fresh(held):
+            return held
+        return self._renewed(held, new, target)
+
+    def _renewed(self, held: Credential | None, new: SharedAnswer[Credential], target: str) -> Credential:
+        """Return a new credential; the one held where it is good and the SA does not answer in time."""
+        # An SA that is down or hangs must not keep us from CMs that take what we have.
+        good = held is not None and held.expires > self._clock.now()
+        try:
+            return new.get(PATIENCE if good else None)
+        except (BusyError, LostReplyError, UnreachableError, TimeoutError) as error:
+            if held is None or not good:
+                raise
+            log.warning(
+                "the credential that we have is used", target=target, error=str(error) or "no answer yet"
+            )
+            return held
 
     def _fresh(self, credential: Credential) -> bool:
         return credential.expires - self._clock.now() > MARGIN

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from typing import TypeVar
 
 import structlog
 
 from agent.cloudlab.api import ComponentManager, SliceAuthority, UserKeys
-from agent.cloudlab.credential_cache import CredentialCache
+from agent.cloudlab.credential_cache import PATIENCE, CredentialCache
 from agent.cloudlab.credentials import Credential
 from agent.cloudlab.identity import Identity
 from agent.cloudlab.phases import after_the_request, before_the_request
+from agent.cloudlab.shared_answer import SharedAnswer
 from agent.cloudlab.transport import Transport
 from agent.core.errors import (
     AlreadyExistsError,
@@ -21,6 +23,7 @@ from agent.core.errors import (
     CloudlabError,
     LostReplyError,
     NotFoundError,
+    UnreachableError,
 )
 from agent.core.model import AdvertisedNode, Sliver, SliverStatus
 from agent.core.ports import Clock
@@ -29,13 +32,14 @@ log = structlog.get_logger()
 
 DELETE_TIMEOUT = 900.0
 DELETE_POLL = 5.0
+T = TypeVar("T")
 
 
 class ProtoGeniServer:
     """Implements ``agent.core.ports.SliceServer``. Safe for many threads.
 
     There is one writer per slice: calls that take the slice's lock at a CM wait for each other here, reads of
-    the manifest do not.
+    the manifest do not. That lock is held while this CM is asked, and none while the SA is.
     """
 
     def __init__(
@@ -67,11 +71,13 @@ class ProtoGeniServer:
         self.identity = identity
         self._sa = sa
         self._cms = {cm.urn: cm for cm in cms}
-        self._locks = {urn: threading.RLock() for urn in self._cms}
+        self._locks = {urn: threading.Lock() for urn in self._cms}
         self._sliver_urns: dict[str, str] = {}
         self._transport = transport
         self._clock = clock
         self._credentials = CredentialCache(sa, slice_urn, clock)
+        self._new_accounts = SharedAnswer(self._ask_accounts, clock, "keys")
+        self._known_accounts: Sequence[UserKeys] | None = None
         self._extra_keys = tuple(extra_keys)
         self._delete_timeout = delete_timeout
         self._delete_poll = delete_poll
@@ -167,8 +173,7 @@ class ProtoGeniServer:
         manager = self._manager(cm)
         with before_the_request():
             keys = self._keys()
-        with self._locks[cm]:
-            _, sliver = self._credentials.with_slice(lambda c: manager.create_sliver(c, rspec, keys))
+        _, sliver = self._alone(cm, lambda c: manager.create_sliver(c, rspec, keys))
         self._remember(cm, sliver)
         return sliver
 
@@ -181,10 +186,10 @@ class ProtoGeniServer:
         """
         manager = self._manager(cm)
 
+        # The slice may have been renewed by another hand since we fetched the credential that we hold.
+        self._credentials.look_for_longer(expires)
+
         def renew(credential: Credential) -> datetime:
-            if credential.expires < expires:
-                # The slice may have been renewed by another hand since we fetched this one.
-                credential = self._credentials.fetch_slice()
             wanted = min(expires, credential.expires)
             try:
                 return manager.renew_slice(credential, wanted)
@@ -192,8 +197,7 @@ class ProtoGeniServer:
                 log.info("renewing again: a repeat is harmless", cm=cm, error=str(error))
                 return manager.renew_slice(credential, wanted)
 
-        with self._locks[cm]:
-            return self._credentials.with_slice(renew)
+        return self._alone(cm, renew)
 
     def delete_sliver(self, cm: str) -> None:
         """Give every machine of this CM back and wait until the CM holds nothing for us.
@@ -204,10 +208,9 @@ class ProtoGeniServer:
                 all the time that we waited, or could not be asked any more.
         """
         manager = self._manager(cm)
-        with self._locks[cm]:
-            begun = self._begin_delete(manager, asked_before=False)
-            with after_the_request():
-                self._see_it_gone(manager, begun=begun)
+        begun = self._begin_delete(manager, asked_before=False)
+        with after_the_request():
+            self._see_it_gone(manager, begun=begun)
 
     def _see_it_gone(self, manager: ComponentManager, *, begun: bool) -> None:
         """Wait until a CM holds nothing for us; ask again where it is not known whether the end began."""
@@ -229,7 +232,7 @@ class ProtoGeniServer:
         A repeat is harmless: it finds nothing, or is told busy while the first one works.
         """
         try:
-            self._credentials.with_slice(manager.delete_slice)
+            self._alone(manager.urn, manager.delete_slice)
         except (NotFoundError, LostReplyError, BusyError) as error:
             if not asked_before and (error.begun is False or isinstance(error, BusyError)):
                 raise
@@ -252,8 +255,7 @@ class ProtoGeniServer:
             except NotFoundError:
                 return None
 
-        with self._locks[cm]:
-            return self._credentials.with_slice(look)
+        return self._alone(cm, look)
 
     def add_nodes(self, cm: str, nodes: Mapping[str, Mapping[str, object]]) -> Sliver:
         """Add machines: client_id -> fields of ``GeniCMV2 AddNodes``. All or nothing; not idempotent.
@@ -263,9 +265,8 @@ class ProtoGeniServer:
             NotFoundError: this CM holds nothing for us; nothing was sent.
         """
         manager = self._manager(cm)
-        with self._locks[cm]:
-            urn = self._sliver_urn(cm, "AddNodes")
-            return self._credentials.with_slice(lambda c: manager.add_nodes(c, urn, nodes))
+        urn = self._sliver_urn(cm, "AddNodes")
+        return self._alone(cm, lambda c: manager.add_nodes(c, urn, nodes))
 
     def delete_nodes(self, cm: str, client_ids: Sequence[str]) -> Sliver:
         """Give machines back. All or nothing; not idempotent.
@@ -275,14 +276,25 @@ class ProtoGeniServer:
             NotFoundError: one is not in the manifest, or this CM holds nothing for us.
         """
         manager = self._manager(cm)
-        with self._locks[cm]:
-            urn = self._sliver_urn(cm, "DeleteNodes")
-            return self._credentials.with_slice(lambda c: manager.delete_nodes(c, urn, client_ids))
+        urn = self._sliver_urn(cm, "DeleteNodes")
+        return self._alone(cm, lambda c: manager.delete_nodes(c, urn, client_ids))
 
     def discover(self, cm: str, *, available: bool) -> tuple[AdvertisedNode, ...]:
         """List the CM's machines that can be borrowed whole: only the free ones, or all."""
         manager = self._manager(cm)
         return self._credentials.with_self(lambda own: manager.discover_resources(own, available=available))
+
+    def _alone(self, cm: str, call: Callable[[Credential], T]) -> T:
+        """Make a call that takes the slice's lock at a CM, once no other is under way there.
+
+        The SA is never asked while others wait for that.
+        """
+
+        def in_turn(credential: Credential) -> T:
+            with self._locks[cm]:
+                return call(credential)
+
+        return self._credentials.with_slice(in_turn)
 
     def _manager(self, cm: str) -> ComponentManager:
         if (manager := self._cms.get(cm)) is None:
@@ -313,7 +325,19 @@ class ProtoGeniServer:
         return frozenset(" ".join(key.split()[:2]) for user in users for key in user.keys)
 
     def _accounts(self) -> list[UserKeys]:
-        return list(self._credentials.with_self(self._sa.get_keys))
+        """Ask the SA for the users' keys; where it is down or hangs, those that it told last have to do."""
+        known = self._known_accounts
+        try:
+            return list(self._new_accounts.get(None if known is None else PATIENCE))
+        except (BusyError, LostReplyError, UnreachableError, TimeoutError) as error:
+            if known is None:
+                raise
+            log.warning("new machines are given the keys of before", error=str(error) or "no answer yet")
+            return list(known)
+
+    def _ask_accounts(self) -> Sequence[UserKeys]:
+        self._known_accounts = accounts = self._credentials.with_self(self._sa.get_keys)
+        return accounts
 
     def _keys(self) -> list[UserKeys]:
         accounts = self._accounts()
