@@ -41,7 +41,7 @@ class _Kept(Generic[_Value]):
 
 
 class RestReader:
-    """Reads through slurmrestd. Safe for many threads.
+    """Reads through slurmrestd. Safe for many threads, of which none waits for what another asks.
 
     Args:
         calls: slurmrestd.
@@ -63,17 +63,18 @@ class RestReader:
             SlurmRefusedError: not let in.
             SlurmError: what it answered is not whole, or has an unknown shape.
         """
+        taken = self._clock.now()
+        stamp = self._controller_time()
+        api = self._calls.api()
         with self._lock:
-            taken = self._clock.now()
-            stamp = self._controller_time()
-            api = self._calls.api()
-            self._nodes = self._read("nodes", api.version, self._nodes, stamp, parse_nodes)
-            self._jobs = self._read("jobs", api.jobs_version, self._jobs, stamp, parse_jobs)
-            nodes, jobs = self._nodes.value, self._jobs.value
-            if not nodes:
-                # Read whole the next time, lest a list that was empty by mistake be kept.
-                self._nodes = None
-            return Snapshot(taken, nodes, jobs).check(f"slurmrestd {api.name} nodes")
+            before_nodes, before_jobs = self._nodes, self._jobs
+        nodes = self._read("nodes", api.version, before_nodes, stamp, parse_nodes)
+        jobs = self._read("jobs", api.jobs_version, before_jobs, stamp, parse_jobs)
+        with self._lock:
+            # Read whole the next time, lest a list that was empty by mistake be kept.
+            self._nodes = _newer(self._nodes, nodes) if nodes.value else None
+            self._jobs = _newer(self._jobs, jobs)
+        return Snapshot(taken, nodes.value, jobs.value).check(f"slurmrestd {api.name} nodes")
 
     def reservations(self) -> tuple[Reservation, ...]:
         """Read all reservations."""
@@ -119,6 +120,11 @@ class RestReader:
             return self._calls.call("GET", path, version=version, query={"update_time": since})
         except SlurmRefusedError:
             return None
+
+
+def _newer(kept: _Kept[_Value] | None, read: _Kept[_Value]) -> _Kept[_Value]:
+    """Return the later read: another thread may have read while this one was under way."""
+    return kept if kept is not None and kept.read_at > read.read_at else read
 
 
 def _is_unchanged(reply: Reply) -> bool:

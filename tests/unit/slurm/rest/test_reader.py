@@ -1,11 +1,14 @@
 """Reading through slurmrestd only what is new."""
 
 import copy
+import threading
+from typing import Any
 
 import pytest
 
 from agent.core.errors import SlurmDownError, SlurmError, SlurmRefusedError
 from agent.slurm.rest.reader import KEPT_AT_MOST
+from agent.slurm.rest.transport import Reply
 from tests.unit.slurm.rest.conftest import Clock, Slurmrestd, backend
 
 
@@ -74,3 +77,45 @@ def test_a_snapshot_is_not_changed_by_what_is_read_later() -> None:
     server.news["nodes"][0]["weight"] = 99
     assert rest.snapshot().nodes["n1"].weight == 99
     assert (dict(first.nodes), first.jobs) == kept
+
+
+def test_a_read_that_hangs_keeps_no_other_thread_from_reading() -> None:
+    server = Slurmrestd()
+    rest = backend(server)
+    first = rest.snapshot()
+    real, hangs, gate = server.call, threading.Event(), threading.Event()
+    reading: list[threading.Thread] = []
+
+    def call(*args: Any, **sent: Any) -> Reply:
+        if threading.current_thread() in reading:
+            hangs.set()
+            gate.wait(60)
+        return real(*args, **sent)
+
+    server.call = call  # type: ignore[method-assign]
+    reading.append(threading.Thread(target=rest.snapshot, daemon=True))
+    reading[0].start()
+    assert hangs.wait(20)
+    assert rest.snapshot().nodes is first.nodes
+    assert reading[0].is_alive()
+    gate.set()
+    reading[0].join(20)
+
+
+def test_a_read_that_was_overtaken_does_not_take_the_place_of_the_newer_one() -> None:
+    server, clock = Slurmrestd(), Clock()
+    rest = backend(server, clock=clock)
+    real, slow = server.call, []
+
+    def call(method: str, path: str, **sent: Any) -> Reply:
+        reply = real(method, path, **sent)
+        if path.endswith("/jobs") and not slow:
+            slow.append(path)
+            clock.seconds += 10
+            server.answers["GET", "/slurm/v0.0.44/jobs"] = {"jobs": []}
+            assert rest.snapshot().jobs == ()
+        return reply
+
+    server.call = call  # type: ignore[method-assign]
+    assert rest.snapshot().jobs != ()
+    assert rest.snapshot().jobs == ()
