@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import PurePosixPath
 
 from agent.cluster.desk import Desk
@@ -58,7 +59,8 @@ class Announcer:
         self._reach = reach
         self._told: dict[MachineId, Told] = {}
         """Key of a machine -> what it was told."""
-        self._writing = False
+        self._writing: set[MachineId] = set()
+        """Keys of the machines that are told now."""
         self._fault = ""
 
     def look(self, moment: Moment) -> None:
@@ -76,17 +78,17 @@ class Announcer:
             due = [
                 (m, expires.get(m.cm))
                 for m in working
-                if is_due(self._told.get(m.key), expires.get(m.cm), settings.plugin, moment.steady)
+                if m.key not in self._writing
+                and is_due(self._told.get(m.key), expires.get(m.cm), settings.plugin, moment.steady)
             ]
-            if not due or self._writing:
-                return
-            self._writing = True
-        try:
-            threads.errand("leases", lambda: self._write_leases(due))
-        except RuntimeError:
-            with self._desk.lock:
-                self._writing = False
-            raise
+            self._writing.update(machine.key for machine, _ in due)
+        for machine, lease_end in due:
+            try:
+                threads.errand(f"lease-{machine.node_id}", partial(self._write_lease, machine, lease_end))
+            except RuntimeError:
+                with self._desk.lock:
+                    self._writing.difference_update(each.key for each, _ in due)
+                raise
 
     def files(self, lease_end: datetime | None) -> Series:
         """Return what is done on a machine to tell it of its lease; nothing where no file is asked for."""
@@ -111,16 +113,13 @@ class Announcer:
             self._desk.tell(EventKind.PLUGIN, "", fault)
         self._fault = fault
 
-    def _write_leases(self, due: list[tuple[SliverNode, datetime | None]]) -> None:
+    def _write_lease(self, machine: SliverNode, lease_end: datetime | None) -> None:
+        error = "its thread ended"
         try:
-            for machine, lease_end in due:
-                error = self._reach.run(machine, self.files(lease_end), TIMEOUT).error
-                with self._desk.lock:
-                    self._told[machine.key] = Told(lease_end, self._desk.clock.steady(), not error)
-                if error:
-                    self._desk.tell(
-                        EventKind.PLUGIN, machine.node_id, f"its lease file was not written: {error}"
-                    )
+            error = self._reach.run(machine, self.files(lease_end), TIMEOUT).error
         finally:
             with self._desk.lock:
-                self._writing = False
+                self._told[machine.key] = Told(lease_end, self._desk.clock.steady(), not error)
+                self._writing.discard(machine.key)
+        if error:
+            self._desk.tell(EventKind.PLUGIN, machine.node_id, f"its lease file was not written: {error}")

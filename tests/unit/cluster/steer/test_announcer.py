@@ -61,7 +61,7 @@ class World:
             )
         )
         for thread in threading.enumerate():
-            if thread.name == "leases":
+            if thread.name == "lease-pc1":
                 thread.join(10)
         sent = (each for _, commands in self.shell.ran for each in commands)
         return [each.content.decode() for each in sent if isinstance(each, Upload)]
@@ -142,3 +142,45 @@ def test_a_table_that_cannot_be_written_is_told_once(tmp_path: Path) -> None:
     world.look()
     assert len(world.events) == 1
     assert "[plugin] table" in world.events.words[0]
+
+
+def test_a_machine_that_hangs_keeps_no_other_from_being_told() -> None:
+    settings = PluginSettings(lease="/run/esagent/lease", orphan_after=900)
+    world, gate, reached = World(settings), threading.Event(), threading.Event()
+    machines = [a_machine(1), a_machine(2)]
+    real, told = world.shell.run, threading.Event()
+
+    def run(hosts, *, timeout):
+        (host,) = hosts
+        if host.name == "pc1":
+            reached.set()
+            gate.wait(60)
+        else:
+            told.set()
+        return real(hosts, timeout=timeout)
+
+    world.shell.run = run
+
+    def look():
+        moment = a_moment(
+            *(Node(machine.node_id, "IDLE") for machine in machines),
+            machines=machines,
+            settings=world.settings,
+            now=world.clock.now(),
+            facts={"leases": {UTAH: END}, "lease_seconds": 3600.0},
+        )
+        world.announcer.look(moment)
+        for thread in threading.enumerate():
+            if thread.name == "lease-pc2":
+                thread.join(10)
+
+    look()
+    assert reached.wait(20)
+    assert told.wait(20)
+    told.clear()
+    reached.clear()
+    world.clock.advance(900)
+    look()
+    assert told.wait(20), "another sign of life"
+    assert not reached.is_set(), "the one that hangs is not asked twice at the same time"
+    gate.set()
