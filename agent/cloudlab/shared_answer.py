@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import Generic, TypeVar
 
+from agent.core import threads
 from agent.core.errors import CloudlabError
 from agent.core.ports import Clock
 
@@ -21,7 +23,7 @@ class SharedAnswer(Generic[T]):
     Args:
         ask: asks the server; ends by itself, well or not.
         clock: time.
-        name: of the thread.
+        name: what is asked for; in the thread's name.
     """
 
     def __init__(self, ask: Callable[[], T], clock: Clock, name: str) -> None:
@@ -44,8 +46,9 @@ class SharedAnswer(Generic[T]):
         """
         with self._lock:
             if self._under_way is None:
-                self._under_way = (self._clock.monotonic(), Future())
-                threading.Thread(target=self._work, name=self._name, daemon=True).start()
+                new: Future[T] = Future()
+                threads.errand(f"asking-{self._name}", partial(self._work, new))
+                self._under_way = (self._clock.monotonic(), new)
             begun, answer = self._under_way
         left = None if patience is None else max(patience - (self._clock.monotonic() - begun), 0.0)
         try:
@@ -54,9 +57,7 @@ class SharedAnswer(Generic[T]):
             # What each of those who wait adds to it is his own.
             raise _twin(error) from error
 
-    def _work(self) -> None:
-        assert self._under_way is not None
-        _, answer = self._under_way
+    def _work(self, answer: Future[T]) -> None:
         try:
             value = self._ask()
         except BaseException as error:  # noqa: BLE001 - raised where the answer is waited for

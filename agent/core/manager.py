@@ -287,9 +287,11 @@ class SimpleElasticSliceManager(
         return self._thresholds.surplus([cm] if cm else self.cmlist) or None
 
     def give_up(self, node: SliverNode, reason: str) -> None:
-        """Have a machine that booted and is of no use given back, as one that failed to boot."""
-        with self._slivers.at(node.cm):
-            self._slivers.give_up(node.cm, node.client_id, reason)
+        """Have a machine that booted and is of no use given back, as one that failed to boot.
+
+        Returns at once, whatever its CM is asked meanwhile: the CM's own steps tell the helper.
+        """
+        self._slivers.give_up(node.cm, node.client_id, reason)
 
     def machine_settled(self, machine: Machine) -> None:
         """Pause the type of a machine that failed; called before ``handle_added_node``."""

@@ -29,8 +29,8 @@ AGENT = Path(__file__).parents[2] / "agent"
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 ERRANDS = {
     *("aside", "reload", "ending"),
-    *("cloudlab-call", "ssh", "ssh-stderr", "leases", "taken", "delete"),
-    *("leave-", "join-", "at-", "cycle-"),
+    *("cloudlab-call", "ssh", "ssh-stderr", "taken", "delete"),
+    *("leave-", "join-", "lease-", "at-", "asking-"),
 }
 """Threads that do one thing: whoever waits for it has a time limit, or does it again."""
 LOOPS = {"lookout", "rechooser", "drainer", "mail", "page-look", "cycle-"}

@@ -10,6 +10,7 @@ from functools import partial
 import structlog
 
 from agent.core import threads
+from agent.core.cycle.first_round import FirstRound
 from agent.core.cycle.schedule import Key, Schedule
 from agent.core.errors import FatalError
 from agent.core.ports import Clock
@@ -18,10 +19,6 @@ log = structlog.get_logger()
 
 LONGEST_WAIT = 60.0
 """Seconds after which a lane looks again although nothing is due: the cost of a clock that was set."""
-
-
-FIRST_WAIT = 10.0
-"""Seconds that the first round waits for a step at a CM before it goes on without that CM."""
 
 
 class Outcome(Enum):
@@ -36,8 +33,8 @@ class Outcome(Enum):
 class Cycle:
     """Runs steps on a schedule.
 
-    ``forever`` has one thread, a *lane*, for each group of steps, so that a CM which answers slowly holds up
-    nothing but its own steps. A step never runs twice at the same time.
+    ``forever`` has one thread, a *lane*, for each group of steps, so that who answers slowly, a CM or the SA
+    or Slurm, holds up nothing but its own steps. A step never runs twice at the same time.
 
     Args:
         schedule: says what is due; used under a lock of the cycle.
@@ -107,8 +104,8 @@ class Cycle:
     def forever(self) -> str:
         """Run steps until ``stop``; return why it ended.
 
-        The first round runs in order, since each step builds on the one before, at all CMs side by side; a CM
-        that is slow or dead is left behind (``FIRST_WAIT``). Then each lane runs by itself.
+        The first round runs in order, at all CMs side by side; who is slow or dead is left behind
+        (``FirstRound``). Then each lane runs by itself.
 
         Raises:
             FatalError: a step says that going on cannot help.
@@ -121,10 +118,12 @@ class Cycle:
         lanes: dict[str, list[Key]] = {}
         for key in self._schedule.keys:
             lanes.setdefault(self._lane_of(key), []).append(key)
+        first = FirstRound(self._schedule.keys, self._lane_of, self._changed)
         try:
-            self._first_round(go_on)
             for name, keys in lanes.items():
-                threads.keep(f"cycle-{name}", partial(self._lane, keys, go_on), lambda: not go_on())
+                threads.keep(
+                    f"cycle-{name}", partial(self._lane, name, keys, first, go_on), lambda: not go_on()
+                )
             with self._changed:
                 self._changed.wait_for(lambda: not go_on())
         except KeyboardInterrupt:
@@ -135,33 +134,6 @@ class Cycle:
             raise self._fatal
         return "stopped"
 
-    def _first_round(self, go_on: Callable[[], bool]) -> None:
-        behind: set[str] = set()
-        for step in dict.fromkeys(key.step for key in self._schedule.keys):
-            keys = [key for key in self._schedule.keys if key.step == step and key.cm not in behind]
-            if any(key.cm for key in keys):
-                behind |= self._side_by_side(keys, go_on)
-            else:
-                self._run(keys, go_on)
-
-    def _side_by_side(self, keys: Sequence[Key], go_on: Callable[[], bool]) -> set[str]:
-        """Run a step at several CMs; return those that did not end in time."""
-        pending = {key.cm for key in keys}
-
-        def run(key: Key) -> None:
-            try:
-                self._guarded([key], go_on)
-            finally:
-                with self._changed:
-                    pending.discard(key.cm)
-                    self._changed.notify_all()
-
-        for key in keys:
-            threads.errand(f"cycle-{key}", partial(run, key))
-        with self._changed:
-            self._changed.wait_for(lambda: not pending or not go_on(), FIRST_WAIT)
-            return set(pending)
-
     def _guarded(self, keys: Sequence[Key], go_on: Callable[[], bool]) -> None:
         """Run steps in a thread of the cycle: what is fatal there ends ``forever``."""
         try:
@@ -170,7 +142,13 @@ class Cycle:
             self._fatal = error
             self.stop()
 
-    def _lane(self, keys: Sequence[Key], go_on: Callable[[], bool]) -> None:
+    def _lane(self, name: str, keys: Sequence[Key], first: FirstRound, go_on: Callable[[], bool]) -> None:
+        for step in first.steps_of(name):
+            first.wait_for_turn(step, go_on)
+            try:
+                self._guarded(step, go_on)
+            finally:
+                first.done(step)
         while go_on():
             self._guarded(keys, go_on)
             with self._changed:

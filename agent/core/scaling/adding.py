@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any, Protocol
 
 from agent.core.desk import Desk
-from agent.core.errors import AlreadyExistsError, BadArgumentsError, ConfigError, InsufficientNodesError
+from agent.core.errors import (
+    AlreadyExistsError,
+    BadArgumentsError,
+    BusyError,
+    ConfigError,
+    InsufficientNodesError,
+)
 from agent.core.events import EventKind
 from agent.core.jumps import on_the_wall
 from agent.core.model import IntentKind, Place
@@ -20,6 +27,9 @@ from agent.core.scaling.lan_places import LanPlaces
 from agent.core.scaling.placement import Placement
 from agent.core.slice.offers import Offers
 from agent.core.slice.slivers import Slivers
+
+TURN_WAIT = 5.0
+"""Seconds that a CM waits until growth at another is decided, before it leaves that to a later try."""
 
 
 class Asker(Protocol):
@@ -100,7 +110,7 @@ class Growth:
             cm: the CM; its manifest was just read and there is none.
             wanted: asked once everything that could hinder it is out of the way.
         """
-        with self._deciding:
+        with self._turn(cm):
             if self._is_closed(cm):
                 return
             if self._slivers.intents.in_flight(IntentKind.ADD, cm):
@@ -141,7 +151,7 @@ class Growth:
             return
         if self._waits_for_others() or self._is_paused(cm) or (room := self._lans.room(cm, count)) == 0:
             return
-        with self._deciding:
+        with self._turn(cm):
             if self._is_closed(cm):
                 return
             most = self._brake.allowance()
@@ -166,6 +176,20 @@ class Growth:
             raise
         else:
             self._placement.worked(cm, "")
+
+    @contextmanager
+    def _turn(self, cm: str) -> Iterator[None]:
+        """Decide alone, over all CMs.
+
+        Raises:
+            BusyError: another decision is not over in time: the site's helper or the disk holds it up.
+        """
+        if not self._deciding.acquire(timeout=TURN_WAIT):
+            raise BusyError("another CM is being decided on", authority=cm)
+        try:
+            yield
+        finally:
+            self._deciding.release()
 
     def _arguments(self, cm: str, wanted: int | AddArgs | None, most: int | None) -> AddArgs:
         if not wanted:

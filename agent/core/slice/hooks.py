@@ -29,15 +29,28 @@ class HookQueue:
             self._owed[cm].append(call)
 
     def run(self, cm: str) -> None:
-        """Make the calls that are owed. A fault in one is logged and costs no other."""
+        """Make the calls that are owed, or leave them to the thread that makes such calls already.
+
+        A fault in one is logged and costs no other.
+        """
         with self._guard:
             running = self._running[cm]
-        with running:
-            while (call := self._next(cm)) is not None:
-                try:
-                    call()
-                except Exception:  # a helper's fault over one machine must not cost the others
-                    log.exception("a helper's hook failed", cm=cm)
+        while self._owes(cm) and running.acquire(blocking=False):
+            try:
+                while (call := self._next(cm)) is not None:
+                    self._make(cm, call)
+            finally:
+                running.release()
+
+    def _make(self, cm: str, call: Callable[[], object]) -> None:
+        try:
+            call()
+        except Exception:  # a helper's fault over one machine must not cost the others
+            log.exception("a helper's hook failed", cm=cm)
+
+    def _owes(self, cm: str) -> bool:
+        with self._guard:
+            return bool(self._owed[cm])
 
     def _next(self, cm: str) -> Callable[[], object] | None:
         with self._guard:

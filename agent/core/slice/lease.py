@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
@@ -36,6 +36,8 @@ T = TypeVar("T")
 
 LOCK_WAIT = 5.0
 """Seconds that renewal waits for another call at a CM before it leaves that CM to a later try."""
+RENEWAL_WAIT = 60.0
+"""Seconds that a renewal waits for all CMs before it leaves those that have not answered to themselves."""
 
 
 class Lease:
@@ -136,19 +138,35 @@ class Lease:
                 )
                 errors.append(error)
         asked = together(self._due(urged), lambda cm: self._renew_sliver(cm, urged))
+        wait(asked.values(), RENEWAL_WAIT)
         for cm, granted in asked.items():
-            try:
-                until = granted.result()
-                if isinstance(until, str):
-                    self._leave(cm, until, urged)
-                else:
-                    self._desk.tell(EventKind.RENEW, cm, f"the sliver lasts until {_when(until)}")
-            except AgentError as error:
-                self._failures[cm] = str(error)
-                self._sliver_refused(cm, error, urged)
-                errors.append(error)
+            if granted.done():
+                fault = self._conclude(cm, granted, urged)
+            else:
+                # Its own thread tells how that ends; the others' leases do not wait for it.
+                granted.add_done_callback(partial(self._conclude_late, cm, urged))
+                fault = BusyError("the renewal there is not over yet", authority=cm)
+            if fault is not None:
+                errors.append(fault)
         if errors:
             raise errors[0]
+
+    def _conclude(self, cm: str, granted: Future[datetime | str], urged: bool) -> AgentError | None:
+        """Tell what became of the renewal at a CM; return what went wrong."""
+        try:
+            until = granted.result()
+            if isinstance(until, str):
+                self._leave(cm, until, urged)
+            else:
+                self._desk.tell(EventKind.RENEW, cm, f"the sliver lasts until {_when(until)}")
+        except AgentError as error:
+            self._failures[cm] = str(error)
+            self._sliver_refused(cm, error, urged)
+            return error
+        return None
+
+    def _conclude_late(self, cm: str, urged: bool, granted: Future[datetime | str]) -> None:
+        self._conclude(cm, granted, urged)
 
     def lapses(self) -> tuple[Lapse, ...]:
         """List the leases that nobody renews, however long they last."""
@@ -293,17 +311,17 @@ class Lease:
         Returns:
             Until when it lasts now, or why it was left as it is.
         """
+        expires: datetime | None = None
+        # A manifest that cannot be read costs no lease: its end then counts as unknown.
+        with suppress(CloudlabError):
+            sliver = self._server.find_sliver(cm)
+            if sliver is None:
+                return f"the sliver at {cm} is gone"
+            expires = sliver.expires
+        if expires is None:
+            # Another hand may have renewed both since the slice was read: its end now is never too early.
+            self.slice_expires = self._server.find_slice()
         with self._slivers.at(cm, LOCK_WAIT):
-            expires: datetime | None = None
-            # A manifest that cannot be read costs no lease: its end then counts as unknown.
-            with suppress(CloudlabError):
-                sliver = self._server.find_sliver(cm)
-                if sliver is None:
-                    return f"the sliver at {cm} is gone"
-                expires = sliver.expires
-            if expires is None:
-                # Another hand may have renewed both since the slice was read: its end now is never too early.
-                self.slice_expires = self._server.find_slice()
             until = self._target(cm, expires, urged)
             if isinstance(until, str):
                 return until

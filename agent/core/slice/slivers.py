@@ -213,7 +213,7 @@ class Slivers:
             self._desk.tell(EventKind.MISSING, node_id, message, OfCm(cm))
 
     def give_up(self, cm: str, client_id: str, reason: str) -> None:
-        """Settle a machine as failed."""
+        """Settle a machine as failed; nothing is asked of its CM."""
         with self._desk.lock:
             machine = self.book.give_up(cm, client_id, reason)
         if machine is not None:

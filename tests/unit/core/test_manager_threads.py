@@ -8,7 +8,7 @@ import pytest
 
 from agent.core import threads
 from agent.core.config import ManagerConfig
-from agent.core.errors import ConfigError, FatalError
+from agent.core.errors import BusyError, ConfigError, FatalError
 from agent.core.manager import SimpleElasticSliceManager
 from agent.core.ports import SystemClock
 
@@ -102,7 +102,7 @@ def test_a_running_manager_is_not_started_twice(manager):
 
 
 def test_a_cm_that_is_slow_from_the_start_holds_up_nobody(manager, monkeypatch):
-    monkeypatch.setattr("agent.core.cycle.lanes.FIRST_WAIT", 0.05)
+    monkeypatch.setattr("agent.core.cycle.first_round.FIRST_WAIT", 0.05)
     manager.gates[UTAH].clear()
     manager.start()
     until(lambda: manager.count == 1 and manager.at[WISC] == 1)
@@ -111,6 +111,141 @@ def test_a_cm_that_is_slow_from_the_start_holds_up_nobody(manager, monkeypatch):
     assert manager.at[UTAH] == 1, "a step never runs twice at the same time"
     manager.gates[UTAH].set()
     until(lambda: manager.at[UTAH] == 2)
+
+
+@pytest.mark.parametrize("first", ["ensure_slice", "get_system_state"])
+def test_an_sa_or_a_slurm_that_hangs_from_the_start_holds_up_no_cm(make_bench, monkeypatch, first):
+    monkeypatch.setattr("agent.core.cycle.first_round.FIRST_WAIT", 0.05)
+    bench = make_bench(
+        server={"cms": (UTAH, WISC)},
+        manager_class=Stepping,
+        config={"clock": SystemClock()},
+        manage_order=[first, "at_cm", "system"],
+        manage_intervals={"at_cm": 1000, "system": 1000},
+    )
+    manager, gate, begun = bench.manager, threading.Event(), threading.Event()
+    manager.prepare()
+
+    def hang():
+        begun.set()
+        gate.wait(60)
+
+    setattr(manager, first, hang)
+    manager.start()
+    try:
+        until(lambda: manager.at == {UTAH: 1, WISC: 1})
+        if first == "ensure_slice":
+            until(lambda: manager.count == 1)
+        manager.wake("at_cm")
+        until(lambda: manager.at == {UTAH: 2, WISC: 2})
+        assert begun.is_set()
+    finally:
+        gate.set()
+    until(lambda: manager.count == 1)
+    manager.stop()
+
+
+def test_the_first_round_runs_in_order(make_bench):
+    ran = []
+
+    class Noting(Stepping):
+        CM_METHODS = ("at_cm", "last")
+
+        def ensure_slice(self):
+            ran.append("ensure_slice")
+
+        def at_cm(self, cm=None):
+            ran.append("at_cm")
+
+        def system(self):
+            ran.append("system")
+
+        def last(self, cm=None):
+            ran.append("last")
+
+    bench = make_bench(
+        server={"cms": (UTAH, WISC)},
+        manager_class=Noting,
+        config={"clock": SystemClock()},
+        manage_order=["ensure_slice", "at_cm", "system", "last"],
+        manage_intervals=dict.fromkeys(["ensure_slice", "at_cm", "system", "last"], 1000),
+    )
+    bench.manager.start()
+    until(lambda: len(ran) == 6)
+    bench.manager.stop()
+    assert ran == ["ensure_slice", "at_cm", "at_cm", "system", "last", "last"]
+
+
+def test_a_machine_is_given_up_whatever_its_cm_is_asked_meanwhile(make_bench):
+    bench = make_bench(server={"pool": 3}, minthreshold=1, maxthreshold=1)
+    bench.cycles(5)
+    (machine,) = bench.manager.held()
+    asked, gate = threading.Event(), threading.Event()
+
+    real = bench.server.find_sliver
+
+    def hang(cm):
+        asked.set()
+        gate.wait(60)
+        return real(cm)
+
+    bench.server.find_sliver = hang
+    thread = threading.Thread(target=bench.manager.update_sliver_status, daemon=True)
+    thread.start()
+    assert asked.wait(20)
+    bench.manager.give_up(machine, "the join failed")
+    assert bench.manager.failed() == [machine]
+    assert thread.is_alive()
+    gate.set()
+    thread.join(20)
+
+
+def test_a_hook_that_hangs_keeps_nobody_else_who_held_the_cm(make_bench):
+    bench = make_bench(server={"pool": 3}, minthreshold=1, maxthreshold=1)
+    told, gate = threading.Event(), threading.Event()
+    first = []
+
+    def hang(node, status):
+        first.append(node["client_id"])
+        told.set()
+        gate.wait(60)
+
+    bench.cycles(2)
+    bench.helper.handle_added_node = hang
+    bench.clock.advance(600)
+    thread = threading.Thread(target=bench.manager.update_sliver_status, daemon=True)
+    thread.start()
+    assert told.wait(20)
+    bench.manager.give_up(bench.manager.held()[0], "the join failed")
+    bench.manager.update_available()
+    assert thread.is_alive(), "the hook still hangs"
+    gate.set()
+    thread.join(20)
+    assert len(first) == 2, "the thread that tells has told this too"
+
+
+def test_growth_that_a_helper_holds_up_is_left_by_the_other_cm_to_a_later_try(make_bench, monkeypatch):
+    monkeypatch.setattr("agent.core.scaling.adding.TURN_WAIT", 0.05)
+    bench = make_bench(server={"cms": (UTAH, WISC)}, minthreshold=2, maxthreshold=5)
+    bench.manager.ensure_slice()
+    asked, gate = threading.Event(), threading.Event()
+    real = bench.helper.create_rspec
+
+    def hang():
+        asked.set()
+        gate.wait(60)
+        return real()
+
+    bench.helper.create_rspec = hang
+    thread = threading.Thread(target=lambda: bench.manager.create_sliver(UTAH), daemon=True)
+    thread.start()
+    assert asked.wait(20)
+    with pytest.raises(BusyError, match="decided"):
+        bench.manager.create_sliver(WISC)
+    bench.manager.update_sliver_status(WISC)
+    gate.set()
+    thread.join(20)
+    assert bench.server.count("create_sliver") == 1
 
 
 def test_a_manager_that_is_stopped_can_still_do_a_cycle_by_hand(manager):

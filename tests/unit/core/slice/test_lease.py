@@ -1,6 +1,7 @@
 """Until when the slice and its slivers last; renewals that are refused, and when they are tried again."""
 
 import threading
+import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -161,6 +162,34 @@ def test_a_cm_that_hangs_keeps_no_other_from_being_renewed(make_bench):
     bench.manager.renew()
     assert bench.manager.inventory.expires == dict.fromkeys((UTAH, WISC), bench.server.slice_expires)
     assert sorted(event.subject for event in bench.events.of("renew"))[-2:] == [UTAH, WISC]
+
+
+def test_a_cm_that_hangs_on_is_left_to_itself_and_told_when_it_answers(make_bench, monkeypatch):
+    monkeypatch.setattr("agent.core.slice.lease.RENEWAL_WAIT", 0.05)
+    monkeypatch.setattr("agent.core.slice.lease.LOCK_WAIT", 0.05)
+    bench = make_bench(server={"cms": (UTAH, WISC), "pool": 3}, minthreshold=4, maxthreshold=4)
+    bench.cycles(8)
+    bench.clock.advance(7 * 3600)
+    slow, quick = bench.manager.cmlist
+    real, gate = bench.server.renew_sliver, threading.Event()
+
+    def hang_at_the_first(cm, expires):
+        if cm == slow:
+            gate.wait(60)
+        return real(cm, expires)
+
+    bench.server.renew_sliver = hang_at_the_first
+    before = len(bench.events.of("renew"))
+    for _ in range(2):
+        with pytest.raises(BusyError, match=r"not over yet|under way"):
+            bench.manager.renew()
+    told = [event.subject for event in bench.events.of("renew")][before:]
+    assert told == [bench.server.slice_urn, quick]
+    gate.set()
+    end = time.monotonic() + 20
+    while slow not in [event.subject for event in bench.events.of("renew")]:
+        assert time.monotonic() < end
+        threading.Event().wait(0.005)
 
 
 # --- the lease alone
