@@ -13,6 +13,7 @@ from agent.core.errors import (
     AlreadyExistsError,
     BadArgumentsError,
     CloudlabError,
+    LedgerError,
     LostReplyError,
     MalformedReplyError,
     UnreachableError,
@@ -38,7 +39,7 @@ class Intents:
         patience: seconds that a call whose reply was lost may still take effect.
 
     Raises:
-        LedgerError: from each method that writes; the mirror then is as the store.
+        LedgerError: from ``declare`` and ``strike``; the mirror then is as the store.
     """
 
     def __init__(self, store: IntentStore, clock: Clock, patience: float) -> None:
@@ -83,9 +84,16 @@ class Intents:
             return tuple(i for i in intents if (i.kind, i.cm, i.client_id) in self._mirror)
 
     def settle(self, cm: str, present: Collection[str], now: datetime, patience: float) -> Settlement:
-        """Strike what a CM's manifest settles, and tell what that was."""
+        """Strike what a CM's manifest settles, and tell what that was.
+
+        What cannot be struck stays in flight until the next manifest: nothing else waits for the disk.
+        """
         settlement = settle_intents(self.in_flight(cm=cm), present, now, patience=patience)
-        self.strike(settlement.done + settlement.void)
+        try:
+            self.strike(settlement.done + settlement.void)
+        except LedgerError as error:
+            log.warning("what a manifest settles cannot be struck; tried again", cm=cm, error=str(error))
+            return Settlement((), ())
         return settlement
 
 

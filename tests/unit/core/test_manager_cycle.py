@@ -403,6 +403,27 @@ def test_nothing_is_asked_for_that_cannot_be_written_down(make_bench):
     assert told(bench, "deleted") == [lost], "what is seen is told all the same"
 
 
+def test_a_manifest_is_learnt_from_though_what_it_settles_cannot_be_struck(make_bench):
+    store = BrokenStore()
+    bench = make_bench(config={"intents": store}, minthreshold=1, maxthreshold=1)
+    real = bench.server.create_sliver
+
+    def create_sliver(cm, request):
+        sliver = real(cm, request)
+        store.broken = True
+        return sliver
+
+    bench.server.create_sliver = create_sliver
+    bench.cycles(6)
+    (machine,) = bench.manager.held()
+    assert told(bench, "ready") == [machine.client_id]
+    assert [intent.client_id for intent in bench.manager.requested()] == [machine.client_id]
+    assert bench.manager.in_use() == 1
+    store.broken = False
+    bench.cycles(1)
+    assert (bench.manager.requested(), bench.manager.held()) == ([], [machine])
+
+
 # --- deleting
 
 
