@@ -21,6 +21,7 @@ from agent.admin.answers import ConfigAnswer
 from agent.admin.questions import Questions
 from agent.admin.routes import Operations
 from agent.admin.server import AdminServer
+from agent.bounded_ledger import open_ledger
 from agent.cloudlab.callback import CallbackServer
 from agent.cloudlab.connect import connect
 from agent.cloudlab.retired import take_leave
@@ -39,7 +40,6 @@ from agent.core.request.escaping import as_meant
 from agent.core.request.helper import SimpleElasticSliceHelper
 from agent.core.request.profile import read_rspec, run_profile
 from agent.core.scaling.brake import TOLD
-from agent.ledger import Ledger
 from agent.page.gather import Gatherer
 from agent.page.server import PageServer
 from agent.service import ENDS, AskedToEndError, Service, ThreadLostError
@@ -176,7 +176,7 @@ class Daemon:
     def _build(self) -> SlurmElasticSliceManager:
         settings, clock = self._settings, SystemClock()
         metrics = Metrics(settings.cycle.intervals())
-        ledger = Ledger(settings.ledger.path, max_events=settings.ledger.max_events)
+        ledger = open_ledger(settings.ledger)
         self._on_stop(ledger.close)
         events = AllEvents(LoggedEvents(), metrics, ledger)
         departed = take_leave(settings.cloudlab.cms, ledger)

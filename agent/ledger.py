@@ -11,11 +11,9 @@ import json
 import re
 import sqlite3
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 from pydantic import Field
@@ -28,16 +26,13 @@ from agent.core.settings import Section
 from agent.ledger_cms import CmRecords
 from agent.ledger_cms import as_text as _text
 from agent.ledger_cms import as_time as _time
-from agent.ledger_schema import SCHEMA_VERSION, UPGRADES
+from agent.ledger_file import LedgerFile
 
 log = structlog.get_logger()
 
-BUSY_TIMEOUT = 5.0
-"""Seconds to wait for another process that writes, such as a backup."""
 PRUNE_EVERY = 256
 """Events between two looks at how many there are."""
 _EVENT_COLUMNS = "id, time, kind, subject, message, data"
-T = TypeVar("T")
 
 
 class LedgerSettings(Section):
@@ -66,19 +61,18 @@ class Ledger:
     """
 
     def __init__(self, path: Path | str, *, max_events: int = 100_000) -> None:
-        self._path = str(path)
         self._max_events = max_events
-        self._lock = threading.RLock()
         self._news = threading.Condition()
         self._ended = False
         self._since_prune = 0
-        self._connection = self._open()
+        self._file = LedgerFile(str(path))
+        self._writing, self._read = self._file.writing, self._file.read
+        (self._last,) = self._read("SELECT coalesce(max(id), 0) FROM events", lambda row: int(row[0]))
         self.cms = CmRecords(self._writing, self._read)
 
     def close(self) -> None:
         """End; the ledger must not be used afterwards."""
-        with self._lock:
-            self._connection.close()
+        self._file.close()
 
     # --- intents
 
@@ -247,11 +241,12 @@ class Ledger:
         try:
             row = (_text(event.time), event.kind.value, event.subject, event.message, _json(event.fields))
             with self._writing() as connection:
-                connection.execute(
+                inserted = connection.execute(
                     "INSERT INTO events (time, kind, subject, message, data) VALUES (?, ?, ?, ?, ?)", row
                 )
                 self._prune(connection)
             with self._news:
+                self._last = max(self._last, inserted.lastrowid or 0)
                 self._news.notify_all()
         except (LedgerError, ValueError, TypeError) as error:
             log.warning("an event is lost from the history", message=event.message, error=str(error))
@@ -292,13 +287,12 @@ class Ledger:
 
     def last_event(self) -> int:
         """Return the id of the newest event; 0 before the first."""
-        ((last,),) = self._read("SELECT coalesce(max(id), 0) FROM events", tuple)
-        return int(last)
+        return self._last
 
     def wait_for_event(self, after: int, timeout: float) -> None:
         """Wait until an event is recorded after the one of this id, or ``let_go`` is called."""
         with self._news:
-            self._news.wait_for(lambda: self._ended or self.last_event() > after, timeout)
+            self._news.wait_for(lambda: self._ended or self._last > after, timeout)
 
     def let_go(self) -> None:
         """Let those go who wait for events, now and from now on."""
@@ -314,91 +308,6 @@ class Ledger:
         connection.execute(
             "DELETE FROM events WHERE id <= (SELECT max(id) FROM events) - ?", (self._max_events,)
         )
-
-    # --- the file
-
-    def _open(self) -> sqlite3.Connection:
-        try:
-            return self._connect()
-        except sqlite3.OperationalError as error:
-            raise self._fault("cannot be opened", error) from error
-        except sqlite3.DatabaseError as error:
-            aside = self._move_aside()
-            log.warning("the ledger is damaged; a new one is begun", aside=str(aside), error=str(error))
-        except OSError as error:
-            raise self._fault("cannot be opened", error) from error
-        try:
-            return self._connect()
-        except (sqlite3.Error, OSError) as error:
-            raise self._fault("cannot be made", error) from error
-
-    def _connect(self) -> sqlite3.Connection:
-        if self._path != ":memory:":
-            Path(self._path).parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-        connection = sqlite3.connect(
-            self._path, timeout=BUSY_TIMEOUT, check_same_thread=False, isolation_level=None
-        )
-        try:
-            self._prepare(connection)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    def _prepare(self, connection: sqlite3.Connection) -> None:
-        # An intent that a power cut forgets is a machine that leaks: FULL puts each commit on the disk.
-        connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version > SCHEMA_VERSION:
-            raise LedgerError(
-                f"the ledger {self._path} is of a newer agent: schema version {version}, not {SCHEMA_VERSION}"
-            )
-        (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-        if verdict != "ok":
-            raise sqlite3.DatabaseError(verdict)
-        if version < SCHEMA_VERSION:
-            new = "".join(UPGRADES[version:])
-            connection.executescript(f"BEGIN; {new} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-
-    def _move_aside(self) -> Path:
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
-        aside = Path(f"{self._path}.corrupt-{stamp}")
-        try:
-            Path(self._path).rename(aside)
-            for suffix in ("-wal", "-shm"):
-                side = Path(self._path + suffix)
-                if side.exists():
-                    side.rename(f"{aside}{suffix}")
-        except OSError as error:
-            raise self._fault("is damaged and cannot be moved aside", error) from error
-        return aside
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            try:
-                self._connection.execute("BEGIN IMMEDIATE")
-                # Commits, or rolls back on an error.
-                with self._connection:
-                    yield self._connection
-            except (sqlite3.Error, UnicodeError) as error:
-                raise self._fault("cannot be written", error) from error
-
-    def _read(
-        self, query: str, make: Callable[[Sequence[Any]], T], arguments: Sequence[object] = ()
-    ) -> tuple[T, ...]:
-        with self._lock:
-            try:
-                rows = self._connection.execute(query, arguments).fetchall()
-            except sqlite3.Error as error:
-                raise self._fault("cannot be read", error) from error
-        try:
-            return tuple(make(row) for row in rows)
-        except (ValueError, TypeError) as error:
-            raise self._fault("has a row that cannot be read", error) from error
-
-    def _fault(self, what: str, error: Exception) -> LedgerError:
-        return LedgerError(f"the ledger {self._path} {what}: {error}")
 
 
 def _event(row: Sequence[Any]) -> PastEvent:
