@@ -9,7 +9,7 @@ from pathlib import Path
 
 from agent.check.barrier import barrier, mode_of
 from agent.check.finding import Finding, fault, fine, look, skipped, warning
-from agent.cluster.grow.by_name import offer_for
+from agent.cluster.grow.by_name import offers_for
 from agent.cluster.settings.demand import Offer
 from agent.cluster.settings.drain import DrainSettings
 from agent.cluster.settings.join import JoinSettings
@@ -246,7 +246,7 @@ def _power_nodes(
         if asleep_are_seen:
             return fault(subject, seen, "declare them in slurm.conf with State=CLOUD, or name others")
         return fault(subject, seen, "set PrivateData=cloud, and declare them with State=CLOUD, in slurm.conf")
-    odd = {name for name in join.power_names if offers and offer_for(nodes[name], offers) is None}
+    odd = {name for name in join.power_names if offers and not offers_for(nodes[name], offers)}
     if odd:
         mend = "give it the features of a type in slurm.conf, and no more CPUs, memory and Gres than that has"
         return fault(subject, f"no type of machine in [demand] is like {_listed(odd)}", mend)

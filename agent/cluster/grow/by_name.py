@@ -13,15 +13,15 @@ from agent.slurm.gres import parse_gres, take_gres
 from agent.slurm.model import Node
 
 
-def offer_for(node: Node, offers: Sequence[Offer]) -> Offer | None:
-    """Return the first type of machine that can be what slurm.conf says of a node; None where none can.
+def offers_for(node: Node, offers: Sequence[Offer]) -> tuple[Offer, ...]:
+    """Return the types of machine that can be what slurm.conf says of a node, preferred first.
 
     Its features have to be among the node's, and the node may not be larger. Where one type alone is
     borrowed, every node gets that.
     """
     if len(offers) == 1:
-        return offers[0]
-    return next((offer for offer in offers if _can_be(node, offer)), None)
+        return tuple(offers)
+    return tuple(offer for offer in offers if _can_be(node, offer))
 
 
 def _can_be(node: Node, offer: Offer) -> bool:
@@ -37,12 +37,12 @@ def _can_be(node: Node, offer: Offer) -> bool:
     )
 
 
-def lacking(moment: Moment) -> dict[str, str | None] | None:
+def lacking(moment: Moment) -> dict[str, tuple[str, ...]] | None:
     """Return the nodes that Slurm powers up and that no machine is behind, held or asked for.
 
     Returns:
-        Node name -> the hardware type of its machine; None where no type is like it. None in all where no
-        node is left to Slurm's power saving.
+        Node name -> the hardware types that its machine may have, preferred first; none where no type is
+        like it. None in all where no node is left to Slurm's power saving.
     """
     names = moment.settings.join.power_names
     if not names:
@@ -54,8 +54,7 @@ def lacking(moment: Moment) -> dict[str, str | None] | None:
         if is_waking(moment.nodes[name]) and name not in moment.present and name not in requested
     )
     offers = moment.settings.demand.offers()
-    found = {node.name: offer_for(node, offers) for node in wanting}
-    return {name: None if offer is None else offer.type for name, offer in found.items()}
+    return {node.name: tuple(offer.type for offer in offers_for(node, offers)) for node in wanting}
 
 
 def is_waking(node: Node) -> bool:
@@ -70,19 +69,25 @@ def grow_by_name(supply: Supply, settings: DemandSettings) -> GrowthPlan:
     served: dict[str, str] = {}
     refused: dict[str, str] = {}
     taken: Counter[str] = Counter()
-    for name, kind in wanting.items():
-        if kind is None:
-            refused[name] = "no type of machine in [demand] is like it"
-        elif supply.count + len(served) >= settings.max_nodes:
-            refused[name] = "max_nodes is reached"
-        elif supply.held.get(kind, 0) + taken[kind] >= most[kind]:
-            refused[name] = f"max_nodes of {kind} is reached"
+
+    def against(kind: str) -> str:
+        if supply.count + len(served) >= settings.max_nodes:
+            return "max_nodes is reached"
+        if supply.held.get(kind, 0) + taken[kind] >= most[kind]:
+            return f"max_nodes of {kind} is reached"
         # While no CM was read it is not known what it can spare: that is no reason to give a node up.
-        elif supply.spare is not None and taken[kind] >= supply.spare.get(kind, len(wanting)):
-            refused[name] = "no CM can spare a machine now"
-        else:
+        if supply.spare is not None and taken[kind] >= supply.spare.get(kind, len(wanting)):
+            return "no CM can spare a machine now"
+        return ""
+
+    for name, kinds in wanting.items():
+        reasons_against = [against(kind) for kind in kinds]
+        if "" in reasons_against:
+            kind = kinds[reasons_against.index("")]
             served[name] = kind
             taken[kind] += 1
+        else:
+            refused[name] = next(iter(reasons_against), "no type of machine in [demand] is like it")
     reasons = [f"Slurm powers {', '.join(served)} up"] if served else []
     reasons += [f"{name}: {why}" for name, why in refused.items()]
     return GrowthPlan(len(served), tuple(reasons), taken, names=served, refused=refused)

@@ -38,8 +38,8 @@ class Supply:
     """Type -> the partitions that its machines come into, as those that have joined show; no key while none
     has: a new one then counts as in every partition."""
 
-    lacking: Mapping[str, str | None] | None = None
-    """Nodes that Slurm's power saving wants machines for -> their type, None where no type is like a node.
+    lacking: Mapping[str, tuple[str, ...]] | None = None
+    """Nodes that Slurm's power saving wants machines for -> the types that are like each, preferred first.
 
     None in all where the queue decides.
     """

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.cluster.grow.by_name import grow_by_name, is_waking, lacking, offer_for
+from agent.cluster.grow.by_name import grow_by_name, is_waking, lacking, offers_for
 from agent.cluster.grow.demand import GrowthPlan
 from agent.cluster.grow.supply import Supply
 from agent.cluster.settings.demand import DemandSettings, MachineType
@@ -24,7 +24,7 @@ TYPES = DemandSettings(max_nodes=5, types=(SMALL, GPU, BIG))
 
 def lacks(
     *nodes: Node, held: str = "", requested: str = "", demand: DemandSettings = ONE_TYPE
-) -> dict[str, str | None] | None:
+) -> dict[str, tuple[str, ...]] | None:
     """Tell what nodes lack a machine, of those that are left to Slurm's power saving."""
     join = JoinSettings(mode="cloud", node_name="client_id", power_nodes="a,b,c")
     machines = [SliverNode(n, f"pc-{n}", UTAH, f"urn:{n}") for n in held]
@@ -35,7 +35,7 @@ def lacks(
 
 def test_a_node_lacks_a_machine_while_slurm_wakes_it_and_none_is_held_or_asked_for() -> None:
     waking = [Node(n, "MIXED", WAKING) for n in "abcd"]
-    assert lacks(*waking, held="a", requested="b") == {"c": ""}
+    assert lacks(*waking, held="a", requested="b") == {"c": ("",)}
     assert lacks(Node("a", "IDLE", ASLEEP), Node("b", "DOWN", WAKING)) == {}
 
 
@@ -51,41 +51,46 @@ def test_a_node_that_is_down_waits_for_no_machine() -> None:
 
 def test_machines_are_wanted_by_name_within_what_may_be_held_and_can_be_spared() -> None:
     settings = DemandSettings(max_nodes=2)
-    growth = grow_by_name(Supply(lacking=dict.fromkeys("abc", "")), settings)
+    growth = grow_by_name(Supply(lacking=dict.fromkeys("abc", ("",))), settings)
     assert (growth.names, growth.count, growth.wanted) == ({"a": "", "b": ""}, 2, {"": 2})
     assert growth.refused == {"c": "max_nodes is reached"}
     assert growth.reasons == ("Slurm powers a, b up", "c: max_nodes is reached")
-    growth = grow_by_name(Supply(lacking=dict.fromkeys("ab", ""), spare={"": 1}), settings)
+    growth = grow_by_name(Supply(lacking=dict.fromkeys("ab", ("",)), spare={"": 1}), settings)
     assert growth.names == {"a": ""}
     assert growth.refused == {"b": "no CM can spare a machine now"}
 
 
 @pytest.mark.parametrize(
-    ("node", "kind"),
+    ("node", "kinds"),
     [
-        (Node("a", "MIXED", WAKING, cpus=4, memory=1000), "small"),
-        (Node("a", "MIXED", WAKING, cpus=4, memory=2000), "big"),
-        (Node("a", "MIXED", WAKING, cpus=16), "big"),
-        (Node("a", "MIXED", WAKING, cpus=4, features=frozenset({"fast", "x"}), gres="gpu:2(S:0)"), "gpu"),
-        (Node("a", "MIXED", WAKING, cpus=4, gres="gpu:2"), None),
-        (Node("a", "MIXED", WAKING, cpus=4, gres="what is this"), None),
-        (Node("a", "MIXED", WAKING, cpus=32), None),
+        (Node("a", "MIXED", WAKING, cpus=4, memory=1000), ("small", "big")),
+        (Node("a", "MIXED", WAKING, cpus=4, memory=2000), ("big",)),
+        (Node("a", "MIXED", WAKING, cpus=16), ("big",)),
+        (Node("a", "MIXED", WAKING, cpus=4, features=frozenset({"fast", "x"}), gres="gpu:2(S:0)"), ("gpu",)),
+        (Node("a", "MIXED", WAKING, cpus=4, gres="gpu:2"), ()),
+        (Node("a", "MIXED", WAKING, cpus=4, gres="what is this"), ()),
+        (Node("a", "MIXED", WAKING, cpus=32), ()),
     ],
 )
-def test_a_node_gets_the_first_type_that_can_be_what_slurm_conf_says_of_it(
-    node: Node, kind: str | None
+def test_a_node_gets_a_type_that_can_be_what_slurm_conf_says_of_it(
+    node: Node, kinds: tuple[str, ...]
 ) -> None:
-    assert lacks(node, demand=TYPES) == {"a": kind}
+    assert lacks(node, demand=TYPES) == {"a": kinds}
 
 
 def test_one_type_serves_every_node_whatever_slurm_conf_says_of_it() -> None:
-    assert offer_for(Node("a", "IDLE", cpus=64, gres="gpu:8"), ONE_TYPE.offers()) == ONE_TYPE.offers()[0]
+    assert offers_for(Node("a", "IDLE", cpus=64, gres="gpu:8"), ONE_TYPE.offers()) == ONE_TYPE.offers()
 
 
 def test_each_type_has_its_own_bounds_and_a_node_that_is_like_none_is_refused() -> None:
     supply = Supply(
         held={"big": 1},
-        lacking={"a": "small", "b": "small", "c": "gpu", "d": "gpu", "e": "big", "f": None},
+        lacking={
+            **dict.fromkeys("ab", ("small",)),
+            **dict.fromkeys("cd", ("gpu",)),
+            "e": ("big",),
+            "f": (),
+        },
         spare={"small": 5, "gpu": 1, "big": 5},
     )
     growth = grow_by_name(supply, TYPES)
@@ -99,13 +104,23 @@ def test_each_type_has_its_own_bounds_and_a_node_that_is_like_none_is_refused() 
 
 
 def test_what_no_cm_was_asked_about_yet_is_not_refused() -> None:
-    lacking_two = {"a": "small", "b": "gpu"}
-    assert grow_by_name(Supply(lacking=lacking_two, spare={}), TYPES).names == lacking_two
+    lacking_two = {"a": ("small",), "b": ("gpu",)}
+    growth = grow_by_name(Supply(lacking=lacking_two, spare={}), TYPES)
+    assert growth.names == {"a": "small", "b": "gpu"}
+
+
+def test_where_the_preferred_type_cannot_be_had_another_serves_that_is_like_the_node() -> None:
+    both = dict.fromkeys("abcd", ("small", "big"))
+    growth = grow_by_name(Supply(lacking=both, spare={"small": 5, "big": 1}), TYPES)
+    assert growth.names == {"a": "small", "b": "big"}
+    assert growth.refused == dict.fromkeys("cd", "max_nodes of small is reached")
+    growth = grow_by_name(Supply(lacking=both, spare={"small": 0, "big": 9}), TYPES)
+    assert growth.names == dict.fromkeys("abcd", "big")
 
 
 @pytest.mark.parametrize(("held", "refused"), [(4, "c"), (3, ""), (5, "ac")])
 def test_what_is_held_of_any_type_counts_towards_max_nodes(held: int, refused: str) -> None:
-    growth = grow_by_name(Supply({"?": held}, lacking={"a": "small", "c": "gpu"}), TYPES)
+    growth = grow_by_name(Supply({"?": held}, lacking={"a": ("small",), "c": ("gpu",)}), TYPES)
     assert growth.refused == dict.fromkeys(refused, "max_nodes is reached")
     assert set(growth.names) == {"a", "c"} - set(refused)
 
