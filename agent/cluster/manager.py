@@ -36,6 +36,7 @@ from agent.core.manager import SimpleElasticSliceManager
 from agent.core.model import SliverNode
 from agent.core.ports import RemoteShell, SliceServer
 from agent.core.request.helper import AddArgs, PluginElasticSliceHelper, SimpleElasticSliceHelper
+from agent.core.request.rspec import request_client_ids
 from agent.core.views import AgentView, Lapse
 from agent.slurm.model import SlurmBackend
 
@@ -197,7 +198,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         return bool(self._plan().wanted_at(cm))
 
     def request_for(self, cm: str) -> str:
-        """Ask the helper for a request; its machines are of the first type that the queue wants there."""
+        """Ask the helper for a request of the first type that is wanted there; "" where none is."""
         helper = self.helper
         if (
             not isinstance(helper, SimpleElasticSliceHelper)
@@ -207,9 +208,12 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
             # A site's own request is asked for as the reference does.
             return self.create_rspec()
         plan = self._plan()
-        kind = next(iter(plan.wanted_at(cm)), "")
+        if (kind := next(iter(plan.wanted_at(cm)), None)) is None:
+            return ""
         names = [name for name, each in plan.growth.names.items() if each == kind]
-        return helper.request_of(kind, names[: helper.num_pcs])
+        request = helper.request_of(kind, names[: helper.num_pcs])
+        self.memory.note_types(cm, dict.fromkeys(request_client_ids(request, cm), kind))
+        return request
 
     def should_add_nodes(self, count: int = 0, cm: str | None = None) -> int | AddArgs | None:
         """Add what the queue wants and this CM can spare; nothing without a reading of Slurm."""
@@ -242,8 +246,8 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
             fields = self._with_names(of_kind) if names else self.get_add_args(len(chosen))
             for (client_id, each), node_id in zip(fields.items(), chosen, strict=True):
                 args[client_id] = {**each, "node": node_id}
-                with self.desk.lock:
-                    self.memory.asked_types[client_id] = kind
+        kinds = {loan.node_id: loan.hardware_type for loan in loans}
+        self.memory.note_types(cm, {name: kinds[fields["node"]] for name, fields in args.items()})
         return args
 
     def _with_names(self, names: Sequence[str]) -> AddArgs:

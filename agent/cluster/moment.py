@@ -97,8 +97,8 @@ class Moment:
     """Names of chosen nodes whose delete commands have begun: they go whatever is said now."""
     blocking: frozenset[str] = frozenset()
     """Names of chosen nodes that are in the way of the lease's renewal: they go whatever the queue wants."""
-    asked_types: Mapping[str, str] = field(default_factory=dict)
-    """client_id -> the hardware type that was asked for, while more than one is borrowed."""
+    asked_types: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """(CM, client_id) -> the hardware type that was asked for, while more than one is borrowed."""
 
     bound: Mapping[tuple[str, str], KnownAs] = field(default_factory=dict)
     """(CM, client_id) -> what its machine joined as."""

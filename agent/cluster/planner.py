@@ -114,11 +114,12 @@ class Planner:
         named = named_again(moment)
         moment = replace(moment, chosen=moment.chosen - named.keys())
         supply = replace(count_supply(moment), lacking=lacking(moment))
-        growth = self._growth(moment, supply)
+        growth = _with_obstacles(self._growth(moment, supply), moment)
         kept = named | wanted_again(moment, growth)
         verdicts = _surplus(moment, growth)
         goes = frozenset(verdict.name for verdict in verdicts if verdict.goes)
         departures = plan_departures(moment)
+        turns = moment.slice.turns or moment.slice.cms
         # Without reservations it is not known yet which really go.
         going = goes if moment.reservations is not None else frozenset()
         after = _after(moment, moment.chosen - kept.keys() | going, departures)
@@ -126,7 +127,7 @@ class Planner:
         return Plan(
             supply=supply,
             growth=growth,
-            shares={} if moment.hold else divide(growth.wanted, spare_machines(moment), moment.slice.cms),
+            shares={} if moment.hold else divide(growth.wanted, spare_machines(moment), turns),
             held_up=moment.held_up,
             power=plan_power(moment, supply, growth),
             kept=kept,
@@ -152,6 +153,15 @@ class Planner:
         with self._lock:
             self._last = (snapshot, supply, settings, waiting, growth)
         return growth
+
+
+def _with_obstacles(growth: GrowthPlan, moment: Moment) -> GrowthPlan:
+    """Tell which CMs are asked for nothing, where fewer machines are asked for than are wanted."""
+    closed = moment.slice.closed
+    if not closed or (growth.count <= sum(growth.wanted.values()) and not growth.refused):
+        return growth
+    told = (f"nothing is asked of {cm} {why}" for cm, why in closed.items())
+    return replace(growth, reasons=(*growth.reasons, *told))
 
 
 def _after(moment: Moment, chosen: frozenset[str], departures: DeparturePlan) -> Moment:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from agent.core.desk import Desk
 from agent.core.model import AdvertisedNode, IntentKind, Share
 from agent.core.notices.endpoint import SimpleElasticSliceClientEndpoint
+from agent.core.scaling.askable import Askable
 from agent.core.scaling.brake import GrowthBrake
 from agent.core.scaling.placement import Placement
 from agent.core.slice.facts import SliceFacts
@@ -26,6 +27,7 @@ class Knowledge:
         placement: what is left alone.
         brake: whether growth is stopped.
         retired: URNs of the CMs that are asked for no machine.
+        askable: which CMs can be asked.
     """
 
     def __init__(
@@ -37,7 +39,8 @@ class Knowledge:
         offers: Offers,
         placement: Placement,
         brake: GrowthBrake,
-        retired: Collection[str] = (),
+        retired: Collection[str],
+        askable: Askable,
     ) -> None:
         self._desk = desk
         self._cms = tuple(cms)
@@ -45,6 +48,7 @@ class Knowledge:
         self._inventory = inventory
         self._offers = offers
         self._placement = placement
+        self._askable = askable
         self._brake = brake
         self._lenders = tuple(cm for cm in cms if cm not in retired)
 
@@ -57,7 +61,7 @@ class Knowledge:
 
     def _free(self, cm: str) -> tuple[AdvertisedNode, ...] | None:
         """Return what a CM said is free, without what has come into the slice since; None while unknown."""
-        free = self._offers.available.get(cm)
+        free = self._offers.free(cm)
         sliver = self._inventory.slivers.get(cm)
         taken = {node.node_id for node in sliver.nodes} if sliver else set()
         return None if free is None else tuple(node for node in free if node.node_id not in taken)
@@ -101,5 +105,13 @@ class Knowledge:
                 stays_free=stays_free,
                 avoided={cm: self._placement.avoided(cm, now) for cm in cms},
                 exhausted=frozenset(cm for cm in cms if self._placement.paused(cm, now)),
+                closed={cm: why for cm in cms if (why := self._askable.why_not(cm))},
+                fitting={
+                    cm: self._placement.fitting(cm, nodes, now)
+                    for cm, nodes in free.items()
+                    if nodes is not None
+                },
+                turns=self._brake.turns(),
+                overdue=inventory.overdue(),
                 braked=self._brake.words(),
             )

@@ -105,17 +105,17 @@ class SimpleElasticSliceManager(
         self.enable_delete, self.email, self.lease = enable_delete, email, parts.lease
         self.events = AllEvents(parts.events, parts.mail) if email and parts.mail else parts.events
         desk = Desk(self.clock, self.rlock, self.tell, self.note, self.wake)
-        self.offers = Offers(server, self.clock, parts.retired.keys())
+        self.offers = Offers(server, self.clock, parts.cycle.update_available, parts.retired)
         self._slivers = Slivers(server, parts, self.cmlist, desk, self)
         self._statuses = Statuses(server, self._slivers, self.clock, parts.cycle, self.cmlist)
         self.inventory = Inventory(self._slivers, self.rlock)
         self._foreign = ForeignNotices(desk, self.inventory, self.cmlist, self.revocations)
         self._placement = Placement(parts.cycle, nodetype)
-        self.brake = GrowthBrake(parts.cycle, desk, self.inventory, parts.told)
+        self.brake = GrowthBrake(parts.cycle, desk, self.inventory, parts.told, self.cmlist)
         self.retired = Retired(parts, desk, self._slivers, self.cmlist)
-        held, offers, placement, brake = self.inventory, self.offers, self._placement, self.brake
-        self._knowledge = Knowledge(desk, self.cmlist, self, held, offers, placement, brake, parts.retired)
-        self._growth = Growth(desk, self, self._slivers, offers, placement, brake, parts.retired)
+        lending = (self.offers, self._placement, self.brake, parts.retired)
+        self._growth = Growth(desk, self, self._slivers, *lending, pause=retry_interval)
+        self._knowledge = Knowledge(desk, self.cmlist, self, self.inventory, *lending, self._growth.askable)
         self._lease = Lease(server, parts, desk, self._slivers, lambda: self.lease, self.handle_blocking_node)
         decides = type(self).should_delete_nodes is not SimpleElasticSliceManager.should_delete_nodes
         self._giving = Giving(desk, self, self.inventory, self._slivers, self._lease, decides=decides)
@@ -312,7 +312,7 @@ class SimpleElasticSliceManager(
 
     def _at_each(self, cm: str | None, act: Callable[[str], None]) -> None:
         """Do something at one CM, or at each: a fault at one costs no other, and is raised at the end."""
-        self._slivers.at_each([cm] if cm else self.cmlist, act)
+        self._slivers.at_each([cm] if cm else self.cmlist, self._growth.askable.watched(act))
 
     def update_available(self, cm: str | None = None) -> None:
         """Read the free machines."""

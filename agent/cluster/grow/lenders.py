@@ -22,14 +22,19 @@ class Loan:
 def spare_machines(moment: Moment) -> dict[tuple[str, str], int]:
     """Count what each CM can spare: (type, CM) -> machines, negative where too few are free.
 
-    There is no key where that is not known, and for a type that is left alone there for now.
+    It is 0 where the CM said that it has none, and for a type that is left alone there for now. There is no
+    key where it is not known, and at a CM that cannot be asked now: nobody waits for it.
     """
+    known = moment.slice
     found = {}
-    for cm in moment.slice.cms:
+    for cm in known.cms:
         for kind in moment.settings.demand.types_at(cm):
-            share = _share_of(kind, moment, cm) if kind else moment.slice.shares.get(cm)
-            if share is not None and kind not in moment.slice.avoided.get(cm, ()):
-                found[kind, cm] = share.spare(moment.slice.stays_free)
+            share = _share_of(kind, moment, cm) if kind else known.shares.get(cm)
+            if cm in known.exhausted or kind in known.avoided.get(cm, ()):
+                found[kind, cm] = 0
+            elif share is not None and cm not in known.closed:
+                spare = share.spare(known.stays_free)
+                found[kind, cm] = spare if kind else min(spare, known.fitting.get(cm, spare))
     return found
 
 

@@ -62,7 +62,8 @@ def count_supply(moment: Moment) -> Supply:
     """Count what we hold by type, and what the CMs can spare.
 
     A machine that was asked for, or that may be held although no manifest shows it, counts as its type where
-    that is known, as the type that was asked for, or as the preferred one. The latter is not counted on.
+    that is known, as the type that was asked for, or as the preferred one. The latter is not counted on, and
+    no more is the former when it should have come by now.
     """
     settings = moment.settings.demand
     leaving = frozenset(drains_of(moment))
@@ -79,18 +80,23 @@ def count_supply(moment: Moment) -> Supply:
         if not is_there and name not in moment.failed and name not in leaving:
             coming[kind] += 1
     seen = {(m.cm, m.client_id) for m in moment.machines.values()}
-    preferred = settings.offers()[0].type
+    offered = [offer.type for offer in settings.offers()]
+
+    def type_asked(place: tuple[str, str]) -> str:
+        kind = moment.asked_types.get(place, offered[0])
+        return kind if kind in offered else OTHER_TYPE
+
     for intent in moment.slice.requested:
         if (intent.cm, intent.client_id) not in seen:
-            kind = moment.asked_types.get(intent.client_id, preferred)
+            kind = type_asked((intent.cm, intent.client_id))
             held[kind] += 1
-            coming[kind] += 1
             seen.add((intent.cm, intent.client_id))
+            if (intent.cm, intent.client_id) not in moment.slice.overdue:
+                coming[kind] += 1
     doubted = {(m.cm, m.client_id): m for m in moment.slice.doubted if m.hardware_type}
-    for cm, client_id in moment.slice.unseen - seen:
-        known = doubted.get((cm, client_id))
-        asked = moment.asked_types.get(client_id, preferred)
-        held[type_of(known, settings) if known else asked] += 1
+    for place in moment.slice.unseen - seen:
+        known = doubted.get(place)
+        held[type_of(known, settings) if known else type_asked(place)] += 1
     totals: Counter[str] = Counter()
     for (kind, _), count in spare_machines(moment).items():
         totals[kind] += max(count, 0)

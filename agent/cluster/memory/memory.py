@@ -51,7 +51,7 @@ class Memory:
         chosen: which machines are being emptied to be given back.
         joins: what has been tried to make nodes of machines.
         names: what machines are called in Slurm.
-        asked_types: client_id -> the hardware type that was asked for, while more than one is borrowed.
+        asked_types: (CM, client_id) -> the hardware type that was asked for, while more than one is borrowed.
     """
 
     def __init__(self, desk: Desk, facts: Callable[[], SliceFacts], store: WishStore) -> None:
@@ -67,7 +67,7 @@ class Memory:
         self.chosen = Chosen(desk.lock)
         self.joins = Joins(desk.lock)
         self.names = Names(desk.lock, store)
-        self.asked_types: dict[str, str] = {}
+        self.asked_types: dict[tuple[str, str], str] = {}
 
     def now(self) -> Moment:
         """Return all that is known at this instant."""
@@ -111,11 +111,20 @@ class Memory:
         """Tell what is to be emptied now, and what is ours to touch."""
         return wishes_of(self.now())
 
+    def note_types(self, cm: str, types: Mapping[str, str]) -> None:
+        """Remember what machines are asked for as, client_id -> type, while they may come or be held."""
+        with self._desk.lock:
+            facts = self._facts()
+            places = facts.unseen.union((m.cm, m.client_id) for m in facts.machines)
+            places = places.union((intent.cm, intent.client_id) for intent in facts.requested)
+            kept = {place: kind for place, kind in self.asked_types.items() if place in places}
+            self.asked_types = kept | {(cm, client_id): kind for client_id, kind in types.items()}
+
     def forget(self, machine: SliverNode) -> None:
         """Drop all that concerns a machine that is not ours any more."""
         with self._desk.lock:
             self.chosen.forget(machine)
-            self.asked_types.pop(machine.client_id, None)
+            self.asked_types.pop((machine.cm, machine.client_id), None)
             self.joins.forget(machine)
         try:
             self.names.forget(machine)

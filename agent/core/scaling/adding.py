@@ -13,15 +13,17 @@ from agent.core.errors import (
     AlreadyExistsError,
     BadArgumentsError,
     BusyError,
+    CloudlabError,
     ConfigError,
     InsufficientNodesError,
 )
 from agent.core.events import EventKind
 from agent.core.jumps import on_the_wall
-from agent.core.model import IntentKind, Place
+from agent.core.model import Intent, IntentKind, Place
 from agent.core.request.helper import ADDED_CLIENT_ID, AddArgs
 from agent.core.request.rspec import request_client_ids
 from agent.core.said import ResourceValue
+from agent.core.scaling.askable import Askable
 from agent.core.scaling.brake import GrowthBrake
 from agent.core.scaling.lan_places import LanPlaces
 from agent.core.scaling.placement import Placement
@@ -40,8 +42,11 @@ class Asker(Protocol):
     def should_add_nodes(self, count: int = 0, cm: str | None = None) -> int | AddArgs | None:
         """Decide."""
 
+    def should_create_sliver(self, cm: str) -> bool:
+        """Tell whether a CM that has no sliver is to have one."""
+
     def request_for(self, cm: str) -> str:
-        """Return the request for a CM that holds nothing for us."""
+        """Return the request for a CM that holds nothing for us; "" where nothing is wanted any more."""
 
     def get_add_args(self, count: int = 1) -> AddArgs:
         """Ask the helper for machines."""
@@ -67,9 +72,13 @@ class Growth:
         asker: the manager.
         slivers: what the CMs hold.
         offers: what they could lend.
-        placement: which types and CMs are left alone.
-        brake: whether growth is stopped.
+        placement: which types are left alone, and which CMs had no machines.
+        brake: whether growth is stopped, and whose turn a probe is.
         retired: URNs of the CMs that are asked for no machine.
+        pause: seconds for which a CM is left alone that failed when it was asked.
+
+    Attributes:
+        askable: which CMs are fit to be asked.
     """
 
     def __init__(
@@ -81,21 +90,29 @@ class Growth:
         placement: Placement,
         brake: GrowthBrake,
         retired: Collection[str] = (),
+        *,
+        pause: float,
     ) -> None:
         self._desk = desk
         self._asker = asker
         self._slivers = slivers
         self._offers = offers
         self._placement = placement
+        self.askable = Askable(desk, placement, slivers.why_no_more, pause=pause)
         self._brake = brake
         self._retired = frozenset(retired)
         self._deciding = threading.Lock()
+        self._doubted: dict[str, tuple[Intent, ...]] = {}
+        """CM -> what its last failed call may have asked for all the same."""
         self._lans = LanPlaces(desk, asker, slivers)
 
     def ensure(self, cm: str, wanted: Callable[[str], bool]) -> None:
         """Read the manifest; create the sliver where there is none and a machine is wanted."""
-        if self._slivers.read(cm) is not None or self._waits_for_others():
+        with self.askable.reading(cm):
+            sliver = self._slivers.read(cm)
+        if sliver is not None or self._waits_for_others():
             return
+        self._see_what_never_came(cm)
         if self._slivers.waits_for_another_look(cm):
             self._desk.note(
                 f"no new sliver at {cm}: it had one, and the next look decides whether it is gone"
@@ -110,17 +127,28 @@ class Growth:
             cm: the CM; its manifest was just read and there is none.
             wanted: asked once everything that could hinder it is out of the way.
         """
+        with self.askable.asking(cm):
+            self._create(cm, wanted)
+
+    def _create(self, cm: str, wanted: Callable[[str], bool]) -> None:
         with self._turn(cm):
             if self._is_closed(cm):
                 return
             if self._slivers.intents.in_flight(IntentKind.ADD, cm):
                 self._desk.note(f"no new sliver at {cm}: an earlier request may still take effect")
                 return
-            if self._is_paused(cm) or self._brake.allowance() == 0 or not wanted(cm):
+            if self._is_paused(cm):
+                return
+            if self._brake.allowance() == 0 or not wanted(cm):
                 self._note_brake()
+                return
+            if self._leaves_the_probe(cm):
                 return
             self._reserve_names()
             request = self._asker.request_for(cm)
+            if not request:
+                self._brake.passed(cm)
+                return
             names = request_client_ids(request, cm)
             if not names:
                 raise ConfigError(f"the helper's request asks for no machine at {cm}")
@@ -129,17 +157,13 @@ class Growth:
                 raise ConfigError(f"no sliver is asked for at {cm}: {never}, and the request asks for it")
             asked = self._slivers.intents.declare(IntentKind.ADD, cm, names)
             # No request is smaller than the helper's: with a stopped growth all of it is the probe.
-            self._brake.asked(len(names))
+            self._brake.asked(len(names), cm)
         self._desk.tell(EventKind.CREATE, cm, f"asks for a sliver with {', '.join(names)}")
         try:
-            self._slivers.create(cm, request, asked)
-        except InsufficientNodesError as error:
-            self._pause(cm, str(error))
+            self._ask(cm, asked, lambda: self._slivers.create(cm, request, asked))
         except AlreadyExistsError:
             if not self._slivers.holds(cm):
                 raise
-        else:
-            self._placement.worked(cm, "")
 
     def add(self, cm: str, count: int) -> None:
         """Add as many machines as ``should_add_nodes`` says."""
@@ -149,7 +173,16 @@ class Growth:
         if self._slivers.has_lost(cm):
             self._desk.note(f"no machine is added at {cm} before one that is not ours any more is deleted")
             return
-        if self._waits_for_others() or self._is_paused(cm) or (room := self._lans.room(cm, count)) == 0:
+        if self._waits_for_others() or self._is_paused(cm):
+            return
+        self._see_what_never_came(cm)
+        with self.askable.asking(cm):
+            self._add(cm, count)
+
+    def _add(self, cm: str, count: int) -> None:
+        room = self._lans.room(cm, count)
+        self.askable.answered(cm)
+        if room == 0:
             return
         with self._turn(cm):
             if self._is_closed(cm):
@@ -158,24 +191,59 @@ class Growth:
             if most is not None and most < max(count, 1):
                 self._note_brake()
                 return
+            if self._leaves_the_probe(cm):
+                return
             most = min((limit for limit in (most, room) if limit is not None), default=None)
             args = self._arguments(cm, self._asker.should_add_nodes(count, cm), most)
             if not args:
+                self._brake.passed(cm)
                 return
             args = self._lans.give(cm, args)
             asked = self._slivers.intents.declare(IntentKind.ADD, cm, args)
-            self._brake.asked(len(args))
+            self._brake.asked(len(args), cm)
         self._desk.tell(EventKind.ADD, cm, f"asks for {len(args)} more: {', '.join(args)}")
         try:
-            self._slivers.add(cm, args, asked)
-        except InsufficientNodesError as error:
-            self._pause(cm, str(error))
+            self._ask(cm, asked, lambda: self._slivers.add(cm, args, asked))
         except BadArgumentsError:
             # A machine that we named may have been taken by somebody else since the last reading.
             self._desk.wake("update_available")
             raise
+
+    def _ask(self, cm: str, asked: Sequence[Intent], call: Callable[[], None]) -> None:
+        """Make a call; where it does not give machines, have others asked that can."""
+        try:
+            call()
+        except CloudlabError as error:
+            self._doubted[cm] = self._slivers.intents.still_open(asked)
+            if not self._doubted[cm]:
+                self._brake.refused()
+            self._desk.wake("ensure_sliver", "add_nodes")
+            if not isinstance(error, InsufficientNodesError):
+                raise
+            self._pause(cm, str(error))
         else:
-            self._placement.worked(cm, "")
+            self.askable.worked(cm)
+
+    def _see_what_never_came(self, cm: str) -> None:
+        """Leave a CM alone where nothing came of what was in doubt, so that others are asked before it."""
+        doubted = self._doubted.get(cm)
+        if not doubted or self._slivers.intents.still_open(doubted):
+            return
+        del self._doubted[cm]
+        if self._slivers.names(cm).isdisjoint(intent.client_id for intent in doubted):
+            self.askable.leave_alone(cm, "the machines that were asked for never came")
+            self._desk.wake("get_system_state")
+
+    def _leaves_the_probe(self, cm: str) -> bool:
+        """Tell whether another CM comes first, now that one machine is asked for to see how it does."""
+        for other in self._brake.before(cm):
+            if self.askable.why_not(other):
+                continue
+            has_sliver = self._slivers.holds(other) or self._asker.should_create_sliver(other)
+            if has_sliver and self._asker.wants_machine(other):
+                self._desk.note(f"the probe is asked of {other}, not of {cm}, which was tried last")
+                return True
+        return False
 
     @contextmanager
     def _turn(self, cm: str) -> Iterator[None]:

@@ -39,6 +39,8 @@ class Brake:
     """When it stopped."""
     probing: bool = False
     """The probe of this pause was asked for."""
+    due: datetime | None = None
+    """When the probe that was asked for last was due; None where none was."""
 
     @classmethod
     def after(cls, told: Iterable[PastEvent], *, first: float, limit: float) -> Brake:
@@ -94,7 +96,13 @@ class Brake:
             return self
         # A probe that comes to nothing, such as one that no CM had a machine for, may be repeated by then.
         pause = replace(self.stopped, until=now + timedelta(seconds=self.stopped.delay))
-        return replace(self, stopped=pause, probing=True)
+        return replace(self, stopped=pause, probing=True, due=self.stopped.until)
+
+    def refused(self) -> Brake:
+        """Note that a CM refused what was asked of it: if that was the probe, it is due as before."""
+        if self.stopped is None or not self.probing or self.due is None:
+            return self
+        return replace(self, stopped=replace(self.stopped, until=self.due), probing=False, due=None)
 
     def allowance(self, now: datetime, *, coming: bool) -> int | None:
         """Return how many machines may be asked for; None sets no limit.
@@ -116,6 +124,7 @@ class GrowthBrake:
         desk: the manager's.
         inventory: knows the machines that have yet to prove themselves.
         told: what an earlier run told of it, oldest first.
+        cms: URNs of the CMs in use, preferred first.
 
     Attributes:
         may_prove: tells whether one of these machines, which are not proven, may still prove itself; set by a
@@ -123,7 +132,12 @@ class GrowthBrake:
     """
 
     def __init__(
-        self, settings: CycleSettings, desk: Desk, inventory: Inventory, told: Iterable[PastEvent] = ()
+        self,
+        settings: CycleSettings,
+        desk: Desk,
+        inventory: Inventory,
+        told: Iterable[PastEvent] = (),
+        cms: Sequence[str] = (),
     ) -> None:
         self._settings = settings
         self._desk = desk
@@ -134,14 +148,19 @@ class GrowthBrake:
         past = [replace(event, time=min(event.time, now)) for event in told]
         self._brake = Brake.after(past, first=settings.growth_probe_after, limit=settings.growth_probe_limit)
         self.may_prove: Callable[[Sequence[SliverNode]], bool] = bool
+        self._cms = tuple(cms)
+        self._tried: list[str] = []
+        """The CMs that were asked, or whose machines failed, since one was of use: the last one last."""
 
-    def failed(self, subject: str, reason: str) -> None:
+    def failed(self, subject: str, reason: str, cm: str) -> None:
         """Take note that a new machine failed.
 
         Args:
             subject: its node_id.
             reason: why.
+            cm: where it is.
         """
+        self.passed(cm)
         now = self._desk.clock.steady()
         with self._lock:
             before = self._brake
@@ -182,6 +201,7 @@ class GrowthBrake:
         with self._lock:
             before = self._brake
             self._brake = before.worked()
+            self._tried.clear()
         if before.stopped is None:
             return False
         self._desk.tell(EventKind.GROWTH_RESUMED, subject, message)
@@ -200,8 +220,37 @@ class GrowthBrake:
         with self._lock:
             return self._brake.allowance(now, coming=coming)
 
-    def asked(self, count: int) -> None:
+    def turns(self) -> tuple[str, ...]:
+        """Return the CMs in the order in which machines are asked of them.
+
+        Preferred first; while growth is stopped the CM comes first that was tried longest ago, so that one
+        whose machines all fail does not get every probe.
+        """
+        with self._lock:
+            if self._brake.stopped is None:
+                return self._cms
+            return tuple(
+                sorted(self._cms, key=lambda cm: self._tried.index(cm) + 1 if cm in self._tried else 0)
+            )
+
+    def before(self, cm: str) -> tuple[str, ...]:
+        """Return the CMs whose turn to be probed comes before that of this one; none while growth goes on."""
+        turns = self.turns() if self._brake.stopped is not None else ()
+        return turns[: turns.index(cm)] if cm in turns else ()
+
+    def passed(self, cm: str) -> None:
+        """Take note that a CM had its turn."""
+        with self._lock:
+            self._tried = [each for each in self._tried if each != cm] + [cm]
+
+    def refused(self) -> None:
+        """Take note that nothing comes of what was asked for last: another CM may be asked for the probe."""
+        with self._lock:
+            self._brake = self._brake.refused()
+
+    def asked(self, count: int, cm: str) -> None:
         """Take note that so many machines are asked for: while growth is stopped, they are the probe."""
+        self.passed(cm)
         with self._lock:
             self._brake = after = self._brake.asked(self._desk.clock.steady())
         if after.stopped is not None:

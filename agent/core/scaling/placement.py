@@ -103,6 +103,11 @@ class Placement:
                 placed[client_id] = {**fields, "node": node_id}
         return placed
 
+    def fitting(self, cm: str, free: Sequence[AdvertisedNode], now: datetime) -> int:
+        """Count the free machines of a CM that could be asked for: of our type, and of none that failed."""
+        avoid = self.avoided(cm, now)
+        return len(choose_machines(free, len(free), nodetype=self._nodetype, avoid_types=avoid, values={}))
+
     def share(
         self, everything: Sequence[AdvertisedNode] | None, available: Sequence[AdvertisedNode] | None
     ) -> Share | None:

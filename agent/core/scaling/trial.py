@@ -45,7 +45,7 @@ class Trial:
             self._booted(node)
             return False
         if not machine.proven:
-            self._brake.failed(node.node_id, machine.reason)
+            self._brake.failed(node.node_id, machine.reason, node.cm)
         if node.hardware_type:
             self._placement.pause(node.cm, node.hardware_type, self._desk.clock.steady(), machine.reason)
         return True

@@ -63,6 +63,14 @@ class SliceFacts:
     """CM -> hardware types that failed just now and are left alone there."""
     exhausted: frozenset[str] = frozenset()
     """The CMs that had no machine for us just now and are asked for none."""
+    closed: Mapping[str, str] = field(default_factory=dict)
+    """CM that is asked for no machine now, one that is exhausted included -> until or while what."""
+    fitting: Mapping[str, int] = field(default_factory=dict)
+    """CM -> how many free machines there are of a type that we may ask for now; no key while unknown."""
+    turns: tuple[str, ...] = ()
+    """The CMs in the order in which machines are asked of them; empty for that of ``cms``."""
+    overdue: frozenset[tuple[str, str]] = frozenset()
+    """(CM, client_id) of those in ``requested`` that would have come by now: they count, and none waits."""
     braked: str = ""
     """Why growth is stopped, and when it is probed; "" while it goes on."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -45,6 +45,7 @@ class Intents:
     def __init__(self, store: IntentStore, clock: Clock, patience: float) -> None:
         self._store = store
         self._clock = clock
+        self._patience = timedelta(seconds=patience)
         self._lock = threading.Lock()
         self._writing = threading.Lock()
         now = clock.steady()
@@ -57,6 +58,11 @@ class Intents:
             return tuple(
                 i for i in self._mirror.values() if kind in {None, i.kind} and (cm is None or cm == i.cm)
             )
+
+    def overdue(self) -> tuple[Intent, ...]:
+        """Return those that no manifest has settled for longer than they may still take effect."""
+        now = self._clock.steady()
+        return tuple(i for i in self.in_flight() if now - i.asked > self._patience)
 
     def declare(self, kind: IntentKind, cm: str, client_ids: Iterable[str]) -> tuple[Intent, ...]:
         """Write down what is about to be asked."""

@@ -87,6 +87,11 @@ class Inventory:
         """List what was asked for and is not settled."""
         return list(self._slivers.intents.in_flight(kind, cm))
 
+    def overdue(self) -> frozenset[tuple[str, str]]:
+        """Return (CM, client_id) of the machines that were asked for and would have come by now."""
+        asked = (i for i in self._slivers.intents.overdue() if i.kind is IntentKind.ADD)
+        return frozenset((i.cm, i.client_id) for i in asked)
+
     def count(self) -> int:
         """Count the machines held or asked for, over all CMs, and those that may be held (``unseen``)."""
         held = {(n.cm, n.client_id) for n in self.held(None)}

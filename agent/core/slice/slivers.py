@@ -66,7 +66,7 @@ class Slivers:
         self._limits = config.cycle
         self._desk = desk
         self._owner = owner
-        self._ownership = config.ownership
+        self._ownership, self._retired = config.ownership, config.retired
         self._hooks = HookQueue()
         self._news = News(desk, owner, self._hooks)
         self._locks = {cm: threading.RLock() for cm in cms}
@@ -148,6 +148,21 @@ class Slivers:
         """Tell whether the last manifest has a machine that is not ours any more."""
         with self._desk.lock:
             return bool(self.book.lost(cm))
+
+    def why_no_more(self, cm: str) -> str:
+        """Say while or before what no machine may be asked for at a CM; "" where one may be."""
+        with self._desk.lock:
+            has_none, has_lost = self.book.slivers.get(cm) is None, bool(self.book.lost(cm))
+            in_doubt = self.book.in_doubt(cm)
+        if cm in self._retired:
+            return "while it is only to be emptied"
+        if has_lost:
+            return "while a machine there that is not ours any more is not deleted"
+        if has_none and self.intents.in_flight(IntentKind.ADD, cm):
+            return "while an earlier request for a sliver may still take effect"
+        if has_none and in_doubt:
+            return "before the next look decides whether its sliver is gone"
+        return ""
 
     def has_foreign(self, cm: str) -> bool:
         """Tell whether the last manifest has a machine that was never ours."""

@@ -71,6 +71,23 @@ def test_a_type_that_is_left_alone_at_a_cm_is_not_asked_for_there() -> None:
     assert shares(moment, GrowthPlan(1, wanted={"small": 1})) == {("small", "urn:two"): 1}
 
 
+def test_a_cm_that_said_it_has_none_can_spare_none_and_of_one_that_cannot_be_asked_it_is_not_known() -> None:
+    closed = {"urn:one": "until 12:10:00Z: none are free"}
+    short = lending(exhausted=frozenset(closed), closed=closed)
+    assert spare_machines(short) == {
+        ("small", "urn:one"): 0,
+        ("big", "urn:one"): 0,
+        ("small", "urn:two"): 2,
+    }
+    assert set(spare_machines(lending(closed=closed))) == {("small", "urn:two")}
+
+
+def test_no_more_are_spared_than_there_are_of_types_that_boot() -> None:
+    shares = {"urn:one": Share(5, 10), "urn:two": Share(5, 10)}
+    moment = lending(demand=DemandSettings(), shares=shares, fitting={"urn:one": 0})
+    assert spare_machines(moment) == {("", "urn:one"): 0, ("", "urn:two"): 5}
+
+
 def test_a_part_of_each_type_stays_free_for_others() -> None:
     assert spare_machines(lending(stays_free=0.5)) == {
         ("small", "urn:one"): 0,
@@ -98,7 +115,7 @@ def test_each_machine_that_is_asked_for_is_a_free_one_of_its_type(make_manager) 
     manager.get_system_state()
     (asked,) = manager.should_add_nodes(0, "urn:one").values()
     assert asked["node"] == "ee"
-    assert set(manager.memory.now().asked_types.values()) == {"big"}
+    assert set(manager.memory.now().asked_types.items()) == {(("urn:one", "node-1"), "big")}
 
 
 def test_no_more_machines_are_chosen_than_are_asked_for_and_the_least_wanted_come_first() -> None:

@@ -40,9 +40,21 @@ def test_a_drained_machine_is_not_coming_and_one_whose_slurmd_is_silent_is() -> 
 
 def test_a_machine_that_was_asked_for_is_of_the_type_that_was_asked_for() -> None:
     intents = (asked("node-1"), asked("node-2"))
-    moment = a_moment(settings=TYPES, facts={"requested": intents}, asked_types={"node-1": "big"})
+    moment = a_moment(settings=TYPES, facts={"requested": intents}, asked_types={(UTAH, "node-1"): "big"})
     supply = count_supply(moment)
     assert supply.held == supply.coming == {"big": 1, "small": 1}
+
+
+def test_a_machine_that_should_have_come_by_now_counts_as_held_and_no_job_waits_for_it() -> None:
+    overdue = frozenset({(UTAH, "node-1")})
+    supply = count_supply(a_moment(facts={"requested": (asked("node-1"),), "overdue": overdue}))
+    assert (supply.count, supply.coming) == (1, {})
+
+
+def test_a_machine_that_was_asked_for_as_a_type_that_is_borrowed_no_more_counts_as_another() -> None:
+    asked_types = {(UTAH, "node-1"): "gone"}
+    facts = {"requested": (asked("node-1"),)}
+    assert count_supply(a_moment(settings=TYPES, facts=facts, asked_types=asked_types)).held == {"?": 1}
 
 
 def test_a_machine_that_was_asked_for_and_is_seen_counts_once() -> None:
@@ -97,7 +109,7 @@ def test_what_no_manifest_shows_and_may_be_held_counts_and_is_not_counted_on() -
     doubted = (machine("1", "big"), SliverNode("node-2", "", UTAH, "urn:2"))
     unseen = {(UTAH, "node-1"), (UTAH, "node-2"), (WISC, "node-3"), (WISC, "node-4"), (WISC, "node-5")}
     facts = {"doubted": doubted, "unseen": frozenset(unseen), "requested": (asked("node-5", WISC),)}
-    moment = a_moment(settings=TYPES, facts=facts, asked_types={"node-3": "big"})
+    moment = a_moment(settings=TYPES, facts=facts, asked_types={(WISC, "node-3"): "big"})
     supply = count_supply(moment)
     assert supply.held == {"big": 2, "small": 3}
     assert supply.coming == {"small": 1}

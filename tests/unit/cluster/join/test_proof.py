@@ -6,7 +6,7 @@ from agent.cluster.join.proof import may_prove, set_aside
 from agent.cluster.settings.demand import DemandSettings
 from agent.core.model import AdminDrain
 from agent.slurm.model import Node
-from tests.unit.cluster.conftest import NOW, Cloudlab, Slurm, a_machine, a_moment
+from tests.unit.cluster.conftest import NOW, UTAH, Cloudlab, Slurm, a_machine, a_moment
 
 ONE = a_machine(1)
 DRAINED = Node("pc1", "IDLE", frozenset({"DRAIN"}), reason="new disk")
@@ -47,7 +47,7 @@ def test_what_a_person_drained_tells_nothing_and_what_the_agent_drained_may_yet(
 
 def stop_growth(manager, clock):
     for n in range(3):
-        manager.brake.failed(f"pc{n + 7}", "it did not join")
+        manager.brake.failed(f"pc{n + 7}", "it did not join", UTAH)
     assert manager.brake.allowance() == 0
     clock.advance(600)
 

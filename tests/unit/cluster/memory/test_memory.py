@@ -47,7 +47,7 @@ def test_a_moment_has_what_every_part_remembers(world: World) -> None:
     memory.chosen.choose(MACHINE)
     memory.chosen.empty(OTHER)
     memory.chosen.choose_blocking(OTHER)
-    memory.asked_types["node-1"] = "m510"
+    memory.asked_types[UTAH, "node-1"] = "m510"
     memory.joins.watch(MACHINE, NOW)
     memory.joins.prove(OTHER)
     memory.joins.see_failed([OTHER], NOW)
@@ -61,7 +61,7 @@ def test_a_moment_has_what_every_part_remembers(world: World) -> None:
     assert (moment.limited, moment.read_back) == ({"main"}, {UTAH})
     assert (moment.admin, moment.hold, moment.order) == ({("", "pc1"): WISH}, hold, ORDER)
     assert (moment.chosen, moment.emptied, moment.blocking) == ({"pc1", "pc2"}, {"pc2"}, {"pc2"})
-    assert moment.asked_types == {"node-1": "m510"}
+    assert moment.asked_types == {(UTAH, "node-1"): "m510"}
     assert moment.joins == memory.joins.records
     assert (moment.proven, moment.failed_since) == ({OTHER.key}, {OTHER.key: NOW})
     assert moment.settings.demand.min_nodes == ORDER.machines
@@ -71,7 +71,7 @@ def test_a_moment_does_not_change_with_what_is_remembered_later(world: World) ->
     memory, before = world.memory, world.memory.now()
     memory.drains.put(WISH)
     memory.chosen.choose(MACHINE)
-    memory.asked_types["node-1"] = "m510"
+    memory.asked_types[UTAH, "node-1"] = "m510"
     memory.joins.watch(MACHINE, NOW)
     assert (before.admin, before.chosen, before.asked_types, before.joins) == ({}, frozenset(), {}, {})
 
@@ -121,7 +121,7 @@ def test_a_machine_that_is_gone_leaves_nothing_behind(world: World, ledger) -> N
         memory.drains.put(replace(WISH, node_id=machine.node_id, cm=UTAH))
         memory.chosen.choose_blocking(machine)
         memory.chosen.empty(machine)
-        memory.asked_types[machine.client_id] = "m510"
+        memory.asked_types[machine.cm, machine.client_id] = "m510"
         memory.joins.begin(machine, NOW, attempts=1)
         memory.joins.prove(machine)
         memory.joins.see_failed([machine], NOW)
@@ -130,6 +130,6 @@ def test_a_machine_that_is_gone_leaves_nothing_behind(world: World, ledger) -> N
     moment = memory.now()
     assert moment.admin.keys() == {(UTAH, "pc2")}
     assert moment.chosen == moment.emptied == moment.blocking == {"pc2"}
-    assert moment.asked_types.keys() == {"node-2"}
+    assert moment.asked_types.keys() == {(UTAH, "node-2")}
     assert moment.joins.keys() == moment.proven == moment.failed_since.keys() == {OTHER.key}
     assert [drain.node_id for drain in ledger.drains()] == ["pc2"]

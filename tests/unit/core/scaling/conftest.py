@@ -24,6 +24,9 @@ class FakeOffice:
 
     steady = now
 
+    def monotonic(self):
+        return self.time.timestamp()
+
     def advance(self, seconds):
         self.time += timedelta(seconds=seconds)
 

@@ -16,6 +16,7 @@ from agent.core.errors import (
     CloudlabError,
     ConfigError,
     InsufficientNodesError,
+    LostReplyError,
 )
 from agent.core.model import AdvertisedNode, Intent, IntentKind, Lan, LanPort, Place, Sliver
 from agent.core.ports import Clock
@@ -49,6 +50,9 @@ class FakeManager:
         self.asked.append((count, cm))
         return self.wanted
 
+    def should_create_sliver(self, cm: str) -> bool:
+        return bool(self.wanted) and cm != CM
+
     def request_for(self, cm: str) -> str:
         assert cm == CM
         assert self.reserved, "the helper is to know the names in use"
@@ -65,7 +69,6 @@ class FakeManager:
         return self.lans
 
     def wants_machine(self, cm: str) -> bool:
-        assert cm == CM
         return bool(self.wanted)
 
 
@@ -93,6 +96,8 @@ class FakeSlivers:
         self.in_doubt = False
         self.lost = False
         self.fault: CloudlabError | None = None
+        self.strikes = False
+        """A fault leaves nothing in flight."""
         self.calls: list[tuple[Any, ...]] = []
         self.lans: tuple[Lan, ...] = ()
         self.book = MachineBook()
@@ -108,6 +113,9 @@ class FakeSlivers:
 
     def waits_for_another_look(self, _cm: str) -> bool:
         return self.in_doubt
+
+    def why_no_more(self, _cm: str) -> str:
+        return ""
 
     def has_lost(self, _cm: str) -> bool:
         return self.lost
@@ -128,6 +136,8 @@ class FakeSlivers:
         assert set(asked) <= set(self.intents.in_flight(IntentKind.ADD, cm)), "it is written down before"
         self.calls.append((call, cm, what))
         if self.fault:
+            if self.strikes:
+                self.intents.strike(asked)
             raise self.fault
 
 
@@ -136,12 +146,27 @@ class FakeBrake:
         self.allowed: int | None = None
         self.stopped = ""
         self.counts: list[int] = []
+        self.refusals = 0
+        self.turns_given = 0
+        self.sooner: tuple[str, ...] = ()
 
     def allowance(self) -> int | None:
         return self.allowed
 
-    def asked(self, count: int) -> None:
+    def asked(self, count: int, cm: str) -> None:
+        assert cm in {CM, OTHER}
         self.counts.append(count)
+
+    def refused(self) -> None:
+        self.refusals += 1
+
+    def passed(self, cm: str) -> None:
+        assert cm in {CM, OTHER}
+        self.turns_given += 1
+
+    def before(self, cm: str) -> tuple[str, ...]:
+        assert cm in {CM, OTHER}
+        return self.sooner
 
     def words(self) -> str:
         return self.stopped
@@ -159,7 +184,9 @@ class Bench:
             self.offers,  # type: ignore[arg-type]
             self.placement,
             self.brake,  # type: ignore[arg-type]
+            pause=30,
         )
+        self.askable = self.growth.askable
 
     def create(self, *, wanted: bool = True) -> None:
         self.growth.create(CM, lambda cm: wanted and cm == CM)
@@ -374,14 +401,47 @@ def test_a_named_machine_that_somebody_else_took_has_the_free_ones_read_again(be
     bench.slivers.fault = BadArgumentsError("Physical node pc1 is not available", code=1)
     with pytest.raises(BadArgumentsError):
         bench.growth.add(CM, 0)
-    assert bench.office.woken == ["update_available"]
+    assert bench.office.woken == ["ensure_sliver", "add_nodes", "update_available"]
 
 
 def test_another_fault_is_the_callers(bench: Bench) -> None:
     bench.slivers.fault = CloudlabError("Error", code=2)
     with pytest.raises(CloudlabError):
         bench.growth.add(CM, 0)
-    assert (bench.office.woken, bench.office.told[1:]) == ([], [])
+    assert (bench.office.woken, bench.office.told[1:]) == (["ensure_sliver", "add_nodes"], [])
+
+
+def test_what_a_cm_refuses_is_no_probe_and_what_may_still_come_is(bench: Bench) -> None:
+    bench.slivers.fault = LostReplyError("read timed out")
+    with pytest.raises(LostReplyError):
+        bench.growth.add(CM, 0)
+    assert bench.brake.refusals == 0
+    bench.slivers.intents.strike(bench.slivers.intents.in_flight())
+    bench.slivers.fault, bench.slivers.strikes = NO_MACHINES, True
+    bench.growth.add(CM, 0)
+    assert bench.brake.refusals == 1
+
+
+def test_a_probe_is_left_to_the_cm_whose_turn_it_is(bench: Bench) -> None:
+    bench.brake.allowed, bench.brake.sooner = 1, (OTHER,)
+    bench.growth.add(CM, 0)
+    assert bench.calls == []
+    assert bench.office.notes == [f"the probe is asked of {OTHER}, not of {CM}, which was tried last"]
+    bench.askable.leave_alone(OTHER, "it is silent")
+    bench.growth.add(CM, 0)
+    assert len(bench.calls) == 1, "whose turn it is cannot be asked"
+
+
+def test_a_cm_that_asks_for_nothing_has_had_its_turn(bench: Bench) -> None:
+    bench.manager.wanted = None
+    bench.growth.add(CM, 0)
+    assert (bench.calls, bench.brake.turns_given) == ([], 1)
+
+
+def test_no_sliver_is_asked_for_once_nothing_is_wanted_any_more(bare: Bench) -> None:
+    bare.manager.request = ""
+    bare.create()
+    assert (bare.calls, bare.intents, bare.brake.turns_given) == ([], [], 1)
 
 
 def test_machines_are_named_where_the_type_matters_and_what_finds_none_is_told(office: Any) -> None:

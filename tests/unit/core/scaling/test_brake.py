@@ -16,6 +16,7 @@ from agent.core.views import AgentView
 from agent.tell.metrics import Metrics
 from tests.unit.core.scaling.conftest import FakeOffice
 
+ONE, TWO, THREE = "urn:one", "urn:two", "urn:three"
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
 RULES = {"most": 3, "first": 600.0, "limit": 3000.0}
 
@@ -181,11 +182,11 @@ def test_after_a_restart_the_brake_is_as_it_was_left(acts):
         office.advance(seconds)
         office.told.clear()
         if act == "failed":
-            brake.failed("pc1", "it hangs")
+            brake.failed("pc1", "it hangs", ONE)
         elif act == "worked":
             brake.worked("pc1")
         elif brake.allowance() != 0:
-            brake.asked(1)
+            brake.asked(1, ONE)
         told += [
             PastEvent(office.time, kind.value, subject, message, vars(data[0]) if data else {})
             for kind, subject, message, *data in office.told
@@ -200,7 +201,7 @@ def test_after_a_restart_the_brake_is_as_it_was_left(acts):
 def is_probed(office, trials, may_prove=bool):
     brake = GrowthBrake(CycleSettings(growth_stop_after=1, boot_timeout="40m"), office.desk, trials)
     brake.may_prove = may_prove
-    brake.failed("pc9", "it hangs")
+    brake.failed("pc9", "it hangs", ONE)
     office.advance(600)
     return brake.allowance() == 1
 
@@ -227,22 +228,22 @@ def test_each_turn_of_it_is_told(office):
     settings = CycleSettings(growth_stop_after=2, growth_probe_after="10m")
     brake = GrowthBrake(settings, office.desk, Trials())
     brake.worked("pc0")
-    brake.asked(3)
-    brake.failed("pc1", "it hangs")
+    brake.asked(3, ONE)
+    brake.failed("pc1", "it hangs", ONE)
     assert (office.told, brake.words()) == ([], "")
-    brake.failed("pc2", "it hangs")
+    brake.failed("pc2", "it hangs", ONE)
     why = "pc2: it hangs; a probe after 12:10:00Z"
     stops = "growth stops: 2 new machines in a row failed, the last one"
     assert office.told.pop() == ("growth_stopped", "", f"{stops} {why}", Failures(2, "pc2: it hangs"))
     assert brake.words() == f"growth is stopped since 2026-11-22T12:00:00Z: {why}"
-    brake.failed("pc3", "it hangs")
+    brake.failed("pc3", "it hangs", ONE)
     assert office.told == []
     office.advance(600)
     assert brake.allowance() == 1
-    brake.asked(1)
+    brake.asked(1, ONE)
     assert office.told.pop() == ("probe", "", "asks for 1 as a probe, while growth is stopped")
     assert brake.words().endswith("pc2: it hangs; a probe is under way")
-    brake.failed("pc4", "it hangs")
+    brake.failed("pc4", "it hangs", ONE)
     why = "pc4: it hangs; a probe after 12:30:00Z"
     assert office.told.pop() == (
         "probe_failed",
@@ -257,11 +258,43 @@ def test_each_turn_of_it_is_told(office):
     assert (brake.words(), brake.allowance()) == ("", None)
 
 
+def test_while_growth_is_stopped_the_cm_that_was_tried_longest_ago_is_probed_first(office):
+    brake = GrowthBrake(CycleSettings(growth_stop_after=1), office.desk, Trials(), cms=(ONE, TWO, THREE))
+    brake.asked(2, ONE)
+    assert (brake.turns(), brake.before(TWO)) == ((ONE, TWO, THREE), ()), "the preferred one comes first"
+    brake.failed("pc1", "it hangs", ONE)
+    assert (brake.turns(), brake.before(THREE)) == ((TWO, THREE, ONE), (TWO,))
+    brake.asked(1, TWO)
+    assert (brake.turns(), brake.before(ONE)) == ((THREE, ONE, TWO), (THREE,))
+    brake.passed(THREE)
+    assert brake.turns() == (ONE, TWO, THREE)
+    brake.passed(ONE)
+    assert brake.before(ONE) == (TWO, THREE)
+    brake.worked("pc2")
+    assert (brake.turns(), brake.before(ONE)) == ((ONE, TWO, THREE), ())
+
+
+def test_a_probe_that_was_refused_is_due_as_before(office):
+    brake = GrowthBrake(CycleSettings(growth_stop_after=1), office.desk, Trials(), cms=(ONE, TWO))
+    brake.failed("pc1", "it hangs", ONE)
+    office.advance(600)
+    for cm in (TWO, ONE):
+        assert brake.allowance() == 1
+        brake.asked(1, cm)
+        assert brake.allowance() == 0
+        brake.refused()
+    assert brake.allowance() == 1
+    assert "a probe after" in brake.words()
+    brake.worked("pc2")
+    brake.refused()
+    assert brake.allowance() is None
+
+
 def test_growth_that_somebody_resumes_is_told(office):
     brake = GrowthBrake(CycleSettings(growth_stop_after=1), office.desk, Trials(NEW))
     assert not brake.resume("ada")
     assert (office.told, office.woken) == ([], [])
-    brake.failed("pc1", "it hangs")
+    brake.failed("pc1", "it hangs", ONE)
     office.advance(600)
     assert brake.allowance() == 0, "a machine has yet to prove itself"
     assert brake.resume("ada")
@@ -363,7 +396,7 @@ def test_of_a_dict_the_first_is_the_probe(make_bench):
     bench.manager.create_sliver()
     bench.cycles(4)
     for n in range(3):
-        bench.manager.brake.failed(f"pc{n}", "it did not join")
+        bench.manager.brake.failed(f"pc{n}", "it did not join", ONE)
     bench.clock.advance(600)
     bench.manager.add_nodes()
     assert [m.client_id for m in bench.server.machines()] == ["node-1", "w0"]
@@ -388,7 +421,7 @@ def test_a_machine_that_was_ready_before_a_restart_tells_nothing_of_new_ones(mak
     bench.cycles(5)
     again = restarted(make_bench, bench)
     for n in range(3):
-        again.manager.brake.failed(f"pc{n}", "it did not join")
+        again.manager.brake.failed(f"pc{n}", "it did not join", ONE)
     again.manager.manage_once(force=True)
     assert len(again.manager.inventory.with_fate("ready")) == 2
     again.clock.advance(600)
@@ -405,7 +438,7 @@ def test_a_machine_that_was_starting_at_a_restart_is_on_trial_after_it(make_benc
     assert len(bench.server.machines()) == 1
     again = restarted(make_bench, bench)
     for n in range(3):
-        again.manager.brake.failed(f"pc{n}", "it did not join")
+        again.manager.brake.failed(f"pc{n}", "it did not join", ONE)
     again.manager.manage_once()
     again.cycles(3)
     assert len(again.events.of("growth_resumed")) == 1

@@ -22,8 +22,8 @@ class FakeBrake:
     def __init__(self) -> None:
         self.told: list[tuple[str, ...]] = []
 
-    def failed(self, subject: str, reason: str) -> None:
-        self.told.append(("failed", subject, reason))
+    def failed(self, subject: str, reason: str, cm: str) -> None:
+        self.told.append(("failed", subject, reason, cm))
 
     def worked(self, subject: str) -> None:
         self.told.append(("worked", subject))
@@ -69,7 +69,7 @@ def test_a_ready_machine_stays_and_its_type_may_be_asked_for_again(bench: Bench)
 def test_a_failed_machine_goes_back_and_its_type_is_left_alone(bench: Bench) -> None:
     assert bench.trial.settled(machine("failed")) is True
     assert bench.booted == []
-    assert bench.brake.told == [("failed", "pc1", "its disk died")]
+    assert bench.brake.told == [("failed", "pc1", "its disk died", CM)]
     pause = bench.placement.pause(CM, "m510", NOW + timedelta(seconds=1), "a later one")
     assert (pause.reason, pause.until - NOW) == ("its disk died", timedelta(minutes=10))
 
