@@ -102,6 +102,8 @@ class Moment:
 
     bound: Mapping[tuple[str, str], KnownAs] = field(default_factory=dict)
     """(CM, client_id) -> what its machine joined as."""
+    began: frozenset[tuple[str, str]] = frozenset()
+    """(CM, client_id) of the machines that are known to have joined, or to have begun to."""
     joins: Mapping[MachineId, JoinRecord] = field(default_factory=dict)
     """Key -> what has been tried to join its machine."""
     proven: frozenset[MachineId] = frozenset()
@@ -264,6 +266,15 @@ class Moment:
     def in_service(self) -> int:
         """How many of our machines jobs may start on, or could until they were drained."""
         return sum(1 for name in self.joined if self.nodes[name].usable or self.nodes[name].draining)
+
+    def is_of_another(self, name: str) -> bool:
+        """Tell whether Slurm's node of that name is that of an earlier machine, which it takes for alive.
+
+        Ours came new, has not begun to join, and is not where Slurm has the node.
+        """
+        machine, node = self.machines[name], self.nodes[name]
+        is_new = machine.key in self.slice.fresh and (machine.cm, machine.client_id) not in self.began
+        return bool(machine.address) and is_new and not _may_be_at(machine, node.address)
 
     def wish_for(self, machine: SliverNode) -> AdminDrain | None:
         """Return an administrator's wish to empty this machine."""

@@ -87,6 +87,7 @@ class Knowledge:
                 unseen=inventory.unseen(),
                 foreign=tuple(inventory.foreign()),
                 unexplained=inventory.unexplained(),
+                fresh=inventory.fresh(),
                 all_read=read >= frozenset(cms),
                 read=read,
                 ready=frozenset(node.key for node in inventory.with_fate("ready")),

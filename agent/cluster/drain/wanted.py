@@ -89,7 +89,9 @@ def _not_there_yet(moment: Moment) -> frozenset[str]:
     return frozenset(
         name
         for name in moment.inherited
-        if moment.nodes[name].state == "DOWN" or moment.machines[name].key not in moment.slice.ready
+        if moment.nodes[name].state == "DOWN"
+        or moment.machines[name].key not in moment.slice.ready
+        or moment.is_of_another(name)
     )
 
 

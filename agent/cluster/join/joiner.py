@@ -112,7 +112,7 @@ class Joiner:
         try:
             threads.errand(f"join-{step.name}", work)
         except RuntimeError as error:
-            self._joins.end(step.node, self._desk.clock.now(), f"no thread can be started: {error}")
+            self._joins.end(step.node, self._desk.clock.steady(), f"no thread can be started: {error}")
 
     def _join(self, step: JoinStep, commands: Sequence[str], moment: Moment) -> str:
         """Perform the steps of a join; return what went wrong, "" for nothing."""
@@ -122,7 +122,11 @@ class Joiner:
         except OSError as error:
             return f"[[join.files]] {error}"
         try:
-            down = seen is not None and is_ours(seen.reason) and seen.state == "DOWN"
+            down = step.anew or (seen is not None and is_ours(seen.reason) and seen.state == "DOWN")
+            if step.anew:
+                # Before anything else: Slurm would start jobs where nothing runs.
+                self._backend.set_down([step.name], JOINING)
+                self._backend.set_address(step.name, address_of(step.node, settings.address))
             if settings.mode == "cloud":
                 down = self._announce(step, seen) or down
             if files and (fault := self._perform(step, files, settings)):

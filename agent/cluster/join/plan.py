@@ -22,6 +22,8 @@ class JoinStep:
     name: str
     """Its node name."""
     reason: str
+    anew: bool = False
+    """Slurm has the node at work, and it is that of an earlier machine."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,11 @@ def plan_joins(moment: Moment) -> JoinPlan:
             continue
         seen, settings = snapshot.nodes.get(name), moment.join_of(node)
         record = moment.joins.get(node.key)
-        if seen is not None and seen.at_work:
+        if seen is not None and seen.at_work and moment.is_of_another(name):
+            if not snapshot.holds(name):
+                why = f"ready, and Slurm has the node at {seen.address}, where an earlier machine was"
+                start.append(JoinStep(node, name, why, anew=True))
+        elif seen is not None and seen.at_work:
             step = JoinStep(node, name, f"Slurm says {_words(seen)}")
             if (place := _place_in_lan(node, settings)) and place != seen.address:
                 readdress.append((step, place))

@@ -79,6 +79,7 @@ class Memory:
                 ahead=now - self._desk.clock.steady(),
                 started=self._started,
                 bound=self.names.bound,
+                began=self.names.written,
                 settings=self.growing.applied_to(self._desk.settings, now),
                 slice=replace(facts, cms=lenders),
                 snapshot=self.known.snapshot,

@@ -46,6 +46,7 @@ class Names:
         self._writing = threading.Lock()
         self._stored = {_at(known.machine): known for known in store.names()}
         self._known = dict(self._stored)
+        self._began = set(self._stored)
         self._unseen = set(self._stored)
         """(CM, client_id) of what an earlier run stored and this one has not seen there yet."""
 
@@ -58,8 +59,12 @@ class Names:
     def learn(self, named: Mapping[MachineId, KnownAs]) -> None:
         """Take note of what machines are called from now on."""
         with self._lock:
-            self._known.update({_at(known.machine): known for known in named.values()})
-            self._unseen.difference_update(_at(known.machine) for known in named.values())
+            for known in named.values():
+                at = _at(known.machine)
+                if at in self._known and not self._known[at].machine.may_be(known.machine):
+                    self._began.discard(at)
+                self._known[at] = known
+                self._unseen.discard(at)
 
     def of(self, machine: SliverNode) -> KnownAs | None:
         """Return what a machine is called, be it gone; None where that is not known."""
@@ -74,20 +79,20 @@ class Names:
             (known.name, settings.in_mode(known.mode)) if known else (node_name(machine, settings), settings)
         )
 
+    @property
+    def written(self) -> frozenset[tuple[str, str]]:
+        """(CM, client_id) of the machines that began to join, in this run or an earlier one."""
+        with self._lock:
+            return frozenset(self._began)
+
     def write(self, machines: Collection[SliverNode]) -> None:
         """Write down what these are called, before something is done there under that name.
 
         What cannot be written is told, and written the next time: until a restart the memory knows it.
         """
-        known = [each for each in map(self.of, machines) if each is not None]
-        with self._writing:
-            try:
-                for each in known:
-                    if self._stored.get(_at(each.machine)) != each:
-                        self._store.put_name(each)
-                        self._stored[_at(each.machine)] = each
-            except LedgerError as error:
-                log.warning("what machines are called in Slurm cannot be stored", error=str(error))
+        with self._lock:
+            self._began.update(_at(machine.key) for machine in machines)
+        self._keep_in_step()
 
     def strike_gone(self, read: Collection[str], there: Collection[tuple[str, str]]) -> None:
         """Forget machines that went while the agent was away: they keep their names from others.
@@ -95,32 +100,40 @@ class Names:
         Args:
             read: the CMs that were heard.
             there: (CM, client_id) of all that may be there.
-
-        Raises:
-            LedgerError: that cannot be written down.
         """
         with self._lock:
             gone = [at for at in self._unseen if at[0] in read and at not in there]
-        for at in gone:
-            self._strike(at)
+            for at in gone:
+                self._drop(at)
+        self._keep_in_step()
 
     def forget(self, machine: SliverNode) -> None:
-        """Take note that a machine is not ours any more.
-
-        Raises:
-            LedgerError: that cannot be written down; the next machine that is called so replaces it.
-        """
+        """Take note that a machine is not ours any more."""
         if self.of(machine) is not None:
-            self._strike(_at(machine.key))
+            with self._lock:
+                self._drop(_at(machine.key))
+            self._keep_in_step()
 
-    def _strike(self, at: tuple[str, str]) -> None:
-        with self._lock:
-            self._known.pop(at, None)
-            self._unseen.discard(at)
+    def _drop(self, at: tuple[str, str]) -> None:
+        self._known.pop(at, None)
+        self._unseen.discard(at)
+        self._began.discard(at)
+
+    def _keep_in_step(self) -> None:
+        """Have the store hold what those began to join as that are known, and nothing else."""
         with self._writing:
-            if at in self._stored:
-                self._store.remove_name(*at)
-                del self._stored[at]
+            with self._lock:
+                due = {at: self._known[at] for at in self._began if at in self._known}
+            try:
+                for at in self._stored.keys() - due.keys():
+                    self._store.remove_name(*at)
+                    del self._stored[at]
+                for at, known in due.items():
+                    if self._stored.get(at) != known:
+                        self._store.put_name(known)
+                        self._stored[at] = known
+            except LedgerError as error:
+                log.warning("what machines are called in Slurm cannot be stored", error=str(error))
 
 
 def _at(machine: MachineId) -> tuple[str, str]:

@@ -27,6 +27,8 @@ class SliceFacts:
     """Machines in the last manifests that are not ours: they are there, and that is all."""
     unexplained: frozenset[MachineId] = frozenset()
     """Keys of the machines that are ours by their name alone: nobody remembers asking for them."""
+    fresh: frozenset[MachineId] = frozenset()
+    """Keys of the machines that were asked for, or seen to start, in this run of the agent."""
     all_read: bool = False
     """Whether every CM's manifest was read: else there may be more machines of ours."""
     read: frozenset[str] = frozenset()

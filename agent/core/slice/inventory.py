@@ -121,6 +121,11 @@ class Inventory:
         """Tell whether a machine was asked for at this time or later, and that is not settled."""
         return any(intent.asked >= since for intent in self.in_flight(IntentKind.ADD, None))
 
+    def fresh(self) -> frozenset[MachineId]:
+        """Return the keys of the machines that were asked for, or seen to start, in this run."""
+        with self._lock:
+            return frozenset(node.key for node in self._slivers.book.fresh())
+
     def unproven(self, since: datetime) -> list[SliverNode]:
         """List the machines that may still prove themselves, asked for at this time or later."""
         with self._lock:

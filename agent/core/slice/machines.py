@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -42,21 +43,10 @@ def judge_boot(status: NodeStatus | None, asked: datetime, now: datetime, boot_t
 
 
 def entry_of(node: SliverNode, entries: Collection[NodeStatus]) -> NodeStatus | None:
-    """Find a machine's entry in a status; None where it has none.
-
-    A status has one entry for each sliver_id (``GeniCMV2 SliverStatus``), so that one of two machines with
-    equal ones has none, and what is said of the other is not said of it.
-    """
-    return next(
-        (
-            entry
-            for entry in entries
-            if (entry.client_id or entry.sliver_id)
-            and not differ(entry.client_id, node.client_id)
-            and not differ(entry.sliver_id, node.sliver_id)
-        ),
-        None,
-    )
+    """Find a machine's entry in a status, by client_id and sliver_id, or by both its names; None for none."""
+    named = [e for e in entries if (e.client_id or e.sliver_id) and not differ(e.client_id, node.client_id)]
+    exact = (e for e in named if not differ(e.sliver_id, node.sliver_id))
+    return next(exact, next((e for e in named if e.client_id and e.node_id == node.node_id), None))
 
 
 @dataclass
@@ -121,15 +111,17 @@ class MachineBook:
     def recognise(self, cm: str, sliver: Sliver | None) -> Sliver | None:
         """Return a manifest in which the machines that are known have the sliver_id that they are known by.
 
-        A machine stays the same where one manifest leaves its sliver_id out, and another does not.
+        A machine stays the same where one manifest leaves its sliver_id out, and another does not. One that
+        several have tells nothing of any.
         """
         if sliver is None:
             return None
-        books = ({k: m.node for k, m in self._machines.get(cm, {}).items()}, self._foreign.get(cm, {}))
-        known = {key[:3]: key.sliver_id for book in books for key in book}
-        named = (known.get(node.key[:3], node.sliver_id) for node in sliver.nodes)
+        known = {key[:3]: key.sliver_id for key in (*self._machines.get(cm, {}), *self._foreign.get(cm, {}))}
+        often = Counter(node.sliver_id for node in sliver.nodes)
+        told = {node.key: node.sliver_id if often[node.sliver_id] == 1 else "" for node in sliver.nodes}
+        named = (known.get(node.key[:3], told[node.key]) for node in sliver.nodes)
         nodes = tuple(
-            node if differ(node.sliver_id, sliver_id) else replace(node, sliver_id=sliver_id)
+            node if differ(told[node.key], sliver_id) else replace(node, sliver_id=sliver_id)
             for node, sliver_id in zip(sliver.nodes, named, strict=True)
         )
         return replace(sliver, nodes=nodes)
@@ -310,6 +302,10 @@ class MachineBook:
         """Return the machines of this fate ("" for those that are still starting)."""
         books = self._machines.values() if cm is None else [self._machines.get(cm, {})]
         return tuple(m.node for book in books for m in book.values() if m.fate == fate and not m.missing)
+
+    def fresh(self) -> tuple[SliverNode, ...]:
+        """Return the machines that were asked for, or seen to start, in this run."""
+        return tuple(m.node for book in self._machines.values() for m in book.values() if m.met and m.new)
 
     def unproven(self, since: datetime) -> tuple[SliverNode, ...]:
         """Return the machines that may still prove themselves: neither of use yet, nor failed, nor in doubt.

@@ -256,8 +256,10 @@ class Slurm:
         for name in self._act("delete_nodes", nodes):
             self.nodes.pop(name, None)
 
-    def set_address(self, node, address, hostname):
-        self._act("set_address", [node])
+    def set_address(self, node, address, hostname=""):
+        for name in self._act("set_address", [node]):
+            if name in self.nodes:
+                self._change(name, address=address)
 
     def power_up(self, nodes):
         self._act("power_up", nodes)

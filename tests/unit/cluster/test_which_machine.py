@@ -8,9 +8,20 @@ import pytest
 
 from agent.cluster.settings.demand import DemandSettings
 from agent.cluster.settings.join import JoinSettings
+from agent.core.model import IntentKind, SliverStatus
 from agent.core.notices.whence import called_by
 from agent.slurm.model import Job, Node
-from tests.unit.cluster.conftest import NOW, UTAH, WISC, Cloudlab, Slurm, a_machine, settings_with
+from tests.unit.cluster.conftest import (
+    NOW,
+    UTAH,
+    WISC,
+    Cloudlab,
+    Slurm,
+    a_machine,
+    a_status,
+    free_machine,
+    settings_with,
+)
 
 PC1 = a_machine(1)
 TWIN = replace(a_machine(1, WISC), client_id="node-7", sliver_id="urn:wisc+7", address="10.0.1.1")
@@ -135,6 +146,46 @@ def test_of_machines_without_sliver_ids_or_with_equal_ones_one_goes_and_the_othe
     cycle(manager)
     assert site.asked == [("delete", UTAH, ("node-1",))]
     assert [machine.client_id for machine in manager.held()] == ["node-2", "node-3"]
+
+
+def test_machines_with_equal_sliver_ids_boot_each_by_its_own_status(make_manager):
+    machines = [replace(a_machine(n), sliver_id="urn:same") for n in (1, 2)]
+    site = Cloudlab(*machines)
+    site.sliver_status = lambda cm: SliverStatus(
+        cm, "ready", "ready", "", tuple(a_status(a_machine(n)) for n in (1, 2))
+    )
+    manager = make_manager(site, Slurm())
+    cycle(manager, 1)
+    assert {key.client_id for key in manager.facts().ready} == {"node-1", "node-2"}
+
+
+@pytest.mark.parametrize("mode", ["dynamic", "cloud"])
+def test_a_record_of_an_earlier_machine_that_slurm_takes_for_alive_is_joined_anew(make_manager, mode):
+    """The earlier one went while the agent was away; what Slurm says of its node is not about the new one."""
+    slurm = Slurm(Node("node-1", "IDLE", address="10.9.9.9"))
+    site = Cloudlab(free=[free_machine(5)])
+    manager = make_manager(site, slurm, join=JoinSettings(node_name="client_id", mode=mode))
+    manager._slivers.intents.declare(IntentKind.ADD, UTAH, ["node-1"])
+    site.machines = [replace(PC1, node_id="pc5")]
+    cycle(manager, 1)
+    until(lambda: "resume" in [act for act, *_ in slurm.acts], "it has joined")
+    acts = [act for act, *_ in slurm.acts]
+    assert acts.index("set_down") < acts.index("set_address") < acts.index("resume")
+    assert "slurmd" in "".join(commands(manager))
+    done = len(slurm.acts)
+    cycle(manager)
+    assert not {"set_down", "resume"} & {act for act, *_ in slurm.acts[done:]}
+
+
+def test_where_a_job_is_on_it_or_slurm_has_it_at_the_machines_address_it_is_left_alone(make_manager):
+    for address, jobs in (("10.9.9.9", [busy("pc5")]), (PC1.address, [])):
+        slurm = Slurm(Node("pc5", "IDLE", address=address), jobs=jobs)
+        site = Cloudlab(free=[free_machine(5)])
+        manager = make_manager(site, slurm)
+        manager._slivers.intents.declare(IntentKind.ADD, UTAH, ["node-1"])
+        site.machines = [replace(PC1, node_id="pc5")]
+        cycle(manager)
+        assert commands(manager) == []
 
 
 def test_a_manifest_that_leaves_the_sliver_ids_out_once_makes_no_machine_another(make_manager, ledger):
