@@ -68,18 +68,7 @@ def test_a_machine_stays_the_node_that_it_became_whatever_the_settings_say_later
     wait_for("it is given back", lambda: not racks.held())
 
 
-NEVER_READY = pytest.mark.xfail(
-    strict=True, reason="machines with equal sliver_ids have no status: they never become ready"
-)
-TAKEN_OVER = pytest.mark.xfail(
-    strict=True,
-    reason="a record that a machine left in Slurm is taken over by another one, with the first one's address",
-)
-
-
-@pytest.mark.parametrize(
-    "kind", ["no-sliver-id", "empty-sliver-id", pytest.param("equal-sliver-id", marks=NEVER_READY)]
-)
+@pytest.mark.parametrize("kind", ["no-sliver-id", "empty-sliver-id", "equal-sliver-id"])
 def test_one_machine_goes_and_the_others_stay_where_sliver_ids_tell_nothing_apart(racks, kind: str) -> None:
     for urn in (AT[WEST], AT[SOUTH]):
         racks.drop(urn)
@@ -130,7 +119,7 @@ def test_machines_of_one_node_id_are_two_nodes_and_notices_of_one_are_not_of_the
 
 
 @pytest.mark.usefixtures("one_machine_each")
-@pytest.mark.parametrize("site", [EAST, pytest.param(WEST, marks=TAKEN_OVER)])
+@pytest.mark.parametrize("site", [EAST, WEST])
 def test_an_administrators_drain_ends_with_its_machine_also_while_the_agent_is_down(racks, site: str) -> None:
     """The next machine of that node_id comes from the same site, or from another one."""
     agent, bed = racks.agent, racks.bed
