@@ -67,7 +67,8 @@ class CycleSettings(Section):
         default=2,
         ge=1,
         le=10,
-        description="manifests in a row that lack a machine before it counts as gone, if nobody announced it",
+        description="manifests in a row that lack a machine before it counts as gone, if nobody announced it;"
+        " half of retry_interval lies between two that count",
     )
     type_backoff: Duration = Field(
         default=600.0,

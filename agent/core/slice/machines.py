@@ -49,6 +49,20 @@ def entry_of(node: SliverNode, entries: Collection[NodeStatus]) -> NodeStatus | 
     return next(exact, next((e for e in named if e.client_id and e.node_id == node.node_id), None))
 
 
+@dataclass(frozen=True)
+class Sightings:
+    """How often in a row something odd was seen; looks that follow each other at once are one."""
+
+    count: int = 0
+    last: datetime | None = None
+    """When it was counted last, by the steady clock."""
+
+    def again(self, now: datetime, spacing: float) -> Sightings:
+        """Return it with one more look, if so many seconds lie between."""
+        is_soon = self.last is not None and (now - self.last).total_seconds() < spacing
+        return self if is_soon else Sightings(self.count + 1, now)
+
+
 @dataclass
 class Machine:
     """One machine, from its first manifest to its last."""
@@ -63,12 +77,22 @@ class Machine:
     """It was of use once: a later fault of it says nothing about new machines."""
     new: bool = True
     """It was asked for or seen to start: any other that is ready was of use before this run."""
-    missing: int = 0
+    missed: Sightings = Sightings()
     """Manifests in a row that lacked it."""
-    disowned: int = 0
+    denied: Sightings = Sightings()
     """Times in a row that its CM said that it is not reserved to us."""
     met: bool = True
     """A manifest showed it in this run; else it is only remembered that an earlier one had it."""
+
+    @property
+    def missing(self) -> int:
+        """How many manifests in a row lacked it."""
+        return self.missed.count
+
+    @property
+    def disowned(self) -> int:
+        """How often in a row its CM said that it is not reserved to us."""
+        return self.denied.count
 
 
 @dataclass(frozen=True)
@@ -101,9 +125,9 @@ class MachineBook:
         """CM -> the machines in its last manifest that may be touched."""
         self._foreign: dict[str, dict[MachineId, SliverNode]] = {}
         """CM -> the machines in its last manifest that were never ours."""
-        self._empty: dict[str, int] = {}
+        self._empty: dict[str, Sightings] = {}
         """CM -> manifests in a row of a sliver without any machine."""
-        self._absent: dict[str, int] = {}
+        self._absent: dict[str, Sightings] = {}
         """CM -> how often in a row it said that it holds nothing."""
         self._lost: dict[str, dict[MachineId, SliverNode]] = {}
         """In the manifest, and not ours any more: gone for everybody, and to be deleted."""
@@ -137,6 +161,7 @@ class MachineBook:
         asked: Mapping[str, datetime],
         announced: Callable[[SliverNode], bool],
         sightings: int,
+        spacing: float = 0,
         remembered: Iterable[SliverNode] = (),
     ) -> Changes:
         """Take in a manifest that was read without fault.
@@ -150,13 +175,15 @@ class MachineBook:
             asked: client_id -> when it was asked for.
             announced: tells whether a machine's leaving surprises nobody.
             sightings: manifests in a row that must lack any other machine before it counts as gone.
+            spacing: seconds between two of them; what follows sooner may be the same fault of the CM.
             remembered: what was ours in an earlier run. What the first manifest of this one lacks of it is
                 as much in doubt as what later ones lack; nobody is told of it before it is seen.
         """
         self.slivers[cm] = sliver
         if sliver is None:
             self.statuses.pop(cm, None)
-        self._absent[cm] = self._absent.get(cm, 0) + 1 if sliver is None else 0
+        absent, empty = self._absent.get(cm, Sightings()), self._empty.get(cm, Sightings())
+        self._absent[cm] = absent.again(now, spacing) if sliver is None else Sightings()
         if cm not in self._machines:
             self._machines[cm] = {node.key: Machine(node, now, met=False) for node in remembered}
         known = self._machines[cm]
@@ -172,7 +199,7 @@ class MachineBook:
         missing: list[SliverNode] = []
         for key in [k for k in known if k not in present]:
             machine = known[key]
-            machine.missing += 1
+            machine.missed = machine.missed.again(now, spacing)
             node = machine.node
             replaced = node.client_id in in_place or (node.node_id and node.node_id in in_place)
             is_gone = replaced or announced(node) or machine.missing >= sightings
@@ -183,12 +210,13 @@ class MachineBook:
         new: list[SliverNode] = []
         for key, node in present.items():
             if key in known and known[key].met:
-                known[key].node, known[key].missing = node, 0
+                known[key].node, known[key].missed = node, Sightings()
             else:
                 since = asked.get(node.client_id)
                 known[key] = Machine(node, since or now, new=since is not None)
                 new.append(node)
-        self._empty[cm] = self._empty.get(cm, 0) + 1 if sliver is not None and not nodes else 0
+        is_empty = sliver is not None and not nodes
+        self._empty[cm] = empty.again(now, spacing) if is_empty else Sightings()
         return Changes(
             tuple(new),
             tuple(gone),
@@ -201,7 +229,7 @@ class MachineBook:
         """Take in a status that was read now; return the machines whose fate it settled."""
         self.statuses[status.cm] = status
         for machine in self._machines.get(status.cm, {}).values():
-            machine.disowned = 0
+            machine.denied = Sightings()
         return self._judge(status.cm, status.nodes, now, boot_timeout)
 
     def judge_unseen(self, cm: str, now: datetime, boot_timeout: float) -> tuple[Machine, ...]:
@@ -231,7 +259,9 @@ class MachineBook:
                 return machine
         return None
 
-    def disown(self, cm: str, node_id: str, sightings: int) -> Machine | None:
+    def disown(
+        self, cm: str, node_id: str, sightings: int, now: datetime, spacing: float = 0
+    ) -> Machine | None:
         """Count that a CM named a machine as not reserved to us; None where it is none of ours.
 
         At the last sighting it is out of the book (``lost`` lists it), though the manifest still has it.
@@ -241,7 +271,7 @@ class MachineBook:
         if key is None:
             return None
         machine = machines[key]
-        machine.disowned += 1
+        machine.denied = machine.denied.again(now, spacing)
         if machine.disowned >= sightings:
             del machines[key]
             self._present.get(cm, {}).pop(key, None)
@@ -254,7 +284,7 @@ class MachineBook:
 
     def is_bare(self, cm: str, sightings: int) -> bool:
         """Tell whether a CM showed an empty sliver so many times in a row, and no machine is in doubt."""
-        return self._empty.get(cm, 0) >= sightings and not self._machines.get(cm)
+        return self._empty.get(cm, Sightings()).count >= sightings and not self._machines.get(cm)
 
     def prove(self, node: SliverNode) -> bool:
         """Mark a machine as of use; False where it was before, or is unknown."""
@@ -292,7 +322,7 @@ class MachineBook:
 
     def is_absent(self, cm: str, sightings: int) -> bool:
         """Tell whether a CM said so many times in a row that it holds nothing."""
-        return self._absent.get(cm, 0) >= sightings
+        return self._absent.get(cm, Sightings()).count >= sightings
 
     def not_gone(self, cm: str) -> dict[str, str]:
         """Return client_id -> identity of our machines, those included that the last manifests lacked."""

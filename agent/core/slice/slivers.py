@@ -214,7 +214,8 @@ class Slivers:
             return
         node_id = error.node_id
         with self._desk.lock:
-            machine = self.book.disown(cm, node_id, self._limits.gone_sightings)
+            now, spacing = self._clock.steady(), self._limits.retry_interval / 2
+            machine = self.book.disown(cm, node_id, self._limits.gone_sightings, now, spacing)
             if machine is None:
                 return
             node, gone = machine.node, machine.disowned >= self._limits.gone_sightings
@@ -354,6 +355,7 @@ class Slivers:
                 asked=asked,
                 announced=lambda node: node.client_id in leaving or self._sayings.is_taken(node, on_wall),
                 sightings=self._limits.gone_sightings,
+                spacing=self._limits.retry_interval / 2,
                 remembered=remembered,
             )
             doubted = self.book.doubted(cm)

@@ -35,6 +35,7 @@ def test_no_other_is_asked_for_in_its_place(make_manager, lacked):
     assert manager.last_plan.supply.count == 2
     manager.add_nodes()
     assert site.asked == []
+    manager.clock.advance(15)
     doubt(manager, site, *lacked)
     manager.get_system_state()
     assert manager.last_plan.supply.count == 2 - len(lacked), "known to be gone by now"
@@ -113,6 +114,7 @@ def test_a_teardown_gives_an_empty_sliver_back_that_several_manifests_and_the_st
     site.machines = []
     for _ in range(3):
         manager.update_sliver_status()
+        manager.clock.advance(15)
         manager.delete_nodes()
     assert ("delete sliver", UTAH, ()) in site.asked
     assert told(ledger).count("the teardown is complete: nothing is held") == 1

@@ -115,6 +115,7 @@ def test_what_went_while_the_agent_was_down_counts_no_more_after_some_manifests(
     begun = again(make_bench, bench)
     begun.manager.update_sliver_status()
     assert begun.manager.in_use() == MOST
+    begun.manager.clock.advance(15)
     begun.manager.update_sliver_status()
     assert begun.manager.in_use() == MOST - 1
     assert {name for h in bench.config.holdings.holdings() for name in h.machines} == {"node-1", "node-3"}

@@ -71,12 +71,14 @@ def test_a_machine_without_a_manifest_is_gone_after_as_many_sightings_as_are_set
     machine = bench.server.sites[UTAH].machines.pop("node-1")
     for _ in range(sightings - 1):
         bench.manager.update_sliver_status()
+        bench.clock.advance(15)
         assert told(bench, "deleted") == []
     bench.server.sites[UTAH].machines["node-1"] = machine
     bench.manager.update_sliver_status()
     del bench.server.sites[UTAH].machines["node-1"]
     for _ in range(sightings):
         assert told(bench, "deleted") == []
+        bench.clock.advance(15)
         bench.manager.update_sliver_status()
     assert told(bench, "deleted") == ["node-1"]
 

@@ -98,6 +98,7 @@ def test_growth_that_is_refused_for_it_finds_it_too(bench):
     for _ in range(2):
         with pytest.raises(Exception, match="is not available"):
             bench.manager.add_nodes()
+        bench.clock.advance(15)
     assert told(bench, "deleted") == ["node-1"]
     assert bench.config.intents.intents() == ()
 

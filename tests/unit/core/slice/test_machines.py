@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from agent.core.model import NodeStatus, Sliver, SliverNode, SliverStatus
-from agent.core.slice.machines import Changes, Machine, MachineBook, judge_boot
+from agent.core.slice.machines import Changes, Machine, MachineBook, Sightings, judge_boot
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 CM, OTHER = "urn:cm", "urn:other"
@@ -79,7 +79,7 @@ def ready(book: MachineBook, *nodes: SliverNode) -> tuple[Machine, ...]:
 
 
 def test_a_machine_begins_without_a_fate() -> None:
-    assert Machine(node(1), NOON) == Machine(node(1), NOON, "", "", proven=False, missing=0, disowned=0)
+    assert Machine(node(1), NOON) == Machine(node(1), NOON, "", "", proven=False)
 
 
 # --- manifests
@@ -364,22 +364,30 @@ def test_a_machine_is_given_up_once_even_if_it_was_ready() -> None:
 
 def test_a_machine_that_its_cm_denies_is_lost_at_the_last_sighting() -> None:
     book = book_of(node(1), node(2))
-    first = book.disown(CM, "pc2", 2)
+    first = book.disown(CM, "pc2", 2, NOON)
     assert first is not None
     assert first.node == node(2)
     assert book.in_doubt(CM)
     assert book.lost(CM) == ()
-    assert book.disown(CM, "pc2", 2) is first
+    assert book.disown(CM, "pc2", 2, NOON) is first
     assert book.lost(CM) == (node(2),)
     assert book.held() == book.with_fate("") == (node(1),)
     assert not book.may_touch(node(2))
     assert not book.in_doubt(CM)
-    assert book.disown(CM, "pc2", 2) is None
+    assert book.disown(CM, "pc2", 2, NOON) is None
+
+
+def test_looks_that_follow_each_other_at_once_are_one_sighting() -> None:
+    """One fault of a CM may last for a moment, in which more than one step asks it."""
+    seen = Sightings()
+    for seconds, count in ((0, 1), (14.9, 1), (15, 2), (29, 2), (31, 3)):
+        seen = seen.again(NOON + timedelta(seconds=seconds), 15)
+        assert seen.count == count
 
 
 def test_a_lost_machine_stays_lost_while_the_manifest_has_it() -> None:
     book = book_of(node(1), node(2))
-    book.disown(CM, "pc2", 1)
+    book.disown(CM, "pc2", 1, NOON)
     assert show(book, node(1), node(2)) == Changes((), (), ())
     assert book.lost(CM) == (node(2),)
     assert book.held() == (node(1),)
@@ -390,24 +398,24 @@ def test_a_lost_machine_stays_lost_while_the_manifest_has_it() -> None:
 
 def test_a_sliver_with_a_lost_machine_is_not_bare() -> None:
     book = book_of(node(1))
-    book.disown(CM, "pc1", 1)
+    book.disown(CM, "pc1", 1, NOON)
     show(book, node(1))
     assert not book.is_bare(CM, 1)
 
 
 def test_a_machine_that_the_status_shows_again_is_denied_no_more() -> None:
     book = book_of(node(1))
-    book.disown(CM, "pc1", 2)
+    book.disown(CM, "pc1", 2, NOON)
     ready(book, node(1))
     assert not book.in_doubt(CM)
-    book.disown(CM, "pc1", 2)
+    book.disown(CM, "pc1", 2, NOON)
     assert book.lost(CM) == ()
 
 
 def test_nothing_is_known_of_strangers() -> None:
     book = book_of(node(1))
-    assert book.disown(CM, "pc9", 1) is None
-    assert book.disown(OTHER, "pc1", 1) is None
+    assert book.disown(CM, "pc9", 1, NOON) is None
+    assert book.disown(OTHER, "pc1", 1, NOON) is None
     assert book.lost(OTHER) == ()
     assert not book.in_doubt(OTHER)
 
@@ -443,7 +451,7 @@ def test_a_failed_one_and_one_in_doubt_will_not_prove_themselves() -> None:
     book.prove(node(1))
     book.give_up(CM, "node-2", "it did not boot")
     assert book.unproven(NOON) == (node(3), node(4))
-    book.disown(CM, "pc3", SIGHTINGS)
+    book.disown(CM, "pc3", SIGHTINGS, NOON)
     assert book.unproven(NOON) == (node(4),)
     show(book, node(1), node(2), node(3))
     assert book.unproven(NOON) == ()
