@@ -151,7 +151,7 @@ class Ledger:
         )
 
     def forget_cm(self, cm: str) -> None:
-        """Forget all that is kept by a CM's URN; no error where nothing is."""
+        """Forget all that was held at a CM, and no wish; no error where nothing was."""
         self.cms.forget(cm)
 
     # --- what machines joined as

@@ -11,10 +11,8 @@ from typing import Any, Protocol, TypeVar
 from agent.core.model import CmTeardown
 
 T = TypeVar("T")
-_BY_CM = (
-    *((table, "cm") for table in ("holdings", "intents", "revocations", "drains", "names", "teardowns")),
-    ("cms", "urn"),
-)
+_WISHES = (("drains", "cm"), ("teardowns", "cm"))
+_HELD = (*((table, "cm") for table in ("holdings", "intents", "revocations", "names")), ("cms", "urn"))
 """Tables, and the column in which each has a CM's URN."""
 
 
@@ -54,9 +52,9 @@ class CmRecords:
     def put_teardown(self, wish: CmTeardown) -> None:
         """Store or replace an administrator's wish for a CM."""
         due = as_text(wish.deadline) if wish.deadline else None
-        row = (wish.cm, wish.who, as_text(wish.since), due)
+        row = (wish.cm, wish.who, as_text(wish.since), due, wish.lifted)
         with self._writing() as connection:
-            connection.execute("INSERT OR REPLACE INTO teardowns VALUES (?, ?, ?, ?)", row)
+            connection.execute("INSERT OR REPLACE INTO teardowns VALUES (?, ?, ?, ?, ?)", row)
 
     def remove_teardown(self, cm: str) -> None:
         """Forget it; no error where there is none."""
@@ -66,14 +64,14 @@ class CmRecords:
     def teardowns(self) -> tuple[CmTeardown, ...]:
         """Return what is stored, oldest first."""
         return self._read(
-            "SELECT cm, who, since, deadline FROM teardowns ORDER BY since, cm",
-            lambda r: CmTeardown(r[0], r[1], as_time(r[2]), as_time(r[3]) if r[3] else None),
+            "SELECT cm, who, since, deadline, lifted FROM teardowns ORDER BY since, cm",
+            lambda r: CmTeardown(r[0], r[1], as_time(r[2]), as_time(r[3]) if r[3] else None, bool(r[4])),
         )
 
     def rename(self, old: str, new: str) -> None:
         """Keep under another URN what is known of a CM, in place of what was known under that one."""
         with self._writing() as connection:
-            for table, column in _BY_CM:
+            for table, column in (*_HELD, *_WISHES):
                 change = f"UPDATE OR REPLACE {table} SET {column} = ? WHERE {column} = ?"  # noqa: S608
                 connection.execute(change, (new, old))
 
@@ -89,9 +87,12 @@ class CmRecords:
         self.put_urls(urls)
 
     def forget(self, cm: str) -> None:
-        """Forget all that is kept by a CM's URN; no error where nothing is."""
+        """Forget all that was held at a CM; no error where nothing was.
+
+        What people wished there stays, so that whoever strikes it can tell them.
+        """
         with self._writing() as connection:
-            for table, column in _BY_CM:
+            for table, column in _HELD:
                 connection.execute(f"DELETE FROM {table} WHERE {column} = ?", (cm,))  # noqa: S608
 
 

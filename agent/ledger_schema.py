@@ -75,7 +75,7 @@ DROP TABLE drains;
 ALTER TABLE drains_of_cms RENAME TO drains;
 CREATE TABLE cms (urn TEXT PRIMARY KEY, url TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE teardowns (
-    cm TEXT PRIMARY KEY, who TEXT NOT NULL, since TEXT NOT NULL, deadline TEXT
+    cm TEXT PRIMARY KEY, who TEXT NOT NULL, since TEXT NOT NULL, deadline TEXT, lifted INTEGER NOT NULL
 ) WITHOUT ROWID;
 """
 """Before, a revocation or a drain was kept by the node_id alone, which machines of several CMs may have."""

@@ -305,6 +305,8 @@ class CmTeardown:
     since: datetime
     deadline: datetime | None = None
     """When what still runs is requeued; None lets every job run to its end."""
+    lifted: bool = False
+    """It was struck, and is remembered until Slurm shows nothing of it: a restart takes it up no more."""
 
 
 @dataclass(frozen=True)

@@ -251,6 +251,8 @@ def test_a_wish_for_a_whole_cm_is_kept_until_it_is_struck(path, ledger):
     ledger.close()
     with closing(reopened(path)) as again:
         assert again.cms.teardowns() == (due,)
+        again.cms.put_teardown(lifted := replace(due, lifted=True))
+        assert again.cms.teardowns() == (lifted,)
         again.cms.remove_teardown("urn:cm")
         again.cms.remove_teardown("urn:cm")
         assert again.cms.teardowns() == ()
@@ -277,10 +279,10 @@ def cms_of(ledger):
     ]
 
 
-def test_a_cm_that_is_forgotten_leaves_nothing_and_costs_no_other(of_two_cms):
+def test_a_cm_that_is_forgotten_leaves_what_people_wished_there_and_costs_no_other(of_two_cms):
     of_two_cms.forget_cm("urn:cm")
     of_two_cms.forget_cm("urn:unknown")
-    assert cms_of(of_two_cms) == [{"urn:other"}] * 4
+    assert cms_of(of_two_cms) == [{"urn:other"}, {"urn:other"}, {"urn:cm", "urn:other"}, {"urn:other"}]
 
 
 def test_a_renamed_cm_is_known_by_its_new_name_alone(of_two_cms):

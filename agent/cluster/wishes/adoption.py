@@ -72,8 +72,8 @@ class Adoption:
                 self._orders.adopt_teardown(drain.who, drain.deadline)
                 return memory.hold.tearing_down
             case Drain(cause=DrainCause.ADMIN, why=why) if why == CM_TEARDOWN:
-                if machine.cm not in memory.teardowns.wishes:
-                    self._orders.tear_down_cm(machine.cm, drain.who, drain.deadline)
+                self._orders.adopt_cm_teardown(machine.cm, drain.who, drain.deadline)
+                return machine.cm in memory.teardowns.wishes
             case Drain(cause=DrainCause.ADMIN):
                 said = (drain.why, drain.who, now, drain.deadline, drain.give_back)
                 meant = (machine.sliver_id, machine.cm, machine.client_id)

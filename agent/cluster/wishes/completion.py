@@ -33,9 +33,11 @@ class Completion:
         memory, busy = self._memory, busy_cms(facts)
         if memory.hold.tearing_down and memory.hold.is_news(facts.all_read and not busy):
             self._desk.tell(EventKind.ADMIN, "", "the teardown is complete: nothing is held")
-        for cm in memory.teardowns.fresh(facts.read - busy):
+        # All that is held is known by then, and a CM that was not asked is none of those in use.
+        heard = facts.read.union(memory.teardowns.wishes) if facts.all_read else facts.read
+        for cm in memory.teardowns.fresh(heard - busy):
             self._desk.tell(EventKind.ADMIN, cm, f"the teardown of {cm} is complete: nothing is held there")
-            if cm in self._retired:
+            if cm in self._retired or cm not in facts.read:
                 memory.teardowns.lift(cm)
 
 

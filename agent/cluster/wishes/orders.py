@@ -12,7 +12,7 @@ from agent.cluster.memory.hold import PAUSE
 from agent.cluster.memory.memory import Memory
 from agent.cluster.moment import Moment
 from agent.cluster.reasons import TEARDOWN
-from agent.cluster.wishes.outlived import plan_wishes
+from agent.cluster.wishes.outlived import plan_wishes, settled_teardowns
 from agent.core.errors import AgentError, LedgerError
 from agent.core.events import EventKind
 from agent.core.model import AdminDrain, CmTeardown, GrowOrder, SliverNode
@@ -108,11 +108,18 @@ class Orders:
         """
         wish = CmTeardown(cm, who, self._desk.clock.now(), deadline)
         self._memory.teardowns.put(wish)
-        message = f"{who} has everything at {cm} given back, and nothing more asked of it"
-        self._desk.tell(EventKind.ADMIN, cm, message)
-        self._desk.look_at_drains()
-        self._desk.wake("delete_nodes")
+        self._tell_teardown(wish)
         return wish
+
+    def adopt_cm_teardown(self, cm: str, who: str, deadline: datetime | None) -> None:
+        """Go on with a teardown of one CM that an earlier run began, unless it is known to be lifted.
+
+        Raises:
+            LedgerError: it cannot be written down.
+        """
+        wish = CmTeardown(cm, who, self._desk.clock.now(), deadline)
+        if self._memory.teardowns.adopt(wish):
+            self._tell_teardown(wish)
 
     def reopen_cm(self, cm: str, who: str) -> bool:
         """Allow machines to be asked of a CM again, and keep those there; False where nobody emptied it.
@@ -126,6 +133,12 @@ class Orders:
         self._desk.look_at_drains()
         self._desk.wake("get_system_state", "ensure_sliver", "add_nodes")
         return True
+
+    def _tell_teardown(self, wish: CmTeardown) -> None:
+        message = f"{wish.who} has everything at {wish.cm} given back, and nothing more asked of it"
+        self._desk.tell(EventKind.ADMIN, wish.cm, message)
+        self._desk.look_at_drains()
+        self._desk.wake("delete_nodes")
 
     def _tell_hold(self, hold: AdminDrain) -> None:
         what = "stops growth" if hold.reason == PAUSE else "stops growth and has every machine given back"
@@ -163,11 +176,14 @@ class Orders:
         return self._memory.growing.strike(who)
 
     def renew(self, who: str) -> str:
-        """Renew the lease to its full length at the next moment; return what is done, in words."""
+        """Renew the lease to its full length at the next moment; return what is done, in words.
+
+        It is not written down: where it fails for a while, who asked is told so by events, and asks again.
+        """
         self._urge()
         self._desk.tell(EventKind.ADMIN, "", f"{who} has the lease renewed")
         self._desk.wake("ensure_slice", "renew")
-        return "the lease is being renewed; `esagent events` tells how that goes"
+        return "the lease is being renewed; `esagent events` tells how that goes, and a restart forgets it"
 
     # --- single machines
 
@@ -206,7 +222,7 @@ class Orders:
             log.warning("wishes that are over cannot be struck; tried again", error=str(error))
 
     def _settle(self, moment: Moment) -> None:
-        drains, hold = self._memory.drains, self._memory.hold
+        drains, hold, teardowns = self._memory.drains, self._memory.hold, self._memory.teardowns
         lifted = hold.lifted
         plan = plan_wishes(moment, (*drains.lifted, lifted) if lifted else drains.lifted)
         for wish, machines in plan.found:
@@ -220,3 +236,5 @@ class Orders:
                 hold.forget_lifted(drain)
             else:
                 drains.remove(drain)
+        for teardown in settled_teardowns(moment, teardowns.lifted):
+            teardowns.forget_lifted(teardown)

@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from agent.cluster.moment import Moment
-from agent.cluster.reasons import TEARDOWN, DrainCause, parse_reason
-from agent.core.model import AdminDrain, SliverNode
+from agent.cluster.reasons import CM_TEARDOWN, TEARDOWN, DrainCause, parse_reason
+from agent.core.model import AdminDrain, CmTeardown, SliverNode
 from agent.core.slice.facts import SliceFacts
 
 
@@ -26,8 +26,8 @@ class WishPlan:
 def plan_wishes(moment: Moment, lifted: Collection[AdminDrain]) -> WishPlan:
     """Decide which wishes are over, which are bound to machines, and which need not be remembered.
 
-    A wish outlives its machine where the agent did not run, or did not hear the CM, as that went. It stays
-    while its CM is silent, and while its machine is in doubt.
+    A wish outlives its machine where the agent did not run, or did not hear the CM, as that went, and where
+    the CM left agent.conf. It stays while its CM is silent, and while its machine is in doubt.
 
     Args:
         moment: what is known, with the wishes in force.
@@ -41,6 +41,19 @@ def plan_wishes(moment: Moment, lifted: Collection[AdminDrain]) -> WishPlan:
             over.append((wish, why))
     settled = [drain for drain in lifted if _is_settled(drain, moment)]
     return WishPlan(tuple(over), tuple(found), tuple(settled))
+
+
+def settled_teardowns(moment: Moment, lifted: Collection[CmTeardown]) -> tuple[CmTeardown, ...]:
+    """Decide which lifted teardowns of one CM need not be remembered: no later run would take them up.
+
+    Args:
+        moment: what is known.
+        lifted: the teardowns that were struck.
+    """
+    if moment.snapshot is None:
+        return ()
+    shown = {machine.cm for machine, why in _said_in_slurm(moment) if why == CM_TEARDOWN}
+    return tuple(wish for wish in lifted if _is_heard(wish.cm, moment) and wish.cm not in shown)
 
 
 def _bound_to(wish: AdminDrain, facts: SliceFacts) -> tuple[SliverNode, ...]:
@@ -64,9 +77,14 @@ def _why_over(wish: AdminDrain, moment: Moment) -> str:
 def _is_gone(wish: AdminDrain, moment: Moment) -> bool:
     """Tell whether the machine that was meant is known to be gone."""
     if wish.cm:
-        return wish.cm in moment.slice.read and (wish.cm, wish.client_id) not in moment.may_be_there
+        return _is_heard(wish.cm, moment) and (wish.cm, wish.client_id) not in moment.may_be_there
     # An older agent did not write down where it is, nor its client_id.
     return moment.slice.all_read and not moment.slice.unseen
+
+
+def _is_heard(cm: str, moment: Moment) -> bool:
+    """Tell whether all that a CM holds is known; one that is not in use any more holds what may be there."""
+    return cm in moment.slice.read or moment.slice.all_read
 
 
 def _is_settled(drain: AdminDrain, moment: Moment) -> bool:

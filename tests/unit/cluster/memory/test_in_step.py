@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from agent.cluster.memory.memory import Memory
 from agent.core.errors import LedgerError
-from agent.core.model import AdminDrain, GrowOrder
+from agent.core.model import AdminDrain, CmTeardown, GrowOrder
 from agent.core.slice.facts import SliceFacts
 from tests.unit.cluster.conftest import NOW, WISC, a_desk, a_machine
 
@@ -24,6 +24,7 @@ class Store:
 
     def __init__(self, *stored: AdminDrain) -> None:
         self.kept = {drain.place: drain for drain in stored}
+        self.emptied: dict[str, CmTeardown] = {}
         self.order: GrowOrder | None = None
         self.full = False
         self.meanwhile: Callable[[], None] = lambda: None
@@ -42,7 +43,17 @@ class Store:
         return self
 
     def teardowns(self):
-        return ()
+        return tuple(self.emptied.values())
+
+    def put_teardown(self, wish):
+        self._write()
+        self.emptied[wish.cm] = wish
+        self.meanwhile()
+
+    def remove_teardown(self, cm):
+        self._write()
+        self.emptied.pop(cm, None)
+        self.meanwhile()
 
     def put_drain(self, drain):
         self._write()
@@ -81,6 +92,8 @@ def assert_in_step(memory: Memory, store: Store) -> None:
     assert memory.drains.wishes == again.drains.wishes
     assert set(memory.drains.lifted) == set(again.drains.lifted)
     assert (memory.hold.wish, memory.hold.lifted) == (again.hold.wish, again.hold.lifted)
+    assert memory.teardowns.wishes == again.teardowns.wishes
+    assert set(memory.teardowns.lifted) == set(again.teardowns.lifted)
     assert memory.growing.order == again.growing.order
 
 
@@ -93,7 +106,7 @@ def wish_of(machine, who: str, *, bound: bool = True) -> AdminDrain:
 
 def ask(memory: Memory, what: str, machine, who: str) -> None:
     """Do one thing that an administrator, or the cycle, does."""
-    drains, hold, growing = memory.drains, memory.hold, memory.growing
+    drains, hold, growing, teardowns = memory.drains, memory.hold, memory.growing, memory.teardowns
     match what:
         case "drain":
             drains.put(wish_of(machine, who))
@@ -120,6 +133,15 @@ def ask(memory: Memory, what: str, machine, who: str) -> None:
         case "quiet":
             if hold.lifted:
                 hold.forget_lifted(hold.lifted)
+        case "empty":
+            teardowns.put(CmTeardown(machine.cm, who, NOW))
+        case "empty still":
+            teardowns.adopt(CmTeardown(machine.cm, who, NOW))
+        case "reopen":
+            teardowns.lift(machine.cm)
+        case "quiet there":
+            for wish in teardowns.lifted:
+                teardowns.forget_lifted(wish)
         case "grow":
             growing.put(GrowOrder(3, who, LATER))
         case "withdraw":
@@ -130,9 +152,10 @@ def ask(memory: Memory, what: str, machine, who: str) -> None:
 
 DRAINS = ("drain", "old", "adopt", "bind", "resume", "settle", "gone")
 HOLDS = ("pause", "teardown", "unpause", "quiet")
+CMS = ("empty", "empty still", "reopen", "quiet there")
 GROWTH = ("grow", "withdraw", "fulfil")
 ACT = st.tuples(
-    st.sampled_from(DRAINS + HOLDS + GROWTH), st.sampled_from(MACHINES), st.sampled_from(["ada", "bob"])
+    st.sampled_from(DRAINS + HOLDS + CMS + GROWTH), st.sampled_from(MACHINES), st.sampled_from(["ada", "bob"])
 )
 
 
@@ -169,7 +192,7 @@ def test_of_orders_at_the_same_time_memory_and_store_keep_the_same(pairs) -> Non
         assert_in_step(memory, store)
 
 
-@pytest.mark.parametrize("first", ["drain", "teardown", "grow"])
+@pytest.mark.parametrize("first", ["drain", "teardown", "empty", "grow"])
 def test_nobody_who_looks_waits_for_the_disk(first: str) -> None:
     """The moment is made, and the drainer's wishes, while a write is under way."""
     memory = begin(store := Store())

@@ -196,7 +196,11 @@ def test_that_a_cm_is_empty_is_told_once_and_it_stays_closed(world) -> None:
     world.orders.tear_down_cm(UTAH, "ada", None)
     done = f"the teardown of {UTAH} is complete: nothing is held there"
     coming = (Intent(IntentKind.ADD, UTAH, "es-7", NOW),)
-    for facts in (world.facts, world.without(AT_UTAH, requested=coming), world.without(AT_UTAH, read={WISC})):
+    for facts in (
+        world.facts,
+        world.without(AT_UTAH, requested=coming),
+        world.without(AT_UTAH, read={WISC}, all_read=False),
+    ):
         world.completion.look(facts)
         assert done not in world.events.words
     for _ in range(2):
@@ -212,6 +216,18 @@ def test_of_one_that_left_agent_conf_nothing_stays_to_be_lifted(ledger) -> None:
     world = World(ledger, retired=(UTAH,))
     world.orders.tear_down_cm(UTAH, "ada", None)
     world.completion.look(world.without(AT_UTAH))
+    assert world.memory.teardowns.wishes == World(ledger).memory.teardowns.wishes == {}
+
+
+def test_nor_of_one_that_left_it_while_nothing_was_held_there(ledger) -> None:
+    world = World(ledger)
+    world.orders.tear_down_cm(UTAH, "ada", None)
+    world.completion.look(world.without(AT_UTAH, read=frozenset({WISC}), all_read=False))
+    assert UTAH in world.memory.teardowns.wishes, "it is silent"
+    unseen = frozenset({(UTAH, AT_UTAH.client_id)})
+    world.completion.look(world.without(AT_UTAH, read=frozenset({WISC}), unseen=unseen))
+    assert UTAH in world.memory.teardowns.wishes, "it cannot be asked, and something is held there"
+    world.completion.look(world.without(AT_UTAH, read=frozenset({WISC})))
     assert world.memory.teardowns.wishes == World(ledger).memory.teardowns.wishes == {}
 
 

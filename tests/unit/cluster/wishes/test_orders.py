@@ -166,7 +166,9 @@ def test_a_wish_for_more_machines_is_withdrawn_once(world, ledger) -> None:
 
 def test_a_lease_is_renewed_at_the_next_moment(world) -> None:
     told = world.orders.renew("ada")
-    assert told == "the lease is being renewed; `esagent events` tells how that goes"
+    assert (
+        told == "the lease is being renewed; `esagent events` tells how that goes, and a restart forgets it"
+    )
     assert (world.urged, world.woken) == (1, ["ensure_slice", "renew"])
     assert world.events.words == ["ada has the lease renewed"]
     assert world.about() == {""}

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from agent.cluster.memory.hold import PAUSE
-from agent.cluster.reasons import TEARDOWN, Drain, DrainCause
-from agent.cluster.wishes.outlived import WishPlan, plan_wishes
-from agent.core.model import AdminDrain
+from agent.cluster.reasons import CM_TEARDOWN, TEARDOWN, Drain, DrainCause
+from agent.cluster.wishes.outlived import WishPlan, plan_wishes, settled_teardowns
+from agent.core.model import AdminDrain, CmTeardown
 from agent.slurm.model import Node
 from tests.unit.cluster.conftest import NOW, UTAH, WISC, a_machine, a_moment
 
@@ -57,8 +57,10 @@ def test_a_machine_of_the_same_node_id_at_another_cm_is_another_one() -> None:
     assert why_over(WISH, ELSEWHERE, read=(WISC,)) == ""
 
 
-def test_a_wish_at_a_cm_that_is_not_in_use_stands() -> None:
-    assert why_over(WISH, read=(WISC,), cms=(WISC,)) == ""
+def test_a_wish_at_a_cm_that_left_agent_conf_ends_once_nothing_can_be_held_there() -> None:
+    assert why_over(WISH, read=(WISC,), cms=(WISC,), doubted=(MACHINE,)) == "", "it cannot be asked"
+    assert why_over(WISH, read=(), cms=(WISC,)) == "", "its machine may be at one that is silent still"
+    assert why_over(WISH, read=(WISC,), cms=(WISC,)) == GONE
 
 
 def test_the_next_machine_is_another_one_where_the_cm_tells_no_sliver_ids() -> None:
@@ -124,7 +126,7 @@ def test_that_a_drain_was_lifted_is_remembered_while_slurm_shows_it() -> None:
 
 def test_and_while_its_machine_may_still_come_into_sight() -> None:
     lifted = replace(WISH, lifted=True)
-    assert not is_settled(lifted, read=frozenset({WISC}))
+    assert not is_settled(lifted, read=frozenset({WISC}), all_read=False)
     assert not is_settled(lifted, doubted=(MACHINE,))
     assert is_settled(lifted)
     unread = a_moment(machines=[MACHINE], snapshot=None)
@@ -139,3 +141,28 @@ def test_that_a_teardown_was_lifted_is_remembered_while_slurm_shows_it(reason: s
     assert not is_settled(lifted, standing(MACHINE, TEARDOWN), machines=[MACHINE], all_read=True)
     assert is_settled(lifted, standing(MACHINE, "disk"), machines=[MACHINE], all_read=True)
     assert is_settled(lifted, at_work, machines=[MACHINE], all_read=True)
+
+
+@pytest.mark.parametrize(
+    ("node", "read", "settled"),
+    [
+        (standing(MACHINE, CM_TEARDOWN), {UTAH}, False),
+        (standing(MACHINE, "disk"), {UTAH}, True),
+        (Node("pc1", "IDLE"), {UTAH}, True),
+        (Node("pc1", "IDLE"), {WISC}, False),
+    ],
+)
+def test_that_a_teardown_of_one_cm_was_lifted_is_remembered_while_slurm_may_show_it(
+    node, read, settled: bool
+) -> None:
+    lifted = CmTeardown(UTAH, "ada", NOW, lifted=True)
+    moment = a_moment(node, machines=[MACHINE], facts={"read": frozenset(read), "all_read": False})
+    assert settled_teardowns(moment, [lifted]) == ((lifted,) if settled else ())
+    assert settled_teardowns(replace(moment, snapshot=None), [lifted]) == ()
+
+
+def test_what_slurm_shows_at_another_cm_does_not_keep_it_nor_one_that_left_agent_conf() -> None:
+    lifted = CmTeardown(WISC, "ada", NOW, lifted=True)
+    facts = {"read": frozenset({UTAH}), "all_read": True}
+    moment = a_moment(standing(MACHINE, CM_TEARDOWN), machines=[MACHINE], facts=facts)
+    assert settled_teardowns(moment, [lifted]) == (lifted,)

@@ -114,6 +114,26 @@ def test_a_lifted_teardown_stays_lifted_when_the_daemon_ends_before_slurm_has_it
     assert (ledger.drains(), site.asked) == ((), [])
 
 
+def test_a_lifted_teardown_of_one_cm_stays_lifted_when_the_daemon_ends_before_slurm_has_it(
+    make_manager, ledger
+) -> None:
+    site, slurm = Cloudlab(MACHINE), busy_slurm()
+    slurm.nodes["pc1"] = replace(slurm.nodes["pc1"], state="ALLOCATED")
+    manager = make_manager(site, slurm)
+    cycles(manager, 1)
+    manager.orders.tear_down_cm(UTAH, "ada", None)
+    manager.drainer.tick()
+    assert slurm.nodes["pc1"].draining
+    assert manager.orders.reopen_cm(UTAH, "bob")
+
+    again = make_manager(site, slurm)
+    cycles(again, 2)
+    assert again.memory.teardowns.wishes == {}
+    assert not slurm.nodes["pc1"].draining
+    cycles(again, 1)
+    assert (ledger.cms.teardowns(), site.asked) == ((), [])
+
+
 def test_with_a_ledger_that_is_lost_what_stands_in_slurm_is_taken_over(make_manager, ledger) -> None:
     site, slurm = Cloudlab(MACHINE), busy_slurm()
     manager = make_manager(site, slurm)
