@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, wait
+from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
@@ -14,7 +15,7 @@ import structlog
 from agent.core import threads
 from agent.core.errors import LedgerError
 from agent.core.events import Event, PastEvent
-from agent.core.model import AdminDrain, CmTeardown, GrowOrder, Holding, Intent, KnownAs, Place
+from agent.core.model import AdminDrain, CmTeardown, GrowOrder, Holding, Intent, KnownAs, LeftBehind, Place
 from agent.core.said import Revocation
 from agent.ledger import Ledger, LedgerSettings
 from agent.ledger_cms import CmRecords
@@ -291,8 +292,12 @@ class BoundedLedger:
         """What is kept of whole CMs."""
         return BoundedCms(self._ledger.cms, self._writer, self._reader)
 
+    def begin_slice(self, urn: str, now: datetime) -> tuple[LeftBehind, ...]:
+        """Keep this slice from now on; return what is known to be held in others."""
+        return self._writer.do(partial(self._ledger.begin_slice, urn, now))
+
     def forget_cm(self, cm: str) -> None:
-        """Forget all that is kept by a CM's URN."""
+        """Forget all that was held at a CM, and no wish."""
         self._writer.do(partial(self._ledger.forget_cm, cm))
 
     # --- history

@@ -23,7 +23,7 @@ from agent.admin.routes import Operations
 from agent.admin.server import AdminServer
 from agent.bounded_ledger import open_ledger
 from agent.cloudlab.callback import CallbackServer
-from agent.cloudlab.connect import connect
+from agent.cloudlab.connect import connect, identity_of, slice_urn_of
 from agent.cloudlab.retired import take_leave
 from agent.cloudlab.server import ProtoGeniServer
 from agent.cluster.manager import SlurmElasticSliceManager
@@ -32,7 +32,7 @@ from agent.config import RequestSettings, Settings
 from agent.core import children, threads
 from agent.core.config import AllEvents, LoggedEvents, ManagerConfig
 from agent.core.errors import ConfigError
-from agent.core.events import EventKind
+from agent.core.events import EventKind, OfCm
 from agent.core.ownership import Ownership
 from agent.core.ports import SliceServer, SystemClock
 from agent.core.request.document_helper import DocumentHelper
@@ -40,6 +40,7 @@ from agent.core.request.escaping import as_meant
 from agent.core.request.helper import SimpleElasticSliceHelper
 from agent.core.request.profile import read_rspec, run_profile
 from agent.core.scaling.brake import TOLD
+from agent.core.slice.words import left_behind_words
 from agent.page.gather import Gatherer
 from agent.page.server import PageServer
 from agent.service import ENDS, AskedToEndError, Service, ThreadLostError
@@ -179,6 +180,8 @@ class Daemon:
         ledger = open_ledger(settings.ledger)
         self._on_stop(ledger.close)
         events = AllEvents(LoggedEvents(), metrics, ledger)
+        identity = identity_of(settings.cloudlab, clock.now())
+        left_behind = ledger.begin_slice(slice_urn_of(settings.cloudlab, identity), clock.now())
         departed = take_leave(settings.cloudlab.cms, ledger)
         server = connect(settings.cloudlab, clock=clock, observe=metrics.request, retired=departed.retired)
         for warning in server.identity.warnings:
@@ -204,6 +207,7 @@ class Daemon:
                 holdings=ledger,
                 renamed=departed.renamed,
                 retired=departed.retired,
+                left_behind=left_behind,
                 ownership=ownership_of(settings),
                 events=events,
                 told=ledger.told(TOLD),
@@ -223,6 +227,10 @@ class Daemon:
             nodetype=settings.request.nodetype or helper.request_type,
         )
         manager.set_helper(helper)
+        for left in left_behind:
+            # Its nodes may be in Slurm under these names.
+            helper.reserve_names((*left.machines, *left.asked))
+            manager.tell(EventKind.LEFT_BEHIND, left.cm, left_behind_words(left), OfCm(left.cm))
         metrics.watch(manager.view, server.identity.expires, server.credential_expiries)
         operations = Operations(Questions(manager, ledger, self._settings_in_force), Acts(manager))
         admin = AdminServer(settings.admin, operations, events, clock)

@@ -27,6 +27,7 @@ from agent.ledger_cms import CmRecords
 from agent.ledger_cms import as_text as _text
 from agent.ledger_cms import as_time as _time
 from agent.ledger_file import LedgerFile
+from agent.ledger_slices import SliceRecords
 
 log = structlog.get_logger()
 
@@ -55,6 +56,7 @@ class Ledger:
 
     Attributes:
         cms: what is kept of whole CMs.
+        begin_slice: tells whose slice it is from now on (``SliceRecords.begin``).
 
     Raises:
         LedgerError: from each method but ``record``: the file cannot be opened, read or written.
@@ -69,6 +71,7 @@ class Ledger:
         self._writing, self._read = self._file.writing, self._file.read
         (self._last,) = self._read("SELECT coalesce(max(id), 0) FROM events", lambda row: int(row[0]))
         self.cms = CmRecords(self._writing, self._read)
+        self.begin_slice = SliceRecords(self._writing, self._read).begin
 
     def close(self) -> None:
         """End; the ledger must not be used afterwards."""

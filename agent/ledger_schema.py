@@ -77,8 +77,15 @@ CREATE TABLE cms (urn TEXT PRIMARY KEY, url TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE teardowns (
     cm TEXT PRIMARY KEY, who TEXT NOT NULL, since TEXT NOT NULL, deadline TEXT, lifted INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE slice (one INTEGER PRIMARY KEY CHECK (one = 1), urn TEXT NOT NULL);
+INSERT INTO slice
+    SELECT 1, subject FROM events WHERE subject LIKE 'urn:publicid:IDN+%+slice+%' ORDER BY id DESC LIMIT 1;
+CREATE TABLE set_aside (slice TEXT NOT NULL, cm TEXT NOT NULL, record TEXT NOT NULL, row TEXT NOT NULL);
 """
-"""Before, a revocation or a drain was kept by the node_id alone, which machines of several CMs may have."""
+"""Before, a revocation or a drain was kept by the node_id alone, which machines of several CMs may have.
+
+Of which slice all of it was is told by the events about its lease alone.
+"""
 UPGRADES = (_SCHEMA, _SINCE_VERSION_2, _SINCE_VERSION_3, _SINCE_VERSION_4, _SINCE_VERSION_5)
 """What makes each version out of the one before."""
 SCHEMA_VERSION = len(UPGRADES)

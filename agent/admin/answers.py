@@ -80,6 +80,9 @@ class StatusAnswer(Answer):
     retired: tuple[RetiredRecord, ...] = Field(
         (), description="CMs that are not in agent.conf and hold something for us"
     )
+    left_behind: tuple[str, ...] = Field(
+        (), description="what is held in other slices that the agent kept before, in words"
+    )
     reasons: tuple[str, ...] = Field(description="why machines are wanted, and why jobs do not count")
     foreign: str = Field("", description='machines of the slice that are not ours, in words; "" for none')
     said: str = Field(description="the newest decision, in words")

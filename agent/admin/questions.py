@@ -38,7 +38,7 @@ from agent.core.errors import AgentError
 from agent.core.events import PastEvent
 from agent.core.model import GrowOrder, RetiredCm
 from agent.core.slice.lapse import near
-from agent.core.slice.words import foreign_words, retired_words
+from agent.core.slice.words import foreign_words, left_behind_words, retired_words
 from agent.slurm.model import Job, Snapshot
 from agent.tell.causes import find_causes
 
@@ -107,6 +107,7 @@ class Questions:
             growth_stopped=view.growth_stopped,
             teardowns={cm: teardown_words(wish) for cm, wish in moment.teardowns.items()},
             retired=tuple(describe_retired(report) for report in view.retired),
+            left_behind=tuple(map(left_behind_words, view.left_behind)),
             reasons=plan.growth.reasons if plan else (),
             foreign=foreign_words([node.client_id for node in view.foreign]),
             said=self._manager.said,

@@ -30,7 +30,7 @@ from agent.check.files import (
     check_ssh_key,
 )
 from agent.check.finding import Finding, Grade, fault, fine, look, skipped, warning
-from agent.check.holdings import Remembered, check_departed, read_held, recall
+from agent.check.holdings import Remembered, check_departed, check_left_behind, read_held, recall
 from agent.check.names import files_to_read, files_to_write
 from agent.check.ownership import Said, check_lonely_lans, check_ownership, is_shared, ours_of, say_whose
 from agent.check.program import become, check_program, program
@@ -38,7 +38,7 @@ from agent.check.request import check_request
 from agent.check.sandbox import find_sandbox
 from agent.check.slurm import check_pieces, check_primary, check_slurm, parse_config
 from agent.check.user import UNIT, User, caller, find_user, running, unit, user_name
-from agent.cloudlab.connect import connect
+from agent.cloudlab.connect import connect, identity_of, slice_urn_of
 from agent.cloudlab.server import ProtoGeniServer
 from agent.config import Settings, load
 from agent.core.errors import ConfigError, LedgerError, SlurmError
@@ -155,11 +155,13 @@ def _with_settings(settings: Settings, clock: Clock, reader: Reader, *, offline:
     yield from places
     known = Remembered()
     try:
-        known = recall(settings.ledger.path)
+        slice_urn = slice_urn_of(cloudlab, identity_of(cloudlab, now)) if is_us else ""
+        known = recall(settings.ledger.path, slice_urn, now)
     except LedgerError as error:
         if _is_faultless(places):
             yield warning("ledger", str(error), "see [ledger] path; without it only names tell what is ours")
     yield from check_departed(cloudlab.cms, known, callback.allowed_urns)
+    yield from check_left_behind(known)
     if offline:
         yield skipped("Cloudlab and Slurm", "asked not to (--offline)")
         return

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import quote
@@ -16,10 +17,10 @@ from agent.cloudlab.retired import find_departed
 from agent.cloudlab.settings import CmSettings
 from agent.cloudlab.urn import same_urn
 from agent.core.errors import LedgerError, NotFoundError
-from agent.core.model import Holding, Intent, IntentKind, Sliver
+from agent.core.model import Holding, Intent, IntentKind, LeftBehind, Sliver
 from agent.core.ports import SliceServer
 from agent.core.slice.retired import remembered
-from agent.core.slice.words import retired_words
+from agent.core.slice.words import left_behind_words, retired_words
 from agent.ledger import Ledger
 
 
@@ -31,6 +32,8 @@ class Remembered:
     holdings: tuple[Holding, ...] = ()
     urls: Mapping[str, str] = field(default_factory=dict)
     """URN -> URL where each CM was called."""
+    left_behind: tuple[LeftBehind, ...] = ()
+    """What is held in other slices."""
 
 
 def read_held(server: SliceServer, known: Remembered) -> tuple[Held, ...]:
@@ -79,6 +82,17 @@ def check_departed(
             yield warning(f"CM {cm}", refused, f"name it in [callback] allowed_urns: {cm}")
 
 
+def check_left_behind(known: Remembered) -> Iterator[Finding]:
+    """Warn of what is held or was asked for in other slices than the one in agent.conf.
+
+    Args:
+        known: what the ledger has.
+    """
+    for left in known.left_behind:
+        seen, _, mend = left_behind_words(left).partition("; ")
+        yield warning(f"CM {left.cm}", seen.removeprefix(f"{left.cm} "), mend)
+
+
 def _find(server: SliceServer, cm: str) -> Sliver | None:
     try:
         return server.find_sliver(cm)
@@ -87,10 +101,15 @@ def _find(server: SliceServer, cm: str) -> Sliver | None:
         return None
 
 
-def recall(path: Path) -> Remembered:
+def recall(path: Path, slice_urn: str, now: datetime) -> Remembered:
     """Read a ledger, of this version or an older one, through a copy.
 
     The daemon may have it open, and no older ledger is to be taken over by a look at it.
+
+    Args:
+        path: the ledger.
+        slice_urn: of the slice in agent.conf; "" where it is not known: all is taken for that slice's then.
+        now: the time.
 
     Raises:
         LedgerError: it cannot be read, or is of a newer agent.
@@ -99,16 +118,17 @@ def recall(path: Path) -> Remembered:
         if not path.exists():
             return Remembered()
         with TemporaryDirectory(prefix="esagent-check-") as directory:
-            return _recall(path, Path(directory, "ledger.db"))
+            return _recall(path, Path(directory, "ledger.db"), slice_urn, now)
     except OSError as error:
         raise LedgerError(f"the ledger {path} cannot be read: {error.strerror}") from error
 
 
-def _recall(path: Path, copy: Path) -> Remembered:
+def _recall(path: Path, copy: Path, slice_urn: str, now: datetime) -> Remembered:
     _copy(path, copy)
     try:
         with closing(Ledger(copy)) as ledger:
-            return Remembered(ledger.intents(), ledger.holdings(), ledger.cms.urls())
+            left = ledger.begin_slice(slice_urn, now) if slice_urn else ()
+            return Remembered(ledger.intents(), ledger.holdings(), ledger.cms.urls(), left)
     except LedgerError as error:
         raise LedgerError(str(error).replace(str(copy), str(path))) from error
 

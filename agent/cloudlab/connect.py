@@ -45,6 +45,16 @@ def tls_of(settings: CloudlabSettings, identity: Identity) -> ssl.SSLContext:
     )
 
 
+def slice_urn_of(settings: CloudlabSettings, identity: Identity) -> str:
+    """Tell which slice the settings mean."""
+    return str(Urn(_authority(settings, identity), "slice", settings.slice))
+
+
+def _authority(settings: CloudlabSettings, identity: Identity) -> str:
+    domain = identity.urn.authority.split(":")[0]
+    return f"{domain}:{settings.project}" if settings.project else domain
+
+
 def connect(
     settings: CloudlabSettings,
     *,
@@ -67,13 +77,11 @@ def connect(
     context = tls_of(settings, identity)
     limits = Limits(settings.connect_timeout, settings.read_timeout, settings.retry_for)
     transport = Transport(context, limits, observe=observe)
-    domain = identity.urn.authority.split(":")[0]
-    authority = f"{domain}:{settings.project}" if settings.project else domain
-    sa = Remote(_sa_url(settings, identity), str(Urn(authority, "authority", "sa")))
+    sa = Remote(_sa_url(settings, identity), str(Urn(_authority(settings, identity), "authority", "sa")))
     places = {**{cm.urn: cm.url for cm in settings.cms}, **{urn: url for urn, url in retired.items() if url}}
     return ProtoGeniServer(
         identity=identity,
-        slice_urn=str(Urn(authority, "slice", settings.slice)),
+        slice_urn=slice_urn_of(settings, identity),
         sa=SliceAuthority(transport, sa),
         cms=[ComponentManager(transport, Remote(url, urn), identity.urn.id) for urn, url in places.items()],
         transport=transport,

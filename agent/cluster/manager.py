@@ -100,7 +100,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         self.desk = desk = Desk(
             settings, config.clock, self.events, lock=self.rlock, note=self.note, wake=self.wake
         )
-        self.memory = memory = Memory(desk, self.facts, wishes)
+        self.memory = memory = Memory(desk, self.facts, wishes, config.left_behind)
         reach = Reach(desk, shell, self.may_touch)
         announcer = Announcer(desk, reach)
         leaving = Leaving(desk, memory, reach, self.get_delete_commands, self.end_delete)
@@ -397,4 +397,5 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
             foreign=foreign_views(moment),
             lapses=self.lapses(),
             retired=self.retired.reports(),
+            left_behind=self.memory.left_behind(),
         )

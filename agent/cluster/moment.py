@@ -100,6 +100,8 @@ class Moment:
     asked_types: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """(CM, client_id) -> the hardware type that was asked for, while more than one is borrowed."""
 
+    elsewhere: frozenset[str] = frozenset()
+    """Names of nodes whose machines are in another slice that the agent kept before: they are left alone."""
     bound: Mapping[tuple[str, str], KnownAs] = field(default_factory=dict)
     """(CM, client_id) -> what its machine joined as."""
     began: frozenset[tuple[str, str]] = frozenset()
@@ -150,6 +152,7 @@ class Moment:
             if name in self.nodes and _may_be_at(machine, self.nodes[name].address)
         }
         named = [m for m in machines if node_name(m, self.settings.join)]
+        taken |= self.elsewhere
         return name_machines(named, self.settings.join, bound=self.bound, nodes=self.nodes, taken=taken)
 
     @cached_property
@@ -169,7 +172,7 @@ class Moment:
     def present(self) -> frozenset[str]:
         """Names of all machines that are there or may be; those not ours have two that Slurm may know."""
         foreign = {name for machine in self.slice.foreign for name in (machine.node_id, machine.client_id)}
-        return (frozenset(self.machines) | frozenset(self.doubted) | foreign) - {""}
+        return (frozenset(self.machines) | frozenset(self.doubted) | foreign | self.elsewhere) - {""}
 
     @cached_property
     def doubted(self) -> Mapping[str, SliverNode]:
@@ -193,9 +196,8 @@ class Moment:
 
         A slurmctld that was restarted knows of no boot before slurmd registers: such a node is UNKNOWN.
         """
-        seen = {
-            name: self.nodes.get(name) for name in self.present - self.machines.keys() - self.doubted.keys()
-        }
+        known = self.elsewhere | self.machines.keys() | self.doubted.keys()
+        seen = {name: self.nodes.get(name) for name in self.present - known}
         bare = {n for n, node in seen.items() if node is None or (node.usable and node.booted is None)}
         return self.present - bare
 

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from agent.core.abstract import ElasticSliceManager
 from agent.core.events import Event, PastEvent
-from agent.core.model import Holding, Intent, IntentKind, Place
+from agent.core.model import Holding, Intent, IntentKind, LeftBehind, Place
 from agent.core.ownership import Ownership
 from agent.core.ports import Clock, EventSink, HoldingStore, IntentStore, RevocationStore, SystemClock
 from agent.core.said import Revocation
@@ -207,6 +207,8 @@ class ManagerConfig:
     retired: Mapping[str, str] = field(default_factory=dict)
     """URN -> URL of the CMs that are in use only until nothing is held there; "" where it is not known. A CM
     that the stores know something of, and that is not in use, is one of them."""
+    left_behind: Sequence[LeftBehind] = ()
+    """What is held in other slices, which the agent kept before."""
     events: EventSink = field(default_factory=LoggedEvents)
     told: Sequence[PastEvent] = ()
     """What earlier runs told of the brake (``Brake.after``), oldest first."""

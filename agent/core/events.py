@@ -153,6 +153,12 @@ class EventKind(StrEnum):
         OfCm,
     )
 
+    LEFT_BEHIND = (
+        "left_behind",
+        "something is held, or was asked for, in another slice than the one in agent.conf",
+        OfCm,
+    )
+
     # Growth.
     GROWTH_STOPPED = (
         "growth_stopped",
@@ -244,6 +250,7 @@ _NOTABLE = frozenset(
         _K.GROWTH_RESUMED,
         _K.GROWTH_STOPPED,
         _K.LEASE,
+        _K.LEFT_BEHIND,
         _K.RETIRED,
         _K.THREAD,
         _K.UNWELCOME,

@@ -185,6 +185,30 @@ class RetiredCm:
 
 
 @dataclass(frozen=True)
+class LeftBehind:
+    """What a CM held, or was asked, for another slice that the agent kept before: none of it is touched."""
+
+    slice: str
+    """URN of that slice."""
+    cm: str
+    """URN."""
+    machines: tuple[str, ...] = ()
+    """client_ids of the machines that were ours."""
+    has_sliver: bool = False
+    """It had a sliver that we asked for."""
+    expires: datetime | None = None
+    """Until when that was to last; None where it is not known."""
+    asked: tuple[str, ...] = ()
+    """client_ids that it was asked to lend or to take back, with no answer known."""
+    nodes: tuple[str, ...] = ()
+    """Names of the nodes that its machines joined Slurm as."""
+
+    def is_over(self, now: datetime) -> bool:
+        """Tell whether it ended by itself."""
+        return self.expires is not None and now >= self.expires
+
+
+@dataclass(frozen=True)
 class KnownAs:
     """What a machine joined Slurm as: that holds until it is gone, whatever the settings say since."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from agent.core.model import RetiredCm
+from agent.core.model import LeftBehind, RetiredCm
 
 
 class NodeState(StrEnum):
@@ -85,6 +85,8 @@ class AgentView:
     """The leases that nobody renews, however long they last."""
     retired: tuple[RetiredCm, ...] = ()
     """The CMs that are no longer in use and hold something for us."""
+    left_behind: tuple[LeftBehind, ...] = ()
+    """What is held in other slices, which the agent kept before."""
 
     @property
     def held(self) -> tuple[NodeView, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from agent.core.slice.lapse import near
-from agent.core.slice.words import retired_words
+from agent.core.slice.words import left_behind_words, retired_words
 from agent.core.views import NodeState
 from agent.page.model import PageView
 from agent.page.words import cm_name, span, until
@@ -52,6 +52,7 @@ def _warnings(view: PageView) -> Iterator[str]:
         yield view.hold
     yield from view.teardowns
     yield from map(retired_words, agent.retired)
+    yield from map(left_behind_words, agent.left_behind)
     for node in agent.foreign:
         if node.due is not None:
             yield f"Cloudlab takes {node.client_id}, which is not ours: {until(node.due, now)}"

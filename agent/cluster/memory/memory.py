@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -20,7 +20,7 @@ from agent.cluster.memory.names import Names, NameStore
 from agent.cluster.memory.teardowns import Teardowns, TeardownStore
 from agent.cluster.moment import Moment
 from agent.core.errors import LedgerError
-from agent.core.model import MachineId, SliverNode
+from agent.core.model import LeftBehind, MachineId, SliverNode
 from agent.core.slice.facts import SliceFacts
 
 log = structlog.get_logger()
@@ -41,6 +41,7 @@ class Memory:
         desk: has the lock, the time and the settings.
         facts: what is known of the slice; it is asked under the lock, which guards that too.
         store: where what administrators ask for, and what machines joined as, survives a restart.
+        left_behind: what is held in other slices.
 
     Attributes:
         known: what Slurm said last.
@@ -54,7 +55,13 @@ class Memory:
         asked_types: (CM, client_id) -> the hardware type that was asked for, while more than one is borrowed.
     """
 
-    def __init__(self, desk: Desk, facts: Callable[[], SliceFacts], store: WishStore) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        facts: Callable[[], SliceFacts],
+        store: WishStore,
+        left_behind: Sequence[LeftBehind] = (),
+    ) -> None:
         self._desk = desk
         self._facts = facts
         self._started = desk.clock.steady()
@@ -67,7 +74,13 @@ class Memory:
         self.chosen = Chosen(desk.lock)
         self.joins = Joins(desk.lock)
         self.names = Names(desk.lock, store)
+        self._left_behind = tuple(left_behind)
         self.asked_types: dict[tuple[str, str], str] = {}
+
+    def left_behind(self) -> tuple[LeftBehind, ...]:
+        """Tell what is held in other slices now."""
+        now = self._desk.clock.now()
+        return tuple(left for left in self._left_behind if not left.is_over(now))
 
     def now(self) -> Moment:
         """Return all that is known at this instant."""
@@ -91,6 +104,7 @@ class Memory:
                 hold=self.hold.wish,
                 teardowns=teardowns,
                 order=self.growing.order,
+                elsewhere=frozenset(name for left in self._left_behind for name in left.nodes),
                 asked_types=dict(self.asked_types),
                 joins=self.joins.records,
                 proven=self.joins.proven,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from agent.core.model import RetiredCm, SliverNode
+from agent.core.model import LeftBehind, RetiredCm, SliverNode
 from agent.core.ownership import Claim
 
 NAMED = 20
@@ -90,3 +90,21 @@ def retired_words(report: RetiredCm) -> str:
             f"it cannot be asked, since its URL is not known: take it into agent.conf again, then {give_back}"
         )
     return f"{report.urn} is not in agent.conf, and {what}{known}: {follows}"
+
+
+def left_behind_words(left: LeftBehind) -> str:
+    """Say what a CM holds for a slice that agent.conf does not have any more, and how to get at it."""
+    parts = []
+    if left.machines:
+        parts.append(f"holds {listed(left.machines)}")
+    elif left.has_sliver:
+        parts.append("holds a sliver of ours without machines")
+    if parts and left.expires:
+        parts[0] += f" until {left.expires:%Y-%m-%dT%H:%M:%SZ}"
+    if left.asked:
+        parts.append(f"was asked about {listed(left.asked)}, with no answer known")
+    return (
+        f"{left.cm} {' and '.join(parts)} for another slice, {left.slice}, as far as is remembered: nothing"
+        " of it is touched or renewed; put that slice back into [cloudlab] slice and project, then"
+        f" `esagent teardown --cm {left.cm}` gives it back"
+    )

@@ -341,10 +341,10 @@ def clock():
 def make_manager(clock, ledger):
     """Make a manager that has read Cloudlab, of machines that have booted."""
 
-    def make(cloudlab, slurm, *, read=True, ownership=ANY_OWNERSHIP, **sections):
+    def make(cloudlab, slurm, *, read=True, ownership=ANY_OWNERSHIP, left_behind=(), **sections):
         manager = SlurmElasticSliceManager(
             cloudlab,
-            ManagerConfig(clock=clock, events=ledger, ownership=ownership),
+            ManagerConfig(clock=clock, events=ledger, ownership=ownership, left_behind=left_behind),
             backend=slurm,
             shell=Shell(),
             settings=settings_with(**sections),

@@ -185,3 +185,11 @@ def test_one_that_a_manifest_lacks_keeps_the_name_under_which_it_joined() -> Non
     assert moment.doubted == {"pc1-utah": here, "pc2-utah": earlier, "node-3": unknown}
     assert moment.present == {"pc1-utah", "pc2-utah", "node-3"}
     assert moment.machines == {}
+
+
+def test_a_node_of_another_slice_keeps_its_name_and_counts_as_there() -> None:
+    known = a_moment(Node("pc1", "MIXED"), machines=(OURS,), elsewhere=frozenset({"pc1"}))
+    assert known.name(OURS) == "pc1-utah"
+    assert {"pc1", "pc1-utah"} <= known.present
+    assert "pc1" in known.backed
+    assert known.joined == frozenset()

@@ -1,10 +1,21 @@
 """What is said of whose the machines of the slice are."""
 
+from datetime import UTC, datetime
+
 import pytest
 
-from agent.core.model import SliverNode
+from agent.core.model import LeftBehind, SliverNode
 from agent.core.ownership import Claim
-from agent.core.slice.words import NAMED, foreign_words, sliver_words, staying_words, whose_words
+from agent.core.slice.words import (
+    NAMED,
+    foreign_words,
+    left_behind_words,
+    sliver_words,
+    staying_words,
+    whose_words,
+)
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -63,3 +74,23 @@ def test_why_a_sliver_stays_is_told(others, words):
 def test_what_becomes_of_a_sliver_is_told():
     assert sliver_words(goes=True) == "goes with its last machine"
     assert sliver_words(goes=False) == "stays: only machines of ours are given back there"
+
+
+@pytest.mark.parametrize(
+    ("left", "words"),
+    [
+        ({"machines": ("es-1", "es-2"), "expires": NOON}, "holds es-1, es-2 until 2026-11-22T12:00:00Z"),
+        (
+            {"machines": ("es-1",), "asked": ("es-3",)},
+            "holds es-1 and was asked about es-3, with no answer known",
+        ),
+        ({"has_sliver": True}, "holds a sliver of ours without machines"),
+        ({"asked": ("es-3",)}, "was asked about es-3, with no answer known"),
+    ],
+)
+def test_what_is_left_in_another_slice_is_named_and_how_to_get_at_it(left, words):
+    told = left_behind_words(LeftBehind("urn:slice", "urn:cm", **left))
+    assert told.startswith(
+        f"urn:cm {words} for another slice, urn:slice, as far as is remembered: nothing of it"
+    )
+    assert told.endswith("then `esagent teardown --cm urn:cm` gives it back")
