@@ -60,6 +60,13 @@ def test_a_drain_stands_while_its_cm_is_silent_after_a_restart(make_manager, led
     assert ledger.drains() == ()
 
 
+def test_a_drain_at_a_cm_that_left_agent_conf_for_good_is_over_and_that_is_told(make_manager, ledger) -> None:
+    ledger.put_drain(wish_for(a_machine(1, WISC)))
+    cycles(make_manager(Cloudlab(MACHINE), busy_slurm()), 2)
+    assert ledger.drains() == ()
+    assert told(ledger) == ["the drain by ada is over: its machine is gone (disk)"]
+
+
 def test_one_manifest_that_lacks_a_machine_does_not_end_its_drain(make_manager, ledger) -> None:
     ledger.put_drain(wish := wish_for(MACHINE))
     site = Cloudlab(MACHINE)
