@@ -45,6 +45,7 @@ def returnable(moment: Moment) -> frozenset[str]:
     surplus = {name for name, drain in drains_of(moment).items() if drain.cause is DrainCause.SURPLUS}
     kept = {node.name for node in moment.nodes.values() if node.draining and not is_ours(node.reason)}
     kept |= {name for name, machine in moment.machines.items() if moment.torn_down_by(machine)}
+    kept |= _asked_back(moment)
     stuck = moment.failed | moment.leaving | moment.emptied | moment.blocking
     return moment.chosen & surplus - kept - stuck
 
@@ -116,7 +117,7 @@ def _all(moment: Moment) -> Iterator[Drain]:
 
 
 def _unmarked(moment: Moment) -> Iterator[Drain]:
-    useless = moment.chosen | (moment.failed & moment.nodes.keys())
+    useless = moment.chosen | _asked_back(moment) | (moment.failed & moment.nodes.keys())
     for name, machine in moment.machines.items():
         if moment.slice.is_taken(machine):
             yield Drain(name, DrainCause.TAKEN)
@@ -137,6 +138,12 @@ def _unmarked(moment: Moment) -> Iterator[Drain]:
         if (revocation := moment.slice.revocation_of(machine)) is not None:
             due = revocation.deadline
             yield Drain(name, DrainCause.REVOKED, due, begun=revocation.noticed, foreign=True)
+
+
+def _asked_back(moment: Moment) -> set[str]:
+    """Return the nodes whose CM was asked to take the machine back: it may do so at any time."""
+    asked = {(intent.cm, intent.client_id) for intent in moment.slice.leaving}
+    return {name for name, machine in moment.machines.items() if (machine.cm, machine.client_id) in asked}
 
 
 def _teardown(name: str, wish: AdminDrain | CmTeardown, moment: Moment) -> Drain:

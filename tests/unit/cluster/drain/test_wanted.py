@@ -8,7 +8,7 @@ from agent.cluster.drain.wanted import drains_of, most_urgent, returnable, wishe
 from agent.cluster.moment import Moment
 from agent.cluster.reasons import Drain, DrainCause
 from agent.cluster.settings.drain import DrainSettings
-from agent.core.model import AdminDrain
+from agent.core.model import AdminDrain, Intent, IntentKind
 from agent.core.said import Revocation, Taken
 from agent.slurm.model import Job, Node
 from tests.unit.cluster.conftest import UTAH, WISC, a_machine, a_moment, settings_with
@@ -257,3 +257,14 @@ def test_a_revoked_node_is_emptied_by_an_administrators_deadline_where_that_is_e
     for drains in ([admin, revoked("pc1", 900)], [revoked("pc1", 900), admin]):
         (chosen,) = most_urgent(drains).values()
         assert (chosen.cause, chosen.deadline) == (DrainCause.REVOKED, at(earlier))
+
+
+def test_a_machine_that_its_cm_was_asked_to_take_back_stays_empty_whoever_wants_it_again() -> None:
+    asked = Intent(IntentKind.DELETE, UTAH, "node-1", NOW)
+    for cm, expected in ((UTAH, DrainCause.SURPLUS), (WISC, None)):
+        drained = Node("pc1", "IDLE", frozenset({"DRAIN"}), reason="esagent: surplus, to be given back")
+        moment = situation(drained, facts={"leaving": (replace(asked, cm=cm),)})
+        assert cause(moment) is expected
+    chosen = situation(drained, chosen=frozenset({"pc1"}))
+    assert returnable(chosen) == {"pc1"}
+    assert returnable(situation(drained, chosen=frozenset({"pc1"}), facts={"leaving": (asked,)})) == set()
