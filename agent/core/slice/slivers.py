@@ -367,8 +367,10 @@ class Slivers:
             kept, over = self._sayings.refuted(nodes, read_at, on_wall)
             self._sayings.confirmed(self.read_at)
         # Before an intent is struck: after a kill in between, the machine is counted by one or the other.
+        # Whose an empty sliver is that we may have asked for, the first machine in it tells.
+        is_open = bool(asked) and not nodes and before is not None and not before.there
         is_news = self.holdings.heard(
-            *(cm, sliver, ours),
+            *(cm, None if is_open else sliver, ours),
             asked=Claim.ASKED in said.values(),
             parts=parts,
             doubted=doubted,

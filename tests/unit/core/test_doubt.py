@@ -161,6 +161,19 @@ def test_an_empty_sliver_that_one_manifest_denies_is_ours_afterwards(make_bench)
     assert not bench.server.sites[UTAH].exists
 
 
+@pytest.mark.parametrize("lacks", [ALL, None], ids=["machines", "the sliver"])
+def test_a_new_sliver_whose_first_manifest_lacks_all_that_we_asked_for_is_ours(make_bench, lacks):
+    bench = make_bench(manager_class=Wanting, enable_delete=True, config={"holdings": MemoryHoldings()})
+    bench.manager.wanted = 1
+    Odd(bench.server).due[UTAH] = [(), lacks]
+    bench.server.fault("create_sliver", "done-lost")
+    bench.cycles(6)
+    assert bench.manager.held()
+    bench.manager.wanted, bench.manager.surplus = 0, ALL
+    bench.cycles(6)
+    assert not bench.server.sites[UTAH].exists
+
+
 def test_a_sliver_that_is_gone_is_made_anew_after_some_manifests(bench):
     bench.server.delete_sliver(UTAH)
     bench.cycles(8)
