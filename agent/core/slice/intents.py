@@ -89,12 +89,14 @@ class Intents:
         with self._lock:
             return tuple(i for i in intents if (i.kind, i.cm, i.client_id) in self._mirror)
 
-    def settle(self, cm: str, present: Collection[str], now: datetime, patience: float) -> Settlement:
-        """Strike what a CM's manifest settles, and tell what that was.
+    def settle(
+        self, cm: str, present: Collection[str], doubted: Collection[str], now: datetime, patience: float
+    ) -> Settlement:
+        """Strike what a CM's manifest settles (see ``settle_intents``), and tell what that was.
 
         What cannot be struck stays in flight until the next manifest: nothing else waits for the disk.
         """
-        settlement = settle_intents(self.in_flight(cm=cm), present, now, patience=patience)
+        settlement = settle_intents(self.in_flight(cm=cm), present, now, patience=patience, doubted=doubted)
         try:
             self.strike(settlement.done + settlement.void)
         except LedgerError as error:
@@ -108,6 +110,8 @@ def carry_out(
     asked: Sequence[Intent],
     call: Callable[[], Sliver | None],
     look: Callable[[], Sliver | None],
+    *,
+    done: Callable[[Sliver | None], object],
     learn: Callable[[Sliver | None], object],
 ) -> None:
     """Make a call whose intents are written down, and find out what became of it.
@@ -120,7 +124,8 @@ def carry_out(
         asked: what the call asks for.
         call: makes it; returns the new manifest.
         look: reads the manifest.
-        learn: takes a manifest in, and settles intents by it.
+        done: takes the manifest of a reply in, and settles intents by it.
+        learn: takes one in that was looked at after a doubtful reply.
 
     Raises:
         CloudlabError: it did not happen, or that cannot be told yet.
@@ -144,13 +149,18 @@ def carry_out(
             raise error from second
         learn(seen)
         if not is_refused:
-            left = intents.still_open(asked)
+            left = [i for i in intents.still_open(asked) if not _seems_gone(i, seen)]
             if not left:
                 return
             if not is_doubtful(error):
                 intents.strike(left)
         raise
-    learn(sliver)
+    done(sliver)
+
+
+def _seems_gone(intent: Intent, seen: Sliver | None) -> bool:
+    """Tell whether a manifest lacks what was to go: that it is gone the next ones tell."""
+    return intent.kind is IntentKind.DELETE and (seen is None or seen.node(intent.client_id) is None)
 
 
 def is_nothing_done(error: CloudlabError) -> bool:

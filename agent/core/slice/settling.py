@@ -21,7 +21,12 @@ class Settlement:
 
 
 def settle_intents(
-    intents: Iterable[Intent], present: Collection[str], now: datetime, *, patience: float
+    intents: Iterable[Intent],
+    present: Collection[str],
+    now: datetime,
+    *,
+    patience: float,
+    doubted: Collection[str] = (),
 ) -> Settlement:
     """Compare the intents at one CM with its manifest; what is in neither part is still open.
 
@@ -30,10 +35,14 @@ def settle_intents(
         present: client_ids in the manifest.
         now: when the manifest was read, by the steady clock.
         patience: seconds that a call whose reply was lost may still take effect.
+        doubted: client_ids that it lacks and that are not known to be gone: whether they were given back, the
+            next one tells.
     """
     done: list[Intent] = []
     void: list[Intent] = []
     for intent in intents:
+        if intent.kind is IntentKind.DELETE and intent.client_id in doubted:
+            continue
         if (intent.client_id in present) == (intent.kind is IntentKind.ADD):
             done.append(intent)
         elif (now - intent.asked).total_seconds() > patience:

@@ -300,13 +300,15 @@ class Slivers:
             return False
         began = self._clock.steady()
         self._server.delete_sliver(cm)
-        self._learn(cm, began, None, deleted=True)
+        self._learn(cm, began, None, ())
         return True
 
     def _carry_out(self, cm: str, asked: Sequence[Intent], call: Callable[[], Sliver | None]) -> None:
         learn = partial(self._learn, cm, self._clock.steady())
+        names = {intent.client_id for intent in asked if intent.kind is IntentKind.DELETE}
+        done = partial(learn, given_back=names)
         try:
-            carry_out(self.intents, asked, call, lambda: self._server.find_sliver(cm), learn)
+            carry_out(self.intents, asked, call, lambda: self._server.find_sliver(cm), done=done, learn=learn)
         except CloudlabError as error:
             self.note_unreserved(cm, error)
             raise
@@ -314,21 +316,18 @@ class Slivers:
     # --- learning
 
     def _learn(
-        self, cm: str, read_at: datetime, sliver: Sliver | None, *, deleted: bool = False
+        self, cm: str, read_at: datetime, sliver: Sliver | None, given_back: Collection[str] | None = None
     ) -> Sliver | None:
+        """Take in a manifest; ``given_back`` are client_ids that a reply says are, None for no such reply."""
         with self._desk.lock:
             sliver = self.book.recognise(cm, sliver)
-        in_flight = self.intents.in_flight(cm=cm)
-        asked = {i.client_id: i.asked for i in in_flight if i.kind is IntentKind.ADD}
-        leaving = {i.client_id for i in in_flight if i.kind is IntentKind.DELETE}
+        asked = {i.client_id: i.asked for i in self.intents.in_flight(IntentKind.ADD, cm)}
         owner = self._owner
         nodes = sliver.nodes if sliver else ()
         remembered: list[SliverNode] = []
         if before := self.holdings.of(cm):
             if sliver is None or not before.sliver_urn or is_the_one(sliver, before):
-                remembered = [
-                    SliverNode(name, "", cm, identity) for name, identity in before.machines.items()
-                ]
+                remembered = [SliverNode(name, "", cm, known) for name, known in before.machines.items()]
             with self._desk.lock:
                 # One manifest that lacks a machine does not make it another's in the next.
                 before = replace(before, machines={**self.book.not_gone(cm), **before.machines})
@@ -347,19 +346,20 @@ class Slivers:
             is_first = cm not in self.book.slivers
             self.read_at[cm] = read_at
             changes = self.book.observe(
-                cm,
-                sliver,
+                *(cm, sliver),
                 now=read_at,
                 ours=lambda node: said[node].is_ours,
                 parts=parts,
                 asked=asked,
-                announced=lambda node: node.client_id in leaving or self._sayings.is_taken(node, on_wall),
+                announced=lambda node: (
+                    node.client_id in (given_back or ()) or self._sayings.is_taken(node, on_wall)
+                ),
                 sightings=self._limits.gone_sightings,
                 spacing=self._limits.retry_interval / 2,
                 remembered=remembered,
             )
             doubted = self.book.doubted(cm)
-            is_absent = deleted or bool(leaving) or self.book.is_absent(cm, self._limits.gone_sightings)
+            is_absent = given_back is not None or self.book.is_absent(cm, self._limits.gone_sightings)
             self._keep_expiry(cm, sliver)
             for node in (*changes.gone, *changes.foreign_gone):
                 self._forget(node)
@@ -386,9 +386,8 @@ class Slivers:
         if not self.holdings.is_written(cm):
             # Their intents are all that a restart would know the new machines by.
             return sliver
-        settlement = self.intents.settle(
-            cm, {n.client_id for n in nodes}, read_at, self._limits.lost_call_patience
-        )
+        there, in_doubt = ({n.client_id for n in each} for each in (nodes, doubted))
+        settlement = self.intents.settle(cm, there, in_doubt, read_at, self._limits.lost_call_patience)
         self._news.void(settlement.void)
         return sliver
 

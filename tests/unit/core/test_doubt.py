@@ -12,6 +12,7 @@ from agent.core.manager import SimpleElasticSliceManager
 from agent.core.notices.foreign import Whose
 from agent.core.ownership import Ownership
 from agent.ledger import Ledger
+from tests.unit.core.conftest import Killed
 
 UTAH = "urn:publicid:IDN+utah.example.net+authority+cm"
 WISC = "urn:publicid:IDN+wisc.example.net+authority+cm"
@@ -174,6 +175,28 @@ def test_a_new_sliver_whose_first_manifest_lacks_all_that_we_asked_for_is_ours(m
     assert not bench.server.sites[UTAH].exists
 
 
+@pytest.mark.parametrize("lacks", [("node-2",), ALL, None], ids=["it", "all", "the sliver"])
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_one_manifest_does_not_settle_a_delete_whose_reply_was_lost(make_bench, bench, lacks, is_restarted):
+    bench.manager.surplus = ("node-2",)
+    bench.server.fault("delete_nodes", "killed" if is_restarted else "lost")
+    bench.odd.due[UTAH] = [(), lacks]
+    try:
+        bench.manager.delete_nodes(cm=UTAH)
+    except Killed:
+        bench = again(make_bench, bench)
+        bench.manager.ensure_slice()
+        bench.manager.update_sliver_status()
+    assert bench.manager.in_use() == MOST
+    assert [i.client_id for i in bench.config.intents.intents()] == ["node-2"]
+    assert not bench.events.of(EventKind.GONE)
+    bench.cycles(4, check=lambda: check_most(bench))
+
+
+def check_most(bench):
+    assert len(bench.server.machines()) <= MOST
+
+
 def test_a_sliver_that_is_gone_is_made_anew_after_some_manifests(bench):
     bench.server.delete_sliver(UTAH)
     bench.cycles(8)
@@ -295,7 +318,10 @@ def test_no_manifest_lets_more_machines_be_lent_than_are_allowed(make_bench, see
         bench.manager.surplus = chance.sample(held, min(len(held), chance.choice([0, 0, 0, 1, 3])))
         going = {n.sliver_id for n in bench.manager.held() if n.client_id in bench.manager.surplus}
         before = len(server.returned)
+        if chance.random() < 0.2:
+            server.fault("delete_nodes", chance.choice(["lost", "done-lost", "done-garbage"]))
         bench.manager.manage_once()
+        server.faults.clear()
         bench.clock.advance(chance.choice([10, 60]))
         assert len(server.machines()) <= MOST
         assert {n.sliver_id for n in server.returned[before:]} <= going, "nothing else was given back"

@@ -54,14 +54,16 @@ def fail(kind: type[CloudlabError], *, begun: bool | None = None, code: int | No
     return error
 
 
-def outcome(error: CloudlabError | None, look: Callable[[], Sliver | None]) -> tuple[int, list[bool], bool]:
+def outcome(
+    error: CloudlabError | None, look: Callable[[], Sliver | None], kind: IntentKind = IntentKind.ADD
+) -> tuple[int, list[bool], bool]:
     """Make a call that ends so.
 
     Returns:
         How many intents stay, whether one was open at each look, and whether the call counts as done.
     """
     intents = Intents(MemoryIntents(), Clock(), 900)
-    asked = intents.declare(IntentKind.ADD, CM, ["es1"])
+    asked = intents.declare(kind, CM, ["es1"])
     learnt: list[bool] = []
 
     def call() -> Sliver | None:
@@ -74,7 +76,7 @@ def outcome(error: CloudlabError | None, look: Callable[[], Sliver | None]) -> t
 
     raised = None
     try:
-        carry_out(intents, asked, call, look, learn)
+        carry_out(intents, asked, call, look, done=learn, learn=learn)
     except CloudlabError as caught:
         raised = caught
     assert raised in {None, error}
@@ -124,6 +126,14 @@ def test_a_refusal_is_struck_before_a_manifest_is_learnt_from_and_told_even_if_n
 def test_another_answer_is_struck_once_the_manifest_does_not_have_it() -> None:
     assert outcome(fail(BusyError, code=14), nothing) == (0, [True], False)
     assert outcome(fail(BusyError, code=14), silent) == (1, [], False)
+
+
+@pytest.mark.parametrize("kind", [LostReplyError, NotFoundError])
+def test_a_delete_counts_as_done_once_a_manifest_lacks_the_machine_and_stays_written_down(
+    kind: type[CloudlabError],
+) -> None:
+    assert outcome(fail(kind), nothing, IntentKind.DELETE) == (1, [True], True)
+    assert outcome(fail(LostReplyError), silent, IntentKind.DELETE) == (1, [], False)
 
 
 def test_what_went_well_is_learnt() -> None:
