@@ -44,9 +44,11 @@ class Sayings:
 
     def is_taken(self, node: SliverNode, now: datetime) -> bool:
         """Tell whether Cloudlab said that it took a machine, or was free to."""
-        said = said_of(self._hearer.revocations, node)
+        said = (
+            revocation for revocation in said_of(self._hearer.revocations, node) if revocation.means(node)
+        )
         due = any(revocation.releasable or revocation.deadline <= now for revocation in said)
-        return due or any(said_of(self._hearer.taken, node))
+        return due or any(taken.means(node) for taken in said_of(self._hearer.taken, node))
 
     def forget(self, node: SliverNode) -> None:
         """Drop what was said of a machine that is gone, but not of another that has its node_id now.
@@ -93,10 +95,11 @@ class Sayings:
             The machines that were said to be taken and are there, and the revocations that are over.
         """
         hearer = self._hearer
-        kept = [n for n in nodes if any(taken.told < read_at for taken in said_of(hearer.taken, n))]
-        for node in kept:
-            for place in (node.place, ("", node.node_id)):
-                hearer.taken.pop(place, None)
+        told = [(n, said) for n in nodes for said in said_of(hearer.taken, n) if said.told < read_at]
+        kept = list(dict.fromkeys(node for node, said in told if said.means(node)))
+        for _, said in told:
+            # Also where another machine has come to that place: the one that was meant is gone.
+            hearer.taken.pop(said.place, None)
         there = {r.place for r in hearer.revocations.values() if any(map(r.is_at, nodes))} | self._strangers()
         over = withdrawn(hearer.revocations.values(), there, on_wall, self._grace)
         for revocation in over:
