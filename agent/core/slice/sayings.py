@@ -47,7 +47,7 @@ class Sayings:
         said = (
             revocation for revocation in said_of(self._hearer.revocations, node) if revocation.means(node)
         )
-        due = any(revocation.releasable or revocation.deadline <= now for revocation in said)
+        due = any(revocation.offered or revocation.deadline <= now for revocation in said)
         return due or any(taken.means(node) for taken in said_of(self._hearer.taken, node))
 
     def forget(self, node: SliverNode) -> None:

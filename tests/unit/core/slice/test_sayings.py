@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -59,3 +60,10 @@ def test_a_machine_that_was_said_to_be_taken_and_is_there_is_kept() -> None:
         heard = Heard(Taken("pc1", "", NOON, cm))
         assert sayings(heard).refuted([NODE], NOON + SECOND, NOON + SECOND) == ([NODE], ())
         assert not heard.taken
+
+
+def test_an_empty_machine_that_nobody_was_told_may_be_taken_is_not_taken_before_its_deadline() -> None:
+    empty = Revocation("pc1", "es-2", NOON + SECOND, NOON, NOON, releasable=True, cm=UTAH)
+    assert not sayings(Heard(empty)).is_taken(NODE, NOON)
+    assert sayings(Heard(replace(empty, offered=True))).is_taken(NODE, NOON)
+    assert sayings(Heard(empty)).is_taken(NODE, NOON + SECOND)
