@@ -315,7 +315,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         """Start joining the ready machines that Slurm does not have at work."""
         moment = self.memory.now()
         plan = self._planner.plan(moment).joins
-        self.memory.names.strike_gone(moment.slice.read, moment.may_be_there)
+        self._records.inherit(moment, self.memory.names)
         self.memory.names.write([step.node for step in (*plan.joined, *plan.start, *plan.watch, *plan.probe)])
         outcome = self._joiner.step(moment, plan)
         for machine, why in outcome.given_up:

@@ -6,10 +6,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from agent.cluster.desk import Desk
-from agent.cluster.reasons import KEPT, TAKEN, DrainCause, parse_reason
+from agent.cluster.memory.names import Names
+from agent.cluster.moment import Moment
+from agent.cluster.reasons import KEPT, TAKEN, DrainCause, parse_reason, taken_from
 from agent.cluster.shrink.surplus import names_in_use
 from agent.core.errors import SlurmRefusedError
 from agent.core.events import EventKind
+from agent.core.model import SliverNode
 from agent.slurm.model import Node, SlurmBackend, Snapshot
 from agent.slurm.names import expand
 
@@ -52,6 +55,20 @@ class Records:
         """
         with self._desk.lock:
             self._gone[name] = _Gone(node_id, reason, keeps)
+
+    def inherit(self, moment: Moment, names: Names) -> None:
+        """Take note of nodes whose machines went while the agent was away, or that it could not see to."""
+        if moment.snapshot is None:
+            return
+        for known in names.gone(moment.slice.read, moment.may_be_there):
+            cm, client_id, node_id, sliver_id = known.machine
+            keeps, is_its = known.mode == "cloud", known.name in moment.nodes.keys() - moment.present
+            if is_its:
+                reason = taken_from(known.name, SliverNode(client_id, node_id, cm, sliver_id))
+                self.lose(known.name, node_id, reason, keeps=keeps)
+                self._desk.wake("remove_nodes")
+            if keeps or not is_its:
+                names.strike(known)
 
     def left(self) -> int:
         """Count the nodes whose machine is gone and that are in Slurm still."""

@@ -49,6 +49,8 @@ class Names:
         self._began = set(self._stored)
         self._unseen = set(self._stored)
         """(CM, client_id) of what an earlier run stored and this one has not seen there yet."""
+        self._left: dict[tuple[str, str], KnownAs] = {}
+        """Those that are gone, while Slurm may have their nodes: a restart knows them."""
 
     @property
     def bound(self) -> dict[tuple[str, str], KnownAs]:
@@ -94,24 +96,33 @@ class Names:
             self._began.update(_at(machine.key) for machine in machines)
         self._keep_in_step()
 
-    def strike_gone(self, read: Collection[str], there: Collection[tuple[str, str]]) -> None:
-        """Forget machines that went while the agent was away: they keep their names from others.
+    def gone(self, read: Collection[str], there: Collection[tuple[str, str]]) -> tuple[KnownAs, ...]:
+        """Return what is kept of machines that went, in this run or while the agent was away.
 
         Args:
             read: the CMs that were heard.
             there: (CM, client_id) of all that may be there.
         """
         with self._lock:
-            gone = [at for at in self._unseen if at[0] in read and at not in there]
-            for at in gone:
+            for at in [at for at in self._unseen if at[0] in read and at not in there]:
+                self._left[at] = self._known[at]
                 self._drop(at)
+            return tuple(self._left.values())
+
+    def strike(self, known: KnownAs) -> None:
+        """Forget a machine that went: nothing of it is in Slurm."""
+        with self._lock:
+            self._left.pop(_at(known.machine), None)
         self._keep_in_step()
 
     def forget(self, machine: SliverNode) -> None:
         """Take note that a machine is not ours any more."""
-        if self.of(machine) is not None:
+        at, known = _at(machine.key), self.of(machine)
+        if known is not None:
             with self._lock:
-                self._drop(_at(machine.key))
+                if at in self._began:
+                    self._left[at] = known
+                self._drop(at)
             self._keep_in_step()
 
     def _drop(self, at: tuple[str, str]) -> None:
@@ -123,7 +134,7 @@ class Names:
         """Have the store hold what those began to join as that are known, and nothing else."""
         with self._writing:
             with self._lock:
-                due = {at: self._known[at] for at in self._began if at in self._known}
+                due = self._left | {at: self._known[at] for at in self._began if at in self._known}
             try:
                 for at in self._stored.keys() - due.keys():
                     self._store.remove_name(*at)

@@ -188,6 +188,21 @@ def test_where_a_job_is_on_it_or_slurm_has_it_at_the_machines_address_it_is_left
         assert commands(manager) == []
 
 
+def test_the_node_of_a_machine_that_went_while_the_agent_was_away_leaves_slurm(make_manager, ledger):
+    slurm = Slurm(Node("pc1", "ALLOCATED", address=PC1.address), jobs=[busy("pc1")])
+    site = Cloudlab(PC1)
+    cycle(make_manager(site, slurm))
+    site.machines.clear()
+    cycle(make_manager(site, slurm))
+    assert slurm.nodes["pc1"].state == "DOWN", "its job is not left to wait for SlurmdTimeout"
+    # The agent is away again before the record could be taken out.
+    assert [known.name for known in ledger.names()] == ["pc1"]
+    slurm.jobs.clear()
+    cycle(make_manager(site, slurm))
+    assert "pc1" not in slurm.nodes
+    assert ledger.names() == ()
+
+
 def test_a_manifest_that_leaves_the_sliver_ids_out_once_makes_no_machine_another(make_manager, ledger):
     slurm = Slurm(Node("pc1", "ALLOCATED"), jobs=[busy("pc1")])
     site = Cloudlab(PC1)

@@ -53,23 +53,28 @@ def test_another_one_of_its_client_id_is_not_known_by_its_name(names):
 def test_what_is_forgotten_is_struck(names, ledger):
     names.write([PC1, PC2])
     names.forget(PC1)
-    assert (names.of(PC1), again(ledger).bound) == (None, {(UTAH, "node-2"): TWO})
+    assert (names.of(PC1), len(again(ledger).bound)) == (None, 2)
+    names.strike(ONE)
+    assert again(ledger).bound == {(UTAH, "node-2"): TWO}
 
 
 def test_what_went_while_the_agent_was_away_is_struck_once_its_cm_was_heard(names, ledger):
     names.write([PC1, PC2])
     later = again(ledger)
     later.learn({PC1.key: ONE})
-    later.strike_gone(read=(), there=())
-    assert len(later.bound) == 2
-    later.strike_gone(read=(UTAH,), there=())
+    assert later.gone(read=(), there=()) == ()
+    assert later.gone(read=(UTAH,), there=()) == (TWO,)
+    assert later.bound == {(UTAH, "node-1"): ONE}
+    assert len(again(ledger).bound) == 2, "Slurm may have its node"
+    later.strike(TWO)
+    assert later.gone(read=(UTAH,), there=()) == ()
     assert later.bound == again(ledger).bound == {(UTAH, "node-1"): ONE}
 
 
 def test_what_may_be_there_still_is_kept(names, ledger):
     names.write([PC1])
     later = again(ledger)
-    later.strike_gone(read=(UTAH,), there={(UTAH, "node-1")})
+    assert later.gone(read=(UTAH,), there={(UTAH, "node-1")}) == ()
     assert later.bound == {(UTAH, "node-1"): ONE}
 
 
