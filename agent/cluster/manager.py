@@ -104,8 +104,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         reach = Reach(desk, shell, self.may_touch)
         announcer = Announcer(desk, reach)
         leaving = Leaving(desk, memory, reach, self.get_delete_commands, self.end_delete)
-        self._reach = reach
-        self._announcer = announcer
+        self._reach, self._announcer = reach, announcer
         self._planner = Planner()
         self._reader = Reader(desk, memory, backend, limited)
         self._joiner = Joiner(desk, memory.joins, reach, backend, announcer)

@@ -73,8 +73,10 @@ def choose_loans(moment: Moment, cm: str, wanted: Mapping[str, int], most: int) 
     """
     loans: list[Loan] = []
     for kind, count in wanted.items():
+        # One machine may be of several types.
+        lent = {loan.node_id for loan in loans}
         chosen = choose_machines(
-            moment.slice.free.get(cm, ()),
+            (node for node in moment.slice.free.get(cm, ()) if node.node_id not in lent),
             min(count, most - len(loans)),
             nodetype=kind,
             avoid_types=(),

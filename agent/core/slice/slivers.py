@@ -298,15 +298,14 @@ class Slivers:
         sliver = self.read(cm)
         if sliver is None or not self.gate.is_open(cm, sliver):
             return False
-        began = self._clock.steady()
+        learn = partial(self._learn, cm, self._clock.steady())
         self._server.delete_sliver(cm)
-        self._learn(cm, began, None, ())
+        learn(None, ())
         return True
 
     def _carry_out(self, cm: str, asked: Sequence[Intent], call: Callable[[], Sliver | None]) -> None:
         learn = partial(self._learn, cm, self._clock.steady())
-        names = {intent.client_id for intent in asked if intent.kind is IntentKind.DELETE}
-        done = partial(learn, given_back=names)
+        done = partial(learn, given_back={i.client_id for i in asked if i.kind is IntentKind.DELETE})
         try:
             carry_out(self.intents, asked, call, lambda: self._server.find_sliver(cm), done=done, learn=learn)
         except CloudlabError as error:
@@ -322,8 +321,7 @@ class Slivers:
         with self._desk.lock:
             sliver = self.book.recognise(cm, sliver)
         asked = {i.client_id: i.asked for i in self.intents.in_flight(IntentKind.ADD, cm)}
-        owner = self._owner
-        nodes = sliver.nodes if sliver else ()
+        owner, nodes = self._owner, sliver.nodes if sliver else ()
         remembered: list[SliverNode] = []
         if before := self.holdings.of(cm):
             if sliver is None or not before.sliver_urn or is_the_one(sliver, before):

@@ -127,6 +127,13 @@ def test_no_more_machines_are_chosen_than_are_asked_for_and_the_least_wanted_com
     )
 
 
+def test_a_machine_of_several_types_is_asked_for_once() -> None:
+    both = [AdvertisedNode(node_id, "urn:one", ("small", "big"), available=True) for node_id in ("aa", "ab")]
+    moment = lending(free={"urn:one": tuple(both)})
+    chosen = choose_loans(moment, "urn:one", {"small": 1, "big": 2}, 3)
+    assert chosen == (Loan("small", "aa"), Loan("big", "ab"))
+
+
 def test_nothing_is_chosen_at_a_cm_that_was_not_read() -> None:
     assert choose_loans(lending(free={}), "urn:one", {"small": 1}, 1) == ()
 
