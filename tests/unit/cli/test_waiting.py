@@ -5,6 +5,7 @@ import re
 import threading
 from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -71,6 +72,7 @@ def test_a_released_machine_is_waited_for_until_it_is_gone(rig, soon, monkeypatc
         monkeypatch.setattr(rig.cloudlab, "machines", ())
         for _ in range(2):
             rig.manager.ensure_sliver()
+            rig.manager.clock.time += timedelta(seconds=15)
 
     soon(give_back)
     told = rig.ask("release", "pc102", "--wait", "--timeout", "60", "--json")
