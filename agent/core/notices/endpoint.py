@@ -154,7 +154,8 @@ class SimpleElasticSliceClientEndpoint(ElasticSliceClientEndpoint):
         with self.rlock:
             for item, notice in once(self._with_cms(said)):
                 place = notice.place
-                known = [*said_of(self.revocations, notice)]
+                said_before = said_of(self.revocations, notice)
+                known = [r for r in said_before if not differ(r.client_id, notice.client_id)]
                 for revocation in known:
                     self.drop_revocation(revocation.place)
                 self.resource_values.pop(place, None)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from agent.core.model import SliverNode
+from agent.core.model import SliverNode, differ
 from agent.core.said import Saying
 
 _caller: ContextVar[str] = ContextVar("caller", default="")
@@ -39,7 +39,9 @@ def cm_of(
     """Tell at which CM a machine is that was named.
 
     By both its names, as the manifests have them; else the CM that speaks, of its own machines; else by its
-    node_id, where one CM alone has such a machine, or was spoken of before with such a one.
+    node_id, where one CM alone has such a machine, or was spoken of before with such a one. A machine that is
+    known by another client_id is not meant: its twin at another CM may have left the manifests. Where one CM
+    alone is in use, it is at that one.
 
     Args:
         node_id: as it was named.
@@ -53,14 +55,16 @@ def cm_of(
         URN of the CM; "" where it cannot be told.
     """
     speaker = next((cm for cm in cms if source and _authority(cm) == _authority(source)), "")
-    named = {machine.cm for machine in machines if machine.node_id == node_id}
-    full = {m.cm for m in machines if m.node_id == node_id and client_id and m.client_id == client_id}
+    fitting = [m for m in machines if m.node_id == node_id and not differ(m.client_id, client_id)]
+    full = {m.cm for m in fitting if client_id and m.client_id == client_id}
     if len(full) == 1:
         return next(iter(full))
     if speaker:
         return speaker
-    before = {each.cm for each in said if each.node_id == node_id and each.cm}
-    for found in (named, before):
+    named = {machine.cm for machine in fitting}
+    alike = (each for each in said if each.node_id == node_id and not differ(each.client_id, client_id))
+    before = {each.cm for each in alike if each.cm}
+    for found in (named, before, set(cms)):
         if len(found) == 1:
             return next(iter(found))
     return ""

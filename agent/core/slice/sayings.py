@@ -44,9 +44,7 @@ class Sayings:
 
     def is_taken(self, node: SliverNode, now: datetime) -> bool:
         """Tell whether Cloudlab said that it took a machine, or was free to."""
-        said = (
-            revocation for revocation in said_of(self._hearer.revocations, node) if revocation.means(node)
-        )
+        said = (r for r in said_of(self._hearer.revocations, node) if r.means(node))
         due = any(revocation.offered or revocation.deadline <= now for revocation in said)
         return due or any(taken.means(node) for taken in said_of(self._hearer.taken, node))
 
@@ -95,11 +93,13 @@ class Sayings:
             The machines that were said to be taken and are there, and the revocations that are over.
         """
         hearer = self._hearer
-        told = [(n, said) for n in nodes for said in said_of(hearer.taken, n) if said.told < read_at]
-        kept = list(dict.fromkeys(node for node, said in told if said.means(node)))
-        for _, said in told:
-            # Also where another machine has come to that place: the one that was meant is gone.
-            hearer.taken.pop(said.place, None)
+        told = {n: [t for t in said_of(hearer.taken, n) if t.told < read_at] for n in nodes}
+        kept = [n for n, said in told.items() if any(taken.means(n) for taken in said)]
+        for node, said in told.items():
+            for taken in said:
+                # One without a CM may be about a machine at another one.
+                if taken.cm or taken.means(node):
+                    hearer.taken.pop(taken.place, None)
         there = {r.place for r in hearer.revocations.values() if any(map(r.is_at, nodes))} | self._strangers()
         over = withdrawn(hearer.revocations.values(), there, on_wall, self._grace)
         for revocation in over:

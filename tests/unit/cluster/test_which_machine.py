@@ -122,6 +122,42 @@ def test_a_notice_of_one_leaves_the_revocation_and_the_node_of_the_other_alone(m
     assert list(manager.revocations) == [(UTAH, "pc1")]
 
 
+def test_a_late_word_of_one_that_is_gone_says_nothing_of_the_other(make_manager):
+    slurm = Slurm(Node("pc1", "ALLOCATED"), jobs=[busy("pc1")])
+    site = Cloudlab(PC1, TWIN, cms=(UTAH, WISC))
+    manager = make_manager(site, slurm)
+    cycle(manager, 1)
+    site.machines = [PC1]
+    cycle(manager, 4)
+    manager.NotifyDeletePending(
+        {"nodelist": [{"node_id": "pc1", "client_id": "node-1", "max_wait_time": 3600}]}
+    )
+    late = {"node_id": "pc1", "client_id": "node-7", "max_wait_time": 0}
+    manager.NotifyDeletePending({"nodelist": [late]})
+    manager.NotifyDeleteComplete({"nodelist": [late]})
+    assert (UTAH, "pc1") in manager.revocations
+    facts = manager.facts()
+    assert facts.revocation_of(PC1).client_id == "node-1"
+    assert not facts.is_taken(PC1)
+
+
+@pytest.mark.parametrize("caller", ["", UTAH])
+def test_a_word_of_an_earlier_machine_says_nothing_of_the_next_one(make_manager, ledger, caller):
+    slurm = Slurm(Node("pc1", "ALLOCATED"), jobs=[busy("pc1")])
+    manager = make_manager(Cloudlab(PC1), slurm)
+    cycle(manager, 1)
+    manager.NotifyDeletePending(
+        {"nodelist": [{"node_id": "pc1", "client_id": "node-1", "max_wait_time": 3600}]}
+    )
+    with called_by(caller):
+        manager.NotifyDeleteComplete({"nodelist": [{"node_id": "pc1", "client_id": "node-0"}]})
+    facts = manager.facts()
+    assert facts.revocation_of(PC1) is not None
+    assert not facts.is_taken(PC1)
+    cycle(manager, 2)
+    assert "kept" not in {event.kind for event in ledger.events()}
+
+
 def test_values_of_one_are_not_those_of_the_other(make_manager):
     slurm = Slurm(Node("pc1", "IDLE"), Node("pc1-wisc", "IDLE"))
     manager = make_manager(Cloudlab(PC1, TWIN, cms=(UTAH, WISC)), slurm)

@@ -99,7 +99,7 @@ def test_one_that_is_known_from_an_earlier_run_is_not_cleaned_up_before_the_mani
     bench.server.slice_expires = bench.clock.now() + timedelta(days=1)
     put(bench, "ctl")
     notice(bench, "foreign0", "ctl")
-    assert bench.manager.whose(bench.manager.revocations["", "foreign0"]) is Whose.UNKNOWN
+    assert bench.manager.whose(bench.manager.revocations[UTAH, "foreign0"]) is Whose.UNKNOWN
     bench.cycles(3)
     assert commanded == []
     assert bench.events.of("foreign-revoke")
@@ -113,7 +113,7 @@ def test_one_that_came_after_the_last_manifest_is_not_cleaned_up_before_the_next
     extra = SliverNode("extra", "foreign9", UTAH, "foreign-9")
     site.machines["extra"] = FakeMachine(extra, shared.clock.now())
     assert notice(shared, "foreign9", "extra") == 0
-    assert shared.manager.whose(shared.manager.revocations["", "foreign9"]) is Whose.UNKNOWN
+    assert shared.manager.whose(shared.manager.revocations[UTAH, "foreign9"]) is Whose.UNKNOWN
     shared.cycles(1, seconds=1)
     shared.cycles(1, seconds=1)
     assert [e.subject for e in shared.events.of("foreign-revoke")] == ["foreign9"]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from agent.core.model import SliverNode
 from agent.core.notices.whence import called_by, caller, cm_of
-from agent.core.said import Taken
+from agent.core.said import Revocation, Taken
 
 A = "urn:publicid:IDN+a.example.net+authority+cm"
 B = "urn:publicid:IDN+b.example.net+authority+cm"
@@ -30,6 +30,7 @@ ALL = (PC1_AT_A, PC1_AT_B, PC2_AT_B)
         ("pc1", "", "", ""),
         ("pc1", "", SA, ""),
         ("pc2", "", "", B),
+        ("pc2", "es-9", "", ""),
         ("pc2", "", A, A),
         ("pc9", "es-9", "", ""),
         ("pc9", "", B, B),
@@ -45,6 +46,17 @@ def test_of_one_that_is_in_no_manifest_any_more_what_was_said_before_tells():
     said = [Taken("pc9", "", NOW, B), Taken("pc8", "", NOW)]
     assert cm_of("pc9", "", "", cms=CMS, machines=ALL, said=said) == B
     assert cm_of("pc8", "", "", cms=CMS, machines=ALL, said=said) == ""
+
+
+def test_a_machine_whose_twin_is_in_no_manifest_any_more_is_not_taken_for_it():
+    said = [Revocation("pc1", "es-1", NOW, NOW, NOW, cm=A)]
+    assert cm_of("pc1", "es-2", "", cms=CMS, machines=[PC1_AT_A], said=said) == ""
+    assert cm_of("pc1", "es-1", "", cms=CMS, machines=[], said=said) == A
+
+
+def test_where_one_cm_alone_is_in_use_it_is_at_that_one():
+    assert cm_of("pc1", "es-9", SA, cms=[A], machines=[PC1_AT_A]) == A
+    assert cm_of("pc9", "", "", cms=[A], machines=[]) == A
 
 
 @given(st.permutations(ALL), st.sampled_from(["pc1", "pc2"]), st.sampled_from(["", "es-1", "es-3"]))
