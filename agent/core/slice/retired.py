@@ -13,6 +13,7 @@ from agent.core.config import ManagerConfig
 from agent.core.desk import Desk
 from agent.core.errors import LedgerError
 from agent.core.events import EventKind, OfCm
+from agent.core.jumps import ahead
 from agent.core.model import Holding, Intent, RetiredCm
 from agent.core.slice.slivers import Slivers
 from agent.core.slice.words import retired_words
@@ -39,7 +40,7 @@ class Retired:
         self._desk = desk
         self._slivers = slivers
         self._patience = timedelta(seconds=config.cycle.lost_call_patience)
-        self._begun = config.clock.now()
+        self._begun = config.clock.steady()
         self._looking = threading.Lock()
         self._told: set[str] = set()
 
@@ -73,17 +74,20 @@ class Retired:
             self._looking.release()
 
     def _look_at(self, report: RetiredCm) -> None:
-        cm, now = report.urn, self._desk.clock.now()
+        cm, now, slivers = report.urn, self._desk.clock.steady(), self._slivers
         # One that can be asked is given the time to answer after a start.
         heard_by = self._begun + self._patience if report.can_be_asked else self._begun
-        if why := why_over(report, now, heard_by, self._slivers.read_at.get(cm)):
+        # The end of a lease is told by the wall clock.
+        further, read_at = ahead(self._desk.clock), slivers.read_at.get(cm)
+        on_wall = read_at + further if read_at else None
+        if why := why_over(report, now + further, heard_by + further, on_wall):
             self._forget(report, why)
             return
         if cm not in self._told:
             self._told.add(cm)
             self._desk.tell(EventKind.RETIRED, cm, retired_words(report), OfCm(cm))
         if not report.heard and now >= heard_by:
-            asked = self._slivers.intents.in_flight(cm=cm)
+            asked = slivers.intents.in_flight(cm=cm)
             self._end(cm, [i for i in asked if now - i.asked > self._patience])
 
     def _end(self, cm: str, intents: list[Intent]) -> None:
@@ -113,10 +117,12 @@ class Retired:
         report = remembered(cm, self._urls[cm], holding, asked, can_be_asked=cm in self._askable)
         if not heard:
             return report
+        # One manifest that denies a sliver does not make it gone.
+        has_sliver = report.has_sliver if sliver is None else slivers.gate.is_ours(cm, sliver, held)
         return replace(
             report,
             machines=tuple(sorted(names.union(report.machines))),
-            has_sliver=sliver is not None and slivers.gate.is_ours(cm, sliver, held),
+            has_sliver=has_sliver,
             expires=expires,
             heard=True,
         )
@@ -168,6 +174,8 @@ def remembered(
 
 def why_over(report: RetiredCm, now: datetime, heard_by: datetime, read_at: datetime | None) -> str:
     """Tell why a CM that left agent.conf need not be looked after any more; "" where it has to be.
+
+    All times are those of the wall clock.
 
     Args:
         report: what it holds.

@@ -9,7 +9,7 @@ import pytest
 
 from agent.core.config import CycleSettings
 from agent.core.events import EventKind
-from agent.core.model import Intent, IntentKind, RetiredCm
+from agent.core.model import Holding, Intent, IntentKind, RetiredCm
 from agent.core.slice.retired import why_over
 from agent.core.slice.words import retired_words
 from agent.ledger import Ledger
@@ -190,6 +190,31 @@ def test_an_intent_at_a_silent_one_holds_growth_up_for_a_while_and_is_told(resta
     assert len(told(bench)) == 2
     assert "the add of node-9" in told(bench)[1]
     assert ledger.intents() == ()
+
+
+@pytest.mark.parametrize("hours", [-30, 2])
+def test_a_clock_that_is_set_ends_no_call_there_before_or_after_its_time(restart, ledger, hours):
+    lost = Intent(IntentKind.ADD, UTAH, "node-9", NOON)
+    bench = restart(most=6, silent=True, intents=[lost])
+    bench.clock.set_ahead(hours * 3600)
+    bench.cycles(2)
+    assert [intent.client_id for intent in ledger.intents()] == ["node-9"]
+    bench.clock.advance(1000)
+    bench.cycles(3)
+    assert ledger.intents() == ()
+
+
+def test_a_sliver_without_machines_that_one_manifest_denies_is_not_forgotten(make_bench, ledger):
+    ledger.put_holding(Holding(UTAH, {}, NOON + HOUR, made=True, sliver_urn="urn:sliver"))
+    stores = {"intents": ledger, "holdings": ledger}
+    bench = make_bench(server={"cms": (UTAH, WISC)}, config={"retired": {UTAH: URL}, **stores})
+    bench.manager.update_sliver_status(UTAH)
+    bench.manager.before_step()
+    assert [report.has_sliver for report in bench.manager.retired.reports()] == [True]
+    for _ in range(3):
+        bench.manager.update_sliver_status(UTAH)
+    bench.manager.before_step()
+    assert bench.manager.retired.reports() == ()
 
 
 def test_one_whose_url_nobody_remembers_counts_and_says_so(restart):
