@@ -71,7 +71,7 @@ def coming_views(
 def _is_wanted_empty(machine: SliverNode, moment: Moment) -> bool:
     """Tell it of a machine that the last manifest lacks too, which is not drained meanwhile."""
     said = moment.slice.revocation_of(machine) or moment.wish_for(machine)
-    return said is not None or moment.tearing_down
+    return said is not None or moment.torn_down_by(machine) is not None
 
 
 def _state(name: str, machine: SliverNode, moment: Moment, *, emptied: bool) -> NodeState:

@@ -7,7 +7,7 @@ import pytest
 
 from agent.cluster.reasons import TEARDOWN
 from agent.cluster.view import coming_views, foreign_views, node_views
-from agent.core.model import AdminDrain, Intent, IntentKind, NodeStatus, SliverNode
+from agent.core.model import AdminDrain, CmTeardown, Intent, IntentKind, NodeStatus, SliverNode
 from agent.core.said import ResourceValue, Revocation, Taken
 from agent.core.views import NodeState, NodeView
 from agent.slurm.model import Node
@@ -62,6 +62,7 @@ def test_a_machine_that_one_manifest_lacks_is_shown_as_it_was_seen_last():
     [
         {"admin": {("", "pc2"): AdminDrain("pc2", "a look", "bob", NOW)}},
         {"hold": AdminDrain("", TEARDOWN, "ada", NOW)},
+        {"teardowns": {UTAH: CmTeardown(UTAH, "ada", NOW)}},
         {"facts": {"revocations": {"pc2": replace(REVOKED, node_id="pc2", client_id="node-2")}}},
     ],
 )

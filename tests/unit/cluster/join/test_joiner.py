@@ -254,6 +254,7 @@ def test_nothing_is_told_where_slurm_knows_the_address() -> None:
 def test_a_join_that_meets_an_unexpected_fault_is_tried_again(monkeypatch, fault):
     """One that counts as running for ever is neither tried again nor given up."""
     world = World()
+    world.clock.set_ahead(7200)
 
     def fail(*_):
         raise RuntimeError("can't start new thread")
@@ -266,5 +267,6 @@ def test_a_join_that_meets_an_unexpected_fault_is_tried_again(monkeypatch, fault
         world.step(waits=False)
         wait_for("the try is over", lambda: [r for r in world.joins.records.values() if not r.running])
     assert all(record.error for record in world.joins.records.values())
+    assert all(record.last <= world.clock.steady() for record in world.joins.records.values())
     world.clock.advance(3600)
     assert plan_joins(world.moment()).start or plan_joins(world.moment()).failed
