@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from agent.core.desk import Desk
 from agent.core.errors import CloudlabError
-from agent.core.model import IntentKind, Sliver, SliverNode, SliverStatus
+from agent.core.model import IntentKind, NodeStatus, Sliver, SliverNode, SliverStatus, differ
 from agent.core.ownership import Ownership, goes_whole
 from agent.core.ports import SliceServer
 from agent.core.slice.holdings import Holdings
@@ -88,7 +88,7 @@ class Gate:
                 # One of them is not reserved to us any more: there is no status before it has gone.
                 return True
             raise
-        return status is not None and _shows_no_other(status, sliver)
+        return status is not None and shows_no_other(status, sliver)
 
     def why_it_stays(self, cm: str) -> str:
         """Say why a CM's sliver stays although no machine of ours is in it; "" where that is not so."""
@@ -99,6 +99,16 @@ class Gate:
         return staying_words(foreign + sliver.unread)
 
 
-def _shows_no_other(status: SliverStatus, sliver: Sliver) -> bool:
-    names = {node.client_id for node in sliver.nodes} | {node.sliver_id for node in sliver.nodes}
-    return all({entry.client_id, entry.sliver_id} & names for entry in status.nodes)
+def shows_no_other(status: SliverStatus, sliver: Sliver) -> bool:
+    """Tell whether a status has no machine but those of a manifest.
+
+    Its entries have a client_id, which one machine of a sliver has; where one does not, a machine whose
+    sliver_id is not known to be another may be meant.
+    """
+    return all(any(_may_be(entry, node) for node in sliver.nodes) for entry in status.nodes)
+
+
+def _may_be(entry: NodeStatus, node: SliverNode) -> bool:
+    if entry.client_id:
+        return entry.client_id == node.client_id
+    return not differ(entry.sliver_id, node.sliver_id)
