@@ -140,7 +140,8 @@ class MachineBook:
         """
         if sliver is None:
             return None
-        known = {key[:3]: key.sliver_id for key in (*self._machines.get(cm, {}), *self._foreign.get(cm, {}))}
+        keys = (*self._lost.get(cm, ()), *self._machines.get(cm, ()), *self._foreign.get(cm, ()))
+        known = {key[:3]: key.sliver_id for key in keys}
         often = Counter(node.sliver_id for node in sliver.nodes)
         told = {node.key: node.sliver_id if often[node.sliver_id] == 1 else "" for node in sliver.nodes}
         named = (known.get(node.key[:3], told[node.key]) for node in sliver.nodes)

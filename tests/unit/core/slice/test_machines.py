@@ -396,6 +396,18 @@ def test_a_lost_machine_stays_lost_while_the_manifest_has_it() -> None:
     assert show(book, node(1), node(2)) == Changes((node(2),), (), ()), "it was given to us again"
 
 
+@pytest.mark.parametrize("known", ["", "s2"])
+def test_a_lost_machine_is_known_with_and_without_its_sliver_id(known: str) -> None:
+    lost = node(2, sliver_id=known)
+    book = book_of(node(1), lost)
+    book.disown(CM, "pc2", 1)
+    told = book.recognise(
+        CM, Sliver(CM, "urn:sliver", None, (node(1), node(2, sliver_id="" if known else "s2")), "")
+    )
+    assert told is not None
+    assert told.nodes == (node(1), lost)
+
+
 def test_a_sliver_with_a_lost_machine_is_not_bare() -> None:
     book = book_of(node(1))
     book.disown(CM, "pc1", 1, NOON)
