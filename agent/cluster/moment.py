@@ -56,6 +56,16 @@ class JoinRecord:
     """How often the probe was run."""
     error: str = ""
     """Why the last commands failed; "" if they did not."""
+    anew: bool = False
+    """Slurm had the node at work when they started, as that of an earlier machine."""
+
+    def says_nothing_yet(self, read_at: datetime) -> bool:
+        """Tell whether what Slurm said then may still be about the earlier machine.
+
+        Args:
+            read_at: when Slurm was read.
+        """
+        return self.anew and (self.running or bool(self.error) or self.last >= read_at)
 
 
 @dataclass(frozen=True)
@@ -272,10 +282,14 @@ class Moment:
     def is_of_another(self, name: str) -> bool:
         """Tell whether Slurm's node of that name is that of an earlier machine, which it takes for alive.
 
-        Ours came new, has not begun to join, and is not where Slurm has the node.
+        Ours came new, is not where Slurm has the node, and has not begun to join, or is about it.
         """
         machine, node = self.machines[name], self.nodes[name]
-        is_new = machine.key in self.slice.fresh and (machine.cm, machine.client_id) not in self.began
+        if record := self.joins.get(machine.key):
+            is_new = record.says_nothing_yet(self.read_at)
+        else:
+            is_new = (machine.cm, machine.client_id) not in self.began
+        is_new = is_new and machine.key in self.slice.fresh
         return bool(machine.address) and is_new and not _may_be_at(machine, node.address)
 
     def wish_for(self, machine: SliverNode) -> AdminDrain | None:

@@ -72,7 +72,7 @@ class Joiner:
             except ConfigError as error:
                 given_up.append((step.node, str(error)))
                 continue
-            self._joins.begin(step.node, now, attempts=1)
+            self._joins.begin(step.node, now, attempts=1, anew=step.anew)
             self._tell(EventKind.JOINING, step, step.reason)
             self._in_background(step, self._join, step, commands, moment)
         for step in plan.probe:

@@ -67,8 +67,12 @@ def plan_joins(moment: Moment) -> JoinPlan:
         seen, settings = snapshot.nodes.get(name), moment.join_of(node)
         record = moment.joins.get(node.key)
         if seen is not None and seen.at_work and moment.is_of_another(name):
-            if not snapshot.holds(name):
-                why = f"ready, and Slurm has the node at {seen.address}, where an earlier machine was"
+            why = f"ready, and Slurm has the node at {seen.address}, where an earlier machine was"
+            if record is not None and (fault := _fault(record, settings, now)):
+                failed.append(JoinStep(node, name, f"{fault}{_last_error(record)}"))
+            elif snapshot.holds(name) or (record is not None and record.last >= moment.read_at):
+                continue
+            elif record is None or _is_due(record, settings, now):
                 start.append(JoinStep(node, name, why, anew=True))
         elif seen is not None and seen.at_work:
             step = JoinStep(node, name, f"Slurm says {_words(seen)}")

@@ -51,8 +51,10 @@ class Joins:
         with self._lock:
             self._records[machine.key] = JoinRecord(now, now, attempts=0, running=False)
 
-    def begin(self, machine: SliverNode, now: datetime, *, attempts: int = 0, probes: int = 0) -> None:
-        """Take note that something begins on a machine."""
+    def begin(
+        self, machine: SliverNode, now: datetime, *, attempts: int = 0, probes: int = 0, anew: bool = False
+    ) -> None:
+        """Take note that something begins on a machine; ``anew`` where Slurm has an earlier one's node."""
         with self._lock:
             earlier = self._records.get(machine.key) or JoinRecord(now, now, 0, running=False)
             self._records[machine.key] = replace(
@@ -61,6 +63,7 @@ class Joins:
                 attempts=earlier.attempts + attempts,
                 probes=earlier.probes + probes,
                 running=True,
+                anew=earlier.anew or anew,
             )
 
     def end(self, machine: SliverNode, now: datetime, error: str) -> None:

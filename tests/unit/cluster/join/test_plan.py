@@ -95,6 +95,29 @@ def test_a_join_is_waited_for_repeated_and_given_up(record: JoinRecord, outcome:
     assert words(plan(None, record)) == outcome
 
 
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        (None, "start"),
+        (JoinRecord(ago(60), ago(60), 1, running=True, anew=True), ""),
+        (JoinRecord(ago(60), NOW, 1, running=False, anew=True), ""),
+        (JoinRecord(ago(60), NOW, 1, running=False, error="refused", anew=True), ""),
+        (JoinRecord(ago(60), ago(5), 1, running=False, error="refused", anew=True), ""),
+        (JoinRecord(ago(60), ago(40), 1, running=False, error="refused", anew=True), "start"),
+        (JoinRecord(ago(400), ago(40), 1, running=False, error="refused", anew=True), "failed"),
+        (JoinRecord(ago(60), ago(5), 1, running=False, anew=True), "joined"),
+        (JoinRecord(ago(60), ago(5), 1, running=True), "joined"),
+    ],
+)
+def test_what_slurm_says_of_an_earlier_machines_node_joins_no_new_one(record, expected) -> None:
+    node = Node("pc100", "IDLE", address="10.9.9.9")
+    facts = {"ready": frozenset({MACHINE.key}), "fresh": frozenset({MACHINE.key})}
+    began = frozenset({(MACHINE.cm, MACHINE.client_id)}) if record else frozenset()
+    made = plan(node, record, facts=facts, began=began)
+    assert words(made) == expected
+    assert all(step.anew for step in made.start)
+
+
 def test_a_node_whose_slurmd_is_away_for_a_moment_is_watched_and_joined_anew_only_if_it_stays_away() -> None:
     away = Node("pc100", "IDLE", frozenset({"NOT_RESPONDING"}))
     assert words(plan(away)) == "watch"
