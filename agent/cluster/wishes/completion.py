@@ -37,6 +37,7 @@ class Completion:
         heard = facts.read.union(memory.teardowns.wishes) if facts.all_read else facts.read
         for cm in memory.teardowns.fresh(heard - busy):
             self._desk.tell(EventKind.ADMIN, cm, f"the teardown of {cm} is complete: nothing is held there")
+        for cm in memory.teardowns.wishes.keys() & heard - busy:
             if cm in self._retired or cm not in facts.read:
                 memory.teardowns.lift(cm)
 

@@ -231,6 +231,17 @@ def test_nor_of_one_that_left_it_while_nothing_was_held_there(ledger) -> None:
     assert world.memory.teardowns.wishes == World(ledger).memory.teardowns.wishes == {}
 
 
+def test_where_the_disk_was_full_it_is_lifted_later(ledger, monkeypatch) -> None:
+    world = World(ledger, retired=(UTAH,))
+    world.orders.tear_down_cm(UTAH, "ada", None)
+    with monkeypatch.context() as full:
+        full.setattr(ledger.cms, "put_teardown", Full().put_teardown)
+        with pytest.raises(LedgerError):
+            world.completion.look(world.without(AT_UTAH))
+    world.completion.look(world.without(AT_UTAH))
+    assert world.memory.teardowns.wishes == World(ledger).memory.teardowns.wishes == {}
+
+
 def test_a_teardown_of_everything_is_complete_when_nothing_is_held_anywhere(world) -> None:
     world.completion.look(world.without(AT_UTAH, AT_WISC))
     assert world.events == [], "nobody wanted one"
