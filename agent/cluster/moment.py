@@ -163,7 +163,18 @@ class Moment:
         }
         named = [m for m in machines if node_name(m, self.settings.join)]
         taken |= self.elsewhere
+        taken |= {node_name(m, self.settings.join) for m in named if self._is_the_sites_own(m)}
         return name_machines(named, self.settings.join, bound=self.bound, nodes=self.nodes, taken=taken)
+
+    def _is_the_sites_own(self, machine: SliverNode) -> bool:
+        """Tell whether slurm.conf declares a node of a machine's usual name, at another address.
+
+        With mode dynamic that node was never ours: those that slurmd makes itself have DYNAMIC_NORM.
+        """
+        join = self.settings.join
+        node = self.nodes.get(node_name(machine, join)) if join.mode == "dynamic" else None
+        is_declared = node is not None and "DYNAMIC_NORM" not in node.flags
+        return node is not None and is_declared and not _may_be_at(machine, node.address)
 
     @cached_property
     def machines(self) -> Mapping[str, SliverNode]:

@@ -26,6 +26,7 @@ from tests.unit.cluster.conftest import (
 PC1 = a_machine(1)
 TWIN = replace(a_machine(1, WISC), client_id="node-7", sliver_id="urn:wisc+7", address="10.0.1.1")
 CHANGES = [{"node_name": "client_id"}, {"mode": "cloud"}, {"node_name": "client_id", "mode": "cloud"}]
+DYNAMIC = frozenset({"DYNAMIC_NORM"})
 SURPLUS_AT_ONCE = DemandSettings(min_hold=0)
 
 
@@ -198,7 +199,7 @@ def test_machines_with_equal_sliver_ids_boot_each_by_its_own_status(make_manager
 @pytest.mark.parametrize("mode", ["dynamic", "cloud"])
 def test_a_record_of_an_earlier_machine_that_slurm_takes_for_alive_is_joined_anew(make_manager, mode):
     """The earlier one went while the agent was away; what Slurm says of its node is not about the new one."""
-    slurm = Slurm(Node("node-1", "IDLE", address="10.9.9.9"))
+    slurm = Slurm(Node("node-1", "IDLE", DYNAMIC, address="10.9.9.9"))
     site = Cloudlab(free=[free_machine(5)])
     manager = make_manager(site, slurm, join=JoinSettings(node_name="client_id", mode=mode))
     manager._slivers.intents.declare(IntentKind.ADD, UTAH, ["node-1"])
@@ -213,9 +214,21 @@ def test_a_record_of_an_earlier_machine_that_slurm_takes_for_alive_is_joined_ane
     assert not {"set_down", "resume"} & {act for act, *_ in slurm.acts[done:]}
 
 
+def test_a_machine_does_not_pass_for_a_node_of_the_sites_own_that_has_its_name(make_manager):
+    slurm = Slurm(Node("pc1", "IDLE", address="10.9.9.9"))
+    manager = make_manager(Cloudlab(PC1), slurm)
+    cycle(manager)
+    assert [view.node for view in manager.view().nodes] == ["pc1-utah"]
+    notice = {"node_id": "pc1", "client_id": "node-1", "max_wait_time": 600}
+    manager.NotifyDeletePending({"nodelist": [notice]})
+    cycle(manager)
+    assert not [names for _, names, *_ in slurm.acts if "pc1" in names]
+    assert not slurm.nodes["pc1"].draining
+
+
 def test_where_a_job_is_on_it_or_slurm_has_it_at_the_machines_address_it_is_left_alone(make_manager):
     for address, jobs in (("10.9.9.9", [busy("pc5")]), (PC1.address, [])):
-        slurm = Slurm(Node("pc5", "IDLE", address=address), jobs=jobs)
+        slurm = Slurm(Node("pc5", "IDLE", DYNAMIC, address=address), jobs=jobs)
         site = Cloudlab(free=[free_machine(5)])
         manager = make_manager(site, slurm)
         manager._slivers.intents.declare(IntentKind.ADD, UTAH, ["node-1"])

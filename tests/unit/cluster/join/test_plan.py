@@ -110,7 +110,7 @@ def test_a_join_is_waited_for_repeated_and_given_up(record: JoinRecord, outcome:
     ],
 )
 def test_what_slurm_says_of_an_earlier_machines_node_joins_no_new_one(record, expected) -> None:
-    node = Node("pc100", "IDLE", address="10.9.9.9")
+    node = Node("pc100", "IDLE", frozenset({"DYNAMIC_NORM"}), address="10.9.9.9")
     facts = {"ready": frozenset({MACHINE.key}), "fresh": frozenset({MACHINE.key})}
     began = frozenset({(MACHINE.cm, MACHINE.client_id)}) if record else frozenset()
     made = plan(node, record, facts=facts, began=began)
