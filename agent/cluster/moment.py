@@ -191,9 +191,14 @@ class Moment:
 
     @cached_property
     def present(self) -> frozenset[str]:
-        """Names of all machines that are there or may be; those not ours have two that Slurm may know."""
+        """Names of all machines that are there or may be; those not ours have two that Slurm may know.
+
+        With them are the names that machines of a silent CM joined as.
+        """
         foreign = {name for machine in self.slice.foreign for name in (machine.node_id, machine.client_id)}
-        return (frozenset(self.machines) | frozenset(self.doubted) | foreign | self.elsewhere) - {""}
+        unseen = {known.name for at, known in self.bound.items() if at in self.slice.unseen}
+        there = frozenset(self.machines) | frozenset(self.doubted) | foreign | unseen | self.elsewhere
+        return there - {""}
 
     @cached_property
     def doubted(self) -> Mapping[str, SliverNode]:

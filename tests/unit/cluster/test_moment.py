@@ -167,6 +167,13 @@ def test_a_machine_that_is_not_ours_is_behind_a_node_once_its_slurmd_was_seen() 
         assert a_moment(node, machines=(OURS,), facts={"foreign": (OTHER,)}).backed == expected
 
 
+def test_what_a_silent_cm_held_is_present_by_the_name_under_which_it_joined() -> None:
+    bound = {(UTAH, "node-2"): KnownAs(a_machine(2).key, "pc2-utah", "cloud")}
+    silent = a_moment(bound=bound, facts={"unseen": frozenset({(UTAH, "node-2")})})
+    assert (silent.present, silent.machines) == ({"pc2-utah"}, {})
+    assert a_moment(bound=bound).present == set(), "it is gone"
+
+
 def test_everything_is_given_back_by_a_teardown_alone() -> None:
     for reason, gives_back in ((PAUSE, False), (TEARDOWN, True)):
         assert a_moment(hold=AdminDrain("", reason, "ada", NOW)).tearing_down is gives_back

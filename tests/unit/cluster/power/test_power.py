@@ -19,7 +19,7 @@ from agent.cluster.power.power import PowerPlan, is_forsaken, plan_power, power_
 from agent.cluster.reasons import FAILED, KEPT
 from agent.cluster.settings.demand import DemandSettings
 from agent.cluster.settings.join import JoinSettings
-from agent.core.model import AdminDrain, SliverNode
+from agent.core.model import AdminDrain, KnownAs, MachineId, SliverNode
 from agent.slurm.model import Job, Node
 from tests.unit.cluster.conftest import NOW, UTAH, WISC, a_moment, settings_with
 
@@ -67,6 +67,15 @@ def test_a_node_whose_machine_failed_is_given_up_while_slurm_waits_for_it() -> N
     assert plan(seen(waking, held="a", facts=failed)).fail == {"a": "its machine failed"}
     assert plan(seen(working, held="a", facts=failed)).fail == {}
     assert plan(seen(waking, held="a")).fail == {}
+
+
+def test_a_node_whose_machine_is_at_a_silent_cm_is_neither_sent_to_sleep_nor_given_another() -> None:
+    draining = Node("a", "MIXED", frozenset({"CLOUD", "DRAIN"}), reason="esagent: surplus, to be given back")
+    bound = {(UTAH, "a"): KnownAs(MachineId(UTAH, "a", "pc-a", "urn:a"), "a", "cloud")}
+    assert plan(seen(draining)).sleep == ("a",)
+    silent = {"bound": bound, "facts": {"unseen": frozenset({(UTAH, "a")})}}
+    assert plan(seen(draining, **silent)).sleep == ()
+    assert lacking(seen(Node("a", "MIXED", WAKING), **silent)) == {}
 
 
 def test_a_node_that_is_given_up_while_it_drains_is_set_down_before_it_is_powered_down() -> None:
