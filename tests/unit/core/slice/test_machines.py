@@ -400,7 +400,7 @@ def test_a_lost_machine_stays_lost_while_the_manifest_has_it() -> None:
 def test_a_lost_machine_is_known_with_and_without_its_sliver_id(known: str) -> None:
     lost = node(2, sliver_id=known)
     book = book_of(node(1), lost)
-    book.disown(CM, "pc2", 1)
+    book.disown(CM, "pc2", 1, NOON)
     told = book.recognise(
         CM, Sliver(CM, "urn:sliver", None, (node(1), node(2, sliver_id="" if known else "s2")), "")
     )

@@ -212,6 +212,7 @@ def test_a_sliver_without_machines_that_one_manifest_denies_is_not_forgotten(mak
     bench.manager.before_step()
     assert [report.has_sliver for report in bench.manager.retired.reports()] == [True]
     for _ in range(3):
+        bench.clock.advance(60)
         bench.manager.update_sliver_status(UTAH)
     bench.manager.before_step()
     assert bench.manager.retired.reports() == ()
