@@ -487,6 +487,7 @@ def test_a_delete_without_an_answer_is_settled_by_the_manifest(shrinking, fault,
     shrinking.manager.delete_nodes()
     assert told(shrinking, "deleted") == [], "one manifest may lack what is there"
     assert shrinking.manager.in_use() == 3
+    shrinking.clock.advance(15)
     shrinking.manager.update_sliver_status()
     assert sorted(told(shrinking, "deleted")) == names
     assert shrinking.config.intents.intents() == ()
@@ -504,6 +505,7 @@ def test_a_machine_that_is_gone_already_counts_as_given_back(shrinking):
     shrinking.server.find_sliver = find_then_lose
     shrinking.manager.surplus = ["node-2"]
     shrinking.manager.delete_nodes()
+    shrinking.clock.advance(15)
     shrinking.manager.update_sliver_status()
     assert told(shrinking, "deleted") == ["node-2"]
 
