@@ -34,7 +34,7 @@ from agent.cluster.settings.weights import WeightSettings
 from agent.core.errors import ConfigError, SlurmError
 from agent.core.request.rspec import check_lan_names
 from agent.core.settings import Duration, LeaseSettings, Section, format_duration, parse_duration
-from agent.ledger import LedgerSettings
+from agent.ledger.ledger import LedgerSettings
 from agent.page.server import PageSettings
 from agent.slurm.names import expand
 from agent.slurm.settings import SlurmSettings

@@ -21,32 +21,27 @@ from agent.admin.answers import ConfigAnswer
 from agent.admin.questions import Questions
 from agent.admin.routes import Operations
 from agent.admin.server import AdminServer
-from agent.bounded_ledger import open_ledger
 from agent.cloudlab.callback import CallbackServer
 from agent.cloudlab.connect import connect, identity_of, slice_urn_of
 from agent.cloudlab.retired import take_leave
 from agent.cloudlab.server import ProtoGeniServer
 from agent.cluster.manager import SlurmElasticSliceManager
-from agent.cluster.settings.cluster import ClusterSettings
-from agent.config import RequestSettings, Settings
+from agent.config import Settings
 from agent.core import children, threads
 from agent.core.config import AllEvents, LoggedEvents, ManagerConfig
 from agent.core.errors import ConfigError
 from agent.core.events import EventKind, OfCm
-from agent.core.ownership import Ownership
-from agent.core.ports import SliceServer, SystemClock
+from agent.core.ports import SystemClock
 from agent.core.request.document_helper import DocumentHelper
-from agent.core.request.escaping import as_meant
-from agent.core.request.helper import SimpleElasticSliceHelper
-from agent.core.request.profile import read_rspec, run_profile
 from agent.core.scaling.brake import TOLD
 from agent.core.slice.words import left_behind_words
+from agent.ledger.bounded import open_ledger
 from agent.page.gather import Gatherer
 from agent.page.server import PageServer
+from agent.parts import cluster_settings, helper_of, ownership_of
 from agent.service import ENDS, AskedToEndError, Service, ThreadLostError
 from agent.signals import SignalWaiter
 from agent.slurm.choice import choose, slurm_commands
-from agent.slurm.names import expand
 from agent.slurm.primary import Lookout
 from agent.slurm.rechooser import Rechooser
 from agent.ssh.shell import SshShell
@@ -325,73 +320,6 @@ class Daemon:
                 "some changes need a restart of the daemon; until then the old settings hold",
                 sections=", ".join(f"[{name}]" for name in sorted(left)),
             )
-
-
-def helper_of(settings: Settings, server: SliceServer | None) -> SimpleElasticSliceHelper:
-    """Make the helper that the section [request] describes.
-
-    Args:
-        settings: all of agent.conf.
-        server: the slice; None to see only whether there is such a helper.
-
-    Raises:
-        ConfigError: the request's file or script, or a value of the section, is not fit for it.
-    """
-    helper, request = _helper_of(settings, server), settings.request
-    if request.lans:
-        helper.use_lans(request.lans, multiplex=request.multiplex_lans, bandwidth=request.lan_bandwidth)
-    return helper
-
-
-def _helper_of(settings: Settings, server: SliceServer | None) -> SimpleElasticSliceHelper:
-    request, prefix = settings.request, settings.request.node_prefix
-    if source := request.profile_script or request.rspec_file:
-        text, cms = _document(request), [cm.urn for cm in settings.cloudlab.cms]
-        return DocumentHelper(text, source, server, node_prefix=prefix, like=request.like, cms=cms)
-    return SimpleElasticSliceHelper(
-        server=server,
-        image_urn=request.image or None,
-        nodetype=request.nodetype or None,
-        tarballs=list(request.tarballs),
-        startup_command=as_meant(request.startup_command) or None,
-        node_prefix=prefix,
-    )
-
-
-def _document(request: RequestSettings) -> str:
-    if not request.profile_script:
-        return read_rspec(Path(request.rspec_file))
-    return run_profile(
-        Path(request.profile_script),
-        python=request.profile_python,
-        timeout=request.profile_timeout,
-        parameters=request.parameters,
-    )
-
-
-def ownership_of(settings: Settings) -> Ownership:
-    """Gather what the settings say of whose machines and whose slice it is."""
-    request = settings.request
-    return Ownership(
-        own=frozenset[str]().union(*map(expand, request.own)),
-        never=frozenset[str]().union(*map(expand, request.never)),
-        # Slurm asks for machines by these names, and no others are given to it.
-        given=settings.join.power_names,
-        slice_is=settings.cloudlab.slice_is,
-    )
-
-
-def cluster_settings(settings: Settings) -> ClusterSettings:
-    """Gather the settings that the decisions about Slurm obey."""
-    return ClusterSettings(
-        demand=settings.demand,
-        weights=settings.weights,
-        drain=settings.drain,
-        join=settings.join,
-        partitions=settings.slurm.partitions,
-        ssh_user=settings.ssh.user,
-        plugin=settings.plugin,
-    )
 
 
 def serve(path: Path) -> int:

@@ -45,7 +45,7 @@ from agent.core.errors import ConfigError, LedgerError, SlurmError
 from agent.core.ports import Clock
 from agent.core.request.escaping import meant
 from agent.core.request.helper import SimpleElasticSliceHelper
-from agent.daemon import ownership_of
+from agent.parts import ownership_of
 from agent.slurm.choice import choose, slurm_commands
 from agent.slurm.names import expand
 from agent.slurm.primary import parse_ping

@@ -21,7 +21,7 @@ from agent.core.model import Holding, Intent, IntentKind, LeftBehind, Sliver
 from agent.core.ports import SliceServer
 from agent.core.slice.retired import remembered
 from agent.core.slice.words import left_behind_words, retired_words
-from agent.ledger import Ledger
+from agent.ledger.ledger import Ledger
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from agent.check.finding import Finding, fine, look, warning
 from agent.config import RequestSettings, Settings
 from agent.core.request.document_helper import DocumentHelper
 from agent.core.request.helper import SimpleElasticSliceHelper
-from agent.daemon import helper_of
+from agent.parts import helper_of
 
 _SUBJECT = "request"
 

@@ -97,10 +97,10 @@ class SimpleElasticSliceManager(
         PluginElasticSliceHelper.__init__(self, server, config)
         SimpleElasticSliceClientEndpoint.__init__(self, helper=self)
         parts = config if isinstance(config, ManagerConfig) else ManagerConfig()
-        self.clock, self.delete_timeout = parts.clock, parts.cycle.delete_commands_timeout
+        self.clock, self.retry_interval = parts.clock, retry_interval
+        self.delete_timeout = parts.cycle.delete_commands_timeout
         self.minthreshold, self.maxthreshold = minthreshold, maxthreshold
-        self.percent_available_minimum = percent_available_minimum
-        self.retry_interval, self.nodetype = retry_interval, nodetype
+        self.percent_available_minimum, self.nodetype = percent_available_minimum, nodetype
         self.cmlist, parts = with_retired(parts, server.cms, cmlist)
         self.enable_delete, self.email, self.lease = enable_delete, email, parts.lease
         self.events = AllEvents(parts.events, parts.mail) if email and parts.mail else parts.events
@@ -203,8 +203,6 @@ class SimpleElasticSliceManager(
     def get_email(self) -> str:
         """Return the mail address in the user's certificate; "" if it has none."""
         return str(self.server.email)
-
-    # --- the slice and its slivers, and what the CMs could lend
 
     def ensure_slice(self) -> None:
         """Read until when the slice lasts; create it where there is none and it is ours to make."""

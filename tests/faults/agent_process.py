@@ -34,7 +34,7 @@ from agent.core.ports import SystemClock
 from agent.core.request.helper import SimpleElasticSliceHelper
 from agent.core.said import Revocation
 from agent.core.settings import LeaseSettings
-from agent.ledger import Ledger
+from agent.ledger.ledger import Ledger
 from testbed.bedfile import BedFile, read_bed_file
 
 PAUSE = 0.01

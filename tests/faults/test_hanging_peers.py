@@ -10,8 +10,6 @@ from dataclasses import replace
 
 import pytest
 
-from agent import bounded_ledger
-from agent.bounded_ledger import BoundedLedger, Clerk
 from agent.cluster.manager import SlurmElasticSliceManager
 from agent.cluster.settings.demand import DemandSettings
 from agent.cluster.settings.join import JoinSettings
@@ -21,7 +19,9 @@ from agent.core.errors import AgentError, LedgerError
 from agent.core.events import EventKind
 from agent.core.ports import SystemClock
 from agent.core.request.helper import SimpleElasticSliceHelper
-from agent.ledger import Ledger
+from agent.ledger import bounded as bounded_ledger
+from agent.ledger.bounded import BoundedLedger, Clerk
+from agent.ledger.ledger import Ledger
 from agent.slurm.model import Job, Node
 from agent.tell.mail import Mailer, MailSettings, make_post
 from tests.unit.cluster.conftest import (
@@ -35,7 +35,7 @@ from tests.unit.cluster.conftest import (
     free_machine,
     settings_with,
 )
-from tests.unit.test_bounded_ledger import Disk
+from tests.unit.ledger.test_bounded import Disk
 
 SOON = 0.05
 OURS = {UTAH: range(1, 7), WISC: range(11, 17)}

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from agent.cluster.settings.join import JoinSettings
 from agent.config import RequestSettings
 from agent.core.ownership import Ownership
-from agent.daemon import ownership_of
+from agent.parts import ownership_of
 
 
 def ownership(request: RequestSettings, slice_is: str | None = None, **join: Any) -> Ownership:

@@ -28,7 +28,7 @@ from agent.core.events import Event, EventKind
 from agent.core.model import AdvertisedNode, Sliver, SliverNode
 from agent.core.request.helper import SimpleElasticSliceHelper
 from agent.core.said import ResourceValue
-from agent.ledger import Ledger
+from agent.ledger.ledger import Ledger
 from agent.slurm.model import Job, Node, Snapshot
 
 CM = "urn:publicid:IDN+utah.example.net+authority+cm"

@@ -15,7 +15,7 @@ from agent.check.holdings import Remembered, check_departed, check_left_behind, 
 from agent.cloudlab.settings import CmSettings
 from agent.core.errors import LedgerError
 from agent.core.model import Holding, Intent, IntentKind
-from agent.ledger import Ledger
+from agent.ledger.ledger import Ledger
 
 DUMPS = sorted((Path(__file__).parents[2] / "data" / "ledger").glob("schema-*.sql"))
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from agent.cloudlab.retired import Departed, find_departed, take_leave
 from agent.cloudlab.settings import CmSettings
 from agent.core.model import Holding, Intent, IntentKind
-from agent.ledger import Ledger
+from agent.ledger.ledger import Ledger
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 UTAH = "urn:publicid:IDN+utah.example.net+authority+cm"

@@ -22,7 +22,7 @@ from agent.core.ownership import Ownership
 from agent.core.ports import HostResult
 from agent.core.request.helper import SimpleElasticSliceHelper
 from agent.core.slice.facts import SliceFacts
-from agent.ledger import Ledger
+from agent.ledger.ledger import Ledger
 from agent.slurm.model import Snapshot
 
 UTAH = "urn:publicid:IDN+utah.example.net+authority+cm"

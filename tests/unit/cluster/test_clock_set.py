@@ -13,7 +13,7 @@ from agent.cluster.reader import look_back
 from agent.cluster.settings.demand import DemandSettings
 from agent.core.config import ManagerConfig
 from agent.core.request.helper import SimpleElasticSliceHelper
-from agent.ledger import Ledger
+from agent.ledger.ledger import Ledger
 from agent.slurm.model import Job, Node
 from tests.unit.cluster.conftest import (
     CLOUDLAB_STEPS,

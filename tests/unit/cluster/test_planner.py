@@ -25,7 +25,7 @@ from agent.core.model import AdminDrain, Share, SliverStatus
 from agent.core.request.helper import SimpleElasticSliceHelper
 from agent.core.request.rspec import request_client_ids
 from agent.core.said import ResourceValue, Revocation, Taken
-from agent.ledger import Ledger
+from agent.ledger.ledger import Ledger
 from agent.slurm.model import Job, Node, Reservation
 from tests.unit.cluster.conftest import (
     CLOUDLAB_STEPS,

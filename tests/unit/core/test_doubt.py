@@ -11,7 +11,7 @@ from agent.core.events import EventKind
 from agent.core.manager import SimpleElasticSliceManager
 from agent.core.notices.foreign import Whose
 from agent.core.ownership import Ownership
-from agent.ledger import Ledger
+from agent.ledger.ledger import Ledger
 from tests.unit.core.conftest import Killed
 
 UTAH = "urn:publicid:IDN+utah.example.net+authority+cm"

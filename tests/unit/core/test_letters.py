@@ -11,7 +11,7 @@ from agent.core.errors import LedgerError
 from agent.core.events import Event, EventKind, JoinLog
 from agent.core.letters import all_storable, read_json, storable
 from agent.core.model import AdminDrain
-from agent.ledger import Ledger
+from agent.ledger.ledger import Ledger
 from agent.tell import journal
 from agent.tell.mail import compose
 

@@ -6,7 +6,7 @@ import pytest
 
 from agent.core.config import MemoryIntents
 from agent.core.manager import SimpleElasticSliceManager
-from agent.ledger import Ledger
+from agent.ledger.ledger import Ledger
 
 UTAH = "urn:publicid:IDN+utah.example.net+authority+cm"
 WISC = "urn:publicid:IDN+wisc.example.net+authority+cm"

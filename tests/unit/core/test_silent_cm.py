@@ -8,7 +8,7 @@ from agent.core.config import CycleSettings, MemoryHoldings
 from agent.core.errors import LedgerError
 from agent.core.model import Holding, Sliver, SliverNode
 from agent.core.slice.holdings import Holdings
-from agent.ledger import Ledger
+from agent.ledger.ledger import Ledger
 
 UTAH = "urn:publicid:IDN+utah.example.net+authority+cm"
 WISC = "urn:publicid:IDN+wisc.example.net+authority+cm"

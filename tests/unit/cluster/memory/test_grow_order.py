@@ -11,7 +11,7 @@ from agent.cluster.memory.grow_order import GrowOrders
 from agent.cluster.settings.demand import DemandSettings
 from agent.core.errors import LedgerError
 from agent.core.model import GrowOrder
-from agent.ledger import Ledger
+from agent.ledger.ledger import Ledger
 from agent.slurm.model import Node
 from tests.unit.cluster.conftest import NOW, Events, a_desk, a_machine, a_moment, settings_with
 

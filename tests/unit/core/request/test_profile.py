@@ -13,7 +13,7 @@ from agent.config import RequestSettings
 from agent.core.errors import ConfigError, UnavailableError
 from agent.core.request.profile import MAX_RSPEC, read_rspec, run_profile
 from agent.core.request.rspec import RSPEC
-from agent.daemon import helper_of
+from agent.parts import helper_of
 
 CM = "urn:publicid:IDN+utah.example.net+authority+cm"
 PARAMETERS = "http://www.protogeni.net/resources/rspec/ext/profile-parameters/1"

@@ -12,7 +12,7 @@ from agent.core.events import EventKind
 from agent.core.model import Holding, Intent, IntentKind, RetiredCm
 from agent.core.slice.retired import why_over
 from agent.core.slice.words import retired_words
-from agent.ledger import Ledger
+from agent.ledger.ledger import Ledger
 
 UTAH = "urn:publicid:IDN+utah.example.net+authority+cm"
 WISC = "urn:publicid:IDN+wisc.example.net+authority+cm"

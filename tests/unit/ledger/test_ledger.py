@@ -13,7 +13,7 @@ from agent.core.errors import LedgerError
 from agent.core.events import Event, EventKind, Failures, OfCm, PastEvent, Release, Request
 from agent.core.model import AdminDrain, CmTeardown, GrowOrder, Holding, Intent, IntentKind
 from agent.core.said import Revocation
-from agent.ledger import Ledger
+from agent.ledger.ledger import Ledger
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 ADD = Intent(IntentKind.ADD, "urn:cm", "node-1", NOON)

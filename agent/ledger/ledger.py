@@ -23,11 +23,11 @@ from agent.core.events import Event, PastEvent
 from agent.core.model import AdminDrain, GrowOrder, Holding, Intent, IntentKind, KnownAs, MachineId, Place
 from agent.core.said import Revocation
 from agent.core.settings import Section
-from agent.ledger_cms import CmRecords
-from agent.ledger_cms import as_text as _text
-from agent.ledger_cms import as_time as _time
-from agent.ledger_file import LedgerFile
-from agent.ledger_slices import SliceRecords
+from agent.ledger.cms import CmRecords
+from agent.ledger.cms import as_text as _text
+from agent.ledger.cms import as_time as _time
+from agent.ledger.file import LedgerFile
+from agent.ledger.slices import SliceRecords
 
 log = structlog.get_logger()
 

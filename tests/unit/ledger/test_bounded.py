@@ -7,8 +7,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from agent import bounded_ledger
-from agent.bounded_ledger import BoundedLedger
 from agent.core.errors import LedgerError
 from agent.core.events import Event, EventKind
 from agent.core.model import (
@@ -22,7 +20,9 @@ from agent.core.model import (
     MachineId,
 )
 from agent.core.said import Revocation
-from agent.ledger import Ledger
+from agent.ledger import bounded as bounded_ledger
+from agent.ledger.bounded import BoundedLedger
+from agent.ledger.ledger import Ledger
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 ADD, NEXT = (Intent(IntentKind.ADD, "urn:cm", name, NOON) for name in ("node-1", "node-2"))

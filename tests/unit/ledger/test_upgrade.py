@@ -14,10 +14,10 @@ from agent.core.errors import LedgerError
 from agent.core.events import PastEvent
 from agent.core.model import AdminDrain, GrowOrder, Holding, Intent, IntentKind
 from agent.core.said import Revocation
-from agent.ledger import Ledger
-from agent.ledger_schema import SCHEMA_VERSION
+from agent.ledger.ledger import Ledger
+from agent.ledger.schema import SCHEMA_VERSION
 
-DUMPS = sorted((Path(__file__).parents[1] / "data" / "ledger").glob("schema-*.sql"))
+DUMPS = sorted((Path(__file__).parents[2] / "data" / "ledger").glob("schema-*.sql"))
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 ONE = NOON + timedelta(hours=1)
 

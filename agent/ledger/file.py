@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import structlog
 
 from agent.core.errors import LedgerError
-from agent.ledger_schema import SCHEMA_VERSION, UPGRADES
+from agent.ledger.schema import SCHEMA_VERSION, UPGRADES
 
 log = structlog.get_logger()
 

@@ -17,8 +17,8 @@ from agent.core.errors import LedgerError
 from agent.core.events import Event, PastEvent
 from agent.core.model import AdminDrain, CmTeardown, GrowOrder, Holding, Intent, KnownAs, LeftBehind, Place
 from agent.core.said import Revocation
-from agent.ledger import Ledger, LedgerSettings
-from agent.ledger_cms import CmRecords
+from agent.ledger.cms import CmRecords
+from agent.ledger.ledger import Ledger, LedgerSettings
 
 log = structlog.get_logger()
 

@@ -23,7 +23,7 @@ from agent.core.model import (
     MachineId,
 )
 from agent.core.said import Revocation
-from agent.ledger import Ledger
+from agent.ledger.ledger import Ledger
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 ONE = NOON + timedelta(hours=1)
@@ -125,7 +125,7 @@ def test_what_was_asked_and_never_answered_is_told_too(ledger) -> None:
 
 
 def test_of_an_older_agents_ledger_the_history_tells_whose_slice_it_is(tmp_path: Path) -> None:
-    dump = Path(__file__).parents[1] / "data" / "ledger" / "schema-4.sql"
+    dump = Path(__file__).parents[2] / "data" / "ledger" / "schema-4.sql"
     with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection:
         connection.executescript(dump.read_text())
         for urn in (SECOND, FIRST):

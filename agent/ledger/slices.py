@@ -10,7 +10,7 @@ from datetime import datetime
 from itertools import groupby
 
 from agent.core.model import LeftBehind
-from agent.ledger_cms import Read, as_text, as_time
+from agent.ledger.cms import Read, as_text, as_time
 
 _OF_A_SLICE = {
     "holdings": "",

@@ -1,0 +1,1 @@
+"""What neither Cloudlab nor Slurm knows, in a SQLite file."""
