@@ -141,8 +141,9 @@ def is_made_by_us(
     """Tell whether a CM's sliver is known to be one that we asked for.
 
     That is so where there was none before we asked for the machines that it has, or where its first manifest
-    says that the request was ours; nothing else may be in it then. It stays so until the sliver is gone: what
-    is remembered of another one, as that of another slice, says nothing.
+    says that the request was ours; nothing else may be in it then. With that word of the manifest, none of
+    ours has to be in it any more. It stays so until the sliver is gone: what is remembered of another one, as
+    that of another slice, says nothing.
 
     Args:
         sliver: what the manifest says.
@@ -155,8 +156,9 @@ def is_made_by_us(
     if before is not None and before.there and is_the_one(sliver, before):
         return before.made
     had_none = before is not None and not before.there
-    is_new = (had_none and asked) or sliver.generator == GENERATOR
-    return is_new and bool(ours) and _has_nothing_else(sliver, ours)
+    is_marked = sliver.generator == GENERATOR
+    is_new = (had_none and asked and bool(ours)) or (is_marked and (bool(ours) or not sliver.nodes))
+    return is_new and _has_nothing_else(sliver, ours)
 
 
 def goes_whole(

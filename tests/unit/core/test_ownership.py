@@ -219,7 +219,7 @@ def test_what_we_remember_is_told_from_what_a_name_says() -> None:
         (a_sliver(NODE, generator=GENERATOR), (NODE,), None, False, True),
         (a_sliver(NODE, generator=GENERATOR), (NODE,), NOTHING, False, True),
         (a_sliver(NODE, generator="libxml2"), (NODE,), None, False, False),
-        (a_sliver(generator=GENERATOR), (), None, False, False),
+        (a_sliver(generator=GENERATOR), (), None, False, True),
         (a_sliver(NODE, CTL, generator=GENERATOR), (NODE,), None, False, False),
         (a_sliver(NODE, CTL), (NODE,), NOTHING, True, False),
         (a_sliver(NODE, unread=1), (NODE,), NOTHING, True, False),
