@@ -8,7 +8,7 @@ from typing import Protocol
 
 from agent.cloudlab.settings import CmSettings
 from agent.cloudlab.urn import same_urn
-from agent.core.model import Holding, Intent
+from agent.core.model import CmTeardown, Holding, Intent
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,9 @@ class CmStore(Protocol):
 
     def urls(self) -> Mapping[str, str]:
         """Return URN -> URL where each CM was called."""
+
+    def teardowns(self) -> Collection[CmTeardown]:
+        """Return the wishes that CMs be emptied."""
 
     def take_up(self, renamed: Mapping[str, str], urls: Mapping[str, str]) -> None:
         """Take over other URNs, and where the CMs are called now."""
@@ -51,7 +54,8 @@ def take_leave(cms: Sequence[CmSettings], store: Store) -> Departed:
     Raises:
         LedgerError: the store cannot be read or written.
     """
-    departed = find_departed(cms, store.holdings(), store.intents(), store.cms.urls())
+    wished = {wish.cm for wish in store.cms.teardowns()}
+    departed = find_departed(cms, store.holdings(), store.intents(), store.cms.urls(), wished)
     store.cms.take_up(departed.renamed, {cm.urn: cm.url for cm in cms})
     return departed
 
@@ -61,6 +65,7 @@ def find_departed(
     holdings: Collection[Holding],
     intents: Collection[Intent],
     urls: Mapping[str, str],
+    wished: Collection[str] = (),
 ) -> Departed:
     """Tell what became of each CM that is remembered and not in agent.conf.
 
@@ -72,17 +77,21 @@ def find_departed(
         holdings: what CMs held when they were last heard.
         intents: what was asked and is not settled.
         urls: URN -> URL where each CM was called.
+        wished: URNs of those that somebody had emptied: nothing is asked of such a one under another URN
+            either, though nothing is held there.
     """
     occupied = {h.cm for h in holdings if h.is_ours_to_return} | {intent.cm for intent in intents}
     renamed: dict[str, str] = {}
     retired: dict[str, str] = {}
-    for urn in sorted(occupied - {cm.urn for cm in cms}):
+    for urn in sorted((occupied | set(wished)) - {cm.urn for cm in cms}):
         url = urls.get(urn, "")
         same = [cm.urn for cm in cms if same_urn(cm.urn, urn) or (url and _is_same(cm.url, url))]
-        if not same:
-            retired[urn] = url
-        elif free := [new for new in same if new not in occupied and new not in renamed.values()]:
+        if free := [new for new in same if new not in occupied and new not in renamed.values()]:
             renamed[urn] = free[0]
+        elif urn not in occupied:
+            continue
+        elif not same:
+            retired[urn] = url
         else:
             # Two are called at one URL, and each has something: which is which only a person can tell.
             retired[urn] = ""

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from agent.cloudlab.retired import Departed, find_departed, take_leave
 from agent.cloudlab.settings import CmSettings
-from agent.core.model import Holding, Intent, IntentKind
+from agent.core.model import CmTeardown, Holding, Intent, IntentKind
 from agent.ledger.ledger import Ledger
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -89,3 +89,16 @@ def test_at_a_start_what_is_remembered_follows_a_cm_to_its_new_urn() -> None:
         assert [intent.cm for intent in ledger.intents()] == [WISC]
         assert ledger.cms.urls() == {WISC: WISC_URL}
         assert take_leave(IN_USE, ledger) == Departed()
+
+
+def test_one_that_was_emptied_on_demand_stays_so_under_another_urn() -> None:
+    spelt = WISC.replace("wisc", "Wisc")
+    with closing(Ledger(":memory:")) as ledger:
+        ledger.cms.put_teardown(CmTeardown(spelt, "root", NOON, None))
+        assert take_leave(IN_USE, ledger) == Departed(renamed={spelt: WISC})
+        assert [wish.cm for wish in ledger.cms.teardowns()] == [WISC]
+
+
+def test_a_wish_alone_makes_no_cm_one_that_left() -> None:
+    assert find_departed(IN_USE, [], [], URLS, {UTAH, WISC}) == Departed()
+    assert find_departed(IN_USE, [held(WISC, "es-1")], [], {UTAH: WISC_URL}, {UTAH}) == Departed()
