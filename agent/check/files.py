@@ -27,6 +27,8 @@ from agent.tell.mail import MailSettings, make_post
 
 EARLY = timedelta(days=30)
 """How long before its end a certificate is worth a word."""
+ROOM = 1 << 20
+"""Bytes that a file system has to have left: with less, nothing is asked for and no order is taken."""
 
 
 def check_identity(settings: CloudlabSettings, now: datetime) -> Iterator[Finding]:
@@ -125,7 +127,9 @@ def check_places(places: Iterable[tuple[str, Path]], user: User, sandbox: Sandbo
             yield fault(subject, f"{path}: {why}", "name another place")
             continue
         can_write = os.access(place, os.W_OK | os.X_OK) and (not _is_there(path) or os.access(path, os.W_OK))
-        if can_write:
+        if can_write and _is_full(place):
+            yield fault(subject, f"{path}: its file system is full", "make room there, or name another place")
+        elif can_write:
             yield fine(subject, str(path))
         elif place != path.absolute().parent and os.access(place, os.X_OK):
             mend = "the systemd unit makes it when it starts; else make it for the agent's user"
@@ -140,6 +144,13 @@ def check_places(places: Iterable[tuple[str, Path]], user: User, sandbox: Sandbo
 def _is_there(path: Path) -> bool:
     # Path.exists() raises where a directory on the way may not be searched.
     return os.path.exists(path)  # noqa: PTH110
+
+
+def _is_full(place: Path) -> bool:
+    there = os.statvfs(place)
+    # Some file systems do not count what they have; they tell 0 in all.
+    has_room = not there.f_blocks or there.f_bavail * there.f_frsize >= ROOM
+    return not has_room or (bool(there.f_files) and not there.f_favail)
 
 
 def _until(subject: str, what: str, end: datetime, now: datetime) -> Finding:

@@ -11,8 +11,10 @@ import pytest
 from pydantic import BaseModel
 
 from agent.check.barrier import barrier
+from agent.check.files import check_places
 from agent.check.names import files_to_read, files_to_write
 from agent.check.program import seen_by
+from agent.check.sandbox import Sandbox
 from agent.check.user import User
 from agent.config import Settings, load, section_of
 from tests.unit.check.conftest import SECRETS, Site
@@ -291,3 +293,15 @@ def test_what_bars_is_found_behind_links_and_a_loop_of_links_ends(site: Site, no
     looked = [site.root / "link", site.root / "nothing" / "x", site.root / "a", Path("/")]
     assert seen_by(nobody, lambda: [str(barrier(path)) for path in looked])[:2] == [str(inner), "None"]
     assert barrier(Path("/")) is None
+
+
+@pytest.mark.parametrize(("left", "entries", "grade"), [(0, 9, "fault"), (9, 0, "fault"), (300, 9, "ok")])
+def test_a_file_system_without_room_for_the_ledger_is_a_fault(
+    site: Site, monkeypatch: pytest.MonkeyPatch, left: int, entries: int, grade: str
+) -> None:
+    """Tell blocks of 4096 bytes, and files."""
+    said = os.statvfs_result((4096, 4096, 1000, left, left, 1000, entries, entries, 0, 255))
+    monkeypatch.setattr("agent.check.files.os.statvfs", lambda _: said)
+    ledger = [("ledger", site.var / "ledger.db")]
+    (found,) = check_places(ledger, User("root", 0, 0), Sandbox({}, None))
+    assert found.grade == grade
