@@ -94,11 +94,6 @@ class GrowRequest(Ask):
     within: float = Field(3600, gt=0, le=_A_MONTH, description="seconds after which the wish ends by itself")
 
 
-Cm = Annotated[
-    str, Field(max_length=300, description="URN of the one CM that is meant; empty: the whole slice")
-]
-
-
 class ReopenRequest(Ask):
     """Body of ``POST /v1/reopen``."""
 
@@ -108,7 +103,12 @@ class ReopenRequest(Ask):
 class TeardownRequest(Ask):
     """Body of ``POST /v1/teardown``."""
 
-    cm: Cm = ""
+    cm: str | None = Field(
+        None,
+        min_length=1,
+        max_length=300,
+        description="URN of the one CM that is meant; null: the whole slice",
+    )
 
     slice: str = Field(
         min_length=1,

@@ -164,7 +164,7 @@ ROUTES: tuple[Route, ...] = (
         "/v1/teardown",
         "Stop growth, empty every machine and give it back: all of them, or those of one CM.",
         GrowthAnswer,
-        lambda acts, ask, who: acts.teardown(ask.slice, who, ask.deadline, ask.cm),
+        lambda acts, ask, who: acts.teardown(ask.slice, who, ask.deadline, ask.cm or ""),
         TeardownRequest,
     ),
     _knock("/v1/poke", "Look at the draining nodes at once.", lambda acts: acts.poke()),

@@ -161,7 +161,7 @@ def pause(socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
 
 
 @commands.command(cls=Asking)
-def unpause(cm: Cm = "", socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
+def unpause(cm: Cm = None, socket: Socket = DEFAULT_SOCKET, as_json: Json = False) -> None:
     """Allow growth again.
 
     After `esagent pause`, `esagent teardown` or a stop by the protective brake. With --cm: allow machines to
@@ -175,7 +175,7 @@ def unpause(cm: Cm = "", socket: Socket = DEFAULT_SOCKET, as_json: Json = False)
 
 @commands.command(cls=Asking)
 def teardown(
-    cm: Cm = "",
+    cm: Cm = None,
     deadline: Deadline = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     wait: Wait = False,
@@ -204,7 +204,7 @@ def teardown(
     if wait:
         from agent.cli.waiting import wait_for_none
 
-        wait_for_none(socket, held, limit, cm)
+        wait_for_none(socket, held, limit, cm or "")
 
 
 @commands.command(cls=Asking)

@@ -137,9 +137,20 @@ Subject = Annotated[
         autocompletion=_complete_nodes,
     ),
 ]
+
+
+def _require_urn(cm: str | None) -> str | None:
+    """Take no empty text, as of a shell's variable that is not set, for an order that is about all CMs."""
+    if cm is not None and not cm.strip():
+        raise typer.BadParameter("the URN of a CM is expected", param_hint="--cm")
+    return cm
+
+
 Cm = Annotated[
-    str,
-    typer.Option("--cm", metavar="URN", help="Only this CM.", autocompletion=_complete_cms),
+    str | None,
+    typer.Option(
+        "--cm", metavar="URN", help="Only this CM.", autocompletion=_complete_cms, callback=_require_urn
+    ),
 ]
 Reason = Annotated[
     str | None,

@@ -10,6 +10,7 @@ import pytest
 from agent.admin.questions import describe_retired
 from agent.cli.options import _complete_cms
 from agent.cli.waiting import wait_for_none
+from agent.cluster.memory.hold import PAUSE
 from agent.core.config import ManagerConfig
 from agent.core.errors import AgentError
 from agent.core.model import CmTeardown, Holding, RetiredCm
@@ -78,7 +79,8 @@ def test_a_cm_that_is_not_known_is_refused_with_those_that_are(rig) -> None:
     [
         ("reopen", {}, "cm: is required"),
         ("reopen", {"cm": ""}, "cm: '' is not a line of 1 to 300 characters"),
-        ("teardown", {"slice": "demo", "cm": "x" * 301}, "cm: .* is not a line of 0 to 300 characters"),
+        ("teardown", {"slice": "demo", "cm": "x" * 301}, "cm: .* is not a line of 1 to 300 characters"),
+        ("teardown", {"slice": "demo", "cm": ""}, "cm: '' is not a line of 1 to 300 characters"),
         ("teardown", {"slice": "other", "cm": CM}, "not a slice called 'other'"),
     ],
 )
@@ -86,6 +88,15 @@ def test_bad_input_is_refused_by_name(rig, route: str, body, words: str) -> None
     with pytest.raises(AgentError, match=words):
         rig.call("POST", f"/v1/{route}", body)
     assert rig.manager.memory.teardowns.wishes == {}
+    assert rig.manager.memory.hold.wish is None
+
+
+@pytest.mark.parametrize("command", [("teardown", "--yes"), ("unpause",)])
+@pytest.mark.parametrize("cm", ["", " "])
+def test_an_empty_cm_is_not_taken_for_all(rig, command: tuple[str, ...], cm: str) -> None:
+    rig.manager.orders.pause(ME)
+    assert "--cm: the URN of a CM is expected" in rig.ask(*command, "--cm", cm, code=2).output
+    assert rig.manager.memory.hold.wish.reason == PAUSE
 
 
 def test_one_that_agent_conf_lost_is_told_and_can_be_emptied(rig) -> None:
