@@ -42,6 +42,8 @@ class CmRecords:
 
     def put_urls(self, urls: Mapping[str, str]) -> None:
         """Store or replace where CMs are called: URN -> URL."""
+        if not urls.items() - self.urls().items():
+            return
         with self._writing() as connection:
             connection.executemany("INSERT OR REPLACE INTO cms VALUES (?, ?)", list(urls.items()))
 

@@ -49,6 +49,18 @@ class SliceRecords:
             urn: of the slice. Upper and lower case are one, as for Cloudlab.
             now: the time.
         """
+        # On a full disk an agent that keeps its slice can start, and empty machines that Cloudlab takes.
+        if self._read("SELECT urn FROM slice", tuple) != ((urn,),) or self._read(
+            "SELECT 1 FROM set_aside LIMIT 1", tuple
+        ):
+            self._change(urn, now)
+        rows = self._read(
+            "SELECT slice, cm, record, row FROM set_aside WHERE cm != '' ORDER BY slice, cm", tuple
+        )
+        found = (_left(*key, [(r[2], json.loads(r[3])) for r in at]) for key, at in groupby(rows, _at))
+        return tuple(left for left in found if left.machines or left.has_sliver or left.asked)
+
+    def _change(self, urn: str, now: datetime) -> None:
         with self._writing() as connection:
             kept = connection.execute("SELECT urn FROM slice").fetchone()
             if kept is not None and kept[0].lower() != urn.lower():
@@ -60,11 +72,6 @@ class SliceRecords:
                 " WHERE record = 'holdings' AND json_extract(row, '$.expires') <= ?)",
                 (as_text(now),),
             )
-        rows = self._read(
-            "SELECT slice, cm, record, row FROM set_aside WHERE cm != '' ORDER BY slice, cm", tuple
-        )
-        found = (_left(*key, [(r[2], json.loads(r[3])) for r in at]) for key, at in groupby(rows, _at))
-        return tuple(left for left in found if left.machines or left.has_sliver or left.asked)
 
 
 def _put_aside(connection: sqlite3.Connection, urn: str) -> None:

@@ -149,3 +149,17 @@ def test_each_slice_finds_what_it_wrote_last_however_often_they_change(turns) ->
             assert {each.slice for each in left} == wrote.keys() - {urn}
             wrote[urn] = replace(HELD, machines={f"node-{number}": f"s{number}"})
             ledger.put_holding(wrote[urn])
+
+
+def test_a_start_that_finds_all_as_it_was_writes_nothing(tmp_path: Path) -> None:
+    """The disk may be full."""
+    path, urls = tmp_path / "ledger.db", {"urn:cm": "https://cm.example.net"}
+    with closing(Ledger(path)) as ledger, closing(sqlite3.connect(path)) as other:
+        ledger.begin_slice("urn:publicid:IDN+example.net+slice+demo", NOON)
+        ledger.cms.put_urls(urls)
+        before = other.execute("PRAGMA data_version").fetchone()
+        assert ledger.begin_slice("urn:publicid:IDN+example.net+slice+demo", NOON) == ()
+        ledger.cms.take_up({}, urls)
+        assert other.execute("PRAGMA data_version").fetchone() == before
+        ledger.cms.take_up({}, {"urn:cm": "https://other.example.net"})
+        assert other.execute("PRAGMA data_version").fetchone() != before
