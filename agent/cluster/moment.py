@@ -190,6 +190,20 @@ class Moment:
         return self.slice.unseen | asked | {(m.cm, m.client_id) for m in machines}
 
     @cached_property
+    def unheard(self) -> Mapping[str, SliverNode]:
+        """Node name -> machine, for every one that joined in an earlier run and whose CM was not heard since.
+
+        Nothing is done on it or at its CM. Its node in Slurm is drained where Cloudlab takes the machine.
+        """
+        return {
+            known.name: SliverNode(key.client_id, key.node_id, key.cm, key.sliver_id)
+            for at, known in self.bound.items()
+            if at in self.slice.unseen and at in self.began and at[0] not in self.slice.read
+            for key in (known.machine,)
+            if known.name in self.nodes and known.name not in self.machines
+        }
+
+    @cached_property
     def present(self) -> frozenset[str]:
         """Names of all machines that are there or may be; those not ours have two that Slurm may know.
 

@@ -84,7 +84,7 @@ class Drain:
     begun: datetime | None = None
     """When it was first wished, where that tells it from an earlier one of the same node."""
     foreign: bool = False
-    """Its machine is not ours: its node is emptied, and nothing else is done to it."""
+    """Its machine is not ours, or its CM was not heard yet: its node is emptied, and nothing else is done."""
     slivers: frozenset[str] = frozenset()
     """``marks`` of the machine that it is meant for, in Slurm also of those that were drained with it; none
     where that is not known."""

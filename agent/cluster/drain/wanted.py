@@ -19,7 +19,8 @@ class Wishes:
     drains: Mapping[str, Drain]
     """Node name -> drain."""
     ours: Collection[str]
-    """Names of the nodes that may be drained: those of our machines, and with ``[drain] foreign`` of the
+    """Names of the nodes that may be drained: those of our machines, also of revoked ones whose CM was not
+    heard since they joined in an earlier run; and with ``[drain] foreign`` of the
     slice's others, or what was drained by it; empty before the first manifest is read."""
     fences: Mapping[str, datetime] | None
     """Node name -> from when on no job may run there; None while not all is known: they stay."""
@@ -64,9 +65,9 @@ def wishes_of(moment: Moment) -> Wishes:
     unread = frozenset(n for n, machine in moment.machines.items() if machine.cm not in moment.read_back)
     foreign = moment.foreign.keys() if settings.foreign else _left_drained(moment)
     unread |= {n for n in foreign if moment.foreign[n].cm not in moment.read_back}
-    return Wishes(
-        drains, frozenset(moment.machines) | foreign, fences, unread | _not_there_yet(moment), moment.ahead
-    )
+    unread |= moment.unheard.keys()
+    ours = frozenset(moment.machines) | foreign | (moment.unheard.keys() & drains.keys())
+    return Wishes(drains, ours, fences, unread | _not_there_yet(moment), moment.ahead)
 
 
 def _left_drained(moment: Moment) -> frozenset[str]:
@@ -112,7 +113,7 @@ def most_urgent(drains: Iterable[Drain]) -> dict[str, Drain]:
 
 
 def _all(moment: Moment) -> Iterator[Drain]:
-    machines = {**moment.foreign, **moment.machines}
+    machines = {**moment.foreign, **moment.unheard, **moment.machines}
     return (replace(drain, slivers=marks(machines[drain.node])) for drain in _unmarked(moment))
 
 
@@ -134,7 +135,8 @@ def _unmarked(moment: Moment) -> Iterator[Drain]:
             )
         if name in useless:
             yield Drain(name, DrainCause.SURPLUS)
-    for name, machine in moment.foreign.items() if moment.settings.drain.foreign else ():
+    others = {**(moment.foreign if moment.settings.drain.foreign else {}), **moment.unheard}
+    for name, machine in others.items():
         if (revocation := moment.slice.revocation_of(machine)) is not None:
             due = revocation.deadline
             yield Drain(name, DrainCause.REVOKED, due, begun=revocation.noticed, foreign=True)

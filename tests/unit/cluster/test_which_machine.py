@@ -1,21 +1,27 @@
 """What identifies a machine is its own, whatever settings, CMs and manifests call it."""
 
 import time
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from agent.cluster.manager import SlurmElasticSliceManager
 from agent.cluster.settings.demand import DemandSettings
 from agent.cluster.settings.join import JoinSettings
+from agent.core.config import ManagerConfig
+from agent.core.errors import UnreachableError
 from agent.core.model import IntentKind, SliverStatus
 from agent.core.notices.whence import called_by
+from agent.core.request.helper import SimpleElasticSliceHelper
 from agent.slurm.model import Job, Node
 from tests.unit.cluster.conftest import (
     NOW,
     UTAH,
     WISC,
     Cloudlab,
+    Shell,
     Slurm,
     a_machine,
     a_status,
@@ -157,6 +163,41 @@ def test_a_word_of_an_earlier_machine_says_nothing_of_the_next_one(make_manager,
     assert not facts.is_taken(PC1)
     cycle(manager, 2)
     assert "kept" not in {event.kind for event in ledger.events()}
+
+
+def test_a_revocation_is_heeded_though_the_cm_of_the_machine_was_not_heard_since_the_start(clock, ledger):
+    """Its job is not lost because the CM's API is silent: what joined as what is remembered."""
+    slurm = Slurm(
+        Node("pc1", "ALLOCATED"), Node("pc1-wisc", "ALLOCATED"), jobs=[busy("pc1"), busy("pc1-wisc")]
+    )
+    site = Cloudlab(PC1, TWIN, cms=(UTAH, WISC))
+
+    def begin():
+        config = ManagerConfig(clock=clock, events=ledger, holdings=ledger, revocations=ledger)
+        parts = {"backend": slurm, "shell": Shell(), "settings": settings_with(), "wishes": ledger}
+        manager = SlurmElasticSliceManager(site, config, **parts)
+        manager.set_helper(SimpleElasticSliceHelper(server=site))
+        return manager
+
+    cycle(begin(), 2)
+    site.silent = {WISC}
+    manager = begin()
+    with suppress(UnreachableError):
+        cycle(manager, 1)
+    manager.get_system_state()
+    with called_by(WISC):
+        item = {"node_id": "pc1", "client_id": "node-7", "max_wait_time": 600}
+        assert manager.NotifyDeletePending({"nodelist": [item]})["value"] == 0
+    manager.drainer.tick()
+    assert (slurm.nodes["pc1-wisc"].draining, slurm.nodes["pc1"].draining) == (True, False)
+    slurm.jobs.pop()
+    slurm.nodes["pc1-wisc"] = replace(slurm.nodes["pc1-wisc"], state="IDLE")
+    manager.drainer.tick()
+    assert commands(manager) == [], "nobody logs in where no manifest says that it is ours still"
+    site.silent = set()
+    cycle(manager, 2)
+    until(lambda: manager.revocations[WISC, "pc1"].releasable, "nothing is on it")
+    assert slurm.nodes["pc1-wisc"].draining
 
 
 def test_values_of_one_are_not_those_of_the_other(make_manager):
