@@ -62,8 +62,10 @@ class Names:
         """Take note of what machines are called from now on."""
         with self._lock:
             for known in named.values():
-                at = _at(known.machine)
-                if at in self._known and not self._known[at].machine.may_be(known.machine):
+                at, before = _at(known.machine), self._known.get(_at(known.machine))
+                if before is not None and not before.machine.may_be(known.machine):
+                    if at in self._began and before.name != known.name:
+                        self._left[at] = before
                     self._began.discard(at)
                 self._known[at] = known
                 self._unseen.discard(at)

@@ -71,6 +71,17 @@ def test_what_went_while_the_agent_was_away_is_struck_once_its_cm_was_heard(name
     assert later.bound == again(ledger).bound == {(UTAH, "node-1"): ONE}
 
 
+def test_the_node_of_one_whose_client_id_another_has_now_is_remembered_until_slurm_has_it_no_more(
+    names, ledger
+):
+    names.write([PC1])
+    later, other = again(ledger), replace(PC1, node_id="pc5", sliver_id="urn:sliver+5")
+    later.learn({other.key: KnownAs(other.key, "pc5", "dynamic")})
+    assert later.gone(read=(UTAH,), there={(UTAH, "node-1")}) == (ONE,)
+    later.strike(ONE)
+    assert later.gone(read=(UTAH,), there={(UTAH, "node-1")}) == ()
+
+
 def test_what_may_be_there_still_is_kept(names, ledger):
     names.write([PC1])
     later = again(ledger)
