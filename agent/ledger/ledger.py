@@ -23,9 +23,7 @@ from agent.core.events import Event, PastEvent
 from agent.core.model import AdminDrain, GrowOrder, Holding, Intent, IntentKind, KnownAs, MachineId, Place
 from agent.core.said import Revocation
 from agent.core.settings import Section
-from agent.ledger.cms import CmRecords
-from agent.ledger.cms import as_text as _text
-from agent.ledger.cms import as_time as _time
+from agent.ledger.cms import CmRecords, as_text, as_time
 from agent.ledger.file import LedgerFile
 from agent.ledger.slices import SliceRecords
 
@@ -81,7 +79,7 @@ class Ledger:
 
     def add_intents(self, intents: Sequence[Intent]) -> None:
         """Write intents down; they are on the disk when this returns."""
-        rows = [(i.kind.value, i.cm, i.client_id, _text(i.asked)) for i in intents]
+        rows = [(i.kind.value, i.cm, i.client_id, as_text(i.asked)) for i in intents]
         with self._writing() as connection:
             connection.executemany("INSERT OR REPLACE INTO intents VALUES (?, ?, ?, ?)", rows)
 
@@ -95,7 +93,7 @@ class Ledger:
         """Return the intents in flight, oldest first."""
         return self._read(
             "SELECT kind, cm, client_id, asked FROM intents ORDER BY asked, client_id",
-            lambda row: Intent(IntentKind(row[0]), row[1], row[2], _time(row[3])),
+            lambda row: Intent(IntentKind(row[0]), row[1], row[2], as_time(row[3])),
         )
 
     # --- revocations
@@ -106,9 +104,9 @@ class Ledger:
             revocation.cm,
             revocation.node_id,
             revocation.client_id,
-            _text(revocation.deadline),
-            _text(revocation.noticed),
-            _text(revocation.last_notice),
+            as_text(revocation.deadline),
+            as_text(revocation.noticed),
+            as_text(revocation.last_notice),
             revocation.releasable,
         )
         with self._writing() as connection:
@@ -124,14 +122,16 @@ class Ledger:
         return self._read(
             "SELECT node_id, client_id, deadline, noticed, last_notice, releasable, cm FROM revocations"
             " ORDER BY deadline, node_id, cm",
-            lambda r: Revocation(*(r[0], r[1], _time(r[2]), _time(r[3]), _time(r[4]), bool(r[5])), cm=r[6]),
+            lambda r: Revocation(
+                *(r[0], r[1], as_time(r[2]), as_time(r[3]), as_time(r[4]), bool(r[5])), cm=r[6]
+            ),
         )
 
     # --- what CMs held
 
     def put_holding(self, holding: Holding) -> None:
         """Store or replace one."""
-        expires = _text(holding.expires) if holding.expires else None
+        expires = as_text(holding.expires) if holding.expires else None
         machines = json.dumps(dict(holding.machines), sort_keys=True)
         parts = json.dumps(sorted(holding.parts))
         row = (holding.cm, machines, expires, holding.there, holding.made, holding.sliver_urn, parts)
@@ -145,7 +145,7 @@ class Ledger:
             lambda r: Holding(
                 cm=r[0],
                 machines=dict(json.loads(r[1])),
-                expires=_time(r[2]) if r[2] else None,
+                expires=as_time(r[2]) if r[2] else None,
                 there=bool(r[3]),
                 made=bool(r[4]),
                 sliver_urn=r[5],
@@ -183,9 +183,9 @@ class Ledger:
 
     def put_drain(self, drain: AdminDrain) -> None:
         """Store or replace one; with a CM also in place of one of the same node_id without."""
-        due = _text(drain.deadline) if drain.deadline else None
+        due = as_text(drain.deadline) if drain.deadline else None
         meant = (*drain.place, drain.client_id, drain.sliver_id)
-        said = (drain.reason, drain.who, _text(drain.since), due, drain.give_back)
+        said = (drain.reason, drain.who, as_text(drain.since), due, drain.give_back)
         row = (*meant, *said, drain.takes_over, drain.lifted)
         with self._writing() as connection:
             connection.execute("INSERT OR REPLACE INTO drains VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
@@ -206,8 +206,8 @@ class Ledger:
                 node_id=r[1],
                 reason=r[4],
                 who=r[5],
-                since=_time(r[6]),
-                deadline=_time(r[7]) if r[7] else None,
+                since=as_time(r[6]),
+                deadline=as_time(r[7]) if r[7] else None,
                 give_back=bool(r[8]),
                 sliver_id=r[3],
                 cm=r[0],
@@ -221,7 +221,7 @@ class Ledger:
 
     def put_grow_order(self, order: GrowOrder) -> None:
         """Store one in place of an older one."""
-        row = (order.machines, order.who, _text(order.until))
+        row = (order.machines, order.who, as_text(order.until))
         with self._writing() as connection:
             connection.execute("INSERT OR REPLACE INTO grow_order VALUES (1, ?, ?, ?)", row)
 
@@ -233,7 +233,7 @@ class Ledger:
     def grow_order(self) -> GrowOrder | None:
         """Return what is stored; None for nothing."""
         stored = self._read(
-            "SELECT machines, who, until FROM grow_order", lambda r: GrowOrder(int(r[0]), r[1], _time(r[2]))
+            "SELECT machines, who, until FROM grow_order", lambda r: GrowOrder(int(r[0]), r[1], as_time(r[2]))
         )
         return next(iter(stored), None)
 
@@ -242,7 +242,7 @@ class Ledger:
     def record(self, event: Event) -> None:
         """Append one event; a fault is logged, never raised."""
         try:
-            row = (_text(event.time), event.kind.value, event.subject, event.message, _json(event.fields))
+            row = (as_text(event.time), event.kind.value, event.subject, event.message, _json(event.fields))
             with self._writing() as connection:
                 inserted = connection.execute(
                     "INSERT INTO events (time, kind, subject, message, data) VALUES (?, ?, ?, ?, ?)", row
@@ -314,7 +314,7 @@ class Ledger:
 
 
 def _event(row: Sequence[Any]) -> PastEvent:
-    return PastEvent(_time(row[1]), row[2], row[3], row[4], json.loads(row[5]))
+    return PastEvent(as_time(row[1]), row[2], row[3], row[4], json.loads(row[5]))
 
 
 def _json(data: Mapping[str, object]) -> str:

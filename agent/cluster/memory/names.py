@@ -133,7 +133,7 @@ class Names:
         self._began.discard(at)
 
     def _keep_in_step(self) -> None:
-        """Have the store hold what those began to join as that are known, and nothing else."""
+        """Have the store hold what machines began to join as, until Slurm has nothing of them."""
         with self._writing:
             with self._lock:
                 due = self._left | {at: self._known[at] for at in self._began if at in self._known}

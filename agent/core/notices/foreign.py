@@ -40,8 +40,7 @@ class ForeignNotices:
     ) -> None:
         self._desk = desk
         self._inventory = inventory
-        self._cms = frozenset(cms)
-        self._cms_in_use = cms
+        self._cms = cms
         self._revocations = revocations
         self._told: dict[Place, datetime] = {}
 
@@ -56,14 +55,14 @@ class ForeignNotices:
                 return Whose.UNKNOWN
             # A machine may be too new for a manifest that is older than its notice.
             seen = self._inventory.read_since(revocation.noticed)
-            return Whose.OURS if seen >= self._cms else Whose.UNKNOWN
+            return Whose.OURS if seen.issuperset(self._cms) else Whose.UNKNOWN
 
     def cm_of(self, node_id: str, client_id: str, source: str) -> str:
         """Tell at which CM a machine is that was named; "" where it cannot be told (see ``cm_of``)."""
         with self._desk.lock:
             return cm_of(
                 *(node_id, client_id, source),
-                cms=self._cms_in_use,
+                cms=self._cms,
                 machines=(
                     *self._inventory.held(None),
                     *self._inventory.doubted(),
@@ -77,7 +76,7 @@ class ForeignNotices:
         with self._desk.lock:
             seen = (*self._inventory.held(None), *self._inventory.foreign())
             fresh = [r.noticed for r in self._revocations.values() if not any(map(r.is_at, seen))]
-            known = not fresh or self._inventory.read_since(max(fresh)) >= self._cms
+            known = not fresh or self._inventory.read_since(max(fresh)).issuperset(self._cms)
         return () if known else ("update_sliver_status",)
 
     def tell(self) -> None:

@@ -71,16 +71,7 @@ def staying_words(others: int) -> str:
 
 def retired_words(report: RetiredCm) -> str:
     """Say what is held at a CM that agent.conf does not have, and what can be done about it."""
-    parts = []
-    if report.machines:
-        parts.append(f"holds {listed(report.machines)} for us")
-    elif report.has_sliver:
-        parts.append("holds a sliver of ours without machines")
-    if parts and report.expires:
-        parts[0] += f" until {report.expires:%Y-%m-%dT%H:%M:%SZ}"
-    if report.asked:
-        parts.append(f"was asked about {listed(report.asked)}, with no answer known")
-    what = " and ".join(parts) or "may hold something for us"
+    what = _held_words(report, " for us") or "may hold something for us"
     known = "" if report.heard else ", as far as is remembered"
     give_back = f"`esagent teardown --cm {report.urn}` gives it back"
     if report.can_be_asked:
@@ -94,17 +85,22 @@ def retired_words(report: RetiredCm) -> str:
 
 def left_behind_words(left: LeftBehind) -> str:
     """Say what a CM holds for a slice that agent.conf does not have any more, and how to get at it."""
-    parts = []
-    if left.machines:
-        parts.append(f"holds {listed(left.machines)}")
-    elif left.has_sliver:
-        parts.append("holds a sliver of ours without machines")
-    if parts and left.expires:
-        parts[0] += f" until {left.expires:%Y-%m-%dT%H:%M:%SZ}"
-    if left.asked:
-        parts.append(f"was asked about {listed(left.asked)}, with no answer known")
     return (
-        f"{left.cm} {' and '.join(parts)} for another slice, {left.slice}, as far as is remembered: nothing"
+        f"{left.cm} {_held_words(left)} for another slice, {left.slice}, as far as is remembered: nothing"
         " of it is touched or renewed; put that slice back into [cloudlab] slice and project, then"
         f" `esagent teardown --cm {left.cm}` gives it back"
     )
+
+
+def _held_words(what: RetiredCm | LeftBehind, for_whom: str = "") -> str:
+    """Say what a CM holds and was asked about, as far as is known; "" for nothing."""
+    parts = []
+    if what.machines:
+        parts.append(f"holds {listed(what.machines)}{for_whom}")
+    elif what.has_sliver:
+        parts.append("holds a sliver of ours without machines")
+    if parts and what.expires:
+        parts[0] += f" until {what.expires:%Y-%m-%dT%H:%M:%SZ}"
+    if what.asked:
+        parts.append(f"was asked about {listed(what.asked)}, with no answer known")
+    return " and ".join(parts)
