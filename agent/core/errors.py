@@ -14,9 +14,16 @@
     │   ├── MalformedReplyError answered with something that is not an answer
     │   ├── CredentialExpiredError
     │   ├── ForbiddenError      these credentials do not allow it
+    │   │   └── AccountError    the site does not serve this user: a person has to mend that
     │   ├── BadArgumentsError   the request is wrong as it stands
+    │   │   └── ImageError      an image of a machine of the sliver cannot be used any more
     │   ├── RefusedError        understood, and declined by a rule of the site
-    │   │   └── PromisedError   the lease is not renewed with a machine that is promised to others
+    │   │   ├── PromisedError   the lease is not renewed with a machine that is promised to others
+    │   │   ├── RenewalRefusedError  the lease is not renewed, for another reason
+    │   │   ├── LockedDownError the sliver is locked: it does not end, and nobody may delete it
+    │   │   ├── ShutDownError   the site's operators stopped the sliver
+    │   │   └── QuotaError      the user's disk quota at the site is used up
+    │   ├── EndingError         the sliver is being deleted already, by us or by somebody else
     │   ├── UnreservedError     a machine of the sliver is not reserved to us any more
     │   ├── NotFoundError       no such slice, sliver or node there
     │   ├── AlreadyExistsError  it is there already
@@ -32,7 +39,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
+
+from agent.core.obstacles import RenewalObstacle
 
 
 class AgentError(Exception):
@@ -118,8 +129,37 @@ class ForbiddenError(CloudlabError):
     """Code 3: these credentials do not allow it."""
 
 
+class AccountError(ForbiddenError):
+    """Faults 3 and 7: the site does not serve this user (protogeni-wrapper.pl)."""
+
+    mend = (
+        "the account at the site is frozen, inactive or unknown there, or the site serves users of its own"
+        " federation only: ask its operators, or use the certificate of a user whom it serves"
+    )
+
+
 class BadArgumentsError(CloudlabError):
     """Code 1: the request is wrong as it stands."""
+
+
+class ImageError(BadArgumentsError):
+    """An image cannot be used any more: the CM then adds no machine to its sliver and deletes none.
+
+    It looks up the images of all machines of the sliver at each change (``GeniImage MapToLocalImage``,
+    ``GeniCM CheckForDeprecatedImages``).
+
+    Attributes:
+        image: URN or name of the image; "" where the refusal does not name it.
+    """
+
+    mend = (
+        "have the image mended at the site, or give all machines that run it back"
+        " (a whole sliver can be given back all the same)"
+    )
+
+    def __init__(self, message: str, *, image: str = "", **where: Any) -> None:
+        super().__init__(message, **where)
+        self.image = image
 
 
 class RefusedError(CloudlabError):
@@ -136,6 +176,57 @@ class PromisedError(RefusedError):
     def __init__(self, message: str, *, node_id: str, **where: Any) -> None:
         super().__init__(message, **where)
         self.node_id = node_id
+
+
+class RenewalRefusedError(RefusedError):
+    """A sliver is not renewed until the time that was asked for.
+
+    Attributes:
+        obstacle: why.
+        short_at: with ``RESERVED``, when the site would run short: in its own words and its own time zone,
+            "" where it does not say.
+        short_by: with ``RESERVED``, how many machines are short then; None where it does not say.
+        longest: with ``MAXIMUM``, seconds of the longest lease; None where it does not say.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        obstacle: RenewalObstacle = RenewalObstacle.OTHER,
+        short_at: str = "",
+        short_by: int | None = None,
+        longest: float | None = None,
+        **where: Any,
+    ) -> None:
+        super().__init__(message, **where)
+        self.obstacle = obstacle
+        self.short_at = short_at
+        self.short_by = short_by
+        self.longest = longest
+        self.mend = obstacle.mend
+
+
+class LockedDownError(RefusedError):
+    """The sliver was locked (``GeniCMV2 Lockdown``): it does not end, and is not deleted."""
+
+    mend = "whoever locked the slice at the portal, or an operator of the site, has to unlock it"
+
+
+class ShutDownError(RefusedError):
+    """The site's operators shut the slice down there (``GeniCMV2 Shutdown``)."""
+
+    mend = "ask the site's operators why they shut the slice down"
+
+
+class QuotaError(RefusedError):
+    """Code 23: the user's disk quota at the site is used up."""
+
+    mend = "delete files in the user's directories at the site"
+
+
+class EndingError(CloudlabError):
+    """Code 16, or «marked for termination»: the sliver is being deleted; nothing else is done there."""
 
 
 class UnreservedError(CloudlabError):
@@ -158,8 +249,44 @@ class AlreadyExistsError(CloudlabError):
     """«already a registered slice», «Must delete existing slice first», «Already have NAME»."""
 
 
+@dataclass(frozen=True)
+class Shortage:
+    """One type of which a CM gives fewer machines than were asked for (tbsetup/mapper.in)."""
+
+    hardware_type: str
+    wanted: int
+    """Machines of that type in the whole sliver then, those included that it has already."""
+    available: int
+    """How many the sliver may have, those included that it has already."""
+    reserved: bool = False
+    """Others have reserved the rest: a shorter lease may admit more."""
+    limited: bool = False
+    """A rule of the site, not a lack of machines: "only allowed to use"."""
+
+
 class InsufficientNodesError(CloudlabError):
-    """Codes 24 to 28: the mapper cannot place the request now."""
+    """Codes 24 to 30: the mapper cannot place the request now.
+
+    Attributes:
+        shortages: the types that are short, where the refusal tells them.
+        never: the site could not place it even if it were empty.
+        node_id: the machine that is asked for by name, or that the sliver has, and that the CM cannot give;
+            "" where the refusal names none.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        shortages: Sequence[Shortage] = (),
+        never: bool = False,
+        node_id: str = "",
+        **where: Any,
+    ) -> None:
+        super().__init__(message, **where)
+        self.shortages = tuple(shortages)
+        self.never = never
+        self.node_id = node_id
 
 
 class SlurmError(AgentError):

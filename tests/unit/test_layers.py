@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.cloudlab import envelope
+from agent.cloudlab import refusals
 
 ROOT = Path(__file__).parents[2]
 AGENT = ROOT / "agent"
@@ -123,7 +123,7 @@ CLOCKS = {"monotonic", "now", "today", "utcnow"}
 OUTSIDE = {"SlurmBackend", "agent.core.ports"}
 """What reaches Slurm, Cloudlab, the machines or the clock."""
 REFUSALS = {
-    *(part for _, part, _ in envelope._BY_WORDS),
+    *(part for _, part, _ in refusals._BY_WORDS),
     "-reserved",
     "could not map to",
     "must be",

@@ -4,13 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.cloudlab.envelope import (
-    blocking_machine,
-    fault_error,
-    open_envelope,
-    outcome,
-    unreserved_machine,
-)
+from agent.cloudlab.envelope import fault_error, open_envelope, outcome
+from agent.cloudlab.refusals import blocking_machine, unreserved_machine
 from agent.core import errors
 
 CALL = {"method": "AddNodes", "authority": "urn:cm"}
