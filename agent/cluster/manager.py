@@ -358,9 +358,9 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         self.desk.look_at_drains()
 
     def notified(self, what: str) -> None:
-        """Look at the drains at once when a countdown moved or a machine is gone."""
+        """Look at the drains at once when a countdown or a lease's end moved, or a machine is gone."""
         super().notified(what)
-        if what in {"NotifyDeletePending", "NotifyDeleteComplete"}:
+        if what in {"NotifyDeletePending", "NotifyDeleteComplete", "lease"}:
             self.desk.look_at_drains()
 
     def get_delete_commands(self, nodelist: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -22,6 +22,7 @@ _MARK_LENGTH = 40
 _DUE = r", due (?P<due>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)"
 _SLIVERS = rf"(?:{_FOR}(?P<slivers>[A-Za-z0-9._-]+(?: [A-Za-z0-9._-]+)*))?"
 _REVOKED = re.compile(rf"revoked by Cloudlab{_DUE}{_SLIVERS}")
+_LEASE = re.compile(rf"its lease ends{_DUE}{_SLIVERS}")
 _ADMIN = re.compile(
     rf"drained by (?P<who>[^:,]+)(?P<back>, to be given back)?(?:{_DUE})?{_SLIVERS}:(?: (?P<why>.*))?"
 )
@@ -56,8 +57,14 @@ class DrainCause(StrEnum):
     TAKEN = "taken"
     """Cloudlab says that it took the machine; the manifest does not tell yet."""
     REVOKED = "revoked"
+    LEASE = "lease"
+    """Its sliver ends, and nobody renews it."""
     ADMIN = "admin"
     SURPLUS = "surplus"
+
+
+TAKEN_BACK = frozenset({DrainCause.REVOKED, DrainCause.LEASE})
+"""With these Cloudlab takes the machine at the deadline, whoever needs it."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +80,7 @@ class Drain:
     why: str = ""
     """The administrator's words."""
     give_back: bool = False
-    """Once empty, a machine that an administrator drained goes back to Cloudlab."""
+    """Once empty, a machine that an administrator drained, or that goes with its lease, is given back."""
     takes_over: bool = False
     """It replaces a drain with somebody else's reason."""
     since: datetime | None = None
@@ -108,7 +115,7 @@ class Drain:
         mine = marks(machine)
         if self.slivers or not mine:
             return mine <= self.slivers
-        if self.cause is DrainCause.REVOKED:
+        if self.cause in TAKEN_BACK:
             return self.deadline is None or self.deadline > now
         return self.cause is not DrainCause.SURPLUS
 
@@ -128,6 +135,8 @@ class Drain:
         match self.cause:
             case DrainCause.REVOKED:
                 return f"{REASON_PREFIX}revoked by Cloudlab{due}{meant}"
+            case DrainCause.LEASE:
+                return f"{REASON_PREFIX}its lease ends{due}{meant}"
             case DrainCause.ADMIN:
                 after = _GIVE_BACK if self.give_back else ""
                 return f"{REASON_PREFIX}drained by {self.who}{after}{due}{meant}: {self.why}"
@@ -160,6 +169,8 @@ def parse_reason(node: str, reason: str) -> Drain | None:
     text = reason.removesuffix(_SLURMS_OWN).removeprefix(REASON_PREFIX)
     if match := _REVOKED.fullmatch(text):
         return Drain(node, DrainCause.REVOKED, read_time(match["due"]), slivers=_slivers(match))
+    if match := _LEASE.fullmatch(text):
+        return Drain(node, DrainCause.LEASE, read_time(match["due"]), slivers=_slivers(match))
     if match := _ADMIN.fullmatch(text):
         due = read_time(match["due"]) if match["due"] else None
         who, why, back = match["who"], match["why"] or "", bool(match["back"])

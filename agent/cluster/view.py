@@ -44,7 +44,7 @@ def foreign_views(moment: Moment) -> tuple[NodeView, ...]:
             state=NodeState.FOREIGN,
             value=said.value if (said := facts.value_of(machine)) else None,
             weight=moment.nodes[name].weight if name in moment.nodes else None,
-            due=due.deadline if (due := facts.revocation_of(machine)) else None,
+            due=due.deadline if (due := facts.revocation_of(machine) or facts.ending_of(machine)) else None,
         )
         for machine in sorted(facts.foreign, key=lambda machine: (machine.cm, machine.client_id))
     )
@@ -70,7 +70,8 @@ def coming_views(
 
 def _is_wanted_empty(machine: SliverNode, moment: Moment) -> bool:
     """Tell it of a machine that the last manifest lacks too, which is not drained meanwhile."""
-    said = moment.slice.revocation_of(machine) or moment.wish_for(machine)
+    facts = moment.slice
+    said = facts.revocation_of(machine) or facts.ending_of(machine) or moment.wish_for(machine)
     return said is not None or moment.torn_down_by(machine) is not None
 
 

@@ -184,13 +184,13 @@ class EventKind(StrEnum):
     JOIN = "join", "a machine is at work in Slurm", Joined
 
     # Why a node is emptied, and why no longer.
-    REVOKE = "revoke", "Cloudlab announced that it takes a machine"
+    REVOKE = "revoke", "Cloudlab announced that it takes a machine, or its lease ends"
     FOREIGN_REVOKE = (
         "foreign-revoke",
         "Cloudlab announced that it takes a machine of the slice that is not ours",
         OfCm,
     )
-    WITHDRAWN = "withdrawn", "a revocation is over, and the machine still ours"
+    WITHDRAWN = "withdrawn", "a revocation is over, or a lease renewed after all, and the machine still ours"
     ADMIN = "admin", "an administrator's word is taken, or what it asked for is done"
     SURPLUS = "surplus", "nobody needs a machine: it is given back when it is empty"
     KEEP = "keep", "a surplus machine is needed after all"
@@ -206,7 +206,7 @@ class EventKind(StrEnum):
     CANCEL = "cancel", "a job was cancelled", JobLost
     LOST = "lost", "a job lost its machine", JobLost
     LEAVE = "leave", "nothing is left on a node: the delete commands were run there"
-    RELEASE = "release", "Cloudlab may take a revoked machine", Release
+    RELEASE = "release", "Cloudlab may take a revoked machine, or one whose lease ends is given back", Release
     RESUME = "resume", "a node is back in service"
 
     # The node's record in Slurm.

@@ -10,6 +10,7 @@ from agent.core.notices.endpoint import SimpleElasticSliceClientEndpoint
 from agent.core.scaling.askable import Askable
 from agent.core.scaling.brake import GrowthBrake
 from agent.core.scaling.placement import Placement
+from agent.core.slice.ending import Endings
 from agent.core.slice.facts import SliceFacts
 from agent.core.slice.inventory import Inventory
 from agent.core.slice.offers import Offers
@@ -26,6 +27,7 @@ class Knowledge:
         offers: what they could lend.
         placement: what is left alone.
         brake: whether growth is stopped.
+        endings: which slivers end.
         retired: URNs of the CMs that are asked for no machine.
         askable: which CMs can be asked.
     """
@@ -39,6 +41,7 @@ class Knowledge:
         offers: Offers,
         placement: Placement,
         brake: GrowthBrake,
+        endings: Endings,
         retired: Collection[str],
         askable: Askable,
     ) -> None:
@@ -49,6 +52,7 @@ class Knowledge:
         self._offers = offers
         self._placement = placement
         self._askable = askable
+        self._endings = endings
         self._brake = brake
         self._lenders = tuple(cm for cm in cms if cm not in retired)
 
@@ -96,6 +100,7 @@ class Knowledge:
                 requested=tuple(inventory.in_flight(IntentKind.ADD, None)),
                 leaving=tuple(inventory.in_flight(IntentKind.DELETE, None)),
                 leases=inventory.expires,
+                endings=self._endings.now(),
                 lease_seconds=lease_seconds,
                 values=dict(notices.resource_values),
                 revocations=dict(notices.revocations),

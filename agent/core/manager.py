@@ -31,6 +31,7 @@ from agent.core.scaling.deleting import Giving
 from agent.core.scaling.placement import Placement
 from agent.core.scaling.thresholds import Thresholds
 from agent.core.scaling.trial import Trial
+from agent.core.slice.ending import Endings
 from agent.core.slice.facts import SliceFacts
 from agent.core.slice.inventory import Inventory
 from agent.core.slice.lease import Lease
@@ -113,10 +114,12 @@ class SimpleElasticSliceManager(
         self._placement = Placement(parts.cycle, nodetype)
         self.brake = GrowthBrake(parts.cycle, desk, self.inventory, parts.told, self.cmlist)
         self.retired = Retired(parts, desk, self._slivers, self.cmlist)
-        lending = (self.offers, self._placement, self.brake, parts.retired)
+        self._lease = Lease(server, parts, desk, self._slivers, lambda: self.lease, self.handle_blocking_node)
+        ends = (self._slivers.expires, self._lease.lapses, lambda: self.lease, self.inventory.held)
+        self._endings = Endings(desk, *ends)
+        lending = (self.offers, self._placement, self.brake, self._endings, parts.retired)
         self._growth = Growth(desk, self, self._slivers, *lending, pause=retry_interval)
         self._knowledge = Knowledge(desk, self.cmlist, self, self.inventory, *lending, self._growth.askable)
-        self._lease = Lease(server, parts, desk, self._slivers, lambda: self.lease, self.handle_blocking_node)
         decides = type(self).should_delete_nodes is not SimpleElasticSliceManager.should_delete_nodes
         self._giving = Giving(desk, self, self.inventory, self._slivers, self._lease, decides=decides)
         self._thresholds = Thresholds(desk, self, self.inventory, self._knowledge.share)
@@ -397,4 +400,6 @@ class SimpleElasticSliceManager(
         self._memory.keep(self.revocations, self.rlock)
         self.retired.look()
         self._foreign.tell()
+        if self._endings.tell():
+            self.notified("lease")
         self.resume_deletes()

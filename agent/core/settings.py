@@ -73,10 +73,28 @@ class LeaseSettings(Section):
         "in them; while-we-hold: those where it holds or has asked for a machine; never: nothing. People are "
         "warned of what nobody renews",
     )
+    empty_before: Duration = Field(
+        default=3600.0,
+        ge=60,
+        description="empty the machines of a CM this long before their lease ends there, where it is not "
+        "renewed: as on a notice from Cloudlab, and early enough for replacements elsewhere to boot; at most "
+        "half of what is left when the lease is first to be renewed",
+    )
     drop_blocking: bool = Field(
         default=False,
         description="empty and give back a machine that is promised to others, when it blocks the renewal",
     )
+
+    @property
+    def lead(self) -> float:
+        """What is left of a lease when it is first renewed, in seconds."""
+        # A lease shorter than its own lead would be renewed for ever without a pause.
+        return min(self.renew_when_left, self.duration * 0.9)
+
+    @property
+    def emptied_when_left(self) -> float:
+        """What is left of a lease that was not renewed when its machines are emptied, in seconds."""
+        return min(self.empty_before, self.lead / 2)
 
     @property
     def overdue_when_left(self) -> timedelta:

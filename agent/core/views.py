@@ -51,6 +51,8 @@ class Lapse:
     """URN of the sliver's CM; "" for the slice."""
     expires: datetime
     why: str
+    answered: bool = True
+    """Somebody decided so: it is not that nobody answered."""
 
     @property
     def what(self) -> str:

@@ -44,7 +44,7 @@ class Figure:
         return (self.name,)
 
 
-CAUSES = ("revoked", "admin", "surplus", "taken")
+CAUSES = ("revoked", "lease", "admin", "surplus", "taken")
 """Why a node is emptied: ``agent.cluster.reasons.DrainCause``."""
 ORPHANS = ("cloudlab", "slurm")
 """Where something is left over of a machine that is not ours any more."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from agent.cluster.reasons import Drain, DrainCause, is_same_time
+from agent.cluster.reasons import TAKEN_BACK, Drain, is_same_time
 from agent.cluster.settings.drain import DrainSettings
 from agent.core.errors import SlurmError
 from agent.slurm.model import Node, Reservation, SlurmBackend
@@ -64,7 +64,7 @@ def with_fences(
     ends = dict(leases)
     later = dict(drains)
     for name, drain in drains.items():
-        if drain.cause is DrainCause.REVOKED and drain.deadline is not None and name in fenced:
+        if drain.cause in TAKEN_BACK and drain.deadline is not None and name in fenced:
             ends[name] = drain.deadline
             if not drain.seconded:
                 later[name] = replace(drain, since=drain.deadline - timedelta(seconds=settings.fence_min))

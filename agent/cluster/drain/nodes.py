@@ -126,11 +126,10 @@ def _stands(node: Node, drain: Drain) -> bool:
     said = parse_reason(node.name, node.reason)
     if said is None:  # another administrator's words stay: the drain is there, which is what counts
         return not is_ours(node.reason) and not drain.takes_over
-    if said.give_back is not drain.give_back:
-        return False
     if said.cause is not drain.cause or not drain.slivers <= said.slivers:
         return False
-    if drain.cause is DrainCause.ADMIN and _bare(said.why) != _bare(drain.why):
+    is_told = said.give_back is drain.give_back and _bare(said.why) == _bare(drain.why)
+    if drain.cause is DrainCause.ADMIN and not is_told:
         return False
     if said.deadline is None or drain.deadline is None:
         return said.deadline is drain.deadline

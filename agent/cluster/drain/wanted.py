@@ -8,8 +8,18 @@ from datetime import datetime, timedelta
 
 from agent.cluster.drain.fence import can_be_fenced, with_fences
 from agent.cluster.moment import Moment
-from agent.cluster.reasons import CM_TEARDOWN, TEARDOWN, Drain, DrainCause, is_ours, marks, parse_reason
+from agent.cluster.reasons import (
+    CM_TEARDOWN,
+    TAKEN_BACK,
+    TEARDOWN,
+    Drain,
+    DrainCause,
+    is_ours,
+    marks,
+    parse_reason,
+)
 from agent.core.model import AdminDrain, CmTeardown
+from agent.core.slice.ending import Ending
 
 
 @dataclass(frozen=True)
@@ -78,7 +88,7 @@ def _left_drained(moment: Moment) -> frozenset[str]:
         name
         for name, drain in said.items()
         if drain is not None
-        and drain.cause is DrainCause.REVOKED
+        and drain.cause in TAKEN_BACK
         and drain.is_meant_for(moment.foreign[name], moment.now)
     )
 
@@ -100,13 +110,13 @@ def _not_there_yet(moment: Moment) -> frozenset[str]:
 def most_urgent(drains: Iterable[Drain]) -> dict[str, Drain]:
     """Choose one drain a node: a machine that is gone comes first, a revocation next, a surplus last.
 
-    A revocation takes over the deadline of an administrator, where that is the earlier one.
+    A revocation, and the end of a lease, take over an administrator's deadline, where that is the earlier.
     """
     rank = {cause: number for number, cause in enumerate(DrainCause)}
     chosen: dict[str, Drain] = {}
     for drain in sorted(drains, key=lambda d: rank[d.cause]):
         first = chosen.setdefault(drain.node, drain)
-        if first is not drain and first.cause is DrainCause.REVOKED:
+        if first is not drain and first.cause in TAKEN_BACK:
             due = [d.deadline for d in (first, drain) if d.deadline is not None]
             chosen[drain.node] = replace(first, deadline=min(due, default=None), seconded=True)
     return chosen
@@ -124,6 +134,8 @@ def _unmarked(moment: Moment) -> Iterator[Drain]:
             yield Drain(name, DrainCause.TAKEN)
         if (revocation := moment.slice.revocation_of(machine)) is not None:
             yield Drain(name, DrainCause.REVOKED, revocation.deadline, begun=revocation.noticed)
+        if (ending := moment.slice.ending_of(machine)) is not None:
+            yield _with_its_lease(name, ending)
         if (torn := moment.torn_down_by(machine)) is not None:
             yield _teardown(name, torn, moment)
             continue
@@ -140,6 +152,13 @@ def _unmarked(moment: Moment) -> Iterator[Drain]:
         if (revocation := moment.slice.revocation_of(machine)) is not None:
             due = revocation.deadline
             yield Drain(name, DrainCause.REVOKED, due, begun=revocation.noticed, foreign=True)
+        if (ending := moment.slice.ending_of(machine)) is not None:
+            yield replace(_with_its_lease(name, ending), foreign=True)
+
+
+def _with_its_lease(name: str, ending: Ending) -> Drain:
+    due, back = ending.deadline, ending.gives_back
+    return Drain(name, DrainCause.LEASE, due, give_back=back, begun=ending.begun)
 
 
 def _asked_back(moment: Moment) -> set[str]:

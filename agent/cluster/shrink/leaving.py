@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from agent.cluster.desk import Desk
@@ -72,13 +73,22 @@ class Leaving:
             if machine.key in self._memory.chosen.leaving:
                 self._memory.chosen.empty(machine)
                 self._desk.wake("delete_nodes")
+                ending = moment.slice.ending_of(machine)
+                if action.cause is DrainCause.LEASE and ending is not None:
+                    self._released(action, moment, machine, ending.begun, "it is given back")
             return
         self._end_delete([vars(machine)])
         self._desk.wake("delete_nodes")
-        margin = (action.deadline - moment.now).total_seconds() if action.deadline else 0.0
         revocation = moment.slice.revocation_of(machine)
-        took = round((moment.steady - revocation.noticed).total_seconds(), 1) if revocation else None
-        message = f"Cloudlab may take it, {margin:.0f} s before its deadline"
+        noticed = revocation.noticed if revocation else None
+        self._released(action, moment, machine, noticed, "Cloudlab may take it")
+
+    def _released(
+        self, action: LeaveNode, moment: Moment, machine: SliverNode, since: datetime | None, what: str
+    ) -> None:
+        margin = (action.deadline - moment.now).total_seconds() if action.deadline else 0.0
+        took = round((moment.steady - since).total_seconds(), 1) if since else None
+        message = f"{what}, {margin:.0f} s before its deadline"
         self._desk.tell(EventKind.RELEASE, machine.node_id, message, Release(round(margin, 1), took))
 
 

@@ -10,8 +10,10 @@ from agent.core.model import SliverNode
 def why_not_resumed(machine: SliverNode, moment: Moment) -> str:
     """Say why a machine does not go back into service; "" where it does."""
     revocation = moment.slice.revocation_of(machine)
+    ending = moment.slice.ending_of(machine)
     due = f"Cloudlab takes it at {write_time(revocation.deadline)}" if revocation else ""
-    return why_not_kept(machine, moment) or due
+    ends = f"its lease ends at {write_time(ending.deadline)}: {ending.why}" if ending else ""
+    return why_not_kept(machine, moment) or due or ends
 
 
 def why_not_kept(machine: SliverNode, moment: Moment) -> str:

@@ -18,8 +18,9 @@ WOKEN_BY = {
     "NotifyDeletePending": ("get_system_state", "set_system_state"),
     "NotifyDeleteComplete": ("update_sliver_status", "set_system_state"),
     "end_delete": ("set_system_state",),
+    "lease": ("get_system_state",),
 }
-"""Call from Cloudlab, or ``end_delete`` -> the steps that it makes due."""
+"""Call from Cloudlab, ``end_delete``, or the news of a lease that ends -> the steps that it makes due."""
 
 
 class Key(NamedTuple):

@@ -27,6 +27,7 @@ from agent.core.scaling.askable import Askable
 from agent.core.scaling.brake import GrowthBrake
 from agent.core.scaling.lan_places import LanPlaces
 from agent.core.scaling.placement import Placement
+from agent.core.slice.ending import Endings
 from agent.core.slice.offers import Offers
 from agent.core.slice.slivers import Slivers
 
@@ -74,6 +75,7 @@ class Growth:
         offers: what they could lend.
         placement: which types are left alone, and which CMs had no machines.
         brake: whether growth is stopped, and whose turn a probe is.
+        endings: which slivers end.
         retired: URNs of the CMs that are asked for no machine.
         pause: seconds for which a CM is left alone that failed when it was asked.
 
@@ -89,6 +91,7 @@ class Growth:
         offers: Offers,
         placement: Placement,
         brake: GrowthBrake,
+        endings: Endings,
         retired: Collection[str] = (),
         *,
         pause: float,
@@ -98,7 +101,9 @@ class Growth:
         self._slivers = slivers
         self._offers = offers
         self._placement = placement
-        self.askable = Askable(desk, placement, slivers.why_no_more, pause=pause)
+        self.askable = Askable(
+            desk, placement, lambda cm: slivers.why_no_more(cm) or endings.why_no_more(cm), pause=pause
+        )
         self._brake = brake
         self._retired = frozenset(retired)
         self._deciding = threading.Lock()

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from agent.core.model import AdvertisedNode, Intent, MachineId, NodeStatus, Place, Share, SliverNode
 from agent.core.said import ResourceValue, Revocation, Taken, said_of
+from agent.core.slice.ending import Ending
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class SliceFacts:
     """Machines that a CM was asked to take back, while that is not settled."""
     leases: Mapping[str, datetime] = field(default_factory=dict)
     """CM -> until when its sliver lasts."""
+    endings: Mapping[str, Ending] = field(default_factory=dict)
+    """CM -> the end of its sliver, where that is near and nobody renews it: its machines are emptied."""
     lease_seconds: float = 0.0
     """For how long a machine would be lent that is asked for now."""
     values: Mapping[Place, ResourceValue] = field(default_factory=dict)
@@ -79,6 +82,10 @@ class SliceFacts:
     def revocation_of(self, machine: SliverNode) -> Revocation | None:
         """Return the revocation that is about this machine, of ours or of others; None for none."""
         return next((r for r in said_of(self.revocations, machine) if r.means(machine)), None)
+
+    def ending_of(self, machine: SliverNode) -> Ending | None:
+        """Return the end of the sliver with which this machine goes; None where that is not near."""
+        return self.endings.get(machine.cm)
 
     def value_of(self, machine: SliverNode) -> ResourceValue | None:
         """Return how much Cloudlab wants a machine; None where it does not say."""

@@ -22,6 +22,7 @@ from agent.core.errors import (
     LostReplyError,
     MalformedReplyError,
     PromisedError,
+    UnreachableError,
 )
 from agent.core.events import EventKind, OfCm
 from agent.core.model import IntentKind, SliverNode
@@ -75,6 +76,8 @@ class Lease:
         self.blocked: dict[str, str] = {}
         self._failures: dict[str, str] = {}
         """CM, or "" for the slice -> why its last renewal failed."""
+        self._unanswered: set[str] = set()
+        """Those, of them, where nobody said no: the call got no answer."""
         self._urged = threading.Event()
 
     def ensure_slice(self) -> None:
@@ -132,7 +135,7 @@ class Lease:
             try:
                 self._renew_slice(self.slice_expires, urged)
             except AgentError as error:
-                self._failures[""] = str(error)
+                self._fail("", error)
                 self._desk.tell(
                     EventKind.LEASE, self._server.slice_urn, f"the slice was not renewed: {error}"
                 )
@@ -160,7 +163,7 @@ class Lease:
             else:
                 self._desk.tell(EventKind.RENEW, cm, f"the sliver lasts until {_when(until)}")
         except AgentError as error:
-            self._failures[cm] = str(error)
+            self._fail(cm, error)
             self._sliver_refused(cm, error, urged)
             return error
         return None
@@ -173,8 +176,19 @@ class Lease:
         with self._desk.lock:
             ends = {"": self.slice_expires, **self._slivers.expires}
         known = {cm: expires for cm, expires in ends.items() if expires is not None}
-        found = (Lapse(cm, expires, self._why_unrenewed(cm, expires)) for cm, expires in known.items())
+        found = (
+            Lapse(cm, expires, self._why_unrenewed(cm, expires), answered=cm not in self._unanswered)
+            for cm, expires in known.items()
+        )
         return tuple(lapse for lapse in found if lapse.why)
+
+    def _fail(self, cm: str, error: AgentError) -> None:
+        """Remember why a renewal failed."""
+        self._failures[cm] = str(error)
+        if isinstance(error, BusyError | LostReplyError | MalformedReplyError | UnreachableError):
+            self._unanswered.add(cm)
+        else:
+            self._unanswered.discard(cm)
 
     def lent_for(self) -> float:
         """Return for how many seconds a machine would be lent that is asked for now."""
@@ -336,6 +350,7 @@ class Lease:
             self._failures[cm] = f"it was asked to last longer, and lasts until {_when(granted)} all the same"
         else:
             self._failures.pop(cm, None)
+        self._unanswered.discard(cm)
 
 
 def _when(time: datetime) -> str:

@@ -27,7 +27,7 @@ def renewal_target(
 
     ``urged`` extends it whatever it has left; nothing shortens it.
     """
-    if not urged and (expires - now).total_seconds() >= _lead(lease):
+    if not urged and (expires - now).total_seconds() >= lease.lead:
         return None
     target = (now + timedelta(seconds=lease.duration)).replace(microsecond=0)
     # The SA refuses to shorten; the CM would do it.
@@ -66,14 +66,9 @@ def seconds_to_renewal(expiries: Iterable[datetime], now: datetime, lease: Lease
     One that is short although it was just renewed (a site may grant less than asked) waits for a quarter of
     what it has left.
     """
-    waits = (_wait((e - now).total_seconds(), _lead(lease)) for e in expiries)
+    waits = (_wait((e - now).total_seconds(), lease.lead) for e in expiries)
     return min(waits, default=math.inf)
 
 
 def _wait(left: float, lead: float) -> float:
     return left - lead if left > lead else max(left / 4, 0.0)
-
-
-def _lead(lease: LeaseSettings) -> float:
-    # A lease shorter than its own lead would be renewed for ever without a pause.
-    return min(lease.renew_when_left, lease.duration * 0.9)

@@ -29,7 +29,7 @@ UTAH = "urn:publicid:IDN+utah.example.net+authority+cm"
 WISC = "urn:publicid:IDN+wisc.example.net+authority+cm"
 CLOUDLAB_STEPS = ("ensure_slice", "update_all", "update_available", "ensure_sliver", "update_sliver_status")
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
-LEASE = timedelta(hours=20)
+LEASE = timedelta(hours=40)
 ANY_OWNERSHIP = Ownership()
 
 

@@ -186,7 +186,7 @@ def test_a_machine_is_left_where_cloudlab_wants_it_or_we_do_not() -> None:
 
 
 def test_causes_go_by_these_words_the_most_urgent_first() -> None:
-    assert list(DrainCause) == ["taken", "revoked", "admin", "surplus"]
+    assert list(DrainCause) == ["taken", "revoked", "lease", "admin", "surplus"]
 
 
 @pytest.mark.parametrize(("since", "expected"), [(None, False), (-1, False), (0, False), (1, True)])

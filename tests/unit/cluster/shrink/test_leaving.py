@@ -15,8 +15,9 @@ from agent.cluster.shrink.leaving import Leaving
 from agent.core.errors import AgentError
 from agent.core.model import AdminDrain
 from agent.core.said import Revocation
+from agent.core.slice.ending import Ending
 from agent.slurm.model import Node, Snapshot
-from tests.unit.cluster.conftest import NOW, Shell, a_machine, a_slice, settings_with
+from tests.unit.cluster.conftest import NOW, UTAH, Shell, a_machine, a_slice, settings_with
 
 DUE = NOW + timedelta(seconds=90)
 OF_PC1 = marks(a_machine(1))
@@ -27,10 +28,10 @@ REVOKED = Revocation("pc1", "node-1", DUE, NOW - timedelta(seconds=30), NOW)
 class Site:
     """Takes leave of pc1, which is ours."""
 
-    def __init__(self, clock, ledger, revocations=()):
+    def __init__(self, clock, ledger, revocations=(), **known):
         self.shell, self.woken, self.ended = Shell(), [], []
         self.commands = ["stop slurmd"]
-        facts = a_slice(a_machine(1), revocations={r.node_id: r for r in revocations})
+        facts = a_slice(a_machine(1), revocations={r.node_id: r for r in revocations}, **known)
         desk = Desk(settings_with(), clock, ledger, wake=lambda *steps: self.woken.extend(steps))
         self.memory = Memory(desk, lambda: facts, ledger)
         reach = Reach(desk, self.shell, lambda machine: True)
@@ -176,3 +177,16 @@ def test_a_revocation_that_nobody_remembers_has_no_duration(make_site, ledger):
     assert event.message == "Cloudlab may take it, 0 s before its deadline"
     assert dict(event.data)["margin_seconds"] == 0.0
     assert dict(event.data).get("drain_seconds") is None
+
+
+def test_a_machine_that_goes_with_its_lease_is_given_back_and_told_with_the_margin(clock, ledger):
+    ending = Ending(UTAH, DUE, NOW - timedelta(seconds=30), "others have reserved it")
+    site = Site(clock, ledger, endings={UTAH: ending})
+    leave = LeaveNode("pc1", DrainCause.LEASE, DUE, "", slivers=OF_PC1)
+    assert site.leaving.leave(leave, 5).ok
+    moment = site.left(DrainCause.LEASE, deadline=DUE)
+    assert moment.emptied == moment.chosen == moment.leaving == {"pc1"}
+    assert (site.ended, site.woken) == ([], ["delete_nodes"])
+    (event,) = [e for e in ledger.events() if e.kind == "release"]
+    assert event.message == "it is given back, 90 s before its deadline"
+    assert (event.data["margin_seconds"], event.data["drain_seconds"]) == (90.0, 30.0)

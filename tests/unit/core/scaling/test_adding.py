@@ -25,6 +25,8 @@ from agent.core.request.rspec import RequestNode, build_request
 from agent.core.said import ResourceValue
 from agent.core.scaling.adding import Growth
 from agent.core.scaling.placement import Placement
+from agent.core.settings import LeaseSettings
+from agent.core.slice.ending import Endings
 from agent.core.slice.intents import Intents
 from agent.core.slice.machines import MachineBook
 
@@ -184,6 +186,7 @@ class Bench:
             self.offers,  # type: ignore[arg-type]
             self.placement,
             self.brake,  # type: ignore[arg-type]
+            Endings(office.desk, {}, tuple, LeaseSettings, lambda _: ()),
             pause=30,
         )
         self.askable = self.growth.askable

@@ -614,7 +614,7 @@ def test_a_renewal_that_fails_is_a_lapse_once_it_is_overdue_until_it_goes_well(r
     with pytest.raises(UnreachableError):
         world.lease.renew()
     assert world.lease.lapses() == (
-        Lapse(UTAH, NOON + timedelta(hours=17), f"renew_sliver at {UTAH}: no connection"),
+        Lapse(UTAH, NOON + timedelta(hours=17), f"renew_sliver at {UTAH}: no connection", answered=False),
     )
     world.clock.advance(60)
     world.lease.renew()
