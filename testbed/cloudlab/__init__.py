@@ -10,6 +10,7 @@ A folder for each part; what they share is beside them:
     documents/  RSpecs and signed credentials, read and written
     callbacks/  what Cloudlab tells the agent
     steering/   what a person switches by hand: the control socket, its commands, faults
+    hands/      what somebody else does: an administrator, a portal, another user
 """
 
 from testbed.cloudlab.room import Boot, MachineRoom, NoMachines, RoomError

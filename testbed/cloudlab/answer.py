@@ -6,19 +6,29 @@ from enum import IntEnum
 
 
 class Code(IntEnum):
-    """Response codes of GeniResponse.pm."""
+    """Response codes of GeniResponse.pm (protogeni-2021.md §2)."""
 
     SUCCESS = 0
     BADARGS = 1
     ERROR = 2
     FORBIDDEN = 3
+    SERVER_ERROR = 5
     REFUSED = 7
+    DATABASE_ERROR = 9
+    RPC_ERROR = 10
     UNAVAILABLE = 11
     SEARCHFAILED = 12
     UNSUPPORTED = 13
     BUSY = 14
+    IN_PROGRESS = 16
+    NO_SPACE = 23
+    VLAN_UNAVAILABLE = 24
+    INSUFFICIENT_BANDWIDTH = 25
     INSUFFICIENT_NODES = 26
+    INSUFFICIENT_MEMORY = 27
     NO_MAPPING = 28
+    NO_CONNECT = 29
+    TIMED_OUT = 35
 
 
 DEFAULT_TEXT = {
@@ -26,19 +36,24 @@ DEFAULT_TEXT = {
     Code.BADARGS: "Bad Arguments",
     Code.ERROR: "Error",
     Code.FORBIDDEN: "Operation Forbidden",
+    Code.SERVER_ERROR: "Server Error",
     Code.REFUSED: "Operation Refused",
+    Code.DATABASE_ERROR: "Database Error",
+    Code.RPC_ERROR: "RPC Error",
     Code.UNAVAILABLE: "Unavailable",
     Code.SEARCHFAILED: "Search Failed",
     Code.UNSUPPORTED: "Operation Unsupported",
     Code.BUSY: "Busy",
+    Code.IN_PROGRESS: "Operation In Progress",
+    Code.NO_SPACE: "Not Enough Space",
+    Code.VLAN_UNAVAILABLE: "Vlan Unavailable",
+    Code.INSUFFICIENT_BANDWIDTH: "Insufficient Bandwidth",
     Code.INSUFFICIENT_NODES: "Insufficient Nodes",
+    Code.INSUFFICIENT_MEMORY: "Insufficient Memory",
     Code.NO_MAPPING: "No Mapping Possible",
+    Code.NO_CONNECT: "Error 29",
+    Code.TIMED_OUT: "Server timed out or could not be reached",
 }
-
-UNDECODABLE = -32700
-APPLICATION = -32500
-RAISED = -32600
-NO_SUCH_METHOD = -32497
 
 
 class RefusalError(Exception):
@@ -51,6 +66,11 @@ class RefusalError(Exception):
         self.value = value
 
 
+UNDECODABLE = -32700
+APPLICATION = -32500
+OVERLOADED = 503
+
+
 class FaultError(Exception):
     """An XML-RPC fault."""
 
@@ -61,7 +81,7 @@ class FaultError(Exception):
 
 
 class RaisedError(Exception):
-    """The real method would have died here; the dispatcher answers with fault -32600."""
+    """The real method would have died here, with these words; the dispatcher answers with a fault."""
 
 
 def malformed(detail: str = "") -> RefusalError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,9 +26,10 @@ from testbed.cloudlab.identities import (
 )
 from testbed.cloudlab.sa.authority import SliceAuthority
 from testbed.cloudlab.sa.records import Member
-from testbed.cloudlab.sites import Site, User
+from testbed.cloudlab.sites import Generation, Site, User
 from testbed.cloudlab.urn import Urn
 from testbed.cloudlab.wire.dispatch import Dispatcher
+from testbed.cloudlab.wire.doors import Doors
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class SiteParts:
     nodes: NodeMethods
     revocations: Revocations
     values: ValuePush | None
+    doors: Doors
 
 
 def make_sa(
@@ -74,6 +76,7 @@ def make_site(
     callback_url: str | None,
     identities: Identities,
     around: Surroundings,
+    doors: Doors,
 ) -> SiteParts:
     """Make a CM with all its methods, and what calls the agent in its name.
 
@@ -87,7 +90,7 @@ def make_site(
     ReadMethods(cm)
     TicketMethods(cm, background, nodes)
     if callback_url is None:
-        return SiteParts(cm, nodes, Revocations(cm, nodes, None), None)
+        return SiteParts(cm, nodes, Revocations(cm, nodes, None), None, doors)
     endpoint = Endpoint(
         callback_url,
         site.urn,
@@ -96,24 +99,29 @@ def make_site(
         identities.authority.bundle,
         around.journal,
     )
-    return SiteParts(cm, nodes, Revocations(cm, nodes, endpoint), ValuePush(cm, endpoint))
+    return SiteParts(cm, nodes, Revocations(cm, nodes, endpoint), ValuePush(cm, endpoint), doors)
+
+
+def make_doors(generation: Generation, members: Collection[str], site: Site | None = None) -> Doors:
+    """Make the doors of a CM, or of the SA, for the accounts of the SA's domain with these URNs."""
+
+    def known_user(name: Urn) -> bool:
+        return name.kind != "user" or name.domain != SA_DOMAIN or str(name) in members
+
+    if site is None:
+        return Doors("sa", generation, known_user, own_domain=SA_DOMAIN)
+    return Doors("cm", generation, known_user, own_domain=site.domain)
 
 
 def dispatcher_for(
-    part: SliceAuthority | ComponentManager, sa: SliceAuthority, around: Surroundings
+    part: SliceAuthority | ComponentManager, doors: Doors, projects: Collection[str], around: Surroundings
 ) -> Dispatcher:
-    """Make the dispatcher of the SA or of a CM; the SA knows who has an account."""
-
-    def known_user(name: Urn) -> bool:
-        return name.kind != "user" or name.domain != SA_DOMAIN or str(name) in sa.members
-
-    is_sa = part is sa
+    """Make the dispatcher of the SA or of a CM; ``projects`` are those with a sub-authority of their own."""
     return Dispatcher(
-        module="sa" if is_sa else "cm",
         authority=part.urn,
         methods=part.methods,
-        projects=sa.projects if is_sa else (),
-        known_user=known_user,
+        projects=projects,
+        doors=doors,
         lock_of=part.lock_of,
         mutex=around.mutex,
         clock=around.clock,

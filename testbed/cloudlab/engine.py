@@ -10,19 +10,20 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Condition
 
-from testbed.cloudlab.assembly import SiteParts, dispatcher_for, make_sa, make_site
+from testbed.cloudlab.assembly import SiteParts, dispatcher_for, make_doors, make_sa, make_site
 from testbed.cloudlab.callbacks.endpoint import TICK
 from testbed.cloudlab.clock import Clock, Pace
-from testbed.cloudlab.cm.manager import ComponentManager, Surroundings
+from testbed.cloudlab.cm.manager import Surroundings
 from testbed.cloudlab.cm.vanishing import vanish
 from testbed.cloudlab.identities import Identities, make_identities
 from testbed.cloudlab.journal import NAME as JOURNAL_NAME
 from testbed.cloudlab.journal import Journal
 from testbed.cloudlab.room import MachineRoom
 from testbed.cloudlab.sa.authority import SliceAuthority
-from testbed.cloudlab.sites import Site, User, names_of
+from testbed.cloudlab.sites import Generation, Site, User, names_of
 from testbed.cloudlab.steering.control import ControlServer, SteeringError, is_running
 from testbed.cloudlab.steering.faults import Faults
+from testbed.cloudlab.wire.doors import Doors
 from testbed.cloudlab.wire.https import HttpsServer, server_context
 from testbed.cloudlab.workers import Workers
 
@@ -45,6 +46,7 @@ class Plan:
     ssh_key: Path
     clock: Clock
     certificate_life: timedelta
+    sa_generation: Generation
 
 
 class Engine:
@@ -55,6 +57,7 @@ class Engine:
         identities: certificates and keys.
         faults: what goes wrong when it is its turn.
         sa: the SA.
+        sa_doors: who is let in to the SA.
         parts: URN of a CM -> its parts.
         urls: of the SA and then of each CM.
     """
@@ -63,6 +66,7 @@ class Engine:
     identities: Identities
     faults: Faults
     sa: SliceAuthority
+    sa_doors: Doors
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -72,6 +76,11 @@ class Engine:
         self.urls: tuple[str, ...] = ()
         self._workers = Workers()
         self._running = ExitStack()
+
+    @property
+    def users(self) -> tuple[User, ...]:
+        """The SA's users."""
+        return self._plan.users
 
     def start(self, steer: Callable[[object], object]) -> None:
         """Start everything; return when the SA and all CMs answer. ``steer`` carries out commands.
@@ -146,17 +155,18 @@ class Engine:
             mutex=self.mutex,
         )
         self.sa = make_sa(plan.users, plan.ssh_key, self.urls[0], self.identities, around)
+        self.sa_doors = make_doors(plan.sa_generation, self.sa.members)
         names = names_of(plan.sites)
         for site in plan.sites:
+            doors = make_doors(site.generation, self.sa.members, site)
             self.parts[site.urn] = make_site(
-                site, names[site.urn], plan.callback_url, self.identities, around
+                site, names[site.urn], plan.callback_url, self.identities, around, doors
             )
         server = self.identities.server
         context = server_context(server.cert_path, server.key_path, self.identities.authority.bundle)
-        authorities: list[SliceAuthority | ComponentManager] = [self.sa]
-        authorities += [parts.cm for parts in self.parts.values()]
-        for https, authority in zip(servers, authorities, strict=True):
-            dispatcher = dispatcher_for(authority, self.sa, around)
+        dispatchers = [dispatcher_for(self.sa, self.sa_doors, self.sa.projects, around)]
+        dispatchers += [dispatcher_for(parts.cm, parts.doors, (), around) for parts in self.parts.values()]
+        for https, dispatcher in zip(servers, dispatchers, strict=True):
             https.begin(context, dispatcher.answer, dispatcher.is_reachable)
         for parts in self.parts.values():
             parts.revocations.start()

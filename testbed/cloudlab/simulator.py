@@ -16,11 +16,12 @@ from testbed.cloudlab.assembly import SiteParts
 from testbed.cloudlab.clock import Clock, SystemClock
 from testbed.cloudlab.cm.manager import ComponentManager
 from testbed.cloudlab.engine import Engine, Plan
+from testbed.cloudlab.hands.doors import DoorSteering
 from testbed.cloudlab.identities import PASSPHRASE, PROJECT, Identities, user_urn
 from testbed.cloudlab.journal import Journal
 from testbed.cloudlab.room import MachineRoom, NoMachines
 from testbed.cloudlab.sa.authority import SliceAuthority
-from testbed.cloudlab.sites import DEFAULT_SITES, DEFAULT_USERS, Site, User, names_of
+from testbed.cloudlab.sites import DEFAULT_SITES, DEFAULT_USERS, Generation, Site, User, names_of
 from testbed.cloudlab.state import Machine
 from testbed.cloudlab.steering.commands import carry_out
 from testbed.cloudlab.steering.control import SteeringError
@@ -72,6 +73,7 @@ class SimulatedCloudlab:
         ssh_key: Path | None = None,
         clock: Clock | None = None,
         certificate_life: timedelta = _CERTIFICATE_LIFE,
+        sa_generation: Generation | None = None,
     ) -> None:
         """Describe a simulator; nothing is started or written before ``start``.
 
@@ -87,6 +89,7 @@ class SimulatedCloudlab:
             ssh_key: the first user's private key file; made if missing. None: ``DIR/id_ed25519``.
             clock: what expiries are measured by; None for this computer's own.
             certificate_life: how long the users' certificates last from ``start`` on; not positive: expired.
+            sa_generation: which server the SA is like; None: as the first site.
 
         Raises:
             SteeringError: speed or ports make no sense, or two machines would have one name.
@@ -115,9 +118,14 @@ class SimulatedCloudlab:
                 ssh_key=self.ssh_key,
                 clock=clock or SystemClock(),
                 certificate_life=certificate_life,
+                sa_generation=sa_generation or self.sites[0].generation,
             )
         )
         self._mutex = self._engine.mutex
+        self.doors = DoorSteering(self._engine)
+        """Who is let in: accounts, logins, experiments, portals."""
+        self.commands = {**self.doors.commands}
+        """Commands of the control socket that other modules carry out, by name."""
 
     def __enter__(self) -> Self:
         self.start()

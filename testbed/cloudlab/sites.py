@@ -23,6 +23,9 @@ DEFAULT_BOOT = (
 )
 """The way of a raw PC from any state to ISUP with an image load: events and simulated seconds."""
 
+Generation = Literal[2016, 2021]
+"""Which source a server is like: protogeni.md, or protogeni-2021.md."""
+
 RELOAD_EVENTS = frozenset({"RELOADSETUP", "RELOADING", "RELOADDONE"})
 
 
@@ -63,8 +66,8 @@ class Site:
     hardware_type: str
     node_class: str = "pc"
     timing: Timing = field(default_factory=Timing)
-    generation: Literal[2016, 2021] = 2016
-    """Which server it is like where LANs are concerned (protogeni-2021.md §3.4, §4)."""
+    generation: Generation = 2016
+    """Which server it is like."""
     max_sliver_lifetime: timedelta = timedelta(days=90)
     images: tuple[str, ...] = (
         "emulab-ops:DEBIAN12-64-STD",
@@ -117,7 +120,7 @@ class User:
     name: str
 
 
-_GENERATIONS: dict[str, Literal[2016, 2021]] = {"east": 2016, "west": 2021, "south": 2016}
+_GENERATIONS: dict[str, Generation] = {"east": 2016, "west": 2021, "south": 2016}
 
 DEFAULT_SITES = (
     Site(

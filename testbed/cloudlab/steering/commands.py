@@ -6,11 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Protocol
 
-from testbed.cloudlab.steering.control import SteeringError
+from testbed.cloudlab.steering import arguments
+from testbed.cloudlab.steering.control import Commands, SteeringError
 
 
 class Steered(Protocol):
     """What commands steer: the simulator."""
+
+    @property
+    def commands(self) -> Mapping[str, Commands]:
+        """Commands of other modules, by name."""
 
     def revoke(self, nodes: str | Sequence[str], seconds: float) -> None:
         """Announce that machines are taken."""
@@ -46,31 +51,34 @@ def carry_out(cloudlab: Steered, command: Mapping[str, Any]) -> object:
     Raises:
         SteeringError: an unknown command, an argument of the wrong type, or the simulator refuses.
     """
-    match command.get("do"):
+    name = str(command.get("do"))
+    if name in cloudlab.commands:
+        return cloudlab.commands[name](command)
+    match name:
         case "ping":
             return "running"
         case "revoke":
             nodes = command.get("nodes")
             if not isinstance(nodes, list) or not nodes:
                 raise SteeringError("nodes must be a list of machines")
-            cloudlab.revoke([str(node) for node in nodes], _number(command, "seconds"))
+            cloudlab.revoke([str(node) for node in nodes], arguments.number(command, "seconds"))
             return None
         case "withdraw":
-            cloudlab.withdraw(_name(command))
+            cloudlab.withdraw(arguments.machine(command))
             return None
         case "value":
-            cloudlab.value(_name(command), _number(command, "value"))
+            cloudlab.value(arguments.machine(command), arguments.number(command, "value"))
             return None
         case "promise":
-            cloudlab.promise(_name(command), _text(command, "project"))
+            cloudlab.promise(arguments.machine(command), arguments.text(command, "project"))
             return None
         case "fault":
             cloudlab.fault(
-                _text(command, "place"),
-                _text(command, "kind"),
-                _whole(command, "times"),
-                at=_text(command, "at"),
-                seconds=_number(command, "seconds"),
+                arguments.text(command, "place"),
+                arguments.text(command, "kind"),
+                arguments.whole(command, "times"),
+                at=arguments.text(command, "at"),
+                seconds=arguments.number(command, "seconds"),
             )
             return None
         case "faults":
@@ -83,31 +91,3 @@ def carry_out(cloudlab: Steered, command: Mapping[str, Any]) -> object:
             return [asdict(machine) for machine in cloudlab.machines()]
         case other:
             raise SteeringError(f"unknown command {other!r}")
-
-
-def _text(command: Mapping[str, Any], key: str) -> str:
-    value = command.get(key)
-    if not isinstance(value, str):
-        raise SteeringError(f"{key} must be a text, not {value!r}")
-    return value
-
-
-def _whole(command: Mapping[str, Any], key: str) -> int:
-    value = command.get(key)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise SteeringError(f"{key} must be a whole number, not {value!r}")
-    return value
-
-
-def _name(command: Mapping[str, Any]) -> str:
-    node = command.get("node")
-    if not isinstance(node, str):
-        raise SteeringError(f"node must be a machine such as pc100, not {node!r}")
-    return node
-
-
-def _number(command: Mapping[str, Any], key: str) -> float:
-    value = command.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise SteeringError(f"{key} must be a number, not {value!r}")
-    return float(value)

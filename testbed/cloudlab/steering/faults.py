@@ -55,16 +55,36 @@ class Kind(StrEnum):
     EXPIRED_CREDENTIAL = "expired-credential"
     """Code 1, «expired at», nothing done (§2)."""
     SERVER_ERROR_LOCKED = "server-error-locked"
-    """Fault -32600, nothing done, and the slice lock is left held until ``unlock`` (§1.5).
+    """A method's death, nothing done, and the slice lock is left held until ``unlock`` (§1.5).
 
     Strikes calls for a slice that is there and whose lock is free.
     """
     INTERNAL_ERROR = "internal-error"
-    """Fault -32600, nothing done (§1.5)."""
+    """A method's death, nothing done (§1.5): fault -32600, or -32400 with Perl's message."""
+    DIES_AFTER = "dies-after"
+    """Fault -32400 «XMLRPC Server Error», after the work was done (§1.5)."""
     NO_SUCH_METHOD = "no-such-method"
-    """Fault -32497, nothing done: the method is not known for the moment (§1.5)."""
+    """The fault of an unknown method, nothing done (§1.5): -32497, or -32601."""
     INSUFFICIENT = "insufficient"
     """Code 26 with the mapper's words in value, nothing done (§3.3)."""
+    SERVER_ERROR_5 = "code5"
+    """Code 5, nothing done: the method caught its own death (protogeni-2021.md §2)."""
+    DATABASE_ERROR = "code9"
+    """Code 9, nothing done: passed on from another server, as are 10 and 35 (protogeni-2021.md §3.6)."""
+    RPC_ERROR = "code10"
+    """Code 10, nothing done."""
+    NO_SPACE = "code23"
+    """Code 23 «Over disk quota, please clean up», nothing done (protogeni-2021.md §3.8)."""
+    NO_VLAN = "code24"
+    """Code 24, nothing done."""
+    NO_BANDWIDTH = "code25"
+    """Code 25 of the mapper, nothing done."""
+    NO_MEMORY = "code27"
+    """Code 27, nothing done."""
+    NO_CONNECT = "code29"
+    """Code 29 of the mapper, nothing done: links cannot be wired (protogeni-2021.md §3.8)."""
+    THIRD_SERVER = "code35"
+    """Code 35, nothing done: another server was late, or not there (protogeni-2021.md §1.9)."""
     ERROR_ALTHOUGH_ADDED = "addnodes-error-although-added"
     """Code 2 although the machines are in the manifest; they are not started (§3.7, check 13)."""
     OTHER_ADVERTISEMENT = "other-advertisement"
@@ -106,7 +126,13 @@ INSIDE_METHODS = frozenset({Kind.ERROR_ALTHOUGH_ADDED, Kind.OTHER_ADVERTISEMENT}
 """Those for which the method itself asks."""
 CALL_KINDS = frozenset(Kind) - MACHINE_KINDS - INSIDE_METHODS - {Kind.UNREACHABLE}
 """Those for which the dispatcher asks, whatever the method."""
+_CREATES = frozenset({"CreateSliver", "AddNodes", "GetTicket", "UpdateTicket", "UpdateSliver"})
+_MAPS = _CREATES | {"DeleteNodes"}
 _ONLY = {
+    Kind.SERVER_ERROR_5: frozenset({"CreateSliver"}),
+    Kind.NO_SPACE: _CREATES,
+    **dict.fromkeys((Kind.DATABASE_ERROR, Kind.RPC_ERROR, Kind.THIRD_SERVER, Kind.NO_VLAN), _MAPS),
+    **dict.fromkeys((Kind.NO_BANDWIDTH, Kind.NO_MEMORY, Kind.NO_CONNECT), _MAPS),
     Kind.INSUFFICIENT: frozenset({"CreateSliver", "AddNodes"}),
     Kind.ERROR_ALTHOUGH_ADDED: frozenset({"AddNodes"}),
     Kind.OTHER_ADVERTISEMENT: frozenset({"DiscoverResources"}),

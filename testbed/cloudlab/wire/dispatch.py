@@ -16,20 +16,13 @@ from cryptography import x509
 
 from testbed import pki
 from testbed.cloudlab import urn
-from testbed.cloudlab.answer import (
-    APPLICATION,
-    NO_SUCH_METHOD,
-    RAISED,
-    Code,
-    FaultError,
-    RaisedError,
-    RefusalError,
-)
+from testbed.cloudlab.answer import APPLICATION, Code, FaultError, RaisedError, RefusalError
 from testbed.cloudlab.clock import Clock
 from testbed.cloudlab.journal import NOT_CARRIED_OUT, Call, Journal
 from testbed.cloudlab.locks import SliceLock
 from testbed.cloudlab.method import Method, Request
 from testbed.cloudlab.steering.faults import ANYWHERE, CALL_KINDS, Fault, Faults, Kind
+from testbed.cloudlab.wire.doors import Doors
 from testbed.cloudlab.wire.faulty import UNDONE, error_of, instead_of_reply, instead_of_work
 from testbed.cloudlab.wire.https import Reply
 from testbed.cloudlab.wire.xmlrpc import Opaque, decode_call, encode_fault, encode_response
@@ -49,11 +42,10 @@ class Dispatcher:
     def __init__(
         self,
         *,
-        module: str,
         authority: str,
         methods: Mapping[str, Method],
         projects: Collection[str],
-        known_user: Callable[[urn.Urn], bool],
+        doors: Doors,
         lock_of: Callable[[Request], SliceLock | None],
         mutex: Condition,
         clock: Clock,
@@ -61,16 +53,15 @@ class Dispatcher:
         stopping: Event,
         journal: Journal,
     ) -> None:
-        """Take the methods of a module, ``sa`` or ``cm``.
+        """Take the methods of the SA or of a CM, and the ``doors`` that callers go through.
 
-        ``known_user`` tells who has an account, ``lock_of`` the lock of the slice that a call is for;
-        ``stopping`` ends replies that are slow.
+        ``lock_of`` is the lock of the slice that a call is for; ``stopping`` ends replies that are slow.
         """
-        self._module = module
+        self._module = doors.module
+        self._doors = doors
         self._authority = authority
         self._methods = methods
         self._projects = projects
-        self._known_user = known_user
         self._lock_of = lock_of
         self._mutex = mutex
         self._clock = clock
@@ -81,6 +72,8 @@ class Dispatcher:
 
     def is_reachable(self) -> bool:
         """Tell whether a connection that is made now comes to stand."""
+        if not self._doors.is_up:
+            return False
         return self._faults.strike(self._authority, ANYWHERE, {Kind.UNREACHABLE}) is None
 
     def answer(self, path: str, body: bytes, certificate: x509.Certificate) -> Reply | None:
@@ -94,8 +87,9 @@ class Dispatcher:
         params: Mapping[str, object] = {}
         fault: Fault | None = None
         try:
-            caller = self._caller(certificate)
-            project = self._project(match)
+            self._doors.check_logins()
+            caller, name = _caller(certificate, self._doors)
+            project = self._project(match, name)
             method, arguments = decode_call(body)
             params = arguments[0] if arguments and isinstance(arguments[0], dict) else {}
             fault = self._strike(method, Request(caller, params, project))
@@ -124,18 +118,10 @@ class Dispatcher:
             self._faults.pause(fault.seconds, self._stopping)
         return reply if fault is None else instead_of_reply(fault.kind, reply)
 
-    def _caller(self, certificate: x509.Certificate) -> str:
-        names = [name for name in pki.urns(certificate) if name.startswith("urn:publicid:")]
-        parsed = urn.parse(names[-1]) if names else None
-        if parsed is None:
-            raise FaultError(APPLICATION, "Invalid certificate; no URN")
-        if not self._known_user(parsed):
-            raise FaultError(APPLICATION, "Your account is no longer active!")
-        return names[-1]
-
-    def _project(self, match: re.Match[str]) -> str:
+    def _project(self, match: re.Match[str], caller: urn.Urn) -> str:
         if match["module"] != self._module:
             raise FaultError(APPLICATION, f"Invalid module: {match['module']}")
+        self._doors.check_portal(caller)
         if self._module == "cm" and match["version"] not in _CM_VERSIONS:
             raise FaultError(APPLICATION, f"Invalid version {match['version']}: missing definitions")
         project = match["project"] or ""
@@ -158,11 +144,11 @@ class Dispatcher:
     ) -> tuple[object, int, str]:
         method = self._methods.get(name)
         if method is None:
-            raise FaultError(NO_SUCH_METHOD, f"no such method {name}")
+            raise self._doors.words.no_such_method(name)
         params = arguments[0] if arguments else {}
         if not isinstance(params, dict):
-            raise FaultError(RAISED, f"Internal Error executing {name}")
-        error = error_of(fault, self._module, name, self._clock.now()) if fault else None
+            raise self._doors.words.died(name, 'Can\'t use string as a HASH ref while "strict refs" in use')
+        error = error_of(fault, self._module, name, self._clock.now(), self._doors.words) if fault else None
         try:
             if error is not None:
                 raise error
@@ -171,7 +157,7 @@ class Dispatcher:
         except RefusalError as refusal:
             return refusal.value, refusal.code, refusal.output
         except RaisedError as death:
-            raise FaultError(RAISED, f"Internal Error executing {name}") from death
+            raise self._doors.words.died(name, str(death)) from death
         return value, Code.SUCCESS, ""
 
     def _envelope(self, code: int, value: object, output: str) -> dict[str, object]:
@@ -184,6 +170,17 @@ class Dispatcher:
             "protogeni_error_log": urn.make(domain, "log", log_id),
             "protogeni_error_url": f"https://www.{domain}/spewlogfile.php3?logfile={log_id}",
         }
+
+
+def _caller(certificate: x509.Certificate, doors: Doors) -> tuple[str, urn.Urn]:
+    """Return the URN that a certificate is for, as it is written there and in its parts."""
+    doors.check_experiments()
+    names = [name for name in pki.urns(certificate) if name.startswith("urn:publicid:")]
+    parsed = urn.parse(names[-1]) if names else None
+    if parsed is None:
+        raise FaultError(APPLICATION, "Invalid certificate; no URN")
+    doors.check_account(parsed)
+    return names[-1], parsed
 
 
 def _shown(value: object) -> object:

@@ -8,7 +8,7 @@ import pytest
 
 PACKAGE = "testbed.cloudlab"
 FOLDER = Path(__file__).parents[3] / "testbed" / "cloudlab"
-FOLDERS = {"callbacks", "cm", "documents", "sa", "steering", "wire"}
+FOLDERS = {"callbacks", "cm", "documents", "hands", "sa", "steering", "wire"}
 
 
 def imported_by(path: Path) -> set[str]:

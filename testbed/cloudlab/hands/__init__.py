@@ -1,0 +1,1 @@
+"""What somebody else does: an administrator, a portal, another user."""
