@@ -14,6 +14,7 @@ from testbed.cloudlab.cm.background import Background
 from testbed.cloudlab.cm.manager import ComponentManager, Surroundings
 from testbed.cloudlab.cm.nodes import NodeMethods
 from testbed.cloudlab.cm.reading import ReadMethods
+from testbed.cloudlab.cm.statuses import StatusMethod
 from testbed.cloudlab.cm.tickets import TicketMethods
 from testbed.cloudlab.documents.credentials import Subject
 from testbed.cloudlab.identities import (
@@ -88,6 +89,7 @@ def make_site(
     nodes = NodeMethods(cm, background)
     ActionMethods(cm, background)
     ReadMethods(cm)
+    StatusMethod(cm)
     TicketMethods(cm, background, nodes)
     if callback_url is None:
         return SiteParts(cm, nodes, Revocations(cm, nodes, None), None, doors)

@@ -26,6 +26,10 @@ DEFAULT_BOOT = (
 Generation = Literal[2016, 2021]
 """Which source a server is like: protogeni.md, or protogeni-2021.md."""
 
+StartPath = Literal["wait", "os_setup", "reconfigure"]
+"""How machines are started: the first path of protogeni-2021.md §3.9; its second («GeniOsSetup»); the second
+as it has become, where machines that run are set up again too (protogeni-2025.md §3.9)."""
+
 RELOAD_EVENTS = frozenset({"RELOADSETUP", "RELOADING", "RELOADDONE"})
 
 
@@ -49,6 +53,10 @@ class Timing:
     taken: float = 1800.0
     """How long another project uses a machine that was taken by revocation, after its reload."""
 
+    patience: float = 20.0
+    """Real seconds that a machine may take to boot at least, before it is given up: a computer that is slow
+    for a while is no machine that hangs."""
+
     @property
     def reboot(self) -> tuple[tuple[str, float], ...]:
         """Events of a boot that loads no image."""
@@ -68,6 +76,10 @@ class Site:
     timing: Timing = field(default_factory=Timing)
     generation: Generation = 2016
     """Which server it is like."""
+    start_path: StartPath = "wait"
+    """How a server of 2021 starts machines."""
+    new_osload: bool = True
+    """Whether a machine that loads an image is waited for 600 s longer (feature flag «NewOsload»)."""
     max_sliver_lifetime: timedelta = timedelta(days=90)
     images: tuple[str, ...] = (
         "emulab-ops:DEBIAN12-64-STD",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from datetime import datetime
 from threading import Event, Lock
@@ -11,6 +12,7 @@ from lxml import etree
 from testbed.cloudlab import status
 from testbed.cloudlab.locks import SliceLock
 from testbed.cloudlab.room import Card
+from testbed.cloudlab.sites import Generation
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Machine:
     """Last event of its life, as in rawstate."""
     event_time: int
     """Unix time of that event."""
+    generation: Generation = 2016
+    """Which server looks after it."""
     holder: NodeSliver | None = None
     reloading: bool = False
     """Released, and on its way back to the free pool."""
@@ -79,6 +83,16 @@ class NodeSliver:
     """Its interfaces in LANs, as the manifest has them."""
     execute_state: str = "n/a"
     execute_status: int | str = "n/a"
+    canceled: bool = False
+    """Its boot was stopped by DeleteSlice with ``cancel``."""
+    recovery: bool = False
+    """Booted into the recovery system."""
+    stored_status: str = ""
+    """As it was computed last; "" before the first time."""
+    changed: int = 0
+    """Unix time at which that became another."""
+    awaited_by: Phase | None = None
+    """What waits for it to come up."""
 
     @property
     def reserved(self) -> bool:
@@ -88,7 +102,14 @@ class NodeSliver:
     @property
     def status(self) -> str:
         """Derived anew at every look."""
-        return status.node_status(self.state, self.machine.event)
+        if self.canceled:
+            return "canceled"
+        return status.node_status(self.state, self.machine.event, self.machine.generation)
+
+    def store(self, word: str) -> None:
+        """Store a status as the one that was computed last."""
+        if word != self.stored_status:
+            self.stored_status, self.changed = word, int(time.time())
 
 
 @dataclass(eq=False)
@@ -103,20 +124,35 @@ class Aggregate:
     """client_id of a link -> its sliver URN."""
     accounts: tuple[Account, ...] = ()
     error: str = ""
-    boot_failed: bool = False
+    boot_failure: int = 0
+    """Why the last start failed, as in protogeni-2021.md §2 (150 to 155); 0 without. In 2016 a flag."""
+    broken_state: str = ""
+    """``interrupted`` or ``mixed`` after a reboot of the site in the middle of a start; "" otherwise."""
     credentials: dict[str, tuple[str, datetime]] = field(default_factory=dict)
     """Owner -> sliver credential and its expiry, kept until then."""
 
     @property
     def state(self) -> str:
         """State of all nodes together."""
+        if self.broken_state:
+            return self.broken_state
         return status.aggregate_state([node.state for node in self.nodes.values()])
 
     @property
     def status(self) -> str:
         """Status of all nodes together."""
         statuses = [node.status for node in self.nodes.values()]
-        return status.aggregate_status(statuses, boot_failed=self.boot_failed)
+        return status.aggregate_status(statuses, boot_failed=self.boot_failure != 0)
+
+
+@dataclass(eq=False)
+class Phase:
+    """Work after a reply, from its beginning until all that it waits for is up or given up."""
+
+    is_first: bool = False
+    """Whether it is the first start of what the slice holds."""
+    over: Event = field(default_factory=Event)
+    """Set when it is stopped from outside: its thread does no more."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +184,21 @@ class CmSlice:
     shut_down: bool = False
     """Stopped in an emergency: nothing may be changed any more."""
     monitor: bool = False
-    """Boots are being watched."""
+    """Boots are being watched: a flag that the first to end clears (2016)."""
+    phases: set[Phase] = field(default_factory=set)
+    """While there are any the slice is at work (protogeni-2021.md §3.9)."""
+    terminating: bool = False
+    """DeleteSlice with ``cancel`` marked it; a daemon ends it."""
+    locked_down: bool = False
+    """It does not expire, and cannot be deleted."""
+    paniced: bool = False
+    async_code: int = 0
+    """Why the last asynchronous creation or change failed; 0 when it did not."""
+    async_output: str = ""
     aggregate: Aggregate | None = None
     ticket: Ticket | None = None
+
+    @property
+    def at_work(self) -> bool:
+        """Whether something of it is waited for still."""
+        return bool(self.phases)

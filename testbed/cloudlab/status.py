@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection
 
 FREE_EVENTS = frozenset({"ISUP", "PXEWAIT", "POWEROFF", "ALWAYSUP"})
+_CHANGING_STATES = frozenset({"imaging", "restarting", "updating_users"})
+_FAILED = frozenset({"failed", "broken", "canceled"})
 FAILED_EVENTS = frozenset({"TBFAILED", "RELOADFAILED"})
 
 
-def node_status(state: str, event: str) -> str:
+def node_status(state: str, event: str, generation: int = 2016) -> str:
     """Derive a node sliver's status from its state and the machine's last event (GeniSliver.pm)."""
-    if state == "imaging":
+    if state in _CHANGING_STATES:
         return "changing"
     if event == "ISUP":
         return "ready"
     if event in FAILED_EVENTS:
         return "failed"
-    if event in {"SHUTDOWN", "PXEWAIT"}:
+    if event in {"SHUTDOWN", "PXEWAIT"} or (event == "POWEROFF" and generation >= 2021):
         return "notready"
     return "changing"
 
@@ -32,7 +34,7 @@ def aggregate_state(states: Collection[str]) -> str:
 
 def aggregate_status(statuses: Collection[str], *, boot_failed: bool) -> str:
     """Join the statuses of all node slivers; the aggregate's boot-failure flag forces «failed»."""
-    if boot_failed or "failed" in statuses:
+    if boot_failed or not _FAILED.isdisjoint(statuses):
         return "failed"
     for word in ("ready", "notready", "changing"):
         if all(status == word for status in statuses):

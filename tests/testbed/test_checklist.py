@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import xml.etree.ElementTree as ET
 
 import pytest
 
-from testbed.cloudlab import DEFAULT_SITES
-from testbed.cloudlab.cm import background
+from testbed.cloudlab import DEFAULT_SITES, Timing
 
 V2 = "{http://www.protogeni.net/resources/rspec/2}"
 V3 = "{http://www.geni.net/resources/rspec/3}"
@@ -100,11 +100,11 @@ def test_a_concurrent_caller_may_get_the_document_of_the_other_call(cloudlab, sl
     assert found(rspec_version="3")[0] == V3
 
 
-def test_a_machine_that_hangs_for_too_long_makes_the_slice_failed_and_itself_reads_changing(
-    monkeypatch, cloudlab, ada
-):
+def test_a_machine_that_hangs_for_too_long_makes_the_slice_failed_and_itself_reads_changing(start, foreign):
     """§7.1.11, §7.1.12, §3.5: the monitor gives up, and the boot-failure flag overrides the aggregate."""
-    monkeypatch.setattr(background, "_SHORTEST_LIMIT", 0.1)
+    hasty = dataclasses.replace(DEFAULT_SITES[0], timing=Timing(patience=0.1))
+    cloudlab = start(sites=(hasty,))
+    ada = foreign(cloudlab)
     cloudlab.fault("pc100", "boot-never-ends")
     ada.register().create()
     found = []

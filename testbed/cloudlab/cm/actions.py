@@ -1,25 +1,43 @@
-"""DeleteSlice, Shutdown, and Start-, Stop-, Restart-, ReloadSliver (protogeni.md §3.9, §3.11, §3.12)."""
+"""DeleteSlice, Shutdown, and Start-, Stop-, Restart-, Reload-, PowerCycleSliver.
+
+protogeni.md §3.9, §3.11, §3.12; protogeni-2021.md §5.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from functools import partial
 
-from testbed.cloudlab.answer import Code, RefusalError, forbidden, malformed, starting
+from testbed.cloudlab.answer import Code, RefusalError, busy, forbidden, malformed, starting
 from testbed.cloudlab.cm.background import Background
+from testbed.cloudlab.cm.gate import require_idle, require_kept, take_idle, take_patiently
 from testbed.cloudlab.cm.manager import READ, SHUT_DOWN, ComponentManager
 from testbed.cloudlab.method import Request
 from testbed.cloudlab.state import Aggregate, CmSlice, NodeSliver
 from testbed.cloudlab.wire.xmlrpc import truthy
 
 _STOP = frozenset({"pi", "instantiate", "control"})
-_ACTIONS = {
+_IN_2016 = {
     "start": (frozenset({"stopped", "new", "mixed"}), "Sliver is not stopped (yet)"),
     "stop": (frozenset({"started", "mixed"}), "Sliver is not started (yet)"),
     "restart": (frozenset({"started", "mixed"}), "Sliver is not started (yet)"),
     "reload": (frozenset({"started", "stopped"}), "Sliver is not started or stopped (yet)"),
 }
 """Action -> the states it is allowed in, and the refusal for others."""
+_SINCE_2021 = {
+    **_IN_2016,
+    "start": (frozenset({"stopped", "new", "mixed", "failed", "interrupted"}), "Sliver is not stopped (yet)"),
+    "powercycle": (frozenset({"started", "stopped"}), "Sliver is not started or stopped (yet)"),
+}
+_METHODS = {
+    "start": "StartSliver",
+    "stop": "StopSliver",
+    "restart": "RestartSliver",
+    "reload": "ReloadSliver",
+    "powercycle": "PowerCycleSliver",
+}
+_DELETE_WAIT = 5.0
+"""Simulated seconds that DeleteSlice waits for the lock."""
 
 
 class ActionMethods:
@@ -30,18 +48,33 @@ class ActionMethods:
         self._background = background
         cm.methods["DeleteSlice"] = self._delete_slice
         cm.methods["Shutdown"] = self._shut_down
-        for action in _ACTIONS:
-            cm.methods[f"{action.capitalize()}Sliver"] = partial(self._act, action)
+        self._newer = cm.site.generation >= 2021
+        self._actions = _SINCE_2021 if self._newer else _IN_2016
+        for action in self._actions:
+            cm.methods[_METHODS[action]] = partial(self._act, action)
 
     def _delete_slice(self, request: Request) -> int:
         record, _ = self._cm.find_slice(
             request, frozenset({"pi", "control"}), RefusalError(Code.SEARCHFAILED, "No such slice here")
         )
-        record.lock.take("resource")
-        if record.monitor and not truthy(request.params.get("cancel")):
+        cancels = truthy(request.params.get("cancel"))
+        if record.locked_down:
+            raise RefusalError(Code.REFUSED, "Slice is locked down")
+        if record.terminating:
+            raise RefusalError(Code.IN_PROGRESS, "Slice is already marked for termination, be patient")
+        if record.paniced:
+            raise RefusalError(Code.REFUSED, "Slice is in panic mode")
+        take_patiently(self._cm, record, _DELETE_WAIT, busy("resource"))
+        if self._newer and record.at_work:
+            record.lock.free()
+            if not cancels:
+                raise busy("resource")
+            self._background.terminate(record)
+        elif record.monitor and not cancels:
             record.lock.free()
             raise starting()
-        self._background.tear_down(record)
+        else:
+            self._background.tear_down(record)
         if truthy(request.params.get("blocking")):
             around = self._cm.around
             around.mutex.wait_for(
@@ -58,7 +91,9 @@ class ActionMethods:
         if truthy(request.params.get("clear")):
             record.shut_down = False
             return 0
+        require_kept(record)
         record.shut_down = True
+        require_idle(self._cm, record)
         # Only now, so that a busy slice is closed all the same.
         with record.lock.during("slice"):
             for sliver in record.aggregate.nodes.values() if record.aggregate else ():
@@ -86,14 +121,13 @@ class ActionMethods:
             raise _nothing()
         if record.shut_down:
             raise forbidden(SHUT_DOWN)
-        record.lock.take("resource")
-        if record.monitor:
-            record.lock.free()
-            raise starting()
+        take_idle(self._cm, record, "resource")
         try:
             slivers = _choose(record.aggregate, chosen)
-            _gate(action, {record.aggregate.state} if whole else {sliver.state for sliver in slivers})
-            _check_reserved(action, slivers)
+            self._check_states(
+                action, {record.aggregate.state} if whole else {sliver.state for sliver in slivers}
+            )
+            self._check_machines(action, slivers)
         except RefusalError:
             record.lock.free()
             raise
@@ -111,7 +145,7 @@ class ActionMethods:
     ) -> None:
         if action == "start":
             slivers = [sliver for sliver in slivers if sliver.state != "started"]
-        if action != "stop" and whole:
+        if action != "stop" and (whole or self._newer):
             self._background.reboot(record, aggregate, slivers, reload=action == "reload")
             return
         for sliver in slivers:
@@ -122,6 +156,19 @@ class ActionMethods:
                 sliver.state = "started"
                 self._cm.lives.boot(sliver, aggregate.accounts, reload=action == "reload")
         record.lock.free()
+
+    def _check_states(self, action: str, states: Collection[str]) -> None:
+        allowed, refusal = self._actions[action]
+        if not allowed.issuperset(states):
+            raise RefusalError(Code.REFUSED, refusal)
+
+    def _check_machines(self, action: str, slivers: Sequence[NodeSliver]) -> None:
+        if action == "reload" and any(sliver.recovery for sliver in slivers):
+            raise RefusalError(Code.REFUSED, "Must clear recovery mode before reload")
+        if not all(sliver.reserved for sliver in slivers):
+            reason = f"Could not {action} sliver"
+            # The reason is in the value in 2016, and in the output since.
+            raise RefusalError(Code.ERROR, reason) if self._newer else RefusalError(Code.ERROR, value=reason)
 
 
 def _nothing() -> RefusalError:
@@ -135,14 +182,3 @@ def _choose(aggregate: Aggregate, sliver_urns: Sequence[str] | None) -> list[Nod
     if not set(sliver_urns) <= set(slivers):
         raise RefusalError(Code.SEARCHFAILED, "Nothing here by that name")
     return [slivers[name] for name in sliver_urns]
-
-
-def _check_reserved(action: str, slivers: Sequence[NodeSliver]) -> None:
-    if not all(sliver.reserved for sliver in slivers):
-        raise RefusalError(Code.ERROR, value=f"Could not {action} sliver")
-
-
-def _gate(action: str, states: Collection[str]) -> None:
-    allowed, refusal = _ACTIONS[action]
-    if not allowed.issuperset(states):
-        raise RefusalError(Code.REFUSED, refusal)

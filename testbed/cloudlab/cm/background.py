@@ -1,21 +1,19 @@
-"""What goes on after a reply: work under the slice lock, and the monitor of boots (protogeni.md §1.7)."""
+"""What goes on after a reply: work under the slice lock, then the wait for boots.
+
+protogeni.md §1.7; protogeni-2021.md §3.9 and protogeni-2025.md §3.9 for the two ways in which machines start.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from testbed.cloudlab.cm.manager import ComponentManager
-from testbed.cloudlab.state import Aggregate, CmSlice, NodeSliver
-from testbed.cloudlab.status import FAILED_EVENTS
+from testbed.cloudlab.cm.waiting import LOOK_AT_MOST_EVERY, LOOK_EVERY, Wait
+from testbed.cloudlab.state import Aggregate, CmSlice, NodeSliver, Phase
 
-MONITOR_LIMIT = 1600.0
-"""Simulated seconds that the monitor waits for a machine with an image load (WaitForNodes)."""
-_SHORTEST_LIMIT = 20.0
-"""In real seconds: a computer that is slow for a while is no machine that hangs."""
-_LOOK_EVERY = 5.0
-_LOOK_AT_MOST_EVERY = 0.01
-"""In real seconds, however fast simulated time runs."""
+NODES_DID_NOT_BOOT = 151
+INTERRUPTED = 155
+_UNSTARTED = frozenset({"new", "stopped"})
 
 
 class Background:
@@ -25,67 +23,174 @@ class Background:
         self._cm = cm
         self._pace = cm.around.pace
         self._workers = cm.around.workers
+        self._path = cm.site.start_path if cm.site.generation >= 2021 else "wait"
 
     def start(self, record: CmSlice, aggregate: Aggregate, seconds: float) -> None:
-        """Begin the start phase: ``seconds`` of work, then boot all that is not started, then the monitor.
+        """Begin the start phase: ``seconds`` of work, then boot all that is not started, then wait for it.
 
         The caller holds the slice lock; the phase frees it.
         """
-        aggregate.error = ""
-        aggregate.boot_failed = False
-        self._workers.start(f"start {record.urn}", self._start, record, aggregate, seconds)
+        phase = self._begin(record, aggregate)
+        self._workers.start(f"start {record.urn}", self._start, record, aggregate, seconds, phase)
 
     def reboot(
         self, record: CmSlice, aggregate: Aggregate, slivers: Sequence[NodeSliver], *, reload: bool
     ) -> None:
-        """Begin a restart or reload of a whole slice. The caller holds the slice lock; this frees it."""
-        aggregate.error = ""
-        aggregate.boot_failed = False
-        self._boot(record, aggregate, slivers, reload=reload)
+        """Begin a restart or reload. The caller holds the slice lock; this frees it."""
+        phase = self._begin(record, aggregate)
+        if self._cm.site.generation >= 2021:
+            for sliver in slivers:
+                if sliver.state == "started":
+                    sliver.state = "restarting"
+        self._boot(record, aggregate, slivers, phase, reload=reload)
         record.lock.free()
 
     def tear_down(self, record: CmSlice) -> None:
         """Begin the end of a slice. The caller holds the slice lock; it goes with the slice."""
-        self._workers.start(f"tear down {record.urn}", self._tear_down, record)
+        phase = Phase()
+        record.phases.add(phase)
+        self._workers.start(f"tear down {record.urn}", self._tear_down, record, phase)
 
-    def _start(self, record: CmSlice, aggregate: Aggregate, seconds: float) -> None:
+    def terminate(self, record: CmSlice, cause: str = "DeleteSlice") -> None:
+        """Mark a slice for termination and stop its boots; it goes a while later. The mutex is held."""
+        record.terminating = True
+        self.interrupt(record)
+        for sliver in record.aggregate.nodes.values() if record.aggregate else ():
+            if sliver.reserved and sliver.machine.event != "ISUP":
+                self._cm.lives.halt(sliver.machine)
+                sliver.canceled = True
+                sliver.store(sliver.status)
+        self._workers.start(f"terminate {record.urn}", self._terminate, record, cause)
+
+    def interrupt(self, record: CmSlice) -> None:
+        """Stop all work on a slice where it is; machines go on booting. The mutex is held."""
+        for phase in record.phases:
+            phase.over.set()
+        record.phases.clear()
+        record.monitor = False
+
+    def work(self, record: CmSlice, seconds: float, then: Callable[[], None]) -> None:
+        """Do something after so many simulated seconds of work, with the mutex held."""
+        phase = Phase(is_first=True)
+        record.phases.add(phase)
+        self._workers.start(f"work {record.urn}", self._work, record, seconds, then, phase)
+
+    def _begin(self, record: CmSlice, aggregate: Aggregate) -> Phase:
+        aggregate.error = ""
+        aggregate.boot_failure = 0
+        aggregate.broken_state = ""
+        phase = Phase(is_first=all(sliver.state == "new" for sliver in aggregate.nodes.values()))
+        record.phases.add(phase)
+        return phase
+
+    def _work(self, record: CmSlice, seconds: float, then: Callable[[], None], phase: Phase) -> None:
         if self._pace.sleep(seconds, self._workers.stopping):
             return
         with self._cm.around.mutex:
-            waiting = [s for s in aggregate.nodes.values() if s.reserved and s.state in {"new", "stopped"}]
-            self._boot(record, aggregate, waiting, reload=True)
+            if not phase.over.is_set():
+                record.phases.discard(phase)
+                then()
+
+    def _start(self, record: CmSlice, aggregate: Aggregate, seconds: float, phase: Phase) -> None:
+        if self._pace.sleep(seconds, self._workers.stopping):
+            return
+        with self._cm.around.mutex:
+            if phase.over.is_set():
+                return
+            idle = [s for s in aggregate.nodes.values() if s.reserved and s.awaited_by is None]
+            if self._path == "reconfigure":
+                # It leaves alone what was stopped on purpose, and sets up again what runs.
+                waiting = [s for s in idle if s.state == "new"]
+                for sliver in idle:
+                    if waiting and sliver.state == "started":
+                        sliver.awaited_by = phase
+                        sliver.store("changing")
+            else:
+                again = {"failed"} if self._path == "os_setup" else set()
+                waiting = [s for s in idle if s.state in _UNSTARTED | again]
+            self._boot(record, aggregate, waiting, phase, reload=True)
             record.lock.free()
 
     def _boot(
-        self, record: CmSlice, aggregate: Aggregate, slivers: Sequence[NodeSliver], *, reload: bool
+        self,
+        record: CmSlice,
+        aggregate: Aggregate,
+        slivers: Sequence[NodeSliver],
+        phase: Phase,
+        *,
+        reload: bool,
     ) -> None:
+        loading = set()
         for sliver in slivers:
             fresh = reload or sliver.state == "new"
-            sliver.state = "started"
+            if fresh:
+                loading.add(sliver)
+            if self._path == "wait" and sliver.state != "restarting":
+                sliver.state = "started"
+            sliver.awaited_by = phase
             self._cm.lives.boot(sliver, aggregate.accounts, reload=fresh)
-        if slivers:
-            record.monitor = True
-            self._workers.start(f"monitor {record.urn}", self._monitor, record, aggregate, tuple(slivers))
+        awaited = [s for s in aggregate.nodes.values() if s.awaited_by is phase]
+        if not awaited:
+            record.phases.discard(phase)
+            return
+        record.monitor = True
+        wait = Wait(self._cm.site, self._pace, awaited, loading)
+        self._workers.start(f"monitor {record.urn}", self._watch, record, aggregate, wait, phase)
 
-    def _monitor(self, record: CmSlice, aggregate: Aggregate, slivers: Sequence[NodeSliver]) -> None:
-        deadline = time.monotonic() + max(self._pace.real(MONITOR_LIMIT), _SHORTEST_LIMIT)
-        interval = max(self._pace.real(_LOOK_EVERY), _LOOK_AT_MOST_EVERY)
+    def _watch(self, record: CmSlice, aggregate: Aggregate, wait: Wait, phase: Phase) -> None:
+        interval = max(self._pace.real(LOOK_EVERY), LOOK_AT_MOST_EVERY)
         while not self._workers.stopping.wait(interval):
             with self._cm.around.mutex:
-                held = [s for s in slivers if s.reserved]
-                failed = [s for s in held if s.machine.event in FAILED_EVENTS]
-                booting = [s for s in held if s.machine.event != "ISUP" and s not in failed]
-                late = time.monotonic() > deadline
-                if booting and not late:
-                    continue
-                if failed or booting:
-                    aggregate.boot_failed = True
-                # There is one slot for the monitor of a slice: the first to finish clears it for all.
-                record.monitor = False
-                return
+                if phase.over.is_set():
+                    self._leave(wait)
+                    return
+                if wait.look():
+                    self._end(record, aggregate, wait, phase)
+                    return
 
-    def _tear_down(self, record: CmSlice) -> None:
+    def _leave(self, wait: Wait) -> None:
+        for sliver in wait.slivers:
+            sliver.awaited_by = None
+
+    def _end(self, record: CmSlice, aggregate: Aggregate, wait: Wait, phase: Phase) -> None:
+        failed = [sliver for sliver in wait.failed if sliver.reserved]
+        if failed:
+            aggregate.boot_failure = NODES_DID_NOT_BOOT
+            if self._cm.site.generation >= 2021:
+                names = " ".join(sliver.machine.node_id for sliver in failed)
+                aggregate.error = f"The following nodes failed to setup: {names}"
+        for sliver in wait.slivers:
+            sliver.state = self._settled(sliver, failed=sliver in failed)
+        self._leave(wait)
+        # There is one slot for the monitor of a slice: the first to finish clears it for all.
+        record.monitor = False
+        record.phases.discard(phase)
+
+    def _settled(self, sliver: NodeSliver, *, failed: bool) -> str:
+        """Return the state of a machine that was waited for."""
+        if not failed or self._path == "wait":
+            return "started"
+        if self._path == "os_setup":
+            return "failed"
+        return "started" if sliver.machine.event == "TBFAILED" or sliver.state == "started" else "new"
+
+    def _tear_down(self, record: CmSlice, phase: Phase) -> None:
         if self._pace.sleep(self._cm.site.timing.teardown, self._workers.stopping):
             return
         with self._cm.around.mutex:
-            self._cm.drop_slice(record, "DeleteSlice")
+            if not phase.over.is_set():
+                self._cm.drop_slice(record, "DeleteSlice")
+
+    def _terminate(self, record: CmSlice, cause: str) -> None:
+        interval = max(self._pace.real(LOOK_EVERY), LOOK_AT_MOST_EVERY)
+        if self._pace.sleep(self._cm.site.timing.teardown, self._workers.stopping):
+            return
+        while True:
+            with self._cm.around.mutex:
+                if self._cm.slices.get(record.urn) is not record:
+                    return
+                if not record.lock.held:
+                    self._cm.drop_slice(record, cause)
+                    return
+            if self._workers.stopping.wait(interval):
+                return

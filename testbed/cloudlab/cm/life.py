@@ -56,6 +56,7 @@ class Lives:
             cards=sliver.cards,
         )
         sliver.boot_log = ""
+        sliver.canceled = False
         sliver.execute_state = sliver.execute_status = "n/a"
         ended = self._begin(sliver.machine)
         # At once: what the machine was before its reboot must not be taken for the end of it.
@@ -83,10 +84,14 @@ class Lives:
         self._enter(machine, "SHUTDOWN", ended, note=f"released: {cause}")
         self._workers.start(f"release {machine.name}", self._release, machine, ended, taken=taken)
 
+    def halt(self, machine: Machine) -> None:
+        """Stop what is under way with a machine where it is; the caller holds the mutex."""
+        machine.ended.set()
+
     def end_all(self, machines: Sequence[Machine]) -> None:
         """End what is under way, when the simulator stops."""
         for machine in machines:
-            machine.ended.set()
+            self.halt(machine)
 
     def _begin(self, machine: Machine) -> Event:
         machine.ended.set()
@@ -101,6 +106,9 @@ class Lives:
             machine.event = event
             machine.event_time = int(time.time())
             holder = machine.holder
+            if holder is not None:
+                # As the site's event daemon does, whatever else is at work on the slice.
+                holder.store(holder.status)
             self._journal.add(
                 MachineState(
                     time=time.time(),

@@ -36,6 +36,7 @@ CREDENTIAL_LIFE = timedelta(hours=24)
 READ = frozenset({"pi", "info"})
 RENEW = frozenset({"pi", "control"})
 SHUT_DOWN = "Slice has been shutdown"
+TERMINATING = "Slice is marked for termination"
 RSPEC_VERSIONS = ("0.1", "0.2", "2", "3", "PG 0.1", "PG 0.2", "PG 2")
 
 
@@ -85,6 +86,7 @@ class ComponentManager:
                 address=around.room.address(names[node_id]),
                 event=next(events),
                 event_time=int(time.time()),
+                generation=site.generation,
             )
             for node_id in site.machines
         }
@@ -193,8 +195,9 @@ class ComponentManager:
             for record in self.slices.values():
                 if record.ticket is not None and record.ticket.expires <= now and not record.lock.held:
                     self.drop_ticket(record, "ticket expired")
-            for record in [s for s in self.slices.values() if s.expires <= now and not s.lock.held]:
-                self.drop_slice(record, "expired")
+            for record in list(self.slices.values()):
+                if record.expires <= now and not record.lock.held and not record.locked_down:
+                    self.drop_slice(record, "expired")
 
     # --- methods
 
@@ -219,6 +222,8 @@ class ComponentManager:
         try:
             if record.shut_down:
                 raise RefusalError(Code.ERROR, SHUT_DOWN)
+            if record.terminating:
+                raise RefusalError(Code.ERROR, TERMINATING)
             return self._renew_locked(record, record.aggregate, credential, request)
         finally:
             record.lock.free()

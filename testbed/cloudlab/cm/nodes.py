@@ -11,6 +11,7 @@ from lxml import etree
 from testbed.cloudlab import dates, urn
 from testbed.cloudlab.answer import Code, RaisedError, RefusalError, forbidden, malformed
 from testbed.cloudlab.cm.background import Background
+from testbed.cloudlab.cm.gate import require_idle, require_kept
 from testbed.cloudlab.cm.manager import SHUT_DOWN, ComponentManager
 from testbed.cloudlab.cm.mapper import place
 from testbed.cloudlab.documents import manifest
@@ -116,6 +117,7 @@ class NodeMethods:
             request, CHANGE, RefusalError(Code.BADARGS, "No slice here"), parse_urn=False
         )
         aggregate = _aggregate(record)
+        require_idle(self._cm, record)
         for element in nodes_of(aggregate.manifest, self._cm.urn):
             if element.get("client_id") in wanted:
                 raise RefusalError(Code.BADARGS, f"Already have {element.get('client_id')} in the topology!")
@@ -143,6 +145,8 @@ class NodeMethods:
         record, _ = self._cm.find_slice(
             request, CHANGE, RefusalError(Code.BADARGS, "No slice here"), parse_urn=False
         )
+        _aggregate(record)
+        require_idle(self._cm, record)
         return self.delete_nodes(record, [str(name) for name in names], "DeleteNodes", taken=False)
 
     def _bind_to_slice(self, request: Request) -> int:
@@ -153,6 +157,7 @@ class NodeMethods:
         if aggregate is None:
             raise missing
         accounts = {account.login: account for account in (*aggregate.accounts, *read_accounts(request))}
+        require_kept(record)
         with record.lock.during("slice"):
             aggregate.accounts = tuple(accounts.values())
             self._cm.annotator.log_in_again(aggregate.manifest, aggregate.nodes, aggregate.accounts)

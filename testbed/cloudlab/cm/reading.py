@@ -1,4 +1,4 @@
-"""DiscoverResources, Resolve and SliverStatus (protogeni.md §3.2, §3.4, §3.5)."""
+"""DiscoverResources and Resolve (protogeni.md §3.2, §3.4, protogeni-2025.md §5.2)."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import zlib
 
 from testbed.cloudlab import urn
 from testbed.cloudlab.answer import Code, RefusalError, forbidden, malformed
-from testbed.cloudlab.cm.manager import READ, ComponentManager
+from testbed.cloudlab.cm.manager import ComponentManager
 from testbed.cloudlab.documents import advertisement, manifest
 from testbed.cloudlab.documents.credentials import Credential
 from testbed.cloudlab.method import Request
-from testbed.cloudlab.state import Aggregate, Machine, NodeSliver
+from testbed.cloudlab.state import Aggregate, Machine
 from testbed.cloudlab.steering.faults import Kind
 from testbed.cloudlab.wire.xmlrpc import flag
 
@@ -22,7 +22,6 @@ class ReadMethods:
         self._cm = cm
         cm.methods["DiscoverResources"] = self._discover
         cm.methods["Resolve"] = self._resolve
-        cm.methods["SliverStatus"] = self._sliver_status
 
     def _discover(self, request: Request) -> object:
         request.require("credentials")
@@ -79,6 +78,9 @@ class ReadMethods:
         if self._cm.lookup(credential) is not record:
             raise forbidden(f"No permission to resolve {wanted}")
         answer: dict[str, object] = {"urn": record.urn}
+        if record.async_code:
+            # Without a manifest, although machines of before may run still.
+            return {**answer, "async_code": record.async_code, "async_output": record.async_output}
         if record.ticket is not None:
             answer["ticket_urn"] = record.ticket.urn
         aggregate = record.aggregate
@@ -128,37 +130,6 @@ class ReadMethods:
             "gid": self._cm.gid,
         }
 
-    def _sliver_status(self, request: Request) -> object:
-        missing = RefusalError(Code.SEARCHFAILED, "No slice or aggregate here")
-        record, _ = self._cm.find_slice(request, READ, missing)
-        aggregate = record.aggregate
-        if aggregate is None:
-            raise missing
-        with record.lock.during("resource"):
-            if not all(sliver.reserved for sliver in aggregate.nodes.values()):
-                # The status of a machine that nobody has reserved cannot be computed.
-                raise RefusalError(Code.ERROR)
-            now = int(self._cm.around.clock.now().timestamp())
-            details: dict[str, object] = {
-                sliver.urn: _node_entry(sliver, now) for sliver in aggregate.nodes.values()
-            }
-            for name, sliver_urn in aggregate.links.items():
-                details[sliver_urn] = {
-                    "component_urn": name,
-                    "client_id": name,
-                    "state": "started",
-                    "status": "ready",
-                    "error": "",
-                    "utc": now,
-                }
-            return {
-                "state": aggregate.state,
-                "status": aggregate.status,
-                "utc": now,
-                "error": aggregate.error,
-                "details": details,
-            }
-
 
 def _nothing_here() -> RefusalError:
     return RefusalError(Code.SEARCHFAILED, "Nothing here by that name")
@@ -173,22 +144,3 @@ def _users(aggregate: Aggregate) -> list[dict[str, object]]:
         }
         for account in aggregate.accounts
     ]
-
-
-def _node_entry(sliver: NodeSliver, now: int) -> dict[str, object]:
-    status = sliver.status
-    entry: dict[str, object] = {
-        "component_urn": sliver.machine.node_id,
-        "client_id": sliver.client_id,
-        # Internally «new»; shown as stopped.
-        "state": "stopped" if sliver.state == "new" else sliver.state,
-        "status": status,
-        "error": sliver.boot_log if status == "failed" else "",
-        "rawstate": sliver.machine.event,
-        "nodestatus": sliver.machine.event_time,
-        "utc": now,
-    }
-    if sliver.startup:
-        entry["execute_state"] = sliver.execute_state
-        entry["execute_status"] = sliver.execute_status
-    return entry

@@ -13,9 +13,10 @@ from datetime import timedelta
 
 from lxml import etree
 
-from testbed.cloudlab import urn
-from testbed.cloudlab.answer import Code, RefusalError, forbidden, malformed, starting
+from testbed.cloudlab import dates, urn
+from testbed.cloudlab.answer import Code, RefusalError, forbidden, malformed
 from testbed.cloudlab.cm.background import Background
+from testbed.cloudlab.cm.gate import take_idle
 from testbed.cloudlab.cm.manager import SHUT_DOWN, ComponentManager
 from testbed.cloudlab.cm.nodes import NodeMethods, read_accounts
 from testbed.cloudlab.documents.credentials import Credential, Subject
@@ -56,7 +57,7 @@ class TicketMethods:
         known = self._cm.lookup(credential)
         root = parse_request(request.text("rspec"))
         record = known or self._nodes.new_slice(slice_urn, credential)
-        self._take(record, "slice")
+        take_idle(self._cm, record, "slice")
         try:
             if record.aggregate is not None:
                 raise RefusalError(Code.REFUSED, "Cannot get a ticket for active sliver")
@@ -74,7 +75,7 @@ class TicketMethods:
         missing = RefusalError(Code.SEARCHFAILED, "Slice does not exist here")
         record, credential = self._find_slice(request, missing)
         root = parse_request(request.text("rspec"))
-        self._take(record, "ticket")
+        take_idle(self._cm, record, "ticket")
         try:
             if record.aggregate is not None:
                 raise RefusalError(Code.REFUSED, "Cannot update a ticket for active sliver")
@@ -90,7 +91,7 @@ class TicketMethods:
 
     def _delete_sliver(self, request: Request) -> str:
         record, aggregate, credential = self._find_sliver(request, _DELETE)
-        self._take(record, "resource")
+        take_idle(self._cm, record, "resource")
         self._cm.drop_ticket(record, "DeleteSliver")
         record.aggregate = None
         ticket = self._issue(record, aggregate, credential)
@@ -102,8 +103,9 @@ class TicketMethods:
         record, held, credential = self._find_sliver(request, _CREATE)
         root = parse_request(request.text("rspec"))
         wanted = self._extended(held, root)
-        self._take(record, "resource")
+        take_idle(self._cm, record, "resource")
         try:
+            self._check_expires(record, root, credential)
             if record.ticket is not None:
                 raise RefusalError(Code.REFUSED, _UNREDEEMED)
             self._nodes.fill(record, wanted, root)
@@ -121,7 +123,7 @@ class TicketMethods:
         accounts = read_accounts(request)
         if record.shut_down:
             raise forbidden(SHUT_DOWN)
-        self._take(record, "ticket")
+        take_idle(self._cm, record, "ticket")
         before, record.aggregate, record.ticket = record.aggregate, ticket.aggregate, None
         if before is not None:
             self._give_back(before, ticket.aggregate, "RedeemTicket")
@@ -175,11 +177,21 @@ class TicketMethods:
             if name not in wanted.nodes and sliver.reserved:
                 self._cm.lives.release(sliver.machine, cause, taken=False)
 
-    def _take(self, record: CmSlice, what: str) -> None:
-        record.lock.take(what)
-        if record.monitor:
-            record.lock.free()
-            raise starting()
+    def _check_expires(self, record: CmSlice, root: etree._Element, credential: Credential) -> None:
+        """Refuse an update whose end, by its rspec or else by the credential, is not the present one (2021).
+
+        Raises:
+            RefusalError: code 7; code 2 for a date that cannot be read.
+        """
+        if self._cm.site.generation < 2021:
+            return
+        text = root.get("expires")
+        try:
+            wanted = credential.expires if text is None else dates.read_strict_date(text)
+        except dates.DateError as error:
+            raise RefusalError(Code.ERROR, str(error)) from error
+        if wanted != record.expires:
+            raise RefusalError(Code.REFUSED, "Not allowed to change expiration when updating")
 
     def _issue(self, record: CmSlice, aggregate: Aggregate, credential: Credential) -> str:
         expires = (self._cm.around.clock.now() + TICKET_LIFE).replace(microsecond=0)

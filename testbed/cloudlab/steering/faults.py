@@ -91,6 +91,8 @@ class Kind(StrEnum):
     """The document of a call with the other version and the other filter (§3.2)."""
     BOOT_NEVER_ENDS = "boot-never-ends"
     """A machine hangs in BOOTING: it reads changing for ever (§3.5)."""
+    RELOAD_NEVER_ENDS = "reload-never-ends"
+    """A machine hangs in RELOADING: it is waited for as long as any (protogeni-2021.md §3.9)."""
     BOOT_FAILS = "boot-fails"
     """A machine ends in TBFAILED, with a boot log (§3.5)."""
     RELOAD_FAILS = "reload-fails"
@@ -116,7 +118,12 @@ class Kind(StrEnum):
 
 
 FAILED_EVENTS = {Kind.BOOT_FAILS: "TBFAILED", Kind.RELOAD_FAILS: "RELOADFAILED"}
-STRIKES_AT = {Kind.BOOT_NEVER_ENDS: "BOOTING", Kind.BOOT_FAILS: "BOOTING", Kind.RELOAD_FAILS: "RELOADING"}
+STRIKES_AT = {
+    Kind.BOOT_NEVER_ENDS: "BOOTING",
+    Kind.BOOT_FAILS: "BOOTING",
+    Kind.RELOAD_NEVER_ENDS: "RELOADING",
+    Kind.RELOAD_FAILS: "RELOADING",
+}
 """Faults of a boot, and the event at which they come out."""
 VANISHING = frozenset({Kind.VANISHES, Kind.UNRESERVED})
 MISPRINTS = frozenset({Kind.NOT_LISTED, Kind.NO_SLIVER_ID, Kind.EMPTY_SLIVER_ID, Kind.EQUAL_SLIVER_ID})

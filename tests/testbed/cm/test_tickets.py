@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import xml.etree.ElementTree as ET
 from datetime import timedelta
 
 import pytest
 
-from testbed.cloudlab import DEFAULT_SITES
-from testbed.cloudlab.cm import background
+from testbed.cloudlab import DEFAULT_SITES, Timing
 
 V3 = "{http://www.geni.net/resources/rspec/3}"
 
@@ -79,9 +79,11 @@ def test_the_methods_of_slivers_want_the_slivers_own_credential(sliver, by_slive
     assert by_sliver(method, sliver_urn=other, rspec=rspec("node-1"))["code"] == 3
 
 
-def test_tickets_wait_for_the_lock_and_for_the_monitor(monkeypatch, cloudlab, ada, rspec):
+def test_tickets_wait_for_the_lock_and_for_the_monitor(start, foreign, rspec):
     """§1.6."""
-    monkeypatch.setattr(background, "_SHORTEST_LIMIT", 600.0)
+    patient = dataclasses.replace(DEFAULT_SITES[0], timing=Timing(patience=600.0))
+    cloudlab = start(sites=(patient,))
+    ada = foreign(cloudlab)
     cloudlab.fault("pc100", "boot-never-ends")
     ada.register().create()
     own = ada.unlocked("GetSliver")["value"]
