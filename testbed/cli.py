@@ -151,6 +151,17 @@ def promise(
 
 
 @app.command()
+def callbacks(
+    cm: Annotated[str, typer.Argument(help="The domain of a CM.")],
+    on: Annotated[bool, typer.Option("--on/--off", help="Whether it calls.")] = False,
+    directory: Directory = _DEFAULT,
+) -> None:
+    """Let a CM call the agent no more, or again: no public server does."""
+    ask(directory, {"do": "callbacks", "at": cm, "on": on})
+    typer.echo(f"{cm}: callbacks are {'on' if on else 'off'}")
+
+
+@app.command()
 def fault(
     place: Annotated[
         str, typer.Argument(help="A method; or a machine, or the domain of a CM; or * for all.")

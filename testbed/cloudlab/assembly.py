@@ -42,6 +42,7 @@ class SiteParts:
     revocations: Revocations
     values: ValuePush | None
     doors: Doors
+    endpoint: Endpoint | None = None
 
 
 def make_sa(
@@ -100,8 +101,9 @@ def make_site(
         identity.key_path,
         identities.authority.bundle,
         around.journal,
+        calls=site.calls_back,
     )
-    return SiteParts(cm, nodes, Revocations(cm, nodes, endpoint), ValuePush(cm, endpoint), doors)
+    return SiteParts(cm, nodes, Revocations(cm, nodes, endpoint), ValuePush(cm, endpoint), doors, endpoint)
 
 
 def make_doors(generation: Generation, members: Collection[str], site: Site | None = None) -> Doors:

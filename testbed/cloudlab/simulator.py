@@ -26,6 +26,7 @@ from testbed.cloudlab.state import Machine
 from testbed.cloudlab.steering.commands import carry_out
 from testbed.cloudlab.steering.control import SteeringError
 from testbed.cloudlab.steering.faults import Fault, Known, checked
+from testbed.cloudlab.steering.telling import TellingSteering
 
 _LONGEST_NOTICE = 365 * 86400.0
 _CERTIFICATE_LIFE = timedelta(days=365)
@@ -124,7 +125,9 @@ class SimulatedCloudlab:
         self._mutex = self._engine.mutex
         self.doors = DoorSteering(self._engine)
         """Who is let in: accounts, logins, experiments, portals."""
-        self.commands = {**self.doors.commands}
+        self.telling = TellingSteering(self._engine)
+        """Whether CMs call the agent."""
+        self.commands = {**self.doors.commands, **self.telling.commands}
         """Commands of the control socket that other modules carry out, by name."""
 
     def __enter__(self) -> Self:

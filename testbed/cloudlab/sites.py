@@ -80,6 +80,12 @@ class Site:
     """How a server of 2021 starts machines."""
     new_osload: bool = True
     """Whether a machine that loads an image is waited for 600 s longer (feature flag «NewOsload»)."""
+    callbacks: bool | None = None
+    """Whether it calls the agent (protogeni.md §6); None: one of 2016 does, one of 2021 does not.
+
+    Where it does not (protogeni-2021.md §13), machines go without a word: at the lease's end, or by an
+    administrator's hand.
+    """
     max_sliver_lifetime: timedelta = timedelta(days=90)
     images: tuple[str, ...] = (
         "emulab-ops:DEBIAN12-64-STD",
@@ -94,6 +100,11 @@ class Site:
     def urn(self) -> str:
         """URN of the CM."""
         return f"urn:publicid:IDN+{self.domain}+authority+cm"
+
+    @property
+    def calls_back(self) -> bool:
+        """Whether it calls the agent, until that is switched."""
+        return self.generation < 2021 if self.callbacks is None else self.callbacks
 
 
 def names_of(sites: Sequence[Site]) -> dict[str, dict[str, str]]:
@@ -153,6 +164,7 @@ RACKS = tuple(
         machines=tuple(f"pc{number}" for number in range(1, 6)),
         hardware_type="dl360",
         generation=generation,
+        callbacks=True,
         # Another project is soon done with a machine: it is the next one that is lent.
         timing=Timing(taken=60.0),
     )

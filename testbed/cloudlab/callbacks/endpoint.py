@@ -28,7 +28,11 @@ NodeItem = Mapping[str, object]
 class Endpoint:
     """The agent's XML-RPC server, called in the name of one CM with its client certificate."""
 
-    def __init__(self, url: str, authority: str, cert: Path, key: Path, ca: Path, journal: Journal) -> None:
+    def __init__(
+        self, url: str, authority: str, cert: Path, key: Path, ca: Path, journal: Journal, *, calls: bool
+    ) -> None:
+        self.calls = calls
+        """Whether it is called; a site without the interface makes no call."""
         self._url = url
         self._authority = authority
         self._journal = journal
@@ -38,8 +42,10 @@ class Endpoint:
         """Make a callback and journal it.
 
         Returns the node_ids that the reply releases; None when there was no usable reply, or one with a code
-        other than 0.
+        other than 0, or when no call is made.
         """
+        if not self.calls:
+            return None
         code: int | None = None
         released: tuple[str, ...] = ()
         error = ""

@@ -264,12 +264,40 @@ def test_without_an_endpoint_machines_are_taken_in_silence(start, foreign):
     assert bed.journal.callbacks() == []
 
 
+def test_a_site_of_2021_takes_machines_without_a_word(agent, start, foreign):
+    """protogeni-2021.md §13: nothing in a public server calls a client."""
+    silent = dataclasses.replace(SITES[0], generation=2021)
+    bed = start(sites=(silent,), callback_url=agent.url, speed=1000.0)
+    foreign(bed).register().create()
+    bed.value("pc101", 0.9)
+    bed.revoke("pc100", 0)
+    bed.journal.wait_for(lambda: held(bed) == [])
+    assert (agent.told, bed.journal.callbacks()) == ([], [])
+
+
+@pytest.mark.parametrize("generation", [2016, 2021])
+def test_the_interface_of_the_reference_can_be_had_and_lost(agent, start, foreign, generation):
+    site = dataclasses.replace(SITES[0], generation=generation, callbacks=True)
+    bed = start(sites=(site,), callback_url=agent.url, speed=1000.0)
+    bed.journal.wait_for(lambda: agent.nodelists("SetResourceValues"))
+    foreign(bed).register().create()
+    bed.telling.callbacks(site.domain, on=False)
+    bed.revoke("pc100", 600)
+    bed.value("pc101", 0.9)
+    bed.telling.callbacks(site.urn, on=True)
+    bed.journal.wait_for(lambda: agent.nodelists("NotifyDeletePending"))
+    assert bed.machines()[0].deadline is not None
+    bed.journal.wait_for(
+        lambda: any(item["value"] == 0.9 for told in agent.nodelists("SetResourceValues") for item in told)
+    )
+
+
 def test_of_two_machines_with_one_node_id_each_cm_tells_its_own_and_with_its_own_certificate(
     agent, start, foreign, rspec
 ):
     """Racks call their machines pc1 to pc5 everywhere: who calls tells them apart."""
     east, west = (
-        Site(f"{name}.example.net", ("pc1", "pc2"), "dl360", generation=generation)
+        Site(f"{name}.example.net", ("pc1", "pc2"), "dl360", generation=generation, callbacks=True)
         for name, generation in (("east", 2016), ("west", 2021))
     )
     bed = start(sites=(east, west), callback_url=agent.url, speed=1000.0)

@@ -50,6 +50,8 @@ def run(cloudlab, *arguments):
         (["revoke", "pc100", "--in", "-1"], "seconds must be a number from 0"),
         (["revoke", "pc101", "--in", "5"], "pc101 is not held by any slice"),
         (["revoke", "pc100", "pc101", "--in", "5"], "pc101 is not held by any slice"),
+        (["callbacks", "cluster.example.net", "--on"], "without an address for callbacks"),
+        (["callbacks", "rack.example.net", "--on"], "there is no CM 'rack.example.net'; there are cluster."),
         (["withdraw", "pc100"], "pc100 has no revocation"),
     ],
 )
