@@ -92,7 +92,7 @@ class ComponentManager:
         }
         self._next_id = itertools.count(4001)
         self.annotator = manifest.Annotator(
-            site.domain, site.urn, lambda: next(self._next_id), netmasks=site.generation >= 2021
+            site.domain, site.urn, lambda: next(self._next_id), generation=site.generation
         )
         self.gid = identity.certificate_base64
         """The CM's certificate."""
@@ -164,7 +164,16 @@ class ComponentManager:
         return kept[0]
 
     def manifest_text(self, record: CmSlice, aggregate: Aggregate) -> str:
-        """Return the manifest, with the expiry of this moment, and as wrong as faults want it."""
+        """Return the manifest, with the expiry of this moment, and as wrong as faults want it.
+
+        One of 2021 changes without a call: when a machine has booted, it tells the image.
+        """
+        if self.site.generation >= 2021:
+            up = [
+                n.client_id for n in aggregate.nodes.values() if (n.state, n.status) == ("started", "ready")
+            ]
+            image = urn.make(self.site.domain, "image", self.site.images[0])
+            manifest.note_images(aggregate.manifest, self.urn, up, image)
         return manifest.text(as_told(aggregate, self.urn, self.around.faults), record.expires)
 
     def drop_slice(self, record: CmSlice, cause: str) -> None:

@@ -1,9 +1,10 @@
-"""Manifests: the request, annotated with what was given (protogeni.md §4.2)."""
+"""Manifests: the request, annotated with what was given (protogeni.md §4.2, protogeni-2021.md §10)."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+import random
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from ipaddress import IPv4Interface
 
@@ -14,6 +15,8 @@ from testbed.cloudlab.documents.rspec import EMULAB, SITE_INFO, children, links_
 from testbed.cloudlab.room import Card
 from testbed.cloudlab.state import Account, Machine, NodeSliver
 
+_OFFERED = ("recovery", "powercycle", "imageable")
+"""What a server of 2021 says of each machine that can be had of it."""
 _NETMASK = "255.255.255.0"
 _DESCRIBED_HERE = {"rs": EMULAB}
 """The server declares a prefix of its own where none is in scope."""
@@ -22,19 +25,19 @@ _DESCRIBED_HERE = {"rs": EMULAB}
 class Annotator:
     """Writes one CM's manifests."""
 
-    def __init__(self, domain: str, cm_urn: str, next_id: Callable[[], int], *, netmasks: bool) -> None:
+    def __init__(self, domain: str, cm_urn: str, next_id: Callable[[], int], *, generation: int) -> None:
         """Describe a CM.
 
         Args:
             domain: its domain.
             cm_urn: its URN.
             next_id: numbers what it gives out.
-            netmasks: it writes the netmask of each address in a LAN.
+            generation: which server it is like.
         """
         self._domain = domain
         self._cm_urn = cm_urn
         self._next_id = next_id
-        self._netmasks = netmasks
+        self._is_new = generation >= 2021
 
     def sliver_urn(self) -> str:
         """Make a new sliver URN: nodes, links, interfaces and aggregates share one counter."""
@@ -49,13 +52,17 @@ class Annotator:
     ) -> None:
         """Turn a request, or a manifest with new nodes in it, into a manifest.
 
-        Nodes and links that carry a sliver_id already are left alone; sliver URNs of new links are put into
-        ``links``.
+        Links that carry a sliver_id already are left alone, and so are nodes, but for a server of 2021: that
+        one annotates all anew. Sliver URNs of new links are put into ``links``.
         """
         root.set("type", "manifest")
         for element in nodes_of(root, self._cm_urn):
+            sliver = slivers[element.get("client_id", "")]
             if element.get("sliver_id") is None:
-                self._annotate_node(element, slivers[element.get("client_id", "")], accounts)
+                self._annotate_node(element, sliver, accounts)
+            elif self._is_new:
+                image = _bare(element)
+                self._describe(element, sliver, accounts, image)
         self._annotate_links(root, links)
         if root.find(f"{{{SITE_INFO}}}site_info") is None:
             info = etree.SubElement(root, f"{{{SITE_INFO}}}site_info", nsmap={"rs": SITE_INFO})
@@ -68,10 +75,14 @@ class Annotator:
         """Write the logins of all nodes anew, for other accounts."""
         for element in nodes_of(root, self._cm_urn):
             space = namespace(element)
-            for services in children(element, "services", space):
+            sliver = slivers[element.get("client_id", "")]
+            found = children(element, "services", space)
+            for services in found:
                 for login in children(services, "login", space):
                     services.remove(login)
-                self._logins(services, slivers[element.get("client_id", "")], accounts)
+                self._logins(services, sliver, accounts)
+            if not found:
+                self._log_in(element, sliver, accounts)
 
     def _annotate_node(
         self, element: etree._Element, sliver: NodeSliver, accounts: Sequence[Account]
@@ -87,10 +98,20 @@ class Annotator:
             sliver_types[0] if sliver_types else etree.SubElement(element, f"{{{space}}}sliver_type")
         )
         sliver_type.set("name", "raw-pc")
-        self._log_in(element, sliver, accounts)
         for number, interface in enumerate(children(element, "interface", space)):
             self._annotate_interface(interface, machine, number)
+        self._describe(element, sliver, accounts, "")
+
+    def _describe(
+        self, element: etree._Element, sliver: NodeSliver, accounts: Sequence[Account], image: str
+    ) -> None:
+        """Write what tells the machine and the ways to it; ``image`` is what it booted, "" for none yet."""
+        space = namespace(element)
+        machine = sliver.machine
+        self._log_in(element, sliver, accounts)
         vnode = {"name": machine.node_id, "hardware_type": machine.hardware_type}
+        if image:
+            vnode["disk_image"] = image
         etree.SubElement(element, f"{{{EMULAB}}}vnode", vnode, nsmap=_DESCRIBED_HERE)
         host = {"name": sliver.host_name, "ipv4": machine.address}
         etree.SubElement(element, f"{{{space}}}host", host)
@@ -98,13 +119,22 @@ class Annotator:
     def _log_in(self, element: etree._Element, sliver: NodeSliver, accounts: Sequence[Account]) -> None:
         space = namespace(element)
         found = children(element, "services", space)
+        if not (found or accounts or self._is_new):
+            return
         services = found[0] if found else etree.SubElement(element, f"{{{space}}}services")
         self._logins(services, sliver, accounts)
         console = {"server": f"boss.{self._domain}"}
         etree.SubElement(services, f"{{{EMULAB}}}console", console, nsmap=_DESCRIBED_HERE)
+        for offered in _OFFERED if self._is_new else ():
+            known = {"available": "true"}
+            etree.SubElement(services, f"{{{EMULAB}}}{offered}", known, nsmap=_DESCRIBED_HERE)
 
     def _logins(self, services: etree._Element, sliver: NodeSliver, accounts: Sequence[Account]) -> None:
-        for account in accounts:
+        ordered = list(accounts)
+        if self._is_new:
+            # No order that a client could rely on: another one for each machine, and at each account.
+            random.Random(f"{sliver.urn} {len(ordered)}").shuffle(ordered)
+        for account in ordered:
             login = {
                 "authentication": "ssh-keys",
                 "hostname": f"{sliver.machine.node_id}.{self._domain}",
@@ -141,9 +171,35 @@ class Annotator:
                     reference.set(key, interface.get(key, ""))
                 if not children(interface, "ip", space):
                     address = {"address": f"10.10.{index}.{position}", "type": "ipv4"}
-                    if self._netmasks:
+                    if self._is_new:
                         address["netmask"] = _NETMASK
                     etree.SubElement(interface, f"{{{space}}}ip", address)
+
+
+def note_images(root: etree._Element, cm_urn: str, booted: Collection[str], default: str) -> None:
+    """Write which image the machines of these client_ids booted: the one asked for, or the default."""
+    for element in nodes_of(root, cm_urn):
+        vnode = element.find(f"{{{EMULAB}}}vnode")
+        if element.get("client_id") in booted and vnode is not None:
+            asked = element.find("{*}sliver_type/{*}disk_image[@name]")
+            vnode.set("disk_image", default if asked is None else asked.get("name", default))
+
+
+def _bare(element: etree._Element) -> str:
+    """Take from a node what tells its machine and the ways to it; return the image that it booted."""
+    space = namespace(element)
+    vnode = element.find(f"{{{EMULAB}}}vnode")
+    image = "" if vnode is None else vnode.get("disk_image", "")
+    told = [*children(element, "vnode", EMULAB), *children(element, "host", space)]
+    for services in children(element, "services", space):
+        told += children(services, "login", space)
+        for tag in ("console", *_OFFERED):
+            told += children(services, tag, EMULAB)
+    for child in told:
+        parent = child.getparent()
+        if parent is not None:
+            parent.remove(child)
+    return image
 
 
 def cards(root: etree._Element, client_id: str) -> tuple[Card, ...]:
