@@ -25,7 +25,7 @@ _SUBNETS = ("10.222.{}.0/24", "172.30.{}.0/24", "192.168.{}.0/24", "198.18.{}.0/
 _JANITOR_TIMEOUT = 60.0
 _ROOM = 16 * 2**20
 """Bytes on the disk: what a test bed begins with, and some hours of logs."""
-_HIDDEN = ("/run", "/var/run", "/var/spool", "/sys", "/proc")
+_HIDDEN = ("/run", "/var/run", "/var/spool", "/var/tmp", "/sys", "/proc")
 """A machine of the test bed has its own of these."""
 
 

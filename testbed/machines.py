@@ -1,8 +1,8 @@
 """Machines: each a set of namespaces with its own host name, address, processes and sshd.
 
-A machine shares the host's file system, but for ``/run``, ``/var/spool``, the accounts and the name service.
-It has no cgroup tree, so that nothing that a slurmd does reaches the host's. It sees the bridge's network and
-nothing else, but for the LANs of its slice. Everything that it runs ends with it.
+A machine shares the host's file system, but for ``/run``, ``/var/spool``, ``/var/tmp``, the accounts and the
+name service. It has no cgroup tree, so that nothing that a slurmd does reaches the host's. It sees the
+bridge's network and nothing else, but for the LANs of its slice. Everything that it runs ends with it.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ mount --bind "$2/passwd" /etc/passwd
 mount --bind "$2/shadow" /etc/shadow
 mount --bind "$2/spool" /var/spool
 for place in /run /sys/fs/cgroup; do mount -t tmpfs -o mode=755 "$1" "$place"; done
+mount -t tmpfs -o mode=1777 "$1" /var/tmp
 . "$3/boot.sh"
 mkdir /run/sshd
 /usr/sbin/sshd -D -e -f "$2/sshd_config" &

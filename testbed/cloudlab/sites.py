@@ -86,6 +86,8 @@ class Site:
     Where it does not (protogeni-2021.md §13), machines go without a word: at the lease's end, or by an
     administrator's hand.
     """
+    startup_halts: bool = False
+    """Its script of start-up commands stops at the first that fails, as from 2023 on: for one of 2021."""
     max_sliver_lifetime: timedelta = timedelta(days=90)
     images: tuple[str, ...] = (
         "emulab-ops:DEBIAN12-64-STD",

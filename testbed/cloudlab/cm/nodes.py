@@ -206,9 +206,7 @@ class NodeMethods:
         cm = self._cm
         site = cm.site
         self._check_open(record)
-        requests = read_nodes(
-            root, cm.urn, node_class=site.node_class, images=site.images, known=cm.machines.keys()
-        )
+        requests = read_nodes(root, site, cm.machines.keys())
         if site.generation >= 2021:
             check_addresses(root, cm.urn)
         new = [request for request in requests if request.client_id not in aggregate.nodes]

@@ -12,15 +12,14 @@ from lxml import etree
 from testbed.cloudlab import urn
 from testbed.cloudlab.answer import Code, RefusalError, malformed
 from testbed.cloudlab.documents.rspec import V2, V3, children, links_of, namespace, nodes_of, parse_xml
+from testbed.cloudlab.documents.startup import read_startup
+from testbed.cloudlab.sites import Site
 
-STARTUP_LIMIT = 256
 _TARBALLS_LIMIT = 1024
 """Characters that all tarballs of a node may have, as ``path URL;path URL``."""
 _CLIENT_ID = re.compile(r"[-A-Za-z0-9_]{1,32}", re.ASCII)
 _PRINTABLE = re.compile(r"[\t\n\r -~]*")
-_COMMAND = re.compile(r"[ -~\t]*")
 _TARBALL = re.compile(r"[-\w./+:~]+", re.ASCII)
-_SHELLS = frozenset({"sh", "csh", "/bin/sh", "/bin/csh"})
 _RAW = frozenset({"", "raw", "raw-pc"})
 
 
@@ -34,6 +33,7 @@ class RequestNode:
     """The machine it is bound to; "" if any will do."""
     hardware_type: str
     startup: str
+    """The shell script that it runs after boot; "" for none."""
 
 
 def parse_request(text: str) -> etree._Element:
@@ -54,17 +54,15 @@ def parse_request(text: str) -> etree._Element:
     return root
 
 
-def read_nodes(
-    root: etree._Element, cm_urn: str, *, node_class: str, images: Collection[str], known: Collection[str]
-) -> list[RequestNode]:
-    """Check all nodes and links of this CM and return the nodes, in document order.
+def read_nodes(root: etree._Element, site: Site, known: Collection[str]) -> list[RequestNode]:
+    """Check all nodes and links of a site's CM and return the nodes, in document order.
 
-    ``images`` are the known PROJECT:OS, ``known`` the known node_ids.
+    ``known`` are the known node_ids.
 
     Raises:
         RefusalError: code 1, naming the first fault found.
     """
-    elements = nodes_of(root, cm_urn)
+    elements = nodes_of(root, site.urn)
     names = Counter((element.get("client_id") or "").lower() for element in elements)
     requests = []
     for element in elements:
@@ -73,14 +71,12 @@ def read_nodes(
             raise malformed(f"Invalid client_id: {client_id}")
         if names[client_id.lower()] > 1:
             raise malformed(f"Duplicate node {client_id}")
-        requests.append(_read_node(element, client_id, node_class, images, known))
-    _check_links(elements, links_of(root, cm_urn))
+        requests.append(_read_node(element, client_id, site, known))
+    _check_links(elements, links_of(root, site.urn))
     return requests
 
 
-def _read_node(
-    element: etree._Element, client_id: str, node_class: str, images: Collection[str], known: Collection[str]
-) -> RequestNode:
+def _read_node(element: etree._Element, client_id: str, site: Site, known: Collection[str]) -> RequestNode:
     space = namespace(element)
     sliver_types = children(element, "sliver_type", space)
     sliver_type = (sliver_types[0].get("name") or "") if sliver_types else ""
@@ -91,7 +87,7 @@ def _read_node(
             f"Could not map to resources: no host for {sliver_type}",
         )
     for image in sliver_types and children(sliver_types[0], "disk_image", space):
-        _check_image(image.get("name") or image.get("url") or "", images)
+        _check_image(image.get("name") or image.get("url") or "", site.images)
     node_id = ""
     if element.get("component_id"):
         bound = urn.parse(element.get("component_id", ""))
@@ -103,8 +99,8 @@ def _read_node(
         client_id=client_id,
         element=element,
         node_id=node_id,
-        hardware_type=(hardware[0].get("name") or node_class) if hardware else node_class,
-        startup=_startup(children(element, "services", space), space),
+        hardware_type=(hardware[0].get("name") or site.node_class) if hardware else site.node_class,
+        startup=_startup(children(element, "services", space), space, site),
     )
 
 
@@ -119,7 +115,7 @@ def _check_image(name: str, images: Collection[str]) -> None:
         raise malformed(f"Unknown image URN: {name}")
 
 
-def _startup(services: Sequence[etree._Element], space: str) -> str:
+def _startup(services: Sequence[etree._Element], space: str, site: Site) -> str:
     executes = [execute for service in services for execute in children(service, "execute", space)]
     installs = [install for service in services for install in children(service, "install", space)]
     for install in installs:
@@ -128,15 +124,7 @@ def _startup(services: Sequence[etree._Element], space: str) -> str:
     tarballs = ";".join(f"{install.get('install_path')} {install.get('url')}" for install in installs)
     if len(tarballs) > _TARBALLS_LIMIT:
         raise malformed("Invalid tarfiles: Too Long")
-    commands = [execute.get("command") or "" for execute in executes]
-    for command in commands:
-        if len(command) > STARTUP_LIMIT:
-            raise malformed("Invalid startup command: Too Long")
-        if not _COMMAND.fullmatch(command):
-            raise malformed("Invalid startup command: Illegal Characters")
-    if len(executes) > 1 and any(execute.get("shell", "sh") not in _SHELLS for execute in executes):
-        raise malformed("Invalid shell in execute")
-    return "\n".join(commands)
+    return read_startup(executes, generation=site.generation, halts=site.startup_halts)
 
 
 def _check_links(nodes: Sequence[etree._Element], links: Sequence[etree._Element]) -> None:
