@@ -24,6 +24,11 @@ class Urn:
         """The authority without project and group."""
         return self.authority.partition(":")[0]
 
+    @property
+    def project(self) -> str:
+        """Project of a slice: behind the domain; the domain's first label where nothing is."""
+        return self.authority.partition(":")[2] or self.authority.partition(".")[0]
+
     def __str__(self) -> str:
         return f"{_PREFIX}IDN+{self.authority.lower()}+{self.kind}+{self.name}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 
 from testbed.cloudlab import urn
 from testbed.cloudlab.answer import Code, RefusalError, forbidden, malformed
@@ -13,6 +14,8 @@ from testbed.cloudlab.method import Request
 from testbed.cloudlab.state import Aggregate, Machine
 from testbed.cloudlab.steering.faults import Kind
 from testbed.cloudlab.wire.xmlrpc import flag
+
+_NOBODY = advertisement.Caller()
 
 
 class ReadMethods:
@@ -29,25 +32,34 @@ class ReadMethods:
         version = request.text("rspec_version") or "2"
         if version not in advertisement.VERSIONS:
             raise malformed("Improper version request")
-        own = {
-            sliver.machine.node_id
-            for credential in credentials
-            if (record := self._cm.lookup(credential)) and record.aggregate
-            for sliver in record.aggregate.nodes.values()
-        }
+        caller = self._caller(credentials)
         available = flag(request.params.get("available"))
         if self._cm.around.faults.strike(self._cm.urn, "DiscoverResources", {Kind.OTHER_ADVERTISEMENT}):
             # The file of a call that was running already, with parameters of its own.
-            version, available, own = "2" if version == "3" else "3", not available, set()
+            version, available = "2" if version == "3" else "3", not available
+            caller = advertisement.Caller()
         text = advertisement.write(
             self._cm.site,
             list(self._cm.machines.values()),
             self._cm.around.clock.now(),
             version=version,
             available=available,
-            own=own,
+            caller=caller,
         )
         return zlib.compress(text.encode()) if flag(request.params.get("compress")) else text
+
+    def _caller(self, credentials: Sequence[Credential]) -> advertisement.Caller:
+        """Tell of whom the credentials are; the slice need not be here yet."""
+        own = {
+            sliver.machine.node_id
+            for credential in credentials
+            if (record := self._cm.lookup(credential)) and record.aggregate
+            for sliver in record.aggregate.nodes.values()
+        }
+        of_slices = [
+            name for each in credentials if (name := urn.parse(each.target)) and name.kind == "slice"
+        ]
+        return advertisement.Caller(own, of_slices[0].project if of_slices else "")
 
     def _resolve(self, request: Request) -> object:
         request.require("credentials", "urn")
@@ -117,7 +129,9 @@ class ReadMethods:
 
     def _node_record(self, wanted: str, machine: Machine) -> object:
         now = self._cm.around.clock.now()
-        rspec = advertisement.write(self._cm.site, [machine], now, version="2", available=False, own=())
+        rspec = advertisement.write(
+            self._cm.site, [machine], now, version="2", available=False, caller=_NOBODY
+        )
         return {
             "hrn": f"{self._cm.site.domain}.{machine.node_id}",
             "uuid": "",

@@ -1,4 +1,7 @@
-"""Advertisements: a CM's machines, with switches and shared hosts between them (protogeni.md §3.2, §4.3)."""
+"""Advertisements: a CM's machines, with switches and shared hosts between them.
+
+protogeni.md §3.2 and §4.3 tell of a server of 2016, protogeni-2021.md §9 of one of 2021.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,9 @@ from testbed.cloudlab import dates, urn
 from testbed.cloudlab.documents.rspec import EMULAB, V2, V3, prefixes
 from testbed.cloudlab.sites import Site
 from testbed.cloudlab.state import Machine
+from testbed.cloudlab.status import FREE_EVENTS
 
+ARCHITECTURE = "x86_64"
 V0 = "http://www.protogeni.net/resources/rspec/0."
 VERSIONS = {
     **dict.fromkeys(("0.1", "PG 0.1"), f"{V0}1"),
@@ -39,6 +44,18 @@ class _Entry:
     """None for a switch or a shared host."""
 
 
+@dataclass(frozen=True)
+class Caller:
+    """Who asks, by his credentials."""
+
+    own: Collection[str] = ()
+    """node_ids of the machines of his slice."""
+    project: str = ""
+    """Project of the slice whose credential he has; "" with no such credential."""
+    barred: Collection[str] = ()
+    """node_ids of machines that are reserved singly for others than the slice."""
+
+
 def write(
     site: Site,
     machines: Sequence[Machine],
@@ -46,17 +63,22 @@ def write(
     *,
     version: str,
     available: bool,
-    own: Collection[str],
+    caller: Caller,
 ) -> str:
     """Write an advertisement of a version in ``VERSIONS``.
 
-    With ``available`` only machines that nobody has reserved; those promised to others and those of the
-    caller's slice (``own``) slip in, flagged ``now="false"``.
+    With ``available`` only machines that nobody has reserved; those of the caller's slice slip in, flagged
+    ``now="false"``, and at a site of 2016 those promised to others too.
     """
     space = VERSIONS[version]
     stamp = dates.zulu(now)
-    listed = [m for m in machines if not available or not m.reserved or m.node_id in own]
-    entries = [*(_of_machine(machine) for machine in listed), *_others(site)]
+    is_new = site.generation >= 2021
+    free = {m.node_id for m in machines if (_is_free_for(m, caller) if is_new else m.available)}
+    if is_new:
+        listed = [m for m in machines if not available or m.node_id in free or m.node_id in caller.own]
+    else:
+        listed = [m for m in machines if not available or not m.reserved or m.node_id in caller.own]
+    entries = [*(_of_machine(site, machine, machine.node_id in free) for machine in listed), *_others(site)]
     if space.startswith(V0):
         attributes = {"type": "advertisement", "generated": stamp, "valid_until": stamp}
         root = etree.Element(f"{{{space}}}rspec", attributes, nsmap=prefixes(space))
@@ -67,23 +89,47 @@ def write(
         root = etree.Element(f"{{{space}}}rspec", attributes, nsmap=prefixes(space, emulab=EMULAB))
         for entry in entries:
             _write(root, space, site, entry)
+        if is_new:
+            _write_reservable(root, site)
     return etree.tostring(root, encoding="unicode")
 
 
-def _of_machine(machine: Machine) -> _Entry:
+def _is_free_for(machine: Machine, caller: Caller) -> bool:
+    """Tell whether ptopgen of 2021 shows a machine as free.
+
+    One that is set aside for the project is free with the slice's credential alone, and only that tells the
+    server to leave out what is reserved singly for others. Reservations by type are not looked at.
+    """
+    if machine.promised_to and machine.promised_to == caller.project:
+        return not machine.reserved and machine.event in FREE_EVENTS
+    return machine.available and not (caller.project and machine.node_id in caller.barred)
+
+
+def _kinds(site: Site, machine: Machine) -> tuple[str, ...]:
+    exact, kind = machine.hardware_type, machine.node_class
+    if site.generation < 2021:
+        return kind, exact
+    return exact, ARCHITECTURE, kind, "firewall", "delay", f"{kind}vm", f"{exact}-vm"
+
+
+def _of_machine(site: Site, machine: Machine, is_free: bool) -> _Entry:
     return _Entry(
         name=machine.node_id,
-        kinds=(machine.node_class, machine.hardware_type),
+        kinds=_kinds(site, machine),
         exclusive=True,
         slots="1",
         sliver_type="raw-pc",
-        available=machine.available,
+        available=is_free,
         machine=machine,
     )
 
 
 def _others(site: Site) -> tuple[_Entry, _Entry]:
-    shared = (site.node_class, site.hardware_type, f"{site.node_class}vm", f"{site.hardware_type}-vm")
+    # The newer one's shared hosts lack the exact type.
+    kinds = (
+        (ARCHITECTURE, site.node_class) if site.generation >= 2021 else (site.node_class, site.hardware_type)
+    )
+    shared = (*kinds, f"{site.node_class}vm", f"{site.hardware_type}-vm")
     return (
         _Entry("switch1", ("switch",), True, "1", "", True, None),
         _Entry("pcshared1", shared, False, "unlimited", "emulab-xen", True, None),
@@ -110,6 +156,14 @@ def _write(root: etree._Element, space: str, site: Site, entry: _Entry) -> None:
     etree.SubElement(node, f"{{{space}}}available", now=str(entry.available).lower())
     if entry.machine is not None:
         _write_card(node, space, site, entry.machine)
+
+
+def _write_reservable(root: etree._Element, site: Site) -> None:
+    """Write which types can be reserved: that they can, not whether they are."""
+    types = etree.SubElement(root, f"{{{EMULAB}}}reservable_types")
+    figures = {"architecture": ARCHITECTURE, "disksize": "256.00", "processor": "Xeon"}
+    etree.SubElement(types, f"{{{EMULAB}}}reservable_type", {"name": site.hardware_type, **figures})
+    etree.SubElement(root, f"{{{EMULAB}}}reservable_nodes")
 
 
 def _write_card(node: etree._Element, space: str, site: Site, machine: Machine) -> None:

@@ -8,6 +8,7 @@ import zlib
 import pytest
 
 V2 = "{http://www.protogeni.net/resources/rspec/2}"
+EMULAB = "{http://www.protogeni.net/resources/rspec/ext/emulab/1}"
 V3 = "{http://www.geni.net/resources/rspec/3}"
 
 
@@ -93,6 +94,40 @@ def test_reserved_and_promised_machines_are_flagged(cloudlab, ada):
     assert ("pc100" in names, "pc107" in names, "pc107" in usable) == (False, True, False)
     names, usable = listed(ada.credential, available=1)
     assert ("pc100" in names, "pc100" in usable) == (True, False)
+
+
+def test_the_newer_server_lists_exact_type_architecture_and_class(eva):
+    """protogeni-2021.md §9."""
+    ask = {"credentials": [eva.self_credential()], "rspec_version": "3"}
+    root = ET.fromstring(eva.cm("DiscoverResources", ask, site=1)["value"])
+    kinds = {
+        node.get("component_name"): [kind.get("name") for kind in node.iter(f"{V3}hardware_type")]
+        for node in root.iter(f"{V3}node")
+    }
+    assert kinds["pc200"][:3] == ["d430", "x86_64", "pc"]
+    assert "d430" not in kinds["pcshared1"]
+    reservable = root.find(f"{EMULAB}reservable_types/{EMULAB}reservable_type")
+    assert (reservable.get("name"), reservable.get("architecture")) == ("d430", "x86_64")
+    assert root.find(f"{EMULAB}reservable_nodes") is not None
+
+
+def test_the_newer_server_shows_machines_that_are_set_aside_by_whose_credential_it_is_given(cloudlab, ada):
+    """protogeni-2021.md §9: free for one's own project, and with the slice's credential alone."""
+    ada.register()
+    for name, project in (("pc200", "labproj"), ("pc201", "other")):
+        cloudlab.promise(name, project)
+
+    def listed(credential, **more):
+        ask = {"credentials": [credential], "rspec_version": "3", **more}
+        value = ada.cm("DiscoverResources", ask, site=1)["value"]
+        names = {n.get("component_name") for n in ET.fromstring(value).iter(f"{V3}node")}
+        return names & {"pc200", "pc201"}, free(value, V3)
+
+    everybodys = {"pc202", "pc203"}
+    assert listed(ada.self_credential()) == ({"pc200", "pc201"}, everybodys)
+    assert listed(ada.self_credential(), available=1) == (set(), everybodys)
+    assert listed(ada.credential) == ({"pc200", "pc201"}, everybodys | {"pc200"})
+    assert listed(ada.credential, available=1) == ({"pc200"}, everybodys | {"pc200"})
 
 
 # --- resolve and status
