@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
 
-from testbed import hands
+from testbed import hands, people
 from testbed.bedfile import NAME as BED_NAME
 from testbed.bedfile import BedFile, write_bed_file
 from testbed.cloudlab.journal import NAME as JOURNAL_NAME
@@ -44,6 +44,7 @@ app = typer.Typer(
     help="A Cloudlab and a Slurm cluster on one machine, for demonstrations and tests.",
 )
 app.add_typer(hands.app)
+app.add_typer(people.app)
 
 Directory = Annotated[
     Path, typer.Option("--dir", help="Where the test bed keeps its files.", envvar="TESTBED_DIR")

@@ -12,6 +12,7 @@ from testbed.cloudlab.callbacks.values import ValuePush
 from testbed.cloudlab.cm.actions import ActionMethods
 from testbed.cloudlab.cm.background import Background
 from testbed.cloudlab.cm.manager import ComponentManager, Surroundings
+from testbed.cloudlab.cm.modifying import Modify
 from testbed.cloudlab.cm.nodes import NodeMethods
 from testbed.cloudlab.cm.reading import ReadMethods
 from testbed.cloudlab.cm.statuses import StatusMethod
@@ -42,6 +43,7 @@ class SiteParts:
     revocations: Revocations
     values: ValuePush | None
     doors: Doors
+    modify: Modify
     endpoint: Endpoint | None = None
 
 
@@ -92,8 +94,9 @@ def make_site(
     ReadMethods(cm)
     StatusMethod(cm)
     TicketMethods(cm, background, nodes)
+    modify = Modify(cm, nodes, background)
     if callback_url is None:
-        return SiteParts(cm, nodes, Revocations(cm, nodes, None), None, doors)
+        return SiteParts(cm, nodes, Revocations(cm, nodes, None), None, doors, modify)
     endpoint = Endpoint(
         callback_url,
         site.urn,
@@ -103,7 +106,9 @@ def make_site(
         around.journal,
         calls=site.calls_back,
     )
-    return SiteParts(cm, nodes, Revocations(cm, nodes, endpoint), ValuePush(cm, endpoint), doors, endpoint)
+    return SiteParts(
+        cm, nodes, Revocations(cm, nodes, endpoint), ValuePush(cm, endpoint), doors, modify, endpoint
+    )
 
 
 def make_doors(generation: Generation, members: Collection[str], site: Site | None = None) -> Doors:

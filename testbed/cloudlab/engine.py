@@ -78,6 +78,11 @@ class Engine:
         self._running = ExitStack()
 
     @property
+    def clock(self) -> Clock:
+        """What expiries are measured by."""
+        return self._plan.clock
+
+    @property
     def users(self) -> tuple[User, ...]:
         """The SA's users."""
         return self._plan.users

@@ -26,6 +26,7 @@ from testbed.cloudlab.state import Machine
 from testbed.cloudlab.steering.commands import carry_out
 from testbed.cloudlab.steering.control import SteeringError
 from testbed.cloudlab.steering.faults import Fault, Known, checked
+from testbed.cloudlab.steering.portal import PortalSteering
 from testbed.cloudlab.steering.telling import TellingSteering
 
 _LONGEST_NOTICE = 365 * 86400.0
@@ -127,7 +128,9 @@ class SimulatedCloudlab:
         """Who is let in: accounts, logins, experiments, portals."""
         self.telling = TellingSteering(self._engine)
         """Whether CMs call the agent."""
-        self.commands = {**self.doors.commands, **self.telling.commands}
+        self.portal = PortalSteering(self._engine)
+        """What a portal and the people at it do to slices."""
+        self.commands = {**self.doors.commands, **self.telling.commands, **self.portal.commands}
         """Commands of the control socket that other modules carry out, by name."""
 
     def __enter__(self) -> Self:

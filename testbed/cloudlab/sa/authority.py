@@ -71,6 +71,25 @@ class SliceAuthority:
             for record in [s for s in self.slices.values() if s.expires <= now and not s.lock.held]:
                 self._forget(record)
 
+    def make_slice(self, name: str, project: str, uid: str, expires: datetime) -> tuple[SaSlice, str]:
+        """Make a slice in a user's name, as a portal does; return it with the user's credential for it.
+
+        The caller holds the mutex.
+
+        Raises:
+            RefusalError: code 2: the name is taken.
+        """
+        slice_urn = urn.make(f"{self.domain}:{project}", "slice", name)
+        self._check_new(slice_urn, name)
+        creator = next(member for member in self.members.values() if member.user.uid == uid)
+        record = self._new_slice(slice_urn, creator, expires.replace(microsecond=0))
+        return record, self._credential(creator, record.subject, record.expires)
+
+    def move_expiry(self, record: SaSlice, expires: datetime) -> None:
+        """End a slice at another time, earlier too, as no call can; the caller holds the mutex."""
+        record.expires = expires.replace(microsecond=0)
+        self._drop(record.urn)
+
     def lock_of(self, request: Request) -> SliceLock | None:
         """Return the lock of the slice that a call is for, by its urn or its credential; None without one."""
         record = self.slices.get(str(request.params.get("urn")))
@@ -170,10 +189,8 @@ class SliceAuthority:
         if "expiration" in request.params:
             expires = dates.stored(self._new_expiry(request, now))
         taken = urn.parse(str(name))
-        for other in self.slices:
-            known = urn.parse(other)
-            if known and taken and (known.domain, known.name) == (self.domain, taken.name):
-                raise RefusalError(Code.ERROR, f"{name} already a registered slice")
+        if taken:
+            self._check_new(str(name), taken.name)
         record = self._new_slice(urn.make(own, "slice", name.name), member, expires)
         return self._credential(member, record.subject, record.expires)
 
@@ -226,6 +243,12 @@ class SliceAuthority:
         return 0
 
     # --- parts of methods
+
+    def _check_new(self, shown: str, name: str) -> None:
+        for other in self.slices:
+            known = urn.parse(other)
+            if known and (known.domain, known.name) == (self.domain, name):
+                raise RefusalError(Code.ERROR, f"{shown} already a registered slice")
 
     def _own_domain(self, request: Request) -> str:
         return f"{self.domain}:{request.project}" if request.project else self.domain
