@@ -22,6 +22,7 @@ from typer.core import TyperGroup
 from testbed import hands, people
 from testbed.bedfile import NAME as BED_NAME
 from testbed.bedfile import BedFile, write_bed_file
+from testbed.cloudlab.identities import UserCertificates
 from testbed.cloudlab.journal import NAME as JOURNAL_NAME
 from testbed.cloudlab.journal import describe
 from testbed.cloudlab.steering.control import SteeringError, ask, is_running
@@ -80,8 +81,11 @@ def cloudlab(
         str, typer.Option(help="Where the agent takes callbacks; by default a free port of this machine.")
     ] = "",
     certificate_days: Annotated[
-        float, typer.Option(help="How long user certificates last; 0 or less: they have expired.")
-    ] = 365.0,
+        float | None, typer.Option(help="How long user certificates last; 0 or less: they have expired.")
+    ] = None,
+    certificates: Annotated[
+        UserCertificates, typer.Option(help="How user certificates are made: as today, in 2021 or in 2016.")
+    ] = UserCertificates.TODAY,
 ) -> None:
     """Start the simulated Cloudlab alone, with machines on paper; run until SIGTERM. Needs no root."""
     from testbed.agentconf import write_agent_conf
@@ -96,7 +100,8 @@ def cloudlab(
         speed=speed,
         bind=bind,
         callback_url=callback_url or f"https://127.0.0.1:{_free_port()}/",
-        certificate_life=timedelta(days=certificate_days),
+        certificate_life=None if certificate_days is None else timedelta(days=certificate_days),
+        user_certificates=certificates,
     )
     simulator.start()
     logging.basicConfig(filename=log, level=logging.INFO, format="%(asctime)s %(name)s %(message)s")

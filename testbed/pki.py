@@ -21,6 +21,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
 from cryptography.hazmat.primitives import hashes, padding
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.modes import CBC
 from cryptography.hazmat.primitives.serialization import (
@@ -35,6 +36,9 @@ SA_URL_ACCESS = ObjectIdentifier("2.25.305821105408246119474742976030998643995")
 """Access method of authorityInfoAccess that carries the SA's URL in a user certificate (mkusercert)."""
 
 _KEY_BITS = 2048
+_SHA256_WITH_RSA = bytes.fromhex("06092a864886f70d01010b")
+_SHA1_WITH_RSA = bytes.fromhex("06092a864886f70d010105")
+"""The two algorithms as X.509 names them: DER of 1.2.840.113549.1.1.11 and .5."""
 
 
 def write_file(path: Path, data: bytes, *, secret: bool = False) -> None:
@@ -80,6 +84,17 @@ class Identity:
         return encrypted_key_pem(self.key, passphrase) + self.certificate.public_bytes(Encoding.PEM)
 
 
+def signed_with_sha1(certificate: x509.Certificate, key: rsa.RSAPrivateKey) -> x509.Certificate:
+    """Return the same certificate with a SHA-1 signature, as mkusercert makes them.
+
+    cryptography signs none: the algorithm is named twice, and its name and the signature keep their lengths.
+    """
+    der = certificate.public_bytes(Encoding.DER).replace(_SHA256_WITH_RSA, _SHA1_WITH_RSA)
+    signed = certificate.tbs_certificate_bytes.replace(_SHA256_WITH_RSA, _SHA1_WITH_RSA)
+    signature = key.sign(signed, PKCS1v15(), hashes.SHA1())
+    return x509.load_der_x509_certificate(der[: -len(signature)] + signature)
+
+
 def base64_of(certificate: x509.Certificate) -> str:
     """Write a certificate as GENI puts it into credentials: base64 of the DER form, no header."""
     return b64encode(certificate.public_bytes(Encoding.DER)).decode()
@@ -120,16 +135,28 @@ class CertificateAuthority:
             write_file(self.bundle, self._root().public_bytes(Encoding.PEM))
         self.certificate = x509.load_pem_x509_certificate(self.bundle.read_bytes())
 
-    def issue(self, name: str, names: Names, *, not_after: datetime | None = None) -> Identity:
+    def issue(
+        self,
+        name: str,
+        names: Names,
+        *,
+        not_after: datetime | None = None,
+        bits: int = _KEY_BITS,
+        sha1: bool = False,
+    ) -> Identity:
         """Issue a certificate into NAME.pem, with a key in NAME.key that is kept between runs.
 
-        It lasts 365 days unless ``not_after`` says otherwise.
+        It lasts 365 days unless ``not_after`` says otherwise. A key of other than the usual ``bits`` is in
+        NAME-BITS.key.
         """
-        key = self._load_or_make_key(name)
+        key_name = name if bits == _KEY_BITS else f"{name}-{bits}"
+        key = self._load_or_make_key(key_name, bits)
         certificate = self.certify(key.public_key(), names, not_after=not_after)
+        if sha1:
+            certificate = signed_with_sha1(certificate, self._key)
         path = self._directory / f"{name}.pem"
         write_file(path, certificate.public_bytes(Encoding.PEM))
-        return Identity(certificate, key, path, self._directory / f"{name}.key")
+        return Identity(certificate, key, path, self._directory / f"{key_name}.key")
 
     def certify(
         self, public_key: rsa.RSAPublicKey, names: Names, *, not_after: datetime | None = None
@@ -173,7 +200,7 @@ class CertificateAuthority:
             return False
         return True
 
-    def _load_or_make_key(self, name: str) -> rsa.RSAPrivateKey:
+    def _load_or_make_key(self, name: str, bits: int = _KEY_BITS) -> rsa.RSAPrivateKey:
         path = self._directory / f"{name}.key"
         if path.exists():
             # Our own file: the test of its primes takes longer than all the rest of a start.
@@ -181,7 +208,7 @@ class CertificateAuthority:
             if not isinstance(key, rsa.RSAPrivateKey):
                 raise TypeError(f"{path} holds a key that is not RSA; remove it to have a new one made")
             return key
-        key = rsa.generate_private_key(public_exponent=65537, key_size=_KEY_BITS)
+        key = rsa.generate_private_key(public_exponent=65537, key_size=bits)
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
         write_file(path, pem, secret=True)
         return key

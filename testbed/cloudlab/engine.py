@@ -15,7 +15,7 @@ from testbed.cloudlab.callbacks.endpoint import TICK
 from testbed.cloudlab.clock import Clock, Pace
 from testbed.cloudlab.cm.manager import Surroundings
 from testbed.cloudlab.cm.vanishing import vanish
-from testbed.cloudlab.identities import Identities, make_identities
+from testbed.cloudlab.identities import Identities, UserCertificates, make_identities
 from testbed.cloudlab.journal import NAME as JOURNAL_NAME
 from testbed.cloudlab.journal import Journal
 from testbed.cloudlab.room import MachineRoom
@@ -46,6 +46,7 @@ class Plan:
     ssh_key: Path
     clock: Clock
     certificate_life: timedelta
+    user_certificates: UserCertificates
     sa_generation: Generation
 
 
@@ -147,6 +148,7 @@ class Engine:
             sa_url=self.urls[0],
             callback_url=plan.callback_url,
             user_ends=datetime.now(UTC) + plan.certificate_life,
+            user_certificates=plan.user_certificates,
         )
         self.faults = Faults(self.journal)
         around = Surroundings(

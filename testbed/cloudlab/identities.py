@@ -6,7 +6,8 @@ import socket
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -26,6 +27,27 @@ from testbed.cloudlab.sites import Site, User
 SA_DOMAIN = "example.net"
 PROJECT = "labproj"
 PASSPHRASE = "correct horse battery staple"
+
+
+class UserCertificates(StrEnum):
+    """How the users' certificates are made (protogeni-2021.md §11)."""
+
+    TODAY = "today"
+    """2048 bits, SHA-256, a year: what a site may do by now."""
+    OF_2021 = "2021"
+    """2048 bits, SHA-1, 1000 days."""
+    OF_2016 = "2016"
+    """1024 bits, SHA-1, a year."""
+
+    @property
+    def life(self) -> timedelta:
+        """How long they last."""
+        return timedelta(days=1000 if self is UserCertificates.OF_2021 else 365)
+
+    @property
+    def bits(self) -> int:
+        """Length of their keys."""
+        return 1024 if self is UserCertificates.OF_2016 else 2048
 
 
 @dataclass(frozen=True)
@@ -66,6 +88,7 @@ def make_identities(
     sa_url: str,
     callback_url: str | None,
     user_ends: datetime | None = None,
+    user_certificates: UserCertificates = UserCertificates.TODAY,
 ) -> Identities:
     """Issue all certificates into ``directory``; keys that are there already are used again.
 
@@ -86,6 +109,8 @@ def make_identities(
                 sa_url=sa_url,
             ),
             not_after=user_ends,
+            bits=user_certificates.bits,
+            sha1=user_certificates is not UserCertificates.TODAY,
         )
         for user in users
     }

@@ -17,7 +17,7 @@ from testbed.cloudlab.clock import Clock, SystemClock
 from testbed.cloudlab.cm.manager import ComponentManager
 from testbed.cloudlab.engine import Engine, Plan
 from testbed.cloudlab.hands.doors import DoorSteering
-from testbed.cloudlab.identities import PASSPHRASE, PROJECT, Identities, user_urn
+from testbed.cloudlab.identities import PASSPHRASE, PROJECT, Identities, UserCertificates, user_urn
 from testbed.cloudlab.journal import Journal
 from testbed.cloudlab.room import MachineRoom, NoMachines
 from testbed.cloudlab.sa.authority import SliceAuthority
@@ -30,7 +30,6 @@ from testbed.cloudlab.steering.portal import PortalSteering
 from testbed.cloudlab.steering.telling import TellingSteering
 
 _LONGEST_NOTICE = 365 * 86400.0
-_CERTIFICATE_LIFE = timedelta(days=365)
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,8 @@ class SimulatedCloudlab:
         callback_url: str | None = None,
         ssh_key: Path | None = None,
         clock: Clock | None = None,
-        certificate_life: timedelta = _CERTIFICATE_LIFE,
+        certificate_life: timedelta | None = None,
+        user_certificates: UserCertificates = UserCertificates.TODAY,
         sa_generation: Generation | None = None,
     ) -> None:
         """Describe a simulator; nothing is started or written before ``start``.
@@ -91,6 +91,8 @@ class SimulatedCloudlab:
             ssh_key: the first user's private key file; made if missing. None: ``DIR/id_ed25519``.
             clock: what expiries are measured by; None for this computer's own.
             certificate_life: how long the users' certificates last from ``start`` on; not positive: expired.
+                None: as long as such certificates do.
+            user_certificates: how the users' certificates are made.
             sa_generation: which server the SA is like; None: as the first site.
 
         Raises:
@@ -119,7 +121,8 @@ class SimulatedCloudlab:
                 callback_url=callback_url,
                 ssh_key=self.ssh_key,
                 clock=clock or SystemClock(),
-                certificate_life=certificate_life,
+                certificate_life=user_certificates.life if certificate_life is None else certificate_life,
+                user_certificates=user_certificates,
                 sa_generation=sa_generation or self.sites[0].generation,
             )
         )

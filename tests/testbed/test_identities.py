@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import ssl
+import xmlrpc.client
+from datetime import UTC, datetime
+
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from testbed.cloudlab.identities import UserCertificates
 from testbed.pki import CertificateAuthority, urns
 
 
@@ -48,3 +54,30 @@ def test_a_certificate_of_another_root_is_not_ours(keys, tmp_path):
     theirs = CertificateAuthority(tmp_path / "other")
     assert ours.issued(ours.certificate)
     assert not ours.issued(theirs.certificate)
+
+
+@pytest.mark.parametrize(
+    ("made", "bits", "hashed", "days"),
+    [
+        (UserCertificates.TODAY, 2048, "sha256", 365),
+        (UserCertificates.OF_2021, 2048, "sha1", 1000),
+        (UserCertificates.OF_2016, 1024, "sha1", 365),
+    ],
+)
+def test_user_certificates_are_made_as_of_their_time(start, foreign, made, bits, hashed, days):
+    """protogeni-2021.md §11: OpenSSL presents a SHA-1 signature at security level 0 only."""
+    bed = start(user_certificates=made)
+    certificate = bed.identities.users["ada"].certificate
+    assert (certificate.public_key().key_size, certificate.signature_hash_algorithm.name) == (bits, hashed)
+    assert (certificate.not_valid_after_utc - datetime.now(UTC)).days + 1 == days
+    files = bed.bed_file()
+    context = ssl.create_default_context(cafile=str(files.ca_bundle))
+    context.set_ciphers("DEFAULT:@SECLEVEL=2")
+    with contextlib.ExitStack() as stack:
+        if hashed == "sha1":
+            stack.enter_context(pytest.raises(ssl.SSLError, match=r"(?i)ca md too weak|ee key too small"))
+        context.load_cert_chain(str(files.user_pem), password=files.passphrase)
+    context.set_ciphers("DEFAULT:@SECLEVEL=0")
+    context.load_cert_chain(str(files.user_pem), password=files.passphrase)
+    with xmlrpc.client.ServerProxy(bed.sa_url, context=context) as sa:
+        assert sa.GetCredential()["code"] == 0
