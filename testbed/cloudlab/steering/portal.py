@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from testbed.cloudlab.answer import RaisedError, RefusalError
 from testbed.cloudlab.cm.modifying import Failure
 from testbed.cloudlab.documents.rspec import EMULAB, V3
+from testbed.cloudlab.hands.places import Places
 from testbed.cloudlab.identities import PROJECT
 from testbed.cloudlab.method import Request
 from testbed.cloudlab.state import Account
 from testbed.cloudlab.steering import arguments
 from testbed.cloudlab.steering.control import Commands, SteeringError
-from testbed.cloudlab.steering.places import Places
 
 if TYPE_CHECKING:
     from testbed.cloudlab.engine import Engine

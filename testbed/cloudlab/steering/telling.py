@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from testbed.cloudlab.hands.places import Places
 from testbed.cloudlab.steering import arguments
 from testbed.cloudlab.steering.control import Commands, SteeringError
-from testbed.cloudlab.steering.places import Places
 
 if TYPE_CHECKING:
     from testbed.cloudlab.engine import Engine
