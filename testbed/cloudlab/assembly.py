@@ -11,6 +11,7 @@ from testbed.cloudlab.callbacks.revocations import Revocations
 from testbed.cloudlab.callbacks.values import ValuePush
 from testbed.cloudlab.cm.actions import ActionMethods
 from testbed.cloudlab.cm.background import Background
+from testbed.cloudlab.cm.creating import Creation
 from testbed.cloudlab.cm.manager import ComponentManager, Surroundings
 from testbed.cloudlab.cm.modifying import Modify
 from testbed.cloudlab.cm.nodes import NodeMethods
@@ -90,6 +91,7 @@ def make_site(
     cm = ComponentManager(site, names, identity, around)
     background = Background(cm)
     nodes = NodeMethods(cm, background)
+    Creation(cm, background, nodes)
     ActionMethods(cm, background)
     ReadMethods(cm)
     StatusMethod(cm)

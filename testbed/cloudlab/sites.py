@@ -42,6 +42,8 @@ class Timing:
 
     A reboot leaves out what is before the last image event.
     """
+    mapping: float = 5.0
+    """From the reply of an asynchronous CreateSliver until its machines are found, or not."""
     start: float = 20.0
     """Background work after CreateSliver and AddNodes, before the reboots; the slice is locked."""
     resync: float = 10.0

@@ -134,7 +134,8 @@ class Background:
             record.phases.discard(phase)
             return
         record.monitor = True
-        wait = Wait(self._cm.site, self._pace, awaited, loading)
+        running = [sliver for sliver in awaited if sliver not in slivers]
+        wait = Wait(self._cm.site, self._pace, awaited, loading=loading, running=running)
         self._workers.start(f"monitor {record.urn}", self._watch, record, aggregate, wait, phase)
 
     def _watch(self, record: CmSlice, aggregate: Aggregate, wait: Wait, phase: Phase) -> None:

@@ -1,32 +1,26 @@
-"""CreateSliver, AddNodes, DeleteNodes and BindToSlice (protogeni.md §3.3, §3.7, §3.8, §3.12)."""
+"""AddNodes, DeleteNodes and BindToSlice (protogeni.md §3.7, §3.8, §3.12)."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 
 from lxml import etree
 
-from testbed.cloudlab import dates, urn
+from testbed.cloudlab import urn
 from testbed.cloudlab.answer import Code, RaisedError, RefusalError, forbidden, malformed
 from testbed.cloudlab.cm.background import Background
 from testbed.cloudlab.cm.gate import require_idle, require_kept
 from testbed.cloudlab.cm.manager import SHUT_DOWN, ComponentManager
 from testbed.cloudlab.cm.mapper import place
 from testbed.cloudlab.documents import manifest
-from testbed.cloudlab.documents.credentials import Credential
-from testbed.cloudlab.documents.request import check_addresses, parse_request, read_nodes
+from testbed.cloudlab.documents.request import check_addresses, read_nodes
 from testbed.cloudlab.documents.rspec import links_of, nodes_of, parse_xml
 from testbed.cloudlab.method import Request
 from testbed.cloudlab.state import Account, Aggregate, CmSlice, NodeSliver
 from testbed.cloudlab.steering.faults import Kind
 
 CHANGE = frozenset({"pi", "bind"})
-_CREATE = frozenset({"pi", "instantiate", "bind"})
-_CAP = timedelta(days=90)
-_CAPPED = timedelta(hours=90)
-"""The real code mixes units: a slice that ends later than in 90 days gets 90 hours."""
 
 
 class NodeMethods:
@@ -35,7 +29,6 @@ class NodeMethods:
     def __init__(self, cm: ComponentManager, background: Background) -> None:
         self._cm = cm
         self._background = background
-        cm.methods["CreateSliver"] = self._create_sliver
         cm.methods["AddNodes"] = self._add_nodes
         cm.methods["DeleteNodes"] = self._delete_nodes
         cm.methods["BindToSlice"] = self._bind_to_slice
@@ -70,43 +63,6 @@ class NodeMethods:
         return self._cm.manifest_text(record, aggregate)
 
     # --- methods
-
-    def _create_sliver(self, request: Request) -> object:
-        request.require("slice_urn", "credentials", "rspec")
-        text = request.text("rspec")
-        slice_urn = urn.parse(request.text("slice_urn"))
-        if slice_urn is None:
-            raise malformed("Bad characters in URN")
-        credential = self._cm.check(request, _CREATE)[0]
-        if credential.target != request.text("slice_urn"):
-            raise RefusalError(Code.FORBIDDEN, "Credential does not match the URN")
-        record = self._cm.lookup(credential)
-        if record is not None and record.lock.held:
-            raise RefusalError(Code.BUSY, "slice is busy; try again later")
-        if record is not None and record.shut_down:
-            raise forbidden(SHUT_DOWN)
-        if record is not None and (record.aggregate is not None or record.ticket is not None):
-            raise RefusalError(Code.REFUSED, "Must delete existing slice first")
-        root = parse_request(text)
-        record = self.new_slice(slice_urn, credential)
-        self._apply_expires(record, root.get("expires"), credential)
-        dies = self._cm.around.faults.strike(self._cm.urn, "CreateSliver", {Kind.SERVER_ERROR_LOCKED})
-        if dies or request.params.get("keys") == []:
-            # The real method dies on an empty list, with the slice made and locked.
-            record.lock.leave()
-            self._cm.slices[record.urn] = record
-            raise RaisedError("keys is an empty list")
-        accounts = read_accounts(request)
-        aggregate = Aggregate(urn=self._cm.annotator.sliver_urn(), manifest=root, accounts=accounts)
-        self.fill(record, aggregate, root)
-        record.lock.take("slice")
-        record.aggregate = aggregate
-        self._cm.slices[record.urn] = record
-        self._background.start(record, aggregate, self._cm.site.timing.start)
-        return [
-            self._cm.sliver_credential(record, aggregate, credential),
-            self._cm.manifest_text(record, aggregate),
-        ]
 
     def _add_nodes(self, request: Request) -> str:
         request.require("slice_urn", "credentials", "nodes")
@@ -156,7 +112,8 @@ class NodeMethods:
         aggregate = record.aggregate
         if aggregate is None:
             raise missing
-        accounts = {account.login: account for account in (*aggregate.accounts, *read_accounts(request))}
+        added = read_accounts(request, need_urn=self._cm.site.generation >= 2021)
+        accounts = {account.login: account for account in (*aggregate.accounts, *added)}
         require_kept(record)
         with record.lock.during("slice"):
             aggregate.accounts = tuple(accounts.values())
@@ -170,32 +127,6 @@ class NodeMethods:
             raise forbidden(SHUT_DOWN)
         if record.expires <= self._cm.around.clock.now():
             raise RefusalError(Code.REFUSED, "Slice has expired")
-
-    def new_slice(self, name: urn.Urn, credential: Credential) -> CmSlice:
-        """Make the record of a slice that this CM does not know; it is not kept yet."""
-        now = self._cm.around.clock.now()
-        expires = credential.expires
-        if expires > now + _CAP:
-            expires = (now + _CAPPED).replace(microsecond=0)
-        project = name.authority.partition(":")[2] or name.authority.partition(".")[0]
-        return CmSlice(
-            urn=credential.target,
-            uuid=credential.target_uuid,
-            name=name.name,
-            project=project,
-            expires=expires,
-            gid=credential.target_gid,
-            first_expires=expires,
-        )
-
-    def _apply_expires(self, record: CmSlice, text: str | None, credential: Credential) -> None:
-        if text is None:
-            return
-        try:
-            wanted = dates.read_strict_date(text)
-        except dates.DateError as error:
-            raise RefusalError(Code.ERROR, str(error)) from error
-        record.expires = record.first_expires = self._cm.granted(wanted, credential.expires, alap=False)
 
     def fill(self, record: CmSlice, aggregate: Aggregate, root: etree._Element) -> None:
         """Give machines to all nodes of ``root`` that have none, and make it the manifest; all or nothing.
@@ -314,8 +245,10 @@ def _pasted(
     )
 
 
-def read_accounts(request: Request) -> tuple[Account, ...]:
+def read_accounts(request: Request, *, need_urn: bool = False) -> tuple[Account, ...]:
     """Read ``keys``: plain keys are the caller's own; else each item is a user with keys.
+
+    A login alone is enough for a user, unless ``need_urn``.
 
     Raises:
         RefusalError: code 1.
@@ -331,6 +264,8 @@ def read_accounts(request: Request) -> tuple[Account, ...]:
         return (Account(request.caller, login, tuple(_key(item) for item in items)),)
     accounts = []
     for item in items:
+        if need_urn and "urn" not in item:
+            raise RefusalError(Code.BADARGS, "Missing urn in key argument")
         user = urn.parse(str(item.get("urn", "")))
         login = str(item.get("login", "")) or (user.name if user else "")
         keys = item.get("keys")

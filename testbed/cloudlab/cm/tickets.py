@@ -16,6 +16,7 @@ from lxml import etree
 from testbed.cloudlab import dates, urn
 from testbed.cloudlab.answer import Code, RefusalError, forbidden, malformed
 from testbed.cloudlab.cm.background import Background
+from testbed.cloudlab.cm.creating import CREATE, new_slice
 from testbed.cloudlab.cm.gate import take_idle
 from testbed.cloudlab.cm.manager import SHUT_DOWN, ComponentManager
 from testbed.cloudlab.cm.nodes import NodeMethods, read_accounts
@@ -28,7 +29,6 @@ from testbed.cloudlab.state import Aggregate, CmSlice, Ticket
 TICKET_LIFE = timedelta(minutes=10)
 _UNREDEEMED = "Must release unredeemed ticket first"
 _DELETE = frozenset({"pi", "control"})
-_CREATE = frozenset({"pi", "instantiate", "bind"})
 
 
 class TicketMethods:
@@ -51,12 +51,12 @@ class TicketMethods:
         slice_urn = urn.parse(request.text("slice_urn"))
         if slice_urn is None:
             raise malformed("Bad characters in URN")
-        credential = self._cm.check(request, _CREATE)[0]
+        credential = self._cm.check(request, CREATE)[0]
         if credential.target != request.text("slice_urn"):
             raise forbidden("Credential does not match the URN")
         known = self._cm.lookup(credential)
         root = parse_request(request.text("rspec"))
-        record = known or self._nodes.new_slice(slice_urn, credential)
+        record = known or new_slice(self._cm, slice_urn, credential)
         take_idle(self._cm, record, "slice")
         try:
             if record.aggregate is not None:
@@ -100,7 +100,7 @@ class TicketMethods:
 
     def _update_sliver(self, request: Request) -> str:
         request.require("rspec")
-        record, held, credential = self._find_sliver(request, _CREATE)
+        record, held, credential = self._find_sliver(request, CREATE)
         root = parse_request(request.text("rspec"))
         wanted = self._extended(held, root)
         take_idle(self._cm, record, "resource")
@@ -120,7 +120,7 @@ class TicketMethods:
             raise RefusalError(Code.BADARGS, "This ticket is stale")
         if ticket.expires <= self._cm.around.clock.now():
             raise RefusalError(Code.REFUSED, "Ticket has expired")
-        accounts = read_accounts(request)
+        accounts = read_accounts(request, need_urn=self._cm.site.generation >= 2021)
         if record.shut_down:
             raise forbidden(SHUT_DOWN)
         take_idle(self._cm, record, "ticket")
@@ -164,7 +164,7 @@ class TicketMethods:
 
     def _find_slice(self, request: Request, missing: RefusalError) -> tuple[CmSlice, Credential]:
         request.require("ticket")
-        return self._cm.find_slice(request, _CREATE, missing)
+        return self._cm.find_slice(request, CREATE, missing)
 
     def _extended(self, held: Aggregate, root: etree._Element) -> Aggregate:
         """Return a sliver for this request that keeps the machines of names that are held already."""

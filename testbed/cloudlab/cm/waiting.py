@@ -25,10 +25,20 @@ class Wait:
     """One wait for the machines of a slice. Not safe by itself: the mutex is held at each look."""
 
     def __init__(
-        self, site: Site, pace: Pace, slivers: Sequence[NodeSliver], loading: Collection[NodeSliver]
+        self,
+        site: Site,
+        pace: Pace,
+        slivers: Sequence[NodeSliver],
+        *,
+        loading: Collection[NodeSliver],
+        running: Collection[NodeSliver],
     ) -> None:
-        """Begin to wait for ``slivers``, of which those in ``loading`` load an image."""
+        """Begin to wait for ``slivers``, of which those in ``loading`` load an image.
+
+        Those that are ``running`` read changing until all are done.
+        """
         self.slivers = tuple(slivers)
+        self._running = running
         self.failed: list[NodeSliver] = []
         """Those that failed or were given up, in the order in which that was seen."""
         patience = site.timing.patience
@@ -53,7 +63,8 @@ class Wait:
                 del self._limits[sliver]
                 if sliver.state == "restarting":
                     sliver.state = "started"
-                sliver.store("ready")
+                if sliver not in self._running:
+                    sliver.store("ready")
                 continue
             if event == "BOOTING":
                 stuck = now - self._booting_since.setdefault(sliver, now) > self._stuck_limit
