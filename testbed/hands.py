@@ -63,3 +63,60 @@ def portals(
     """Let only users of a CM's own and of these domains in to a CM of 2021."""
     ask(directory, {"do": "portals", "at": cm, "known": None if everybody else known or []})
     typer.echo(f"{cm}: lets in {'everybody' if everybody else ' '.join(['its own', *(known or [])])}")
+
+
+@app.command("end-slice")
+def end_slice(
+    name: Annotated[str, typer.Argument(help="A slice, by its name or URN.")],
+    at: Annotated[str, typer.Option(help="sa, or the domain of a CM.")],
+    directory: Directory = _DEFAULT,
+) -> None:
+    """End a slice at the SA or at a CM, as a portal or an administrator does."""
+    ask(directory, {"do": "end-slice", "slice": name, "at": at})
+    typer.echo(f"{name}: ended at {at}")
+
+
+@app.command()
+def lockdown(
+    name: Annotated[str, typer.Argument(help="A slice, by its name or URN.")],
+    at: Annotated[str, typer.Option(help="The domain of a CM of 2021.")],
+    on: Annotated[bool, typer.Option("--on/--off", help="Whether it is locked down.")] = True,
+    directory: Directory = _DEFAULT,
+) -> None:
+    """Lock a slice down: it does not expire, and cannot be deleted."""
+    ask(directory, {"do": "lockdown", "slice": name, "at": at, "on": on})
+    typer.echo(f"{name}: {'' if on else 'not '}locked down at {at}")
+
+
+@app.command()
+def panic(
+    name: Annotated[str, typer.Argument(help="A slice, by its name or URN.")],
+    at: Annotated[str, typer.Option(help="The domain of a CM of 2021.")],
+    on: Annotated[bool, typer.Option("--on/--off", help="Whether it is in panic mode.")] = True,
+    directory: Directory = _DEFAULT,
+) -> None:
+    """Put a slice into panic mode: it cannot be deleted."""
+    ask(directory, {"do": "panic", "slice": name, "at": at, "on": on})
+    typer.echo(f"{name}: {'' if on else 'not '}in panic mode at {at}")
+
+
+@app.command()
+def reboot(
+    place: Annotated[str, typer.Argument(help="sa, or the domain of a CM.")],
+    seconds: Annotated[float, typer.Option(help="Real seconds in which nothing answers.")] = 0.0,
+    directory: Directory = _DEFAULT,
+) -> None:
+    """Reboot the server of the SA or of a CM, in the middle of whatever it does."""
+    ask(directory, {"do": "reboot", "at": place, "seconds": seconds})
+    typer.echo(f"{place}: reboots, {seconds:g} s")
+
+
+@app.command()
+def recovery(
+    node: Annotated[str, typer.Argument()],
+    on: Annotated[bool, typer.Option("--on/--off", help="Whether it is there.")] = True,
+    directory: Directory = _DEFAULT,
+) -> None:
+    """Boot a machine into the recovery system, where it cannot be reloaded."""
+    ask(directory, {"do": "recovery", "node": node, "on": on})
+    typer.echo(f"{node}: {'' if on else 'not '}in the recovery system")

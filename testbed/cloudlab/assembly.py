@@ -41,6 +41,7 @@ class SiteParts:
 
     cm: ComponentManager
     nodes: NodeMethods
+    background: Background
     revocations: Revocations
     values: ValuePush | None
     doors: Doors
@@ -98,7 +99,7 @@ def make_site(
     TicketMethods(cm, background, nodes)
     modify = Modify(cm, nodes, background)
     if callback_url is None:
-        return SiteParts(cm, nodes, Revocations(cm, nodes, None), None, doors, modify)
+        return SiteParts(cm, nodes, background, Revocations(cm, nodes, None), None, doors, modify)
     endpoint = Endpoint(
         callback_url,
         site.urn,
@@ -108,9 +109,8 @@ def make_site(
         around.journal,
         calls=site.calls_back,
     )
-    return SiteParts(
-        cm, nodes, Revocations(cm, nodes, endpoint), ValuePush(cm, endpoint), doors, modify, endpoint
-    )
+    revocations = Revocations(cm, nodes, endpoint)
+    return SiteParts(cm, nodes, background, revocations, ValuePush(cm, endpoint), doors, modify, endpoint)
 
 
 def make_doors(generation: Generation, members: Collection[str], site: Site | None = None) -> Doors:

@@ -17,6 +17,8 @@ from testbed.cloudlab.clock import Clock, SystemClock
 from testbed.cloudlab.cm.manager import ComponentManager
 from testbed.cloudlab.engine import Engine, Plan
 from testbed.cloudlab.hands.doors import DoorSteering
+from testbed.cloudlab.hands.servers import ServerSteering
+from testbed.cloudlab.hands.slices import SliceSteering
 from testbed.cloudlab.identities import PASSPHRASE, PROJECT, Identities, UserCertificates, user_urn
 from testbed.cloudlab.journal import Journal
 from testbed.cloudlab.room import MachineRoom, NoMachines
@@ -133,7 +135,15 @@ class SimulatedCloudlab:
         """Whether CMs call the agent."""
         self.portal = PortalSteering(self._engine)
         """What a portal and the people at it do to slices."""
-        self.commands = {**self.doors.commands, **self.telling.commands, **self.portal.commands}
+        self.others = SliceSteering(self._engine)
+        """What others do to slices: they end them, or lock them down."""
+        self.servers = ServerSteering(self._engine)
+        """Reboots of servers, and machines in the recovery system."""
+        self.commands = {
+            name: command
+            for steering in (self.doors, self.telling, self.portal, self.others, self.servers)
+            for name, command in steering.commands.items()
+        }
         """Commands of the control socket that other modules carry out, by name."""
 
     def __enter__(self) -> Self:

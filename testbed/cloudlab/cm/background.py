@@ -45,11 +45,11 @@ class Background:
         self._boot(record, aggregate, slivers, phase, reload=reload)
         record.lock.free()
 
-    def tear_down(self, record: CmSlice) -> None:
+    def tear_down(self, record: CmSlice, cause: str = "DeleteSlice") -> None:
         """Begin the end of a slice. The caller holds the slice lock; it goes with the slice."""
         phase = Phase()
         record.phases.add(phase)
-        self._workers.start(f"tear down {record.urn}", self._tear_down, record, phase)
+        self._workers.start(f"tear down {record.urn}", self._tear_down, record, cause, phase)
 
     def terminate(self, record: CmSlice, cause: str = "DeleteSlice") -> None:
         """Mark a slice for termination and stop its boots; it goes a while later. The mutex is held."""
@@ -175,12 +175,12 @@ class Background:
             return "failed"
         return "started" if sliver.machine.event == "TBFAILED" or sliver.state == "started" else "new"
 
-    def _tear_down(self, record: CmSlice, phase: Phase) -> None:
+    def _tear_down(self, record: CmSlice, cause: str, phase: Phase) -> None:
         if self._pace.sleep(self._cm.site.timing.teardown, self._workers.stopping):
             return
         with self._cm.around.mutex:
             if not phase.over.is_set():
-                self._cm.drop_slice(record, "DeleteSlice")
+                self._cm.drop_slice(record, cause)
 
     def _terminate(self, record: CmSlice, cause: str) -> None:
         interval = max(self._pace.real(LOOK_EVERY), LOOK_AT_MOST_EVERY)

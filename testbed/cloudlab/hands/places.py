@@ -5,7 +5,7 @@ from __future__ import annotations
 from testbed.cloudlab.assembly import SiteParts
 from testbed.cloudlab.engine import Engine
 from testbed.cloudlab.sa.records import SaSlice
-from testbed.cloudlab.state import CmSlice
+from testbed.cloudlab.state import CmSlice, Machine
 from testbed.cloudlab.steering.control import SteeringError
 from testbed.cloudlab.wire.doors import Doors
 
@@ -39,7 +39,26 @@ class Places:
         """
         if not at:
             return [self._engine.sa_doors, *(parts.doors for parts in self._engine.parts.values())]
-        return [self._engine.sa_doors if self.is_sa(at) else self.site(at).doors]
+        return [self.door(at)]
+
+    def door(self, at: str) -> Doors:
+        """Return the doors of the SA or of one CM.
+
+        Raises:
+            SteeringError: there is no such authority.
+        """
+        return self._engine.sa_doors if self.is_sa(at) else self.site(at).doors
+
+    def machine(self, name: str) -> Machine:
+        """Return a machine by its name on this computer; the caller holds the mutex.
+
+        Raises:
+            SteeringError: there is none.
+        """
+        found = {m.name: m for parts in self._engine.parts.values() for m in parts.cm.machines.values()}
+        if name not in found:
+            raise SteeringError(f"there is no machine {name!r}; there are {', '.join(found)}")
+        return found[name]
 
     def slice_at(self, name: str, parts: SiteParts) -> CmSlice:
         """Return a slice, by its name or URN, as a CM knows it; the caller holds the mutex.

@@ -69,7 +69,7 @@ class SliceAuthority:
         with self._mutex:
             now = self._clock.now()
             for record in [s for s in self.slices.values() if s.expires <= now and not s.lock.held]:
-                self._forget(record)
+                self.forget(record)
 
     def make_slice(self, name: str, project: str, uid: str, expires: datetime) -> tuple[SaSlice, str]:
         """Make a slice in a user's name, as a portal does; return it with the user's credential for it.
@@ -106,6 +106,11 @@ class SliceAuthority:
             record = self.slices.get(slice_urn)
             if record is not None and cm_urn not in record.cms:
                 record.cms.append(cm_urn)
+
+    def forget(self, record: SaSlice) -> None:
+        """Drop a slice and its credentials; the caller holds the mutex."""
+        del self.slices[record.urn]
+        self._drop(record.urn)
 
     # --- methods
 
@@ -225,7 +230,7 @@ class SliceAuthority:
         with record.lock.during("slice"):
             if record.expires > self._clock.now():
                 raise RefusalError(Code.REFUSED, "Slice has not expired")
-            self._forget(record)
+            self.forget(record)
         return 0
 
     def _bind_to_slice(self, request: Request) -> int:
@@ -341,7 +346,3 @@ class SliceAuthority:
 
     def _drop(self, target: str) -> None:
         self._cache = {key: kept for key, kept in self._cache.items() if key[1] != target}
-
-    def _forget(self, record: SaSlice) -> None:
-        del self.slices[record.urn]
-        self._drop(record.urn)

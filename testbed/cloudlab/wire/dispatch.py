@@ -81,6 +81,8 @@ class Dispatcher:
         match = _PATH.fullmatch(path)
         if match is None:
             return Reply(b"not found\n", status=404)
+        if not self._doors.is_up:
+            return None
         began = time.monotonic()
         caller = ""
         method = ""
