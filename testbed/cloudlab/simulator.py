@@ -17,8 +17,10 @@ from testbed.cloudlab.clock import Clock, SystemClock
 from testbed.cloudlab.cm.manager import ComponentManager
 from testbed.cloudlab.engine import Engine, Plan
 from testbed.cloudlab.hands.doors import DoorSteering
+from testbed.cloudlab.hands.portal import PortalSteering
 from testbed.cloudlab.hands.servers import ServerSteering
 from testbed.cloudlab.hands.slices import SliceSteering
+from testbed.cloudlab.hands.telling import TellingSteering
 from testbed.cloudlab.identities import PASSPHRASE, PROJECT, Identities, UserCertificates, user_urn
 from testbed.cloudlab.journal import Journal
 from testbed.cloudlab.room import MachineRoom, NoMachines
@@ -28,8 +30,6 @@ from testbed.cloudlab.state import Machine
 from testbed.cloudlab.steering.commands import carry_out
 from testbed.cloudlab.steering.control import SteeringError
 from testbed.cloudlab.steering.faults import Fault, Known, checked
-from testbed.cloudlab.steering.portal import PortalSteering
-from testbed.cloudlab.steering.telling import TellingSteering
 
 _LONGEST_NOTICE = 365 * 86400.0
 

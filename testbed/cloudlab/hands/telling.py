@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from testbed.cloudlab.engine import Engine
 from testbed.cloudlab.hands.places import Places
 from testbed.cloudlab.steering import arguments
 from testbed.cloudlab.steering.control import Commands, SteeringError
-
-if TYPE_CHECKING:
-    from testbed.cloudlab.engine import Engine
 
 
 class TellingSteering:

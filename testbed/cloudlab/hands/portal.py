@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from testbed.cloudlab.answer import RaisedError, RefusalError
 from testbed.cloudlab.cm.modifying import Failure
 from testbed.cloudlab.documents.rspec import EMULAB, V3
+from testbed.cloudlab.engine import Engine
 from testbed.cloudlab.hands.places import Places
 from testbed.cloudlab.identities import PROJECT
 from testbed.cloudlab.method import Request
 from testbed.cloudlab.state import Account
 from testbed.cloudlab.steering import arguments
 from testbed.cloudlab.steering.control import Commands, SteeringError
-
-if TYPE_CHECKING:
-    from testbed.cloudlab.engine import Engine
 
 FIRST_LIFE = timedelta(hours=16)
 """The most that a portal gives an experiment at first."""
