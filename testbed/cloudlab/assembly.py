@@ -16,6 +16,7 @@ from testbed.cloudlab.cm.manager import ComponentManager, Surroundings
 from testbed.cloudlab.cm.modifying import Modify
 from testbed.cloudlab.cm.nodes import NodeMethods
 from testbed.cloudlab.cm.reading import ReadMethods
+from testbed.cloudlab.cm.renewal import RenewalMethods
 from testbed.cloudlab.cm.statuses import StatusMethod
 from testbed.cloudlab.cm.tickets import TicketMethods
 from testbed.cloudlab.documents.credentials import Subject
@@ -96,6 +97,7 @@ def make_site(
     ActionMethods(cm, background)
     ReadMethods(cm)
     StatusMethod(cm)
+    RenewalMethods(cm)
     TicketMethods(cm, background, nodes)
     modify = Modify(cm, nodes, background)
     if callback_url is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
@@ -99,6 +99,14 @@ class Site:
         "labproj:worker-os",
     )
     """Known images as PROJECT:OS; the first is the default."""
+    other_types: Mapping[str, str] = field(default_factory=dict)
+    """Hardware type of those machines that have another, by node_id."""
+    reservable: frozenset[str] = frozenset()
+    """node_ids of the machines that are reserved singly, and count for no type."""
+    reservations_for: Literal["project", "user"] = "project"
+    """Whom reservations are for: projects, as in 2021, or also one user of a project, as from 2023 on."""
+    clock_offset: timedelta = timedelta(hours=-7)
+    """Its local time against UTC: what it writes into some texts, without a zone."""
 
     @property
     def urn(self) -> str:
@@ -109,6 +117,10 @@ class Site:
     def calls_back(self) -> bool:
         """Whether it calls the agent, until that is switched."""
         return self.generation < 2021 if self.callbacks is None else self.callbacks
+
+    def type_of(self, node_id: str) -> str:
+        """Hardware type of a machine."""
+        return self.other_types.get(node_id, self.hardware_type)
 
 
 def names_of(sites: Sequence[Site]) -> dict[str, dict[str, str]]:

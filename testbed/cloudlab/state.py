@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from threading import Event, Lock
 
 from lxml import etree
@@ -48,6 +48,10 @@ class Machine:
     """Another project that uses it; "" if none does."""
     promised_to: str = ""
     """Another project that it is reserved for in advance; "" if there is none."""
+    promised_from: datetime | None = None
+    """When that reservation begins; None: it is in force."""
+    next_for: str = ""
+    """Another project that an administrator gives it to next (sched_reserve); "" if there is none."""
     value: float = 0.0
     """Resource value."""
     ended: Event = field(default_factory=Event)
@@ -63,7 +67,8 @@ class Machine:
     @property
     def available(self) -> bool:
         """Free for anyone (ptopgen)."""
-        return not self.reserved and not self.promised_to and self.event in status.FREE_EVENTS
+        promised = self.promised_to and self.promised_from is None
+        return not self.reserved and not promised and self.event in status.FREE_EVENTS
 
 
 @dataclass(eq=False)
@@ -180,6 +185,12 @@ class CmSlice:
     gid: str
     """Certificate as base64."""
     first_expires: datetime
+    creator: str = ""
+    """URN of the user who made it here."""
+    renew_limit: timedelta | None = None
+    """How far ahead of now it may be renewed; 0 after it was idle for too long; None: no such limit."""
+    expiration_max: datetime | None = None
+    """Until when it may be renewed, in the place of the site's maximum; None: no such limit."""
     lock: SliceLock = field(default_factory=SliceLock)
     shut_down: bool = False
     """Stopped in an emergency: nothing may be changed any more."""

@@ -9,6 +9,7 @@ from lxml import etree
 from testbed.cloudlab import dates, urn
 from testbed.cloudlab.answer import Code, RaisedError, RefusalError, forbidden, malformed
 from testbed.cloudlab.cm.background import Background
+from testbed.cloudlab.cm.expiry import check_expiry
 from testbed.cloudlab.cm.gate import require_kept, take_patiently
 from testbed.cloudlab.cm.manager import SHUT_DOWN, ComponentManager
 from testbed.cloudlab.cm.nodes import NodeMethods, read_accounts
@@ -133,13 +134,19 @@ class Creation:
             if not self._newer:
                 return
             now = self._cm.around.clock.now()
-            wanted = min(credential.expires, (now + self._cm.site.max_sliver_lifetime).replace(microsecond=0))
+            wanted = min(credential.expires, (now + self._cm.rules.max_sliver_lifetime).replace(microsecond=0))
         else:
             try:
                 wanted = dates.read_strict_date(text)
             except dates.DateError as error:
                 raise RefusalError(Code.ERROR, str(error)) from error
-            wanted = self._cm.granted(wanted, credential.expires, alap=self._newer)
+            wanted = check_expiry(
+                wanted,
+                credential.expires,
+                self._cm.around.clock.now(),
+                self._cm.rules.max_sliver_lifetime,
+                alap=self._newer,
+            )
         record.expires = record.first_expires = wanted
 
 
@@ -158,4 +165,5 @@ def new_slice(cm: ComponentManager, name: urn.Urn, credential: Credential) -> Cm
         expires=expires,
         gid=credential.target_gid,
         first_expires=expires,
+        creator=credential.owner,
     )

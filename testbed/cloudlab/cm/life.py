@@ -77,7 +77,8 @@ class Lives:
         """Take the machine out of its slice: off, reload, then free or in another project's use."""
         machine.holder = None
         machine.reloading = True
-        machine.promised_to = ""
+        machine.promised_to = machine.next_for = ""
+        machine.promised_from = None
         machine.used_by = TAKER if taken else ""
         self._journal.unhold(self._authority, machine.node_id, cause)
         ended = self._begin(machine)

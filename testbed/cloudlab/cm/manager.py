@@ -1,6 +1,6 @@
-"""A component manager: its records, what its methods start with, leases and sliver credentials.
+"""A component manager: its records, what its methods start with, and sliver credentials.
 
-protogeni.md §3.1, §3.6, §3.10.
+protogeni.md §3.1, §3.10.
 """
 
 from __future__ import annotations
@@ -9,15 +9,17 @@ import itertools
 import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from threading import Condition
 
 from testbed import pki
-from testbed.cloudlab import dates, urn
-from testbed.cloudlab.answer import Code, RaisedError, RefusalError, forbidden, malformed
+from testbed.cloudlab import urn
+from testbed.cloudlab.answer import Code, RefusalError, forbidden, malformed
 from testbed.cloudlab.clock import Clock, Pace
 from testbed.cloudlab.cm.life import Lives
 from testbed.cloudlab.cm.misprints import as_told
+from testbed.cloudlab.cm.reservations import Reservations
+from testbed.cloudlab.cm.rules import Rules
 from testbed.cloudlab.documents import manifest
 from testbed.cloudlab.documents.credentials import Checker, Credential, Issuer, Subject, check_list
 from testbed.cloudlab.journal import Journal
@@ -28,13 +30,10 @@ from testbed.cloudlab.sites import Site
 from testbed.cloudlab.state import Aggregate, CmSlice, Machine, NodeSliver
 from testbed.cloudlab.status import FREE_EVENTS
 from testbed.cloudlab.steering.faults import Faults
-from testbed.cloudlab.wire.xmlrpc import Opaque, truthy
 from testbed.cloudlab.workers import Workers
 
-SHORTEST = timedelta(minutes=5)
 CREDENTIAL_LIFE = timedelta(hours=24)
 READ = frozenset({"pi", "info"})
-RENEW = frozenset({"pi", "control"})
 SHUT_DOWN = "Slice has been shutdown"
 TERMINATING = "Slice is marked for termination"
 RSPEC_VERSIONS = ("0.1", "0.2", "2", "3", "PG 0.1", "PG 0.2", "PG 2")
@@ -81,7 +80,7 @@ class ComponentManager:
             node_id: Machine(
                 node_id=node_id,
                 name=names[node_id],
-                hardware_type=site.hardware_type,
+                hardware_type=site.type_of(node_id),
                 node_class=site.node_class,
                 address=around.room.address(names[node_id]),
                 event=next(events),
@@ -90,6 +89,8 @@ class ComponentManager:
             )
             for node_id in site.machines
         }
+        self.rules = Rules(site.generation, site.max_sliver_lifetime)
+        self.reservations = Reservations(site, self.machines, self.slices)
         self._next_id = itertools.count(4001)
         self.annotator = manifest.Annotator(
             site.domain, site.urn, lambda: next(self._next_id), generation=site.generation
@@ -100,7 +101,6 @@ class ComponentManager:
         self._checker = Checker(around.authority, around.clock)
         self.methods: dict[str, Method] = {
             "GetVersion": self._get_version,
-            "RenewSlice": self._renew_slice,
             "GetSliver": self._get_sliver,
         }
 
@@ -201,6 +201,9 @@ class ComponentManager:
         """Tear down what has expired, as far as no lock is in the way (expire_daemon)."""
         with self.around.mutex:
             now = self.around.clock.now()
+            for machine in self.machines.values():
+                if machine.promised_from is not None and machine.promised_from <= now:
+                    machine.promised_from = None
             for record in self.slices.values():
                 if record.ticket is not None and record.ticket.expires <= now and not record.lock.held:
                     self.drop_ticket(record, "ticket expired")
@@ -218,60 +221,6 @@ class ComponentManager:
             "output_rspec": 2,
             "ad_rspec": list(RSPEC_VERSIONS),
         }
-
-    def _renew_slice(self, request: Request) -> str:
-        record, credential = self.find_slice(request, RENEW, RefusalError(Code.BADARGS, "No such slice here"))
-        if credential.target != record.urn:
-            raise RefusalError(Code.ERROR, "No local slice found")
-        record.lock.take("slice")
-        if record.aggregate is None:
-            # No experiment behind the slice: the real method dies here.
-            record.lock.leave()
-            raise RaisedError("slice without experiment")
-        try:
-            if record.shut_down:
-                raise RefusalError(Code.ERROR, SHUT_DOWN)
-            if record.terminating:
-                raise RefusalError(Code.ERROR, TERMINATING)
-            return self._renew_locked(record, record.aggregate, credential, request)
-        finally:
-            record.lock.free()
-
-    def _renew_locked(
-        self, record: CmSlice, aggregate: Aggregate, credential: Credential, request: Request
-    ) -> str:
-        for sliver in aggregate.nodes.values():
-            if sliver.machine.promised_to:
-                raise RefusalError(Code.REFUSED, f"Refused cause {sliver.machine.node_id} is pre-reserved.")
-        given = request.params.get("valid_until") or request.params.get("expiration") or ""
-        text = given.text if isinstance(given, Opaque) else str(given)
-        if not text:
-            raise RefusalError(Code.REFUSED, "such a short life for a sliver? More time please.")
-        try:
-            wanted = dates.read_date(text)
-        except dates.DateError as error:
-            raise RefusalError(Code.REFUSED, f"{error} at GeniCM.pm") from error
-        if wanted == record.expires:
-            return dates.gmt(record.expires)
-        alap = truthy(request.params.get("alap"))
-        record.expires = dates.stored(self.granted(wanted, credential.expires, alap=alap))
-        aggregate.credentials.clear()
-        return dates.gmt(record.expires)
-
-    def granted(self, wanted: datetime, limit: datetime, *, alap: bool) -> datetime:
-        """Check a new expiry against the floor, the credential's expiry and the site's maximum.
-
-        With ``alap`` it is cut to the maximum. Raises RefusalError with code 7.
-        """
-        now = self.around.clock.now()
-        longest = (now + self.site.max_sliver_lifetime).replace(microsecond=0)
-        if wanted < now + SHORTEST:
-            raise RefusalError(Code.REFUSED, "such a short life for a sliver? More time please.")
-        if wanted > limit:
-            raise RefusalError(Code.REFUSED, "expiration is greater then slice expiration")
-        if wanted > longest and not alap:
-            raise RefusalError(Code.REFUSED, f"expiration is greater then the maximum: {dates.zulu(longest)}")
-        return min(wanted, longest)
 
     def _get_sliver(self, request: Request) -> str:
         missing = RefusalError(Code.SEARCHFAILED, "No slice or aggregate here")
