@@ -104,7 +104,7 @@ class Creation:
 
     def _fill(self, record: CmSlice, root: etree._Element, accounts: tuple[Account, ...]) -> Aggregate:
         aggregate = Aggregate(urn=self._cm.annotator.sliver_urn(), manifest=root, accounts=accounts)
-        self._nodes.fill(record, aggregate, root)
+        self._nodes.fill(record, aggregate, root, "CreateSliver")
         record.aggregate = aggregate
         return aggregate
 
@@ -134,7 +134,8 @@ class Creation:
             if not self._newer:
                 return
             now = self._cm.around.clock.now()
-            wanted = min(credential.expires, (now + self._cm.rules.max_sliver_lifetime).replace(microsecond=0))
+            longest = (now + self._cm.rules.max_sliver_lifetime).replace(microsecond=0)
+            wanted = min(credential.expires, longest)
         else:
             try:
                 wanted = dates.read_strict_date(text)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from datetime import datetime
 
 from testbed.cloudlab import dates
-from testbed.cloudlab.answer import Code, RaisedError, RefusalError
+from testbed.cloudlab.answer import Code, RaisedError, RefusalError, busy
 from testbed.cloudlab.cm.expiry import NO_TIME, check_expiry
+from testbed.cloudlab.cm.gate import take_patiently
 from testbed.cloudlab.cm.manager import SHUT_DOWN, TERMINATING, ComponentManager
 from testbed.cloudlab.documents.credentials import Credential
 from testbed.cloudlab.method import Request
@@ -17,7 +17,6 @@ from testbed.cloudlab.wire.xmlrpc import Opaque, truthy
 RENEW = frozenset({"pi", "control"})
 LOCK_WAIT = 10.0
 """Simulated seconds that the newer server waits for the slice's lock."""
-_LOOK_EVERY = 0.01
 
 
 class RenewalMethods:
@@ -34,7 +33,7 @@ class RenewalMethods:
         record, credential = self._cm.find_slice(request, RENEW, missing)
         if credential.target != record.urn:
             raise RefusalError(Code.ERROR, "No local slice found")
-        self._take_lock(record, missing)
+        take_patiently(self._cm, record, LOCK_WAIT, busy("slice"))
         if record.aggregate is None:
             # No experiment behind the slice: the real method dies here.
             record.lock.leave()
@@ -47,15 +46,6 @@ class RenewalMethods:
             return self._renew_locked(record, record.aggregate, credential, request)
         finally:
             record.lock.free()
-
-    def _take_lock(self, record: CmSlice, missing: RefusalError) -> None:
-        around = self._cm.around
-        deadline = time.monotonic() + (around.pace.real(LOCK_WAIT) if self._new else 0.0)
-        while record.lock.held and time.monotonic() < deadline and not around.workers.stopping.is_set():
-            around.mutex.wait(_LOOK_EVERY)
-        if self._cm.slices.get(record.urn) is not record:
-            raise missing
-        record.lock.take("slice")
 
     def _renew_locked(
         self, record: CmSlice, aggregate: Aggregate, credential: Credential, request: Request

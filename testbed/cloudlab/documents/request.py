@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from lxml import etree
@@ -54,10 +54,16 @@ def parse_request(text: str) -> etree._Element:
     return root
 
 
-def read_nodes(root: etree._Element, site: Site, known: Collection[str]) -> list[RequestNode]:
+def read_nodes(
+    root: etree._Element,
+    site: Site,
+    known: Collection[str],
+    check_image: Callable[[str, str], None] = lambda _project_and_os, _name: None,
+) -> list[RequestNode]:
     """Check all nodes and links of a site's CM and return the nodes, in document order.
 
-    ``known`` are the known node_ids.
+    ``known`` are the known node_ids; ``check_image`` takes PROJECT:OS and the name that the node has for it,
+    and refuses one that cannot be used any more.
 
     Raises:
         RefusalError: code 1, naming the first fault found.
@@ -72,6 +78,8 @@ def read_nodes(root: etree._Element, site: Site, known: Collection[str]) -> list
         if names[client_id.lower()] > 1:
             raise malformed(f"Duplicate node {client_id}")
         requests.append(_read_node(element, client_id, site, known))
+        for name in _images(element):
+            check_image(_known_image(name, site.images), name)
     _check_links(elements, links_of(root, site.urn))
     return requests
 
@@ -86,8 +94,6 @@ def _read_node(element: etree._Element, client_id: str, site: Site, known: Colle
             f"*** {client_id}: no machine here carries slivers of type {sliver_type}",
             f"Could not map to resources: no host for {sliver_type}",
         )
-    for image in sliver_types and children(sliver_types[0], "disk_image", space):
-        _check_image(image.get("name") or image.get("url") or "", site.images)
     node_id = ""
     if element.get("component_id"):
         bound = urn.parse(element.get("component_id", ""))
@@ -104,15 +110,23 @@ def _read_node(element: etree._Element, client_id: str, site: Site, known: Colle
     )
 
 
-def _check_image(name: str, images: Collection[str]) -> None:
-    if name.startswith(("http://", "https://")):
-        return
+def _images(element: etree._Element) -> list[str]:
+    space = namespace(element)
+    sliver_types = children(element, "sliver_type", space)[:1]
+    found = [image for each in sliver_types for image in children(each, "disk_image", space)]
+    names = [image.get("name") or image.get("url") or "" for image in found]
+    return [name for name in names if not name.startswith(("http://", "https://"))]
+
+
+def _known_image(name: str, images: Collection[str]) -> str:
+    """Return the PROJECT:OS that an image's URN means."""
     image = urn.parse(name)
     if image is None or image.kind != "image":
         raise malformed(f"Malformed image URN: {name}")
     project_and_os = ":".join(urn.normal_id(image.name).split(":")[:2])
     if project_and_os not in images:
         raise malformed(f"Unknown image URN: {name}")
+    return project_and_os
 
 
 def _startup(services: Sequence[etree._Element], space: str, site: Site) -> str:

@@ -78,15 +78,27 @@ class Kind(StrEnum):
     NO_VLAN = "code24"
     """Code 24, nothing done."""
     NO_BANDWIDTH = "code25"
-    """Code 25 of the mapper, nothing done."""
+    """Code 25 of the mapper, once all checks have passed."""
     NO_MEMORY = "code27"
-    """Code 27, nothing done."""
+    """Code 27 of the mapper."""
     NO_CONNECT = "code29"
-    """Code 29 of the mapper, nothing done: links cannot be wired (protogeni-2021.md §3.8)."""
+    """Code 29 of the mapper, or 25 at a server of 2016: links cannot be wired (protogeni-2021.md §3.8)."""
     THIRD_SERVER = "code35"
     """Code 35, nothing done: another server was late, or not there (protogeni-2021.md §1.9)."""
     ERROR_ALTHOUGH_ADDED = "addnodes-error-although-added"
     """Code 2 although the machines are in the manifest; they are not started (§3.7, check 13)."""
+    NO_INTERFACES = "no-fast-interfaces"
+    """Code 26 of the mapper: links are faster than any free machine (protogeni-2021.md §3.8)."""
+    NO_FIT = "no-mapping"
+    """Code 28 of the mapper: no machine fits a node."""
+    ADMISSION = "admission-control"
+    """Code 28 of the mapper: failed admission control checks."""
+    NO_ADDRESSES = "no-addresses"
+    """Code 28: no routable addresses are left."""
+    GONE_IN_PHASE_TWO = "gone-in-phase-two"
+    """Code 2: a machine of the slice went while that was changed, once it was mapped (§3.11 there)."""
+    RENEWED_MEANWHILE = "renewed-meanwhile"
+    """Code 7: the slice was renewed while it was changed (§3.6 there)."""
     OTHER_ADVERTISEMENT = "other-advertisement"
     """The document of a call with the other version and the other filter (§3.2)."""
     BOOT_NEVER_ENDS = "boot-never-ends"
@@ -129,7 +141,20 @@ VANISHING = frozenset({Kind.VANISHES, Kind.UNRESERVED})
 MISPRINTS = frozenset({Kind.NOT_LISTED, Kind.NO_SLIVER_ID, Kind.EMPTY_SLIVER_ID, Kind.EQUAL_SLIVER_ID})
 """Faults of a machine in a manifest."""
 MACHINE_KINDS = VANISHING | MISPRINTS | STRIKES_AT.keys()
-INSIDE_METHODS = frozenset({Kind.ERROR_ALTHOUGH_ADDED, Kind.OTHER_ADVERTISEMENT})
+MAPPER_KINDS = frozenset(
+    {
+        Kind.NO_BANDWIDTH,
+        Kind.NO_INTERFACES,
+        Kind.NO_MEMORY,
+        Kind.NO_FIT,
+        Kind.NO_CONNECT,
+        Kind.ADMISSION,
+        Kind.NO_ADDRESSES,
+    }
+)
+"""What keeps the mapper from finding machines, besides that there are none."""
+_CHANGING = MAPPER_KINDS | {Kind.GONE_IN_PHASE_TWO, Kind.RENEWED_MEANWHILE}
+INSIDE_METHODS = _CHANGING | {Kind.ERROR_ALTHOUGH_ADDED, Kind.OTHER_ADVERTISEMENT}
 """Those for which the method itself asks."""
 CALL_KINDS = frozenset(Kind) - MACHINE_KINDS - INSIDE_METHODS - {Kind.UNREACHABLE}
 """Those for which the dispatcher asks, whatever the method."""
@@ -139,11 +164,12 @@ _ONLY = {
     Kind.SERVER_ERROR_5: frozenset({"CreateSliver"}),
     Kind.NO_SPACE: _CREATES,
     **dict.fromkeys((Kind.DATABASE_ERROR, Kind.RPC_ERROR, Kind.THIRD_SERVER, Kind.NO_VLAN), _MAPS),
-    **dict.fromkeys((Kind.NO_BANDWIDTH, Kind.NO_MEMORY, Kind.NO_CONNECT), _MAPS),
     Kind.INSUFFICIENT: frozenset({"CreateSliver", "AddNodes"}),
     Kind.ERROR_ALTHOUGH_ADDED: frozenset({"AddNodes"}),
     Kind.OTHER_ADVERTISEMENT: frozenset({"DiscoverResources"}),
     Kind.UNREACHABLE: frozenset({ANYWHERE}),
+    **dict.fromkeys(MAPPER_KINDS, frozenset({"CreateSliver", "AddNodes", "DeleteNodes"})),
+    **dict.fromkeys(_CHANGING - MAPPER_KINDS, frozenset({"AddNodes", "DeleteNodes"})),
 }
 _WITHOUT_LOCK = frozenset({"GetVersion", "DiscoverResources", "GetKeys", "Register"})
 

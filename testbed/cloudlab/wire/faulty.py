@@ -21,15 +21,9 @@ _CODED = {
     Kind.RPC_ERROR: (Code.RPC_ERROR, ""),
     Kind.NO_SPACE: (Code.NO_SPACE, "Over disk quota, please clean up"),
     Kind.NO_VLAN: (Code.VLAN_UNAVAILABLE, ""),
-    Kind.NO_MEMORY: (Code.INSUFFICIENT_MEMORY, ""),
     Kind.THIRD_SERVER: (Code.TIMED_OUT, ""),
 }
 """Faults that are a code and its text, and nothing else."""
-_UNWIRED = {
-    Kind.NO_BANDWIDTH: (Code.INSUFFICIENT_BANDWIDTH, "Insufficient bandwidth between lan0 and node-1"),
-    Kind.NO_CONNECT: (Code.NO_CONNECT, "Cannot map some links to physical devices"),
-}
-"""Faults that are the mapper's: the reason is in its log."""
 _UNAVAILABLE_PAGE = b"<html><head><title>503 Service Unavailable</title></head><body></body></html>\n"
 _PAGE = b"<html><body><h1>Down for maintenance</h1></body></html>\n"
 _GARBAGE = b"Can't locate object method \xff\x00 via package GeniSlice at GeniCM.pm line 1.\n"
@@ -41,10 +35,6 @@ def error_of(fault: Fault, module: str, method: str, now: datetime, words: Wordi
         code, text = _CODED[fault.kind]
         # 35 tells in its value whether the third server was late (1) or not there (2).
         return RefusalError(code, text, 1 + fault.left % 2 if code is Code.TIMED_OUT else 0)
-    if fault.kind in _UNWIRED:
-        code, reason = _UNWIRED[fault.kind]
-        log = f"mapper: starting\n*** {reason}\nmapper: giving up\n"
-        return RefusalError(code, log, "Could not map to resources")
     match fault.kind:
         case Kind.BUSY:
             return busy("slice" if module == "sa" or method in _SAY_SLICE else "resource")

@@ -157,7 +157,10 @@ def test_a_machine_set_aside_from_later_on_bounds_the_lease_without_a_word_of_wh
     cm = holding(NEW)
     machine = cm.slices[ada.slice_urn].aggregate.nodes["a"].machine
     machine.promised_to, machine.promised_from = "other", clock.now() + timedelta(hours=10)
-    assert renew(ada, NEW, stamp(clock, hours=11)) == (7, f"{REFUSED}Could not extend because of a prereserve")
+    assert renew(ada, NEW, stamp(clock, hours=11)) == (
+        7,
+        f"{REFUSED}Could not extend because of a prereserve",
+    )
     assert renew(ada, NEW, stamp(clock, hours=9))[0] == 0
     clock.offset = timedelta(hours=8)
     machine.promised_from = clock.now() - timedelta(minutes=1)
@@ -168,9 +171,7 @@ def test_a_machine_set_aside_from_later_on_bounds_the_lease_without_a_word_of_wh
 # --- reservations by type
 
 
-def test_an_extension_into_a_reservation_is_refused_with_the_moment_and_granted_up_to_it(
-    holding, ada, clock
-):
+def test_an_extension_into_a_reservation_is_refused_with_the_moment_and_granted_up_to_it(holding, ada, clock):
     """§7 rule 10: the server's local time, in C's form; alap does not shorten."""
     cm = holding(NEW)
     made = reserve(cm, clock, 3, 5, 9)
