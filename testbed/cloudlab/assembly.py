@@ -11,6 +11,7 @@ from testbed.cloudlab.callbacks.revocations import Revocations
 from testbed.cloudlab.callbacks.values import ValuePush
 from testbed.cloudlab.cm.actions import ActionMethods
 from testbed.cloudlab.cm.background import Background
+from testbed.cloudlab.cm.cluster import ClusterMethods
 from testbed.cloudlab.cm.creating import Creation
 from testbed.cloudlab.cm.manager import ComponentManager, Surroundings
 from testbed.cloudlab.cm.modifying import Modify
@@ -34,6 +35,7 @@ from testbed.cloudlab.sites import Generation, Site, User
 from testbed.cloudlab.urn import Urn
 from testbed.cloudlab.wire.dispatch import Dispatcher
 from testbed.cloudlab.wire.doors import Doors
+from testbed.cloudlab.wire.modules import Modules
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class SiteParts:
     values: ValuePush | None
     doors: Doors
     modify: Modify
+    cluster: ClusterMethods
     endpoint: Endpoint | None = None
 
 
@@ -100,8 +103,9 @@ def make_site(
     RenewalMethods(cm)
     TicketMethods(cm, background, nodes)
     modify = Modify(cm, nodes, background)
+    cluster = ClusterMethods(cm, {SA_DOMAIN})
     if callback_url is None:
-        return SiteParts(cm, nodes, background, Revocations(cm, nodes, None), None, doors, modify)
+        return SiteParts(cm, nodes, background, Revocations(cm, nodes, None), None, doors, modify, cluster)
     endpoint = Endpoint(
         callback_url,
         site.urn,
@@ -111,8 +115,8 @@ def make_site(
         around.journal,
         calls=site.calls_back,
     )
-    revocations = Revocations(cm, nodes, endpoint)
-    return SiteParts(cm, nodes, background, revocations, ValuePush(cm, endpoint), doors, modify, endpoint)
+    revocations, values = Revocations(cm, nodes, endpoint), ValuePush(cm, endpoint)
+    return SiteParts(cm, nodes, background, revocations, values, doors, modify, cluster, endpoint)
 
 
 def make_doors(generation: Generation, members: Collection[str], site: Site | None = None) -> Doors:
@@ -126,10 +130,25 @@ def make_doors(generation: Generation, members: Collection[str], site: Site | No
     return Doors("cm", generation, known_user, own_domain=site.domain)
 
 
+def modules_of(parts: SiteParts, around: Surroundings) -> Modules:
+    """Make what answers the calls to a CM: to itself, and to the module ``cluster`` that newer ones have."""
+    main = dispatcher_for(parts.cm, parts.doors, (), around)
+    if parts.cm.site.generation < 2021:
+        return Modules(main, {})
+    return Modules(main, {"cluster": dispatcher_for(parts.cluster, parts.doors, (), around, "cluster")})
+
+
 def dispatcher_for(
-    part: SliceAuthority | ComponentManager, doors: Doors, projects: Collection[str], around: Surroundings
+    part: SliceAuthority | ComponentManager | ClusterMethods,
+    doors: Doors,
+    projects: Collection[str],
+    around: Surroundings,
+    module: str = "",
 ) -> Dispatcher:
-    """Make the dispatcher of the SA or of a CM; ``projects`` are those with a sub-authority of their own."""
+    """Make the dispatcher of the SA or of a CM, or of another module behind a CM's doors.
+
+    ``projects`` are those with a sub-authority of their own.
+    """
     return Dispatcher(
         authority=part.urn,
         methods=part.methods,
@@ -141,4 +160,5 @@ def dispatcher_for(
         faults=around.faults,
         stopping=around.workers.stopping,
         journal=around.journal,
+        module=module,
     )

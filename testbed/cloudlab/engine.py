@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Condition
 
-from testbed.cloudlab.assembly import SiteParts, dispatcher_for, make_doors, make_sa, make_site
+from testbed.cloudlab.assembly import SiteParts, dispatcher_for, make_doors, make_sa, make_site, modules_of
 from testbed.cloudlab.callbacks.endpoint import TICK
 from testbed.cloudlab.clock import Clock, Pace
 from testbed.cloudlab.cm.manager import Surroundings
@@ -25,6 +25,7 @@ from testbed.cloudlab.steering.control import ControlServer, SteeringError, is_r
 from testbed.cloudlab.steering.faults import Faults
 from testbed.cloudlab.wire.doors import Doors
 from testbed.cloudlab.wire.https import HttpsServer, server_context
+from testbed.cloudlab.wire.modules import Modules
 from testbed.cloudlab.workers import Workers
 
 _STOP_LIMIT = 5.0
@@ -171,10 +172,10 @@ class Engine:
             )
         server = self.identities.server
         context = server_context(server.cert_path, server.key_path, self.identities.authority.bundle)
-        dispatchers = [dispatcher_for(self.sa, self.sa_doors, self.sa.projects, around)]
-        dispatchers += [dispatcher_for(parts.cm, parts.doors, (), around) for parts in self.parts.values()]
-        for https, dispatcher in zip(servers, dispatchers, strict=True):
-            https.begin(context, dispatcher.answer, dispatcher.is_reachable)
+        main = dispatcher_for(self.sa, self.sa_doors, self.sa.projects, around)
+        modules = [Modules(main, {}), *(modules_of(parts, around) for parts in self.parts.values())]
+        for https, answering in zip(servers, modules, strict=True):
+            https.begin(context, answering.answer, answering.is_reachable)
         for parts in self.parts.values():
             parts.revocations.start()
             if parts.values is not None:

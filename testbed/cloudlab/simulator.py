@@ -366,12 +366,13 @@ class SimulatedCloudlab:
             return freed
 
     def _known(self) -> Known:
-        cms = [parts.cm for parts in self._engine.parts.values()]
+        parts = list(self._engine.parts.values())
+        cms = [each.cm for each in parts]
         names = {"sa": self.sa.urn, self.sa.urn: self.sa.urn}
         for cm in cms:
             names |= {cm.site.domain: cm.urn, cm.urn: cm.urn}
         return Known(
-            methods=self.sa.methods.keys() | {method for cm in cms for method in cm.methods},
+            methods=self.sa.methods.keys() | {m for p in parts for m in (*p.cm.methods, *p.cluster.methods)},
             machines={m.name: (m.node_id, cm.urn) for cm in cms for m in cm.machines.values()},
             authorities=names,
         )

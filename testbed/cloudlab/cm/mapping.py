@@ -54,7 +54,7 @@ class Mapping:
         placed = self._place(record, new, held)
         self._phase_two(method, held)
         for sliver in lost:
-            self._take_again(sliver)
+            self._take_again(aggregate, sliver)
         return [(request, placed[request.client_id]) for request in new]
 
     def renew(self, record: CmSlice, aggregate: Aggregate, root: etree._Element) -> None:
@@ -99,7 +99,16 @@ class Mapping:
         node_urn = urn.make(self._cm.site.domain, "node", machine.node_id)
         raise RefusalError(Code.ERROR, f"{node_urn} ([Node: {machine.node_id}]) is not available")
 
-    def _take_again(self, sliver: NodeSliver) -> None:
-        sliver.machine.holder = sliver
-        sliver.state = "new"
+    def _take_again(self, aggregate: Aggregate, lost: NodeSliver) -> None:
+        """Give a machine back to the slice that lost it; whoever waits for the lost sliver waits for that."""
+        sliver = NodeSliver(
+            urn=lost.urn,
+            slice_urn=lost.slice_urn,
+            client_id=lost.client_id,
+            host_name=lost.host_name,
+            machine=lost.machine,
+            startup=lost.startup,
+            cards=lost.cards,
+        )
+        sliver.machine.holder = aggregate.nodes[lost.client_id] = sliver
         self._cm.around.journal.hold(self._cm.urn, sliver.machine.node_id, sliver.slice_urn, sliver.client_id)

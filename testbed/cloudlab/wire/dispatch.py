@@ -52,12 +52,14 @@ class Dispatcher:
         faults: Faults,
         stopping: Event,
         journal: Journal,
+        module: str = "",
     ) -> None:
         """Take the methods of the SA or of a CM, and the ``doors`` that callers go through.
 
-        ``lock_of`` is the lock of the slice that a call is for; ``stopping`` ends replies that are slow.
+        ``lock_of`` is the lock of the slice that a call is for; ``stopping`` ends replies that are slow;
+        ``module`` is another one behind the same doors.
         """
-        self._module = doors.module
+        self._module = module or doors.module
         self._doors = doors
         self._authority = authority
         self._methods = methods
