@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
 
-from testbed import hands, people
+from testbed import administering, hands, people
 from testbed.bedfile import NAME as BED_NAME
 from testbed.bedfile import BedFile, write_bed_file
 from testbed.cloudlab.identities import UserCertificates
@@ -46,6 +46,7 @@ app = typer.Typer(
 )
 app.add_typer(hands.app)
 app.add_typer(people.app)
+app.add_typer(administering.app)
 
 Directory = Annotated[
     Path, typer.Option("--dir", help="Where the test bed keeps its files.", envvar="TESTBED_DIR")
@@ -143,17 +144,6 @@ def value(
     """Set the resource value of a machine and push it to the agent."""
     ask(directory, {"do": "value", "node": node, "value": wanted})
     typer.echo(f"{node}: resource value {wanted:g}")
-
-
-@app.command()
-def promise(
-    node: Annotated[str, typer.Argument()],
-    project: Annotated[str, typer.Option(help='The project; "" ends it.')] = "other",
-    directory: Directory = _DEFAULT,
-) -> None:
-    """Reserve a machine for another project in advance: leases with it cannot be renewed."""
-    ask(directory, {"do": "promise", "node": node, "project": project})
-    typer.echo(f"{node}: reserved in advance for {project or 'nobody'}")
 
 
 @app.command()

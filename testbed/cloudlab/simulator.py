@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Self
 
 from testbed.bedfile import BedFile, CallbackFiles, CmEntry
-from testbed.cloudlab.assembly import SiteParts
 from testbed.cloudlab.clock import Clock, SystemClock
 from testbed.cloudlab.cm.manager import ComponentManager
 from testbed.cloudlab.engine import Engine, Plan
 from testbed.cloudlab.hands.doors import DoorSteering
+from testbed.cloudlab.hands.places import Places
 from testbed.cloudlab.hands.portal import PortalSteering
+from testbed.cloudlab.hands.reserving import ReserveSteering
+from testbed.cloudlab.hands.ruling import RuleSteering
 from testbed.cloudlab.hands.servers import ServerSteering
 from testbed.cloudlab.hands.slices import SliceSteering
 from testbed.cloudlab.hands.telling import TellingSteering
@@ -129,6 +131,7 @@ class SimulatedCloudlab:
             )
         )
         self._mutex = self._engine.mutex
+        self._places = Places(self._engine)
         self.doors = DoorSteering(self._engine)
         """Who is let in: accounts, logins, experiments, portals."""
         self.telling = TellingSteering(self._engine)
@@ -139,11 +142,15 @@ class SimulatedCloudlab:
         """What others do to slices: they end them, or lock them down."""
         self.servers = ServerSteering(self._engine)
         """Reboots of servers, and machines in the recovery system."""
-        self.commands = {
-            name: command
-            for steering in (self.doors, self.telling, self.portal, self.others, self.servers)
-            for name, command in steering.commands.items()
-        }
+        self.reserving = ReserveSteering(self._engine)
+        """Machines that are set aside for others, by type and by name."""
+        self.rules = RuleSteering(self._engine)
+        """Limits, quota, images and leases of the sites."""
+        steerings = (
+            *(self.doors, self.telling, self.portal, self.others),
+            *(self.servers, self.reserving, self.rules),
+        )
+        self.commands = {name: each for one in steerings for name, each in one.commands.items()}
         """Commands of the control socket that other modules carry out, by name."""
 
     def __enter__(self) -> Self:
@@ -278,7 +285,7 @@ class SimulatedCloudlab:
         with self._mutex:
             groups: dict[str, list[Machine]] = {}
             for name in [nodes] if isinstance(nodes, str) else nodes:
-                parts, machine = self._find(name)
+                parts, machine = self._places.machine(name)
                 if machine.holder is None:
                     raise SteeringError(f"{name} is not held by any slice: there is nothing to revoke")
                 groups.setdefault(parts.cm.urn, []).append(machine)
@@ -294,7 +301,7 @@ class SimulatedCloudlab:
             SteeringError: no such machine, or it has no countdown.
         """
         with self._mutex:
-            parts, machine = self._find(name)
+            parts, machine = self._places.machine(name)
             if not parts.revocations.withdraw(machine.node_id):
                 raise SteeringError(f"{name} has no revocation that could be withdrawn")
             self.journal.note(f"withdraw the revocation of {name}")
@@ -308,7 +315,7 @@ class SimulatedCloudlab:
         if not (math.isfinite(value) and 0 <= value <= 1):
             raise SteeringError(f"a resource value is a number from 0 to 1, not {value}")
         with self._mutex:
-            parts, machine = self._find(name)
+            parts, machine = self._places.machine(name)
             machine.value = value
             self.journal.note(f"resource value of {name} is {value:g}")
             if parts.values is not None:
@@ -383,16 +390,4 @@ class SimulatedCloudlab:
         Raises:
             SteeringError: no such machine.
         """
-        with self._mutex:
-            self._find(name)[1].promised_to = project
-            self.journal.note(f"{name} is reserved in advance for {project or 'nobody'}")
-
-    def _find(self, name: str) -> tuple[SiteParts, Machine]:
-        found = {
-            machine.name: (parts, machine)
-            for parts in self._engine.parts.values()
-            for machine in parts.cm.machines.values()
-        }
-        if name not in found:
-            raise SteeringError(f"there is no machine {name!r}; there are {', '.join(found)}")
-        return found[name]
+        self.reserving.promise(name, project)

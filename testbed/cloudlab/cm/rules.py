@@ -14,6 +14,9 @@ ImageFault = Literal[
 ]
 """Why an image cannot be used any more (GeniImage.pm MapToLocalImage, GeniCM.pm CheckForDeprecatedImages)."""
 
+ClusterUse = Literal["users", "forbidden", "offline"]
+"""Who may use the module ``cluster``."""
+
 _FAULTS: dict[ImageFault, tuple[Code, Callable[[str], str]]] = {
     "restricted": (Code.BADARGS, lambda name: f"Not allowed to use restricted image {name}"),
     "unknown": (Code.BADARGS, lambda name: f"Unknown image URN: {name}"),
@@ -44,7 +47,7 @@ class Rules:
     """The caller's files take more than they may."""
     most_nodes: int | None = None
     """The most nodes that a slice may have; None: any number."""
-    cluster: Literal["users", "forbidden", "offline"] = "users"
+    cluster: ClusterUse = "users"
     """Whether users may ask the module ``cluster``."""
     images: dict[str, tuple[ImageFault, str]] = field(default_factory=dict)
     """PROJECT:OS -> why it cannot be used, and its owner's words."""

@@ -31,6 +31,19 @@ class Places:
             raise SteeringError(f"there is no CM {at!r}; there are {', '.join(named)}")
         return named[at]
 
+    def machine(self, name: str) -> tuple[SiteParts, Machine]:
+        """Return a machine by its name on this computer, with the CM's parts; the caller holds the mutex.
+
+        Raises:
+            SteeringError: there is none.
+        """
+        found = {
+            m.name: (parts, m) for parts in self._engine.parts.values() for m in parts.cm.machines.values()
+        }
+        if name not in found:
+            raise SteeringError(f"there is no machine {name!r}; there are {', '.join(found)}")
+        return found[name]
+
     def doors(self, at: str) -> list[Doors]:
         """Return the doors of the SA or of a CM, or all of them for "".
 

@@ -26,9 +26,6 @@ class Steered(Protocol):
     def value(self, name: str, value: float) -> None:
         """Set a resource value."""
 
-    def promise(self, name: str, project: str) -> None:
-        """Reserve a machine for another project in advance."""
-
     def fault(self, place: str, kind: str, times: int = 1, *, at: str = "", seconds: float = 5.0) -> None:
         """Switch a fault on."""
 
@@ -68,9 +65,6 @@ def carry_out(cloudlab: Steered, command: Mapping[str, Any]) -> object:
             return None
         case "value":
             cloudlab.value(arguments.machine(command), arguments.number(command, "value"))
-            return None
-        case "promise":
-            cloudlab.promise(arguments.machine(command), arguments.text(command, "project"))
             return None
         case "fault":
             cloudlab.fault(

@@ -114,7 +114,7 @@ class Kind(StrEnum):
     UNRESERVED = "unreserved"
     """A held machine loses its reservation and stays in the manifest.
 
-    SliverStatus and AddNodes answer with code 2 until it is deleted (§3.5, §3.7).
+    SliverStatus answers with code 2 until it is deleted (§3.5), AddNodes with 28 (protogeni-2021.md §3.11).
     """
     NOT_LISTED = "not-listed"
     """A manifest lacks a held machine, which stays held.
