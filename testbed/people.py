@@ -55,12 +55,13 @@ def sa_lock(
     typer.echo(f"{name}: the SA's lock is {'held' if on else 'free'}")
 
 
-@app.command("sa-expiry")
-def sa_expiry(
+@app.command()
+def expiry(
     name: Slice,
-    seconds: Annotated[float, typer.Option("--in", help="Real seconds until the slice ends at the SA.")],
+    at: Annotated[str, typer.Argument(help="Where: sa, or the domain of a CM.")],
+    seconds: Annotated[float, typer.Option("--in", help="Real seconds until the slice ends there.")],
     directory: Directory = _DEFAULT,
 ) -> None:
-    """Move a slice's end at the SA, as a portal does, earlier too."""
-    ask(directory, {"do": "sa-expiry", "slice": name, "seconds": seconds})
-    typer.echo(f"{name}: ends at the SA in {seconds:g} s")
+    """Move a slice's end, as a portal or an administrator does: earlier too."""
+    ask(directory, {"do": "expiry", "slice": name, "at": at, "seconds": seconds})
+    typer.echo(f"{name}: ends at {at} in {seconds:g} s")

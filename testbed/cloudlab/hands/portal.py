@@ -40,7 +40,7 @@ class PortalSteering:
             "portal-slice": self._make,
             "portal-modify": self._modify,
             "sa-lock": self._lock,
-            "sa-expiry": self._expiry,
+            "expiry": self._expiry,
         }
 
     def make(self, name: str, at: str, nodes: Sequence[str], *, user: str = "", hosts: bool = False) -> str:
@@ -134,16 +134,24 @@ class PortalSteering:
                 record.lock.free()
             self._engine.journal.note(f"the portal {'holds' if on else 'gave back'} the SA's lock of {name}")
 
-    def expiry(self, name: str, seconds: float) -> None:
-        """Have a slice end at the SA so many real seconds from now, earlier than before too.
+    def expiry(self, name: str, at: str, seconds: float) -> None:
+        """Have a slice end so many real seconds from now, as a portal or an administrator does: earlier too.
+
+        Args:
+            name: name or URN of the slice.
+            at: ``sa``, or domain or URN of the CM, where alone it ends then.
+            seconds: real ones; not positive: it has ended.
 
         Raises:
-            SteeringError: no such slice.
+            SteeringError: no such authority, or it has no such slice.
         """
         with self._engine.mutex:
-            record = self._places.slice_at_sa(name)
-            self._engine.sa.move_expiry(record, self._engine.clock.now() + timedelta(seconds=seconds))
-            self._engine.journal.note(f"the portal moved the end of {name} at the SA to {record.expires}")
+            ends = (self._engine.clock.now() + timedelta(seconds=seconds)).replace(microsecond=0)
+            if self._places.is_sa(at):
+                self._engine.sa.move_expiry(self._places.slice_at_sa(name), ends)
+            else:
+                self._places.slice_at(name, self._places.site(at)).expires = ends
+            self._engine.journal.note(f"the end of {name} at {at} was moved to {ends:%Y-%m-%dT%H:%M:%SZ}")
 
     def _accounts(self) -> list[Account]:
         return [
@@ -175,7 +183,8 @@ class PortalSteering:
         self.lock(arguments.text(command, "slice"), on=arguments.switch(command, "on"))
 
     def _expiry(self, command: Mapping[str, Any]) -> None:
-        self.expiry(arguments.text(command, "slice"), arguments.number(command, "seconds"))
+        seconds = arguments.number(command, "seconds")
+        self.expiry(arguments.text(command, "slice"), arguments.text(command, "at"), seconds)
 
 
 @contextmanager

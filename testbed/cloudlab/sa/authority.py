@@ -87,7 +87,7 @@ class SliceAuthority:
 
     def move_expiry(self, record: SaSlice, expires: datetime) -> None:
         """End a slice at another time, earlier too, as no call can; the caller holds the mutex."""
-        record.expires = expires.replace(microsecond=0)
+        record.expires = expires
         self._drop(record.urn)
 
     def lock_of(self, request: Request) -> SliceLock | None:

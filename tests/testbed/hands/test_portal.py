@@ -103,13 +103,20 @@ def test_while_the_portal_works_the_sa_is_busy(cloudlab, creator):
     assert creator.sa("GetCredential", ask)["code"] == 0
 
 
-def test_the_portal_moves_the_end_at_the_sa_alone(cloudlab, creator):
+@pytest.mark.parametrize(("at", "moved"), [("sa", "SA"), (EAST, f"CM {EAST}")])
+def test_the_end_is_moved_at_one_authority_alone(cloudlab, creator, at, moved):
     """§12.4: earlier too, which no call can."""
     before = cloudlab.expiry_moves()
-    cloudlab.portal.expiry("exp", 3600)
+    cloudlab.portal.expiry(creator.slice_urn, at, 3600)
     after = cloudlab.expiry_moves()
-    assert after["SA"][1] < before["SA"][1]
-    assert after[f"CM {EAST}"] == before[f"CM {EAST}"]
+    assert after[moved][1] < before[moved][1]
+    assert [name for name in after if after[name] != before[name]] == [moved]
+
+
+def test_a_slice_whose_end_was_moved_into_the_past_is_gone(cloudlab, creator):
+    cloudlab.portal.expiry("exp", EAST, 0)
+    cloudlab.journal.wait_for(lambda: not held(cloudlab))
+    assert {entry.cause for entry in cloudlab.journal.held()} == {"expired"}
 
 
 def test_modify_adds_and_removes_machines_at_once_also_while_others_boot(cloudlab, creator):
@@ -161,7 +168,7 @@ def test_it_is_steered_by_commands(cloudlab):
     assert held(cloudlab).keys() == {"b", "c"}
     assert run(cloudlab, "sa-lock", "exp", "--on") == (0, "exp: the SA's lock is held\n")
     assert run(cloudlab, "sa-lock", "exp", "--off") == (0, "exp: the SA's lock is free\n")
-    assert run(cloudlab, "sa-expiry", "exp", "--in", "600") == (0, "exp: ends at the SA in 600 s\n")
+    assert run(cloudlab, "expiry", "exp", "sa", "--in", "600") == (0, "exp: ends at sa in 600 s\n")
     assert "a person pressed Modify for exp at east.example.net: +c -a" in run(cloudlab, "journal")[1]
 
 
@@ -174,7 +181,8 @@ def test_it_is_steered_by_commands(cloudlab):
         (["portal-modify", "none", EAST, "--add", "c"], f"{EAST} has no slice 'none'"),
         (["portal-modify", "none", EAST, "--failure", "x"], "fails in mapping, redeeming, not in 'x'"),
         (["sa-lock", "none"], "the SA has no slice 'none'"),
-        (["sa-expiry", "none", "--in", "5"], "the SA has no slice 'none'"),
+        (["expiry", "none", "sa", "--in", "5"], "the SA has no slice 'none'"),
+        (["expiry", "none", "here", "--in", "5"], "there is no CM 'here'"),
     ],
 )
 def test_what_cannot_be_is_refused(shared, arguments, words):
