@@ -38,7 +38,12 @@ TIMING = Timing(
     reload=12,
     taken=60,
 )
-SITES = tuple(replace(site, timing=TIMING) for site in DEFAULT_SITES)
+OF_2016 = tuple(replace(site, generation=2016, timing=TIMING) for site in DEFAULT_SITES)
+OF_2021 = tuple(
+    # One has the interface of the reference; the other calls nobody, as all public ones.
+    replace(site, generation=2021, callbacks=number == 0, timing=TIMING)
+    for number, site in enumerate(DEFAULT_SITES)
+)
 LIMIT = 240.0
 """Seconds for anything that is waited for: it is about whether, never about how fast."""
 ANY = "*"
@@ -315,15 +320,17 @@ class World:
         return [cm.urn for cm in self.cloudlab.cms if any(map(self._ours, self.cloudlab.cm(cm.urn).slices))]
 
 
-@pytest.fixture(scope="module")
-def cloudlab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedCloudlab]:
+@pytest.fixture(scope="module", params=[OF_2016, OF_2021], ids=["2016", "2021"])
+def cloudlab(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SimulatedCloudlab]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with SimulatedCloudlab(
         tmp_path_factory.mktemp("cloudlab"),
         speed=SPEED,
-        sites=SITES,
+        sites=request.param,
         callback_url=f"https://127.0.0.1:{port}/RPC2",
     ) as cloudlab:
         write_bed_file(cloudlab.bed_file())

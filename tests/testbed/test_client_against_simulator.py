@@ -1,5 +1,6 @@
 """The whole life of a slice through ``ProtoGeniServer``, against the test bed's SA and CM over real TLS."""
 
+import dataclasses
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -15,7 +16,7 @@ from agent.core.manager import SimpleElasticSliceManager
 from agent.core.model import SliverStatus
 from agent.core.ports import SystemClock
 from agent.core.request.helper import SimpleElasticSliceHelper
-from testbed.cloudlab import SimulatedCloudlab
+from testbed.cloudlab import DEFAULT_SITES, SimulatedCloudlab
 
 SPEED = 600.0
 REQUEST = """<rspec xmlns="http://www.geni.net/resources/rspec/3" type="request">
@@ -23,9 +24,16 @@ REQUEST = """<rspec xmlns="http://www.geni.net/resources/rspec/3" type="request"
 </rspec>"""
 
 
+of_both = pytest.mark.parametrize("simulator", [2016, 2021], indirect=True)
+
+
 @pytest.fixture
-def simulator(tmp_path: Path) -> Iterator[SimulatedCloudlab]:
-    with SimulatedCloudlab(tmp_path / "bed", speed=SPEED) as running:
+def simulator(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[SimulatedCloudlab]:
+    """The default sites, or all of them of the generation that a test names."""
+    sites = DEFAULT_SITES
+    if hasattr(request, "param"):
+        sites = tuple(dataclasses.replace(site, generation=request.param) for site in DEFAULT_SITES)
+    with SimulatedCloudlab(tmp_path / "bed", speed=SPEED, sites=sites) as running:
         yield running
 
 
@@ -63,6 +71,7 @@ def whole_seconds(hours: float) -> datetime:
     return (datetime.now(UTC) + timedelta(hours=hours)).replace(microsecond=0)
 
 
+@of_both
 def test_a_slice_lives_from_register_to_delete(server: ProtoGeniServer) -> None:
     cm = server.cms[0]
     assert server.find_slice() is None
@@ -106,6 +115,7 @@ def test_a_slice_lives_from_register_to_delete(server: ProtoGeniServer) -> None:
     assert server.find_slice() == renewed
 
 
+@of_both
 def test_a_request_that_does_not_fit_is_insufficient(server: ProtoGeniServer) -> None:
     cm = server.cms[1]
     server.create_slice(whole_seconds(6))

@@ -1,9 +1,14 @@
-"""A foreign client goes through the whole life of a slice."""
+"""A foreign client goes through the whole life of a slice, at a site of each generation."""
 
 from __future__ import annotations
 
+import dataclasses
 import xml.etree.ElementTree as ET
 from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from testbed.cloudlab import DEFAULT_SITES
 
 V3 = "{http://www.geni.net/resources/rspec/3}"
 
@@ -12,8 +17,11 @@ def names(manifest):
     return [node.get("client_id") for node in ET.fromstring(manifest).iter(f"{V3}node")]
 
 
-def test_a_foreign_client_creates_adds_deletes_renews_and_gives_back(cloudlab, ada):
+@pytest.mark.parametrize("generation", [2016, 2021])
+def test_a_foreign_client_creates_adds_deletes_renews_and_gives_back(start, foreign, generation):
     """§2, §3: credential, slice, sliver, status, AddNodes, DeleteNodes, renewal, DeleteSlice."""
+    cloudlab = start(sites=[dataclasses.replace(site, generation=generation) for site in DEFAULT_SITES])
+    ada = foreign(cloudlab)
     keys = ada.sa("GetKeys", {"credential": ada.self_credential(), "version": 2})["value"]
     ada.register()
     sliver_credential, manifest = ada.create(keys=keys)
