@@ -41,6 +41,7 @@ node_prefix = "node"
 [lease]
 duration = "10m"
 renew_when_left = "9m"
+empty_before = "1m"
 
 [demand]
 node_cpus = 2

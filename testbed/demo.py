@@ -19,6 +19,7 @@ from rich.console import Console
 
 from testbed import claims, release
 from testbed.claims import Claim
+from testbed.quiet_site import QuietSite
 from testbed.registry import MARKER
 from testbed.starting import Logs, require_alive, wait_until_ready
 from testbed.told import faults_told
@@ -128,6 +129,7 @@ class Demo:
         self.lease_is_renewed()
         self.revocation_loses_nothing()
         self.administrator_drains()
+        QuietSite(self, LONG_JOB).tell(7)
         self.all_is_given_back(blocker)
         self.stop_agent()
 
@@ -317,8 +319,8 @@ class Demo:
         self.claim("it is back in service", "sinfo", self.slurm("sinfo", "-h", "-n", node, "-o", "%T"), back)
 
     def all_is_given_back(self, blocker: str) -> None:
-        """Step 7."""
-        self.chapter(7, "The queue is empty: the machines go back")
+        """Step 8."""
+        self.chapter(8, "The queue is empty: the machines go back")
         self.slurm("scancel", blocker)
         self.say("user", f"scancel {blocker}: nothing is left in the queue")
         self.wait("nothing is held", lambda: not self.held())
