@@ -62,17 +62,6 @@ class Places:
         """
         return self._engine.sa_doors if self.is_sa(at) else self.site(at).doors
 
-    def machine(self, name: str) -> Machine:
-        """Return a machine by its name on this computer; the caller holds the mutex.
-
-        Raises:
-            SteeringError: there is none.
-        """
-        found = {m.name: m for parts in self._engine.parts.values() for m in parts.cm.machines.values()}
-        if name not in found:
-            raise SteeringError(f"there is no machine {name!r}; there are {', '.join(found)}")
-        return found[name]
-
     def slice_at(self, name: str, parts: SiteParts) -> CmSlice:
         """Return a slice, by its name or URN, as a CM knows it; the caller holds the mutex.
 

@@ -51,7 +51,7 @@ class ServerSteering:
             SteeringError: no such machine, it is not held, or its server knows no recovery system.
         """
         with self._engine.mutex:
-            machine = self._places.machine(name)
+            _, machine = self._places.machine(name)
             if machine.generation < 2021:
                 raise SteeringError("a server of 2016 knows no recovery system")
             if machine.holder is None:

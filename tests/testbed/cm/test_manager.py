@@ -71,7 +71,7 @@ def test_a_slice_made_anew_under_an_old_name_is_not_the_old_one(cloudlab, ada, c
     """§3: another uuid."""
     ada.register("again").create()
     ada.unlocked("RenewSlice", valid_until=stamp(clock, hours=1))
-    cloudlab.sa._forget(cloudlab.sa.slices[ada.slice_urn])
+    cloudlab.sa.forget(cloudlab.sa.slices[ada.slice_urn])
     ada.register("again")
     answer = ada.call("SliverStatus")
     assert (answer["code"], answer["output"]) == (1, "Duplicate slice URN already exists here")
