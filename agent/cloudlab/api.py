@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
+from agent.cloudlab.accounts import UserKeys, account_argument, read_account
 from agent.cloudlab.credentials import Credential, parse_credential
 from agent.cloudlab.rspec import by_name, escape_add_nodes, parse_advertisement, parse_manifest
 from agent.cloudlab.times import format_time, parse_time
@@ -23,15 +23,6 @@ T = TypeVar("T")
 
 _READ_AS_NAME = "No such HASH("
 """What a server of 2016 answers to a LAN with an address: it takes the struct for a name (GeniCMV2.pm)."""
-
-
-@dataclass(frozen=True)
-class UserKeys:
-    """The SSH public keys of one account on the machines."""
-
-    urn: str
-    login: str
-    keys: tuple[str, ...]
 
 
 class SliceAuthority:
@@ -78,7 +69,7 @@ class SliceAuthority:
         value = self._call("GetKeys", {"credential": own.text, "version": 2})
         if not isinstance(value, list):
             raise _malformed("the keys are not a list", "GetKeys", self._remote)
-        return tuple(_user_keys(item) for item in value if isinstance(item, dict))
+        return tuple(read_account(item) for item in value if isinstance(item, dict))
 
     def _call(self, method: str, arguments: Mapping[str, object] | None = None) -> object:
         return self._transport.call(self._remote, method, arguments)
@@ -115,23 +106,28 @@ class ComponentManager:
         """URN of the CM."""
         return self._remote.authority
 
-    def discover_resources(self, own: Credential, *, available: bool) -> tuple[AdvertisedNode, ...]:
-        """List machines that can be borrowed whole; the self credential is enough.
+    def discover_resources(self, credential: Credential, *, available: bool) -> tuple[AdvertisedNode, ...]:
+        """List machines that can be borrowed whole.
 
-        The CM runs one generator at a time and gives its document to all who ask meanwhile, whatever they
-        asked for: so the reply is checked here, and a list of all may lack machines that are not free.
+        With the credential of a slice, what its project may have is free, and no other (ptopgen); the self
+        credential is enough. The CM runs one generator at a time and gives its document to all who ask
+        meanwhile, whatever they asked for: so each machine's flag is to be looked at, and a list of all may
+        lack machines that are not free.
+
+        Args:
+            credential: the slice's, or our self credential.
+            available: list the free ones only, and those of the slice, which are not.
         """
         arguments = {
-            "credentials": [own.text],
+            "credentials": [credential.text],
             "available": int(available),
             "compress": 1,
             "rspec_version": "3",
         }
         value = self._call("DiscoverResources", arguments)
-        nodes = self._document(
+        return self._document(
             "DiscoverResources", lambda: parse_advertisement(_unpack(value), self._remote.authority)
         )
-        return tuple(node for node in nodes if node.available or not available)
 
     def create_sliver(
         self, credential: Credential, rspec: str, keys: Sequence[UserKeys]
@@ -143,7 +139,7 @@ class ComponentManager:
             InsufficientNodesError: the machines cannot be placed.
         """
         arguments: dict[str, object] = {**_slice(credential), "rspec": rspec}
-        if accounts := [_account(k) for k in keys if k.keys]:
+        if accounts := [account_argument(k) for k in keys if k.keys]:
             arguments["keys"] = accounts
         match self._call("CreateSliver", arguments):
             case [text, str(manifest)]:
@@ -302,26 +298,6 @@ def _unpack(value: object) -> str:
     if isinstance(value, str):
         return value
     raise ValueError(f"an advertisement is text, not {type(value).__name__}")
-
-
-def _user_keys(item: Mapping[str, object]) -> UserKeys:
-    keys = item.get("keys")
-    entries = keys if isinstance(keys, list) else []
-    return UserKeys(
-        urn=str(item.get("urn", "")),
-        login=str(item.get("login", "")),
-        keys=tuple(_ascii(str(k["key"])) for k in entries if isinstance(k, dict) and "key" in k),
-    )
-
-
-def _ascii(key: str) -> str:
-    """Drop from a key's comment what cannot be sent."""
-    return "".join(c for c in key if c.isascii() and c.isprintable())
-
-
-def _account(keys: UserKeys) -> dict[str, object]:
-    entry: dict[str, object] = {"keys": [{"type": "ssh", "key": key} for key in keys.keys]}
-    return entry | {k: v for k, v in (("urn", keys.urn), ("login", keys.login)) if v}
 
 
 def _statuses(details: Mapping[object, object]) -> tuple[NodeStatus, ...]:

@@ -57,6 +57,11 @@ class CredentialCache:
         slice_credential = self._slice
         return slice_credential.target_urn if slice_credential else self._slice_urn
 
+    @property
+    def holds_slice(self) -> bool:
+        """Whether there is a slice credential at hand."""
+        return self._slice is not None
+
     def expiries(self) -> dict[str, datetime]:
         """Return when the credentials end that we hold now: keys "self" and "slice", absent while unknown."""
         held = {"self": self._self, "slice": self._slice}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import TypeVar
 
 import structlog
 
-from agent.cloudlab.api import ComponentManager, SliceAuthority, UserKeys
+from agent.cloudlab.accounts import UserKeys, named
+from agent.cloudlab.api import ComponentManager, SliceAuthority
 from agent.cloudlab.credential_cache import PATIENCE, CredentialCache
 from agent.cloudlab.credentials import Credential
 from agent.cloudlab.identity import Identity
@@ -281,8 +283,24 @@ class ProtoGeniServer:
 
     def discover(self, cm: str, *, available: bool) -> tuple[AdvertisedNode, ...]:
         """List the CM's machines that can be borrowed whole: only the free ones, or all."""
+        listed = self._advertised(cm, available=available)
+        return tuple(node for node in listed if node.available or not available)
+
+    def survey(self, cm: str) -> tuple[AdvertisedNode, ...]:
+        """List the free machines, flagged as available, and those reserved to the slice, flagged as not."""
+        return self._advertised(cm, available=True)
+
+    def _advertised(self, cm: str, *, available: bool) -> tuple[AdvertisedNode, ...]:
+        """Ask for what a CM advertises: a slice is told what it may have, others what anybody may."""
         manager = self._manager(cm)
-        return self._credentials.with_self(lambda own: manager.discover_resources(own, available=available))
+
+        def look(credential: Credential) -> tuple[AdvertisedNode, ...]:
+            return manager.discover_resources(credential, available=available)
+
+        if self._credentials.holds_slice:
+            with suppress(NotFoundError):
+                return self._credentials.with_slice(look)
+        return self._credentials.with_self(look)
 
     def _alone(self, cm: str, call: Callable[[Credential], T]) -> T:
         """Make a call that takes the slice's lock at a CM, once no other is under way there.
@@ -336,7 +354,8 @@ class ProtoGeniServer:
             return list(known)
 
     def _ask_accounts(self) -> Sequence[UserKeys]:
-        self._known_accounts = accounts = self._credentials.with_self(self._sa.get_keys)
+        told = self._credentials.with_self(self._sa.get_keys)
+        self._known_accounts = accounts = [named(account, self.identity.urn) for account in told]
         return accounts
 
     def _keys(self) -> list[UserKeys]:

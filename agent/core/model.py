@@ -87,7 +87,7 @@ class SliverNode:
     hostname: str = ""
     """Where to log in; "" where the manifest has none."""
     username: str = ""
-    """The first login of the manifest; "" where no keys were given."""
+    """Our login there, or the first one of the manifest; "" where no keys were given."""
     sliver_type: str = ""
     """Such as ``raw-pc``; "" where the manifest does not say."""
     lans: tuple[LanPort, ...] = field(default=(), compare=False)

@@ -103,6 +103,12 @@ class SliceServer(Protocol):
     def discover(self, cm: str, *, available: bool) -> tuple[AdvertisedNode, ...]:
         """List the CM's machines that can be borrowed whole: only the free ones, or all."""
 
+    def survey(self, cm: str) -> tuple[AdvertisedNode, ...]:
+        """List the free machines, flagged as available, and those reserved to the slice, flagged as not.
+
+        Takes no lock, and changes nothing.
+        """
+
 
 class IntentStore(Protocol):
     """Where intents survive a crash."""

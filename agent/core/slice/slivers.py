@@ -12,8 +12,7 @@ from typing import Protocol
 
 from agent.core.config import ManagerConfig
 from agent.core.desk import Desk
-from agent.core.errors import AgentError, BusyError, CloudlabError, ConfigError, UnreservedError
-from agent.core.events import EventKind, OfCm
+from agent.core.errors import AgentError, BusyError, CloudlabError, ConfigError
 from agent.core.jumps import on_the_wall
 from agent.core.model import Intent, IntentKind, MachineId, Sliver, SliverNode, SliverStatus
 from agent.core.ownership import Claim, claims, is_the_one
@@ -25,6 +24,7 @@ from agent.core.slice.intents import Intents, carry_out
 from agent.core.slice.machines import MachineBook
 from agent.core.slice.news import Listener, News
 from agent.core.slice.sayings import Hearer, Sayings
+from agent.core.slice.unreserved import Unreserved
 from agent.core.slice.whole import Gate
 
 
@@ -53,6 +53,7 @@ class Slivers:
         intents: what is asked and not settled.
         holdings: what CMs held when they were last heard.
         gate: tells whether a sliver goes as a whole.
+        unreserved: hears which machines are not ours any more.
         expires: CM -> until when its sliver lasts.
         read_at: CM -> when the reading of its last manifest began, by the steady clock.
         unexplained: keys of machines that are ours by their name alone.
@@ -77,6 +78,7 @@ class Slivers:
         known = dict.fromkeys((*cms, *config.retired))
         self.holdings = Holdings(config.holdings, known, config.clock, patience, config.retired.keys())
         self.gate = Gate(server, desk, config.ownership, self.book, self.holdings, self.intents)
+        self.unreserved = Unreserved(desk, self.book, self._news, config.cycle, self._forget)
         self.expires: dict[str, datetime] = {}
         self.read_at: dict[str, datetime] = {}
         self.unexplained: set[MachineId] = set()
@@ -164,11 +166,6 @@ class Slivers:
             return "before the next look decides whether its sliver is gone"
         return ""
 
-    def has_foreign(self, cm: str) -> bool:
-        """Tell whether the last manifest has a machine that was never ours."""
-        with self._desk.lock:
-            return bool(self.book.foreign(cm))
-
     def names(self, cm: str | None = None) -> set[str]:
         """Collect the client_ids that no machine may be asked for under, at one CM or all.
 
@@ -204,29 +201,6 @@ class Slivers:
             )
         for machine in settled:
             self._news.settled(machine, booted=machine.fate == "ready")
-
-    def note_unreserved(self, cm: str, error: CloudlabError) -> None:
-        """Count a sighting where a CM's refusal names a machine of the sliver that is not reserved to us.
-
-        After as many in a row as are set, the machine counts as gone and goes at the next ``delete_nodes``.
-        """
-        if not isinstance(error, UnreservedError):
-            return
-        node_id = error.node_id
-        with self._desk.lock:
-            now, spacing = self._clock.steady(), self._limits.retry_interval / 2
-            machine = self.book.disown(cm, node_id, self._limits.gone_sightings, now, spacing)
-            if machine is None:
-                return
-            node, gone = machine.node, machine.disowned >= self._limits.gone_sightings
-            if gone:
-                self._forget(node)
-        if gone:
-            self._news.gone(node, "its CM says that it is not reserved to us")
-            self._desk.wake("delete_nodes")
-        else:
-            message = f"{node_id} ({node.client_id}) is not reserved to us, says its CM"
-            self._desk.tell(EventKind.MISSING, node_id, message, OfCm(cm))
 
     def give_up(self, cm: str, client_id: str, reason: str) -> None:
         """Settle a machine as failed; nothing is asked of its CM."""
@@ -309,7 +283,8 @@ class Slivers:
         try:
             carry_out(self.intents, asked, call, lambda: self._server.find_sliver(cm), done=done, learn=learn)
         except CloudlabError as error:
-            self.note_unreserved(cm, error)
+            if (told := self.unreserved.note_refused(cm, error)) is not error:
+                raise told from error
             raise
 
     # --- learning

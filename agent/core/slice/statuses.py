@@ -71,7 +71,7 @@ class Statuses:
             self._untold[cm] += 1
             if self._untold[cm] >= self._limits.gone_sightings:
                 self._slivers.settle(cm, None)
-            if error.code == ERROR and not self._slivers.has_foreign(cm):
+            if error.code == ERROR:
                 self._look_for_unreserved(cm)
             raise
         self._untold[cm] = 0
@@ -80,12 +80,10 @@ class Statuses:
             self._slivers.settle(cm, status)
 
     def _look_for_unreserved(self, cm: str) -> None:
-        """Have the CM name a machine that is not ours any more: adding no machine changes none, and does.
-
-        It also starts what does not run (``GeniCMV2 AddNodes``): others' machines would be rebooted.
-        """
+        """Find out which machine spoils the status: the list of free machines names it, and changes none."""
         try:
-            self._server.add_nodes(cm, {})
+            listed = self._server.survey(cm)
         except CloudlabError as error:
-            log.info("asked which machine spoils the status", cm=cm, error=str(error))
-            self._slivers.note_unreserved(cm, error)
+            log.info("not known which machine spoils the status", cm=cm, error=str(error))
+            return
+        self._slivers.unreserved.note_listed(cm, listed)

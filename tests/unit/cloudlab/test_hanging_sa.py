@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from agent.cloudlab import credential_cache
-from agent.cloudlab.api import UserKeys
+from agent.cloudlab.accounts import UserKeys
 from agent.cloudlab.credentials import Credential
 from agent.cloudlab.server import ProtoGeniServer
 from agent.cloudlab.shared_answer import SharedAnswer

@@ -567,6 +567,27 @@ def test_deleting_what_is_not_there_is_done(server: ProtoGeniServer, cloudlab: C
     server.delete_sliver(CM)
 
 
+@pytest.mark.parametrize(
+    ("account", "urn", "login"),
+    [
+        ({"login": "bob"}, "urn:publicid:IDN+example.net+user+bob", "bob"),
+        ({"urn": USER}, USER, "ada"),
+        ({"urn": "urn:publicid:IDN+other.net+user+eve", "login": "eve2"}, None, "eve2"),
+        ({}, USER, "ada"),
+    ],
+)
+def test_each_account_on_new_machines_has_a_urn_and_a_login(
+    server: ProtoGeniServer, cloudlab: Cloudlab, account: dict[str, str], urn: str | None, login: str
+) -> None:
+    keys = [{"type": "ssh", "key": KEY}]
+    cloudlab.script["GetKeys"] = [cloudlab.scripted.value([{**account, "keys": keys}])]
+    credential = cloudlab.credential(SLIVER, END)
+    cloudlab.script["CreateSliver"] = [cloudlab.scripted.value([credential, manifest("n-1")])]
+    server.create_sliver(CM, "<rspec/>")
+    (arguments,) = cloudlab.arguments("CreateSliver")
+    assert arguments["keys"] == [{"urn": urn or account["urn"], "login": login, "keys": keys}]
+
+
 def test_a_sliver_that_stays_is_said(server: ProtoGeniServer, cloudlab: Cloudlab) -> None:
     cloudlab.script["DeleteSlice"] = [cloudlab.scripted.value(0)]
     with pytest.raises(errors.CloudlabError, match="still there after 60 s"):
@@ -588,6 +609,41 @@ def test_what_is_free_is_read_from_any_form_of_the_advertisement(
     assert [n.node_id for n in server.discover(CM, available=False)] == ["pc1", "pc2"]
     first, second = cloudlab.arguments("DiscoverResources")
     assert (first["available"], second["available"], first["rspec_version"]) == (1, 0, "3")
+
+
+def test_a_survey_has_what_is_reserved_to_the_slice_besides_what_is_free(
+    server: ProtoGeniServer, cloudlab: Cloudlab
+) -> None:
+    text = '<rspec xmlns="http://www.geni.net/resources/rspec/3">' + "".join(
+        f'<node component_name="{name}" exclusive="true"><sliver_type name="raw-pc"/><available now="{now}"/>'
+        "</node>"
+        for name, now in (("pc1", "true"), ("pc2", "false"))
+    ) + "</rspec>"  # fmt: skip
+    cloudlab.script["DiscoverResources"] = [cloudlab.scripted.value(text)]
+    server.find_slice()
+    assert [(n.node_id, n.available) for n in server.survey(CM)] == [("pc1", True), ("pc2", False)]
+    (asked,) = cloudlab.arguments("DiscoverResources")
+    assert asked["available"] == 1
+    assert f"<target_urn>{SLICE}" in asked["credentials"][0]
+
+
+def test_a_cm_is_asked_what_is_free_with_the_credential_of_the_slice_where_there_is_one(
+    server: ProtoGeniServer, cloudlab: Cloudlab
+) -> None:
+    empty = '<rspec xmlns="http://www.geni.net/resources/rspec/3"/>'
+    cloudlab.script["DiscoverResources"] = [cloudlab.scripted.value(empty)]
+
+    def target() -> str:
+        server.discover(CM, available=True)
+        text = cloudlab.arguments("DiscoverResources")[-1]["credentials"][0]
+        return "slice" if f"<target_urn>{SLICE}" in text else "self"
+
+    assert target() == "self", "nobody knows of a slice yet"
+    server.find_slice()
+    assert target() == "slice"
+    cloudlab.clock.time = NOW + timedelta(hours=7)
+    cloudlab.script["slice"] = [cloudlab.scripted.error(12, "No such slice")]
+    assert target() == "self", "the slice is over"
 
 
 @pytest.mark.parametrize("value", [b"no zlib", zlib.compress(b"x" * 999)[:-3], 0, "<rspec/>"])

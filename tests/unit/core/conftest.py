@@ -149,7 +149,7 @@ class FakeServer:
         for name, machine in self.sites[cm].machines.items():
             if not machine.reserved and name not in leaving:
                 node_id = machine.node.node_id
-                text = f"urn:publicid:IDN+example.net+node+{node_id} ({node_id}) is not available"
+                text = f"urn:publicid:IDN+example.net+node+{node_id} ([Node: {node_id}]) is not available"
                 raise UnreservedError(text, node_id=node_id, method="AddNodes", authority=cm, code=2)
 
     def count(self, method, cm=None):
@@ -346,6 +346,15 @@ class FakeServer:
             return tuple(n for n in nodes if n.available or not available)
 
         return self._do("discover", cm, work, available)
+
+    def survey(self, cm):
+        def work():
+            site = self.sites[cm]
+            used = {m.node.node_id: m.reserved for m in site.machines.values()}
+            nodes = [AdvertisedNode(n, cm, ("pc", t), n not in used) for n, t in site.pool.items()]
+            return tuple(n for n in nodes if n.available or used[n.node_id])
+
+        return self._do("survey", cm, work)
 
 
 class Remembering(SimpleElasticSliceHelper):

@@ -1,10 +1,14 @@
 """Machines of a sliver that are not reserved to us any more: the CM then tells no status and adds nothing.
 
-``GeniCMV2 SliverStatus`` answers with code 2 and names nobody; ``AddNodes`` names the machine; only
-``DeleteNodes`` mends it (protogeni.md §3.5, §3.7).
+``GeniCMV2 SliverStatus`` answers with code 2 and names nobody; the list of free machines has such a machine
+as free, or lacks it; a change names it; only ``DeleteNodes`` mends it.
 """
 
 import pytest
+
+from agent.core.errors import InsufficientNodesError
+from agent.core.model import AdvertisedNode, SliverNode
+from agent.core.slice.unreserved import Told, spoken_of
 
 UTAH = "urn:publicid:IDN+utah.example.net+authority+cm"
 
@@ -101,6 +105,84 @@ def test_growth_that_is_refused_for_it_finds_it_too(bench):
         bench.clock.advance(15)
     assert told(bench, "deleted") == ["node-1"]
     assert bench.config.intents.intents() == ()
+
+
+def test_a_refusal_of_the_mapper_that_names_a_machine_of_the_sliver_finds_it_and_is_no_shortage(bench):
+    node = bench.manager.held()[0]
+    text = f"Could not map to resources; *** Fixed physical node: {node.node_id} not available."
+
+    def refuse(cm, leaving=()):
+        if node.client_id not in leaving and node.client_id in bench.server.sites[cm].machines:
+            raise InsufficientNodesError(text, node_id=node.node_id, method="AddNodes", authority=cm, code=28)
+
+    bench.server._check_reserved = refuse
+    bench.manager.maxthreshold = bench.manager.minthreshold = 3
+    for _ in range(2):
+        with pytest.raises(Exception, match="Fixed physical node"):
+            bench.manager.add_nodes()
+        bench.clock.advance(15)
+    assert told(bench, "deleted") == [node.client_id]
+    assert bench.events.kinds()["insufficient"] == 0, "other machines may be asked for"
+    bench.cycles(10)
+    assert len(bench.server.machines()) == 3
+    assert node.client_id not in {m.client_id for m in bench.server.machines()}
+
+
+def test_a_machine_that_was_asked_for_by_name_and_is_not_to_be_had_is_none_of_ours(bench):
+    error = InsufficientNodesError("Fixed physical node: pc109 not available", node_id="pc109", code=28)
+    assert bench.manager._slivers.unreserved.note_refused(UTAH, error) is error
+    assert bench.events.kinds()["missing"] == 0
+
+
+def test_to_find_it_takes_nothing_back_and_starts_nothing(bench):
+    bench.server.unreserve(UTAH, "node-1")
+    with pytest.raises(Exception, match="Error"):
+        bench.manager.update_sliver_status(force=True)
+    assert bench.events.kinds()["missing"] == 1
+    assert [name for name, _, _ in bench.server.calls[-2:]] == ["sliver_status", "survey"]
+
+
+def machine(node_id, sliver_type="raw-pc"):
+    return SliverNode(f"n-{node_id}", node_id, UTAH, "s", sliver_type=sliver_type)
+
+
+def listed(**flags):
+    return [AdvertisedNode(node_id, UTAH, ("m510",), free) for node_id, free in flags.items()]
+
+
+@pytest.mark.parametrize(
+    ("machines", "nodes", "found", "silent"),
+    [
+        (["pc1", "pc2"], listed(pc1=True, pc2=False, pc3=True), {"pc1"}, False),
+        (["pc1", "pc2", "pc4"], listed(pc2=False, pc3=True), {"pc1", "pc4"}, False),
+        (["pc1", "pc2"], listed(pc1=False, pc2=False), set(), False),
+        (["pc1"], listed(pc3=True), {"pc1"}, False),
+        (["pc1", "pc2"], listed(pc3=True), {"pc1", "pc2"}, True),
+        (["pc1", "pc2"], listed(pc1=True, pc3=True), {"pc1"}, False),
+        ([], listed(pc3=True), set(), False),
+    ],
+    ids=["freed", "taken", "ours", "the only one", "another's list", "another's list, freed", "none"],
+)
+def test_a_list_speaks_of_machines_that_are_not_ours(machines, nodes, found, silent):
+    assert spoken_of([machine(node_id) for node_id in machines], nodes) == Told(frozenset(found), silent)
+
+
+def test_what_no_list_can_have_is_not_missed_in_it():
+    nodes = [machine("pc1"), machine("pcvm7", "emulab-xen"), machine("")]
+    assert spoken_of(nodes, listed(pc1=False)) == Told(frozenset(), is_silent=False)
+
+
+def test_a_list_without_any_machine_of_the_sliver_counts_once_several_in_a_row_are_so(bench):
+    for _ in range(2):
+        bench.manager._slivers.unreserved.note_listed(UTAH, listed(pc109=True))
+    assert bench.events.kinds()["missing"] == 0
+    ours = {machine.node_id: False for machine in bench.manager.held()}
+    bench.manager._slivers.unreserved.note_listed(UTAH, listed(**ours))
+    for _ in range(2):
+        bench.manager._slivers.unreserved.note_listed(UTAH, listed(pc109=True))
+    assert bench.events.kinds()["missing"] == 0, "it was another caller's list"
+    bench.manager._slivers.unreserved.note_listed(UTAH, listed(pc109=True))
+    assert bench.events.kinds()["missing"] == 2
 
 
 def test_a_revocation_of_it_ends_with_it(bench):

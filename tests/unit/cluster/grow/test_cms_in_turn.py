@@ -88,8 +88,7 @@ class Sites(Cloudlab):
         return super().discover(cm, available=available)
 
     def add_nodes(self, cm: str, nodes: Any) -> Any:
-        # With nothing in it, it only asks which machine of the sliver is not reserved.
-        self._call(cm, "add_nodes" if nodes else "look")
+        self._call(cm, "add_nodes")
         return super().add_nodes(cm, nodes)
 
     def create_sliver(self, cm: str, request: str) -> Any:

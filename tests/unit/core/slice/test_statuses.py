@@ -8,7 +8,7 @@ import pytest
 
 from agent.core.config import CycleSettings
 from agent.core.errors import BusyError, CloudlabError, UnreachableError
-from agent.core.model import Sliver, SliverStatus
+from agent.core.model import AdvertisedNode, Sliver, SliverStatus
 from agent.core.slice.statuses import Statuses
 
 CM, OTHER = "urn:cm", "urn:other"
@@ -26,7 +26,7 @@ class FakeClock:
 class FakeServer:
     def __init__(self) -> None:
         self.answer: SliverStatus | Exception | None = STATUS
-        self.adding: Exception | None = None
+        self.listing: tuple[AdvertisedNode, ...] | Exception = ()
         self.calls: list[tuple[str, str]] = []
 
     def sliver_status(self, cm: str) -> SliverStatus | None:
@@ -35,19 +35,20 @@ class FakeServer:
             raise self.answer
         return self.answer
 
-    def add_nodes(self, cm: str, nodes: dict[str, object]) -> None:
-        assert nodes == {}, "it must change nothing"
-        self.calls.append(("add", cm))
-        if self.adding:
-            raise self.adding
+    def survey(self, cm: str) -> tuple[AdvertisedNode, ...]:
+        self.calls.append(("list", cm))
+        if isinstance(self.listing, Exception):
+            raise self.listing
+        return self.listing
 
 
 class FakeSlivers:
     def __init__(self) -> None:
         self.sliver: Sliver | None = Sliver(CM, "sliver", None, (), "<rspec/>")
-        self.starting = self.foreign = False
+        self.starting = False
         self.settled: list[tuple[str, SliverStatus | None]] = []
-        self.unreserved: list[tuple[str, Exception]] = []
+        self.listed: list[tuple[str, tuple[AdvertisedNode, ...]]] = []
+        self.unreserved = self
 
     def read(self, _cm: str) -> Sliver | None:
         return self.sliver
@@ -55,14 +56,11 @@ class FakeSlivers:
     def has_starting(self, _cm: str) -> bool:
         return self.starting
 
-    def has_foreign(self, _cm: str) -> bool:
-        return self.foreign
-
     def settle(self, cm: str, status: SliverStatus | None) -> None:
         self.settled.append((cm, status))
 
-    def note_unreserved(self, cm: str, error: Exception) -> None:
-        self.unreserved.append((cm, error))
+    def note_listed(self, cm: str, listed: tuple[AdvertisedNode, ...]) -> None:
+        self.listed.append((cm, listed))
 
 
 class Bench:
@@ -156,16 +154,19 @@ def test_one_cm_is_not_counted_for_another(bench: Bench) -> None:
     assert bench.slivers.settled == []
 
 
-def test_a_fault_without_a_name_has_the_cm_name_the_machine_that_is_not_ours(bench: Bench) -> None:
-    bench.server.adding = CloudlabError("pc1 is not available", code=2)
-    assert bench.fail(CloudlabError("Error", code=2)) == ["status", "add"]
-    assert bench.slivers.unreserved == [(CM, bench.server.adding)]
-    bench.server.adding = None
-    assert bench.fail(CloudlabError("Error", code=2)) == ["status", "add"]
-    assert len(bench.slivers.unreserved) == 1
+def test_a_fault_without_a_name_has_the_list_of_free_machines_tell_which_is_not_ours(bench: Bench) -> None:
+    bench.server.listing = (AdvertisedNode("pc1", CM, ("m510",), True),)
+    assert bench.fail(CloudlabError("Error", code=2)) == ["status", "list"]
+    assert bench.slivers.listed == [(CM, bench.server.listing)]
 
 
-def test_another_fault_asks_for_no_name(bench: Bench) -> None:
+def test_where_that_list_is_not_to_be_had_the_fault_is_told_all_the_same(bench: Bench) -> None:
+    bench.server.listing = UnreachableError("no route")
+    assert bench.fail(CloudlabError("Error", code=2)) == ["status", "list"]
+    assert bench.slivers.listed == []
+
+
+def test_another_fault_asks_for_no_list(bench: Bench) -> None:
     assert bench.fail(CloudlabError("Error", code=1)) == ["status"]
     assert bench.fail(CloudlabError("Error", code=3)) == ["status"]
-    assert bench.slivers.unreserved == []
+    assert bench.slivers.listed == []
