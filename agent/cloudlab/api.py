@@ -18,6 +18,9 @@ from agent.cloudlab.transport import MAX_REPLY, Remote, Transport
 from agent.cloudlab.urn import check_client_id, same_urn
 from agent.core.errors import BadArgumentsError, MalformedReplyError
 from agent.core.model import AdvertisedNode, NodeStatus, Sliver, SliverStatus
+from agent.core.request.escaping import as_meant, meant
+from agent.core.request.rspec import STARTUP
+from agent.core.request.startup import alike
 
 T = TypeVar("T")
 
@@ -214,7 +217,7 @@ class ComponentManager:
             InsufficientNodesError: they cannot be placed, or a machine asked for by name is taken.
         """
         try:
-            ready = escape_add_nodes(nodes)
+            ready = escape_add_nodes(_run_alike(nodes))
         except ValueError as error:
             raise BadArgumentsError(str(error), method="AddNodes", authority=self.urn) from error
         try:
@@ -261,6 +264,21 @@ class ComponentManager:
 
     def _document(self, method: str, read: Callable[[], T]) -> T:
         return _document(read, method, self._remote)
+
+
+def _run_alike(nodes: Mapping[str, Mapping[str, object]]) -> dict[str, dict[str, object]]:
+    """Give machines start-up commands that every CM runs alike."""
+
+    def ready(client_id: str, fields: Mapping[str, object]) -> dict[str, object]:
+        command = fields.get("startup")
+        if not isinstance(command, str) or not STARTUP.fullmatch(text := meant(command)):
+            return dict(fields)
+        try:
+            return {**fields, "startup": as_meant(alike(text))}
+        except ValueError as error:
+            raise ValueError(f"nodes[{client_id!r}].startup: {error}") from error
+
+    return {client_id: ready(client_id, fields) for client_id, fields in nodes.items()}
 
 
 def _slice(credential: Credential) -> dict[str, object]:

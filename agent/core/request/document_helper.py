@@ -9,9 +9,10 @@ from agent.core.errors import ConfigError
 from agent.core.ports import SliceServer
 from agent.core.request.document import DocumentNode, RequestDocument, parse_document
 from agent.core.request.escaping import as_meant
+from agent.core.request.first import first_request
 from agent.core.request.helper import AddArgs, SimpleElasticSliceHelper, check_services
 from agent.core.request.likeness import choose_like, doubts_of_choice, losses, refusals, strangers
-from agent.core.request.startup import startup_of
+from agent.core.request.startup import startup_of, startup_remarks
 
 
 class DocumentHelper(SimpleElasticSliceHelper):
@@ -57,6 +58,7 @@ class DocumentHelper(SimpleElasticSliceHelper):
             node_prefix=node_prefix,
         )
         self._document = document
+        self._text = first_request(document)
         self._like = chosen
         self.source = source
         self.image_urn = chosen.image or None
@@ -67,7 +69,8 @@ class DocumentHelper(SimpleElasticSliceHelper):
         self._names.update(node.client_id.lower() for node in document.nodes)
         self.doubts = tuple(() if like else doubts_of_choice(document, chosen))
         """Why added machines may be like the wrong one."""
-        self.remarks = (*refusals(document.nodes), *losses(chosen), *strangers(document))
+        startups = [remark for node in document.nodes for remark in startup_remarks(node)]
+        self.remarks = (*refusals(document.nodes), *losses(chosen), *startups, *strangers(document))
         """What a CM will not do of the document."""
 
     @property
@@ -85,8 +88,8 @@ class DocumentHelper(SimpleElasticSliceHelper):
         return client_id in self.machines
 
     def request_of(self, hardware_type: str = "", names: Sequence[str] = ()) -> str:  # noqa: ARG002
-        """Return the document."""
-        return self._document.text
+        """Return the document, with one start-up command for each machine."""
+        return self._text
 
     def get_add_args(self, count: int = 1) -> AddArgs:
         """Return machines like the chosen one.

@@ -16,6 +16,7 @@ from agent.core.errors import CloudlabError, ConfigError
 from agent.core.ports import SliceServer
 from agent.core.request.escaping import meant
 from agent.core.request.rspec import MAX_STARTUP, STARTUP, RequestNode, build_request, check_lan_names
+from agent.core.request.startup import alike
 from agent.core.request.tarballs import read_tarballs
 
 log = structlog.get_logger()
@@ -172,7 +173,7 @@ class SimpleElasticSliceHelper(ElasticSliceHelper):
                 image_urn=meant(self.image_urn or ""),
                 hardware_type=hardware_type or self.request_type or "",
                 tarballs=read_tarballs(self.tarballs),
-                startup_command=meant(self.startup_command or ""),
+                startup_command=_alike(meant(self.startup_command or "")),
             )
             for name in names or self._new_names(self.num_pcs)
         ]
@@ -331,10 +332,18 @@ def check_services(tarballs: Iterable[object], startup_command: str) -> None:
     if len(command) > MAX_STARTUP:
         given = len(command)
         raise ConfigError(f"startup_command: at most {MAX_STARTUP} characters are expected, not {given}")
+    _alike(command)
     try:
         read_tarballs(tarballs)
     except ValueError as error:
         raise ConfigError(f"tarballs: {error}") from error
+
+
+def _alike(command: str) -> str:
+    try:
+        return alike(command)
+    except ValueError as error:
+        raise ConfigError(f"startup_command: {error}") from error
 
 
 def _check(name: str, value: str, pattern: re.Pattern[str]) -> None:

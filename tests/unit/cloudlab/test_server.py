@@ -588,6 +588,19 @@ def test_each_account_on_new_machines_has_a_urn_and_a_login(
     assert arguments["keys"] == [{"urn": urn or account["urn"], "login": login, "keys": keys}]
 
 
+def test_an_added_machine_runs_a_command_that_no_second_shell_reads(
+    server: ProtoGeniServer, cloudlab: Cloudlab
+) -> None:
+    cloudlab.script["AddNodes"] = [cloudlab.scripted.value(manifest("n-1", "n-2"))]
+    server.add_nodes(CM, {"n-2": {"startup": "echo &quot;$HOME&quot;"}})
+    (arguments,) = cloudlab.arguments("AddNodes")
+    assert arguments["nodes"] == {"n-2": {"startup": "echo ZWNobyAiJEhPTUUi|base64 -d|bash"}}
+    with pytest.raises(
+        errors.BadArgumentsError, match=r"nodes\['n-3'\]\.startup: .*base64.* script in one of"
+    ):
+        server.add_nodes(CM, {"n-3": {"startup": "echo $HOME" + "x" * 200}})
+
+
 def test_a_sliver_that_stays_is_said(server: ProtoGeniServer, cloudlab: Cloudlab) -> None:
     cloudlab.script["DeleteSlice"] = [cloudlab.scripted.value(0)]
     with pytest.raises(errors.CloudlabError, match="still there after 60 s"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agent.core.errors import ConfigError
-from agent.core.request.document import parse_document
+from agent.core.request.document import Execute, parse_document
 from agent.core.request.document_helper import DocumentHelper
 from agent.core.request.escaping import meant
 from agent.core.request.rspec import EMULAB, RSPEC, request_client_ids
@@ -13,6 +13,7 @@ from agent.core.request.rspec import EMULAB, RSPEC, request_client_ids
 UTAH = "urn:publicid:IDN+utah.example.net+authority+cm"
 WISC = "urn:publicid:IDN+wisc.example.net+authority+cm"
 IMAGE = "urn:publicid:IDN+example.net+image+lab:worker"
+ONE = '<execute shell="sh" command="/local/one.sh"/>'
 TWO = '<execute shell="sh" command="/local/one.sh"/><execute shell="bash" command="/local/two.sh"/>'
 NODE = """
   <node client_id="{name}" exclusive="true"{bound}>
@@ -53,9 +54,10 @@ class Cms:
 
 
 def test_the_request_is_the_document_and_later_machines_are_like_its_first():
-    text = document(("head", ""), ("node-3", ""), more=lan("head", "node-3"))
+    text = document(("head", ""), ("node-3", ""), executes=ONE, more=lan("head", "node-3"))
+    assert DocumentHelper(text, "my.xml", Cms()).create_rspec() == parse_document(text).text
+    text = text.replace(ONE, TWO)
     helper = DocumentHelper(text, "my.xml", Cms())
-    assert helper.create_rspec() == parse_document(text).text
     assert (helper.request_type, helper.num_pcs) == ("m510", 2)
     fields = {
         "diskimage": IMAGE,
@@ -65,6 +67,19 @@ def test_the_request_is_the_document_and_later_machines_are_like_its_first():
     }
     assert helper.get_add_args(2) == {"node-4": fields, "node-5": fields}
     assert (helper.doubts, helper.remarks) == ((), ())
+
+
+def test_the_first_request_has_the_commands_of_each_machine_as_one_that_added_machines_have_too():
+    virtual = '<node client_id="vm"><sliver_type name="emulab-xen"/><services><execute command="a"/>'
+    virtual += '<execute command="b"/></services></node>'
+    text = document(("head", ""), ("node-3", ""), executes='<execute command="echo $A"/>', more=virtual)
+    nodes = parse_document(DocumentHelper(text, "my.xml", Cms()).create_rspec()).nodes
+    packed = Execute("echo ZWNobyAkQQ==|base64 -d|sh", "/bin/sh")
+    assert [node.executes for node in nodes] == [(packed,), (packed,), (Execute("a"), Execute("b"))]
+    helper = DocumentHelper(text.replace('"echo $A"', '"a"/><execute command="b"'), "my.xml", Cms())
+    first = parse_document(helper.create_rspec()).nodes[0]
+    assert first.executes == (Execute(helper.get_add_args(1)["node-4"]["startup"], "/bin/sh"),)
+    assert first.installs == parse_document(text).nodes[0].installs
 
 
 def test_a_command_of_the_document_that_looks_escaped_is_meant_as_it_stands():

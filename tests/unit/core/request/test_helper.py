@@ -183,6 +183,7 @@ def test_a_helper_that_is_told_the_names_reads_nothing():
         ("tarballs", [["https://f/a.tgz"]]),
         ("tarballs", [["https://f/a.tgz", "opt"]]),
         ("startup_command", "café"),
+        ("startup_command", "echo $HOME" + "x" * 200),
         ("tarballs", ["https://f/a.tgz?x=1"]),
         ("tarballs", ["https://f/" + "a" * 1024]),
         ("tarballs", ["https://f/" + "a" * 500] * 2),
