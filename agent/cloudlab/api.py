@@ -12,7 +12,8 @@ from typing import TypeVar
 
 from agent.cloudlab.accounts import UserKeys, account_argument, read_account
 from agent.cloudlab.credentials import Credential, parse_credential
-from agent.cloudlab.rspec import by_name, escape_add_nodes, parse_advertisement, parse_manifest
+from agent.cloudlab.lan_form import LanForm
+from agent.cloudlab.rspec import escape_add_nodes, parse_advertisement, parse_manifest
 from agent.cloudlab.times import format_time, parse_time
 from agent.cloudlab.transport import MAX_REPLY, Remote, Transport
 from agent.cloudlab.urn import check_client_id, same_urn
@@ -23,9 +24,6 @@ from agent.core.request.rspec import STARTUP
 from agent.core.request.startup import alike
 
 T = TypeVar("T")
-
-_READ_AS_NAME = "No such HASH("
-"""What a server of 2016 answers to a LAN with an address: it takes the struct for a name (GeniCMV2.pm)."""
 
 
 class SliceAuthority:
@@ -103,6 +101,7 @@ class ComponentManager:
         self._transport = transport
         self._remote = remote
         self._user = user
+        self._lan_form = LanForm()
 
     @property
     def urn(self) -> str:
@@ -220,13 +219,14 @@ class ComponentManager:
             ready = escape_add_nodes(_run_alike(nodes))
         except ValueError as error:
             raise BadArgumentsError(str(error), method="AddNodes", authority=self.urn) from error
+        sent = self._lan_form.first(ready)
         try:
-            return self._change("AddNodes", credential, sliver_urn, ready)
+            return self._change("AddNodes", credential, sliver_urn, sent)
         except BadArgumentsError as error:
-            if _READ_AS_NAME not in str(error) or (named := by_name(ready)) == ready:
+            if (other := self._lan_form.other(error, sent, ready)) is None:
                 raise
-            # Nothing was done; a server of 2016 whose manifest has the masks of a profile.
-            return self._change("AddNodes", credential, sliver_urn, named)
+            # Nothing was done.
+            return self._change("AddNodes", credential, sliver_urn, other)
 
     def delete_nodes(self, credential: Credential, sliver_urn: str, client_ids: Sequence[str]) -> Sliver:
         """Give machines back, all or none.
@@ -260,6 +260,7 @@ class ComponentManager:
     def _sliver(self, method: str, manifest: str, urn: str) -> Sliver:
         cm = self._remote.authority
         read = self._document(method, lambda: parse_manifest(manifest, cm, self._user))
+        self._lan_form.read(read.lans)
         return Sliver(cm, urn, read.expires, read.nodes, manifest, read.unread, read.generator, read.lans)
 
     def _document(self, method: str, read: Callable[[], T]) -> T:

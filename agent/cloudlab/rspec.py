@@ -119,22 +119,6 @@ def escape_add_nodes(nodes: Mapping[str, Mapping[str, object]]) -> dict[str, dic
     return ready
 
 
-def by_name(nodes: Mapping[str, Mapping[str, object]]) -> dict[str, dict[str, object]]:
-    """Give the LANs of what ``escape_add_nodes`` returned by name alone."""
-
-    def named(value: object) -> object:
-        return (
-            [lan["name"] if isinstance(lan, dict) else lan for lan in value]
-            if isinstance(value, list)
-            else value
-        )
-
-    return {
-        client_id: {key: named(value) if key == "lans" else value for key, value in fields.items()}
-        for client_id, fields in nodes.items()
-    }
-
-
 def _field(client_id: str, key: str, value: object) -> object:
     where = f"nodes[{client_id!r}].{key}"
     try:

@@ -1,8 +1,8 @@
 """Existing LANs that added machines join: whether they are there, and which addresses are free in them.
 
-A CM of today takes a machine into a LAN whose members have addresses only with an address and a netmask
-(GeniCM.pm GetTicketAuxAux of 2021). One of 2016 knows names only, chooses the address itself, and writes no
-netmask into its manifests: the netmask tells which of the two it is.
+A CM of 2021 takes a machine into a LAN whose members have addresses only with an address and a netmask
+(GeniCM.pm GetTicketAuxAux). One of 2016 knows names only, chooses the address itself, and writes no netmask
+into its manifests. A machine is given an address in any case: whoever asks the CM knows whether it takes it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any
 from agent.core.errors import ConfigError
 from agent.core.model import Lan
 
+_USUAL = 24
+"""Length of the prefix of a LAN whose manifest tells no masks (10.10.LINK.INTERFACE)."""
 _POINT_TO_POINT = 31
 """From this prefix length on, a network has no address of its own and none for all (RFC 3021)."""
 
@@ -57,7 +59,7 @@ def with_addresses(
     lans: Sequence[Lan],
     taken: Mapping[str, Collection[str]],
 ) -> dict[str, dict[str, Any]]:
-    """Give added machines an address in each LAN where the CM wants to be told one.
+    """Give added machines an address in each LAN whose members have one.
 
     Args:
         cm: URN of the CM, for errors.
@@ -67,7 +69,7 @@ def with_addresses(
         taken: LAN -> addresses of machines that no manifest shows yet.
 
     Returns:
-        The fields, with dicts for names where an address is needed: another one for each machine.
+        The fields, with dicts for names where members have addresses: another one for each machine.
 
     Raises:
         ConfigError: no such LAN, no address is free in it, or an address for a CM that takes none.
@@ -102,11 +104,14 @@ def _with_address(cm: str, item: object, lans: Sequence[Lan], used: Mapping[str,
                 " chooses the address"
             )
         return item
-    if network is None:
+    is_sure = network is not None
+    if network is None and (network := _usual_network(lan)) is None:
         return lan.name
     address = next((str(host) for host in network.hosts() if str(host) not in used[lan.name]), None)
-    if address is None:
+    if address is None and is_sure:
         raise _full(cm, lan)
+    if address is None:
+        return lan.name
     used[lan.name].add(address)
     return {"name": lan.name, "address": address, "netmask": str(network.netmask)}
 
@@ -125,6 +130,12 @@ def _network(lan: Lan) -> IPv4Network | None:
     """Return the network of a LAN whose manifest tells masks."""
     told = (port for port in lan.ports if port.address and port.netmask)
     return next((IPv4Interface(f"{port.address}/{port.netmask}").network for port in told), None)
+
+
+def _usual_network(lan: Lan) -> IPv4Network | None:
+    """Return the network that the addresses of a LAN are in if nobody said more; None where it has none."""
+    told = (port.address for port in lan.ports if port.address)
+    return next((IPv4Interface(f"{address}/{_USUAL}").network for address in told), None)
 
 
 def _full(cm: str, lan: Lan, free: int = 0) -> ConfigError:

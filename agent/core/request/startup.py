@@ -74,8 +74,8 @@ def startup_remarks(node: DocumentNode) -> Iterator[str]:
         )
     if not _are_understood(node.executes) and first_startup(node) is None:
         yield (
-            f"{name}: its start-up commands do not go as one of {MAX_STARTUP} characters in the first request:"
-            f" some CMs end at the first that fails, and some read a double {_NAMED} twice; {_MEND}"
+            f"{name}: its start-up commands do not go as one of {MAX_STARTUP} characters at first:"
+            f" some CMs end at the first that fails, others read a double {_NAMED} twice; {_MEND}"
         )
 
 

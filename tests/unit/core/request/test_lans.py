@@ -33,8 +33,14 @@ def test_where_the_manifest_tells_masks_each_machine_gets_an_address_that_nobody
     assert give(there, ["lan-0"], ["lan-0"]) == [[struct("10.10.1.2")], [struct("10.10.1.4")]]
 
 
-def test_where_the_manifest_tells_no_mask_the_cm_is_given_the_name():
-    assert give([lan("10.10.1.1", netmask="")], ["lan-0"]) == [["lan-0"]]
+def test_where_the_manifest_tells_no_mask_an_address_beside_those_of_the_members_is_given():
+    assert give([lan("10.10.1.1", netmask="")], ["lan-0"]) == [[struct("10.10.1.2")]]
+    assert free_addresses(lan("10.10.1.1", netmask="")) is None, "the CM may choose another"
+    full = lan(*(f"10.10.1.{n}" for n in range(1, 255)), netmask="")
+    assert give([full], ["lan-0"]) == [["lan-0"]]
+
+
+def test_where_no_member_has_an_address_the_cm_is_given_the_name():
     assert give([lan("", netmask="")], ["lan-0"]) == [["lan-0"]]
     assert give([lan()], ["lan-0"]) == [["lan-0"]]
 
