@@ -16,6 +16,7 @@ from agent.cloudlab.lan_form import LanForm
 from agent.cloudlab.rspec import escape_add_nodes, parse_advertisement, parse_manifest
 from agent.cloudlab.times import format_time, parse_time
 from agent.cloudlab.transport import MAX_REPLY, Remote, Transport
+from agent.cloudlab.type_form import TypeForm
 from agent.cloudlab.urn import check_client_id, same_urn
 from agent.core.errors import BadArgumentsError, MalformedReplyError
 from agent.core.model import AdvertisedNode, NodeStatus, Sliver, SliverStatus
@@ -102,6 +103,7 @@ class ComponentManager:
         self._remote = remote
         self._user = user
         self._lan_form = LanForm()
+        self._type_form = TypeForm(remote.authority)
 
     @property
     def urn(self) -> str:
@@ -216,17 +218,19 @@ class ComponentManager:
             InsufficientNodesError: they cannot be placed, or a machine asked for by name is taken.
         """
         try:
-            ready = escape_add_nodes(_run_alike(nodes))
+            ready = escape_add_nodes(_run_alike(self._type_form.choose(nodes)))
         except ValueError as error:
             raise BadArgumentsError(str(error), method="AddNodes", authority=self.urn) from error
         sent = self._lan_form.first(ready)
         try:
-            return self._change("AddNodes", credential, sliver_urn, sent)
+            sliver = self._change("AddNodes", credential, sliver_urn, sent)
         except BadArgumentsError as error:
             if (other := self._lan_form.other(error, sent, ready)) is None:
                 raise
             # Nothing was done.
-            return self._change("AddNodes", credential, sliver_urn, other)
+            sliver = self._change("AddNodes", credential, sliver_urn, other)
+        self._type_form.came(ready, sliver.nodes)
+        return sliver
 
     def delete_nodes(self, credential: Credential, sliver_urn: str, client_ids: Sequence[str]) -> Sliver:
         """Give machines back, all or none.
@@ -261,6 +265,7 @@ class ComponentManager:
         cm = self._remote.authority
         read = self._document(method, lambda: parse_manifest(manifest, cm, self._user))
         self._lan_form.read(read.lans)
+        self._type_form.read(knows_types=read.knows_types)
         return Sliver(cm, urn, read.expires, read.nodes, manifest, read.unread, read.generator, read.lans)
 
     def _document(self, method: str, read: Callable[[], T]) -> T:

@@ -34,6 +34,9 @@ _ANY_CLIENT_ID = re.compile(r"[A-Za-z0-9_][-A-Za-z0-9._]{0,62}")
 _IMAGE = re.compile(r"[\x21-\x7e]+")
 _HOSTNAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9](?:[-A-Za-z0-9.]*[A-Za-z0-9])?")
 _USERNAME = re.compile(r"[A-Za-z_][-A-Za-z0-9_.]{0,31}")
+_TYPE = re.compile(r"[A-Za-z0-9][-A-Za-z0-9._+]{0,62}")
+_OF_2021 = ("recovery", "powercycle", "imageable")
+"""What a server of 2021 offers for each machine in ``services``, and one of 2016 does not know."""
 _MAC = re.compile(r"[0-9A-Fa-f]{12}")
 
 
@@ -49,6 +52,8 @@ class Manifest:
     """What wrote the request; "" where it does not say."""
     lans: tuple[Lan, ...]
     """Its links, with the interfaces of all machines there, also of those left out."""
+    knows_types: bool
+    """Its server knows ``hardware_type`` in ``AddNodes``: one of 2021 (GeniSliver.pm AnnotateManifest)."""
 
 
 def parse_manifest(text: str, cm: str, user: str = "") -> Manifest:
@@ -80,7 +85,8 @@ def parse_manifest(text: str, cm: str, user: str = "") -> Manifest:
         if _is_of(node, cm)
     ]
     nodes = tuple(node for node in read if node is not None)
-    return Manifest(expires, nodes, len(read) - len(nodes), root.get("generated_by", ""), links)
+    left_out = len(read) - len(nodes)
+    return Manifest(expires, nodes, left_out, root.get("generated_by", ""), links, _is_of_2021(root))
 
 
 def parse_advertisement(text: str, cm: str) -> tuple[AdvertisedNode, ...]:
@@ -103,7 +109,8 @@ def escape_add_nodes(nodes: Mapping[str, Mapping[str, object]]) -> dict[str, dic
     What a helper escaped itself is not escaped again.
 
     Args:
-        nodes: client_id -> fields ``node``, ``diskimage``, ``startup``, ``tarballs``, ``lans``.
+        nodes: client_id -> fields ``node``, ``hardware_type``, ``diskimage``, ``startup``, ``tarballs``,
+            ``lans``.
 
     Raises:
         ValueError: what the server would refuse, misread or ignore; it names the place.
@@ -125,6 +132,8 @@ def _field(client_id: str, key: str, value: object) -> object:
         match key, value:
             case "node", str():
                 return check_node_id(value)
+            case "hardware_type", str() if _TYPE.fullmatch(value):
+                return value
             case "diskimage", str() if len(text := meant(value)) <= MAX_IMAGE and _IMAGE.fullmatch(text):
                 return escape(text)
             case "startup", str() if len(text := meant(value)) <= MAX_STARTUP and STARTUP.fullmatch(text):
@@ -137,6 +146,7 @@ def _field(client_id: str, key: str, value: object) -> object:
         raise ValueError(f"{where}: {error}") from error
     expected = {
         "node": "a node_id",
+        "hardware_type": "a hardware type, such as m510",
         "diskimage": f"a URN or URL of at most {MAX_IMAGE} printable ASCII characters without blanks",
         "startup": f"at most {MAX_STARTUP} printable ASCII characters in one line",
         "tarballs": "a list of URLs, or of pairs of URL and path",
@@ -205,6 +215,11 @@ def _first(element: etree._Element, name: str, attribute: str) -> str:
 def _is_of(node: etree._Element, cm: str) -> bool:
     manager = node.get("component_manager_id")
     return manager is None or same_urn(manager, cm)
+
+
+def _is_of_2021(root: etree._Element) -> bool:
+    services = [each for node in _nodes(root) for each in _all(node, "services")]
+    return any(_all(each, offer) for each in services for offer in _OF_2021)
 
 
 def _links(root: etree._Element) -> tuple[tuple[Lan, ...], Mapping[str, Sequence[LanPort]]]:

@@ -238,13 +238,13 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         args: AddArgs = {}
         loans = choose_loans(moment, cm, wanted, most)
         for kind in wanted:
-            chosen = [loan.node_id for loan in loans if loan.hardware_type == kind]
+            chosen = [loan for loan in loans if loan.hardware_type == kind]
             of_kind = [name for name, each in names.items() if each == kind][: len(chosen)]
             if not chosen:
                 continue
             fields = self._with_names(of_kind) if names else self.get_add_args(len(chosen))
-            for (client_id, each), node_id in zip(fields.items(), chosen, strict=True):
-                args[client_id] = {**each, "node": node_id}
+            for (client_id, each), loan in zip(fields.items(), chosen, strict=True):
+                args[client_id] = {**each, **loan.asked(cm, moment.slice.values)}
         kinds = {loan.node_id: loan.hardware_type for loan in loans}
         self.memory.note_types(cm, {name: kinds[fields["node"]] for name, fields in args.items()})
         return args

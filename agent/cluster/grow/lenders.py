@@ -6,17 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.cluster.moment import Moment
-from agent.core.model import Share
-from agent.core.scaling.choosing import choose_machines
+from agent.core.model import Place, Share
+from agent.core.said import ResourceValue
+from agent.core.scaling.choosing import asking_for, choose_machines
 
 
 @dataclass(frozen=True)
 class Loan:
-    """A free machine that is asked for by its node_id."""
+    """A free machine that is asked for by its node_id, or by its type where the CM knows types."""
 
     hardware_type: str
     """The type that the queue wants it as."""
     node_id: str
+
+    def asked(self, cm: str, values: Mapping[Place, ResourceValue]) -> dict[str, str]:
+        """Return the fields of ``GeniCMV2 AddNodes`` that ask for it."""
+        return asking_for(self.node_id, self.hardware_type, cm, values)
 
 
 def spare_machines(moment: Moment) -> dict[tuple[str, str], int]:
@@ -63,7 +68,7 @@ def divide(
 
 
 def choose_loans(moment: Moment, cm: str, wanted: Mapping[str, int], most: int) -> tuple[Loan, ...]:
-    """Pick a free machine of its type for each that is wanted: ``GeniCMV2 AddNodes`` cannot name a type.
+    """Pick a free machine of its type for each that is wanted: not every CM can be asked for a type.
 
     Args:
         moment: what is known.

@@ -29,8 +29,10 @@ _PREFIX = re.compile(r"[A-Za-z][-A-Za-z0-9_]{0,21}")
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 
 AddArgs = dict[str, dict[str, Any]]
-"""client_id -> fields of ``GeniCMV2 AddNodes``: diskimage, startup, tarballs, lans, node.
+"""client_id -> fields of ``GeniCMV2 AddNodes``: diskimage, startup, tarballs, lans, node, hardware_type.
 
+With both of the last, a CM that knows types may give any machine of the type, and others give the one that is
+named.
 Text is as it is meant, or escaped as a whole (see ``escaping``). An item of ``lans`` is the name of a LAN in
 the slice, and the manager adds an address where the CM wants one; or a dict with ``name``, ``address`` and
 ``netmask``.

@@ -11,7 +11,7 @@ from agent.core.model import AdvertisedNode, Place, Share
 from agent.core.request.helper import AddArgs
 from agent.core.said import ResourceValue
 from agent.core.scaling.backoff import Backoff, lengthen
-from agent.core.scaling.choosing import choose_machines
+from agent.core.scaling.choosing import asking_for, choose_machines
 
 
 class Placement:
@@ -74,7 +74,7 @@ class Placement:
         values: Mapping[Place, ResourceValue],
         now: datetime,
     ) -> AddArgs:
-        """Name a physical machine for each new one where the type matters; drop what finds none.
+        """Name a physical machine, and its type, for each new one where that matters; drop what finds none.
 
         Args:
             cm: the CM.
@@ -100,7 +100,7 @@ class Placement:
             if "node" in fields:
                 placed[client_id] = fields
             elif (node_id := next(free, None)) is not None:
-                placed[client_id] = {**fields, "node": node_id}
+                placed[client_id] = {**fields, **asking_for(node_id, self._nodetype, cm, values)}
         return placed
 
     def fitting(self, cm: str, free: Sequence[AdvertisedNode], now: datetime) -> int:

@@ -55,6 +55,7 @@ class ReadMethods:
             for credential in credentials
             if (record := self._cm.lookup(credential)) and record.aggregate
             for sliver in record.aggregate.nodes.values()
+            if sliver.reserved
         }
         of_slices = [
             name for each in credentials if (name := urn.parse(each.target)) and name.kind == "slice"

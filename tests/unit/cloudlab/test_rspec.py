@@ -236,7 +236,7 @@ def test_a_tarball_is_sent_with_its_path_only_where_it_is_unpacked_elsewhere() -
         ({"n": {"tarballs": ["https://x/" + "y" * 600] * 2}}, "at most 1024 fit"),
         ({"n": {"tarballs": ["https://x/" + "y" * 500] * 2}}, "take 1025 characters"),
         ({"n": {"lans": ["l n"]}}, "is not a client_id"),
-        ({"n": {"hardware_type": "m510"}}, "no such field; there are node, diskimage"),
+        ({"n": {"interfaces": 2}}, "no such field; there are node, hardware_type, diskimage"),
     ],
 )
 def test_what_the_server_would_refuse_is_refused_here(

@@ -40,6 +40,7 @@ def machine(number: int, *types: str) -> AdvertisedNode:
     return AdvertisedNode(f"pc{number}", ONE, ("pc", *types), True)
 
 
+OF_A = {"hardware_type": "a"}
 FREE = (machine(1, "a"), machine(2, "b"), machine(3, "a"), machine(4, "b"))
 
 
@@ -125,7 +126,10 @@ def test_machines_of_the_type_are_named_the_least_wanted_first() -> None:
 
 def test_what_finds_no_machine_is_dropped() -> None:
     args: AddArgs = {f"w{n}": {} for n in range(1, 4)}
-    assert place(Placement(SETTINGS, "a"), args) == {"w1": {"node": "pc1"}, "w2": {"node": "pc3"}}
+    assert place(Placement(SETTINGS, "a"), args) == {
+        "w1": OF_A | {"node": "pc1"},
+        "w2": OF_A | {"node": "pc3"},
+    }
     assert place(Placement(SETTINGS, "c"), args) == {}
     assert place(Placement(SETTINGS, "a"), args, None) == {}
 
@@ -133,10 +137,18 @@ def test_what_finds_no_machine_is_dropped() -> None:
 def test_a_machine_that_is_named_already_stays_and_is_given_to_no_other() -> None:
     args: AddArgs = {"w1": {}, "w2": {"node": "pc1"}, "w3": {"node": "pc9"}, "w4": {}}
     assert place(Placement(SETTINGS, "a"), args) == {
-        "w1": {"node": "pc3"},
+        "w1": OF_A | {"node": "pc3"},
         "w2": {"node": "pc1"},
         "w3": {"node": "pc9"},
     }
+
+
+def test_no_other_of_its_type_does_where_cloudlab_said_how_much_it_wants_each() -> None:
+    value, placement = ResourceValue("pc1", 1.0, NOW), Placement(SETTINGS, "a")
+    assert place(placement, {"w1": {}}, values={(ONE, "pc1"): value}) == {"w1": {"node": "pc3"}}
+    assert place(placement, {"w1": {}}, values={("", "pc9"): value}) == {"w1": {"node": "pc1"}}
+    of_type = {"w1": OF_A | {"node": "pc1"}}
+    assert place(placement, {"w1": {}}, values={(TWO, "pc1"): value}) == of_type
 
 
 def test_a_type_that_failed_is_not_asked_for() -> None:
