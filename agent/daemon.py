@@ -179,7 +179,8 @@ class Daemon:
         left_behind = ledger.begin_slice(slice_urn_of(settings.cloudlab, identity), clock.now())
         departed = take_leave(settings.cloudlab.cms, ledger)
         server = connect(settings.cloudlab, clock=clock, observe=metrics.request, retired=departed.retired)
-        for warning in server.identity.warnings:
+        advice = server.identity.age.advice(settings.cloudlab.tls_security_level)
+        for warning in (*server.identity.warnings, *([advice] if advice else ())):
             logger.warning(warning)
         self._server = server
         helper = helper_of(settings, server)

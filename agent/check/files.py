@@ -36,7 +36,11 @@ def check_identity(settings: CloudlabSettings, now: datetime) -> Iterator[Findin
 
     def at() -> Iterator[Finding]:
         identity = identity_of(settings, now)
+        level = settings.tls_security_level
+        identity.present(level)
         yield _until("certificate", f"{identity.urn}", identity.expires, now)
+        if advice := identity.age.advice(level):
+            yield warning("certificate", f"newer releases of OpenSSL refuse it at level {level}", advice)
 
     mend = "see [cloudlab]; the Cloudlab portal gives certificate and key"
     return look("certificate", at, mend)

@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from agent.cloudlab.age import Age, age_of
 from agent.cloudlab.times import format_time
 from agent.cloudlab.urn import Urn, is_public
 from agent.core.errors import ConfigError
@@ -32,6 +33,7 @@ class Identity:
         expires: when the certificate ends.
         sa_url: the SA in authorityInfoAccess; "" where the certificate has none.
         warnings: what a person should mend though it works, such as a key that others can read.
+        age: what of the certificate OpenSSL presents at lower security levels only.
     """
 
     urn: Urn
@@ -41,6 +43,7 @@ class Identity:
     warnings: tuple[str, ...]
     certificate: Path
     key: Path
+    age: Age
     _passphrase: bytes = field(repr=False)
 
     def client_context(self, ca_bundle: Path, *, check_hostname: bool, security_level: int) -> ssl.SSLContext:
@@ -49,26 +52,35 @@ class Identity:
         Args:
             ca_bundle: PEM file with the roots that servers must chain to.
             check_hostname: the server's certificate must name its host.
-            security_level: OpenSSL's; Cloudlab's older 1024-bit keys and SHA-1 signatures need less than 2.
+            security_level: OpenSSL's (``age`` tells what the certificate needs).
 
         Raises:
             ConfigError: the bundle, or a certificate that OpenSSL refuses at this level.
         """
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context = self.present(security_level)
         context.check_hostname = check_hostname
-        context.set_ciphers(f"DEFAULT:@SECLEVEL={security_level}")
         _read(ca_bundle, "a PEM file with the CAs of Cloudlab's servers")
         try:
             context.load_verify_locations(cafile=ca_bundle)
         except ssl.SSLError as error:
             raise ConfigError(f"{ca_bundle}: expected PEM certificates of CAs: {error}") from error
+        return context
+
+    def present(self, security_level: int) -> ssl.SSLContext:
+        """Make TLS settings that present the certificate, and trust nobody yet.
+
+        Raises:
+            ConfigError: OpenSSL refuses it at this level; the message says which level would do.
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers(f"DEFAULT:@SECLEVEL={security_level}")
         try:
             context.load_cert_chain(self.certificate, self.key, lambda: self._passphrase)
         except ssl.SSLError as error:
             raise ConfigError(
                 f"{self.certificate}: OpenSSL refuses this certificate or key at tls_security_level "
-                f"{security_level}; old small keys and SHA-1 need a lower level: {error}"
+                f"{security_level}: {error}; {self.age.advice(security_level) or 'a lower level may do'}"
             ) from error
         return context
 
@@ -105,6 +117,7 @@ def load_identity(
         warnings=tuple(_exposed(p) for p in (key, passphrase_file) if p and _others_can_read(p)),
         certificate=certificate,
         key=key,
+        age=age_of(leaf),
         _passphrase=passphrase,
     )
 

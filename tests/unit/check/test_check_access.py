@@ -98,6 +98,23 @@ def test_a_fault_of_the_certificate_is_told_once(site: Site) -> None:
     assert faults(site.look()).keys() == {"certificate"}
 
 
+def test_an_old_certificate_is_told_with_the_setting_that_admits_it(site: Site) -> None:
+    pem = site.etc / "cloudlab.pem"
+    name = ["-subj", "/CN=ada", "-addext", "subjectAltName=URI:urn:publicid:IDN+example.net+user+ada"]
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:1024", "-nodes", "-sha1", "-days", "90", *name]
+    files = ["-keyout", pem, "-out", site.etc / "old.crt"]
+    subprocess.run([*made, *files], check=True, capture_output=True, timeout=60)
+    pem.write_bytes(pem.read_bytes() + (site.etc / "old.crt").read_bytes())
+    found = site.look()
+    assert faults(found).keys() == {"certificate"}
+    for words in ("a key of 1024 bits and a SHA-1 signature", "set [cloudlab] tls_security_level = 0"):
+        assert words in found["certificate"]["seen"]
+    site.add("cloudlab", 'tls_security_level = 0\nsa_url = "https://127.0.0.1:9/sa"')
+    found = site.look()
+    assert faults(found) == {}
+    assert found["certificate"]["grade"] == "ok"
+
+
 def test_a_fault_of_the_cas_of_cloudlab_is_told_once(site: Site) -> None:
     (site.etc / "cloudlab-ca.pem").write_text("no certificate")
     assert faults(site.look()).keys() == {"CAs of Cloudlab"}

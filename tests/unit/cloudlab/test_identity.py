@@ -112,6 +112,29 @@ def test_the_context_trusts_the_bundle_alone_and_speaks_tls_1_2_at_least(pki: An
 def test_an_old_small_key_needs_a_lower_security_level(pki: Any) -> None:
     old = pki.ca.issue("old", uris=("urn:publicid:IDN+example.net+user+old",), bits=1024)
     identity = load_identity(old, now=NOW, environ={})
-    with pytest.raises(ConfigError, match=r"old\.pem: OpenSSL refuses .* tls_security_level 2"):
+    assert (identity.age.words, identity.age.level) == ("a key of 1024 bits", 1)
+    mend = (
+        r"old\.pem: OpenSSL refuses .* tls_security_level 2: .*: set \[cloudlab\] tls_security_level = 1, or"
+    )
+    with pytest.raises(ConfigError, match=mend):
         identity.client_context(pki.ca.path, check_hostname=True, security_level=2)
     identity.client_context(pki.ca.path, check_hostname=True, security_level=1)
+
+
+def test_an_old_chain_tells_which_level_presents_it(old_chain: Any) -> None:
+    now = datetime.now(UTC)
+    identity = load_identity(old_chain.user, now=now, passphrase_file=old_chain.passphrase_file, environ={})
+    assert identity.age.words == "a key of 1024 bits and a SHA-1 signature"
+    for level in (1, 2):
+        assert "set [cloudlab] tls_security_level = 0, or download" in identity.age.advice(level)
+    assert identity.age.advice(0) == ""
+    identity.present(0)
+    with pytest.raises(
+        ConfigError, match=r"tls_security_level 2: .* set \[cloudlab\] tls_security_level = 0"
+    ):
+        identity.present(2)
+
+
+def test_a_certificate_of_today_needs_no_advice(pki: Any) -> None:
+    for path in (pki.user, pki.stranger):
+        assert load_identity(path, now=NOW, environ={}).age.advice(2) == ""
