@@ -255,7 +255,7 @@ class Slivers:
 
     def _may_delete(self, node: SliverNode) -> bool:
         with self._desk.lock:
-            return self.book.may_touch(node) or node in self.book.lost(node.cm)
+            return self.book.may_touch(node) or node.key in {lost.key for lost in self.book.lost(node.cm)}
 
     def delete_bare(self, cm: str) -> bool:
         """Give a sliver back that has no machine left, and that none may still come to.

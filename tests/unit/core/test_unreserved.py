@@ -4,6 +4,8 @@
 as free, or lacks it; a change names it; only ``DeleteNodes`` mends it.
 """
 
+from dataclasses import replace
+
 import pytest
 
 from agent.core.errors import InsufficientNodesError
@@ -64,6 +66,20 @@ def test_a_machine_that_was_given_up_as_gone_is_not_held_while_it_is_in_the_mani
     assert bench.manager.inventory.lost() == 0
     assert told(bench, "deleted") == ["node-1"], "it is said once"
     assert [m.client_id for m in bench.server.machines()] == ["node-2", "node-3"], "no name is given twice"
+
+
+def test_it_is_deleted_although_the_manifest_tells_other_logins_since(bench):
+    bench.server.unreserve(UTAH, "node-1")
+    bench.server.fault("delete_nodes", *["busy"] * 100)
+    bench.cycles(20)
+    assert bench.manager.inventory.lost() == 1
+    bench.server.odd = lambda _cm, sliver: replace(
+        sliver, nodes=tuple(replace(node, username="bob") for node in sliver.nodes)
+    )
+    bench.server.faults.clear()
+    bench.cycles(20)
+    assert bench.manager.inventory.lost() == 0
+    assert len(bench.server.machines()) == 2
 
 
 def test_two_such_machines_at_once_are_found_one_after_the_other(bench):
