@@ -66,7 +66,7 @@ class StatusAnswer(Answer):
     slice_expires: Moment | None
     sliver_expires: dict[str, Moment] = Field(description="URN of a CM -> until when its sliver lasts")
     lease_warnings: tuple[str, ...] = Field(
-        description="leases that end soon and that nobody renews, in words"
+        description="leases that end soon and that nobody renews, or that are refused, in words"
     )
     machines: int = Field(description="machines held")
     states: dict[NodeState, int] = Field(description="state -> machines; requested ones are not held yet")

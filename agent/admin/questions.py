@@ -37,7 +37,7 @@ from agent.cluster.steer.weights import plan_weights
 from agent.core.errors import AgentError
 from agent.core.events import PastEvent
 from agent.core.model import GrowOrder, RetiredCm
-from agent.core.slice.lapse import near
+from agent.core.slice.lapse import near, unrenewed_words
 from agent.core.slice.words import foreign_words, left_behind_words, retired_words
 from agent.slurm.model import Job, Snapshot
 from agent.tell.causes import find_causes
@@ -96,7 +96,7 @@ class Questions:
             slice_expires=view.slice_expires,
             sliver_expires=dict(view.sliver_expires),
             lease_warnings=tuple(
-                f"{lapse.what} ends at {write_time(lapse.expires)}, and nobody renews it: {lapse.why}"
+                f"{lapse.what} ends at {write_time(lapse.expires)}, and {unrenewed_words(lapse)}"
                 for lapse in near(view.lapses, moment.now)
             ),
             machines=len(view.held),

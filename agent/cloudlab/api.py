@@ -47,6 +47,12 @@ class SliceAuthority:
         arguments = {"credential": own.text, "urn": slice_urn, "type": "Slice"}
         return self._slice_credential("GetCredential", arguments, slice_urn)
 
+    def get_project_credential(self, own: Credential, project_urn: str) -> Credential:
+        """Fetch the credential of a project that we are in (``GeniSA GetCredential``)."""
+        return self._credential(
+            "GetCredential", {"credential": own.text, "urn": project_urn, "type": "Project"}
+        )
+
     def register(self, own: Credential, slice_urn: str, expires: datetime) -> Credential:
         """Make a slice; return its credential.
 

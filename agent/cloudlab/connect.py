@@ -55,6 +55,11 @@ def _authority(settings: CloudlabSettings, identity: Identity) -> str:
     return f"{domain}:{settings.project}" if settings.project else domain
 
 
+def _project_urn(settings: CloudlabSettings, identity: Identity) -> str:
+    domain = identity.urn.authority.split(":")[0]
+    return str(Urn(domain, "project", settings.project)) if settings.project else ""
+
+
 def connect(
     settings: CloudlabSettings,
     *,
@@ -86,6 +91,8 @@ def connect(
         cms=[ComponentManager(transport, Remote(url, urn), identity.urn.id) for urn, url in places.items()],
         transport=transport,
         clock=clock,
+        urls=places,
+        project_urn=_project_urn(settings, identity),
         extra_keys=[_public_key(path) for path in settings.ssh_keys],
     )
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
+from types import MappingProxyType
 from typing import TypeVar
 
 import structlog
@@ -14,6 +15,7 @@ from agent.cloudlab.accounts import UserKeys, named
 from agent.cloudlab.api import ComponentManager, SliceAuthority
 from agent.cloudlab.credential_cache import PATIENCE, CredentialCache
 from agent.cloudlab.credentials import Credential
+from agent.cloudlab.foresight import Foresight
 from agent.cloudlab.identity import Identity
 from agent.cloudlab.phases import after_the_request, before_the_request
 from agent.cloudlab.shared_answer import SharedAnswer
@@ -54,6 +56,8 @@ class ProtoGeniServer:
         transport: Transport,
         clock: Clock,
         extra_keys: Sequence[str] = (),
+        urls: Mapping[str, str] = MappingProxyType({}),
+        project_urn: str = "",
         delete_timeout: float = DELETE_TIMEOUT,
         delete_poll: float = DELETE_POLL,
     ) -> None:
@@ -67,6 +71,8 @@ class ProtoGeniServer:
             transport: what ``sa`` and ``cms`` call with.
             clock: time.
             extra_keys: SSH public keys for new machines besides the user's at Cloudlab.
+            urls: URN of a CM -> where it is called, to find the reservation system beside it.
+            project_urn: URN of the project that the slice is in; "" for none.
             delete_timeout: seconds that ``delete_sliver`` waits for the CM to be done.
             delete_poll: seconds between two looks in that wait.
         """
@@ -78,6 +84,8 @@ class ProtoGeniServer:
         self._transport = transport
         self._clock = clock
         self._credentials = CredentialCache(sa, slice_urn, clock)
+        self._project_urn = project_urn
+        self._foresight = Foresight(transport, urls, self._for_reservations)
         self._new_accounts = SharedAnswer(self._ask_accounts, clock, "keys")
         self._known_accounts: Sequence[UserKeys] | None = None
         self._extra_keys = tuple(extra_keys)
@@ -200,6 +208,12 @@ class ProtoGeniServer:
                 return manager.renew_slice(credential, wanted)
 
         return self._alone(cm, renew)
+
+    def find_short_types(
+        self, cm: str, held: Mapping[str, int], begin: datetime, end: datetime
+    ) -> Collection[str]:
+        """Ask which types are short where a sliver is renewed; none where its site does not tell."""
+        return self._foresight.find_short(cm, held, begin, end)
 
     def delete_sliver(self, cm: str) -> None:
         """Give every machine of this CM back and wait until the CM holds nothing for us.
@@ -331,6 +345,14 @@ class ProtoGeniServer:
             if cm not in self._sliver_urns and self.find_sliver(cm) is None:
                 raise NotFoundError("this CM holds no sliver for us", method=method, authority=cm)
         return self._sliver_urns[cm]
+
+    def _for_reservations(self) -> Credential:
+        """Fetch the credential by which a reservation system knows whose machines they are."""
+        if not self._project_urn:
+            return self._credentials.with_self(lambda own: own)
+        return self._credentials.with_self(
+            lambda own: self._sa.get_project_credential(own, self._project_urn)
+        )
 
     def public_keys(self, *, added: bool = False) -> frozenset[str]:
         """Tell the SSH public keys that new machines are given, each as ``TYPE BASE64``.

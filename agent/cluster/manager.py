@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, ClassVar
 
 from agent.cluster.desk import Desk
@@ -21,6 +22,7 @@ from agent.cluster.reach import Reach
 from agent.cluster.reader import Reader
 from agent.cluster.reasons import taken_from
 from agent.cluster.settings.cluster import ClusterSettings
+from agent.cluster.shrink.blocking import Blocking
 from agent.cluster.shrink.departures import are_near
 from agent.cluster.shrink.leaving import Leaving
 from agent.cluster.steer.announcer import Announcer
@@ -111,6 +113,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         self._records = Records(desk, backend)
         self._power = PowerSaver(desk, backend)
         self._weigher = Weigher(desk, memory.known, backend)
+        self._blocking = Blocking(desk, memory, self._lease.sparer)
         self.orders = Orders(desk, memory, self.resume_growth, self._lease.urge)
         self._completion = Completion(desk, memory, self.retired)
         self.brake.may_prove = lambda machines: may_prove(memory.now(), machines)
@@ -276,12 +279,9 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         """List the machines that failed and may be given back: Slurm has nothing on them."""
         return [machine for machine in self._plan().departures.failed if cm in {None, machine.cm}]
 
-    def handle_blocking_node(self, node: SliverNode) -> None:
+    def handle_blocking_node(self, node: SliverNode, deadline: datetime | None = None) -> None:
         """Empty a machine that blocks the renewal; it is given back when nothing is left on it."""
-        if self.memory.chosen.choose_blocking(node):
-            message = "to be given back: the lease is not renewed with it"
-            self.tell(EventKind.SURPLUS, node.node_id, message)
-        self.desk.look_at_drains()
+        self._blocking.give(node, deadline)
 
     def should_delete_nodes(self, cm: str | None = None) -> list[str] | None:
         """Give back the surplus machines of this CM that are empty; in a teardown all that are."""

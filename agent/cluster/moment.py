@@ -105,8 +105,9 @@ class Moment:
     """Names of those, and of a teardown's, that nothing is left on; their delete commands have run."""
     leaving: frozenset[str] = frozenset()
     """Names of chosen nodes whose delete commands have begun: they go whatever is said now."""
-    blocking: frozenset[str] = frozenset()
-    """Names of chosen nodes that are in the way of the lease's renewal: they go whatever the queue wants."""
+    blocking: Mapping[str, datetime | None] = field(default_factory=dict)
+    """Name of each chosen node that is in the way of the lease's renewal -> when it has to be empty, if ever:
+    it goes whatever the queue wants."""
     asked_types: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """(CM, client_id) -> the hardware type that was asked for, while more than one is borrowed."""
 

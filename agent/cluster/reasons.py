@@ -27,7 +27,7 @@ _ADMIN = re.compile(
     rf"drained by (?P<who>[^:,]+)(?P<back>, to be given back)?(?:{_DUE})?{_SLIVERS}:(?: (?P<why>.*))?"
 )
 _SURPLUS = "surplus, to be given back"
-_SURPLUS_OR_TAKEN = re.compile(rf"(?:(?P<surplus>{_SURPLUS})|taken by Cloudlab){_SLIVERS}")
+_SURPLUS_OR_TAKEN = re.compile(rf"(?:(?P<surplus>{_SURPLUS})(?:{_DUE})?|taken by Cloudlab){_SLIVERS}")
 _GIVE_BACK = ", to be given back"
 TAKEN = f"{REASON_PREFIX}taken by Cloudlab"
 """Reason= of a node whose machine Cloudlab took, without the machine that is meant."""
@@ -143,7 +143,7 @@ class Drain:
             case DrainCause.TAKEN:
                 return f"{TAKEN}{meant}"
             case DrainCause.SURPLUS:
-                return f"{REASON_PREFIX}{_SURPLUS}{meant}"
+                return f"{REASON_PREFIX}{_SURPLUS}{due}{meant}"
 
 
 def marks(machine: SliverNode) -> frozenset[str]:
@@ -177,7 +177,8 @@ def parse_reason(node: str, reason: str) -> Drain | None:
         return Drain(node, DrainCause.ADMIN, due, who, why, back, slivers=_slivers(match))
     if match := _SURPLUS_OR_TAKEN.fullmatch(text):
         cause = DrainCause.SURPLUS if match["surplus"] else DrainCause.TAKEN
-        return Drain(node, cause, slivers=_slivers(match))
+        due = read_time(match["due"]) if match["due"] else None
+        return Drain(node, cause, due, slivers=_slivers(match))
     return None
 
 

@@ -174,7 +174,7 @@ class EventKind(StrEnum):
     RENEW = "renew", "the slice, or a sliver, was renewed; or somebody asked, and it lasts long enough"
     LEASE = "lease", "the slice, or a sliver, was not renewed"
     LEASE_ENDS = "lease-ends", "the slice, or a sliver, ends soon, and nobody renews it"
-    BLOCKED = "blocked", "a sliver is not renewed while we hold a machine that is promised to others", OfCm
+    BLOCKED = "blocked", "a sliver is not renewed with a machine, promised to others or of a short type", OfCm
 
     # Joining.
     JOINING = "joining", "a try to join a machine begins"

@@ -122,6 +122,7 @@ class SimpleElasticSliceManager(
         self._knowledge = Knowledge(desk, self.cmlist, self, self.inventory, *lending, self._growth.askable)
         decides = type(self).should_delete_nodes is not SimpleElasticSliceManager.should_delete_nodes
         self._giving = Giving(desk, self, self.inventory, self._slivers, self._lease, decides=decides)
+        self._lease.sparer.keep = self._giving.keep
         self._thresholds = Thresholds(desk, self, self.inventory, self._knowledge.share)
         self._trial = Trial(desk, self._slivers, self._placement, self.brake, self.machine_booted)
         self._memory = RevocationMemory(parts.revocations, self.clock.steady())
@@ -222,10 +223,10 @@ class SimpleElasticSliceManager(
         finally:
             self._runner.cycle.no_later("renew", max(self._lease.next_try(), self.retry_interval))
 
-    def handle_blocking_node(self, node: SliverNode) -> None:
-        """Give a machine back that is promised to others; override it where it has to be emptied first.
+    def handle_blocking_node(self, node: SliverNode, deadline: datetime | None = None) -> None:  # noqa: ARG002
+        """Give a machine back that blocks the renewal; override it where it has to be emptied by a deadline.
 
-        Called with ``[lease] drop_blocking``, again at each refusal.
+        Called with ``[lease] drop_blocking``, again at each refusal; the deadline moves with the lease.
         """
         self._giving.drop(node)
 
@@ -267,12 +268,7 @@ class SimpleElasticSliceManager(
         return bool(self.should_add_nodes(cm=cm))
 
     def add_nodes(self, count: int = 0, cm: str | None = None) -> None:
-        """Add as many machines as ``should_add_nodes`` says.
-
-        Args:
-            count: exactly so many, if the manager should; 0 for as many as it likes.
-            cm: the CM; None for each.
-        """
+        """Add as many machines as ``should_add_nodes`` says; with ``count`` exactly so many, if it should."""
         self._at_each(cm, lambda each: self._growth.add(each, count))
 
     def should_add_nodes(self, count: int = 0, cm: str | None = None) -> int | AddArgs | None:
@@ -325,13 +321,7 @@ class SimpleElasticSliceManager(
         force: bool = False,
         lastFetchBefore: datetime | None = None,  # noqa: N803
     ) -> None:
-        """Read all machines, free or not.
-
-        Args:
-            cm: the CM; None for all.
-            force: read them whenever they were read last.
-            lastFetchBefore: read them only if they were read before this time, or never.
-        """
+        """Read all machines, free or not, last read before ``lastFetchBefore``; with ``force`` always."""
         self._at_each(cm, lambda each: self.offers.read_all(each, force=force, before=lastFetchBefore))
 
     # --- the cycle

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -87,6 +87,21 @@ class SliceServer(Protocol):
 
     def renew_sliver(self, cm: str, expires: datetime) -> datetime:
         """Extend the sliver; return the granted time, which may be less than asked."""
+
+    def find_short_types(
+        self, cm: str, held: Mapping[str, int], begin: datetime, end: datetime
+    ) -> Collection[str]:
+        """Ask which types are short where a sliver is renewed: those of which so many cannot be had then.
+
+        Args:
+            cm: the CM.
+            held: type -> how many machines the sliver has.
+            begin: when the sliver ends.
+            end: when it should end.
+
+        Returns:
+            None of them where the CM does not tell. It never raises for that.
+        """
 
     def delete_sliver(self, cm: str) -> None:
         """Give every machine of this CM back and wait until the CM holds nothing for us."""

@@ -81,8 +81,9 @@ class LeaseSettings(Section):
         "half of what is left when the lease is first to be renewed",
     )
     drop_blocking: bool = Field(
-        default=False,
-        description="empty and give back a machine that is promised to others, when it blocks the renewal",
+        default=True,
+        description="empty and give back, by the end of the lease, a machine that is promised to others and "
+        "blocks the renewal, or of a type that others have reserved, so that the rest is renewed",
     )
 
     @property

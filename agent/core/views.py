@@ -45,7 +45,7 @@ class NodeView:
 
 @dataclass(frozen=True)
 class Lapse:
-    """A lease that nobody renews."""
+    """A lease that nobody renews, or that is not renewed to its full length."""
 
     cm: str
     """URN of the sliver's CM; "" for the slice."""
@@ -53,6 +53,10 @@ class Lapse:
     why: str
     answered: bool = True
     """Somebody decided so: it is not that nobody answered."""
+    obstacle: str = ""
+    """What keeps its CM from renewing it, one of ``agent.core.slice.hindrance.KINDS``; "" for nothing."""
+    mend: str = ""
+    """What a person can do about that."""
 
     @property
     def what(self) -> str:
@@ -84,7 +88,7 @@ class AgentView:
     foreign: tuple[NodeView, ...] = ()
     """The machines of the slice that are not ours."""
     lapses: tuple[Lapse, ...] = ()
-    """The leases that nobody renews, however long they last."""
+    """The leases that nobody renews or that are refused, however long they last."""
     retired: tuple[RetiredCm, ...] = ()
     """The CMs that are no longer in use and hold something for us."""
     left_behind: tuple[LeftBehind, ...] = ()

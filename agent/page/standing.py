@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
-from agent.core.slice.lapse import near
+from agent.core.slice.lapse import near, unrenewed_words
 from agent.core.slice.words import left_behind_words, retired_words
 from agent.core.views import NodeState
 from agent.page.model import PageView
@@ -43,7 +43,7 @@ def _warnings(view: PageView) -> Iterator[str]:
             yield f"{what} for {span(now - seen)} ({step})"
     for lapse in near(agent.lapses, now):
         what = f"the sliver at {cm_name(lapse.cm)}" if lapse.cm else "the slice"
-        yield f"the lease of {what} ends in {span(lapse.expires - now)}, and nobody renews it: {lapse.why}"
+        yield f"the lease of {what} ends in {span(lapse.expires - now)}, and {unrenewed_words(lapse)}"
     if view.certificate_expires - now < CERTIFICATE_LEFT:
         yield f"the user's certificate ends in {span(view.certificate_expires - now)}"
     if agent.growth_stopped:

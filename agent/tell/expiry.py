@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
-from agent.core.slice.lapse import NOTICE, near
+from agent.core.slice.lapse import NOTICE, near, unrenewed_words
 from agent.core.views import Lapse
 
 WARN_BEFORE = timedelta(days=14)
@@ -13,6 +13,8 @@ WARN_BEFORE = timedelta(days=14)
 AGAIN_AFTER = timedelta(days=1)
 
 
+MOVED = timedelta(minutes=10)
+"""A renewal that is refused its full length may bring some minutes: that is the same end."""
 LAST_CALL = timedelta(hours=6)
 """Left when it is said once more, however short ago it was said."""
 
@@ -33,12 +35,12 @@ class ExpiryWarning:
         """Return the warning that is due now; "" where none is.
 
         Args:
-            expires: when it ends; another time than at the last look begins anew.
+            expires: when it ends; where that has ``MOVED``, it begins anew.
             then: what follows once it has ended, or why it ends.
             now: the time.
             before: it is early enough while more than this is left.
         """
-        if expires != self._expires:
+        if self._expires is None or abs(expires - self._expires) >= MOVED:
             self._expires, self._said = expires, None
         left = expires - now
         if left >= before:
@@ -54,7 +56,7 @@ class ExpiryWarning:
 
 
 class LeaseWarnings:
-    """Says that leases end which nobody renews, each as an ``ExpiryWarning`` does, from ``NOTICE`` before."""
+    """Says that leases end which are not renewed, each as an ``ExpiryWarning`` does, ``NOTICE`` before."""
 
     def __init__(self) -> None:
         self._tellers: dict[str, ExpiryWarning] = {}
@@ -64,13 +66,13 @@ class LeaseWarnings:
         """Return the warnings that are due now, the first lease to end first.
 
         Args:
-            lapses: the leases that nobody renews.
+            lapses: the leases that nobody renews, or that are refused.
             now: the time.
         """
         for lapse in near(lapses, now):
             teller = self._tellers.setdefault(lapse.cm, ExpiryWarning(lapse.what))
-            then = (
-                f"every machine in it is lost then. Nobody renews it: {lapse.why}. `esagent renew` does now"
-            )
+            then = f"every machine in it is lost then; {unrenewed_words(lapse)}"
+            if not lapse.obstacle:
+                then += ". `esagent renew` does now"
             if warning := teller.look(lapse.expires, then, now, NOTICE):
                 yield lapse, warning

@@ -155,6 +155,13 @@ LEASE_UNRENEWED = Figure(
     "1 while nobody renews a lease: of the slice, where cm is empty, or of the sliver at the CM.",
     ("cm",),
 )
+LEASE_OBSTACLE = Figure(
+    "esagent_lease_obstacle",
+    Kind.GAUGE,
+    "1 while a CM does not renew a sliver to its full length, by what is in the way: reserved, prereserve,"
+    " promised, idle, limit, maximum, short, beyond-slice, ending, locked-down, shut-down, account or other.",
+    ("cm", "obstacle"),
+)
 LAST_SUCCESS = Figure(
     "esagent_last_success_timestamp_seconds",
     Kind.GAUGE,

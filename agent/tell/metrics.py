@@ -85,6 +85,7 @@ class _ViewCollector(Collector):
             yield _gauge(figures.SLICE_EXPIRY, {(): view.slice_expires.timestamp()})
         yield _gauge(figures.SLIVER_EXPIRY, _times(view.sliver_expires))
         yield _gauge(figures.LEASE_UNRENEWED, _unrenewed(view))
+        yield _gauge(figures.LEASE_OBSTACLE, {(e.cm, e.obstacle): 1 for e in view.lapses if e.obstacle})
         yield _gauge(figures.LAST_SUCCESS, _times(view.last_success))
 
 

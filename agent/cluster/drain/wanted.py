@@ -57,7 +57,7 @@ def returnable(moment: Moment) -> frozenset[str]:
     kept = {node.name for node in moment.nodes.values() if node.draining and not is_ours(node.reason)}
     kept |= {name for name, machine in moment.machines.items() if moment.torn_down_by(machine)}
     kept |= _asked_back(moment)
-    stuck = moment.failed | moment.leaving | moment.emptied | moment.blocking
+    stuck = moment.failed | moment.leaving | moment.emptied | moment.blocking.keys()
     return moment.chosen & surplus - kept - stuck
 
 
@@ -146,7 +146,7 @@ def _unmarked(moment: Moment) -> Iterator[Drain]:
                 begun=wish.since,
             )
         if name in useless:
-            yield Drain(name, DrainCause.SURPLUS)
+            yield Drain(name, DrainCause.SURPLUS, moment.blocking.get(name))
     others = {**(moment.foreign if moment.settings.drain.foreign else {}), **moment.unheard}
     for name, machine in others.items():
         if (revocation := moment.slice.revocation_of(machine)) is not None:

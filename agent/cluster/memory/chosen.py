@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 
 from agent.core.desk import Lock
 from agent.core.model import MachineId, SliverNode
@@ -20,7 +21,7 @@ class Chosen:
         self._chosen: set[MachineId] = set()
         self._leaving: set[MachineId] = set()
         self._emptied: set[MachineId] = set()
-        self._blocking: set[MachineId] = set()
+        self._blocking: dict[MachineId, datetime | None] = {}
 
     @property
     def chosen(self) -> frozenset[MachineId]:
@@ -41,28 +42,33 @@ class Chosen:
             return frozenset(self._emptied)
 
     @property
-    def blocking(self) -> frozenset[MachineId]:
-        """Keys of those that are in the way of the lease's renewal."""
+    def blocking(self) -> Mapping[MachineId, datetime | None]:
+        """Key of each that is in the way of the lease's renewal -> when it has to be empty, if ever."""
         with self._lock:
-            return frozenset(self._blocking)
+            return dict(self._blocking)
 
     def choose(self, machine: SliverNode) -> None:
         """Begin to give it back."""
         with self._lock:
             self._chosen.add(machine.key)
 
-    def choose_blocking(self, machine: SliverNode) -> bool:
-        """Give it back however much the queue wants it; False where that was decided before."""
+    def choose_blocking(self, machine: SliverNode, due: datetime | None = None) -> bool:
+        """Give it back by a deadline, whatever the queue wants; False where that was decided before."""
         with self._lock:
             new = machine.key not in self._blocking
-            self._blocking.add(machine.key)
+            self._blocking[machine.key] = due
             self._chosen.add(machine.key)
             return new
+
+    def unblock(self, cm: str) -> None:
+        """Take note that no machine of a CM is in the way of its renewal: they are surplus like others."""
+        with self._lock:
+            self._blocking = {key: due for key, due in self._blocking.items() if key.cm != cm}
 
     def keep(self, machines: Iterable[SliverNode]) -> tuple[SliverNode, ...]:
         """Let those go back into service that still may; return which."""
         with self._lock:
-            may = self._chosen - self._leaving - self._emptied - self._blocking
+            may = self._chosen - self._leaving - self._emptied - self._blocking.keys()
             kept = tuple(machine for machine in machines if machine.key in may)
             self._chosen.difference_update(machine.key for machine in kept)
             return kept
@@ -81,5 +87,6 @@ class Chosen:
     def forget(self, machine: SliverNode) -> None:
         """Take note that it is not ours any more."""
         with self._lock:
-            for keys in (self._chosen, self._leaving, self._emptied, self._blocking):
+            for keys in (self._chosen, self._leaving, self._emptied):
                 keys.discard(machine.key)
+            self._blocking.pop(machine.key, None)

@@ -119,7 +119,7 @@ class Memory:
                 chosen=_named(self.chosen.chosen, names),
                 emptied=_named(self.chosen.emptied, names),
                 leaving=_named(self.chosen.leaving, names),
-                blocking=_named(self.chosen.blocking, names),
+                blocking={names[key]: due for key, due in self.chosen.blocking.items() if names.get(key)},
             )
 
     def wishes(self) -> Wishes:

@@ -66,6 +66,10 @@ class Giving:
         self._dropped.add(node.key)
         self._desk.wake("delete_nodes")
 
+    def keep(self, cm: str) -> None:
+        """Let those stay that were to go and have not gone."""
+        self._dropped = {key for key in self._dropped if key.cm != cm}
+
     def delete(self, cm: str, wanted: Callable[[str], object]) -> None:
         """Give back what is due at a CM.
 
@@ -78,7 +82,7 @@ class Giving:
         names = self._names(cm)
         given = self._slivers.delete(cm, names) if names or self._slivers.has_lost(cm) else ()
         self._dropped.difference_update(n.key for n in given)
-        if self._lease.blocked.get(cm) in {n.node_id for n in given}:
+        if self._lease.gave_back(cm, given):
             self._desk.wake("renew")
         if given:
             machines = ", ".join(f"{n.node_id} ({n.client_id})" for n in given)

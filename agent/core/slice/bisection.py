@@ -89,7 +89,13 @@ def read_date(text: str) -> datetime | None:
     month, day, hour, minute, second, year = match.groups()
     try:
         return datetime(
-            int(year), _MONTHS.index(month) + 1, int(day), int(hour), int(minute), int(second or 0), tzinfo=UTC
+            int(year),
+            _MONTHS.index(month) + 1,
+            int(day),
+            int(hour),
+            int(minute),
+            int(second or 0),
+            tzinfo=UTC,
         )
     except ValueError:
         return None

@@ -39,6 +39,13 @@ def why_unrenewed(
     return failure if expires - now < lease.overdue_when_left else ""
 
 
+def unrenewed_words(lapse: Lapse) -> str:
+    """Say why a lease ends, and what a person can do where its CM refuses to renew it."""
+    if not lapse.obstacle:
+        return f"nobody renews it: {lapse.why}"
+    return f"it is not renewed: {lapse.why}; {lapse.mend}"
+
+
 def near(lapses: Iterable[Lapse], now: datetime) -> tuple[Lapse, ...]:
     """Pick those that people are to be told of, the first to end first.
 

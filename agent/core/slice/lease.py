@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TypeVar
 
-from agent.core import threads
 from agent.core.config import ManagerConfig
 from agent.core.desk import Desk
 from agent.core.errors import (
@@ -21,19 +19,20 @@ from agent.core.errors import (
     ConfigError,
     LostReplyError,
     MalformedReplyError,
-    PromisedError,
     UnreachableError,
 )
 from agent.core.events import EventKind, OfCm
 from agent.core.model import IntentKind, SliverNode
 from agent.core.ports import SliceServer
 from agent.core.settings import LeaseSettings
+from agent.core.slice.hindrance import Hindrance, hindrance_words
 from agent.core.slice.lapse import why_unrenewed
 from agent.core.slice.renewal import is_renewed, renewal_target, seconds_to_renewal, sliver_target
+from agent.core.slice.renewing import Renewal, Renewing
 from agent.core.slice.slivers import Slivers
+from agent.core.slice.sparer import Sparer
+from agent.core.slice.together import together
 from agent.core.views import Lapse
-
-T = TypeVar("T")
 
 LOCK_WAIT = 5.0
 """Seconds that renewal waits for another call at a CM before it leaves that CM to a later try."""
@@ -50,11 +49,11 @@ class Lease:
         desk: the manager's.
         slivers: what the CMs hold.
         settings: asked each time, so that a reload takes effect.
-        give_back: has a machine emptied and given back, since the lease is not renewed while we hold it.
+        give_back: has a machine emptied by a deadline and given back, which is in the way of the renewal.
 
     Attributes:
         slice_expires: until when the slice lasts at the SA; None while unknown.
-        blocked: CM -> node_id of the machine that its last refused renewal named.
+        sparer: which machines go for the sake of the others.
     """
 
     def __init__(
@@ -64,16 +63,16 @@ class Lease:
         desk: Desk,
         slivers: Slivers,
         settings: Callable[[], LeaseSettings],
-        give_back: Callable[[SliverNode], object],
+        give_back: Callable[[SliverNode, datetime], object],
     ) -> None:
         self._server = server
         self._desk = desk
         self._slivers = slivers
         self._settings = settings
-        self._give_back = give_back
+        self._renewing = Renewing(server, desk, settings, self._keep)
+        self.sparer = Sparer(desk, slivers, settings, give_back, server.find_short_types)
         self._is_shared = config.ownership.slice_is == "shared"
         self.slice_expires: datetime | None = None
-        self.blocked: dict[str, str] = {}
         self._failures: dict[str, str] = {}
         """CM, or "" for the slice -> why its last renewal failed."""
         self._unanswered: set[str] = set()
@@ -131,6 +130,8 @@ class Lease:
         errors: list[AgentError] = []
         urged = self._urged.is_set()
         self._urged.clear()
+        if urged:
+            self._renewing.uncap()
         if self._is_ours_to_renew("", urged):
             try:
                 self._renew_slice(self.slice_expires, urged)
@@ -154,33 +155,64 @@ class Lease:
         if errors:
             raise errors[0]
 
-    def _conclude(self, cm: str, granted: Future[datetime | str], urged: bool) -> AgentError | None:
+    def _conclude(self, cm: str, asked: Future[Renewal | str], urged: bool) -> AgentError | None:
         """Tell what became of the renewal at a CM; return what went wrong."""
         try:
-            until = granted.result()
-            if isinstance(until, str):
-                self._leave(cm, until, urged)
-            else:
-                self._desk.tell(EventKind.RENEW, cm, f"the sliver lasts until {_when(until)}")
+            renewal = asked.result()
         except AgentError as error:
             self._fail(cm, error)
-            self._sliver_refused(cm, error, urged)
+            self._tell_failed(cm, error, urged)
             return error
+        if isinstance(renewal, str):
+            self._leave(cm, renewal, urged)
+            return None
+        if renewal.is_longer:
+            why = f", the longest that the site admits: {renewal.capped}" if renewal.capped else ""
+            self._desk.tell(EventKind.RENEW, cm, f"the sliver lasts until {_when(renewal.until)}{why}")
+        if renewal.hindrance is None:
+            self.sparer.settle(cm)
+        else:
+            self._tell_hindrance(cm, renewal, renewal.hindrance, urged)
+            self.sparer.look(cm, renewal.hindrance, renewal.until)
         return None
 
-    def _conclude_late(self, cm: str, urged: bool, granted: Future[datetime | str]) -> None:
-        self._conclude(cm, granted, urged)
+    def _conclude_late(self, cm: str, urged: bool, asked: Future[Renewal | str]) -> None:
+        self._conclude(cm, asked, urged)
+
+    def _tell_hindrance(self, cm: str, renewal: Renewal, hindrance: Hindrance, urged: bool) -> None:
+        """Tell once what is in the way, and what can be done; who urges waits for an answer each time."""
+        node_id = hindrance.node_id
+        goes = self._settings().drop_blocking and self._slivers.find(cm, node_id) is not None
+        message = hindrance_words(hindrance, renewal.until, goes=goes)
+        if not renewal.is_new and not urged:
+            self._desk.note(message)
+        elif node_id:
+            self._desk.tell(EventKind.BLOCKED, node_id, message, OfCm(cm))
+        else:
+            self._desk.tell(EventKind.LEASE, cm, message)
+
+    def gave_back(self, cm: str, nodes: Sequence[SliverNode]) -> bool:
+        """Take note of machines that went; tell whether what is in the way of the renewal may be gone."""
+        hindrance = self._renewing.hindrances.get(cm)
+        if hindrance is None or not nodes or hindrance.node_id not in {"", *(node.node_id for node in nodes)}:
+            return False
+        self._renewing.hasten(cm)
+        return True
 
     def lapses(self) -> tuple[Lapse, ...]:
-        """List the leases that nobody renews, however long they last."""
+        """List the leases that nobody renews or that are refused, however long they last."""
         with self._desk.lock:
             ends = {"": self.slice_expires, **self._slivers.expires}
         known = {cm: expires for cm, expires in ends.items() if expires is not None}
-        found = (
-            Lapse(cm, expires, self._why_unrenewed(cm, expires), answered=cm not in self._unanswered)
-            for cm, expires in known.items()
-        )
+        found = (self._lapse(cm, expires) for cm, expires in known.items())
         return tuple(lapse for lapse in found if lapse.why)
+
+    def _lapse(self, cm: str, expires: datetime) -> Lapse:
+        hindrance = self._renewing.hindrances.get(cm)
+        if hindrance is None or not is_renewed(self._settings(), held=self._holds(cm) is not False):
+            why, answered = self._why_unrenewed(cm, expires), cm not in self._unanswered
+            return Lapse(cm, expires, why, answered=answered)
+        return Lapse(cm, expires, hindrance.words, obstacle=hindrance.kind, mend=hindrance.mend)
 
     def _fail(self, cm: str, error: AgentError) -> None:
         """Remember why a renewal failed."""
@@ -199,33 +231,23 @@ class Lease:
 
     def next_try(self) -> float:
         """Return the seconds until the next renewal, by what is left; never more than the lease may have."""
-        expiries = [e for e in (self.slice_expires, *self._slivers.expires.values()) if e is not None]
-        wait = seconds_to_renewal(expiries, self._desk.clock.now(), self._settings())
-        return min(wait, self._settings().renew_when_left)
+        hindered = [self._renewing.seconds_to_try(cm) for cm in self._slivers.held_at()]
+        free = [end for cm, end in self._slivers.expires.items() if self._renewing.seconds_to_try(cm) is None]
+        expiries = [e for e in (self.slice_expires, *free) if e is not None]
+        now, lease = self._desk.clock.now(), self._settings()
+        waits = [seconds_to_renewal(expiries, now, lease), *(wait for wait in hindered if wait is not None)]
+        if (begins := self.sparer.next_begin()) is not None:
+            waits.append(max((begins - now).total_seconds(), 0.0))
+        return min(*waits, lease.renew_when_left)
 
-    def _sliver_refused(self, cm: str, error: AgentError, urged: bool) -> None:
+    def _tell_failed(self, cm: str, error: AgentError, urged: bool) -> None:
         if isinstance(error, BusyError):
             # It passes by itself, and the step is tried again soon.
             if urged:
                 self.urge()
             self._desk.note(f"the sliver at {cm} is renewed later: {error}")
-            return
-        if not isinstance(error, PromisedError):
-            self._desk.tell(EventKind.LEASE, cm, f"the sliver was not renewed: {error}")
-            return
-        node_id = error.node_id
-        known, self.blocked[cm] = self.blocked.get(cm), node_id
-        node = self._slivers.find(cm, node_id)
-        drop = self._settings().drop_blocking and node is not None
-        follows = "it is emptied and given back" if drop else "give it back to renew the others"
-        message = f"the sliver is not renewed, since {node_id} is promised to others; {follows}: {error}"
-        # Who urges waits for an answer, also for one that was told before.
-        if known == node_id and not urged:
-            self._desk.note(message)
         else:
-            self._desk.tell(EventKind.BLOCKED, node_id, message, OfCm(cm))
-        if drop and node is not None:
-            self._give_back(node)
+            self._desk.tell(EventKind.LEASE, cm, f"the sliver was not renewed: {error}")
 
     def _refuse_to_make(self) -> None:
         if self._is_shared:
@@ -289,10 +311,19 @@ class Lease:
     def _due(self, urged: bool) -> list[str]:
         """List the CMs that are to renew their sliver now, by what is remembered of it."""
         due = []
-        for cm in self._slivers.held_at():
-            if self._is_ours_to_renew(cm, urged):
-                until = self._target(cm, self._slivers.expires.get(cm), urged)
+        held = self._slivers.held_at()
+        for cm in self._renewing.hindrances.keys() - set(held):
+            self._unhinder(cm)
+        for cm in held:
+            expires = self._slivers.expires.get(cm)
+            if expires is not None:
+                self.sparer.begin(cm, expires)
+            if self._renewing.is_left_alone(cm) and not urged:
+                self._desk.note(f"the sliver at {cm} is tried again later")
+            elif self._is_ours_to_renew(cm, urged):
+                until = self._target(cm, expires, urged)
                 if isinstance(until, str):
+                    self._unhinder(cm)
                     self._leave(cm, until, urged)
                 else:
                     due.append(cm)
@@ -301,6 +332,8 @@ class Lease:
     def _target(self, cm: str, expires: datetime | None, urged: bool) -> datetime | str:
         """Decide until when to ask a CM to renew, or why not now: "" where it is not due."""
         slice_expires, now, lease = self.slice_expires, self._desk.clock.now(), self._settings()
+        # One that lasts no longer for some reason is tried again, whatever it has left.
+        urged = urged or cm in self._renewing.hindrances
         if slice_expires is None:
             return f"the sliver at {cm} is left: there is no slice"
         until = sliver_target(expires, slice_expires, now, lease, urged=urged)
@@ -319,17 +352,18 @@ class Lease:
         elif why:
             self._desk.note(why)
 
-    def _renew_sliver(self, cm: str, urged: bool) -> datetime | str:
+    def _renew_sliver(self, cm: str, urged: bool) -> Renewal | str:
         """Renew one by what its CM says right before, since a CM would shorten it.
 
         Returns:
-            Until when it lasts now, or why it was left as it is.
+            What became of it, or why it was left as it is.
         """
         expires: datetime | None = None
         # A manifest that cannot be read costs no lease: its end then counts as unknown.
         with suppress(CloudlabError):
             sliver = self._server.find_sliver(cm)
             if sliver is None:
+                self._unhinder(cm)
                 return f"the sliver at {cm} is gone"
             expires = sliver.expires
         if expires is None:
@@ -339,11 +373,19 @@ class Lease:
             until = self._target(cm, expires, urged)
             if isinstance(until, str):
                 return until
-            granted = self._server.renew_sliver(cm, until)
-            self.blocked.pop(cm, None)
-            self._slivers.expires[cm] = granted
-            self._note_granted(cm, expires, granted)
-            return granted
+            renewal = self._renewing.renew(cm, expires, until)
+            self._note_granted(cm, expires if renewal.is_longer else None, renewal.until)
+        if renewal.hindrance is not None:
+            self.sparer.ask(cm, renewal.hindrance, renewal.until, until)
+        return renewal
+
+    def _unhinder(self, cm: str) -> None:
+        self._renewing.forget(cm)
+        self.sparer.settle(cm)
+
+    def _keep(self, cm: str, granted: datetime) -> None:
+        """Remember an end at once: what follows may be cut off."""
+        self._slivers.expires[cm] = granted
 
     def _note_granted(self, cm: str, before: datetime | None, granted: datetime) -> None:
         if before is not None and granted <= before:
@@ -355,26 +397,3 @@ class Lease:
 
 def _when(time: datetime) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def together(cms: Iterable[str], act: Callable[[str], T]) -> dict[str, Future[T]]:
-    """Begin ``act`` for each CM in a thread of its own.
-
-    The threads are daemons, so that a CM that hangs does not hold up the end of the process, as those of
-    a ``ThreadPoolExecutor`` do.
-
-    Returns:
-        CM -> what ``act`` returns or raises, in the order of ``cms``.
-    """
-    begun: dict[str, Future[T]] = {}
-    for cm in cms:
-        begun[cm] = Future()
-        threads.errand(f"at-{cm}", partial(_settle, begun[cm], act, cm))
-    return begun
-
-
-def _settle(future: Future[T], act: Callable[[str], T], cm: str) -> None:
-    try:
-        future.set_result(act(cm))
-    except BaseException as error:  # noqa: BLE001 - raised where the result is asked for
-        future.set_exception(error)

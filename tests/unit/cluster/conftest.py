@@ -188,6 +188,9 @@ class Cloudlab:
     def renew_slice(self, expires):
         return expires
 
+    def find_short_types(self, cm, held, begin, end):
+        return ()
+
     def renew_sliver(self, cm, expires):
         return expires
 

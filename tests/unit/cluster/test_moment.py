@@ -35,7 +35,7 @@ def test_before_anything_was_read_nothing_is_known_and_nothing_is_ours() -> None
         order=None,
         chosen=frozenset(),
         emptied=frozenset(),
-        blocking=frozenset(),
+        blocking={},
         asked_types={},
         joins={},
         proven=frozenset(),

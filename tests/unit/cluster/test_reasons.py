@@ -41,6 +41,8 @@ def at(seconds: float) -> datetime:
         Drain("pc1", DrainCause.ADMIN, who="ada", why="disk: 3 bad blocks, due soon"),
         Drain("pc1", DrainCause.ADMIN, at(60), who="ada", why="disk"),
         Drain("pc1", DrainCause.SURPLUS),
+        Drain("pc1", DrainCause.SURPLUS, at(60)),
+        Drain("pc1", DrainCause.SURPLUS, at(60), slivers=frozenset({"4021", "4023"})),
         Drain("pc1", DrainCause.TAKEN),
         Drain("pc1", DrainCause.SURPLUS, slivers=frozenset({"4021"})),
         Drain("pc1", DrainCause.TAKEN, slivers=frozenset({"4021", "4023"})),

@@ -121,6 +121,7 @@ class FakeServer:
         self.faults = defaultdict(deque)
         self.calls = []
         self.late = []
+        self.short_types = ()
         self.sliver_ids = 0
         self.odd = lambda _cm, sliver: sliver
         """Changes what a manifest says."""
@@ -318,6 +319,9 @@ class FakeServer:
             return site.expires
 
         return self._do("renew_sliver", cm, work, expires)
+
+    def find_short_types(self, cm, held, begin, end):
+        return self._do("find_short_types", cm, lambda: self.short_types, (dict(held), begin, end))
 
     def sliver_status(self, cm):
         def work():

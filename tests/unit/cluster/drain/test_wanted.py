@@ -111,13 +111,19 @@ def test_a_pause_empties_nothing() -> None:
     assert drains_of(situation(hold=AdminDrain("", "pause", "ada", NOW))) == {}
 
 
+def test_a_machine_that_blocks_its_lease_has_to_be_empty_by_a_deadline() -> None:
+    chosen = {"chosen": frozenset({"pc1"})}
+    (drain,) = drains_of(situation(Node("pc1", "IDLE"), **chosen, blocking={"pc1": at(60)})).values()
+    assert (drain.cause, drain.deadline) == (DrainCause.SURPLUS, at(60))
+
+
 def test_what_is_emptied_as_surplus_alone_may_go_back_into_service() -> None:
     pc1 = frozenset({"pc1"})
     node, surplus = Node("pc1", "IDLE"), {"chosen": pc1}
     assert returnable(situation(node)) == frozenset()
     assert returnable(situation(node, **surplus)) == pc1
     assert returnable(situation(node, **surplus, emptied=pc1)) == frozenset()
-    assert returnable(situation(node, **surplus, blocking=pc1)) == frozenset()
+    assert returnable(situation(node, **surplus, blocking={"pc1": None})) == frozenset()
     assert returnable(situation(node, **surplus, facts={"failed": {MACHINE.key}})) == frozenset()
     assert returnable(revoked_as("", **surplus)) == frozenset()
     wish = AdminDrain("pc1", "disk", "ada", NOW)

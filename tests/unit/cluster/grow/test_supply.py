@@ -77,7 +77,7 @@ def test_surplus_that_may_go_back_into_service_is_told() -> None:
         machines=(machine("pc1", "small"), machine("pc2", "small"), machine("pc3", "small")),
         chosen=frozenset({"pc1", "pc2", "pc3"}),
         emptied=frozenset({"pc2"}),
-        blocking=frozenset({"pc3"}),
+        blocking={"pc3": None},
     )
     assert count_supply(moment).returnable == {"pc1"}
 

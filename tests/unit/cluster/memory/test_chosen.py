@@ -2,12 +2,14 @@
 
 import threading
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from agent.cluster.memory.chosen import Chosen
 from tests.unit.cluster.conftest import a_machine
 
+NOON, HOUR = datetime(2026, 11, 22, 12, tzinfo=UTC), timedelta(hours=1)
 PC1, PC2, PC3, PC4 = (a_machine(n) for n in (1, 2, 3, 4))
 
 
@@ -17,7 +19,7 @@ def chosen() -> Chosen:
 
 
 def all_of(chosen: Chosen) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
-    return chosen.chosen, chosen.emptied, chosen.blocking
+    return chosen.chosen, chosen.emptied, frozenset(chosen.blocking)
 
 
 def test_what_is_kept_is_not_chosen_any_more_and_no_error_where_it_never_was(chosen: Chosen) -> None:
@@ -31,6 +33,17 @@ def test_what_blocks_the_lease_is_chosen_and_news_only_once(chosen: Chosen) -> N
     assert chosen.choose_blocking(PC1)
     assert not chosen.choose_blocking(PC1)
     assert all_of(chosen) == ({PC1.key}, frozenset(), {PC1.key})
+
+
+def test_what_blocks_the_lease_has_a_deadline_that_moves_until_nothing_is_in_the_way(chosen: Chosen) -> None:
+    for due in (NOON, NOON + HOUR):
+        chosen.choose_blocking(PC1, due)
+    assert chosen.blocking == {PC1.key: NOON + HOUR}
+    chosen.unblock("another")
+    assert chosen.keep([PC1]) == ()
+    chosen.unblock(PC1.cm)
+    assert (chosen.blocking, chosen.chosen) == ({}, {PC1.key})
+    assert chosen.keep([PC1]) == (PC1,)
 
 
 def test_a_node_that_was_surplus_before_it_blocked_the_lease_is_news_once_more(chosen: Chosen) -> None:
@@ -59,7 +72,7 @@ def test_the_next_machine_of_the_same_names_is_another(chosen: Chosen) -> None:
     again = replace(PC1, sliver_id="urn:sliver+11")
     chosen.choose_blocking(again)
     chosen.forget(PC1)
-    assert chosen.blocking == {again.key}
+    assert chosen.blocking == {again.key: None}
 
 
 def test_what_was_asked_for_does_not_change_in_the_hands_of_who_asked(chosen: Chosen) -> None:

@@ -60,7 +60,7 @@ def test_a_moment_has_what_every_part_remembers(world: World) -> None:
     )
     assert (moment.limited, moment.read_back) == ({"main"}, {UTAH})
     assert (moment.admin, moment.hold, moment.order) == ({("", "pc1"): WISH}, hold, ORDER)
-    assert (moment.chosen, moment.emptied, moment.blocking) == ({"pc1", "pc2"}, {"pc2"}, {"pc2"})
+    assert (moment.chosen, moment.emptied, moment.blocking) == ({"pc1", "pc2"}, {"pc2"}, {"pc2": None})
     assert moment.asked_types == {(UTAH, "node-1"): "m510"}
     assert moment.joins == memory.joins.records
     assert (moment.proven, moment.failed_since) == ({OTHER.key}, {OTHER.key: NOW})
@@ -111,7 +111,7 @@ def test_what_was_decided_of_a_machine_does_not_hold_for_the_next_one_of_its_nam
     chosen.empty(MACHINE)
     world.slice = SliceFacts(machines=(again,))
     moment = world.memory.now()
-    assert (moment.chosen, moment.emptied, moment.blocking) == (frozenset(),) * 3
+    assert (moment.chosen, moment.emptied, moment.blocking) == (frozenset(), frozenset(), {})
     assert world.memory.wishes().drains == {}
 
 
@@ -129,7 +129,7 @@ def test_a_machine_that_is_gone_leaves_nothing_behind(world: World, ledger) -> N
     memory.forget(MACHINE)
     moment = memory.now()
     assert moment.admin.keys() == {(UTAH, "pc2")}
-    assert moment.chosen == moment.emptied == moment.blocking == {"pc2"}
+    assert moment.chosen == moment.emptied == moment.blocking.keys() == {"pc2"}
     assert moment.asked_types.keys() == {(UTAH, "node-2")}
     assert moment.joins.keys() == moment.proven == moment.failed_since.keys() == {OTHER.key}
     assert [drain.node_id for drain in ledger.drains()] == ["pc2"]

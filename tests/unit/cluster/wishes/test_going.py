@@ -34,7 +34,7 @@ def why(facts=None, **fields) -> str:
         ({"revocations": {(UTAH, "pc1"): REVOKED}}, {}, "Cloudlab takes it at 2026-11-22T12:00:00Z"),
         ({}, {"hold": AdminDrain("", "teardown", "ada", NOW)}, "everything is given back (teardown by ada;"),
         ({"failed": FAILED}, {}, "it failed and is given back"),
-        ({}, {"blocking": PC1, "chosen": PC1}, "the lease is not renewed with it"),
+        ({}, {"blocking": {"pc1": None}, "chosen": PC1}, "the lease is not renewed with it"),
     ],
 )
 def test_a_machine_that_goes_back_whatever_is_said_is_told_with_the_reason(facts, fields, words) -> None:

@@ -68,6 +68,9 @@ class FakeLease:
     def __init__(self) -> None:
         self.blocked: dict[str, str] = {}
 
+    def gave_back(self, cm, nodes):
+        return self.blocked.get(cm) in {node.node_id for node in nodes}
+
 
 class Bench:
     def __init__(self, office: Any, *, decides: bool = False) -> None:

@@ -22,8 +22,9 @@ from agent.core.events import OfCm
 from agent.core.model import Holding, IntentKind, SliverNode
 from agent.core.ownership import Ownership
 from agent.core.settings import LeaseSettings
-from agent.core.slice.lease import Lease, together
+from agent.core.slice.lease import Lease
 from agent.core.slice.slivers import Slivers
+from agent.core.slice.together import together
 from agent.core.views import Lapse
 from tests.unit.core.conftest import FakeClock, FakeMachine, FakeServer
 
@@ -63,8 +64,8 @@ def late(make_bench, **lease):
     return bench
 
 
-def test_a_machine_that_blocks_is_named_once_and_kept(make_bench):
-    bench = late(make_bench)
+def test_a_machine_that_blocks_is_named_once_and_kept_where_none_may_be_dropped(make_bench):
+    bench = late(make_bench, drop_blocking=False)
     bench.cycles(60)
     [event] = bench.events.of("blocked")
     assert event.subject == "pc101"
@@ -75,7 +76,7 @@ def test_a_machine_that_blocks_is_named_once_and_kept(make_bench):
 
 
 def test_a_machine_that_blocks_is_given_back_when_allowed_and_the_rest_renewed_at_once(make_bench):
-    bench = late(make_bench, drop_blocking=True)
+    bench = late(make_bench)
     bench.cycles(4)
     assert [m.node_id for m in bench.server.returned] == ["pc101"]
     assert "promised to others; it is emptied and given back: " in bench.events.of("blocked")[0].message
@@ -129,7 +130,7 @@ def test_a_busy_cm_is_renewed_later_without_alarming_anybody(make_bench):
 
 def test_a_renewal_that_fails_is_tried_again_in_time_for_what_is_left(make_bench):
     """The longest back-off is 16 minutes here: more than the sliver has left at the end."""
-    bench = late(make_bench)
+    bench = late(make_bench, drop_blocking=False)
     ends = bench.server.sites[UTAH].expires
     bench.clock.advance((ends - bench.clock.now()).total_seconds() - 3600)
     tries = []
@@ -239,7 +240,7 @@ class World:
         )
         self.slivers = Slivers(self.server, config, cms, desk, Owner())
         settings = LeaseSettings(duration="24h", renew_when_left="18h", **lease)
-        self.lease = Lease(self.server, config, desk, self.slivers, lambda: settings, self.given_back.append)
+        self.lease = Lease(self.server, config, desk, self.slivers, lambda: settings, self.give)
 
     def machine(self, cm, client_id="es-1"):
         """Have a CM lend a machine: one whose name is not like es-1 to others."""
@@ -268,6 +269,9 @@ class World:
 
         self.server.renew_sliver = refuse
         return lambda: setattr(self.server, "renew_sliver", real)
+
+    def give(self, node, deadline):
+        self.given_back.append((node.client_id, deadline - NOON))
 
     def renewals(self):
         return self.server.count("renew_slice"), self.server.count("renew_sliver")
@@ -650,15 +654,15 @@ def test_who_urged_a_cm_that_was_busy_has_it_renewed_later_all_the_same(urged, a
 
 def test_a_machine_that_blocks_is_told_again_to_who_urges_until_its_sliver_is_renewed():
     world = World(UTAH)
-    world.hold(left=timedelta(hours=1))
+    world.hold(left=timedelta(hours=3))
     renew_again = world.refuse(PromisedError("pre-reserved", node_id="pc101"))
 
     def refused():
         """Tell whether an event told of the machine."""
         world.told.clear()
         world.notes.clear()
-        with pytest.raises(PromisedError):
-            world.lease.renew()
+        world.clock.advance(600)
+        world.lease.renew()
         told = [event.message for event in world.told if event.kind == "blocked"]
         noted = [note for note in world.notes if "promised to others" in note]
         assert len(told + noted) == 1
@@ -667,10 +671,11 @@ def test_a_machine_that_blocks_is_told_again_to_who_urges_until_its_sliver_is_re
     assert [refused(), refused()] == [True, False]
     world.lease.urge()
     assert refused()
-    assert world.lease.blocked == {UTAH: "pc101"}
+    assert [(lapse.cm, lapse.obstacle) for lapse in world.lease.lapses()] == [(UTAH, "promised")]
     renew_again()
+    world.clock.advance(3600)
     world.lease.renew()
-    assert world.lease.blocked == {}
+    assert world.lease.lapses() == ()
 
 
 def test_a_cm_that_hangs_does_not_hold_up_the_end_of_the_process():

@@ -33,7 +33,7 @@ def test_a_lease_is_renewed_when_it_has_too_little_left(left, expected):
 
 def test_a_lease_is_long_and_renewed_early_unless_it_is_set():
     lease = LeaseSettings()
-    assert (lease.duration, lease.renew_when_left, lease.drop_blocking) == (24 * HOUR, 18 * HOUR, False)
+    assert (lease.duration, lease.renew_when_left, lease.drop_blocking) == (24 * HOUR, 18 * HOUR, True)
     assert lease.renew == "always"
 
 
