@@ -154,6 +154,9 @@ class PlanAnswer(Answer):
     steps: tuple[PlannedStep, ...]
     jobs: tuple[JobVerdict, ...]
     nodes: tuple[NodeVerdict, ...]
+    leases: tuple[str, ...] = Field(
+        (), description="until when each sliver lasts, what is in the way of more, and what is done about it"
+    )
 
 
 class DrainJob(Part):

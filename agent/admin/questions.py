@@ -38,6 +38,7 @@ from agent.core.errors import AgentError
 from agent.core.events import PastEvent
 from agent.core.model import GrowOrder, RetiredCm
 from agent.core.slice.lapse import near, unrenewed_words
+from agent.core.slice.outlook import outlook
 from agent.core.slice.words import foreign_words, left_behind_words, retired_words
 from agent.slurm.model import Job, Snapshot
 from agent.tell.causes import find_causes
@@ -163,7 +164,14 @@ class Questions:
         plan = self._manager.plan()
         if plan is None:
             raise AgentError(NOT_READ)
-        return PlanAnswer(steps=plan.steps, jobs=plan.jobs, nodes=plan.nodes, growth=plan.held_up)
+        view = self._manager.view()
+        return PlanAnswer(
+            steps=plan.steps,
+            jobs=plan.jobs,
+            nodes=plan.nodes,
+            growth=plan.held_up,
+            leases=outlook(view.sliver_expires, view.lapses, self._manager.lease),
+        )
 
     def events(self, subject: str, newest: int, after: int | None, wait: float) -> EventsAnswer:
         """Tell events, oldest first, each with what led to it where that is told beside it.

@@ -31,6 +31,7 @@ from agent.check.files import (
 )
 from agent.check.finding import Finding, Grade, fault, fine, look, skipped, warning
 from agent.check.holdings import Remembered, check_departed, check_left_behind, read_held, recall
+from agent.check.idle import check_idle
 from agent.check.names import files_to_read, files_to_write
 from agent.check.ownership import Said, check_lonely_lans, check_ownership, is_shared, ours_of, say_whose
 from agent.check.program import become, check_program, program
@@ -45,7 +46,7 @@ from agent.core.errors import ConfigError, LedgerError, SlurmError
 from agent.core.ports import Clock
 from agent.core.request.escaping import meant
 from agent.core.request.helper import SimpleElasticSliceHelper
-from agent.parts import ownership_of
+from agent.parts import cluster_settings, ownership_of
 from agent.slurm.choice import choose, slurm_commands
 from agent.slurm.names import expand
 from agent.slurm.primary import parse_ping
@@ -147,6 +148,7 @@ def _with_settings(settings: Settings, clock: Clock, reader: Reader, *, offline:
         yield from check_callback(callback, now)
     if can_read(settings.ssh.key):
         yield from check_ssh_key(settings.ssh)
+    yield check_idle(cluster_settings(settings))
     if can_read(settings.slurm.rest_token, settings.slurm.rest_ca):
         yield from check_rest(settings.slurm)
     if can_read(*mail):

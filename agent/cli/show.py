@@ -78,6 +78,8 @@ def plan(answer: Answer) -> None:
     say_table(("jobs", "counts", "machines", "why"), alike(answer["jobs"]))
     verdicts = [{"node": n["name"], "goes": _yes(n["goes"]), "why": n["why"]} for n in answer["nodes"]]
     say_table(("node", "goes", "why"), verdicts)
+    for words in answer["leases"]:
+        say(words)
 
 
 def alike(jobs: Sequence[Mapping[str, Any]]) -> list[dict[str, object]]:

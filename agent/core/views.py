@@ -57,6 +57,8 @@ class Lapse:
     """What keeps its CM from renewing it, one of ``agent.core.slice.hindrance.KINDS``; "" for nothing."""
     mend: str = ""
     """What a person can do about that."""
+    follows: str = ""
+    """What the agent does about it."""
 
     @property
     def what(self) -> str:

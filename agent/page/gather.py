@@ -11,6 +11,7 @@ from agent.cluster.drain.wanted import wishes_of
 from agent.cluster.manager import SlurmElasticSliceManager
 from agent.cluster.memory.hold import hold_words
 from agent.cluster.memory.teardowns import teardown_words
+from agent.cluster.shrink.idle_limit import what_breaks_it
 from agent.core.errors import LedgerError
 from agent.core.events import PastEvent
 from agent.page.history import StateHistory
@@ -57,6 +58,7 @@ class Gatherer:
         return PageView(
             now=now,
             slice_urn=manager.server.slice_urn,
+            objections=what_breaks_it(moment.settings),
             agent=agent,
             hold=hold_words(moment.hold),
             teardowns=tuple(map(teardown_words, moment.teardowns.values())),

@@ -65,5 +65,7 @@ class PageView:
     """Oldest first."""
     teardowns: tuple[str, ...] = ()
     """Who has which CM emptied, in words."""
+    objections: tuple[str, ...] = ()
+    """Settings by which a site may find the slice idle for too long."""
     unread: str = ""
     """Why the events could not be read; "" where they could."""

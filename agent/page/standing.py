@@ -44,6 +44,8 @@ def _warnings(view: PageView) -> Iterator[str]:
     for lapse in near(agent.lapses, now):
         what = f"the sliver at {cm_name(lapse.cm)}" if lapse.cm else "the slice"
         yield f"the lease of {what} ends in {span(lapse.expires - now)}, and {unrenewed_words(lapse)}"
+    for what in view.objections:
+        yield f"sites may stop renewing a slice half of which is idle for 3 h: {what}"
     if view.certificate_expires - now < CERTIFICATE_LEFT:
         yield f"the user's certificate ends in {span(view.certificate_expires - now)}"
     if agent.growth_stopped:

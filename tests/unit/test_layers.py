@@ -84,6 +84,7 @@ PURE = (
     "core.slice.renewal",
     "core.slice.bisection",
     "core.slice.hindrance",
+    "core.slice.outlook",
     "core.slice.sparing",
     "slurm.cli.scontrol",
     "slurm.cli.squeue",

@@ -62,6 +62,13 @@ class DemandSettings(Section):
     min_hold: Duration = Field(
         900, ge=0, description="how long a machine that has joined is held before it counts as surplus"
     )
+    idle_limit: Duration = Field(
+        9000,
+        ge=0,
+        description="a machine that is idle for so long goes back whatever keeps it, min_nodes included, "
+        "where half of its CM's would be: sites may stop renewing a slice half of which is idle for 3 h; 0: "
+        "never",
+    )
     begin_horizon: Duration = Field(
         600,
         ge=0,

@@ -10,6 +10,7 @@ from agent.cluster.drain.wanted import drains_of
 from agent.cluster.grow.demand import GrowthPlan
 from agent.cluster.moment import History, Moment
 from agent.cluster.settings.demand import DemandSettings
+from agent.cluster.shrink.idle_limit import too_idle
 from agent.core.settings import format_duration
 from agent.slurm.model import Job, Node, Reservation
 
@@ -28,13 +29,14 @@ def plan_surplus(moment: Moment, growth: GrowthPlan) -> tuple[NodeVerdict, ...]:
 
     Args:
         moment: what is known; Slurm's reservations may be missing to see whether anything might go at all.
-        growth: what the queue wants at the same moment; nothing goes while it wants more machines.
+        growth: what the queue wants at the same moment; nothing goes while it wants more machines, within
+            ``idle_limit``.
 
     Returns:
         One verdict for each node of ours that has joined and that nobody empties: first those that go, the
-        ones that Cloudlab wants most in front, and at most as many as leaves ``min_nodes``. Never one that is
-        drained (who drained it decides), that pending jobs are expected to take, or that a job or a
-        reservation names.
+        ones that Cloudlab wants most in front, and at most as many as leaves ``min_nodes``, but for those
+        that are idle beyond ``idle_limit``. Never one that is drained (who drained it decides), or that a
+        job or a reservation names; nor one that pending jobs are expected to take, within that limit.
     """
     snapshot, settings, now = moment.snapshot, moment.settings.demand, moment.steady
     if snapshot is None:
@@ -54,7 +56,12 @@ def plan_surplus(moment: Moment, growth: GrowthPlan) -> tuple[NodeVerdict, ...]:
     spare = max(len(ours) - settings.min_nodes, 0)
     going = [NodeVerdict(n, True, f"{_idle(n, history, now)} and nothing waits for it") for n in idle[:spare]]
     kept = [NodeVerdict(n, False, f"min_nodes is {settings.min_nodes}") for n in idle[spare:]]
-    return (*going, *kept, *verdicts)
+    staying = (*kept, *verdicts)
+    nodes = ((verdict.name, snapshot.nodes[verdict.name]) for verdict in staying)
+    free = [n for n, node in nodes if n not in named and node.usable and node.empty and not node.draining]
+    beyond = too_idle(moment, free)
+    going += [NodeVerdict(name, True, why) for name, why in beyond.items()]
+    return (*going, *(verdict for verdict in staying if verdict.name not in beyond))
 
 
 def _value(name: str, moment: Moment) -> float:

@@ -27,6 +27,7 @@ from agent.core.ports import SliceServer
 from agent.core.settings import LeaseSettings
 from agent.core.slice.hindrance import Hindrance, hindrance_words
 from agent.core.slice.lapse import why_unrenewed
+from agent.core.slice.outlook import refused_lapse
 from agent.core.slice.renewal import is_renewed, renewal_target, seconds_to_renewal, sliver_target
 from agent.core.slice.renewing import Renewal, Renewing
 from agent.core.slice.slivers import Slivers
@@ -212,7 +213,8 @@ class Lease:
         if hindrance is None or not is_renewed(self._settings(), held=self._holds(cm) is not False):
             why, answered = self._why_unrenewed(cm, expires), cm not in self._unanswered
             return Lapse(cm, expires, why, answered=answered)
-        return Lapse(cm, expires, hindrance.words, obstacle=hindrance.kind, mend=hindrance.mend)
+        ahead = self._desk.clock.now() - self._desk.clock.steady()
+        return refused_lapse(cm, expires, hindrance, self.sparer.plans().get(cm), ahead)
 
     def _fail(self, cm: str, error: AgentError) -> None:
         """Remember why a renewal failed."""

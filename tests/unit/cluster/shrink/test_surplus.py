@@ -68,7 +68,7 @@ def queue(moment: Moment) -> GrowthPlan:
 
 
 def test_machines_that_were_idle_long_enough_go_back() -> None:
-    assert surplus(node("pc1"), node("pc2"), node("head"), idle={"pc1": 600, "pc2": 599, "head": 9999}) == [
+    assert surplus(node("pc1"), node("pc2"), node("head"), idle={"pc1": 600, "pc2": 599, "head": 5000}) == [
         "pc1"
     ]
 
@@ -102,7 +102,7 @@ def test_min_nodes_stay(least: int, goes: list[str]) -> None:
     ],
 )
 def test_a_node_that_a_job_holds_names_or_is_about_to_take_stays(thing: Job) -> None:
-    assert surplus(node("pc1"), thing, idle={"pc1": 9999}) == []
+    assert surplus(node("pc1"), thing, idle={"pc1": 5000}) == []
 
 
 @pytest.mark.parametrize(
@@ -116,11 +116,11 @@ def test_a_node_that_a_job_holds_names_or_is_about_to_take_stays(thing: Job) -> 
     ],
 )
 def test_a_node_that_is_not_plainly_idle_stays(seen: Node) -> None:
-    assert surplus(seen, idle={"pc1": 9999}) == []
+    assert surplus(seen, idle={"pc1": 5000}) == []
 
 
 def test_nothing_goes_while_more_is_wanted() -> None:
-    assert surplus(node("pc1"), idle={"pc1": 9999}, growth=GrowthPlan(1)) == []
+    assert surplus(node("pc1"), idle={"pc1": 5000}, growth=GrowthPlan(1)) == []
 
 
 JOBS = st.lists(
@@ -172,7 +172,7 @@ def reservation(ends: float, *flags: str) -> Reservation:
     ],
 )
 def test_a_reservation_that_names_a_node_keeps_it_until_it_ends(kept_by: Reservation, stays: bool) -> None:
-    assert surplus(node("pc1"), idle={"pc1": 9999}, reservations=(kept_by,)) == ([] if stays else ["pc1"])
+    assert surplus(node("pc1"), idle={"pc1": 5000}, reservations=(kept_by,)) == ([] if stays else ["pc1"])
 
 
 def test_a_node_that_somebody_empties_or_that_is_not_ours_gets_no_verdict() -> None:
@@ -209,7 +209,7 @@ def test_it_is_said_why_a_node_stays(changes: dict[str, object], growth: GrowthP
     moment = a_moment(
         node("pc1", **changes),
         machines=[a_machine(1)],
-        history=History(ago({"pc1": 9999}), ago({"pc1": 9999})),
+        history=History(ago({"pc1": 5000}), ago({"pc1": 9999})),
     )
     assert [verdict.why for verdict in plan_surplus(moment, growth)] == [why]
 
