@@ -22,7 +22,7 @@ from agent.core.errors import (
     UnreachableError,
 )
 from agent.core.events import EventKind, OfCm
-from agent.core.model import IntentKind, SliverNode
+from agent.core.model import SliverNode
 from agent.core.ports import SliceServer
 from agent.core.settings import LeaseSettings
 from agent.core.slice.hindrance import Hindrance, hindrance_words
@@ -33,6 +33,7 @@ from agent.core.slice.renewing import Renewal, Renewing
 from agent.core.slice.slivers import Slivers
 from agent.core.slice.sparer import Sparer
 from agent.core.slice.together import together
+from agent.core.slice.whose_lease import has_others, holds
 from agent.core.views import Lapse
 
 LOCK_WAIT = 5.0
@@ -210,7 +211,9 @@ class Lease:
 
     def _lapse(self, cm: str, expires: datetime) -> Lapse:
         hindrance = self._renewing.hindrances.get(cm)
-        if hindrance is None or not is_renewed(self._settings(), held=self._holds(cm) is not False):
+        if hindrance is None or not is_renewed(
+            self._settings(), held=holds(self._slivers, self._desk.lock, cm) is not False
+        ):
             why, answered = self._why_unrenewed(cm, expires), cm not in self._unanswered
             return Lapse(cm, expires, why, answered=answered)
         ahead = self._desk.clock.now() - self._desk.clock.steady()
@@ -264,40 +267,19 @@ class Lease:
             expires,
             self._desk.clock.now(),
             self._settings(),
-            held=self._holds(cm),
-            others=self._has_others(cm),
+            held=holds(self._slivers, self._desk.lock, cm),
+            others=has_others(self._slivers, self._desk.lock, cm) or (self._is_shared and not cm),
             failure=self._failures.get(cm, ""),
         )
 
     def _is_ours_to_renew(self, cm: str, urged: bool) -> bool:
         lease = self._settings()
         # At a CM that was not heard yet we may hold a machine: unknown is not empty.
-        if is_renewed(lease, held=self._holds(cm) is not False, urged=urged):
+        if is_renewed(lease, held=holds(self._slivers, self._desk.lock, cm) is not False, urged=urged):
             return True
         what = f"the sliver at {cm}" if cm else "the slice"
         self._desk.note(f'{what} is not renewed: [lease] renew is "{lease.renew}"')
         return False
-
-    def _holds(self, cm: str) -> bool | None:
-        """Tell whether we hold or asked for a machine at a CM that was heard; None while it is not known.
-
-        With "" at any CM: one that was not heard yet may hold some.
-        """
-        at = cm or None
-        with self._desk.lock:
-            held = bool(self._slivers.book.held(at) or self._slivers.book.doubted(at))
-        if held or self._slivers.intents.in_flight(IntentKind.ADD, at):
-            return True
-        holdings = self._slivers.holdings
-        return None if not cm and (holdings.presumed() or holdings.unknown()) else False
-
-    def _has_others(self, cm: str) -> bool:
-        """Tell whether a sliver has what is not ours; of the slice (""): whether any has, or it is shared."""
-        with self._desk.lock:
-            book = self._slivers.book
-            unread = {at for at, sliver in book.slivers.items() if sliver is not None and sliver.unread}
-            there = book.foreign(cm or None) or (cm in unread if cm else unread)
-        return bool(there) or (self._is_shared and not cm)
 
     def _renew_slice(self, expires: datetime, urged: bool) -> None:
         subject = self._server.slice_urn
