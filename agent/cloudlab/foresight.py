@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from enum import Enum, auto
 
 import structlog
 
@@ -34,6 +35,15 @@ def module_url(cm_url: str) -> str:
     """Return where a CM's ``cluster`` module is called; "" where its URL has not the usual form."""
     url, count = _CM_MODULE.subn("/xmlrpc/cluster", cm_url)
     return url if count else ""
+
+
+class _Look(Enum):
+    """What a dry run says of a type."""
+
+    ENOUGH = auto()
+    MAYBE = auto()
+    """Others want it whose reservation nobody has approved yet."""
+    SHORT = auto()
 
 
 class Foresight:
@@ -66,19 +76,22 @@ class Foresight:
             return ()
         try:
             credential = self._credential()
-            return tuple(
-                kind
+            looks = {
+                kind: self._look(remote, credential, kind, count, begin, end)
                 for kind, count in held.items()
-                if kind and self._is_short(remote, credential, kind, count, begin, end)
-            )
+                if kind
+            }
         except (BusyError, LostReplyError, UnreachableError) as error:
             log.info("the reservation system did not answer", cm=cm, error=str(error))
         except CloudlabError as error:
             self._remotes.pop(cm, None)
             log.info("the reservation system is not asked again", cm=cm, error=str(error))
+        else:
+            sure = tuple(kind for kind, look in looks.items() if look is _Look.SHORT)
+            return sure or tuple(kind for kind, look in looks.items() if look is _Look.MAYBE)
         return ()
 
-    def _is_short(
+    def _look(
         self,
         remote: Remote,
         credential: Credential,
@@ -86,7 +99,7 @@ class Foresight:
         count: int,
         begin: datetime,
         end: datetime,
-    ) -> bool:
+    ) -> _Look:
         arguments = {
             "credentials": [credential.text],
             "type": kind,
@@ -100,5 +113,6 @@ class Foresight:
         try:
             value = self._transport.call(remote, "Reserve", arguments)
         except RefusedError as error:
-            return _LIMIT not in str(error).lower()
-        return isinstance(value, dict) and bool(value.get("conflict"))
+            return _Look.ENOUGH if _LIMIT in str(error).lower() else _Look.SHORT
+        is_doubted = isinstance(value, dict) and bool(value.get("conflict"))
+        return _Look.MAYBE if is_doubted else _Look.ENOUGH

@@ -158,9 +158,9 @@ class Sparer:
     def _empty(self, cm: str, case: _Case, plan: Sparing, end: datetime) -> None:
         now = self._desk.clock.now()
         if now < plan.begins:
+            begins = f"{plan.begins:%Y-%m-%dT%H:%M:%SZ}"
             self._desk.note(
-                f"{plan.count} of type {plan.hardware_type or 'unknown'} at {cm} are given back from"
-                f" {plan.begins:%Y-%m-%dT%H:%M:%SZ} on, should the lease not be renewed before"
+                f"machines at {cm} go for the others from {begins} on, if it is not renewed before"
             )
             return
         with self._desk.lock:

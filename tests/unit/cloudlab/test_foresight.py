@@ -101,6 +101,13 @@ def test_a_site_that_does_not_admit_us_is_not_asked_again(error):
     assert len(calls) == 1
 
 
+def test_a_reservation_that_nobody_approved_counts_where_no_other_does():
+    doubted = {"approved": 0, "conflict": {"needed": 2}}
+    refused = RefusedError("2 more needed", code=7)
+    assert ask({"m510": doubted, "c220": refused}, {"m510": 4, "c220": 1})[0] == ("c220",)
+    assert ask({"m510": doubted}, {"m510": 4, "c220": 1})[0] == ("m510",)
+
+
 def test_a_site_that_is_silent_is_asked_again():
     _, calls = ask({"m510": UnreachableError("no connection")}, {"m510": 4}, times=3)
     assert len(calls) == 3
