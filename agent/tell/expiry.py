@@ -71,7 +71,8 @@ class LeaseWarnings:
         """
         for lapse in near(lapses, now):
             teller = self._tellers.setdefault(lapse.cm, ExpiryWarning(lapse.what))
-            then = f"every machine in it is lost then; {unrenewed_words(lapse)}"
+            why = unrenewed_words(lapse)
+            then = f"every machine in it is lost then. {why[0].upper()}{why[1:]}"
             if not lapse.obstacle:
                 then += ". `esagent renew` does now"
             if warning := teller.look(lapse.expires, then, now, NOTICE):

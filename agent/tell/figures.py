@@ -12,6 +12,7 @@ from enum import StrEnum
 from itertools import product
 
 from agent.core.events import EventKind, OfJob
+from agent.core.slice.hindrance import KINDS
 
 
 class Kind(StrEnum):
@@ -66,6 +67,7 @@ LABELS = {
     "side": f"where something is left over: {', '.join(ORPHANS)}",
     "stage": f"what a new machine failed at: {', '.join(STAGES)}",
     "outcome": "how it went, in one word",
+    "obstacle": f"what a lease is refused for: {', '.join(KINDS)}",
     "cause": f"why a node is emptied: {', '.join(CAUSES)}",
 }
 """Every label, and where its values come from."""
@@ -158,8 +160,7 @@ LEASE_UNRENEWED = Figure(
 LEASE_OBSTACLE = Figure(
     "esagent_lease_obstacle",
     Kind.GAUGE,
-    "1 while a CM does not renew a sliver to its full length, by what is in the way: reserved, prereserve,"
-    " promised, idle, limit, maximum, short, beyond-slice, ending, locked-down, shut-down, account or other.",
+    "1 while a CM does not renew a sliver to its full length, by what is in the way.",
     ("cm", "obstacle"),
 )
 LAST_SUCCESS = Figure(

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 
 from agent.core.desk import Desk
 from agent.core.errors import AgentError, RenewalRefusedError
-from agent.core.obstacles import RenewalObstacle
 from agent.core.ports import SliceServer
 from agent.core.settings import LeaseSettings
 from agent.core.slice.bisection import first_search, next_end, read_date
@@ -107,7 +106,7 @@ class Renewing:
             try:
                 granted = self._granted(cm, until)
             except AgentError as error:
-                return self._hindered(cm, None, None, before, error)
+                return self._hindered(cm, until, None, before, error)
             self.forget(cm)
             return Renewal(granted)
         search = first_search(expires, until, before.refused if before else None)
@@ -119,7 +118,7 @@ class Renewing:
                 if refusal is None or hindrance_of(error) is not None:
                     refusal = error
                 match error:
-                    case RenewalRefusedError(obstacle=RenewalObstacle.MAXIMUM, longest=float() as longest):
+                    case RenewalRefusedError(longest=float() | int() as longest):
                         self._longest[cm] = timedelta(seconds=longest)
                         search = replace(search, wished=self._capped(cm, until), calls=search.calls + 1)
                     case _ if may_admit_less(error):
@@ -151,7 +150,7 @@ class Renewing:
     def _hindered(
         self,
         cm: str,
-        granted: datetime | None,
+        until: datetime,
         refused: datetime | None,
         before: Hindrance | None,
         error: AgentError,
@@ -161,7 +160,6 @@ class Renewing:
         if found is None:
             raise error
         now = self._desk.clock.now()
-        until = granted or now
         is_new = before is None or not found.is_like(before)
         tries = 1 if before is None or is_new else before.tries + 1
         pause = pause_after(tries, until - now, timedelta(seconds=self._settings().emptied_when_left))

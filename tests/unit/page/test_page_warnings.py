@@ -29,6 +29,16 @@ def test_an_agent_that_is_well_has_none(page_view) -> None:
             {"lapses": (Lapse("urn:publicid:IDN+a.net+authority+cm", NOW + timedelta(minutes=9), "why"),)},
             "the lease of the sliver at a.net ends in 9 min, and nobody renews it: why",
         ),
+        (
+            {
+                "lapses": (
+                    Lapse(
+                        "", NOW + timedelta(hours=5), "idle for too long", obstacle="idle", mend="ask them"
+                    ),
+                )
+            },
+            "the lease of the slice ends in 5 h, and it is not renewed: idle for too long; ask them",
+        ),
         ({"growth_stopped": "3 machines failed"}, "growth is stopped: 3 machines failed"),
         ({"retired": (RetiredCm("urn:cm", "", ("es-1",)),)}, "urn:cm is not in agent.conf, and holds es-1"),
         ({"last_success": {"update_sliver_status": NOW}}, "Slurm was not read yet"),
@@ -48,6 +58,7 @@ def test_what_the_agent_knows_of_itself_is_told(page_view, fields, words: str) -
     ("fields", "words"),
     [
         ({"hold": "growth is paused by ada"}, "growth is paused by ada"),
+        ({"objections": ("idle_limit is 0s",)}, "half of which is idle for 3 h: idle_limit is 0s"),
         ({"teardowns": ("everything at urn:cm is given back",)}, "everything at urn:cm is given back"),
         ({"unread": "disk I/O error"}, "the events cannot be read: disk I/O error"),
         ({"certificate_expires": NOW + timedelta(days=13)}, "the user's certificate ends in 13 d"),

@@ -1,5 +1,6 @@
 """What ends is told early, once a day, and once more at the last."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -63,6 +64,17 @@ def test_a_lease_that_nobody_renews_is_told_once_a_day_from_three_days_before_an
         "the slice ends at 2026-12-31T00:00:00Z, in 2 days and 23 hours; every machine in it is lost then. "
         'Nobody renews it: [lease] renew is "never". `esagent renew` does now'
     )
+
+
+def test_a_refusal_is_told_with_what_can_be_done_and_once_though_minutes_are_granted():
+    warnings, now = LeaseWarnings(), END - timedelta(hours=20)
+    refused = Lapse("urn:a", END, "idle for too long", obstacle="idle", mend="ask its operators")
+    [(_, words)] = warnings.look([refused], now)
+    assert words.endswith("It is not renewed: idle for too long; ask its operators")
+    later = replace(refused, expires=END + timedelta(minutes=3))
+    assert list(warnings.look([later], now + timedelta(minutes=1))) == []
+    moved = replace(refused, expires=END + timedelta(minutes=30))
+    assert len(list(warnings.look([moved], now + timedelta(minutes=2)))) == 1
 
 
 def test_each_lease_has_warnings_of_its_own_whatever_hinders_it_this_time():

@@ -15,6 +15,7 @@ from agent.cluster.view import coming_views, node_views
 from agent.core.events import Event, EventKind, Fate, JobLost, Joined, OfCm, Release
 from agent.core.model import Intent, IntentKind, RetiredCm, SliverNode
 from agent.core.said import ResourceValue, Revocation
+from agent.core.slice.hindrance import KINDS
 from agent.core.views import AgentView, Lapse, NodeState, NodeView
 from agent.tell.figures import CAUSES, FIGURES, LABELS, STAGES, Kind
 from agent.tell.metrics import Metrics
@@ -122,13 +123,23 @@ def test_the_leases_that_nobody_renews_are_told_apart_from_the_others() -> None:
     assert [value("esagent_lease_unrenewed", {"cm": cm}) for cm in ("", CM, "urn:other")] == [1, 0, None]
 
 
+def test_what_is_in_the_way_of_a_renewal_is_told_by_its_kind() -> None:
+    metrics, lapse = Metrics(), Lapse(CM, NOW, "no", obstacle="reserved")
+    view = AgentView((), 0, NOW, {CM: NOW}, {}, lapses=(lapse, Lapse("", NOW, "never")))
+    metrics.watch(lambda: view, NOW, dict)
+    value = metrics.registry.get_sample_value
+    kinds = {kind: value("esagent_lease_obstacle", {"cm": CM, "obstacle": kind}) for kind in KINDS}
+    assert kinds == {**dict.fromkeys(KINDS), "reserved": 1}
+
+
 def test_what_is_served_is_what_the_table_says() -> None:
     cloud = Cloud()
     cloud.cycle(0)
     cloud.machines["pc1"] = SliverNode("node-1", "pc1", CM, "urn:sliver+1")
     cloud.foreign = (NodeView("ctl", "pc9", "ctl", CM, NodeState.FOREIGN, value=0.5, due=NOW),)
     figures = {name: figure for figure in FIGURES for name in figure.series}
-    weightless = {"esagent_node_weight"}  # no Slurm gave this machine one
+    # No Slurm gave this machine a weight, and nothing is in the way of its lease.
+    weightless = {"esagent_node_weight", "esagent_lease_obstacle"}
     told = set(series(cloud.metrics))
     assert {name for name, _ in told} == set(figures) - weightless
     for name, labels in told:

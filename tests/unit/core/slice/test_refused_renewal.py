@@ -316,6 +316,18 @@ def test_words_that_are_not_known_may_admit_less():
     assert 21 * HOUR - 3 * MINUTE < site.ends <= 21 * HOUR
 
 
+def test_a_sliver_whose_end_is_not_known_is_asked_for_one_end_and_tried_again_later():
+    site = Site()
+    site.server.tells_ends = False
+    site.slivers.expires.clear()
+    site.reserved["m510"] = (NOON + 20 * HOUR, 2)
+    assert site.renew() == 1
+    assert site.renew(5 * MINUTE) == 0
+    site.reserved.clear()
+    assert site.renew(5 * MINUTE) == 1
+    assert site.lease.lapses() == ()
+
+
 def test_a_cm_that_is_busy_in_between_keeps_what_it_granted_and_the_obstacle():
     site = Site()
     site.reserved["m510"] = (NOON + 23 * HOUR, 2)
