@@ -37,7 +37,7 @@ def test_an_agent_that_is_well_has_none(page_view) -> None:
                     ),
                 )
             },
-            "the lease of the slice ends in 5 h, and it is not renewed: idle for too long; ask them",
+            "the lease of the slice ends in 5 h, and it is not renewed: idle for too long; ask",
         ),
         ({"growth_stopped": "3 machines failed"}, "growth is stopped: 3 machines failed"),
         ({"retired": (RetiredCm("urn:cm", "", ("es-1",)),)}, "urn:cm is not in agent.conf, and holds es-1"),
