@@ -141,11 +141,23 @@ class ComponentManager:
         return record.lock if record else None
 
     def lookup(self, credential: Credential) -> CmSlice | None:
-        """Find the slice that a slice or sliver credential is for."""
-        record = self.slices.get(credential.target)
-        if record is not None and credential.target_uuid != record.uuid:
+        """Find the slice that a slice or sliver credential is for (GeniCMV2 Credential2SliceAggregate).
+
+        Raises:
+            RefusalError: code 1, the slice here is an earlier one of that URN.
+        """
+        record = self.named(credential)
+        if record is not None and record.urn == credential.target and credential.target_uuid != record.uuid:
             raise RefusalError(Code.BADARGS, "Duplicate slice URN already exists here")
-        if record is not None:
+        return record
+
+    def named(self, credential: Credential) -> CmSlice | None:
+        """Find the slice whose URN, or whose sliver's URN, a credential names: be it an earlier one of it.
+
+        Resolve and DiscoverResources compare URNs and nothing else (GeniCMV2 Resolve, GeniCM
+        DiscoverResourcesAux).
+        """
+        if (record := self.slices.get(credential.target)) is not None:
             return record
         holds = (s for s in self.slices.values() if s.aggregate and s.aggregate.urn == credential.target)
         return next(holds, None)

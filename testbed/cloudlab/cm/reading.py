@@ -53,7 +53,7 @@ class ReadMethods:
         own = {
             sliver.machine.node_id
             for credential in credentials
-            if (record := self._cm.lookup(credential)) and record.aggregate
+            if (record := self._cm.named(credential)) and record.aggregate
             for sliver in record.aggregate.nodes.values()
             if sliver.reserved
         }
@@ -88,7 +88,7 @@ class ReadMethods:
         record = self._cm.slices.get(wanted)
         if record is None:
             raise _nothing_here()
-        if self._cm.lookup(credential) is not record:
+        if self._cm.named(credential) is not record:
             raise forbidden(f"No permission to resolve {wanted}")
         answer: dict[str, object] = {"urn": record.urn}
         if record.async_code:
@@ -107,7 +107,7 @@ class ReadMethods:
     def _resolve_ticket(self, wanted: str, credential: Credential) -> str:
         for record in self._cm.slices.values():
             if record.ticket is not None and record.ticket.urn == wanted:
-                if self._cm.lookup(credential) is not record:
+                if self._cm.named(credential) is not record:
                     raise forbidden(f"No permission to resolve {wanted}")
                 return record.ticket.text
         raise _nothing_here()
@@ -120,7 +120,7 @@ class ReadMethods:
             slivers = {sliver.urn for sliver in aggregate.nodes.values()}
             if wanted != aggregate.urn and wanted not in slivers:
                 continue
-            if self._cm.lookup(credential) is not record:
+            if self._cm.named(credential) is not record:
                 raise forbidden(f"No permission to resolve {wanted}")
             text = self._cm.manifest_text(record, aggregate)
             if wanted in slivers:

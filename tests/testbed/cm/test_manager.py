@@ -68,13 +68,33 @@ def test_an_argument_that_is_no_struct_is_a_fault(eva):
 
 
 def test_a_slice_made_anew_under_an_old_name_is_not_the_old_one(cloudlab, ada, clock):
-    """§3: another uuid."""
+    """§3: another uuid. What acts says so; Resolve and DiscoverResources compare URNs alone."""
     ada.register("again").create()
     ada.unlocked("RenewSlice", valid_until=stamp(clock, hours=1))
-    cloudlab.sa.forget(cloudlab.sa.slices[ada.slice_urn])
+    before, old = ada.resolved(), ada.credential
+    cloudlab.portal.expiry("again", "sa", 0)
+    cloudlab.journal.wait_for(lambda: not cloudlab.sa.slices)
     ada.register("again")
-    answer = ada.call("SliverStatus")
-    assert (answer["code"], answer["output"]) == (1, "Duplicate slice URN already exists here")
+    for method, arguments in CHANGES.items():
+        answer = ada.call(method, **arguments)
+        assert (answer["code"], answer["output"]) == (1, "Duplicate slice URN already exists here"), method
+    assert ada.resolved() == before
+    found = ada.cm("DiscoverResources", {"credentials": [ada.credential], "available": 1})
+    assert found["code"] == 0
+    ada.credential = old
+    assert ada.unlocked("SliverStatus")["code"] == 0, "the credential that made it acts on it"
+    assert ada.unlocked("DeleteSlice", cancel=1)["code"] == 0
+
+
+CHANGES = {
+    "SliverStatus": {},
+    "RenewSlice": {"valid_until": "2031-05-04T18:00:00Z"},
+    "CreateSliver": {"rspec": "<rspec/>"},
+    "AddNodes": {"nodes": {"n-9": {}}},
+    "DeleteNodes": {"nodes": ["node-1"]},
+    "DeleteSlice": {},
+    "GetSliver": {},
+}
 
 
 # --- renewal
