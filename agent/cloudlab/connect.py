@@ -16,7 +16,7 @@ from agent.cloudlab.settings import CloudlabSettings, check_url
 from agent.cloudlab.transport import Limits, Observe, Remote, Transport
 from agent.cloudlab.urn import Urn
 from agent.core.errors import ConfigError
-from agent.core.ports import Clock
+from agent.core.ports import Clock, CredentialStore
 
 _PUBLIC_KEY = re.compile(r"(?:ssh|ecdsa|sk)-[-A-Za-z0-9@.]+ [A-Za-z0-9+/]+=*")
 
@@ -66,6 +66,7 @@ def connect(
     clock: Clock,
     observe: Observe | None = None,
     retired: Mapping[str, str] = MappingProxyType({}),
+    store: CredentialStore | None = None,
 ) -> ProtoGeniServer:
     """Make the server from settings; nothing is called yet.
 
@@ -74,6 +75,7 @@ def connect(
         clock: time.
         observe: told of each call's end: method, authority, outcome in one word, seconds with all retries.
         retired: URN -> URL of CMs besides those of the settings, which come last; one without URL is left.
+        store: keeps slice credentials over a restart; None for nowhere.
 
     Raises:
         ConfigError: names the file or the setting to mend.
@@ -94,6 +96,7 @@ def connect(
         urls=places,
         project_urn=_project_urn(settings, identity),
         extra_keys=[_public_key(path) for path in settings.ssh_keys],
+        store=store,
     )
 
 

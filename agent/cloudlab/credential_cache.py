@@ -13,14 +13,16 @@ from agent.cloudlab.api import SliceAuthority
 from agent.cloudlab.credentials import Credential
 from agent.cloudlab.phases import before_the_request
 from agent.cloudlab.shared_answer import SharedAnswer
+from agent.cloudlab.slices import Slices
 from agent.core.errors import (
     BusyError,
     CredentialExpiredError,
     LostReplyError,
     NotFoundError,
+    SliceGoneError,
     UnreachableError,
 )
-from agent.core.ports import Clock
+from agent.core.ports import Clock, CredentialStore
 
 log = structlog.get_logger()
 
@@ -38,7 +40,9 @@ class CredentialCache:
     held while the SA is asked.
     """
 
-    def __init__(self, sa: SliceAuthority, slice_urn: str, clock: Clock) -> None:
+    def __init__(
+        self, sa: SliceAuthority, slice_urn: str, clock: Clock, store: CredentialStore | None = None
+    ) -> None:
         self._sa = sa
         self._slice_urn = slice_urn
         self._clock = clock
@@ -48,6 +52,9 @@ class CredentialCache:
         """Number of the question whose answer ``_slice`` is: an older one never takes its place."""
         self._self: Credential | None = None
         self._slice: Credential | None = None
+        self._is_gone = False
+        """The SA's last word is that there is no such slice."""
+        self._slices = Slices(slice_urn, store)
         self._new_self = SharedAnswer(self._fetch_self, clock, "self-credential")
         self._new_slice = SharedAnswer(self.fetch_slice, clock, "slice-credential")
 
@@ -67,6 +74,25 @@ class CredentialCache:
         held = {"self": self._self, "slice": self._slice}
         return {target: credential.expires for target, credential in held.items() if credential is not None}
 
+    @property
+    def current(self) -> Credential | None:
+        """The credential of the slice as the SA has it; None where it has none, or was not asked yet."""
+        return self._slice
+
+    @property
+    def is_gone(self) -> bool:
+        """The SA says that there is no such slice, or it has ended by the end of its credential."""
+        held = self._slice
+        return self._is_gone or (held is not None and held.expires <= self._clock.now())
+
+    def earlier(self) -> tuple[Credential, ...]:
+        """Return what still acts on slices of our name that the SA has no more, the newest one first."""
+        return self._slices.earlier(self._slice, self._clock.now())
+
+    def newest(self, credential: Credential) -> Credential:
+        """Return the newest credential for the same slice, which lasts longest."""
+        return self._slices.newest(credential)
+
     def with_self(self, call: Callable[[Credential], T]) -> T:
         """Call with the self credential; once more with a new one when the server finds it expired.
 
@@ -83,12 +109,36 @@ class CredentialCache:
         """Call with the slice credential; once more with a new one when the server finds it expired.
 
         Raises:
-            NotFoundError: of the SA: there is no such slice.
+            SliceGoneError: there is no such slice at the SA.
             CloudlabError: of the SA, or of ``call``.
         """
+        return self._with_slice(self._slice_credential, call)
+
+    def with_living(self, call: Callable[[Credential], T]) -> T:
+        """Call with the credential of a slice that the SA has now, as far as it says so.
+
+        A CM does not know that a slice is gone, and serves a credential until its end. From an SA that is
+        silent nothing is known: the credential that we hold is used, since it also gives back what is made
+        with it.
+
+        Raises:
+            SliceGoneError: there is no such slice at the SA; nothing was called.
+            CloudlabError: of the SA, or of ``call``.
+        """
+        return self._with_slice(self._living, call)
+
+    def _living(self) -> Credential:
+        credential = self._renewed(self._slice, self._new_slice, "slice")
+        if credential.expires <= self._clock.now():
+            raise SliceGoneError(
+                f"the slice ended at {credential.expires:%Y-%m-%dT%H:%M:%SZ}", authority="SA"
+            )
+        return credential
+
+    def _with_slice(self, get: Callable[[], Credential], call: Callable[[Credential], T]) -> T:
         try:
             with before_the_request():
-                credential = self._slice_credential()
+                credential = get()
             return call(credential)
         except CredentialExpiredError as error:
             log.info("credential expired, fetching a new one", target="slice", error=str(error))
@@ -100,15 +150,15 @@ class CredentialCache:
         """Ask the SA for the slice credential: the only way to learn until when the slice lasts.
 
         Raises:
-            NotFoundError: there is no such slice.
+            SliceGoneError: there is no such slice.
             CloudlabError: the SA did not answer rightly.
         """
         number = self._next()
         try:
             credential = self.with_self(lambda own: self._sa.get_slice_credential(own, self._slice_urn))
-        except NotFoundError:
+        except NotFoundError as error:
             self._take(number, None)
-            raise
+            raise _gone(error) from error
         self._take(number, credential)
         return credential
 
@@ -133,8 +183,11 @@ class CredentialCache:
 
     def _take(self, number: int, credential: Credential | None) -> None:
         with self._lock:
-            if number > self._taken:
-                self._taken, self._slice = number, credential
+            if number <= self._taken:
+                return
+            self._taken, self._slice, self._is_gone = number, credential, credential is None
+        if credential is not None:
+            self._slices.keep(credential, self._clock.now())
 
     def _fetch_self(self) -> Credential:
         # The SA hands out the same string until the second it ends: it may well not be fresh now.
@@ -168,3 +221,8 @@ class CredentialCache:
 
     def _fresh(self, credential: Credential) -> bool:
         return credential.expires - self._clock.now() > MARGIN
+
+
+def _gone(error: NotFoundError) -> SliceGoneError:
+    where = {"method": error.method, "authority": error.authority, "log_url": error.log_url}
+    return SliceGoneError(str(error.args[0]), code=error.code, **where)

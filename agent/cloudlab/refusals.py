@@ -16,6 +16,7 @@ from agent.core.errors import (
     BusyError,
     CloudlabError,
     CredentialExpiredError,
+    EarlierSliceError,
     EndingError,
     ForbiddenError,
     ImageError,
@@ -67,6 +68,7 @@ _BAD_ARGUMENTS = 1
 # The same code tells things that a caller acts on differently; only the words tell them apart.
 _BY_WORDS: tuple[tuple[int, str, type[CloudlabError]], ...] = (
     (1, "expired at", CredentialExpiredError),
+    (1, "duplicate slice urn already exists", EarlierSliceError),
     (1, "already have", AlreadyExistsError),
     (1, "no such node", NotFoundError),
     (1, "no such slice here", NotFoundError),

@@ -17,6 +17,7 @@ from agent.cloudlab.credential_cache import PATIENCE, CredentialCache
 from agent.cloudlab.credentials import Credential
 from agent.cloudlab.foresight import Foresight
 from agent.cloudlab.identity import Identity
+from agent.cloudlab.orphans import Orphans
 from agent.cloudlab.phases import after_the_request, before_the_request
 from agent.cloudlab.shared_answer import SharedAnswer
 from agent.cloudlab.transport import Transport
@@ -29,8 +30,8 @@ from agent.core.errors import (
     NotFoundError,
     UnreachableError,
 )
-from agent.core.model import AdvertisedNode, Sliver, SliverStatus
-from agent.core.ports import Clock
+from agent.core.model import AdvertisedNode, Orphan, Sliver, SliverStatus
+from agent.core.ports import Clock, CredentialStore
 
 log = structlog.get_logger()
 
@@ -60,6 +61,7 @@ class ProtoGeniServer:
         project_urn: str = "",
         delete_timeout: float = DELETE_TIMEOUT,
         delete_poll: float = DELETE_POLL,
+        store: CredentialStore | None = None,
     ) -> None:
         """Join the parts; ``agent.cloudlab.connect`` makes them from settings.
 
@@ -75,6 +77,7 @@ class ProtoGeniServer:
             project_urn: URN of the project that the slice is in; "" for none.
             delete_timeout: seconds that ``delete_sliver`` waits for the CM to be done.
             delete_poll: seconds between two looks in that wait.
+            store: keeps slice credentials over a restart.
         """
         self.identity = identity
         self._sa = sa
@@ -83,7 +86,8 @@ class ProtoGeniServer:
         self._sliver_urns: dict[str, str] = {}
         self._transport = transport
         self._clock = clock
-        self._credentials = CredentialCache(sa, slice_urn, clock)
+        self._credentials = CredentialCache(sa, slice_urn, clock, store)
+        self._orphans = Orphans(self._credentials, clock)
         self._project_urn = project_urn
         self._foresight = Foresight(transport, urls, self._for_reservations)
         self._new_accounts = SharedAnswer(self._ask_accounts, clock, "keys")
@@ -154,11 +158,15 @@ class ProtoGeniServer:
         self._credentials.keep_slice(renewed)
         return renewed.expires
 
+    def orphans(self) -> dict[str, Orphan]:
+        """Return CM -> its sliver whose slice is gone at the SA, as far as calls have shown it."""
+        return self._orphans.among(tuple(self._sliver_urns))
+
     def find_sliver(self, cm: str) -> Sliver | None:
         """Read the manifest without taking a lock; None when this CM holds nothing for us.
 
         Raises:
-            NotFoundError: the SA knows no such slice.
+            SliceGoneError: the SA knows no such slice, and we have no older credential.
         """
         manager = self._manager(cm)
 
@@ -168,7 +176,7 @@ class ProtoGeniServer:
             except NotFoundError:
                 return None
 
-        sliver = self._credentials.with_slice(look)
+        sliver = self._orphans.read(cm, look)
         self._remember(cm, sliver)
         return sliver
 
@@ -176,6 +184,7 @@ class ProtoGeniServer:
         """Ask for a first set of machines, with the user's SSH keys on them.
 
         Raises:
+            SliceGoneError: the SA knows no such slice; the CM was not asked.
             AlreadyExistsError: this CM holds a sliver for us.
             InsufficientNodesError: the machines cannot be placed.
             LostReplyError: it may have been made: the manifest tells.
@@ -183,7 +192,7 @@ class ProtoGeniServer:
         manager = self._manager(cm)
         with before_the_request():
             keys = self._keys()
-        _, sliver = self._alone(cm, lambda c: manager.create_sliver(c, rspec, keys))
+        _, sliver = self._alone(cm, lambda c: manager.create_sliver(c, rspec, keys), makes=True)
         self._remember(cm, sliver)
         return sliver
 
@@ -279,10 +288,12 @@ class ProtoGeniServer:
         Raises:
             LostReplyError: they may have been added: the manifest tells.
             NotFoundError: this CM holds nothing for us; nothing was sent.
+            SliceGoneError: the SA knows no such slice; nothing was sent.
+            EarlierSliceError: the sliver's slice is gone at the SA: nothing is added to it.
         """
         manager = self._manager(cm)
         urn = self._sliver_urn(cm, "AddNodes")
-        return self._alone(cm, lambda c: manager.add_nodes(c, urn, nodes))
+        return self._alone(cm, lambda c: manager.add_nodes(c, urn, nodes), makes=True)
 
     def delete_nodes(self, cm: str, client_ids: Sequence[str]) -> Sliver:
         """Give machines back. All or nothing; not idempotent.
@@ -316,17 +327,17 @@ class ProtoGeniServer:
                 return self._credentials.with_slice(look)
         return self._credentials.with_self(look)
 
-    def _alone(self, cm: str, call: Callable[[Credential], T]) -> T:
+    def _alone(self, cm: str, call: Callable[[Credential], T], *, makes: bool = False) -> T:
         """Make a call that takes the slice's lock at a CM, once no other is under way there.
 
-        The SA is never asked while others wait for that.
+        The SA is never asked while others wait for that. With ``makes`` it has to have the slice.
         """
 
         def in_turn(credential: Credential) -> T:
             with self._locks[cm]:
                 return call(credential)
 
-        return self._credentials.with_slice(in_turn)
+        return self._orphans.make(cm, in_turn) if makes else self._orphans.act(cm, in_turn)
 
     def _manager(self, cm: str) -> ComponentManager:
         if (manager := self._cms.get(cm)) is None:
@@ -336,6 +347,7 @@ class ProtoGeniServer:
     def _remember(self, cm: str, sliver: Sliver | None) -> None:
         if sliver is None:
             self._sliver_urns.pop(cm, None)
+            self._orphans.forget(cm)
         else:
             self._sliver_urns[cm] = sliver.urn
 

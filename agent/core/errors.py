@@ -16,7 +16,8 @@
     │   ├── ForbiddenError      these credentials do not allow it
     │   │   └── AccountError    the site does not serve this user: a person has to mend that
     │   ├── BadArgumentsError   the request is wrong as it stands
-    │   │   └── ImageError      an image of a machine of the sliver cannot be used any more
+    │   │   ├── ImageError      an image of a machine of the sliver cannot be used any more
+    │   │   └── EarlierSliceError  the CM's sliver is of an earlier slice of this name
     │   ├── RefusedError        understood, and declined by a rule of the site
     │   │   ├── PromisedError   the lease is not renewed with a machine that is promised to others
     │   │   ├── RenewalRefusedError  the lease is not renewed, for another reason
@@ -26,6 +27,7 @@
     │   ├── EndingError         the sliver is being deleted already, by us or by somebody else
     │   ├── UnreservedError     a machine of the sliver is not reserved to us any more
     │   ├── NotFoundError       no such slice, sliver or node there
+    │   │   └── SliceGoneError  the SA has no such slice: nothing is made for it at any CM
     │   ├── AlreadyExistsError  it is there already
     │   └── InsufficientNodesError  the site cannot place these machines now
     ├── SlurmError              Slurm did not do what was asked
@@ -162,6 +164,13 @@ class ImageError(BadArgumentsError):
         self.image = image
 
 
+class EarlierSliceError(BadArgumentsError):
+    """A CM has a slice of this name that is gone at the SA: only the credential of that one acts on it.
+
+    ``GeniCMV2 Credential2SliceAggregate``: «Duplicate slice URN already exists here», since the uuids differ.
+    """
+
+
 class RefusedError(CloudlabError):
     """Code 7 and the like: understood, and declined."""
 
@@ -243,6 +252,10 @@ class UnreservedError(CloudlabError):
 
 class NotFoundError(CloudlabError):
     """Code 12, or «No such node» of ``DeleteNodes``."""
+
+
+class SliceGoneError(NotFoundError):
+    """The SA has no such slice, or one that has ended. CMs are not told, and would make machines for it."""
 
 
 class AlreadyExistsError(CloudlabError):

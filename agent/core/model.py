@@ -209,6 +209,14 @@ class LeftBehind:
 
 
 @dataclass(frozen=True)
+class Orphan:
+    """A sliver that a CM holds for a slice of our name that the SA has no more: it cannot be renewed."""
+
+    acts_until: datetime | None
+    """Until when we can give it back, by the end of the credential that made it; None where we have none."""
+
+
+@dataclass(frozen=True)
 class KnownAs:
     """What a machine joined Slurm as: that holds until it is gone, whatever the settings say since."""
 

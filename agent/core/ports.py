@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from agent.core.events import Event
-from agent.core.model import AdvertisedNode, Holding, Intent, Place, Sliver, SliverStatus
+from agent.core.model import AdvertisedNode, Holding, Intent, Orphan, Place, Sliver, SliverStatus
 from agent.core.said import Revocation
 
 
@@ -78,6 +78,9 @@ class SliceServer(Protocol):
 
     def renew_slice(self, expires: datetime) -> datetime:
         """Extend the slice at the SA; return the granted time. Renew here before any CM."""
+
+    def orphans(self) -> Mapping[str, Orphan]:
+        """Return CM -> its sliver whose slice is gone at the SA; from memory, nobody is asked."""
 
     def find_sliver(self, cm: str) -> Sliver | None:
         """Read the manifest without taking a lock (``Resolve``); None when this CM holds nothing for us."""
@@ -162,6 +165,20 @@ class HoldingStore(Protocol):
 
     def forget_cm(self, cm: str) -> None:
         """Forget all that is stored of a CM; no error where there is nothing."""
+
+
+class CredentialStore(Protocol):
+    """Where it survives a restart what acts on slivers whose slice is gone at the SA."""
+
+    def put_credential(self, slice_urn: str, uuid: str, text: str, expires: datetime) -> None:
+        """Store the credential of a slice; a repeat of the same uuid replaces the older one.
+
+        Raises:
+            LedgerError: it is not stored.
+        """
+
+    def credentials(self, slice_urn: str) -> Sequence[str]:
+        """Return the texts of the stored credentials for slices of that URN, oldest first."""
 
 
 class EventSink(Protocol):
