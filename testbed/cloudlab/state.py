@@ -67,8 +67,13 @@ class Machine:
     @property
     def available(self) -> bool:
         """Free for anyone (ptopgen)."""
-        promised = self.promised_to and self.promised_from is None
-        return not self.reserved and not promised and self.event in status.FREE_EVENTS
+        return self.available_to("")
+
+    def available_to(self, project: str) -> bool:
+        """Tell whether it is free for a project, for which it may be set aside; "" for anyone's."""
+        promised = bool(self.promised_to) and self.promised_from is None
+        barred = promised and self.promised_to.lower() != project.lower()
+        return not self.reserved and not barred and self.event in status.FREE_EVENTS
 
 
 @dataclass(eq=False)

@@ -26,14 +26,16 @@ class Limits:
     """Whether another slice of the same project has a machine."""
 
 
-def place(requests: Sequence[RequestNode], machines: Collection[Machine]) -> dict[str, Machine]:
+def place(requests: Sequence[RequestNode], machines: Collection[Machine], project: str) -> dict[str, Machine]:
     """Give each request a free machine as the older server does: client_id -> machine, bound ones first.
+
+    ``project`` may have machines that are set aside for it.
 
     Raises:
         RefusalError: code 26 when too few machines of a type are free, 28 when a bound machine is not;
             the value tells the reason, the output is the long log.
     """
-    free = {machine.node_id: machine for machine in machines if machine.available}
+    free = {machine.node_id: machine for machine in machines if machine.available_to(project)}
     placed = _place_bound(requests, free)
     for request in requests:
         if request.node_id:
@@ -42,7 +44,9 @@ def place(requests: Sequence[RequestNode], machines: Collection[Machine]) -> dic
         fitting = [m for m in free.values() if kind in {m.hardware_type, m.node_class}]
         if not fitting:
             wanted = sum(1 for other in requests if not other.node_id and other.hardware_type == kind)
-            had = sum(1 for m in machines if m.available and kind in {m.hardware_type, m.node_class})
+            had = sum(
+                1 for m in machines if m.available_to(project) and kind in {m.hardware_type, m.node_class}
+            )
             found = f"only {had} available nodes of type {kind} found"
             reason = f"{wanted} nodes of type {kind} requested, but {found}"
             log = f"mapper: starting\n*** {reason}\nmapper: Not enough nodes or no mapping; giving up\n"
@@ -55,11 +59,12 @@ def place_within(
     requests: Sequence[RequestNode],
     held: Collection[Machine],
     machines: Collection[Machine],
+    project: str,
     limits: Limits,
 ) -> dict[str, Machine]:
     """Give each request a machine as the newer server does, within what reservations and policy leave.
 
-    ``held`` are the machines that the slice keeps; ``machines`` are all of the site.
+    ``held`` are the machines that the slice of ``project`` keeps; ``machines`` are all of the site.
 
     Raises:
         RefusalError: codes 26 and 28, with the words of protogeni-2021.md §3.8.
@@ -69,7 +74,7 @@ def place_within(
     wanted.update(r.hardware_type for r in requests if not r.node_id)
     wanted.update(by_name[r.node_id].hardware_type for r in requests if r.node_id)
     _check_reservations(requests, held, by_name, wanted, limits)
-    free = {m.node_id: m for m in machines if m.available and m not in held}
+    free = {m.node_id: m for m in machines if m.available_to(project) and m not in held}
     short = _short(wanted, requests, held, free.values(), limits)
     if short:
         everything = {m.node_id: m for m in machines if m not in held}

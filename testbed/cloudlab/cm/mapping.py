@@ -48,7 +48,7 @@ class Mapping:
         new = [request for request in requests if request.client_id not in aggregate.nodes]
         self._check_faults(method, names)
         lost = [sliver for sliver in held if not sliver.reserved]
-        gone = [sliver.machine.node_id for sliver in lost if not sliver.machine.available]
+        gone = [sliver.machine.node_id for sliver in lost if not sliver.machine.available_to(record.project)]
         if gone:
             raise mapper_log.fixed(gone)
         placed = self._place(record, new, held)
@@ -74,7 +74,8 @@ class Mapping:
         cm = self._cm
         kept = [sliver.machine for sliver in held]
         if not self._new:
-            return place(new, [machine for machine in cm.machines.values() if machine not in kept])
+            others = [machine for machine in cm.machines.values() if machine not in kept]
+            return place(new, others, record.project)
         reservations = cm.reservations
 
         def is_a_mates(machine: Machine) -> bool:
@@ -87,7 +88,7 @@ class Mapping:
             kind_of=reservations.of_machine,
             is_a_mates=is_a_mates,
         )
-        return place_within(new, kept, cm.machines.values(), limits)
+        return place_within(new, kept, cm.machines.values(), record.project, limits)
 
     def _phase_two(self, method: str, held: list[NodeSliver]) -> None:
         """Let a machine go between the phases, as a fault has it."""

@@ -60,7 +60,11 @@ class ReadMethods:
         of_slices = [
             name for each in credentials if (name := urn.parse(each.target)) and name.kind == "slice"
         ]
-        return advertisement.Caller(own, of_slices[0].project if of_slices else "")
+        if not of_slices:
+            return advertisement.Caller(own)
+        project = of_slices[0].project
+        barred = self._cm.reservations.barred(project, self._cm.around.clock.now())
+        return advertisement.Caller(own, project, barred)
 
     def _resolve(self, request: Request) -> object:
         request.require("credentials", "urn")

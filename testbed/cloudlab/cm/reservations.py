@@ -112,6 +112,13 @@ class Reservations:
         held = [self._slices.get(self._holder(machine)) for machine in self._of(hardware_type)]
         return sum(1 for record in held if record is not None and record.project == project)
 
+    def barred(self, project: str, now: datetime) -> frozenset[str]:
+        """Return the node_ids of machines that are reserved singly for other projects now."""
+        singly = {one.hardware_type: one.project for one in self._kept.values() if one.start <= now < one.end}
+        return frozenset(
+            node_id for node_id in self._site.reservable if singly.get(node_id, project) != project
+        )
+
     def of_machine(self, machine: Machine) -> str:
         """Return what a machine counts as: its type, or itself where it is reserved singly."""
         return machine.node_id if machine.node_id in self._site.reservable else machine.hardware_type

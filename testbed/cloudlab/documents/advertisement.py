@@ -15,7 +15,6 @@ from testbed.cloudlab import dates, urn
 from testbed.cloudlab.documents.rspec import EMULAB, V2, V3, prefixes
 from testbed.cloudlab.sites import Site
 from testbed.cloudlab.state import Machine
-from testbed.cloudlab.status import FREE_EVENTS
 
 ARCHITECTURE = "x86_64"
 V0 = "http://www.protogeni.net/resources/rspec/0."
@@ -100,9 +99,7 @@ def _is_free_for(machine: Machine, caller: Caller) -> bool:
     One that is set aside for the project is free with the slice's credential alone, and only that tells the
     server to leave out what is reserved singly for others. Reservations by type are not looked at.
     """
-    if machine.promised_to and machine.promised_to == caller.project:
-        return not machine.reserved and machine.event in FREE_EVENTS
-    return machine.available and not (caller.project and machine.node_id in caller.barred)
+    return machine.available_to(caller.project) and machine.node_id not in caller.barred
 
 
 def _kinds(site: Site, machine: Machine) -> tuple[str, ...]:
@@ -162,8 +159,13 @@ def _write_reservable(root: etree._Element, site: Site) -> None:
     """Write which types can be reserved: that they can, not whether they are."""
     types = etree.SubElement(root, f"{{{EMULAB}}}reservable_types")
     figures = {"architecture": ARCHITECTURE, "disksize": "256.00", "processor": "Xeon"}
-    etree.SubElement(types, f"{{{EMULAB}}}reservable_type", {"name": site.hardware_type, **figures})
-    etree.SubElement(root, f"{{{EMULAB}}}reservable_nodes")
+    singly = [node_id for node_id in site.machines if node_id in site.reservable]
+    for kind in dict.fromkeys(site.type_of(node_id) for node_id in site.machines if node_id not in singly):
+        etree.SubElement(types, f"{{{EMULAB}}}reservable_type", {"name": kind, **figures})
+    nodes = etree.SubElement(root, f"{{{EMULAB}}}reservable_nodes")
+    for node_id in singly:
+        attributes = {"component_id": urn.make(site.domain, "node", node_id), "type": site.type_of(node_id)}
+        etree.SubElement(nodes, f"{{{EMULAB}}}node", attributes)
 
 
 def _write_card(node: etree._Element, space: str, site: Site, machine: Machine) -> None:

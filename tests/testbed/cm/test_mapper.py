@@ -155,6 +155,13 @@ def test_a_machine_that_is_reserved_singly_is_refused_by_name(with_one, clock):
     assert add(client, node="pc203")[0] == 0
 
 
+def test_a_machine_that_is_set_aside_for_the_own_project_is_to_be_had(with_one):
+    client = with_one()
+    for name in ("pc201", "pc202", "pc203"):
+        client.cloudlab.promise(name, "labproj")
+    assert add(client, 3, hardware_type="d430")[0] == 0
+
+
 def test_the_own_projects_reservation_is_not_counted_against_it(with_one, clock):
     client = with_one()
     reserve(client, clock, 4, 0, 9, project="labproj")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import xml.etree.ElementTree as ET
 import zlib
 
 import pytest
+
+from testbed.cloudlab import DEFAULT_SITES
 
 V2 = "{http://www.protogeni.net/resources/rspec/2}"
 EMULAB = "{http://www.protogeni.net/resources/rspec/ext/emulab/1}"
@@ -170,3 +173,23 @@ def test_status_takes_the_credential_of_the_sliver_too(eva):
     answer = eva.unlocked("RenewSlice", credentials=[sliver_credential], valid_until="2031-05-04T18:00:00Z")
     assert (answer["code"], answer["output"]) == (2, "No local slice found")
     eva.unlocked("DeleteSlice", cancel=1)
+
+
+def test_machines_that_are_reserved_singly_are_told_and_others_do_not_see_them_free(start, foreign):
+    """protogeni-2021.md §9: with the slice's credential they are left out, without one they are not."""
+    site = dataclasses.replace(
+        DEFAULT_SITES[1], reservable=frozenset({"pc203"}), other_types={"pc202": "rare"}
+    )
+    bed = start(sites=(site,))
+    bed.reserving.reserve(site.urn, "pc203", 1, seconds=3600)
+    ada = foreign(bed).register()
+    told = ada.cm("DiscoverResources", {"credentials": [ada.credential], "available": 1})["value"]
+    root = ET.fromstring(told)
+    types = [each.get("name") for each in root.iter(f"{EMULAB}reservable_type")]
+    assert types == ["d430", "rare"]
+    (node,) = root.find(f"{EMULAB}reservable_nodes")
+    assert node.get("component_id") == "urn:publicid:IDN+east.example.net+node+pc203"
+    names = [each.get("component_name") for each in root if each.tag.endswith("}node")]
+    assert "pc203" not in names
+    asked = {"credentials": [ada.self_credential()], "available": 1}
+    assert 'component_name="pc203"' in ada.cm("DiscoverResources", asked)["value"]
