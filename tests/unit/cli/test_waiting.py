@@ -115,7 +115,7 @@ def test_a_renewal_that_cloudlab_refuses_ends_the_wait_with_its_words_each_time(
 
     for _ in range(2):
         soon(try_it, looks_at="status")
-        with pytest.raises(AgentError, match=r"the sliver .*not renewed.*reserved for project other"):
+        with pytest.raises(AgentError, match=r"the sliver .* and no longer: .*reserved for project other"):
             rig.ask("renew", "--wait", "--timeout", "60")
 
 
