@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TypeVar
 
 import structlog
@@ -31,6 +31,8 @@ class Orphans:
     def __init__(self, credentials: CredentialCache, clock: Clock) -> None:
         self._credentials = credentials
         self._clock = clock
+        self._slivers: dict[str, str] = {}
+        """CM -> URN of its sliver."""
         self._acted: dict[str, Credential] = {}
         """CM -> the credential that acted last on its sliver."""
         self._refused: set[str] = set()
@@ -99,15 +101,23 @@ class Orphans:
                 raise
             return call(old)
 
-    def forget(self, cm: str) -> None:
-        """Take note that a CM holds nothing for us."""
+    def saw(self, cm: str, sliver_urn: str) -> None:
+        """Take note of what a CM holds for us; "" for nothing."""
+        if sliver_urn:
+            self._slivers[cm] = sliver_urn
+            return
+        self._slivers.pop(cm, None)
         self._acted.pop(cm, None)
         self._refused.discard(cm)
 
-    def among(self, holding: Iterable[str]) -> dict[str, Orphan]:
-        """Find those among the CMs that hold a sliver whose sliver has no slice at the SA any more."""
+    def sliver_urn(self, cm: str) -> str:
+        """Return the URN of the sliver that was seen last at a CM; "" for none."""
+        return self._slivers.get(cm, "")
+
+    def found(self) -> dict[str, Orphan]:
+        """Return CM -> its sliver, where that has no slice at the SA any more."""
         found: dict[str, Orphan] = {}
-        for cm in holding:
+        for cm in tuple(self._slivers):
             if (old := self._older(cm)) is not None:
                 found[cm] = Orphan(old.expires)
             elif cm in self._refused:

@@ -83,7 +83,6 @@ class ProtoGeniServer:
         self._sa = sa
         self._cms = {cm.urn: cm for cm in cms}
         self._locks = {urn: threading.Lock() for urn in self._cms}
-        self._sliver_urns: dict[str, str] = {}
         self._transport = transport
         self._clock = clock
         self._credentials = CredentialCache(sa, slice_urn, clock, store)
@@ -160,7 +159,7 @@ class ProtoGeniServer:
 
     def orphans(self) -> dict[str, Orphan]:
         """Return CM -> its sliver whose slice is gone at the SA, as far as calls have shown it."""
-        return self._orphans.among(tuple(self._sliver_urns))
+        return self._orphans.found()
 
     def find_sliver(self, cm: str) -> Sliver | None:
         """Read the manifest without taking a lock; None when this CM holds nothing for us.
@@ -345,18 +344,14 @@ class ProtoGeniServer:
         return manager
 
     def _remember(self, cm: str, sliver: Sliver | None) -> None:
-        if sliver is None:
-            self._sliver_urns.pop(cm, None)
-            self._orphans.forget(cm)
-        else:
-            self._sliver_urns[cm] = sliver.urn
+        self._orphans.saw(cm, sliver.urn if sliver else "")
 
     def _sliver_urn(self, cm: str, method: str) -> str:
         """Return the sliver's URN; look first where it is unknown, for these calls leave a lock behind."""
         with before_the_request():
-            if cm not in self._sliver_urns and self.find_sliver(cm) is None:
+            if not self._orphans.sliver_urn(cm) and self.find_sliver(cm) is None:
                 raise NotFoundError("this CM holds no sliver for us", method=method, authority=cm)
-        return self._sliver_urns[cm]
+        return self._orphans.sliver_urn(cm)
 
     def _for_reservations(self) -> Credential:
         """Fetch the credential by which a reservation system knows whose machines they are."""

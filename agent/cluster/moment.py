@@ -199,7 +199,9 @@ class Moment:
         return {
             known.name: SliverNode(key.client_id, key.node_id, key.cm, key.sliver_id)
             for at, known in self.bound.items()
-            if at in self.slice.unseen and at in self.began and at[0] not in self.slice.read
+            if (at in self.slice.unseen or at[0] in self.slice.over)
+            and at in self.began
+            and at[0] not in self.slice.read
             for key in (known.machine,)
             if known.name in self.nodes and known.name not in self.machines
         }
@@ -211,7 +213,8 @@ class Moment:
         With them are the names that machines of a silent CM joined as.
         """
         foreign = {name for machine in self.slice.foreign for name in (machine.node_id, machine.client_id)}
-        unseen = {known.name for at, known in self.bound.items() if at in self.slice.unseen}
+        facts = self.slice
+        unseen = {known.name for at, known in self.bound.items() if at in facts.unseen or at[0] in facts.over}
         there = frozenset(self.machines) | frozenset(self.doubted) | foreign | unseen | self.elsewhere
         return there - {""}
 

@@ -171,6 +171,13 @@ class EventKind(StrEnum):
 
     # The lease.
     SLICE = "slice", "the slice was made"
+    SLICE_GONE = "slice-gone", "the SA has our slice no more: nothing is asked of any CM before it has one"
+    ORPHANED = "orphaned", "a CM holds a sliver whose slice is gone at the SA: it cannot be renewed", OfCm
+    OVERRUN = (
+        "overrun",
+        "a lease ended and its CM does not answer: its machines are not counted on; or it answers again",
+        OfCm,
+    )
     RENEW = "renew", "the slice, or a sliver, was renewed; or somebody asked, and it lasts long enough"
     LEASE = "lease", "the slice, or a sliver, was not renewed"
     LEASE_ENDS = "lease-ends", "the slice, or a sliver, ends soon, and nobody renews it"
@@ -251,7 +258,10 @@ _NOTABLE = frozenset(
         _K.GROWTH_STOPPED,
         _K.LEASE,
         _K.LEFT_BEHIND,
+        _K.ORPHANED,
+        _K.OVERRUN,
         _K.RETIRED,
+        _K.SLICE_GONE,
         _K.THREAD,
         _K.UNWELCOME,
         _K.LEASE_ENDS,

@@ -119,5 +119,6 @@ class Knowledge:
                 },
                 turns=self._brake.turns(),
                 overdue=inventory.overdue(),
+                over=inventory.over(),
                 braked=self._brake.words(),
             )

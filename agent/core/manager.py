@@ -35,6 +35,7 @@ from agent.core.slice.ending import Endings
 from agent.core.slice.facts import SliceFacts
 from agent.core.slice.inventory import Inventory
 from agent.core.slice.lease import Lease
+from agent.core.slice.life import SliceLife
 from agent.core.slice.machines import Machine
 from agent.core.slice.offers import Offers
 from agent.core.slice.retired import Retired, with_retired
@@ -98,10 +99,9 @@ class SimpleElasticSliceManager(
         PluginElasticSliceHelper.__init__(self, server, config)
         SimpleElasticSliceClientEndpoint.__init__(self, helper=self)
         parts = config if isinstance(config, ManagerConfig) else ManagerConfig()
-        self.clock, self.retry_interval = parts.clock, retry_interval
-        self.delete_timeout = parts.cycle.delete_commands_timeout
-        self.minthreshold, self.maxthreshold = minthreshold, maxthreshold
-        self.percent_available_minimum, self.nodetype = percent_available_minimum, nodetype
+        self.clock, self.percent_available_minimum = parts.clock, percent_available_minimum
+        self.retry_interval, self.delete_timeout = retry_interval, parts.cycle.delete_commands_timeout
+        self.minthreshold, self.maxthreshold, self.nodetype = minthreshold, maxthreshold, nodetype
         self.cmlist, parts = with_retired(parts, server.cms, cmlist)
         self.enable_delete, self.email, self.lease = enable_delete, email, parts.lease
         self.events = AllEvents(parts.events, parts.mail) if email and parts.mail else parts.events
@@ -109,16 +109,18 @@ class SimpleElasticSliceManager(
         self.offers = Offers(server, self.clock, parts.cycle.update_available, parts.retired)
         self._slivers = Slivers(server, parts, self.cmlist, desk, self)
         self._statuses = Statuses(server, self._slivers, self.clock, parts.cycle, self.cmlist)
-        self.inventory = Inventory(self._slivers, self.rlock)
+        self._life = SliceLife(server, desk, self._slivers)
+        self.inventory = Inventory(self._slivers, self.rlock, self._life.over)
         self._foreign = ForeignNotices(desk, self.inventory, self.cmlist, self.revocations)
         self._placement = Placement(parts.cycle, nodetype)
         self.brake = GrowthBrake(parts.cycle, desk, self.inventory, parts.told, self.cmlist)
         self.retired = Retired(parts, desk, self._slivers, self.cmlist)
-        self._lease = Lease(server, parts, desk, self._slivers, lambda: self.lease, self.handle_blocking_node)
-        ends = (self._slivers.expires, self._lease.lapses, lambda: self.lease, self.inventory.held)
+        kept = (desk, self._slivers, self._life)
+        self._lease = Lease(server, parts, *kept, lambda: self.lease, self.handle_blocking_node)
+        ends = (self._life.ends, self._lease.lapses, lambda: self.lease, self.inventory.held)
         self._endings = Endings(desk, *ends)
         lending = (self.offers, self._placement, self.brake, self._endings, parts.retired)
-        self._growth = Growth(desk, self, self._slivers, *lending, pause=retry_interval)
+        self._growth = Growth(desk, self, self._slivers, *lending, self._life, pause=retry_interval)
         self._knowledge = Knowledge(desk, self.cmlist, self, self.inventory, *lending, self._growth.askable)
         decides = type(self).should_delete_nodes is not SimpleElasticSliceManager.should_delete_nodes
         self._giving = Giving(desk, self, self.inventory, self._slivers, self._lease, decides=decides)
@@ -245,9 +247,7 @@ class SimpleElasticSliceManager(
     def update_sliver_status(self, cm: str | None = None, force: bool = False) -> None:
         """Read which machines we have, then how they are, and tell the helper what changed.
 
-        Args:
-            cm: the CM; None for all.
-            force: read the statuses even though no machine is starting and the last are recent.
+        With ``force`` the statuses are read even though no machine is starting and the last are recent.
         """
 
         def update(each: str) -> None:
@@ -327,10 +327,7 @@ class SimpleElasticSliceManager(
     # --- the cycle
 
     def manage_once(self, force: bool = False) -> str:
-        """Perform one cycle: every step that is due, in order; with ``force`` every step.
-
-        Returns:
-            What was decided, in one sentence.
+        """Perform one cycle: every step that is due, or with ``force`` every step; tell what was decided.
 
         Raises:
             FatalError: going on cannot help.
@@ -388,8 +385,8 @@ class SimpleElasticSliceManager(
     def before_step(self) -> None:
         """Write down what Cloudlab said meanwhile, and see to what is known by now to be ours, or not."""
         self._memory.keep(self.revocations, self.rlock)
-        self.retired.look()
-        self._foreign.tell()
+        for look in (self.retired.look, self._life.look, self._foreign.tell):
+            look()
         if self._endings.tell():
             self.notified("lease")
         self.resume_deletes()

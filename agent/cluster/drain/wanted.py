@@ -147,6 +147,9 @@ def _unmarked(moment: Moment) -> Iterator[Drain]:
             )
         if name in useless:
             yield Drain(name, DrainCause.SURPLUS, moment.blocking.get(name))
+    for name, machine in moment.unheard.items():
+        if machine.cm in moment.slice.over:
+            yield Drain(name, DrainCause.TAKEN)
     others = {**(moment.foreign if moment.settings.drain.foreign else {}), **moment.unheard}
     for name, machine in others.items():
         if (revocation := moment.slice.revocation_of(machine)) is not None:

@@ -71,6 +71,8 @@ def count_supply(moment: Moment) -> Supply:
     coming: Counter[str] = Counter()
     partitions: dict[str, frozenset[str]] = {}
     for name, machine in moment.machines.items():
+        if machine.cm in moment.slice.over:
+            continue
         kind = type_of(machine, settings)
         held[kind] += 1
         node = moment.nodes.get(name)

@@ -44,5 +44,5 @@ class Completion:
 
 def busy_cms(facts: SliceFacts) -> frozenset[str]:
     """Return the CMs at which a machine is held, or may be: it was asked for, or is in doubt."""
-    held = {machine.cm for machine in facts.machines} | {cm for cm, _ in facts.unseen}
+    held = {machine.cm for machine in facts.machines} - facts.over.keys() | {cm for cm, _ in facts.unseen}
     return frozenset(held | {intent.cm for intent in facts.requested})

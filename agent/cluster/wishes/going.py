@@ -19,6 +19,8 @@ def why_not_resumed(machine: SliverNode, moment: Moment) -> str:
 def why_not_kept(machine: SliverNode, moment: Moment) -> str:
     """Say why a machine is given back and cannot be kept, but for a revocation; "" where it can be."""
     facts, name = moment.slice, moment.name(machine)
+    if (end := facts.over.get(machine.cm)) is not None:
+        return f"its lease ended at {write_time(end)}, and nobody answers at {machine.cm}"
     if facts.is_taken(machine):
         return "Cloudlab took it"
     if any((each.cm, each.client_id) == (machine.cm, machine.client_id) for each in facts.leaving):

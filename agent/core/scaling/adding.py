@@ -16,6 +16,7 @@ from agent.core.errors import (
     CloudlabError,
     ConfigError,
     InsufficientNodesError,
+    SliceGoneError,
 )
 from agent.core.events import EventKind
 from agent.core.jumps import on_the_wall
@@ -28,6 +29,7 @@ from agent.core.scaling.brake import GrowthBrake
 from agent.core.scaling.lan_places import LanPlaces
 from agent.core.scaling.placement import Placement
 from agent.core.slice.ending import Endings
+from agent.core.slice.life import SliceLife
 from agent.core.slice.offers import Offers
 from agent.core.slice.slivers import Slivers
 
@@ -77,6 +79,7 @@ class Growth:
         brake: whether growth is stopped, and whose turn a probe is.
         endings: which slivers end.
         retired: URNs of the CMs that are asked for no machine.
+        life: whether there is a slice to ask for.
         pause: seconds for which a CM is left alone that failed when it was asked.
 
     Attributes:
@@ -92,7 +95,8 @@ class Growth:
         placement: Placement,
         brake: GrowthBrake,
         endings: Endings,
-        retired: Collection[str] = (),
+        retired: Collection[str],
+        life: SliceLife,
         *,
         pause: float,
     ) -> None:
@@ -101,11 +105,11 @@ class Growth:
         self._slivers = slivers
         self._offers = offers
         self._placement = placement
-        self.askable = Askable(
-            desk, placement, lambda cm: slivers.why_no_more(cm) or endings.why_no_more(cm), pause=pause
-        )
+        self._endings = endings
+        self.askable = Askable(desk, placement, self._why_no_more, pause=pause)
         self._brake = brake
         self._retired = frozenset(retired)
+        self._life = life
         self._deciding = threading.Lock()
         self._doubted: dict[str, tuple[Intent, ...]] = {}
         """CM -> what its last failed call may have asked for all the same."""
@@ -219,6 +223,9 @@ class Growth:
         try:
             call()
         except CloudlabError as error:
+            if isinstance(error, SliceGoneError):
+                self._life.gone(str(error), told=True)
+                self._desk.wake("ensure_slice")
             self._doubted[cm] = self._slivers.intents.still_open(asked)
             if not self._doubted[cm]:
                 self._brake.refused()
@@ -298,11 +305,15 @@ class Growth:
             self._desk.note(f"no machine is asked for: what {', '.join(unknown)} holds is not known yet")
         return bool(unknown)
 
+    def _why_no_more(self, cm: str) -> str:
+        why = self._life.why_closed(cm) or self._slivers.why_no_more(cm)
+        return why or self._endings.why_no_more(cm)
+
     def _is_closed(self, cm: str) -> bool:
-        if cm not in self._retired:
-            return False
-        self._desk.note(f"nothing is asked of {cm}: it is only to be emptied")
-        return True
+        why = "it is only to be emptied" if cm in self._retired else self._life.why_closed(cm)
+        if why:
+            self._desk.note(f"nothing is asked of {cm}: {why}")
+        return bool(why)
 
     def _is_paused(self, cm: str) -> bool:
         pause = self._placement.paused(cm, self._desk.clock.steady())

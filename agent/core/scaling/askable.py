@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from agent.core.desk import Desk
-from agent.core.errors import BusyError, CloudlabError, ConfigError
+from agent.core.errors import BusyError, CloudlabError, ConfigError, SliceGoneError
 from agent.core.jumps import on_the_wall
 from agent.core.scaling.backoff import Backoff, lengthen
 from agent.core.scaling.placement import Placement
@@ -91,8 +91,8 @@ class Askable:
         try:
             yield
         except (CloudlabError, ConfigError) as error:
-            # What is only busy is soon ready again.
-            self.leave_alone(cm, str(error), longer=not isinstance(error, BusyError))
+            # What is only busy is soon ready again, and that there is no slice is no CM's fault.
+            self.leave_alone(cm, str(error), longer=not isinstance(error, BusyError | SliceGoneError))
             raise
 
     def leave_alone(self, cm: str, reason: str, *, longer: bool = True) -> None:

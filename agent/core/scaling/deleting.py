@@ -79,6 +79,9 @@ class Giving:
         """
         if not self._slivers.holds(cm):
             return
+        if why := self._lease.life.why_kept(cm):
+            self._desk.note(f"nothing is given back at {cm}: {why}")
+            return
         names = self._names(cm)
         given = self._slivers.delete(cm, names) if names or self._slivers.has_lost(cm) else ()
         self._dropped.difference_update(n.key for n in given)

@@ -49,7 +49,7 @@ class Endings:
 
     Args:
         desk: the manager's; its lock guards this too.
-        expires: CM -> until when its sliver lasts, as it was read last. Guarded by the lock.
+        expires: returns CM -> until when its sliver lasts, as it was read last; called under the lock.
         lapses: lists the leases that nobody renews, and why.
         settings: asked each time, so that a reload takes effect.
         held: lists the machines that we hold at a CM.
@@ -58,7 +58,7 @@ class Endings:
     def __init__(
         self,
         desk: Desk,
-        expires: Mapping[str, datetime],
+        expires: Callable[[], Mapping[str, datetime]],
         lapses: Callable[[], Iterable[Lapse]],
         settings: Callable[[], LeaseSettings],
         held: Callable[[str], Iterable[SliverNode]],
@@ -80,7 +80,7 @@ class Endings:
         window = timedelta(seconds=self._settings().emptied_when_left)
         unrenewed = {lapse.cm: lapse for lapse in self._lapses()}
         with self._desk.lock:
-            lefts = {cm: expires - now for cm, expires in self._expires.items() if expires - now <= window}
+            lefts = {cm: expires - now for cm, expires in self._expires().items() if expires - now <= window}
             for at in (self._near, self._begun):
                 for cm in at.keys() - lefts.keys():
                     del at[cm]
@@ -121,7 +121,7 @@ class Endings:
 
     def _end(self, endings: Mapping[str, Ending]) -> Iterator[tuple[EventKind, str, str]]:
         for cm in self._told.keys() - endings.keys():
-            told, until = self._told.pop(cm), self._expires.get(cm)
+            told, until = self._told.pop(cm), self._expires().get(cm)
             lasts = f", and lasts until {until:%Y-%m-%dT%H:%M:%SZ}" if until else ""
             for node in self._held(cm):
                 if node.key in told:

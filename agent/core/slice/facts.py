@@ -54,6 +54,9 @@ class SliceFacts:
     """Place -> resource value; ``value_of`` finds a machine's."""
     revocations: Mapping[Place, Revocation] = field(default_factory=dict)
     """Place -> revocation; ``revocation_of`` finds a machine's."""
+    over: Mapping[str, datetime] = field(default_factory=dict)
+    """CM whose lease ended while it does not answer -> when. Nobody knows whether its machines are there, or
+    whose they are now: none is counted on or acted on, and none believed gone before a manifest says so."""
     taken: Mapping[Place, Taken] = field(default_factory=dict)
     """Place -> what Cloudlab said of a machine that it took, until the manifest confirms it."""
     free: Mapping[str, tuple[AdvertisedNode, ...]] = field(default_factory=dict)
@@ -92,5 +95,5 @@ class SliceFacts:
         return next(said_of(self.values, machine), None)
 
     def is_taken(self, machine: SliverNode) -> bool:
-        """Tell whether Cloudlab said that it took this machine."""
-        return any(taken.means(machine) for taken in said_of(self.taken, machine))
+        """Tell whether Cloudlab said that it took this machine, or its lease ended and nobody answers."""
+        return machine.cm in self.over or any(taken.means(machine) for taken in said_of(self.taken, machine))

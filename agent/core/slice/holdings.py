@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -137,9 +137,20 @@ class Holdings:
             return cm in self._forgotten
 
     def none_can_be(self) -> None:
-        """Take note that there is no slice: CMs that were not heard hold nothing for it."""
+        """Take note that there is no slice: CMs that were not heard hold nothing, but where a lease lasts.
+
+        Who ends a slice before its time does not end its slivers.
+        """
+        now = self._clock.now()
         with self._lock:
-            self._silent.clear()
+            known = {cm: self._stored.get(cm) for cm in self._silent}
+            self._silent = {cm for cm, h in known.items() if h and h.expires and now < h.expires}
+
+    def ends(self) -> dict[str, datetime]:
+        """Return CM -> until when its sliver was to last that silent CMs held, where that is known."""
+        with self._lock:
+            held = {cm: self._stored[cm] for cm in self._silent if cm in self._stored}
+        return {cm: h.expires for cm, h in held.items() if h.expires is not None and h.machines}
 
     def presumed(self) -> set[tuple[str, str]]:
         """Return (CM, client_id) of the machines that silent CMs held, while their lease may last."""

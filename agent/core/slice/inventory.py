@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -17,11 +18,16 @@ class Inventory:
     Args:
         slivers: what the CMs hold for us.
         lock: guards that state.
+        over: returns the CMs whose lease ended while they are silent, and when.
+
+    Attributes:
+        over: the same.
     """
 
-    def __init__(self, slivers: Slivers, lock: Lock) -> None:
+    def __init__(self, slivers: Slivers, lock: Lock, over: Callable[[], Mapping[str, datetime]]) -> None:
         self._slivers = slivers
         self._lock = lock
+        self.over = over
 
     @property
     def slivers(self) -> dict[str, Sliver | None]:
@@ -47,9 +53,10 @@ class Inventory:
             return list(self._slivers.book.held(cm))
 
     def may_touch(self, node: SliverNode) -> bool:
-        """Tell whether a machine is ours to act on."""
+        """Tell whether a machine is ours to act on; one whose lease ended in silence may be another's."""
+        is_over = node.cm in self.over()
         with self._lock:
-            return self._slivers.book.may_touch(node)
+            return not is_over and self._slivers.book.may_touch(node)
 
     def foreign(self) -> list[SliverNode]:
         """List the machines in the last manifests that are not ours."""
@@ -93,8 +100,12 @@ class Inventory:
         return frozenset((i.cm, i.client_id) for i in asked)
 
     def count(self) -> int:
-        """Count the machines held or asked for, over all CMs, and those that may be held (``unseen``)."""
-        held = {(n.cm, n.client_id) for n in self.held(None)}
+        """Count the machines held or asked for, over all CMs, and those that may be held (``unseen``).
+
+        Those whose lease ended in silence are not among them, so that others are sought.
+        """
+        over = self.over()
+        held = {(n.cm, n.client_id) for n in self.held(None) if n.cm not in over}
         asked = {(i.cm, i.client_id) for i in self.in_flight(IntentKind.ADD, None)}
         return len(held | asked | self.unseen())
 
@@ -105,7 +116,8 @@ class Inventory:
 
     def unseen(self) -> frozenset[tuple[str, str]]:
         """Return (CM, client_id) of what may be held: machines in doubt, and what silent CMs last held."""
-        doubted = {(n.cm, n.client_id) for n in self.doubted()}
+        over = self.over()
+        doubted = {(n.cm, n.client_id) for n in self.doubted() if n.cm not in over}
         return frozenset(doubted | self._slivers.holdings.presumed())
 
     def is_coming(self, node: str | None, cm: str | None) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
+from agent.core.errors import AgentError, LostReplyError, UnreachableError
 from agent.core.settings import LeaseSettings
 from agent.core.views import Lapse
 
@@ -44,6 +45,24 @@ def unrenewed_words(lapse: Lapse) -> str:
     if not lapse.obstacle:
         return f"nobody renews it: {lapse.why}"
     return f"it is not renewed: {lapse.why}; {lapse.mend}"
+
+
+def failure_words(error: AgentError) -> str:
+    """Say why a renewal failed: that nobody answers is no refusal."""
+    silent = isinstance(error, UnreachableError | LostReplyError)
+    return f"nobody answers: {error}" if silent else str(error)
+
+
+def why_untried(*, heard: bool, slice_known: bool) -> str:
+    """Say why no renewal of a sliver was tried yet; "" where one can be.
+
+    Args:
+        heard: its CM answered since the start.
+        slice_known: it is known until when the slice lasts, which no sliver outlasts.
+    """
+    if not heard:
+        return "nobody answers there since the agent began"
+    return "" if slice_known else "nobody answers at the SA since the agent began"
 
 
 def near(lapses: Iterable[Lapse], now: datetime) -> tuple[Lapse, ...]:

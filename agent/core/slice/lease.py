@@ -19,6 +19,7 @@ from agent.core.errors import (
     ConfigError,
     LostReplyError,
     MalformedReplyError,
+    NotFoundError,
     UnreachableError,
 )
 from agent.core.events import EventKind, OfCm
@@ -26,7 +27,8 @@ from agent.core.model import SliverNode
 from agent.core.ports import SliceServer
 from agent.core.settings import LeaseSettings
 from agent.core.slice.hindrance import Hindrance, hindrance_words
-from agent.core.slice.lapse import why_unrenewed
+from agent.core.slice.lapse import failure_words, why_unrenewed, why_untried
+from agent.core.slice.life import SliceLife
 from agent.core.slice.outlook import refused_lapse
 from agent.core.slice.renewal import is_renewed, renewal_target, seconds_to_renewal, sliver_target
 from agent.core.slice.renewing import Renewal, Renewing
@@ -50,10 +52,12 @@ class Lease:
         config: whose the slice is.
         desk: the manager's.
         slivers: what the CMs hold.
+        life: told whether there is a slice, and asked which slivers outlived theirs.
         settings: asked each time, so that a reload takes effect.
         give_back: has a machine emptied by a deadline and given back, which is in the way of the renewal.
 
     Attributes:
+        life: the same.
         slice_expires: until when the slice lasts at the SA; None while unknown.
         sparer: which machines go for the sake of the others.
     """
@@ -64,12 +68,14 @@ class Lease:
         config: ManagerConfig,
         desk: Desk,
         slivers: Slivers,
+        life: SliceLife,
         settings: Callable[[], LeaseSettings],
         give_back: Callable[[SliverNode, datetime], object],
     ) -> None:
         self._server = server
         self._desk = desk
         self._slivers = slivers
+        self.life = life
         self._settings = settings
         self._renewing = Renewing(server, desk, settings, self._keep)
         self.sparer = Sparer(desk, slivers, settings, give_back, server.find_short_types)
@@ -88,13 +94,14 @@ class Lease:
             ConfigError: there is none, and it is not ours to make.
         """
         expires = self._server.find_slice()
-        if expires is None or expires <= self._desk.clock.now():
-            self._refuse_to_make()
-            # No sliver outlives its slice (GeniCMV2 RenewSlice).
-            self._slivers.holdings.none_can_be()
-            self.create_slice()
-        else:
+        if expires is not None and expires > self._desk.clock.now():
             self.slice_expires = expires
+            self.life.found()
+            return
+        self.life.miss(expires or self.slice_expires)
+        self._refuse_to_make()
+        self._slivers.holdings.none_can_be()
+        self.create_slice()
 
     def create_slice(self) -> None:
         """Register the slice for the length of a lease; one that is there after all is taken as it is.
@@ -112,6 +119,8 @@ class Lease:
                 raise
             expires = seen
         self.slice_expires = expires
+        if expires > self._desk.clock.now():
+            self.life.found()
         self._desk.tell(EventKind.SLICE, self._server.slice_urn, f"the slice lasts until {_when(expires)}")
 
     def urge(self) -> None:
@@ -138,6 +147,8 @@ class Lease:
             try:
                 self._renew_slice(self.slice_expires, urged)
             except AgentError as error:
+                if isinstance(error, NotFoundError):
+                    self._desk.wake("ensure_slice")
                 self._fail("", error)
                 self._desk.tell(
                     EventKind.LEASE, self._server.slice_urn, f"the slice was not renewed: {error}"
@@ -203,8 +214,7 @@ class Lease:
 
     def lapses(self) -> tuple[Lapse, ...]:
         """List the leases that nobody renews or that are refused, however long they last."""
-        with self._desk.lock:
-            ends = {"": self.slice_expires, **self._slivers.expires}
+        ends = {"": self.slice_expires, **self.life.ends()}
         known = {cm: expires for cm, expires in ends.items() if expires is not None}
         found = (self._lapse(cm, expires) for cm, expires in known.items())
         return tuple(lapse for lapse in found if lapse.why)
@@ -215,13 +225,14 @@ class Lease:
             self._settings(), held=holds(self._slivers, self._desk.lock, cm) is not False
         ):
             why, answered = self._why_unrenewed(cm, expires), cm not in self._unanswered
+            answered = answered and not self.life.is_silent(cm)
             return Lapse(cm, expires, why, answered=answered)
         ahead = self._desk.clock.now() - self._desk.clock.steady()
         return refused_lapse(cm, expires, hindrance, self.sparer.plans().get(cm), ahead)
 
     def _fail(self, cm: str, error: AgentError) -> None:
         """Remember why a renewal failed."""
-        self._failures[cm] = str(error)
+        self._failures[cm] = failure_words(error)
         if isinstance(error, BusyError | LostReplyError | MalformedReplyError | UnreachableError):
             self._unanswered.add(cm)
         else:
@@ -263,13 +274,15 @@ class Lease:
             )
 
     def _why_unrenewed(self, cm: str, expires: datetime) -> str:
-        return why_unrenewed(
+        heard = not self.life.is_silent(cm)
+        untried = why_untried(heard=heard, slice_known=self.slice_expires is not None)
+        return self.life.why_not_renewed(cm) or why_unrenewed(
             expires,
             self._desk.clock.now(),
             self._settings(),
-            held=holds(self._slivers, self._desk.lock, cm),
+            held=holds(self._slivers, self._desk.lock, cm) if heard else True,
             others=has_others(self._slivers, self._desk.lock, cm) or (self._is_shared and not cm),
-            failure=self._failures.get(cm, ""),
+            failure=self._failures.get(cm, "") or untried,
         )
 
     def _is_ours_to_renew(self, cm: str, urged: bool) -> bool:
@@ -300,6 +313,10 @@ class Lease:
             self._unhinder(cm)
         for cm in held:
             expires = self._slivers.expires.get(cm)
+            if why := self.life.why_not_renewed(cm):
+                self._unhinder(cm)
+                self._leave(cm, why, urged)
+                continue
             if expires is not None:
                 self.sparer.begin(cm, expires)
             if self._renewing.is_left_alone(cm) and not urged:

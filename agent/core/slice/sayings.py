@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import Protocol
 
 from agent.core.model import Place, SliverNode
@@ -34,16 +35,27 @@ class Sayings:
         book: the machines.
         cms: URNs of the CMs in use.
         grace: seconds after its deadline until a revocation of a machine that is still there is over.
+        ends: CM -> until when its sliver lasts, as it changes: nobody says that a machine goes then.
     """
 
-    def __init__(self, hearer: Hearer, book: MachineBook, cms: Iterable[str], grace: float) -> None:
+    def __init__(
+        self,
+        hearer: Hearer,
+        book: MachineBook,
+        cms: Iterable[str],
+        grace: float,
+        ends: Mapping[str, datetime] = MappingProxyType({}),
+    ) -> None:
         self._hearer = hearer
         self._book = book
         self._cms = frozenset(cms)
         self._grace = grace
+        self._ends = ends
 
     def is_taken(self, node: SliverNode, now: datetime) -> bool:
-        """Tell whether Cloudlab said that it took a machine, or was free to."""
+        """Tell whether Cloudlab said that it took a machine, or was free to, at the end of its lease too."""
+        if (end := self._ends.get(node.cm)) is not None and end <= now:
+            return True
         said = (r for r in said_of(self._hearer.revocations, node) if r.means(node))
         due = any(revocation.offered or revocation.deadline <= now for revocation in said)
         return due or any(taken.means(node) for taken in said_of(self._hearer.taken, node))

@@ -72,14 +72,14 @@ class Slivers:
         self._news = News(desk, owner, self._hooks)
         self._locks = {cm: threading.RLock() for cm in cms}
         self.book = MachineBook()
-        self._sayings = Sayings(owner, self.book, cms, self._limits.withdrawn_grace)
+        self.expires: dict[str, datetime] = {}
+        self._sayings = Sayings(owner, self.book, cms, self._limits.withdrawn_grace, self.expires)
         self.intents = Intents(config.intents, config.clock, config.cycle.lost_call_patience)
         patience = config.cycle.first_reading_patience
         known = dict.fromkeys((*cms, *config.retired))
         self.holdings = Holdings(config.holdings, known, config.clock, patience, config.retired.keys())
         self.gate = Gate(server, desk, config.ownership, self.book, self.holdings, self.intents)
         self.unreserved = Unreserved(desk, self.book, self._news, config.cycle, self._forget)
-        self.expires: dict[str, datetime] = {}
         self.read_at: dict[str, datetime] = {}
         self.unexplained: set[MachineId] = set()
 

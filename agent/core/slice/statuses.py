@@ -8,7 +8,7 @@ from datetime import datetime
 import structlog
 
 from agent.core.config import CycleSettings
-from agent.core.errors import BusyError, CloudlabError, UnreachableError
+from agent.core.errors import BusyError, CloudlabError, EarlierSliceError, UnreachableError
 from agent.core.ports import Clock, SliceServer
 from agent.core.slice.slivers import Slivers
 from agent.core.slice.whole import ERROR
@@ -67,6 +67,11 @@ class Statuses:
             status = self._server.sliver_status(cm)
         except (BusyError, UnreachableError):
             raise
+        except EarlierSliceError as error:
+            # Nobody will be told it ever: what is ready is, and boot deadlines are kept.
+            log.info("no status is told of what an earlier slice has there", cm=cm, error=str(error))
+            self._slivers.settle(cm, None)
+            return
         except CloudlabError as error:
             self._untold[cm] += 1
             if self._untold[cm] >= self._limits.gone_sightings:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 
-from agent.core.model import LeftBehind, RetiredCm, SliverNode
+from agent.core.model import LeftBehind, Orphan, RetiredCm, SliverNode
 from agent.core.ownership import Claim
 
 NAMED = 20
@@ -89,6 +90,23 @@ def left_behind_words(left: LeftBehind) -> str:
         f"{left.cm} {_held_words(left)} for another slice, {left.slice}, as far as is remembered: nothing"
         " of it is touched or renewed; put that slice back into [cloudlab] slice and project, then"
         f" `esagent teardown --cm {left.cm}` gives it back"
+    )
+
+
+def orphan_words(orphan: Orphan) -> str:
+    """Say what becomes of a sliver whose slice the SA has no more."""
+    gone = "its slice is gone at the SA, so that it cannot be renewed"
+    if orphan.acts_until is None:
+        unknown = "nor be given back, since the credential that made it is not known"
+        return f"{gone}, {unknown}: it ends with its lease"
+    return f"{gone}; its machines serve until its lease ends or nobody needs them, and then are given back"
+
+
+def overrun_words(cm: str, end: datetime, machines: str) -> str:
+    """Say that a lease ended while its CM did not answer."""
+    return (
+        f"the lease at {cm} ended at {end:%Y-%m-%dT%H:%M:%SZ}, and nobody answers there:"
+        f" {machines} not counted on before it does"
     )
 
 

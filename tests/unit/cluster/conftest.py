@@ -147,15 +147,19 @@ class Cloudlab:
         self.free = list(free)
         self.silent = set()
         self.asked = []
+        self.lasts = LEASE
+
+    def orphans(self):
+        return {}
 
     def find_slice(self):
-        return NOW + LEASE
+        return NOW + self.lasts
 
     def find_sliver(self, cm):
         if cm in self.silent:
             raise UnreachableError("no route")
         mine = tuple(m for m in self.machines if m.cm == cm)
-        return Sliver(cm, f"{cm}+sliver", NOW + LEASE, mine, "")
+        return Sliver(cm, f"{cm}+sliver", NOW + self.lasts, mine, "")
 
     def sliver_status(self, cm):
         nodes = tuple(a_status(m) for m in self.machines if m.cm == cm)

@@ -15,15 +15,17 @@ from agent.core.errors import (
     BadArgumentsError,
     BusyError,
     CloudlabError,
+    EarlierSliceError,
     InsufficientNodesError,
     LostReplyError,
     MalformedReplyError,
     NotFoundError,
+    SliceGoneError,
     UnreachableError,
     UnreservedError,
 )
 from agent.core.manager import SimpleElasticSliceManager
-from agent.core.model import AdvertisedNode, NodeStatus, Sliver, SliverNode, SliverStatus
+from agent.core.model import AdvertisedNode, NodeStatus, Orphan, Sliver, SliverNode, SliverStatus
 from agent.core.request.helper import SimpleElasticSliceHelper
 from agent.core.request.rspec import request_client_ids
 from agent.core.settings import LeaseSettings
@@ -88,6 +90,8 @@ class FakeCm:
     expires: datetime | None = None
     machines: dict[str, FakeMachine] = field(default_factory=dict)
     exists: bool = False
+    made_for: int = 0
+    """Number of the slice that its sliver was made for."""
 
 
 class Killed(BaseException):
@@ -108,6 +112,10 @@ class FakeServer:
         self.clock = clock
         self.cms = list(cms)
         self.slice_expires = None
+        self.slice_number = 0
+        """The SA's newest slice of our name is another one than those before."""
+        self.keeps_credentials = True
+        """Whether the credentials of slices that are gone are known still."""
         self.grant_limit = None
         self.keeps_empty_slivers = False
         """Whether it is known what happens to a sliver whose last machine goes by its name."""
@@ -145,6 +153,33 @@ class FakeServer:
 
     def machines(self, cm=None):
         return [m.node for c in self.cms if cm in {None, c} for m in self.sites[c].machines.values()]
+
+    def remove_slice(self):
+        """Let the SA forget the slice, as an administrator or a portal does."""
+        self.slice_expires = None
+
+    def orphans(self):
+        acts_until = self.clock.now() + timedelta(days=1) if self.keeps_credentials else None
+        return {cm: Orphan(acts_until) for cm in self.cms if self._is_orphan(cm)}
+
+    def _is_orphan(self, cm):
+        site = self.sites[cm]
+        return site.exists and (self._is_gone() or site.made_for not in {0, self.slice_number})
+
+    def _is_gone(self):
+        return self.slice_number > 0 and self.slice_expires is None
+
+    def _may_act(self, cm):
+        if self._is_orphan(cm) and not self.keeps_credentials:
+            raise EarlierSliceError("Duplicate slice URN already exists here", authority=cm, code=1)
+
+    def _may_make(self, cm):
+        if self._is_gone():
+            error = SliceGoneError("No such Slice", method="GetCredential", authority="sa", code=12)
+            error.begun = False
+            raise error
+        if self._is_orphan(cm):
+            raise EarlierSliceError("Duplicate slice URN already exists here", authority=cm, code=1)
 
     def _check_reserved(self, cm, leaving=()):
         for name, machine in self.sites[cm].machines.items():
@@ -213,6 +248,7 @@ class FakeServer:
             if self.slice_expires is not None:
                 raise AlreadyExistsError("already a registered slice", method="Register", code=2)
             self.slice_expires = expires
+            self.slice_number += 1
             return expires
 
         return self._do("create_slice", None, work)
@@ -245,11 +281,13 @@ class FakeServer:
 
     def create_sliver(self, cm, rspec):
         def work():
+            self._may_make(cm)
             if self.sites[cm].exists:
                 raise AlreadyExistsError("Must delete existing slice first", code=7)
             names = request_client_ids(rspec, cm)
             self._place(cm, {name: {} for name in names})
             self.sites[cm].exists = True
+            self.sites[cm].made_for = self.slice_number
             self.sites[cm].expires = self.slice_expires
             return self._sliver(cm)
 
@@ -257,6 +295,7 @@ class FakeServer:
 
     def add_nodes(self, cm, nodes):
         def work():
+            self._may_make(cm)
             assert self.sites[cm].exists
             for name in nodes:
                 if name.lower() in {n.lower() for n in self.sites[cm].machines}:
@@ -286,6 +325,7 @@ class FakeServer:
 
     def delete_nodes(self, cm, client_ids):
         def work():
+            self._may_act(cm)
             machines = self.sites[cm].machines
             for name in client_ids:
                 if name not in machines:
@@ -299,6 +339,7 @@ class FakeServer:
 
     def delete_sliver(self, cm):
         def work():
+            self._may_act(cm)
             if not self.sites[cm].exists:
                 raise NotFoundError("No such slice here", code=12)
             self._give_back(self.sites[cm].machines.values())
@@ -313,6 +354,7 @@ class FakeServer:
     def renew_sliver(self, cm, expires):
         def work():
             site = self.sites[cm]
+            assert not self._is_orphan(cm), "its credential ends when it does"
             assert expires <= self.slice_expires, "expiration is greater then slice expiration"
             assert expires >= site.expires, "a CM would shorten it (GeniCM RenewSliverAux)"
             site.expires = max(site.expires, self._grant(expires))
@@ -327,6 +369,7 @@ class FakeServer:
         def work():
             if not self.sites[cm].exists:
                 return None
+            self._may_act(cm)
             if not all(m.reserved for m in self.sites[cm].machines.values()):
                 raise CloudlabError("Error", method="SliverStatus", authority=cm, code=2)
             nodes = tuple(self._status(m) for m in self.sites[cm].machines.values())

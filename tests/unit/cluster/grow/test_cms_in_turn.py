@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -57,6 +58,7 @@ class Sites(Cloudlab):
     def __init__(self, *cms: str, machines: tuple[SliverNode, ...] = (), bare: frozenset[str] = frozenset()):
         free = [free_machine(100 * i + n, cm) for i, cm in enumerate(cms, 1) for n in range(10)]
         super().__init__(*machines, cms=cms, free=free)
+        self.lasts = timedelta(days=7)
         self.bare = set(bare)
         """CMs that hold no sliver."""
         self.faults: dict[tuple[str, str], CloudlabError] = {}

@@ -174,10 +174,23 @@ class FakeBrake:
         return self.stopped
 
 
+class FakeLife:
+    def __init__(self) -> None:
+        self.closed = ""
+        self.why_gone: list[str] = []
+
+    def why_closed(self, _cm: str) -> str:
+        return self.closed
+
+    def gone(self, why: str, *, told: bool) -> None:
+        assert told
+        self.why_gone.append(why)
+
+
 class Bench:
     def __init__(self, office: Any, nodetype: str | None = None) -> None:
         self.office, self.manager, self.brake = office, FakeManager(), FakeBrake()
-        self.slivers, self.offers = FakeSlivers(office), FakeOffers()
+        self.slivers, self.offers, self.life = FakeSlivers(office), FakeOffers(), FakeLife()
         self.placement = Placement(CycleSettings(type_backoff="10m"), nodetype)
         self.growth = Growth(
             office.desk,
@@ -186,7 +199,9 @@ class Bench:
             self.offers,  # type: ignore[arg-type]
             self.placement,
             self.brake,  # type: ignore[arg-type]
-            Endings(office.desk, {}, tuple, LeaseSettings, lambda _: ()),
+            Endings(office.desk, dict, tuple, LeaseSettings, lambda _: ()),
+            (),
+            self.life,  # type: ignore[arg-type]
             pause=30,
         )
         self.askable = self.growth.askable

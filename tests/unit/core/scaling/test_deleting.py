@@ -67,6 +67,12 @@ class FakeSlivers:
 class FakeLease:
     def __init__(self) -> None:
         self.blocked: dict[str, str] = {}
+        self.life = self
+        self.kept = ""
+
+    def why_kept(self, cm: str) -> str:
+        assert cm == CM
+        return self.kept
 
     def gave_back(self, cm, nodes):
         return self.blocked.get(cm) in {node.node_id for node in nodes}

@@ -38,7 +38,7 @@ class World:
         )
         settings = LeaseSettings(**{"empty_before": 3600, **lease})
         self.endings = Endings(
-            desk, self.expires, lambda: self.lapses, lambda: settings, lambda cm: self.machines[cm]
+            desk, lambda: self.expires, lambda: self.lapses, lambda: settings, lambda cm: self.machines[cm]
         )
 
     def end(self, seconds: float) -> datetime:

@@ -84,12 +84,17 @@ def test_a_cm_is_heard_for_the_first_time_once(clock: FakeClock) -> None:
     assert not hear(holdings, TWO, sliver(TWO, "b")), "an earlier run heard it"
 
 
-def test_where_there_is_no_slice_nobody_holds_anything(clock: FakeClock) -> None:
+def test_where_there_is_no_slice_only_those_hold_anything_whose_lease_lasts(clock: FakeClock) -> None:
+    """Who ends a slice before its time does not end its slivers."""
     holdings, _ = make(clock, Holding(ONE, {"a": "s-a"}, NOON + HOUR))
     holdings.none_can_be()
     assert holdings.unknown() == []
-    assert holdings.presumed() == set()
+    assert holdings.presumed() == {(ONE, "a")}
+    assert holdings.ends() == {ONE: NOON + HOUR}
     assert not hear(holdings, TWO, None)
+    clock.time += 2 * HOUR
+    holdings.none_can_be()
+    assert (holdings.presumed(), holdings.ends()) == (set(), {})
 
 
 def test_what_a_silent_cm_held_counts_while_its_lease_may_last(clock: FakeClock) -> None:

@@ -23,6 +23,7 @@ from agent.core.model import Holding, IntentKind, SliverNode
 from agent.core.ownership import Ownership
 from agent.core.settings import LeaseSettings
 from agent.core.slice.lease import Lease
+from agent.core.slice.life import SliceLife
 from agent.core.slice.slivers import Slivers
 from agent.core.slice.together import together
 from agent.core.views import Lapse
@@ -240,7 +241,8 @@ class World:
         )
         self.slivers = Slivers(self.server, config, cms, desk, Owner())
         settings = LeaseSettings(duration="24h", renew_when_left="18h", **lease)
-        self.lease = Lease(self.server, config, desk, self.slivers, lambda: settings, self.give)
+        kept = (desk, self.slivers, SliceLife(self.server, desk, self.slivers))
+        self.lease = Lease(self.server, config, *kept, lambda: settings, self.give)
 
     def machine(self, cm, client_id="es-1"):
         """Have a CM lend a machine: one whose name is not like es-1 to others."""
@@ -611,15 +613,14 @@ def test_a_renewal_that_fails_is_a_lapse_once_it_is_overdue_until_it_goes_well(r
 
     assert try_it() == []
     world.clock.advance(9 * 3600)
-    assert try_it() == [("", "renew_slice at sa: no connection")]
+    assert try_it() == [("", "nobody answers: renew_slice at sa: no connection")]
     # Less than was asked for is better than nothing.
     world.server.grant_limit = 8.5 * 3600
     world.server.fault("renew_sliver", "unreachable")
     with pytest.raises(UnreachableError):
         world.lease.renew()
-    assert world.lease.lapses() == (
-        Lapse(UTAH, NOON + timedelta(hours=17), f"renew_sliver at {UTAH}: no connection", answered=False),
-    )
+    why = f"nobody answers: renew_sliver at {UTAH}: no connection"
+    assert world.lease.lapses() == (Lapse(UTAH, NOON + timedelta(hours=17), why, answered=False),)
     world.clock.advance(60)
     world.lease.renew()
     assert world.lease.lapses() == ()
