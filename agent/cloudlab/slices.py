@@ -39,22 +39,25 @@ class Slices:
                 log.warning("a credential that was kept cannot be read", error=str(error))
             else:
                 self._kept[credential.target_uuid] = credential
+        self._stored = {credential.text for credential in self._kept.values()}
 
     def keep(self, credential: Credential, now: datetime) -> None:
         """Keep the credential of the slice as the SA has it now; drop those that have ended."""
         uuid = credential.target_uuid
         with self._lock:
-            known = self._kept.pop(uuid, None)
+            self._kept.pop(uuid, None)
             self._kept[uuid] = credential
-            over = [each for each, old in self._kept.items() if old.expires <= now]
-            for each in over:
-                del self._kept[each]
-        if self._store is None or not uuid or (known is not None and known.text == credential.text):
+            self._kept = {each: kept for each, kept in self._kept.items() if kept.expires > now}
+            is_stored = credential.text in self._stored
+        if self._store is None or not uuid or is_stored:
             return
         try:
-            self._store.put_credential(self._urn, uuid, credential.text, credential.expires)
+            self._store.put_credential(self._urn, uuid, credential.text, credential.expires, now)
         except LedgerError as error:
-            log.warning("the slice's credential cannot be stored", error=str(error))
+            log.warning("the slice's credential cannot be stored; tried again", error=str(error))
+            return
+        with self._lock:
+            self._stored = {kept.text for kept in self._kept.values()} & (self._stored | {credential.text})
 
     def newest(self, credential: Credential) -> Credential:
         """Return the newest credential for the same slice."""

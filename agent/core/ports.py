@@ -170,8 +170,8 @@ class HoldingStore(Protocol):
 class CredentialStore(Protocol):
     """Where it survives a restart what acts on slivers whose slice is gone at the SA."""
 
-    def put_credential(self, slice_urn: str, uuid: str, text: str, expires: datetime) -> None:
-        """Store the credential of a slice; a repeat of the same uuid replaces the older one.
+    def put_credential(self, slice_urn: str, uuid: str, text: str, expires: datetime, now: datetime) -> None:
+        """Store the credential of a slice, in place of an older one of that uuid; forget all that have ended.
 
         Raises:
             LedgerError: it is not stored.

@@ -241,6 +241,14 @@ class BoundedLedger:
         """Return what is stored."""
         return self._reader.do(self._ledger.names)
 
+    def put_credential(self, slice_urn: str, uuid: str, text: str, expires: datetime, now: datetime) -> None:
+        """Store or replace the credential of a slice, and forget all that have ended."""
+        self._writer.do(partial(self._ledger.put_credential, slice_urn, uuid, text, expires, now))
+
+    def credentials(self, slice_urn: str) -> tuple[str, ...]:
+        """Return the texts of those stored for slices of that URN, oldest first."""
+        return self._reader.do(partial(self._ledger.credentials, slice_urn))
+
     # --- administrators' wishes
 
     def put_drain(self, drain: AdminDrain) -> None:

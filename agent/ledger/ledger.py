@@ -12,6 +12,7 @@ import re
 import sqlite3
 import threading
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,20 @@ class Ledger:
             "SELECT cm, client_id, node_id, sliver_id, name, mode FROM names ORDER BY cm, client_id",
             lambda row: KnownAs(MachineId(*row[:4]), row[4], row[5]),
         )
+
+    # --- credentials of slices
+
+    def put_credential(self, slice_urn: str, uuid: str, text: str, expires: datetime, now: datetime) -> None:
+        """Store or replace the credential of a slice, and forget all that have ended."""
+        with self._writing() as connection:
+            connection.execute("DELETE FROM credentials WHERE expires <= ?", (as_text(now),))
+            row = (slice_urn.lower(), uuid, text, as_text(expires))
+            connection.execute("INSERT OR REPLACE INTO credentials VALUES (?, ?, ?, ?)", row)
+
+    def credentials(self, slice_urn: str) -> tuple[str, ...]:
+        """Return the texts of those stored for slices of that URN, oldest first."""
+        query = "SELECT text FROM credentials WHERE slice = ? ORDER BY rowid"
+        return self._read(query, lambda row: str(row[0]), (slice_urn.lower(),))
 
     # --- administrators' drains
 

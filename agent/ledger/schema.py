@@ -86,6 +86,20 @@ CREATE TABLE set_aside (slice TEXT NOT NULL, cm TEXT NOT NULL, record TEXT NOT N
 
 Of which slice all of it was is told by the events about its lease alone.
 """
-UPGRADES = (_SCHEMA, _SINCE_VERSION_2, _SINCE_VERSION_3, _SINCE_VERSION_4, _SINCE_VERSION_5)
+_SINCE_VERSION_6 = """
+CREATE TABLE credentials (
+    slice TEXT NOT NULL, uuid TEXT NOT NULL, text TEXT NOT NULL, expires TEXT NOT NULL,
+    PRIMARY KEY (slice, uuid)
+);
+"""
+"""What outlives its slice at the SA can be given back after a restart too."""
+UPGRADES = (
+    _SCHEMA,
+    _SINCE_VERSION_2,
+    _SINCE_VERSION_3,
+    _SINCE_VERSION_4,
+    _SINCE_VERSION_5,
+    _SINCE_VERSION_6,
+)
 """What makes each version out of the one before."""
 SCHEMA_VERSION = len(UPGRADES)

@@ -35,7 +35,7 @@ class Kept:
     def __init__(self) -> None:
         self.texts: dict[str, str] = {}
 
-    def put_credential(self, slice_urn: str, uuid: str, text: str, expires: datetime) -> None:
+    def put_credential(self, slice_urn: str, uuid: str, text: str, expires: datetime, now: datetime) -> None:
         self.texts[uuid] = text
 
     def credentials(self, slice_urn: str) -> list[str]:

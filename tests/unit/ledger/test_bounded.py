@@ -108,8 +108,10 @@ def test_what_is_written_is_on_the_disk_when_it_returns(ledger, path):
     ledger.put_grow_order(ORDER)
     ledger.put_name(NAME)
     ledger.put_holding(holding := Holding("urn:cm", {"node-1": "s"}, NOON))
+    ledger.put_credential("urn:slice", "uuid", "text", NOON + timedelta(hours=1), NOON)
     ledger.record(EVENT)
     other = Ledger(path)
+    assert other.credentials("urn:slice") == ledger.credentials("urn:slice") == ("text",)
     assert (other.intents(), other.revocations(), other.drains()) == ((ADD,), (REVOKED,), (DRAIN,))
     assert (other.grow_order(), other.holdings(), other.names()) == (ORDER, (holding,), (NAME,))
     assert [event.message for event in other.events()] == [EVENT.message]

@@ -308,6 +308,21 @@ def test_a_fault_while_writing_leaves_nothing_half_done(ledger, path):
     assert ledger.intents() == (ADD,)
 
 
+def test_credentials_of_slices_are_kept_until_they_end(path):
+    one, other, hour = "urn:publicid:IDN+example.net+slice+One", "urn:two", timedelta(hours=1)
+    ledger = Ledger(path)
+    ledger.put_credential(one, "a", "first", NOON + hour, NOON)
+    ledger.put_credential(one, "b", "second", NOON + 3 * hour, NOON)
+    ledger.put_credential(other, "c", "another's", NOON + 3 * hour, NOON)
+    ledger.put_credential(one, "a", "renewed", NOON + 2 * hour, NOON + hour / 2)
+    ledger.close()
+    ledger = Ledger(path)
+    assert ledger.credentials(one.upper()) == ("second", "renewed"), "the one that was stored last at the end"
+    ledger.put_credential(other, "c", "another's", NOON + 4 * hour, NOON + 2 * hour)
+    assert ledger.credentials(one) == ("second",)
+    ledger.close()
+
+
 def test_an_event_that_cannot_be_written_is_not_the_callers_trouble():
     ledger = Ledger(":memory:")
     ledger.close()
