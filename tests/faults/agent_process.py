@@ -26,6 +26,7 @@ from agent.cloudlab.callback import CallbackServer, CallbackSettings
 from agent.cloudlab.connect import connect
 from agent.cloudlab.server import ProtoGeniServer
 from agent.cloudlab.settings import CloudlabSettings, CmSettings
+from agent.cloudlab.slices import Slices
 from agent.core.config import CycleSettings, ManagerConfig
 from agent.core.events import Event
 from agent.core.manager import SimpleElasticSliceManager
@@ -220,8 +221,11 @@ def _live(order: dict[str, Any], home: Path) -> None:
     death = Death(order)
     death.stage = _plan(home)["stage"]
     ledger = Tripwire(Ledger(home / "ledger.db"), death)
+    server = connect_fast(Path(order["bed"]), order["slice"])
+    # The server was made before the fork, and SQLite does not outlast one.
+    server._credentials._slices = Slices(server.slice_urn, ledger)  # type: ignore[arg-type]
     manager = Wanting(
-        Tripwire(connect_fast(Path(order["bed"]), order["slice"]), death),
+        Tripwire(server, death),
         ManagerConfig(intents=ledger, revocations=ledger, holdings=ledger, events=ledger, cycle=CYCLE),
         manage_order=ORDER,
         manage_intervals=INTERVALS,

@@ -249,10 +249,13 @@ def test_a_restart_with_its_cms_away_over_the_end_counts_on_nothing_that_it_reme
     )
     again.cycles(2)
     assert again.manager.in_use() == 4
+    near = None
     while again.clock.now() < end:
         again.cycles(1, seconds=1200)
         lapses = {lapse.cm: lapse.why for lapse in again.manager._lease.lapses()}
+        near = again.manager.facts().endings.get(UTAH, near)
     assert lapses[UTAH] == "nobody answers there since the agent began"
+    assert (near.deadline, near.why) == (end, lapses[UTAH]), "jobs there are seen to by then"
     again.cycles(5)
     assert again.manager.facts().over == {UTAH: end}
     assert len(again.server.machines(WISC)) == 4
