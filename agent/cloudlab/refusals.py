@@ -76,6 +76,7 @@ _BY_WORDS: tuple[tuple[int, str, type[CloudlabError]], ...] = (
     (1, "is not available", InsufficientNodesError),
     (2, "already a registered slice", AlreadyExistsError),
     (2, "marked for termination", EndingError),
+    (2, "that are more than the limit", InsufficientNodesError),
     (2, "slice has been shutdown", ShutDownError),
     (3, "slice has been shutdown", ShutDownError),
     (7, "must delete existing slice first", AlreadyExistsError),
@@ -108,6 +109,7 @@ _SHORT_OF_TYPE = re.compile(
     r" but (?:you are )?only (?P<limited>allowed to use )?(?P<available>\d+)"
 )
 _NONE_OF_TYPE = re.compile(rf"No available physical nodes of type ({_TYPE}) found \((\d+) requested\)")
+_LIMIT = re.compile(r"Experiment needs nodes\s*\((\d+)\) that are more than the limit\s*\((\d+)\)")
 _NEVER = "cannot be instantiated on this cluster"
 _SHORT_AT = re.compile(r"Insufficient free nodes at (.+?) \((\d+) more needed\)")
 _MAXIMUM = re.compile(r"the maximum number \((\d+)\) of minutes")
@@ -178,7 +180,10 @@ def unreserved_machine(refusal: str) -> str | None:
 
 
 def shortages(refusal: str) -> tuple[Shortage, ...]:
-    """Find the types that a refusal of the mapper calls short (``tbsetup/mapper.in``, ``assign``)."""
+    """Find the types that a refusal of the mapper calls short (``tbsetup/mapper.in``, ``assign``).
+
+    A limit on all machines of a slice (``GeniCM``) is that of a type "".
+    """
     counted = [
         Shortage(
             found["type"],
@@ -190,7 +195,8 @@ def shortages(refusal: str) -> tuple[Shortage, ...]:
         for found in _SHORT_OF_TYPE.finditer(refusal)
     ]
     none = [Shortage(found[1], int(found[2]), 0) for found in _NONE_OF_TYPE.finditer(refusal)]
-    return tuple(dict.fromkeys((*counted, *none)))
+    slices = [Shortage("", int(found[1]), int(found[2]), limited=True) for found in _LIMIT.finditer(refusal)]
+    return tuple(dict.fromkeys((*counted, *none, *slices)))
 
 
 def _insufficient(code: int, words: str) -> Callable[..., CloudlabError]:

@@ -267,6 +267,7 @@ class Shortage:
     """One type of which a CM gives fewer machines than were asked for (tbsetup/mapper.in)."""
 
     hardware_type: str
+    """"" where all machines of the sliver are counted."""
     wanted: int
     """Machines of that type in the whole sliver then, those included that it has already."""
     available: int
