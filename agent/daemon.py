@@ -315,6 +315,8 @@ class Daemon:
         self._mailer.use(post)
         manager.desk.settings = cluster_settings(fresh)
         manager.lease = fresh.lease
+        manager.refused.forget()
+        manager.wake("get_system_state")
         logger.info("the settings were read again", changed=sorted(changed & RELOADABLE))
         if "join" in changed and (kept := manager.joined_otherwise()):
             logger.warning("what machines joined as stays until they are gone", nodes=", ".join(kept))

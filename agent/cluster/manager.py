@@ -37,7 +37,7 @@ from agent.core.events import EventKind
 from agent.core.manager import SimpleElasticSliceManager
 from agent.core.model import SliverNode
 from agent.core.ports import RemoteShell, SliceServer
-from agent.core.request.helper import AddArgs, PluginElasticSliceHelper, SimpleElasticSliceHelper
+from agent.core.request.helper import AddArgs
 from agent.core.request.rspec import request_client_ids
 from agent.core.views import AgentView, Lapse
 from agent.slurm.model import SlurmBackend
@@ -201,12 +201,8 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
 
     def request_for(self, cm: str) -> str:
         """Ask the helper for a request of the first type that is wanted there; "" where none is."""
-        helper = self.helper
-        if (
-            not isinstance(helper, SimpleElasticSliceHelper)
-            or type(helper).create_rspec is not SimpleElasticSliceHelper.create_rspec
-            or type(self).create_rspec is not PluginElasticSliceHelper.create_rspec
-        ):
+        helper = self.simple_helper()
+        if helper is None:
             # A site's own request is asked for as the reference does.
             return self.create_rspec()
         plan = self._plan()
@@ -258,8 +254,11 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
 
     def _note_hold(self) -> None:
         if hold := self.memory.hold.wish:
-            since = f"{hold.since:%H:%M:%SZ}"
-            self.note(f"no machine is asked for: {hold.reason} by {hold.who} since {since}")
+            self.note(f"no machine is asked for: {hold.reason} by {hold.who} since {hold.since:%H:%M:%SZ}")
+
+    def type_asked(self, cm: str, client_id: str) -> str:
+        """Return the type that a machine was asked for as; "" where one alone is borrowed."""
+        return self.memory.type_asked(cm, client_id)
 
     # --- giving back
 
@@ -391,7 +390,8 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
             last_success=dict(self.last_success),
             growth_stopped=moment.slice.braked,
             paused=moment.hold is not None,
-            backoffs=self._placement.backoffs(self.cmlist, moment.steady),
+            backoffs=self.refused.backoffs(self.cmlist),
+            hindrances=self.refused.hindrances.known(),
             orphans={"cloudlab": self.inventory.lost(), "slurm": self._records.left()},
             foreign=foreign_views(moment),
             lapses=self.lapses(),

@@ -156,11 +156,22 @@ class Planner:
 
 
 def _with_obstacles(growth: GrowthPlan, moment: Moment) -> GrowthPlan:
-    """Tell which CMs are asked for nothing, where fewer machines are asked for than are wanted."""
-    closed = moment.slice.closed
-    if not closed or (growth.count <= sum(growth.wanted.values()) and not growth.refused):
+    """Tell which CMs are asked for nothing, or give fewer, where not all that is wanted is asked for."""
+    known = moment.slice
+    limits = {
+        key: admission
+        for key, admission in known.admitted.items()
+        if key[0] in known.cms and key[0] not in known.closed
+    }
+    if not (known.closed or limits):
         return growth
-    told = (f"nothing is asked of {cm} {why}" for cm, why in closed.items())
+    is_short = growth.count > sum(growth.wanted.values()) or growth.refused
+    told = [f"nothing is asked of {cm} {why}" for cm, why in known.closed.items() if is_short]
+    told += [
+        f"{cm} gives {admission.more or 'no'} more{f' of type {kind}' if kind else ''} {admission.why}"
+        for (cm, kind), admission in limits.items()
+        if growth.count
+    ]
     return replace(growth, reasons=(*growth.reasons, *told))
 
 

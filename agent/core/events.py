@@ -121,7 +121,15 @@ class EventKind(StrEnum):
     # Machines: asked for, come, gone.
     CREATE = "create", "machines are asked for at a CM that holds nothing for us"
     ADD = "add", "more machines are asked for at a CM"
-    INSUFFICIENT = "insufficient", "a CM has no such machines now: nothing is asked of it for a while"
+    INSUFFICIENT = (
+        "insufficient",
+        "a CM does not give so many machines of a type: fewer are asked for, or none for a while",
+    )
+    HINDERED = (
+        "hindered",
+        "a CM refuses something until a person acts: account, quota, image, what it never has; or no longer",
+        OfCm,
+    )
     VOID = "void", "a call whose reply was lost never happened", OfCm
     ARRIVED = "arrived", "a machine that was asked for is in the manifest", OfCm
     ADOPTED = "adopted", "a machine that is ours, and was not asked for just now, is in the manifest", OfCm
@@ -256,6 +264,7 @@ _NOTABLE = frozenset(
         _K.FOREIGN_REVOKE,
         _K.GROWTH_RESUMED,
         _K.GROWTH_STOPPED,
+        _K.HINDERED,
         _K.LEASE,
         _K.LEFT_BEHIND,
         _K.ORPHANED,

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from agent.core.desk import Desk
 from agent.core.model import AdvertisedNode, IntentKind, Share
 from agent.core.notices.endpoint import SimpleElasticSliceClientEndpoint
-from agent.core.scaling.askable import Askable
+from agent.core.scaling.adding import Growth
 from agent.core.scaling.brake import GrowthBrake
 from agent.core.scaling.placement import Placement
 from agent.core.slice.ending import Endings
@@ -29,7 +29,7 @@ class Knowledge:
         brake: whether growth is stopped.
         endings: which slivers end.
         retired: URNs of the CMs that are asked for no machine.
-        askable: which CMs can be asked.
+        growth: which CMs can be asked, and what they refused.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Knowledge:
         brake: GrowthBrake,
         endings: Endings,
         retired: Collection[str],
-        askable: Askable,
+        growth: Growth,
     ) -> None:
         self._desk = desk
         self._cms = tuple(cms)
@@ -51,7 +51,8 @@ class Knowledge:
         self._inventory = inventory
         self._offers = offers
         self._placement = placement
-        self._askable = askable
+        self._askable = growth.askable
+        self._refused = growth.refused
         self._endings = endings
         self._brake = brake
         self._lenders = tuple(cm for cm in cms if cm not in retired)
@@ -64,8 +65,8 @@ class Knowledge:
         return self._placement.share(self._offers.all_nodes.get(cm), free)
 
     def _free(self, cm: str) -> tuple[AdvertisedNode, ...] | None:
-        """Return what a CM said is free, without what has come into the slice since; None while unknown."""
-        free = self._offers.free(cm)
+        """Return what a CM said is free, without what has come into the slice or could not be had since."""
+        free = self._refused.without_shunned(cm, self._offers.free(cm))
         sliver = self._inventory.slivers.get(cm)
         taken = {node.node_id for node in sliver.nodes} if sliver else set()
         return None if free is None else tuple(node for node in free if node.node_id not in taken)
@@ -110,7 +111,14 @@ class Knowledge:
                 shares={cm: share for cm, share in shares.items() if share is not None},
                 stays_free=stays_free,
                 avoided={cm: self._placement.avoided(cm, now) for cm in cms},
-                exhausted=frozenset(cm for cm in cms if self._placement.paused(cm, now)),
+                exhausted=frozenset(
+                    cm for cm in cms if self._placement.paused(cm, now) or self._refused.why_not(cm)
+                ),
+                admitted={
+                    (cm, kind): admission
+                    for cm in cms
+                    for kind, admission in self._refused.admissions(cm).items()
+                },
                 closed={cm: why for cm in cms if (why := self._askable.why_not(cm))},
                 fitting={
                     cm: self._placement.fitting(cm, nodes, now)

@@ -73,6 +73,7 @@ class SimpleElasticSliceManager(
         lease: replaced as a whole on a reload.
         offers: what the CMs could lend.
         inventory: what they hold for us.
+        refused: what follows from what CMs refused.
         retired: the CMs in use that are only to be emptied.
 
     Raises:
@@ -121,11 +122,13 @@ class SimpleElasticSliceManager(
         self._endings = Endings(desk, *ends)
         lending = (self.offers, self._placement, self.brake, self._endings, parts.retired)
         self._growth = Growth(desk, self, self._slivers, *lending, self._life, pause=retry_interval)
-        self._knowledge = Knowledge(desk, self.cmlist, self, self.inventory, *lending, self._growth.askable)
+        self.refused = self._growth.refused
+        self._knowledge = Knowledge(desk, self.cmlist, self, self.inventory, *lending, self._growth)
         decides = type(self).should_delete_nodes is not SimpleElasticSliceManager.should_delete_nodes
-        self._giving = Giving(desk, self, self.inventory, self._slivers, self._lease, decides=decides)
+        rooms = (desk, self, self.inventory)
+        self._giving = Giving(*rooms, self._slivers, self._lease, self.refused, decides=decides)
         self._lease.sparer.keep = self._giving.keep
-        self._thresholds = Thresholds(desk, self, self.inventory, self._knowledge.share)
+        self._thresholds = Thresholds(*rooms, self._knowledge.share, self.refused.room)
         self._trial = Trial(desk, self._slivers, self._placement, self.brake, self.machine_booted)
         self._memory = RevocationMemory(parts.revocations, self.clock.steady())
         self.revocations.update(self._memory.stored)

@@ -291,6 +291,15 @@ class Share:
 
 
 @dataclass(frozen=True)
+class Admission:
+    """How many more machines of a type a CM gives, by what it refused."""
+
+    more: int
+    why: str
+    """Until when no more are asked for, and what it said."""
+
+
+@dataclass(frozen=True)
 class AdminDrain:
     """An administrator's wish that a machine be emptied and kept."""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from agent.core.hindrance import Hindrance
 from agent.core.model import LeftBehind, RetiredCm
 
 
@@ -84,7 +85,9 @@ class AgentView:
     paused: bool = False
     """An administrator holds growth up."""
     backoffs: Mapping[tuple[str, str], bool] = field(default_factory=dict)
-    """(CM, ``insufficient`` or ``failed``) -> whether it, or a type there, is left alone for a while."""
+    """(CM, ``insufficient``, ``failed`` or a ``Cause``) -> whether less is asked of it for that."""
+    hindrances: tuple[Hindrance, ...] = ()
+    """What CMs refuse until a person acts."""
     orphans: Mapping[str, int] = field(default_factory=dict)
     """``cloudlab`` or ``slurm`` -> what is left over there of machines that are not ours any more."""
     foreign: tuple[NodeView, ...] = ()

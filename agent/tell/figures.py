@@ -12,6 +12,7 @@ from enum import StrEnum
 from itertools import product
 
 from agent.core.events import EventKind, OfJob
+from agent.core.hindrance import Cause
 from agent.core.slice.hindrance import KINDS
 
 
@@ -63,7 +64,8 @@ LABELS = {
     "target": "what a credential is for: self or slice",
     "kind": "kind of an event, in one word: see [events.md](events.md)",
     "method": "remote method; empty for a call that named none of ours",
-    "reason": "why a CM is asked for less: insufficient (it had no machines), failed (a type did not boot)",
+    "reason": "why a CM is asked for less: insufficient (it does not give more of a type), failed (a type did"
+    f" not boot), or what a person has to mend: {', '.join(Cause)}",
     "side": f"where something is left over: {', '.join(ORPHANS)}",
     "stage": f"what a new machine failed at: {', '.join(STAGES)}",
     "outcome": "how it went, in one word",
@@ -90,7 +92,7 @@ GROWTH_STOPPED = Figure(
 BACKOFF = Figure(
     "esagent_backoff_active",
     Kind.GAUGE,
-    "1 while a CM, or a hardware type there, is left alone for a while.",
+    "1 while a CM is left alone, or asked for fewer machines of a hardware type.",
     ("cm", "reason"),
 )
 ORPHANED = Figure(

@@ -27,7 +27,8 @@ class Loan:
 def spare_machines(moment: Moment) -> dict[tuple[str, str], int]:
     """Count what each CM can spare: (type, CM) -> machines, negative where too few are free.
 
-    It is 0 where the CM said that it has none, and for a type that is left alone there for now. There is no
+    It is 0 where the CM said that it has none, and for a type that is left alone there for now; where it
+    refused more of a type, it is what it gives. There is no
     key where it is not known, and at a CM that cannot be asked now: nobody waits for it.
     """
     known = moment.slice
@@ -35,11 +36,14 @@ def spare_machines(moment: Moment) -> dict[tuple[str, str], int]:
     for cm in known.cms:
         for kind in moment.settings.demand.types_at(cm):
             share = _share_of(kind, moment, cm) if kind else known.shares.get(cm)
-            if cm in known.exhausted or kind in known.avoided.get(cm, ()):
+            admission = known.admitted.get((cm, kind))
+            is_refused = admission is not None and admission.more == 0
+            if cm in known.exhausted or is_refused or kind in known.avoided.get(cm, ()):
                 found[kind, cm] = 0
             elif share is not None and cm not in known.closed:
                 spare = share.spare(known.stays_free)
-                found[kind, cm] = spare if kind else min(spare, known.fitting.get(cm, spare))
+                limits = [spare, spare if kind else known.fitting.get(cm, spare)]
+                found[kind, cm] = min([*limits, admission.more] if admission else limits)
     return found
 
 

@@ -135,6 +135,11 @@ class Memory:
             kept = {place: kind for place, kind in self.asked_types.items() if place in places}
             self.asked_types = kept | {(cm, client_id): kind for client_id, kind in types.items()}
 
+    def type_asked(self, cm: str, client_id: str) -> str:
+        """Return what a machine was asked for as; "" where it is not known, or one type alone is borrowed."""
+        with self._desk.lock:
+            return self.asked_types.get((cm, client_id), "")
+
     def forget(self, machine: SliverNode) -> None:
         """Drop all that concerns a machine that is not ours any more."""
         with self._desk.lock:

@@ -33,6 +33,8 @@ class DocumentHelper(SimpleElasticSliceHelper):
         ConfigError: no version 3 request with machines for each CM, or none of them is ``like``.
     """
 
+    is_fixed = True
+
     def __init__(
         self,
         rspec: str,

@@ -76,6 +76,10 @@ class ElasticSliceHelper:
         """Take note of client_ids in use: a manager tells what manifests and intents hold."""
         return None
 
+    def release_names(self, names: Iterable[str]) -> object:  # noqa: ARG002
+        """Take note that machines of these client_ids never were: a CM refused them."""
+        return None
+
     def owns(self, client_id: str) -> bool:  # noqa: ARG002
         """Tell whether a client_id is one that this helper alone gives out.
 
@@ -116,10 +120,13 @@ class SimpleElasticSliceHelper(ElasticSliceHelper):
     Attributes:
         lans: names of the LANs; ``num_lans`` and ``lan_prefix`` unless ``use_lans`` gave others.
         lan_bandwidth: of the LANs in the first request, kbit/s; 0 for what there is.
+        is_fixed: the first request cannot be made smaller.
 
     Raises:
         ConfigError: a value that ``AddNodes`` would refuse; the message names it.
     """
+
+    is_fixed = False
 
     def __init__(
         self,
@@ -197,6 +204,11 @@ class SimpleElasticSliceHelper(ElasticSliceHelper):
             self._names_told = True
             # ``AddNodes`` refuses names that differ only in case.
             self._names.update(name.lower() for name in names)
+
+    def release_names(self, names: Iterable[str]) -> None:
+        """Give these client_ids out again."""
+        with self._names_lock:
+            self._names.difference_update(name.lower() for name in names)
 
     def owns(self, client_id: str) -> bool:
         """Tell whether a client_id is PREFIX and a number."""
@@ -305,6 +317,10 @@ class PluginElasticSliceHelper(ElasticSliceHelper):
         """Tell the helper."""
         return self._asked().reserve_names(names)
 
+    def release_names(self, names: Iterable[str]) -> object:
+        """Tell the helper."""
+        return self._asked().release_names(names)
+
     def owns(self, client_id: str) -> bool:
         """Ask the helper; no name is ours while there is none."""
         return self.helper is not None and self.helper.owns(client_id)
@@ -316,6 +332,23 @@ class PluginElasticSliceHelper(ElasticSliceHelper):
     def lans_of_added(self) -> Sequence[str]:
         """Ask the helper."""
         return self._asked().lans_of_added()
+
+    def simple_helper(self) -> SimpleElasticSliceHelper | None:
+        """Return the helper that writes the first request; None where a site's own code does."""
+        helper = self if isinstance(self, SimpleElasticSliceHelper) else self.helper
+        ours = (SimpleElasticSliceHelper.create_rspec, PluginElasticSliceHelper.create_rspec)
+        if not isinstance(helper, SimpleElasticSliceHelper):
+            return None
+        return helper if all(type(each).create_rspec in ours for each in (self, helper)) else None
+
+    def can_ask_for_fewer(self) -> bool:
+        """Tell whether the first request can be made smaller: it is our own, and no document."""
+        helper = self.simple_helper()
+        return helper is not None and not helper.is_fixed
+
+    def type_asked(self, cm: str, client_id: str) -> str:  # noqa: ARG002
+        """Return the hardware type that a machine was asked for as; "" for that of all."""
+        return ""
 
     def _asked(self) -> ElasticSliceHelper:
         if self.helper is None:

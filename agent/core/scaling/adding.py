@@ -15,19 +15,19 @@ from agent.core.errors import (
     BusyError,
     CloudlabError,
     ConfigError,
-    InsufficientNodesError,
     SliceGoneError,
 )
 from agent.core.events import EventKind
-from agent.core.jumps import on_the_wall
 from agent.core.model import Intent, IntentKind, Place
 from agent.core.request.helper import ADDED_CLIENT_ID, AddArgs
 from agent.core.request.rspec import request_client_ids
+from agent.core.request.smaller import without_machines
 from agent.core.said import ResourceValue
-from agent.core.scaling.askable import Askable
+from agent.core.scaling.askable import Askable, until_words
 from agent.core.scaling.brake import GrowthBrake
 from agent.core.scaling.lan_places import LanPlaces
 from agent.core.scaling.placement import Placement
+from agent.core.scaling.refused import Order, Refused
 from agent.core.slice.ending import Endings
 from agent.core.slice.life import SliceLife
 from agent.core.slice.offers import Offers
@@ -63,6 +63,15 @@ class Asker(Protocol):
     def wants_machine(self, cm: str) -> bool:
         """Tell whether a machine should be added at a CM."""
 
+    def type_asked(self, cm: str, client_id: str) -> str:
+        """Return the type that a machine was asked for as; "" for any."""
+
+    def can_ask_for_fewer(self) -> bool:
+        """Tell whether the request for a first machine can be made smaller."""
+
+    def release_names(self, names: Sequence[str]) -> object:
+        """Tell the helper that machines of these names never were."""
+
 
 class Growth:
     """Makes slivers and adds machines. The caller holds the CM.
@@ -84,6 +93,7 @@ class Growth:
 
     Attributes:
         askable: which CMs are fit to be asked.
+        refused: what follows from what they refused.
     """
 
     def __init__(
@@ -106,6 +116,7 @@ class Growth:
         self._offers = offers
         self._placement = placement
         self._endings = endings
+        self.refused = Refused(desk, asker, slivers, placement)
         self.askable = Askable(desk, placement, self._why_no_more, pause=pause)
         self._brake = brake
         self._retired = frozenset(retired)
@@ -117,7 +128,7 @@ class Growth:
 
     def ensure(self, cm: str, wanted: Callable[[str], bool]) -> None:
         """Read the manifest; create the sliver where there is none and a machine is wanted."""
-        with self.askable.reading(cm):
+        with self.refused.watching(cm), self.askable.reading(cm):
             sliver = self._slivers.read(cm)
         if sliver is not None or self._waits_for_others():
             return
@@ -158,7 +169,7 @@ class Growth:
             if not request:
                 self._brake.passed(cm)
                 return
-            names = request_client_ids(request, cm)
+            request, names = self._small_enough(cm, request)
             if not names:
                 raise ConfigError(f"the helper's request asks for no machine at {cm}")
             if refused := self._slivers.never_ours(names):
@@ -169,10 +180,21 @@ class Growth:
             self._brake.asked(len(names), cm)
         self._desk.tell(EventKind.CREATE, cm, f"asks for a sliver with {', '.join(names)}")
         try:
-            self._ask(cm, asked, lambda: self._slivers.create(cm, request, asked))
+            order = Order(cm, names, is_fixed=not self._asker.can_ask_for_fewer())
+            self._ask(order, asked, lambda: self._slivers.create(cm, request, asked))
         except AlreadyExistsError:
             if not self._slivers.holds(cm):
                 raise
+
+    def _small_enough(self, cm: str, request: str) -> tuple[str, tuple[str, ...]]:
+        """Leave out of a request what the CM refused; return it, and its client_ids at this CM."""
+        names = tuple(request_client_ids(request, cm))
+        if not self._asker.can_ask_for_fewer():
+            return request, names
+        kept = self.refused.within(cm, {name: {} for name in names})
+        if not kept:
+            return request, names
+        return without_machines(request, set(names) - kept.keys()), tuple(kept)
 
     def add(self, cm: str, count: int) -> None:
         """Add as many machines as ``should_add_nodes`` says."""
@@ -212,14 +234,16 @@ class Growth:
             self._brake.asked(len(args), cm)
         self._desk.tell(EventKind.ADD, cm, f"asks for {len(args)} more: {', '.join(args)}")
         try:
-            self._ask(cm, asked, lambda: self._slivers.add(cm, args, asked))
+            machines = frozenset(str(fields["node"]) for fields in args.values() if "node" in fields)
+            self._ask(Order(cm, tuple(args), machines), asked, lambda: self._slivers.add(cm, args, asked))
         except BadArgumentsError:
             # A machine that we named may have been taken by somebody else since the last reading.
             self._desk.wake("update_available")
             raise
 
-    def _ask(self, cm: str, asked: Sequence[Intent], call: Callable[[], None]) -> None:
-        """Make a call; where it does not give machines, have others asked that can."""
+    def _ask(self, order: Order, asked: Sequence[Intent], call: Callable[[], None]) -> None:
+        """Make a call; where it does not give machines, have fewer asked for, and others that can."""
+        cm = order.cm
         try:
             call()
         except CloudlabError as error:
@@ -230,11 +254,11 @@ class Growth:
             if not self._doubted[cm]:
                 self._brake.refused()
             self._desk.wake("ensure_sliver", "add_nodes")
-            if not isinstance(error, InsufficientNodesError):
+            if not self.refused.take(order, error, is_settled=not self._doubted[cm]):
                 raise
-            self._pause(cm, str(error))
         else:
             self.askable.worked(cm)
+            self.refused.granted(order)
 
     def _see_what_never_came(self, cm: str) -> None:
         """Leave a CM alone where nothing came of what was in doubt, so that others are asked before it."""
@@ -276,11 +300,12 @@ class Growth:
             return {}
         self._reserve_names()
         if isinstance(wanted, Mapping):
-            args = dict(islice(wanted.items(), most))
+            args = dict(islice(self.refused.within(cm, wanted).items(), most))
         elif not isinstance(wanted, int) or wanted < 0:
             raise ConfigError(f"should_add_nodes: a count, dict, None or False is expected, not {wanted!r}")
         else:
-            args = self._asker.get_add_args(int(wanted) if most is None else min(int(wanted), most))
+            limits = (int(wanted), most, self.refused.room(cm))
+            args = self._asker.get_add_args(min(limit for limit in limits if limit is not None))
         if refused := self._slivers.never_ours(args):
             raise ConfigError(f"client_id {refused[0]!r}: [request] never names it")
         in_use = {name.lower() for name in self._slivers.names(cm)}
@@ -289,7 +314,8 @@ class Growth:
                 raise ConfigError(f"client_id {name!r}: {ADDED_CLIENT_ID.pattern} is expected")
             if name.lower() in in_use:
                 raise ConfigError(f"client_id {name!r} is in use at {cm}")
-        available, values = self._offers.available.get(cm), self._asker.resource_values
+        available = self.refused.without_shunned(cm, self._offers.available.get(cm))
+        values = self._asker.resource_values
         placed = self._placement.place(cm, args, available, values, self._desk.clock.steady())
         if len(placed) < len(args):
             self._desk.note(f"{len(placed)} of {len(args)} machines at {cm} find a free one of their type")
@@ -306,8 +332,8 @@ class Growth:
         return bool(unknown)
 
     def _why_no_more(self, cm: str) -> str:
-        why = self._life.why_closed(cm) or self._slivers.why_no_more(cm)
-        return why or self._endings.why_no_more(cm)
+        obstacles = (self._life.why_closed, self.refused.why_not, self._slivers.why_no_more)
+        return next((why for each in obstacles if (why := each(cm))), "") or self._endings.why_no_more(cm)
 
     def _is_closed(self, cm: str) -> bool:
         why = "it is only to be emptied" if cm in self._retired else self._life.why_closed(cm)
@@ -317,17 +343,11 @@ class Growth:
 
     def _is_paused(self, cm: str) -> bool:
         pause = self._placement.paused(cm, self._desk.clock.steady())
-        if pause is None:
-            return False
-        until = on_the_wall(self._desk.clock, pause.until)
-        self._desk.note(f"nothing is asked of {cm} until {until:%H:%M:%SZ}: {pause.reason}")
-        return True
+        why = f"{until_words(self._desk.clock, pause)}: {pause.reason}" if pause else self.refused.why_not(cm)
+        if why:
+            self._desk.note(f"nothing is asked of {cm} {why}")
+        return bool(why)
 
     def _note_brake(self) -> None:
         if words := self._brake.words():
             self._desk.note(words)
-
-    def _pause(self, cm: str, reason: str) -> None:
-        pause = self._placement.pause(cm, "", self._desk.clock.steady(), reason)
-        until = on_the_wall(self._desk.clock, pause.until)
-        self._desk.tell(EventKind.INSUFFICIENT, cm, f"nothing is asked until {until:%H:%M:%SZ}: {reason}")

@@ -8,13 +8,21 @@ from contextlib import contextmanager
 from agent.core.desk import Desk
 from agent.core.errors import BusyError, CloudlabError, ConfigError, SliceGoneError
 from agent.core.jumps import on_the_wall
-from agent.core.scaling.backoff import Backoff, lengthen
+from agent.core.ports import Clock
+from agent.core.scaling.backoff import FOR_GOOD, Backoff, lengthen
 from agent.core.scaling.placement import Placement
 
 HANGS_AFTER = 60.0
 """Seconds that a call of ours may take before machines are asked of other CMs instead."""
 LONGEST_PAUSE = 16
 """A CM that fails is left alone for the first pause, then twice as long, up to this many times as long."""
+
+
+def until_words(clock: Clock, pause: Backoff) -> str:
+    """Say until when something is left alone."""
+    if pause.until == FOR_GOOD:
+        return "until settings change"
+    return f"until {on_the_wall(clock, pause.until):%H:%M:%SZ}"
 
 
 class Askable:
@@ -117,8 +125,7 @@ class Askable:
             silent, held = self._silent.get(cm), self._held.get(cm)
         for pause in (self._placement.paused(cm, now), failure):
             if pause is not None and now < pause.until:
-                until = on_the_wall(self._desk.clock, pause.until)
-                return f"until {until:%H:%M:%SZ}: {pause.reason}"
+                return f"{until_words(self._desk.clock, pause)}: {pause.reason}"
         if silent is not None:
             return f"while what it holds cannot be read: {silent}"
         if held is not None and self._desk.clock.monotonic() - held >= HANGS_AFTER:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+
+FOR_GOOD = datetime.max.replace(tzinfo=UTC)
+"""The end of what is left alone until settings change."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import structlog
 from agent.core.desk import Desk
 from agent.core.events import EventKind
 from agent.core.model import MachineId, SliverNode
+from agent.core.scaling.refused import Refused
 from agent.core.slice.inventory import Inventory
 from agent.core.slice.lease import Lease
 from agent.core.slice.slivers import Slivers
@@ -38,6 +39,7 @@ class Giving:
         inventory: the machines.
         slivers: what the CMs hold.
         lease: knows which machine hinders its renewal.
+        refused: what hinders a CM until a person acts.
         decides: the manager is a subclass that answers ``should_delete_nodes`` itself.
     """
 
@@ -48,6 +50,7 @@ class Giving:
         inventory: Inventory,
         slivers: Slivers,
         lease: Lease,
+        refused: Refused,
         *,
         decides: bool = False,
     ) -> None:
@@ -56,6 +59,7 @@ class Giving:
         self._giver = giver
         self._slivers = slivers
         self._lease = lease
+        self._refused = refused
         self._dropped: set[MachineId] = set()
         """Keys of machines that block the renewal."""
         self._is_unasked = decides
@@ -83,7 +87,8 @@ class Giving:
             self._desk.note(f"nothing is given back at {cm}: {why}")
             return
         names = self._names(cm)
-        given = self._slivers.delete(cm, names) if names or self._slivers.has_lost(cm) else ()
+        with self._refused.giving_back(cm):
+            given = self._slivers.delete(cm, names) if names or self._slivers.has_lost(cm) else ()
         self._dropped.difference_update(n.key for n in given)
         if self._lease.gave_back(cm, given):
             self._desk.wake("renew")

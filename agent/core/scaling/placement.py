@@ -10,7 +10,8 @@ from agent.core.config import CycleSettings
 from agent.core.model import AdvertisedNode, Place, Share
 from agent.core.request.helper import AddArgs
 from agent.core.said import ResourceValue
-from agent.core.scaling.backoff import Backoff, lengthen
+from agent.core.scaling.admitted import Admitted
+from agent.core.scaling.backoff import FOR_GOOD, Backoff, lengthen
 from agent.core.scaling.choosing import asking_for, choose_machines
 
 
@@ -20,21 +21,40 @@ class Placement:
     Args:
         settings: how long.
         nodetype: hardware type of every machine; None for any.
+
+    Attributes:
+        admitted: how many machines of each type CMs let us hold.
+        only_type: the hardware type of every machine; "" for any.
     """
 
     def __init__(self, settings: CycleSettings, nodetype: str | None) -> None:
         self._settings = settings
+        self.admitted = Admitted(settings)
+        self.only_type = nodetype or ""
         self._nodetype = nodetype
         self._lock = threading.Lock()
         self._pauses: dict[tuple[str, str], Backoff] = {}
 
-    def pause(self, cm: str, hardware_type: str, now: datetime, reason: str) -> Backoff:
-        """Leave a type alone that did not boot, or ("") a CM that had no machines; longer each time."""
+    def pause(
+        self, cm: str, hardware_type: str, now: datetime, reason: str, *, for_good: bool = False
+    ) -> Backoff:
+        """Leave a type alone that did not boot, or ("") a CM that gives nothing; longer each time.
+
+        Args:
+            cm: the CM.
+            hardware_type: the type; "" for the whole CM.
+            now: time, by the steady clock.
+            reason: why.
+            for_good: until settings change.
+        """
         key = (cm, hardware_type)
         with self._lock:
             old = self._pauses.get(key)
             if old is not None and now < old.until:
                 return old
+            if for_good:
+                self._pauses[key] = Backoff(FOR_GOOD, 0, reason)
+                return self._pauses[key]
             self._pauses[key] = lengthen(
                 old, now, reason, first=self._settings.type_backoff, limit=self._settings.type_backoff_limit
             )
@@ -45,6 +65,11 @@ class Placement:
         with self._lock:
             self._pauses.pop((cm, hardware_type), None)
 
+    def forget_shortages(self) -> None:
+        """Forget the pauses of whole CMs: settings have changed."""
+        with self._lock:
+            self._pauses = {key: pause for key, pause in self._pauses.items() if key[1]}
+
     def paused(self, cm: str, now: datetime) -> Backoff | None:
         """Return the pause that holds up every machine at this CM; None where some may be asked for."""
         with self._lock:
@@ -54,11 +79,12 @@ class Placement:
         return next((p for p in pauses if p is not None and now < p.until), None)
 
     def backoffs(self, cms: Iterable[str], now: datetime) -> dict[tuple[str, str], bool]:
-        """Tell what is left alone: (CM, ``insufficient`` for all of it, or ``failed`` for a type) -> now."""
+        """Tell what is left alone: (CM, ``insufficient`` or ``failed``) -> whether some type there is."""
         with self._lock:
             active = {
                 (c, "failed" if t else "insufficient") for (c, t), p in self._pauses.items() if now < p.until
             }
+        active |= {(cm, "insufficient") for cm in self.admitted.limiting(now)}
         return {(cm, why): (cm, why) in active for cm in cms for why in ("insufficient", "failed")}
 
     def avoided(self, cm: str, now: datetime) -> frozenset[str]:

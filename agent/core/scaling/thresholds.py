@@ -29,6 +29,7 @@ def plan_growth(
     percent_available_minimum: float,
     share: Share | None,
     count: int = 0,
+    admitted: int | None = None,
 ) -> GrowthPlan:
     """Decide how many machines to add at one CM.
 
@@ -43,6 +44,7 @@ def plan_growth(
         percent_available_minimum: fraction from 0 to 1 of the CM's machines that stay free.
         share: what is free at this CM; None where unknown.
         count: add exactly so many or none; 0 to add as many as allowed.
+        admitted: how many more the CM gives, by what it refused; None where that is not limited.
     """
     room = maxthreshold - in_use
     if room <= 0:
@@ -53,6 +55,8 @@ def plan_growth(
     else:
         allowed = max(share.spare(percent_available_minimum), min(need, share.free), 0)
         why = f"{share.free} of {share.total} machines are free, and {percent_available_minimum:.0%} stay so"
+    if admitted is not None and admitted < allowed:
+        allowed, why = admitted, f"the CM gives {admitted} for now, by what it refused"
     most = min(room, allowed)
     if count and most < count:
         return GrowthPlan(0, f"{count} machines do not fit: {most} may be added, since {why}")
@@ -126,15 +130,22 @@ class Thresholds:
         decider: the manager.
         inventory: the machines.
         share: counts the free machines of our type at a CM; None while unknown.
+        admitted: counts how many more of it a CM gives, by what it refused; None for any number.
     """
 
     def __init__(
-        self, desk: Desk, decider: Decider, inventory: Inventory, share: Callable[[str], Share | None]
+        self,
+        desk: Desk,
+        decider: Decider,
+        inventory: Inventory,
+        share: Callable[[str], Share | None],
+        admitted: Callable[[str], int | None] = lambda _: None,
     ) -> None:
         self._desk = desk
         self._decider = decider
         self._inventory = inventory
         self._share = share
+        self._admitted = admitted
 
     def growth(self, cms: Iterable[str], where: str, count: int = 0) -> int:
         """Return how many machines may be added at that of these CMs which can give most."""
@@ -168,4 +179,5 @@ class Thresholds:
             percent_available_minimum=self._decider.percent_available_minimum,
             share=self._share(cm),
             count=count,
+            admitted=self._admitted(cm),
         )

@@ -6,7 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from agent.core.model import AdvertisedNode, Intent, MachineId, NodeStatus, Place, Share, SliverNode
+from agent.core.model import (
+    Admission,
+    AdvertisedNode,
+    Intent,
+    MachineId,
+    NodeStatus,
+    Place,
+    Share,
+    SliverNode,
+)
 from agent.core.said import ResourceValue, Revocation, Taken, said_of
 from agent.core.slice.ending import Ending
 
@@ -73,6 +82,9 @@ class SliceFacts:
     """The CMs that had no machine for us just now and are asked for none."""
     closed: Mapping[str, str] = field(default_factory=dict)
     """CM that is asked for no machine now, one that is exhausted included -> until or while what."""
+    admitted: Mapping[tuple[str, str], Admission] = field(default_factory=dict)
+    """(CM, type) -> how many more of it the CM gives, by what it refused; no key where that is not limited.
+    The type is "" where any will do."""
     fitting: Mapping[str, int] = field(default_factory=dict)
     """CM -> how many free machines there are of a type that we may ask for now; no key while unknown."""
     turns: tuple[str, ...] = ()

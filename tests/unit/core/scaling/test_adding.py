@@ -21,7 +21,7 @@ from agent.core.errors import (
 from agent.core.model import AdvertisedNode, Intent, IntentKind, Lan, LanPort, Place, Sliver
 from agent.core.ports import Clock
 from agent.core.request.helper import AddArgs
-from agent.core.request.rspec import RequestNode, build_request
+from agent.core.request.rspec import RequestNode, build_request, request_client_ids
 from agent.core.said import ResourceValue
 from agent.core.scaling.adding import Growth
 from agent.core.scaling.placement import Placement
@@ -34,7 +34,8 @@ CM, OTHER = "urn:cm", "urn:other"
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 NO_MACHINES = InsufficientNodesError("not enough nodes", code=26)
 PAUSED = f"nothing is asked of urn:cm until 12:10:00Z: {NO_MACHINES}"
-TOLD = f"nothing is asked until 12:10:00Z: {NO_MACHINES}"
+FEWER = f"1 are asked for, not 2, until 12:10:00Z: {NO_MACHINES}"
+NONE = f"no more are asked for until 12:10:00Z: {NO_MACHINES}"
 
 
 class FakeManager:
@@ -47,6 +48,9 @@ class FakeManager:
         self.request = build_request([RequestNode("node-1"), RequestNode("node-2")])
         self.reserved: list[set[str]] = []
         self.lans: tuple[str, ...] = ()
+        self.types: dict[str, str] = {}
+        self.is_fixed = False
+        self.released: list[str] = []
 
     def should_add_nodes(self, count: int = 0, cm: str | None = None) -> int | AddArgs | None:
         self.asked.append((count, cm))
@@ -72,6 +76,15 @@ class FakeManager:
 
     def wants_machine(self, cm: str) -> bool:
         return bool(self.wanted)
+
+    def type_asked(self, cm: str, client_id: str) -> str:
+        return self.types.get(client_id, "")
+
+    def can_ask_for_fewer(self) -> bool:
+        return not self.is_fixed
+
+    def release_names(self, names: Iterable[str]) -> None:
+        self.released += names
 
 
 class FakeOffers:
@@ -103,6 +116,7 @@ class FakeSlivers:
         self.calls: list[tuple[Any, ...]] = []
         self.lans: tuple[Lan, ...] = ()
         self.book = MachineBook()
+        self.expires: dict[str, datetime] = {}
 
     def read(self, cm: str) -> Sliver | None:
         assert cm == CM
@@ -287,18 +301,38 @@ def test_no_sliver_is_made_while_growth_is_stopped(bare: Bench) -> None:
     assert len(bare.calls) == 1, "the whole request is the probe"
 
 
-def test_a_cm_without_machines_is_left_alone_for_a_while(bare: Bench) -> None:
-    bare.slivers.fault = NO_MACHINES
-    bare.create()
-    assert bare.office.told[1:] == [("insufficient", CM, TOLD)]
-    bare.slivers.intents.strike(bare.slivers.intents.in_flight())
-    bare.create()
+def told_of(bench: Bench, kind: str) -> list[str]:
+    return [message for told, _, message, *_ in bench.office.told if told == kind]
+
+
+def test_a_first_request_that_is_refused_is_made_smaller_and_then_left_for_a_while(bare: Bench) -> None:
+    bare.slivers.fault, bare.slivers.strikes = NO_MACHINES, True
+    for _ in range(3):
+        bare.create()
+    assert [request_client_ids(request, CM) for _, _, request in bare.calls] == [
+        ("node-1", "node-2"),
+        ("node-1",),
+    ]
+    assert told_of(bare, "insufficient") == [FEWER, NONE]
     assert bare.office.notes == [PAUSED]
-    assert len(bare.calls) == 1
     bare.office.advance(600)
     bare.slivers.fault = None
     bare.create()
-    assert len(bare.calls) == 2
+    assert len(request_client_ids(bare.calls[2][2], CM)) == 2, "all of it is tried again"
+
+
+def test_a_document_that_is_refused_is_left_for_a_while_as_a_whole(bare: Bench) -> None:
+    bare.manager.is_fixed = True
+    bare.slivers.fault, bare.slivers.strikes = NO_MACHINES, True
+    bare.create()
+    bare.create()
+    assert len(bare.calls) == 1
+    fixed = "the request is a document of 2 machines, and is asked for as a whole or not at all"
+    assert told_of(bare, "insufficient") == [f"nothing is asked until 12:10:00Z: {NO_MACHINES}; {fixed}"]
+    assert bare.manager.released == [], "the names are the document's own"
+    bare.office.advance(600)
+    bare.slivers.fault = None
+    bare.create()
     assert bare.placement.pause(CM, "", bare.office.time, "again").delay == 600, "it began anew"
 
 
@@ -401,18 +435,28 @@ def test_nothing_is_added_while_it_is_not_known_what_others_hold(bench: Bench) -
     assert bench.office.notes == ["no machine is asked for: what urn:other holds is not known yet"]
 
 
-def test_a_cm_that_had_no_machines_gets_a_pause_that_ends_when_it_has_some(bench: Bench) -> None:
-    bench.slivers.fault = NO_MACHINES
-    bench.growth.add(CM, 0)
-    assert bench.office.told[1:] == [("insufficient", CM, TOLD)]
-    bench.growth.add(CM, 0)
-    assert (len(bench.calls), bench.office.notes) == (1, [PAUSED])
+def test_a_cm_that_has_too_few_is_asked_for_fewer_and_then_left_for_a_while(bench: Bench) -> None:
+    bench.slivers.fault, bench.slivers.strikes = NO_MACHINES, True
+    for _ in range(3):
+        bench.growth.add(CM, 0)
+    assert [len(args) for _, _, args in bench.calls] == [2, 1]
+    assert told_of(bench, "insufficient") == [FEWER, NONE]
+    assert bench.office.notes == [PAUSED]
+    assert bench.manager.released == ["w1", "w2", "w1"], "no name is lost"
     bench.office.advance(600)
     bench.slivers.fault = None
-    bench.slivers.intents.strike(bench.slivers.intents.in_flight())
     bench.growth.add(CM, 0)
-    assert len(bench.calls) == 2
-    assert bench.placement.pause(CM, "", bench.office.time, "again").delay == 600, "it began anew"
+    assert len(bench.calls[2][2]) == 2
+
+
+def test_nothing_is_released_of_what_may_still_come(bench: Bench) -> None:
+    bench.slivers.fault = NO_MACHINES
+    bench.growth.add(CM, 0)
+    bench.slivers.fault, bench.slivers.strikes = LostReplyError("read timed out"), True
+    bench.office.advance(601)
+    with pytest.raises(LostReplyError):
+        bench.growth.add(CM, 0)
+    assert bench.manager.released == []
 
 
 def test_a_named_machine_that_somebody_else_took_has_the_free_ones_read_again(bench: Bench) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -78,6 +79,11 @@ class FakeLease:
         return self.blocked.get(cm) in {node.node_id for node in nodes}
 
 
+class FakeRefused:
+    def giving_back(self, _cm: str) -> nullcontext[None]:
+        return nullcontext()
+
+
 class Bench:
     def __init__(self, office: Any, *, decides: bool = False) -> None:
         self.office, self.manager = office, FakeManager()
@@ -90,6 +96,7 @@ class Bench:
             inventory,
             self.slivers,  # type: ignore[arg-type]
             self.lease,  # type: ignore[arg-type]
+            FakeRefused(),  # type: ignore[arg-type]
             decides=decides,
         )
 

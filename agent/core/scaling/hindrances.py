@@ -1,0 +1,108 @@
+"""Remembers what CMs refuse until a person acts, and tells each once, with what can be done."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+
+from agent.core.desk import Desk
+from agent.core.errors import CloudlabError, EndingError, ImageError
+from agent.core.events import EventKind, OfCm
+from agent.core.hindrance import Cause, Hindrance, cause_of
+from agent.core.model import Sliver
+from agent.core.request.images import images_of
+
+_ENDING = (
+    "the sliver is being deleted there: machines are borrowed again once it is gone, and if nobody meant"
+    " that, ask who deleted it"
+)
+_NEVER = "choose another type, image or CM; it is asked again once settings change"
+
+
+def mend_of(error: CloudlabError, sliver: Sliver | None) -> str:
+    """Say what a person can do; for an image, which machines run it too.
+
+    Args:
+        error: the refusal.
+        sliver: what the CM holds for us; None for nothing.
+    """
+    mend = str(getattr(error, "mend", "")) or (_ENDING if isinstance(error, EndingError) else "")
+    if not isinstance(error, ImageError):
+        return mend
+    running: dict[str, list[str]] = {}
+    images = images_of(sliver.manifest) if sliver else {}
+    for node in sliver.nodes if sliver else ():
+        running.setdefault(images.get(node.client_id, ""), []).append(node.client_id)
+    meant = [image for image in running if error.image and _is_same(image, error.image)]
+    if error.image and not meant:
+        return f"no machine of the sliver runs {error.image}: see [request] image; or {mend}"
+    told = "; ".join(
+        f"{image or 'the default image'}: {', '.join(running[image])}" for image in meant or sorted(running)
+    )
+    return f"{mend}; machines by image: {told}" if told else mend
+
+
+def _is_same(urn: str, image: str) -> bool:
+    """Tell whether a refusal means an image: it may leave the URN's beginning or its version out."""
+    return bool(urn) and (image in urn or urn in image)
+
+
+class Hindrances:
+    """Remembers them, and tells each once. Thread-safe.
+
+    Args:
+        desk: the manager's.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._lock = threading.Lock()
+        self._known: dict[tuple[str, Cause, str], Hindrance] = {}
+
+    def refused(self, cm: str, error: CloudlabError, sliver: Sliver | None) -> Hindrance | None:
+        """Take note of a refusal; return None for one that may pass by itself."""
+        cause = cause_of(error)
+        if cause is None:
+            return None
+        about = error.image if isinstance(error, ImageError) else ""
+        mend = mend_of(error, sliver)
+        return self._add(Hindrance(cm, cause, about, f"{error}; {mend}" if mend else str(error)))
+
+    def never(self, cm: str, kind: str, error: CloudlabError) -> None:
+        """Take note that a CM could not give a machine of a type even if it were empty."""
+        words = f"no more machines{f' of type {kind}' if kind else ''} are asked for: {error}; {_NEVER}"
+        self._add(Hindrance(cm, Cause.NEVER, kind, words))
+
+    def _add(self, hindrance: Hindrance) -> Hindrance:
+        key = (hindrance.cm, hindrance.cause, hindrance.about)
+        with self._lock:
+            is_new = key not in self._known
+            self._known[key] = hindrance
+        if is_new:
+            self._desk.tell(EventKind.HINDERED, hindrance.cm, hindrance.words, OfCm(hindrance.cm))
+        return hindrance
+
+    def over(self, cm: str, *causes: Cause) -> None:
+        """Take note that a CM does again what it refused for these causes."""
+        with self._lock:
+            ended = [key for key in self._known if key[0] == cm and key[1] in causes]
+            for key in ended:
+                del self._known[key]
+        for _, cause, about in ended:
+            what = f"{cause} ({about})" if about else cause
+            self._desk.tell(EventKind.HINDERED, cm, f"over: {what} hinders nothing any more", OfCm(cm))
+
+    def forget(self) -> None:
+        """Forget what settings may have mended."""
+        with self._lock:
+            self._known = {key: known for key, known in self._known.items() if key[1] is not Cause.NEVER}
+
+    def known(self) -> tuple[Hindrance, ...]:
+        """Return what a person has to act on."""
+        with self._lock:
+            return tuple(self._known.values())
+
+    def by_cause(self, cms: Iterable[str]) -> Mapping[tuple[str, str], bool]:
+        """Tell for each CM and cause whether it hinders."""
+        known = {(each.cm, each.cause) for each in self.known()}
+        return {(cm, cause.value): (cm, cause) in known for cm in cms for cause in Cause}
