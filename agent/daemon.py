@@ -178,8 +178,14 @@ class Daemon:
         identity = identity_of(settings.cloudlab, clock.now())
         left_behind = ledger.begin_slice(slice_urn_of(settings.cloudlab, identity), clock.now())
         departed = take_leave(settings.cloudlab.cms, ledger)
+        slivers = {holding.cm: holding.sliver_urn for holding in ledger.holdings() if holding.there}
         server = connect(
-            settings.cloudlab, clock=clock, observe=metrics.request, retired=departed.retired, store=ledger
+            settings.cloudlab,
+            clock=clock,
+            observe=metrics.request,
+            retired=departed.retired,
+            store=ledger,
+            slivers=slivers,
         )
         advice = server.identity.age.advice(settings.cloudlab.tls_security_level)
         for warning in (*server.identity.warnings, *([advice] if advice else ())):

@@ -10,19 +10,24 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TypeVar
 
+import structlog
+
 from agent.cloudlab.accounts import UserKeys, account_argument, read_account
 from agent.cloudlab.credentials import Credential, parse_credential
 from agent.cloudlab.lan_form import LanForm
 from agent.cloudlab.rspec import escape_add_nodes, parse_advertisement, parse_manifest
+from agent.cloudlab.sliver_status import read_sliver_status
 from agent.cloudlab.times import format_time, parse_time
 from agent.cloudlab.transport import MAX_REPLY, Remote, Transport
 from agent.cloudlab.type_form import TypeForm
 from agent.cloudlab.urn import check_client_id, same_urn
-from agent.core.errors import BadArgumentsError, MalformedReplyError
-from agent.core.model import AdvertisedNode, NodeStatus, Sliver, SliverStatus
+from agent.core.errors import BadArgumentsError, MalformedReplyError, NotFoundError
+from agent.core.model import AdvertisedNode, Sliver, SliverStatus
 from agent.core.request.escaping import as_meant, meant
 from agent.core.request.rspec import STARTUP
 from agent.core.request.startup import alike
+
+log = structlog.get_logger()
 
 T = TypeVar("T")
 
@@ -110,6 +115,8 @@ class ComponentManager:
         self._user = user
         self._lan_form = LanForm()
         self._type_form = TypeForm(remote.authority)
+        self._waits_for_boots = False
+        """Busy may mean half an hour there, as its statuses tell: a change is not repeated."""
 
     @property
     def urn(self) -> str:
@@ -157,11 +164,16 @@ class ComponentManager:
                 return sliver, self._sliver("CreateSliver", manifest, sliver.target_urn)
         raise _malformed("expected a credential and a manifest", "CreateSliver", self._remote)
 
-    def resolve(self, credential: Credential) -> Sliver | None:
+    def resolve(self, credential: Credential, sliver_urn: str = "") -> Sliver | None:
         """Read the manifest without taking a lock; None when the slice has no sliver here.
 
-        Where an asynchronous change by a portal failed, the CM tells no manifest though the machines may run
-        (GeniCMV2 Resolve, ``async_code``): the status tells whether there is a sliver.
+        Where an asynchronous change by a portal failed, the CM tells no manifest of the slice though the
+        machines may run (GeniCMV2 Resolve, ``async_code``): it does of the sliver, and where nobody knows
+        that, the status tells whether there is one.
+
+        Args:
+            credential: the slice's.
+            sliver_urn: URN that the sliver had; "" where that is not known.
 
         Raises:
             NotFoundError: the CM does not know the slice.
@@ -176,12 +188,27 @@ class ComponentManager:
                 raise _malformed("expected a slice, with or without a sliver", "Resolve", self._remote)
             if value.get("async_code"):
                 self.sliver_status(credential)
+                if sliver_urn:
+                    return self._resolve_sliver(credential, sliver_urn)
                 text = "the manifest is not told since a change by a portal failed, and there is a sliver"
                 raise _malformed(text, "Resolve", self._remote)
             return None
         if not isinstance(manifest, str):
             raise _malformed("a sliver without a manifest", "Resolve", self._remote)
         return self._sliver("Resolve", manifest, str(urn))
+
+    def _resolve_sliver(self, credential: Credential, sliver_urn: str) -> Sliver:
+        log.warning("the manifest is asked for by the sliver, since a change by a portal failed", cm=self.urn)
+        arguments = {"credentials": [credential.text], "urn": sliver_urn}
+        try:
+            value = _struct(self._call("Resolve", arguments), "Resolve", self._remote)
+        except NotFoundError as error:
+            # There is a sliver, as the status says, and it is another one.
+            raise _malformed(f"the manifest is not told: {error}", "Resolve", self._remote) from error
+        manifest = value.get("manifest")
+        if not isinstance(manifest, str):
+            raise _malformed("a sliver without a manifest", "Resolve", self._remote)
+        return self._sliver("Resolve", manifest, sliver_urn)
 
     def sliver_status(self, credential: Credential) -> SliverStatus:
         """Return the state of each machine.
@@ -194,14 +221,9 @@ class ComponentManager:
         """
         reply = self._transport.call(self._remote, "SliverStatus", _slice(credential), wait_while_busy=False)
         value = _struct(reply, "SliverStatus", self._remote)
-        details = value.get("details")
-        return SliverStatus(
-            cm=self._remote.authority,
-            state=str(value.get("state", "")),
-            status=str(value.get("status", "")),
-            error=str(value.get("error", "")),
-            nodes=_statuses(details) if isinstance(details, dict) else (),
-        )
+        status = read_sliver_status(self._remote.authority, value)
+        self._waits_for_boots = status.waits_for_boots
+        return status
 
     def renew_slice(self, credential: Credential, expires: datetime) -> datetime:
         """Extend the sliver, at most to the credential's end; return the granted time.
@@ -250,19 +272,29 @@ class ComponentManager:
             raise BadArgumentsError(str(error), method="DeleteNodes", authority=self.urn) from error
         return self._change("DeleteNodes", credential, sliver_urn, names)
 
-    def delete_slice(self, credential: Credential) -> None:
+    def delete_slice(self, credential: Credential, *, cancel: bool = False) -> None:
         """Begin to give everything back; ``resolve`` tells when it is done.
+
+        Args:
+            credential: the slice's.
+            cancel: end the boots that are under way; else the CM is busy until they end.
 
         Raises:
             NotFoundError: the slice is not here.
+            EndingError: that has begun already.
+            BusyError: at once, without ``cancel``.
         """
-        self._call("DeleteSlice", _slice(credential))
+        arguments = {**_slice(credential), **({"cancel": 1} if cancel else {})}
+        self._call("DeleteSlice", arguments, wait_while_busy=cancel and not self._waits_for_boots)
 
-    def _call(self, method: str, arguments: Mapping[str, object] | None = None) -> object:
-        return self._transport.call(self._remote, method, arguments)
+    def _call(
+        self, method: str, arguments: Mapping[str, object] | None = None, *, wait_while_busy: bool = True
+    ) -> object:
+        return self._transport.call(self._remote, method, arguments, wait_while_busy=wait_while_busy)
 
     def _change(self, method: str, credential: Credential, sliver_urn: str, nodes: object) -> Sliver:
-        value = self._call(method, {**_slice(credential), "nodes": nodes})
+        arguments = {**_slice(credential), "nodes": nodes}
+        value = self._call(method, arguments, wait_while_busy=not self._waits_for_boots)
         if not isinstance(value, str):
             raise _malformed("expected a manifest", method, self._remote)
         return self._sliver(method, value, sliver_urn)
@@ -328,33 +360,3 @@ def _unpack(value: object) -> str:
     if isinstance(value, str):
         return value
     raise ValueError(f"an advertisement is text, not {type(value).__name__}")
-
-
-def _statuses(details: Mapping[object, object]) -> tuple[NodeStatus, ...]:
-    """Read the machines' entries; those of links have no event state."""
-    return tuple(
-        _status(str(urn), entry)
-        for urn, entry in details.items()
-        if isinstance(entry, dict) and {"rawstate", "nodestatus", "execute_state"} & entry.keys()
-    )
-
-
-def _status(sliver_urn: str, entry: Mapping[str, object]) -> NodeStatus:
-    ended = entry.get("execute_state") == "exited"
-    return NodeStatus(
-        client_id=str(entry.get("client_id", "")),
-        node_id=str(entry.get("component_urn", "")),
-        sliver_id=sliver_urn,
-        state=str(entry.get("state", "")),
-        status=str(entry.get("status", "")),
-        error=str(entry.get("error", "")),
-        rawstate=str(entry.get("rawstate", "")),
-        execute_status=_exit_status(entry.get("execute_status")) if ended else None,
-    )
-
-
-def _exit_status(value: object) -> int | None:
-    try:
-        return int(str(value))
-    except ValueError:
-        return None

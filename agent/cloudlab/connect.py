@@ -67,6 +67,7 @@ def connect(
     observe: Observe | None = None,
     retired: Mapping[str, str] = MappingProxyType({}),
     store: CredentialStore | None = None,
+    slivers: Mapping[str, str] = MappingProxyType({}),
 ) -> ProtoGeniServer:
     """Make the server from settings; nothing is called yet.
 
@@ -76,6 +77,7 @@ def connect(
         observe: told of each call's end: method, authority, outcome in one word, seconds with all retries.
         retired: URN -> URL of CMs besides those of the settings, which come last; one without URL is left.
         store: keeps slice credentials over a restart; None for nowhere.
+        slivers: CM -> URN of the sliver that it had when it was last heard.
 
     Raises:
         ConfigError: names the file or the setting to mend.
@@ -97,6 +99,7 @@ def connect(
         project_urn=_project_urn(settings, identity),
         extra_keys=[_public_key(path) for path in settings.ssh_keys],
         store=store,
+        slivers=slivers,
     )
 
 

@@ -26,6 +26,7 @@ from agent.core.errors import (
     BadArgumentsError,
     BusyError,
     CloudlabError,
+    EndingError,
     LostReplyError,
     NotFoundError,
     UnreachableError,
@@ -59,6 +60,7 @@ class ProtoGeniServer:
         extra_keys: Sequence[str] = (),
         urls: Mapping[str, str] = MappingProxyType({}),
         project_urn: str = "",
+        slivers: Mapping[str, str] = MappingProxyType({}),
         delete_timeout: float = DELETE_TIMEOUT,
         delete_poll: float = DELETE_POLL,
         store: CredentialStore | None = None,
@@ -75,6 +77,7 @@ class ProtoGeniServer:
             extra_keys: SSH public keys for new machines besides the user's at Cloudlab.
             urls: URN of a CM -> where it is called, to find the reservation system beside it.
             project_urn: URN of the project that the slice is in; "" for none.
+            slivers: CM -> URN of the sliver that it had when it was last heard.
             delete_timeout: seconds that ``delete_sliver`` waits for the CM to be done.
             delete_poll: seconds between two looks in that wait.
             store: keeps slice credentials over a restart.
@@ -83,6 +86,7 @@ class ProtoGeniServer:
         self._sa = sa
         self._cms = {cm.urn: cm for cm in cms}
         self._locks = {urn: threading.Lock() for urn in self._cms}
+        self._last_slivers = dict(slivers)
         self._transport = transport
         self._clock = clock
         self._credentials = CredentialCache(sa, slice_urn, clock, store)
@@ -171,7 +175,7 @@ class ProtoGeniServer:
 
         def look(credential: Credential) -> Sliver | None:
             try:
-                return manager.resolve(credential)
+                return manager.resolve(credential, self._last_slivers.get(cm, ""))
             except NotFoundError:
                 return None
 
@@ -226,8 +230,10 @@ class ProtoGeniServer:
     def delete_sliver(self, cm: str) -> None:
         """Give every machine of this CM back and wait until the CM holds nothing for us.
 
+        Boots that are under way are ended.
+
         Raises:
-            BusyError: machines are starting; the CM deletes nothing before that ends.
+            BusyError: the CM holds the slice's lock, or makes an image of a machine.
             CloudlabError: with ``begun``, the CM may be at it, and its end was not seen: it held the sliver
                 all the time that we waited, or could not be asked any more.
         """
@@ -253,15 +259,20 @@ class ProtoGeniServer:
     def _begin_delete(self, manager: ComponentManager, *, asked_before: bool) -> bool:
         """Ask for the end of a sliver; False where it is not known whether that began.
 
-        A repeat is harmless: it finds nothing, or is told busy while the first one works.
+        A repeat is harmless: it finds nothing, or is told busy, or that it is under way, while the first one
+        works.
         """
         try:
-            self._alone(manager.urn, manager.delete_slice)
-        except (NotFoundError, LostReplyError, BusyError) as error:
+            try:
+                self._alone(manager.urn, manager.delete_slice)
+            except BusyError as error:
+                log.info("machines boot: their boots are ended", cm=manager.urn, error=str(error))
+                self._alone(manager.urn, lambda c: manager.delete_slice(c, cancel=True))
+        except (EndingError, NotFoundError, LostReplyError, BusyError) as error:
             if not asked_before and (error.begun is False or isinstance(error, BusyError)):
                 raise
             log.info("sliver looked up after DeleteSlice", cm=manager.urn, error=str(error))
-            return isinstance(error, NotFoundError)
+            return isinstance(error, EndingError | NotFoundError)
         return True
 
     def sliver_status(self, cm: str) -> SliverStatus | None:
@@ -345,6 +356,8 @@ class ProtoGeniServer:
 
     def _remember(self, cm: str, sliver: Sliver | None) -> None:
         self._orphans.saw(cm, sliver.urn if sliver else "")
+        if sliver is not None:
+            self._last_slivers[cm] = sliver.urn
 
     def _sliver_urn(self, cm: str, method: str) -> str:
         """Return the sliver's URN; look first where it is unknown, for these calls leave a lock behind."""

@@ -17,7 +17,8 @@
     │   │   └── AccountError    the site does not serve this user: a person has to mend that
     │   ├── BadArgumentsError   the request is wrong as it stands
     │   │   ├── ImageError      an image of a machine of the sliver cannot be used any more
-    │   │   └── EarlierSliceError  the CM's sliver is of an earlier slice of this name
+    │   │   ├── EarlierSliceError  the CM's sliver is of an earlier slice of this name
+    │   │   └── LastMachineError  the last machine goes with the whole sliver only
     │   ├── RefusedError        understood, and declined by a rule of the site
     │   │   ├── PromisedError   the lease is not renewed with a machine that is promised to others
     │   │   ├── RenewalRefusedError  the lease is not renewed, for another reason
@@ -185,6 +186,10 @@ class PromisedError(RefusedError):
     def __init__(self, message: str, *, node_id: str, **where: Any) -> None:
         super().__init__(message, **where)
         self.node_id = node_id
+
+
+class LastMachineError(BadArgumentsError):
+    """«Not allowed to delete all nodes from the topology!»: ``DeleteSlice`` does (GeniCMV2 of 2021)."""
 
 
 class RenewalRefusedError(RefusedError):

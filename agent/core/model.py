@@ -239,7 +239,7 @@ class NodeStatus:
     error: str = ""
     rawstate: str = ""
     execute_status: int | None = None
-    """Exit status of the startup command once it has ended."""
+    """Exit status of the startup command once it has ended; 0 is told of one that failed, too."""
 
     @property
     def ready(self) -> bool:
@@ -261,6 +261,10 @@ class SliverStatus:
     status: str
     error: str
     nodes: tuple[NodeStatus, ...]
+    waits_for_boots: bool = False
+    """The CM takes no change while machines of the slice boot (``GeniAggregate.pm Busy`` of 2021)."""
+    given_up: frozenset[str] = frozenset()
+    """node_ids of the machines that ``error`` says failed."""
 
 
 @dataclass(frozen=True)
