@@ -257,7 +257,7 @@ class SimpleElasticSliceManager(
             try:
                 self._statuses.update(each, force=force)
             finally:
-                if self._slivers.waits_for_another_look(each):
+                if self._slivers.waits_for_another_look(each) or self._slivers.at_work.is_busy(each):
                     self._runner.cycle.no_later("update_sliver_status", self.retry_interval)
 
         self._at_each(cm, update)

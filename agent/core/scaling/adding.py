@@ -207,8 +207,21 @@ class Growth:
         if self._waits_for_others() or self._is_paused(cm):
             return
         self._see_what_never_came(cm)
+        at_work = self._slivers.at_work
+        if why := at_work.why_now(cm):
+            self._desk.note(f"no machine is added at {cm} {why}")
+            return
+        if at_work.goes_after_deletes(cm):
+            self._desk.note(f"no machine is added at {cm} before others there are given back")
+            return
         with self.askable.asking(cm):
-            self._add(cm, count)
+            try:
+                self._add(cm, count)
+            except BusyError as error:
+                if not at_work.why(cm):
+                    raise
+                # A status tells when that is over, and wakes this step.
+                self._desk.note(f"no machine is added at {cm} now: {error}")
 
     def _add(self, cm: str, count: int) -> None:
         room = self._lans.room(cm, count)
@@ -232,6 +245,7 @@ class Growth:
             args = self._lans.give(cm, args)
             asked = self._slivers.intents.declare(IntentKind.ADD, cm, args)
             self._brake.asked(len(args), cm)
+        self._slivers.at_work.asked(cm)
         self._desk.tell(EventKind.ADD, cm, f"asks for {len(args)} more: {', '.join(args)}")
         try:
             machines = frozenset(str(fields["node"]) for fields in args.values() if "node" in fields)

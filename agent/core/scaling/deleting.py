@@ -8,6 +8,7 @@ from typing import Protocol
 import structlog
 
 from agent.core.desk import Desk
+from agent.core.errors import BusyError
 from agent.core.events import EventKind
 from agent.core.model import MachineId, SliverNode
 from agent.core.scaling.refused import Refused
@@ -60,6 +61,7 @@ class Giving:
         self._slivers = slivers
         self._lease = lease
         self._refused = refused
+        slivers.at_work.is_due = self.is_due
         self._dropped: set[MachineId] = set()
         """Keys of machines that block the renewal."""
         self._is_unasked = decides
@@ -86,9 +88,27 @@ class Giving:
         if why := self._lease.life.why_kept(cm):
             self._desk.note(f"nothing is given back at {cm}: {why}")
             return
-        names = self._names(cm)
-        with self._refused.giving_back(cm):
-            given = self._slivers.delete(cm, names) if names or self._slivers.has_lost(cm) else ()
+        at_work = self._slivers.at_work
+        try:
+            self._delete(cm, wanted)
+        except BusyError as error:
+            if not at_work.why(cm):
+                raise
+            # A status tells when that is over, and wakes this step.
+            self._desk.note(f"nothing is given back at {cm} now: {error}")
+
+    def is_due(self, cm: str) -> bool:
+        """Tell whether something is to be given back at a CM."""
+        if self._lease.life.why_kept(cm):
+            return False
+        return self._slivers.has_lost(cm) or bool(self._names(cm))
+
+    def _delete(self, cm: str, wanted: Callable[[str], object]) -> None:
+        returns = self._slivers.returns
+        given: tuple[SliverNode, ...] = ()
+        if (names := self._names(cm)) or self._slivers.has_lost(cm):
+            with self._refused.giving_back(cm), self._slivers.at_work.turn(cm):
+                given = returns.delete(cm, names)
         self._dropped.difference_update(n.key for n in given)
         if self._lease.gave_back(cm, given):
             self._desk.wake("renew")
@@ -96,7 +116,7 @@ class Giving:
             machines = ", ".join(f"{n.node_id} ({n.client_id})" for n in given)
             stays = self._slivers.gate.why_it_stays(cm)
             self._desk.tell(EventKind.DELETE, cm, f"gave back {machines}{f'; {stays}' if stays else ''}")
-        elif not wanted(cm) and self._slivers.delete_bare(cm):
+        elif not wanted(cm) and returns.delete_bare(cm):
             self._desk.tell(EventKind.DELETE, cm, "gave the sliver back, which had no machine left")
 
     def _names(self, cm: str) -> Collection[str]:

@@ -20,22 +20,27 @@ class Verdict:
     reason: str = ""
 
 
-def judge_boot(status: NodeStatus | None, asked: datetime, now: datetime, boot_timeout: float) -> Verdict:
+def judge_boot(
+    status: NodeStatus | None, asked: datetime, now: datetime, boot_timeout: float, *, given_up: bool = False
+) -> Verdict:
     """Decide whether a machine has booted, from a status that was read now.
 
     A machine that a CM gave up on reads as starting at the next poll (``GeniSliver.pm ComputeStatus``), so
-    the deadline is our own.
+    the deadline is our own; a CM of today names it besides.
 
     Args:
         status: its entry in ``SliverStatus``; None where it has none.
         asked: when it was asked for, or first seen.
         now: when the status was read.
         boot_timeout: seconds.
+        given_up: the CM is not waiting for machines any more, and names it as one that failed.
     """
     if status is not None and status.ready:
         return Verdict("ready", "it is started and ready")
     if status is not None and status.failed:
         return Verdict("failed", f"its status is {status.status}: {status.error or 'no reason given'}")
+    if given_up:
+        return Verdict("failed", "its CM says that it failed to set up")
     if (now - asked).total_seconds() > boot_timeout:
         seen = f"{status.state}, {status.status}, {status.rawstate}" if status else "no status"
         return Verdict("failed", f"it is not ready after {format_duration(boot_timeout)} ({seen})")
@@ -231,20 +236,29 @@ class MachineBook:
         self.statuses[status.cm] = status
         for machine in self._machines.get(status.cm, {}).values():
             machine.denied = Sightings()
-        return self._judge(status.cm, status.nodes, now, boot_timeout)
+        given_up = status.given_up if status.status != "changing" else frozenset()
+        return self._judge(status.cm, status.nodes, now, boot_timeout, given_up)
 
     def judge_unseen(self, cm: str, now: datetime, boot_timeout: float) -> tuple[Machine, ...]:
         """Judge by the deadline alone, where no status is to be had; return the machines that it settled."""
         return self._judge(cm, (), now, boot_timeout)
 
     def _judge(
-        self, cm: str, entries: Collection[NodeStatus], now: datetime, boot_timeout: float
+        self,
+        cm: str,
+        entries: Collection[NodeStatus],
+        now: datetime,
+        boot_timeout: float,
+        given_up: Collection[str] = (),
     ) -> tuple[Machine, ...]:
         settled = []
         for machine in self._machines.get(cm, {}).values():
             if machine.fate or machine.missing:
                 continue
-            verdict = judge_boot(entry_of(machine.node, entries), machine.since, now, boot_timeout)
+            node = machine.node
+            is_given_up = node.node_id in given_up
+            entry = entry_of(node, entries)
+            verdict = judge_boot(entry, machine.since, now, boot_timeout, given_up=is_given_up)
             machine.new = machine.new or verdict.status != "ready"
             machine.proven = machine.proven or not machine.new
             if verdict.status:

@@ -18,11 +18,13 @@ from agent.core.model import Intent, IntentKind, MachineId, Sliver, SliverNode, 
 from agent.core.ownership import Claim, claims, is_the_one
 from agent.core.ports import SliceServer
 from agent.core.request.helper import AddArgs
+from agent.core.slice.at_work import LONGEST_WORK, AtWork
 from agent.core.slice.holdings import Holdings
 from agent.core.slice.hooks import HookQueue
-from agent.core.slice.intents import Intents, carry_out
+from agent.core.slice.intents import Intents, carry_out, is_doubtful
 from agent.core.slice.machines import MachineBook
 from agent.core.slice.news import Listener, News
+from agent.core.slice.returns import Returns
 from agent.core.slice.sayings import Hearer, Sayings
 from agent.core.slice.unreserved import Unreserved
 from agent.core.slice.whole import Gate
@@ -54,6 +56,8 @@ class Slivers:
         holdings: what CMs held when they were last heard.
         gate: tells whether a sliver goes as a whole.
         unreserved: hears which machines are not ours any more.
+        at_work: tells which CMs take no change now.
+        returns: gives machines back.
         expires: CM -> until when its sliver lasts.
         read_at: CM -> when the reading of its last manifest began, by the steady clock.
         unexplained: keys of machines that are ours by their name alone.
@@ -80,6 +84,10 @@ class Slivers:
         self.holdings = Holdings(config.holdings, known, config.clock, patience, config.retired.keys())
         self.gate = Gate(server, desk, config.ownership, self.book, self.holdings, self.intents)
         self.unreserved = Unreserved(desk, self.book, self._news, config.cycle, self._forget)
+        limit = max(LONGEST_WORK, self._limits.boot_timeout)
+        self.at_work = AtWork(desk, grace=self._limits.retry_interval, limit=limit)
+        parts = (self.book, self.intents, self.gate, self.at_work)
+        self.returns = Returns(server, desk, self, *parts, self._limits.gone_sightings)
         self.read_at: dict[str, datetime] = {}
         self.unexplained: set[MachineId] = set()
 
@@ -164,7 +172,7 @@ class Slivers:
             return "while an earlier request for a sliver may still take effect"
         if has_none and in_doubt:
             return "before the next look decides whether its sliver is gone"
-        return ""
+        return self.at_work.why(cm)
 
     def names(self, cm: str | None = None) -> set[str]:
         """Collect the client_ids that no machine may be asked for under, at one CM or all.
@@ -213,79 +221,37 @@ class Slivers:
 
     def create(self, cm: str, request: str, asked: Sequence[Intent]) -> None:
         """Make the sliver with a request whose intents are written down."""
-        self._carry_out(cm, asked, lambda: self._server.create_sliver(cm, request))
+        self.carry_out(cm, asked, lambda: self._server.create_sliver(cm, request))
 
     def add(self, cm: str, args: AddArgs, asked: Sequence[Intent]) -> None:
         """Add machines whose intents are written down."""
-        self._carry_out(cm, asked, lambda: self._server.add_nodes(cm, args))
+        self.carry_out(cm, asked, lambda: self._server.add_nodes(cm, args))
 
-    def delete(self, cm: str, client_ids: Collection[str]) -> tuple[SliverNode, ...]:
-        """Give machines back: those of these names that a manifest read now still shows as the same machines.
-
-        With them goes what is in the sliver and not ours any more.
-
-        Returns:
-            What was given back.
-        """
-        with self._desk.lock:
-            # The CM deletes no other machine while one that is not ours any more stays in the sliver.
-            meant_nodes = [n for n in self.book.held(cm) if n.client_id in client_ids] + [*self.book.lost(cm)]
-            meant = {n.key for n in meant_nodes}
-        sliver = self.read(cm)
-        nodes = sliver.nodes if sliver else ()
-        targets = tuple(n for n in nodes if n.key in meant and self._may_delete(n))
-        if sliver is None or not targets:
-            return ()
-        whole = self.gate.is_ours(cm, sliver, targets)
-        if whole and not self.gate.is_open(cm, sliver, targets):
-            # What DeleteNodes does with the last machine is not known.
-            targets, whole = targets[1:], False
-        if not targets:
-            return ()
-        names = [n.client_id for n in targets]
-
-        def give_back() -> Sliver | None:
-            if not whole:
-                return self._server.delete_nodes(cm, names)
-            self._server.delete_sliver(cm)
-            return None
-
-        self._carry_out(cm, self.intents.declare(IntentKind.DELETE, cm, names), give_back)
-        return targets
-
-    def _may_delete(self, node: SliverNode) -> bool:
-        with self._desk.lock:
-            return self.book.may_touch(node) or node.key in {lost.key for lost in self.book.lost(node.cm)}
-
-    def delete_bare(self, cm: str) -> bool:
-        """Give a sliver back that has no machine left, and that none may still come to.
-
-        Several manifests must have shown it empty, one that is read now, and the status.
-
-        Returns:
-            Whether it was given back.
-        """
-        with self._desk.lock:
-            bare = self.book.is_bare(cm, self._limits.gone_sightings)
-        if not bare or self.intents.in_flight(cm=cm):
-            return False
-        sliver = self.read(cm)
-        if sliver is None or not self.gate.is_open(cm, sliver):
-            return False
+    def let_go(self, cm: str, call: Callable[[], None]) -> None:
+        """Make a call after which the CM holds nothing for us."""
         learn = partial(self._learn, cm, self._clock.steady())
-        self._server.delete_sliver(cm)
+        call()
         learn(None, ())
-        return True
 
-    def _carry_out(self, cm: str, asked: Sequence[Intent], call: Callable[[], Sliver | None]) -> None:
+    def carry_out(self, cm: str, asked: Sequence[Intent], call: Callable[[], Sliver | None]) -> None:
+        """Make a call whose intents are written down, and learn from what it returns.
+
+        Raises:
+            CloudlabError: it did not happen, or that cannot be told yet.
+        """
         learn = partial(self._learn, cm, self._clock.steady())
         done = partial(learn, given_back={i.client_id for i in asked if i.kind is IntentKind.DELETE})
         try:
             carry_out(self.intents, asked, call, lambda: self._server.find_sliver(cm), done=done, learn=learn)
         except CloudlabError as error:
+            if is_doubtful(error):
+                self.at_work.changed(cm)
+            elif self.holds(cm):
+                self.at_work.refused(cm, error)
             if (told := self.unreserved.note_refused(cm, error)) is not error:
                 raise told from error
             raise
+        self.at_work.changed(cm)
 
     # --- learning
 
@@ -293,6 +259,8 @@ class Slivers:
         self, cm: str, read_at: datetime, sliver: Sliver | None, given_back: Collection[str] | None = None
     ) -> Sliver | None:
         """Take in a manifest; ``given_back`` are client_ids that a reply says are, None for no such reply."""
+        if sliver is None:
+            self.at_work.gone(cm)
         with self._desk.lock:
             sliver = self.book.recognise(cm, sliver)
         asked = {i.client_id: i.asked for i in self.intents.in_flight(IntentKind.ADD, cm)}

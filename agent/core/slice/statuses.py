@@ -35,19 +35,23 @@ class Statuses:
         self._clock = clock
         self._limits = limits
         self._read_at: dict[str, datetime] = {}
+        slivers.at_work.look = self.read
         self._untold = dict.fromkeys(cms, 0)
         """CM -> statuses in a row that it could not tell."""
 
     def update(self, cm: str, *, force: bool) -> None:
-        """Read which machines there are, and how they are where one is starting or the last status is old.
+        """Read which machines there are, and how they are where something is under way or the last is old.
 
         Args:
             cm: the CM.
             force: read the status in any case.
         """
         sliver = self._slivers.read(cm)
-        if sliver is not None and (force or self._slivers.has_starting(cm) or self._is_old(cm)):
+        if sliver is not None and (force or self._is_under_way(cm) or self._is_old(cm)):
             self.read(cm)
+
+    def _is_under_way(self, cm: str) -> bool:
+        return self._slivers.has_starting(cm) or self._slivers.at_work.is_busy(cm)
 
     def _is_old(self, cm: str) -> bool:
         last = self._read_at.get(cm)
@@ -77,12 +81,15 @@ class Statuses:
             if self._untold[cm] >= self._limits.gone_sightings:
                 self._slivers.settle(cm, None)
             if error.code == ERROR:
+                # It looked at each machine, as it does only while it is not at work.
+                self._slivers.at_work.over(cm)
                 self._look_for_unreserved(cm)
             raise
         self._untold[cm] = 0
         self._read_at[cm] = self._clock.steady()
         if status is not None:
             self._slivers.settle(cm, status)
+            self._slivers.at_work.heard(status)
 
     def _look_for_unreserved(self, cm: str) -> None:
         """Find out which machine spoils the status: the list of free machines names it, and changes none."""

@@ -26,6 +26,7 @@ from agent.core.said import ResourceValue
 from agent.core.scaling.adding import Growth
 from agent.core.scaling.placement import Placement
 from agent.core.settings import LeaseSettings
+from agent.core.slice.at_work import AtWork
 from agent.core.slice.ending import Endings
 from agent.core.slice.intents import Intents
 from agent.core.slice.machines import MachineBook
@@ -117,6 +118,7 @@ class FakeSlivers:
         self.lans: tuple[Lan, ...] = ()
         self.book = MachineBook()
         self.expires: dict[str, datetime] = {}
+        self.at_work: Any = None
 
     def read(self, cm: str) -> Sliver | None:
         assert cm == CM
@@ -205,6 +207,7 @@ class Bench:
     def __init__(self, office: Any, nodetype: str | None = None) -> None:
         self.office, self.manager, self.brake = office, FakeManager(), FakeBrake()
         self.slivers, self.offers, self.life = FakeSlivers(office), FakeOffers(), FakeLife()
+        self.slivers.at_work = AtWork(office.desk, grace=30, limit=2400)
         self.placement = Placement(CycleSettings(type_backoff="10m"), nodetype)
         self.growth = Growth(
             office.desk,

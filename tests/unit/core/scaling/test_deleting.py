@@ -10,6 +10,7 @@ import pytest
 
 from agent.core.model import SliverNode
 from agent.core.scaling.deleting import Giving
+from agent.core.slice.at_work import AtWork
 
 CM, OTHER = "urn:cm", "urn:other"
 A, B, C = (SliverNode(name, f"pc-{name}", CM, f"s-{name}") for name in "abc")
@@ -39,14 +40,15 @@ class FakeManager:
 class FakeSlivers:
     """What a CM does when it is asked to take machines back."""
 
-    def __init__(self, manager: FakeManager) -> None:
+    def __init__(self, manager: FakeManager, at_work: AtWork) -> None:
         self.manager = manager
+        self.at_work = at_work
         self.has_sliver = True
         self.lost: tuple[SliverNode, ...] = ()
         self.refuses = False
         self.bare = False
         self.calls: list[set[str]] = []
-        self.gate = self
+        self.gate = self.returns = self
 
     def holds(self, cm: str) -> bool:
         return self.has_sliver and cm == CM
@@ -87,7 +89,7 @@ class FakeRefused:
 class Bench:
     def __init__(self, office: Any, *, decides: bool = False) -> None:
         self.office, self.manager = office, FakeManager()
-        self.slivers = FakeSlivers(self.manager)
+        self.slivers = FakeSlivers(self.manager, AtWork(office.desk, grace=30, limit=2400))
         self.lease = FakeLease()
         inventory: Any = self.manager
         self.giving = Giving(

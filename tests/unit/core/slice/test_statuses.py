@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from threading import RLock
+from typing import Any
 
 import pytest
 
 from agent.core.config import CycleSettings
+from agent.core.desk import Desk
 from agent.core.errors import BusyError, CloudlabError, UnreachableError
 from agent.core.model import AdvertisedNode, Sliver, SliverStatus
+from agent.core.slice.at_work import AtWork
 from agent.core.slice.statuses import Statuses
 
 CM, OTHER = "urn:cm", "urn:other"
@@ -21,6 +25,11 @@ class FakeClock:
 
     def steady(self) -> datetime:
         return self.time
+
+    now = steady
+
+    def monotonic(self) -> float:
+        return self.time.timestamp()
 
 
 class FakeServer:
@@ -49,6 +58,7 @@ class FakeSlivers:
         self.settled: list[tuple[str, SliverStatus | None]] = []
         self.listed: list[tuple[str, tuple[AdvertisedNode, ...]]] = []
         self.unreserved = self
+        self.at_work: Any = None
 
     def read(self, _cm: str) -> Sliver | None:
         return self.sliver
@@ -66,6 +76,9 @@ class FakeSlivers:
 class Bench:
     def __init__(self) -> None:
         self.server, self.slivers, self.clock = FakeServer(), FakeSlivers(), FakeClock()
+        self.woken: list[str] = []
+        desk = Desk(self.clock, RLock(), lambda *_: None, lambda _: None, lambda *s: self.woken.extend(s))
+        self.slivers.at_work = AtWork(desk, grace=30, limit=2400)
         limits = CycleSettings(settled_status="10m", gone_sightings=2)
         self.statuses = Statuses(self.server, self.slivers, self.clock, limits, [CM, OTHER])  # type: ignore[arg-type]
 
