@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import TypeVar
-
-import structlog
 
 from agent.cloudlab.accounts import UserKeys, account_argument, read_account
 from agent.cloudlab.credentials import Credential, parse_credential
@@ -26,8 +25,6 @@ from agent.core.model import AdvertisedNode, Sliver, SliverStatus
 from agent.core.request.escaping import as_meant, meant
 from agent.core.request.rspec import STARTUP
 from agent.core.request.startup import alike
-
-log = structlog.get_logger()
 
 T = TypeVar("T")
 
@@ -168,8 +165,8 @@ class ComponentManager:
         """Read the manifest without taking a lock; None when the slice has no sliver here.
 
         Where an asynchronous change by a portal failed, the CM tells no manifest of the slice though the
-        machines may run (GeniCMV2 Resolve, ``async_code``): it does of the sliver, and where nobody knows
-        that, the status tells whether there is one.
+        machines may run (GeniCMV2 Resolve, ``async_code``): it does of the sliver. Where that is not known
+        or not there, the status tells whether there are machines.
 
         Args:
             credential: the slice's.
@@ -186,29 +183,22 @@ class ComponentManager:
             if "urn" not in value or manifest:
                 # It must not read as if all machines had gone.
                 raise _malformed("expected a slice, with or without a sliver", "Resolve", self._remote)
-            if value.get("async_code"):
-                self.sliver_status(credential)
-                if sliver_urn:
-                    return self._resolve_sliver(credential, sliver_urn)
-                text = "the manifest is not told since a change by a portal failed, and there is a sliver"
-                raise _malformed(text, "Resolve", self._remote)
-            return None
+            return self._resolve_hidden(credential, sliver_urn) if value.get("async_code") else None
         if not isinstance(manifest, str):
             raise _malformed("a sliver without a manifest", "Resolve", self._remote)
         return self._sliver("Resolve", manifest, str(urn))
 
-    def _resolve_sliver(self, credential: Credential, sliver_urn: str) -> Sliver:
-        log.warning("the manifest is asked for by the sliver, since a change by a portal failed", cm=self.urn)
-        arguments = {"credentials": [credential.text], "urn": sliver_urn}
-        try:
-            value = _struct(self._call("Resolve", arguments), "Resolve", self._remote)
-        except NotFoundError as error:
-            # There is a sliver, as the status says, and it is another one.
-            raise _malformed(f"the manifest is not told: {error}", "Resolve", self._remote) from error
-        manifest = value.get("manifest")
-        if not isinstance(manifest, str):
-            raise _malformed("a sliver without a manifest", "Resolve", self._remote)
-        return self._sliver("Resolve", manifest, sliver_urn)
+    def _resolve_hidden(self, credential: Credential, sliver_urn: str) -> Sliver | None:
+        """Read the manifest of a slice whose own answer hides it."""
+        if sliver_urn:
+            arguments = {"credentials": [credential.text], "urn": sliver_urn}
+            with suppress(NotFoundError):
+                value = _struct(self._call("Resolve", arguments), "Resolve", self._remote)
+                return self._sliver("Resolve", str(value.get("manifest", "")), sliver_urn)
+        if self._ask_status(credential).get("details") == {}:
+            return None
+        text = "the manifest is not told since a change by a portal failed, and there is a sliver"
+        raise _malformed(text, "Resolve", self._remote)
 
     def sliver_status(self, credential: Credential) -> SliverStatus:
         """Return the state of each machine.
@@ -219,11 +209,13 @@ class ComponentManager:
             NotFoundError: no sliver here.
             BusyError: a change is on its way.
         """
-        reply = self._transport.call(self._remote, "SliverStatus", _slice(credential), wait_while_busy=False)
-        value = _struct(reply, "SliverStatus", self._remote)
-        status = read_sliver_status(self._remote.authority, value)
+        status = read_sliver_status(self._remote.authority, self._ask_status(credential))
         self._waits_for_boots = status.waits_for_boots
         return status
+
+    def _ask_status(self, credential: Credential) -> dict[str, object]:
+        reply = self._call("SliverStatus", _slice(credential), wait_while_busy=False)
+        return _struct(reply, "SliverStatus", self._remote)
 
     def renew_slice(self, credential: Credential, expires: datetime) -> datetime:
         """Extend the sliver, at most to the credential's end; return the granted time.

@@ -149,7 +149,7 @@ class EventKind(StrEnum):
     GONE = "gone", "a machine is no longer ours", OfCm
     KEPT = "kept", "a machine was said to be taken, but the manifest has it"
     DELETE = "delete", "machines, or a sliver without any, were given back"
-    ENDING = "ending", "the sliver at a CM is being deleted, maybe by somebody else", OfCm
+    TERMINATING = "terminating", "the sliver at a CM is being deleted, maybe by somebody else", OfCm
 
     RENAMED = (
         "renamed",
@@ -260,7 +260,7 @@ _NOTABLE = frozenset(
         _K.BLOCKED,
         _K.CERTIFICATE,
         _K.DOWN,
-        _K.ENDING,
+        _K.TERMINATING,
         _K.FAILED,
         _K.FATAL,
         _K.FOREIGN_REVOKE,

@@ -16,6 +16,11 @@ from agent.core.model import Lan
 
 _USUAL = 24
 """Length of the prefix of a LAN whose manifest tells no masks (10.10.LINK.INTERFACE)."""
+_GONE_WITH_MEMBERS = (
+    "A CM takes a LAN away once a single machine is left in it: when that is given back too, the next sliver"
+    " has the LAN again"
+)
+"""``GeniCMV2 DeleteNodes`` of 2021. No machine is asked for then: it would not be in the LAN."""
 _POINT_TO_POINT = 31
 """From this prefix length on, a network has no address of its own and none for all (RFC 3021)."""
 
@@ -121,7 +126,8 @@ def _find(cm: str, name: str, lans: Sequence[Lan]) -> Lan:
     if lan is None:
         there = ", ".join(lan.name for lan in lans) or "none"
         raise ConfigError(
-            f"LAN {name!r} is not in the slice at {cm}; expected one that is there, which are: {there}"
+            f"LAN {name!r} is not in the slice at {cm}; expected one that is there, which are: {there}."
+            f" {_GONE_WITH_MEMBERS}"
         )
     return lan
 

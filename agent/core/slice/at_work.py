@@ -206,4 +206,4 @@ class AtWork:
             self._ending.add(cm)
         if is_news:
             text = f"the sliver there is being deleted; nothing is asked of its CM before it is gone: {error}"
-            self._desk.tell(EventKind.ENDING, cm, text, OfCm(cm))
+            self._desk.tell(EventKind.TERMINATING, cm, text, OfCm(cm))

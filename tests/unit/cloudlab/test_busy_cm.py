@@ -138,10 +138,22 @@ def test_a_sliver_that_was_seen_in_this_run_is_asked_for_too(make: Any, cloudlab
 def test_a_sliver_of_another_urn_does_not_read_as_gone(make: Any, cloudlab: Cloudlab) -> None:
     scripted = cloudlab.scripted
     failed = scripted.value({"urn": SLICE, "async_code": 26, "async_output": "could not map"})
-    cloudlab.script["SliverStatus"] = [scripted.value(STATUS_2021)]
+    machine = {"component_urn": "pc1", "client_id": "n-1", "rawstate": "ISUP"}
+    cloudlab.script["SliverStatus"] = [scripted.value({**STATUS_2021, "details": {"urn:s-1": machine}})]
     cloudlab.script["Resolve"] = [failed, scripted.error(12, "Nothing here by that name")]
-    with pytest.raises(errors.MalformedReplyError, match="manifest is not told"):
+    with pytest.raises(errors.MalformedReplyError, match="there is a sliver"):
         make(known="urn:publicid:IDN+c.net+sliver+1").find_sliver(CM)
+
+
+@pytest.mark.parametrize("known", [{}, {"known": SLIVER}])
+def test_a_slice_whose_machines_a_failed_change_tore_down_holds_nothing(
+    known: dict[str, str], make: Any, cloudlab: Cloudlab
+) -> None:
+    scripted = cloudlab.scripted
+    failed = scripted.value({"urn": SLICE, "async_code": 28, "async_output": "torn down"})
+    cloudlab.script["SliverStatus"] = [scripted.value({**STATUS_2021, "state": "stopped"})]
+    cloudlab.script["Resolve"] = [failed, *([scripted.error(12, "Nothing here")] if known else [])]
+    assert make(**known).find_sliver(CM) is None
 
 
 def test_no_sliver_is_made_as_an_update_of_another(make: Any, cloudlab: Cloudlab) -> None:

@@ -309,8 +309,8 @@ def test_a_sliver_that_is_being_deleted_is_asked_for_nothing_and_told_once(make)
     bench.manager.wanted = 3
     bench.cycles(20)
     assert bench.server.refused == ["AddNodes"]
-    assert [e.subject for e in bench.events.of("ending")] == [UTAH]
-    assert bench.events.of("ending")[0].is_notable
+    assert [e.subject for e in bench.events.of("terminating")] == [UTAH]
+    assert bench.events.of("terminating")[0].is_notable
     assert "being deleted" in bench.manager.facts().closed[UTAH]
     bench.manager.going = ("node-1",)
     bench.manager.delete_nodes()
@@ -347,3 +347,18 @@ def test_a_lack_of_machines_at_a_delete_is_told_as_what_it_is(make):
         bench.manager.delete_nodes()
     assert bench.events.kinds()["insufficient"] == 0
     assert bench.manager.facts().exhausted == frozenset()
+
+
+def test_a_ready_machine_that_reads_changing_while_the_cm_is_at_work_stays_ready(make):
+    """A CM may set running machines up again with each change (GeniAggregate.pm of 2023, «reconfigure»)."""
+    bench = make()
+    bench.manager.wanted = 3
+    bench.manager.add_nodes()
+    bench.server.boot_time = 600
+    bench.cycles(4)
+    status = bench.manager.inventory.statuses[UTAH]
+    assert {node.status for node in status.nodes} == {"changing"}
+    bench.cycles(10)
+    assert bench.events.kinds()["failed"] == 0
+    assert bench.events.kinds()["ready"] == 1, "only the new one is told of"
+    assert [name for name, _, _ in bench.helper.told] == ["node-1", "node-2", "node-3"]

@@ -80,7 +80,9 @@ def test_a_lan_that_is_not_there_is_named_with_those_that_are():
     with pytest.raises(ConfigError) as refusal:
         give([lan(name="a"), lan(name="b")], ["lan-9"])
     assert str(refusal.value) == (
-        "LAN 'lan-9' is not in the slice at urn:cm; expected one that is there, which are: a, b"
+        "LAN 'lan-9' is not in the slice at urn:cm; expected one that is there, which are: a, b."
+        " A CM takes a LAN away once a single machine is left in it: when that is given back too, the next"
+        " sliver has the LAN again"
     )
     with pytest.raises(ConfigError, match="which are: none"):
         require_lans(CM, ["lan-9"], [])
