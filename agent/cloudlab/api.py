@@ -28,6 +28,9 @@ from agent.core.request.startup import alike
 
 T = TypeVar("T")
 
+_BUSY_TRIES = 3
+"""For a change where busy may mean half an hour, and may mean that the CM looks at the slice for a moment."""
+
 
 class SliceAuthority:
     """The SA."""
@@ -112,8 +115,7 @@ class ComponentManager:
         self._user = user
         self._lan_form = LanForm()
         self._type_form = TypeForm(remote.authority)
-        self._waits_for_boots = False
-        """Busy may mean half an hour there, as its statuses tell: a change is not repeated."""
+        self._busy_tries = 0
 
     @property
     def urn(self) -> str:
@@ -210,11 +212,11 @@ class ComponentManager:
             BusyError: a change is on its way.
         """
         status = read_sliver_status(self._remote.authority, self._ask_status(credential))
-        self._waits_for_boots = status.waits_for_boots
+        self._busy_tries = _BUSY_TRIES if status.waits_for_boots else 0
         return status
 
     def _ask_status(self, credential: Credential) -> dict[str, object]:
-        reply = self._call("SliverStatus", _slice(credential), wait_while_busy=False)
+        reply = self._call("SliverStatus", _slice(credential), busy_tries=1)
         return _struct(reply, "SliverStatus", self._remote)
 
     def renew_slice(self, credential: Credential, expires: datetime) -> datetime:
@@ -277,16 +279,16 @@ class ComponentManager:
             BusyError: at once, without ``cancel``.
         """
         arguments = {**_slice(credential), **({"cancel": 1} if cancel else {})}
-        self._call("DeleteSlice", arguments, wait_while_busy=cancel and not self._waits_for_boots)
+        self._call("DeleteSlice", arguments, busy_tries=self._busy_tries if cancel else 1)
 
     def _call(
-        self, method: str, arguments: Mapping[str, object] | None = None, *, wait_while_busy: bool = True
+        self, method: str, arguments: Mapping[str, object] | None = None, *, busy_tries: int = 0
     ) -> object:
-        return self._transport.call(self._remote, method, arguments, wait_while_busy=wait_while_busy)
+        return self._transport.call(self._remote, method, arguments, busy_tries=busy_tries)
 
     def _change(self, method: str, credential: Credential, sliver_urn: str, nodes: object) -> Sliver:
         arguments = {**_slice(credential), "nodes": nodes}
-        value = self._call(method, arguments, wait_while_busy=not self._waits_for_boots)
+        value = self._call(method, arguments, busy_tries=self._busy_tries)
         if not isinstance(value, str):
             raise _malformed("expected a manifest", method, self._remote)
         return self._sliver(method, value, sliver_urn)

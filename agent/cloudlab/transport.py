@@ -113,7 +113,7 @@ class Transport:
         method: str,
         arguments: Mapping[str, object] | None = None,
         *,
-        wait_while_busy: bool = True,
+        busy_tries: int = 0,
     ) -> object:
         """Call a method; return the ``value`` of its reply.
 
@@ -121,7 +121,8 @@ class Transport:
             remote: whom to call.
             method: such as ``AddNodes``.
             arguments: the one struct that methods take; None for a method without.
-            wait_while_busy: repeat the call while the server says busy, within the limit.
+            busy_tries: how often to call at most while the server says busy; 0 for as often as the limit has
+                room for.
 
         Raises:
             CloudlabError: the subclass that tells what the caller may do next.
@@ -135,9 +136,7 @@ class Transport:
             sleep=self.pause,
             stop=tenacity.stop_before_delay(self._limits.retry_for),
             wait=tenacity.wait_exponential_jitter(initial=least, max=most, jitter=least),
-            retry=tenacity.retry_if_exception_type(
-                (BusyError, UnreachableError) if wait_while_busy else UnreachableError
-            ),
+            retry=lambda state: _is_passing(state, busy_tries),
             before_sleep=_log_retry,
             reraise=True,
         )
@@ -298,6 +297,13 @@ class _Adapter(HTTPAdapter):
 
     def cert_verify(self, *_args: Any, **_kwargs: Any) -> None:
         """Leave the trust to the context: requests would add the roots of the public web to it."""
+
+
+def _is_passing(state: tenacity.RetryCallState, busy_tries: int) -> bool:
+    error = state.outcome.exception() if state.outcome else None
+    if isinstance(error, BusyError):
+        return not busy_tries or state.attempt_number < busy_tries
+    return isinstance(error, UnreachableError)
 
 
 def _log_retry(state: tenacity.RetryCallState) -> None:

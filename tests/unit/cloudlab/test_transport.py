@@ -88,7 +88,7 @@ def test_trying_again_has_an_end(make: Make, scripted: Any, remote: Remote) -> N
 def test_a_poller_does_not_wait_while_busy(make: Make, scripted: Any, remote: Remote) -> None:
     scripted.answers(scripted.error(14, "slice is busy"))
     with pytest.raises(errors.BusyError):
-        make().call(remote, "SliverStatus", {}, wait_while_busy=False)
+        make().call(remote, "SliverStatus", {}, busy_tries=1)
     assert len(scripted.received) == 1
 
 
