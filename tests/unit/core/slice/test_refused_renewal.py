@@ -20,6 +20,7 @@ from agent.core.model import SliverNode
 from agent.core.obstacles import RenewalObstacle
 from agent.core.settings import LeaseSettings
 from agent.core.slice.lease import Lease
+from agent.core.slice.life import SliceLife
 from agent.core.slice.slivers import Slivers
 from tests.unit.core.conftest import FakeClock, FakeMachine, FakeServer
 
@@ -58,7 +59,8 @@ class Site:
         config = ManagerConfig(clock=self.clock)
         self.slivers = Slivers(server, config, [UTAH], desk, Owner())
         self.settings = LeaseSettings(duration="24h", renew_when_left="18h", empty_before="1h", **lease)
-        self.lease = Lease(server, config, desk, self.slivers, lambda: self.settings, self.give)
+        kept = (desk, self.slivers, SliceLife(server, desk, self.slivers))
+        self.lease = Lease(server, config, *kept, lambda: self.settings, self.give)
         self.lease.sparer.in_order, self.lease.sparer.keep = self.in_order, self.keep
         self.reserved = {}
         self.error = None
