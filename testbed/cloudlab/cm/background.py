@@ -97,7 +97,7 @@ class Background:
         with self._cm.around.mutex:
             if phase.over.is_set():
                 return
-            idle = [s for s in aggregate.nodes.values() if s.reserved and s.awaited_by is None]
+            idle = [s for s in aggregate.nodes.values() if s.reserved and not self._boots(s)]
             if self._path == "reconfigure":
                 # It leaves alone what was stopped on purpose, and sets up again what runs.
                 waiting = [s for s in idle if s.state == "new"]
@@ -110,6 +110,11 @@ class Background:
                 waiting = [s for s in idle if s.state in _UNSTARTED | again]
             self._boot(record, aggregate, waiting, phase, reload=True)
             record.lock.free()
+
+    def _boots(self, sliver: NodeSliver) -> bool:
+        """Tell whether a phase boots a machine; one that was switched off meanwhile, it waits for in vain."""
+        off = self._path == "wait" and sliver.state in _UNSTARTED
+        return sliver.awaited_by is not None and not off
 
     def _boot(
         self,
