@@ -83,7 +83,7 @@ class StatusAnswer(Answer):
     left_behind: tuple[str, ...] = Field(
         (), description="what is held in other slices that the agent kept before, in words"
     )
-    hindrances: tuple[str, ...] = Field(
+    impasses: tuple[str, ...] = Field(
         (), description="what CMs refuse until a person acts, and what can be done, in words"
     )
     reasons: tuple[str, ...] = Field(description="why machines are wanted, and why jobs do not count")

@@ -109,7 +109,7 @@ class Questions:
             teardowns={cm: teardown_words(wish) for cm, wish in moment.teardowns.items()},
             retired=tuple(describe_retired(report) for report in view.retired),
             left_behind=tuple(map(left_behind_words, view.left_behind)),
-            hindrances=tuple(hindrance.words for hindrance in view.hindrances),
+            impasses=tuple(impasse.words for impasse in view.impasses),
             reasons=plan.growth.reasons if plan else (),
             foreign=foreign_words([node.client_id for node in view.foreign]),
             said=self._manager.said,

@@ -93,7 +93,7 @@ def draw(picture: Mapping[str, Any], width: int, lost: str = "") -> RenderableTy
     if status["foreign"]:
         head.append(Text(status["foreign"], style="dim"))
     head += [Text(status[key], style="yellow") for key in ("paused", "growth_stopped") if status[key]]
-    warnings = (*status["lease_warnings"], *status.get("hindrances", ()))
+    warnings = (*status["lease_warnings"], *status.get("impasses", ()))
     head += [Text(plain(warning), style="bold red") for warning in warnings]
     if lost:
         head.append(Text(lost, style="bold red"))

@@ -391,7 +391,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
             growth_stopped=moment.slice.braked,
             paused=moment.hold is not None,
             backoffs=self.refused.backoffs(self.cmlist),
-            hindrances=self.refused.hindrances.known(),
+            impasses=self.refused.impasses.known(),
             orphans={"cloudlab": self.inventory.lost(), "slurm": self._records.left()},
             foreign=foreign_views(moment),
             lapses=self.lapses(),

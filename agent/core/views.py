@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from agent.core.hindrance import Hindrance
+from agent.core.impasse import Impasse
 from agent.core.model import LeftBehind, RetiredCm
 
 
@@ -86,7 +86,7 @@ class AgentView:
     """An administrator holds growth up."""
     backoffs: Mapping[tuple[str, str], bool] = field(default_factory=dict)
     """(CM, ``insufficient``, ``failed`` or a ``Cause``) -> whether less is asked of it for that."""
-    hindrances: tuple[Hindrance, ...] = ()
+    impasses: tuple[Impasse, ...] = ()
     """What CMs refuse until a person acts."""
     orphans: Mapping[str, int] = field(default_factory=dict)
     """``cloudlab`` or ``slurm`` -> what is left over there of machines that are not ours any more."""

@@ -50,8 +50,8 @@ def _warnings(view: PageView) -> Iterator[str]:
         yield f"the user's certificate ends in {span(view.certificate_expires - now)}"
     if agent.growth_stopped:
         yield f"growth is stopped: {agent.growth_stopped}"
-    for hindrance in agent.hindrances:
-        yield f"{cm_name(hindrance.cm)} refuses what it is asked: {hindrance.words}"
+    for impasse in agent.impasses:
+        yield f"{cm_name(impasse.cm)} refuses what it is asked: {impasse.words}"
     if view.hold:
         yield view.hold
     yield from view.teardowns

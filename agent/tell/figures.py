@@ -12,7 +12,7 @@ from enum import StrEnum
 from itertools import product
 
 from agent.core.events import EventKind, OfJob
-from agent.core.hindrance import Cause
+from agent.core.impasse import Cause
 from agent.core.slice.hindrance import KINDS
 
 

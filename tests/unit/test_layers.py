@@ -64,7 +64,7 @@ PURE = (
     "core.cycle.schedule",
     "core.errors",
     "core.events",
-    "core.hindrance",
+    "core.impasse",
     "core.model",
     "core.notices.items",
     "core.request.complaint",

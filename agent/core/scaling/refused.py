@@ -18,12 +18,12 @@ from agent.core.errors import (
     RefusedError,
 )
 from agent.core.events import EventKind
-from agent.core.hindrance import Cause
+from agent.core.impasse import Cause
 from agent.core.model import Admission, AdvertisedNode, IntentKind, Sliver
 from agent.core.request.helper import AddArgs
 from agent.core.scaling.admitted import Asked, Cap
 from agent.core.scaling.askable import until_words
-from agent.core.scaling.hindrances import Hindrances
+from agent.core.scaling.impasses import Impasses
 from agent.core.scaling.placement import Placement
 from agent.core.slice.slivers import Slivers
 
@@ -69,7 +69,7 @@ class Refused:
         placement: what is left alone.
 
     Attributes:
-        hindrances: what a person has to act on.
+        impasses: what a person has to act on.
     """
 
     def __init__(self, desk: Desk, asker: Asker, slivers: Slivers, placement: Placement) -> None:
@@ -78,14 +78,14 @@ class Refused:
         self._slivers = slivers
         self._placement = placement
         self._admitted = placement.admitted
-        self.hindrances = Hindrances(desk)
+        self.impasses = Impasses(desk)
         self._in_a_row: Counter[str] = Counter()
         """CM -> refusals in a row that named a machine that we had named."""
 
     def backoffs(self, cms: Sequence[str]) -> dict[tuple[str, str], bool]:
         """Tell what is asked of CMs less: (CM, why in one word) -> whether that is so now."""
         pauses = self._placement.backoffs(cms, self._desk.clock.steady())
-        return {**pauses, **self.hindrances.by_cause(cms)}
+        return {**pauses, **self.impasses.by_cause(cms)}
 
     # --- before a call
 
@@ -152,9 +152,9 @@ class Refused:
         try:
             yield
         except CloudlabError as error:
-            self.hindrances.refused(cm, error, None)
+            self.impasses.refused(cm, error, None)
             raise
-        self.hindrances.over(cm, Cause.ACCOUNT)
+        self.impasses.over(cm, Cause.ACCOUNT)
 
     @contextmanager
     def giving_back(self, cm: str) -> Iterator[None]:
@@ -162,7 +162,7 @@ class Refused:
         try:
             yield
         except CloudlabError as error:
-            self.hindrances.refused(cm, error, self._sliver(cm))
+            self.impasses.refused(cm, error, self._sliver(cm))
             raise
 
     # --- after a call
@@ -173,7 +173,7 @@ class Refused:
         self._in_a_row.pop(cm, None)
         before = {kind: self.room(cm, kind) for kind in self._kinds(order)}
         self._admitted.granted(cm, {kind: self._count(cm, kind) for kind in before})
-        self.hindrances.over(cm, *(cause for cause in Cause if cause is not Cause.NEVER))
+        self.impasses.over(cm, *(cause for cause in Cause if cause is not Cause.NEVER))
         if any(self.room(cm, kind) and before[kind] == 0 for kind in before):
             # What lies between what it gives and what it refused is found out by halves.
             self._desk.wake("add_nodes")
@@ -196,8 +196,8 @@ class Refused:
         if named in order.machines:
             self._admitted.shun(cm, named, now, str(error))
             self._desk.wake("update_available")
-        if hindrance := self.hindrances.refused(cm, error, self._sliver(cm)):
-            self._placement.pause(cm, "", now, hindrance.words)
+        if impasse := self.impasses.refused(cm, error, self._sliver(cm)):
+            self._placement.pause(cm, "", now, impasse.words)
             return True
         if not isinstance(error, InsufficientNodesError):
             return False
@@ -238,7 +238,7 @@ class Refused:
             else:
                 words = f"no more are asked for{of_type} {until}: {error}"
                 if error.never:
-                    self.hindrances.never(cm, kind, error)
+                    self.impasses.never(cm, kind, error)
             self._desk.tell(EventKind.INSUFFICIENT, cm, words)
 
     def _leave_document(self, order: Order, error: InsufficientNodesError) -> None:
@@ -249,7 +249,7 @@ class Refused:
             order.cm, "", self._desk.clock.steady(), f"{error}; {fixed}", for_good=error.never
         )
         if error.never:
-            self.hindrances.never(order.cm, "", error)
+            self.impasses.never(order.cm, "", error)
         words = f"nothing is asked {until_words(self._desk.clock, pause)}: {pause.reason}"
         self._desk.tell(EventKind.INSUFFICIENT, order.cm, words)
 
@@ -257,7 +257,7 @@ class Refused:
         """Ask anew for what was refused: settings have changed."""
         self._admitted.forget()
         self._placement.forget_shortages()
-        self.hindrances.forget()
+        self.impasses.forget()
         self._in_a_row.clear()
 
     # --- what there is

@@ -16,7 +16,7 @@ from agent.core.errors import (
     Shortage,
     ShutDownError,
 )
-from agent.core.hindrance import Cause
+from agent.core.impasse import Cause
 from agent.core.model import AdvertisedNode
 from tests.unit.core.scaling.test_adding import CM, Bench
 
@@ -64,7 +64,7 @@ def test_what_a_person_has_to_mend_is_told_once_and_asked_again_in_long_steps(
     (words,) = told(bench)
     assert str(error) in words
     assert getattr(error, "mend", "deleted") in words
-    assert [(h.cm, h.cause) for h in bench.growth.refused.hindrances.known()] == [(CM, cause)]
+    assert [(h.cm, h.cause) for h in bench.growth.refused.impasses.known()] == [(CM, cause)]
     assert bench.growth.refused.backoffs([CM])[CM, cause.value]
     bench.office.advance(4 * 3600)
     assert ask(bench) == 2

@@ -27,7 +27,7 @@ class Cause(StrEnum):
 
 
 @dataclass(frozen=True)
-class Hindrance:
+class Impasse:
     """What a CM refuses until a person acts."""
 
     cm: str

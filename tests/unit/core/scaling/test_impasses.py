@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from agent.core.errors import BusyError, ImageError
-from agent.core.hindrance import cause_of
+from agent.core.impasse import cause_of
 from agent.core.model import Sliver, SliverNode
-from agent.core.scaling.hindrances import mend_of
+from agent.core.scaling.impasses import mend_of
 
 NEW, OLD = "urn:publicid:IDN+emulab.net+image+proj//new", "urn:publicid:IDN+emulab.net+image+proj//old"
 

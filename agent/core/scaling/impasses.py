@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from agent.core.desk import Desk
 from agent.core.errors import CloudlabError, EndingError, ImageError
 from agent.core.events import EventKind, OfCm
-from agent.core.hindrance import Cause, Hindrance, cause_of
+from agent.core.impasse import Cause, Impasse, cause_of
 from agent.core.model import Sliver
 from agent.core.request.images import images_of
 
@@ -47,7 +47,7 @@ def _is_same(urn: str, image: str) -> bool:
     return bool(urn) and (image in urn or urn in image)
 
 
-class Hindrances:
+class Impasses:
     """Remembers them, and tells each once. Thread-safe.
 
     Args:
@@ -57,30 +57,30 @@ class Hindrances:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._lock = threading.Lock()
-        self._known: dict[tuple[str, Cause, str], Hindrance] = {}
+        self._known: dict[tuple[str, Cause, str], Impasse] = {}
 
-    def refused(self, cm: str, error: CloudlabError, sliver: Sliver | None) -> Hindrance | None:
+    def refused(self, cm: str, error: CloudlabError, sliver: Sliver | None) -> Impasse | None:
         """Take note of a refusal; return None for one that may pass by itself."""
         cause = cause_of(error)
         if cause is None:
             return None
         about = error.image if isinstance(error, ImageError) else ""
         mend = mend_of(error, sliver)
-        return self._add(Hindrance(cm, cause, about, f"{error}; {mend}" if mend else str(error)))
+        return self._add(Impasse(cm, cause, about, f"{error}; {mend}" if mend else str(error)))
 
     def never(self, cm: str, kind: str, error: CloudlabError) -> None:
         """Take note that a CM could not give a machine of a type even if it were empty."""
         words = f"no more machines{f' of type {kind}' if kind else ''} are asked for: {error}; {_NEVER}"
-        self._add(Hindrance(cm, Cause.NEVER, kind, words))
+        self._add(Impasse(cm, Cause.NEVER, kind, words))
 
-    def _add(self, hindrance: Hindrance) -> Hindrance:
-        key = (hindrance.cm, hindrance.cause, hindrance.about)
+    def _add(self, impasse: Impasse) -> Impasse:
+        key = (impasse.cm, impasse.cause, impasse.about)
         with self._lock:
             is_new = key not in self._known
-            self._known[key] = hindrance
+            self._known[key] = impasse
         if is_new:
-            self._desk.tell(EventKind.HINDERED, hindrance.cm, hindrance.words, OfCm(hindrance.cm))
-        return hindrance
+            self._desk.tell(EventKind.HINDERED, impasse.cm, impasse.words, OfCm(impasse.cm))
+        return impasse
 
     def over(self, cm: str, *causes: Cause) -> None:
         """Take note that a CM does again what it refused for these causes."""
@@ -97,7 +97,7 @@ class Hindrances:
         with self._lock:
             self._known = {key: known for key, known in self._known.items() if key[1] is not Cause.NEVER}
 
-    def known(self) -> tuple[Hindrance, ...]:
+    def known(self) -> tuple[Impasse, ...]:
         """Return what a person has to act on."""
         with self._lock:
             return tuple(self._known.values())
