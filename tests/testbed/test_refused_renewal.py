@@ -13,6 +13,7 @@ from agent.core.config import ManagerConfig
 from agent.core.desk import Desk
 from agent.core.settings import LeaseSettings
 from agent.core.slice.lease import Lease
+from agent.core.slice.life import SliceLife
 from agent.core.slice.slivers import Slivers
 from testbed.cloudlab.cm.reservations import Reservation
 
@@ -68,7 +69,8 @@ class Ours:
         slivers = Slivers(self.server, config, [self.urn], desk, Owner())
         settings = LeaseSettings(duration="24h", renew_when_left="18h")
         give = lambda node, due: self.given.append((node.client_id, due - self.begin))  # noqa: E731
-        self.lease = Lease(self.server, config, desk, slivers, lambda: settings, give)
+        kept = (desk, slivers, SliceLife(self.server, desk, slivers))
+        self.lease = Lease(self.server, config, *kept, lambda: settings, give)
         slivers.read(self.urn)
         self.lease.ensure_slice()
 
