@@ -6,14 +6,14 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from testbed.cloudlab import DEFAULT_SITES
+from testbed.cloudlab import DEFAULT_SITES, Site
 
 if TYPE_CHECKING:
     from testbed.demo import Demo
 
 FULL, QUIET = DEFAULT_SITES
 """The site that has no machine to spare at first, and the one that calls nobody."""
-LEASE = 110.0
+LEASE = 95.0
 """Real seconds for which the quiet site lends at first."""
 NINETY_DAYS = 90 * 86400.0
 REFUSED = "Extension refused by reservation system"
@@ -32,6 +32,10 @@ class QuietSite:
         self.cloudlab = demo.bed.cloudlab
         self.script = script
 
+    def wait_for_its_chapter(self) -> None:
+        """Have the site lend nothing: of what comes before, it could not tell the agent."""
+        self._spare(QUIET, "class")
+
     def tell(self, number: int) -> None:
         """Tell it all."""
         words = "A newer server calls nobody: the end of its lease is the deadline, and no work is lost"
@@ -49,16 +53,17 @@ class QuietSite:
             demo.say("admin", f"esagent drain {' '.join(idle)} --release")
             demo.esagent("drain", *idle, "--release", "--reason", "make room")
         demo.wait("nothing is held", lambda: not demo.held())
-        for machine in FULL.machines:
-            self.cloudlab.reserving.promise(machine, "class")
+        self._spare(FULL, "class")
+        self._spare(QUIET, "")
         self.cloudlab.rules.lifetime(QUIET.domain, LEASE)
         words = f"{FULL.domain} has no machine to spare; {QUIET.domain} lends for {LEASE:g} s at first"
         demo.say("Cloudlab", words)
         since = time.time()
 
         def looked() -> bool:
-            calls = self.cloudlab.journal.calls("DiscoverResources", authority=FULL.urn, code=0)
-            return any(call.time - call.seconds > since for call in calls)
+            calls = self.cloudlab.journal.calls("DiscoverResources", code=0)
+            asked = {call.authority for call in calls if call.time - call.seconds > since}
+            return asked >= {FULL.urn, QUIET.urn}
 
         demo.wait("the agent looks", looked)
 
@@ -67,22 +72,21 @@ class QuietSite:
         demo = self.demo
         options = ("--cpus-per-task=1", "--time=30", "--job-name=long-lease")
         self.long = demo.submit(self.script, *options)
-        self.short = demo.submit("sleep 20", "--cpus-per-task=1", "--time=1", "--job-name=short-lease")
+        self.short = demo.submit("sleep 40", "--cpus-per-task=1", "--time=1", "--job-name=short-lease")
         demo.wait("a machine is held", demo.held)
         self.node = " ".join(demo.held())
         self.ends = self.cloudlab.expiry_moves()[f"CM {QUIET.domain}"][1]
         self.cloudlab.rules.lifetime(QUIET.domain, NINETY_DAYS)
-        after = self.left()
         self.cloudlab.reserving.reserve(
             QUIET.domain,
             QUIET.hardware_type,
             len(QUIET.machines),
-            after=after,
+            # Reservations begin at whole seconds, and this one not before the lease has ended.
+            after=self.left() + 1,
             seconds=86400,
             project="class",
         )
-        for machine in FULL.machines:
-            self.cloudlab.reserving.promise(machine, "")
+        self._spare(FULL, "")
         words = (
             f"all of {QUIET.domain} is reserved for a class from {_clock(self.ends)} on, when the lease ends"
         )
@@ -151,6 +155,11 @@ class QuietSite:
             "the requeued job ends on a machine of the other site", "scontrol show job", told,
             told.startswith("COMPLETED") and where in FULL.machines,
         )  # fmt: skip
+
+    def _spare(self, site: Site, project: str) -> None:
+        """Set all machines of a site aside for a project; "" for nobody."""
+        for machine in site.machines:
+            self.cloudlab.reserving.promise(machine, project)
 
     def left(self) -> float:
         """Real seconds until the lease ends."""
