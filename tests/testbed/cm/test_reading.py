@@ -114,7 +114,9 @@ def test_the_newer_server_lists_exact_type_architecture_and_class(eva):
     assert root.find(f"{EMULAB}reservable_nodes") is not None
 
 
-def test_the_newer_server_shows_machines_that_are_set_aside_by_whose_credential_it_is_given(cloudlab, ada):
+def test_the_newer_server_shows_machines_that_are_set_aside_by_whose_credential_it_is_given(
+    cloudlab, ada, rspec
+):
     """protogeni-2021.md §9: free for one's own project, and with the slice's credential alone."""
     ada.register()
     for name, project in (("pc200", "labproj"), ("pc201", "other")):
@@ -131,6 +133,12 @@ def test_the_newer_server_shows_machines_that_are_set_aside_by_whose_credential_
     assert listed(ada.self_credential(), available=1) == (set(), everybodys)
     assert listed(ada.credential) == ({"pc200", "pc201"}, everybodys | {"pc200"})
     assert listed(ada.credential, available=1) == ({"pc200"}, everybodys | {"pc200"})
+
+    ada.create(rspec("a", cm=cloudlab.cms[1].urn), site=1)
+    added = {f"n{number}": {"node": f"pc{number}"} for number in (200, 202, 203)}
+    held = [m.node_id for m in cloudlab.machines() if m.slice_urn]
+    added = {name: fields for name, fields in added.items() if fields["node"] not in held}
+    assert ada.unlocked("AddNodes", 1, nodes=added)["code"] == 0, "and the mapper gives it"
 
 
 # --- resolve and status
