@@ -15,18 +15,17 @@ from agent.cloudlab.accounts import UserKeys, named
 from agent.cloudlab.api import ComponentManager, SliceAuthority
 from agent.cloudlab.credential_cache import PATIENCE, CredentialCache
 from agent.cloudlab.credentials import Credential
+from agent.cloudlab.deletion import Deletion
 from agent.cloudlab.foresight import Foresight
 from agent.cloudlab.identity import Identity
 from agent.cloudlab.orphans import Orphans
-from agent.cloudlab.phases import after_the_request, before_the_request
+from agent.cloudlab.phases import before_the_request
 from agent.cloudlab.shared_answer import SharedAnswer
 from agent.cloudlab.transport import Transport
 from agent.core.errors import (
     AlreadyExistsError,
     BadArgumentsError,
     BusyError,
-    CloudlabError,
-    EndingError,
     LostReplyError,
     NotFoundError,
     UnreachableError,
@@ -238,42 +237,15 @@ class ProtoGeniServer:
                 all the time that we waited, or could not be asked any more.
         """
         manager = self._manager(cm)
-        begun = self._begin_delete(manager, asked_before=False)
-        with after_the_request():
-            self._see_it_gone(manager, begun=begun)
-
-    def _see_it_gone(self, manager: ComponentManager, *, begun: bool) -> None:
-        """Wait until a CM holds nothing for us; ask again where it is not known whether the end began."""
-        end = self._clock.monotonic() + self._delete_timeout
-        while self.find_sliver(manager.urn) is not None:
-            if not begun:
-                begun = self._begin_delete(manager, asked_before=True)
-            if self._clock.monotonic() >= end:
-                raise CloudlabError(
-                    f"the sliver is still there after {self._delete_timeout:g} s",
-                    method="DeleteSlice",
-                    authority=manager.urn,
-                )
-            self._transport.pause(self._delete_poll)
-
-    def _begin_delete(self, manager: ComponentManager, *, asked_before: bool) -> bool:
-        """Ask for the end of a sliver; False where it is not known whether that began.
-
-        A repeat is harmless: it finds nothing, or is told busy, or that it is under way, while the first one
-        works.
-        """
-        try:
-            try:
-                self._alone(manager.urn, manager.delete_slice)
-            except BusyError as error:
-                log.info("machines boot: their boots are ended", cm=manager.urn, error=str(error))
-                self._alone(manager.urn, lambda c: manager.delete_slice(c, cancel=True))
-        except (EndingError, NotFoundError, LostReplyError, BusyError) as error:
-            if not asked_before and (error.begun is False or isinstance(error, BusyError)):
-                raise
-            log.info("sliver looked up after DeleteSlice", cm=manager.urn, error=str(error))
-            return isinstance(error, EndingError | NotFoundError)
-        return True
+        deletion = Deletion(
+            cm=cm,
+            ask=lambda cancel: self._alone(cm, lambda c: manager.delete_slice(c, cancel=cancel)),
+            is_there=lambda: self.find_sliver(cm) is not None,
+            monotonic=self._clock.monotonic,
+            pause=lambda: self._transport.pause(self._delete_poll),
+            timeout=self._delete_timeout,
+        )
+        deletion.carry_out()
 
     def sliver_status(self, cm: str) -> SliverStatus | None:
         """Return the state of each machine; None when this CM holds nothing for us.
