@@ -82,9 +82,9 @@ def test_a_slice_lives_from_register_to_delete(server: ProtoGeniServer) -> None:
 
     sliver = server.create_sliver(cm, REQUEST)
     assert [n.client_id for n in sliver.nodes] == ["node-1"]
+    first = ready(server, cm, {"node-1"})
     with pytest.raises(errors.AlreadyExistsError):
         server.create_sliver(cm, REQUEST)
-    first = ready(server, cm, {"node-1"})
     assert first.nodes[0].sliver_id == sliver.nodes[0].sliver_id
     assert first.nodes[0].node_id == sliver.nodes[0].node_id
 

@@ -148,15 +148,16 @@ class Background:
         while not self._workers.stopping.wait(interval):
             with self._cm.around.mutex:
                 if phase.over.is_set():
-                    self._leave(wait)
+                    self._leave(wait, phase)
                     return
                 if wait.look():
                     self._end(record, aggregate, wait, phase)
                     return
 
-    def _leave(self, wait: Wait) -> None:
+    def _leave(self, wait: Wait, phase: Phase) -> None:
         for sliver in wait.slivers:
-            sliver.awaited_by = None
+            if sliver.awaited_by is phase:
+                sliver.awaited_by = None
 
     def _end(self, record: CmSlice, aggregate: Aggregate, wait: Wait, phase: Phase) -> None:
         failed = [sliver for sliver in wait.failed if sliver.reserved]
@@ -167,14 +168,16 @@ class Background:
                 aggregate.error = f"The following nodes failed to setup: {names}"
         for sliver in wait.slivers:
             sliver.state = self._settled(sliver, failed=sliver in failed)
-        self._leave(wait)
+        self._leave(wait, phase)
         # There is one slot for the monitor of a slice: the first to finish clears it for all.
         record.monitor = False
         record.phases.discard(phase)
 
     def _settled(self, sliver: NodeSliver, *, failed: bool) -> str:
-        """Return the state of a machine that was waited for."""
-        if not failed or self._path == "wait":
+        """Return the state of a machine that was waited for; one that was stopped meanwhile stays so."""
+        if self._path == "wait":
+            return "started" if sliver.state == "restarting" else sliver.state
+        if not failed:
             return "started"
         if self._path == "os_setup":
             return "failed"

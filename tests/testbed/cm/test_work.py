@@ -253,3 +253,15 @@ def test_the_reason_of_a_refused_action(begin, generation, output, value):
     ada.cloudlab.fault("pc100", "unreserved")
     answer = ada.unlocked("StopSliver")
     assert (answer["code"], answer["output"], answer["value"]) == (2, output, value)
+
+
+@pytest.mark.parametrize("generation", [2016, 2021])
+def test_a_machine_that_is_stopped_while_it_is_waited_for_stays_stopped(begin, generation):
+    """protogeni.md 3.12: Shutdown waits for no boot; with newer servers it marks the slice, and is busy."""
+    ada = begin(generation, timing={"patience": HASTY})
+    answer = ada.call("Shutdown")
+    assert answer["code"] == (0 if generation == 2016 else 14)
+    record = ada.cloudlab.cm(DEFAULT_SITES[0].urn).slices[ada.slice_urn]
+    ada.cloudlab.journal.wait_for(lambda: not record.phases)
+    assert ada.ok("SliverStatus")["state"] == ("stopped" if generation == 2016 else "started")
+    assert record.shut_down
