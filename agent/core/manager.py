@@ -119,7 +119,7 @@ class SimpleElasticSliceManager(
         kept = (desk, self._slivers, self._life)
         self._lease = Lease(server, parts, *kept, lambda: self.lease, self.handle_blocking_node)
         ends = (self._life.ends, self._lease.lapses, lambda: self.lease, self.inventory.held)
-        self._endings = Endings(desk, *ends)
+        self._endings = Endings(desk, *ends, self._slivers.at_work.deletions)
         lending = (self.offers, self._placement, self.brake, self._endings, parts.retired)
         self._growth = Growth(desk, self, self._slivers, *lending, self._life, pause=retry_interval)
         self.refused = self._growth.refused

@@ -66,14 +66,15 @@ class AtWork:
         """CMs where it was tried to give machines back since the last work there, or the last machines."""
         self._deferred: set[str] = set()
         """CMs where machines would have been asked for if others were not to be given back first."""
-        self._ending: set[str] = set()
+        self._ending: dict[str, datetime] = {}
+        """CM -> when it first said that the sliver there is being deleted, by the steady clock."""
 
     # --- what is told
 
     def refused(self, cm: str, error: CloudlabError) -> None:
         """Take note that a CM refused a change: while it is at work, or since the sliver is being deleted."""
         if isinstance(error, EndingError):
-            self._ends(cm, error)
+            self.ends(cm, str(error))
         if not isinstance(error, BusyError):
             return
         with self._desk.lock:
@@ -120,7 +121,16 @@ class AtWork:
         with self._desk.lock:
             self._works.pop(cm, None)
             self._refusals.pop(cm, None)
-            self._ending.discard(cm)
+            self._ending.pop(cm, None)
+
+    def ends(self, cm: str, error: str) -> None:
+        """Take note that a CM said, with these words, that the sliver there is being deleted."""
+        with self._desk.lock:
+            is_news = cm not in self._ending
+            self._ending.setdefault(cm, self._desk.clock.steady())
+        if is_news:
+            text = f"the sliver there is being deleted; nothing is asked of its CM before it is gone: {error}"
+            self._desk.tell(EventKind.TERMINATING, cm, text, OfCm(cm))
 
     # --- what follows
 
@@ -145,6 +155,11 @@ class AtWork:
         """Tell whether a CM said that the sliver there is being deleted."""
         with self._desk.lock:
             return cm in self._ending
+
+    def deletions(self) -> dict[str, datetime]:
+        """Return CM -> when it first said that the sliver there is being deleted, by the steady clock."""
+        with self._desk.lock:
+            return dict(self._ending)
 
     def why_now(self, cm: str) -> str:
         """Say while what a CM takes no change, as ``why``; it is asked where the last status is old.
@@ -199,11 +214,3 @@ class AtWork:
         now = self._desk.clock.steady()
         self._works[cm] = Work(now, now + grace)
         self._had_turn.discard(cm)
-
-    def _ends(self, cm: str, error: EndingError) -> None:
-        with self._desk.lock:
-            is_news = cm not in self._ending
-            self._ending.add(cm)
-        if is_news:
-            text = f"the sliver there is being deleted; nothing is asked of its CM before it is gone: {error}"
-            self._desk.tell(EventKind.TERMINATING, cm, text, OfCm(cm))

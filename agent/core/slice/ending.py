@@ -17,6 +17,11 @@ PATIENCE = (timedelta(minutes=2), timedelta(minutes=15))
 these. After a start, or when the clock was set, it is tried first."""
 
 
+DELETION = timedelta(minutes=1)
+"""Until the machines of a sliver go that is being deleted: the site's daemon looks about once a minute
+(``expire_daemon TerminateSlices``)."""
+
+
 @dataclass(frozen=True)
 class Ending:
     """The end of one CM's sliver, by which its machines are to be empty."""
@@ -53,6 +58,7 @@ class Endings:
         lapses: lists the leases that nobody renews, and why.
         settings: asked each time, so that a reload takes effect.
         held: lists the machines that we hold at a CM.
+        deletions: returns CM -> since when the sliver there is known to be deleted, by the steady clock.
     """
 
     def __init__(
@@ -62,12 +68,14 @@ class Endings:
         lapses: Callable[[], Iterable[Lapse]],
         settings: Callable[[], LeaseSettings],
         held: Callable[[str], Iterable[SliverNode]],
+        deletions: Callable[[], Mapping[str, datetime]],
     ) -> None:
         self._desk = desk
         self._expires = expires
         self._lapses = lapses
         self._settings = settings
         self._held = held
+        self._deletions = deletions
         self._near: dict[str, datetime] = {}
         """CM -> since when the end of its sliver is seen to be near, by the steady clock."""
         self._begun: dict[str, datetime] = {}
@@ -81,6 +89,8 @@ class Endings:
         unrenewed = {lapse.cm: lapse for lapse in self._lapses()}
         with self._desk.lock:
             lefts = {cm: expires - now for cm, expires in self._expires().items() if expires - now <= window}
+            deleted = {cm: since + DELETION - steady for cm, since in self._deletions().items()}
+            lefts |= {cm: min(left, lefts.get(cm, left)) for cm, left in deleted.items()}
             for at in (self._near, self._begun):
                 for cm in at.keys() - lefts.keys():
                     del at[cm]
@@ -88,6 +98,8 @@ class Endings:
             for cm, left in lefts.items():
                 # A sliver lasts no longer than its slice: what hinders that one ends this one.
                 lapse = unrenewed.get(cm) or unrenewed.get("")
+                if cm in deleted:
+                    lapse = Lapse(cm, now + left, "the sliver there is being deleted", answered=False)
                 near = steady - self._near.setdefault(cm, steady)
                 if cm in self._begun or is_ending(left, near, lapse.why if lapse else ""):
                     why = lapse.why if lapse else "its renewal was not granted yet"

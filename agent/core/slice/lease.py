@@ -77,7 +77,7 @@ class Lease:
         self._slivers = slivers
         self.life = life
         self._settings = settings
-        self._renewing = Renewing(server, desk, settings, self._keep)
+        self._renewing = Renewing(server, desk, settings, self._keep, slivers.at_work.ends)
         self.sparer = Sparer(desk, slivers, settings, give_back, server.find_short_types)
         self._is_shared = config.ownership.slice_is == "shared"
         self.slice_expires: datetime | None = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from agent.core.desk import Desk
-from agent.core.errors import AgentError, RenewalRefusedError
+from agent.core.errors import AgentError, EndingError, RenewalRefusedError
 from agent.core.ports import SliceServer
 from agent.core.settings import LeaseSettings
 from agent.core.slice.bisection import first_search, next_end, read_date
@@ -41,6 +41,7 @@ class Renewing:
         desk: has the time and the lock.
         settings: asked each time.
         keep: told of each end that is granted, at once: CM, end.
+        ends: told of a sliver that is being deleted: CM, the words of the refusal.
     """
 
     def __init__(
@@ -49,11 +50,13 @@ class Renewing:
         desk: Desk,
         settings: Callable[[], LeaseSettings],
         keep: Callable[[str, datetime], object],
+        ends: Callable[[str, str], object],
     ) -> None:
         self._server = server
         self._desk = desk
         self._settings = settings
         self._keep = keep
+        self._ends = ends
         self._hindrances: dict[str, Hindrance] = {}
         self._longest: dict[str, timedelta] = {}
         """CM -> the longest lease that it grants, where that is less than is wished."""
@@ -159,6 +162,8 @@ class Renewing:
         found = hindrance_of(error)
         if found is None:
             raise error
+        if isinstance(error, EndingError):
+            self._ends(cm, str(error))
         now = self._desk.clock.now()
         is_new = before is None or not found.is_like(before)
         tries = 1 if before is None or is_new else before.tries + 1

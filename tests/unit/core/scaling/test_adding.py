@@ -216,7 +216,7 @@ class Bench:
             self.offers,  # type: ignore[arg-type]
             self.placement,
             self.brake,  # type: ignore[arg-type]
-            Endings(office.desk, dict, tuple, LeaseSettings, lambda _: ()),
+            Endings(office.desk, dict, tuple, LeaseSettings, lambda _: (), dict),
             (),
             self.life,  # type: ignore[arg-type]
             pause=30,

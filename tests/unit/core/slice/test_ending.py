@@ -37,8 +37,14 @@ class World:
             lambda *_: None,
         )
         settings = LeaseSettings(**{"empty_before": 3600, **lease})
+        self.deletions: dict[str, datetime] = {}
         self.endings = Endings(
-            desk, lambda: self.expires, lambda: self.lapses, lambda: settings, lambda cm: self.machines[cm]
+            desk,
+            lambda: self.expires,
+            lambda: self.lapses,
+            lambda: settings,
+            lambda cm: self.machines[cm],
+            lambda: self.deletions,
         )
 
     def end(self, seconds: float) -> datetime:
@@ -107,6 +113,16 @@ def test_once_begun_it_goes_on_though_the_reason_is_not_told_any_more() -> None:
     assert world.endings.now()
     world.lapses = []
     assert world.endings.now().keys() == {UTAH}
+
+
+def test_a_sliver_that_somebody_deletes_is_emptied_at_once() -> None:
+    world = World(86400)
+    world.deletions = {UTAH: world.clock.steady()}
+    ending = world.endings.now()[UTAH]
+    assert (ending.deadline, ending.why) == (world.end(60), "the sliver there is being deleted")
+    assert not ending.gives_back, "it takes no change"
+    world.clock.advance(90)
+    assert world.endings.now()[UTAH].deadline == ending.deadline
 
 
 def test_no_machine_is_asked_for_where_the_lease_ends() -> None:

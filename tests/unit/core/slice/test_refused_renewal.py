@@ -344,3 +344,10 @@ def test_a_cm_that_is_busy_in_between_keeps_what_it_granted_and_the_obstacle():
     site.renew()
     assert 20 * HOUR < site.ends < 23 * HOUR
     assert [lapse.obstacle for lapse in site.lease.lapses()] == ["reserved"]
+
+
+def test_a_renewal_that_finds_the_sliver_being_deleted_has_nothing_more_asked_there():
+    site = Site()
+    site.error = EndingError("Slice is marked for termination", code=2)
+    site.renew()
+    assert site.slivers.at_work.is_ending(UTAH)
