@@ -102,7 +102,7 @@ _UNRESERVED = re.compile(rf"\+node\+({_NODE_ID}) \((?:\[Node: \1\]|\1)\) is not 
 _UNRESERVED_ALONE = re.compile(rf"\(\[Node: ({_NODE_ID})\]\) is not available")
 _NODE_NOT_THERE = re.compile(
     rf"Fixed physical node: ({_NODE_ID}) not available"
-    rf"|Node ({_NODE_ID}) requested, but is not available"
+    rf"|Node ({_NODE_ID}) (?:\({_TYPE}\) )?requested, but is not available"
     rf"|Physical node ({_NODE_ID}) is not available"
 )
 _SHORT_OF_TYPE = re.compile(
@@ -110,7 +110,9 @@ _SHORT_OF_TYPE = re.compile(
     rf"(?P<wanted>\d+) nodes? of type (?P<type>{_TYPE}) requested,"
     r" but (?:you are )?only (?P<limited>allowed to use )?(?P<available>\d+)"
 )
-_NONE_OF_TYPE = re.compile(rf"No available physical nodes of type ({_TYPE}) found \((\d+) requested\)")
+_NONE_OF_TYPE = re.compile(
+    rf"No (?:available|suitable) physical nodes of type ({_TYPE}) found \((\d+) requested\)"
+)
 _LIMIT = re.compile(r"Experiment needs nodes\s*\((\d+)\) that are more than the limit\s*\((\d+)\)")
 _NEVER = "cannot be instantiated on this cluster"
 _SHORT_AT = re.compile(r"Insufficient free nodes at (.+?) \((\d+) more needed\)")
@@ -118,11 +120,15 @@ _MAXIMUM = re.compile(r"the maximum number \((\d+)\) of minutes")
 _IMAGE = re.compile(
     r"(?:Malformed image URN: |Unknown image URN: |Could not lookup image at the image server: "
     r"|Not allowed to use restricted image |Insufficient permission to use |No version \S+ exists for "
+    r"|No such version number: |Not allowed to use version numbers on "
+    r"|Improper use of version number on imported system image: |Invalid disk image url: "
     r"|Not allowed to import system image: |Bad version number in |Image importer failure for |No image: )"
     r"(?P<image>[^\s,;]+)"
-    r"|Could not setup images|image\b.{0,80}\bdeprecated|deprecated\b.{0,80}\bimage",
+    r"|Image (?P<deprecated>\S+) is deprecated"
+    r"|Could not setup images",
     re.IGNORECASE,
 )
+_SOME_IMAGE = re.compile(r"\bimage\b.{0,80}\bdeprecated|\bdeprecated\b.{0,80}\bimage\b", re.IGNORECASE)
 _ACCOUNT = re.compile(
     r"Not a valid local user|account is no longer active|account has been frozen"
     r"|Not accepting connections from anyone we do not know"
@@ -136,6 +142,12 @@ def refusal_of(code: int, words: str) -> Callable[..., CloudlabError]:
         code: the reply's.
         words: all texts of the reply.
     """
+    # Servers break their lines where they are full. A date of C has two spaces in it.
+    told, words = words, " ".join(words.split())
+    if code in {_BAD_ARGUMENTS, _ERROR} and (image := _IMAGE.search(words)):
+        # An owner's words about a deprecated image follow: they may be any.
+        named = image["image"] or image["deprecated"] or ""
+        return partial(ImageError, image=named.rstrip("."))
     kind = _class_of(code, words)
     if code == _ERROR and (node_id := unreserved_machine(words)):
         return partial(UnreservedError, node_id=node_id)
@@ -144,9 +156,9 @@ def refusal_of(code: int, words: str) -> Callable[..., CloudlabError]:
     if kind is RefusedError and code == _REFUSED:
         if node_id := blocking_machine(words):
             return partial(PromisedError, node_id=node_id)
-        return _renewal(words) or kind
+        return _renewal(told) or kind
     if kind in {BadArgumentsError, CloudlabError} and code in {_BAD_ARGUMENTS, _ERROR}:
-        return _image(words) or kind
+        return ImageError if _SOME_IMAGE.search(words) else kind
     return kind
 
 
@@ -186,6 +198,7 @@ def shortages(refusal: str) -> tuple[Shortage, ...]:
 
     A limit on all machines of a slice (``GeniCM``) is that of a type "".
     """
+    refusal = " ".join(refusal.split())
     counted = [
         Shortage(
             found["type"],
@@ -203,10 +216,13 @@ def shortages(refusal: str) -> tuple[Shortage, ...]:
 
 def _insufficient(code: int, words: str) -> Callable[..., CloudlabError]:
     named = _NODE_NOT_THERE.search(words)
+    short = shortages(words)
+    # An empty site would not do either where a rule lets nobody have so many: a rule may change.
+    is_ruled = any(each.limited for each in short)
     return partial(
         InsufficientNodesError,
-        shortages=shortages(words),
-        never=code == _IMPOSSIBLE or _NEVER in words,
+        shortages=short,
+        never=code == _IMPOSSIBLE or (_NEVER in words and not is_ruled),
         node_id=next(filter(None, named.groups()), "") if named else "",
     )
 
@@ -224,11 +240,6 @@ def _renewal(words: str) -> Callable[..., CloudlabError] | None:
         short_by=int(short[2]) if short else None,
         longest=int(longest[1]) * 60.0 if longest else None,
     )
-
-
-def _image(words: str) -> Callable[..., CloudlabError] | None:
-    found = _IMAGE.search(words)
-    return partial(ImageError, image=(found["image"] or "").rstrip(".")) if found else None
 
 
 def _class_of(code: int, words: str) -> type[CloudlabError]:

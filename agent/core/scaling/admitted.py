@@ -102,7 +102,8 @@ class Admitted:
                 beyond = most + 1 if new.is_told else held + asked[kind].count
                 pause = self._longer(old.pause if old else None, now, str(refusal))
                 self._caps[key] = Cap(most, beyond, pause, ends if is_reserved else None)
-                if refusal.never:
+                # Of several types it is not known which one would not be had either at an empty site.
+                if refusal.never and len(left) == 1:
                     for_good = Backoff(FOR_GOOD, 0, str(refusal))
                     # Fewer may be possible, unless it was one, or there is no such type.
                     least = held + (0 if new.count == 0 else asked[kind].count - 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterable, Mapping
 
@@ -34,17 +35,29 @@ def mend_of(error: CloudlabError, sliver: Sliver | None) -> str:
     for node in sliver.nodes if sliver else ():
         running.setdefault(images.get(node.client_id, ""), []).append(node.client_id)
     meant = [image for image in running if error.image and _is_same(image, error.image)]
-    if error.image and not meant:
+    if error.image and not meant and "" not in running:
         return f"no machine of the sliver runs {error.image}: see [request] image; or {mend}"
-    told = "; ".join(
-        f"{image or 'the default image'}: {', '.join(running[image])}" for image in meant or sorted(running)
-    )
+    # Which image the default is a manifest does not tell.
+    suspects = meant or ([""] if error.image else sorted(running))
+    said = [f"{image or 'the default image'}: {', '.join(running[image])}" for image in suspects]
+    told = "; ".join(said)
     return f"{mend}; machines by image: {told}" if told else mend
 
 
-def _is_same(urn: str, image: str) -> bool:
-    """Tell whether a refusal means an image: it may leave the URN's beginning or its version out."""
-    return bool(urn) and (image in urn or urn in image)
+def _is_same(name: str, image: str) -> bool:
+    """Tell whether a refusal means an image: it may leave the URN's beginning or the version out.
+
+    Project and image are parted by a colon, slashes, or in a deprecated image's refusal one slash
+    (``Image DeprecatedMessage``).
+    """
+    (where, parts), (meant_where, meant) = _parts(name), _parts(image)
+    return bool(name) and parts[:2] == meant[:2] and (where == meant_where or not where or not meant_where)
+
+
+def _parts(image: str) -> tuple[str, list[str]]:
+    """Return the authority of an image, "" for none, and its project, name and version: in lower case."""
+    authority, sign, name = image.lower().rpartition("+image+")
+    return authority, re.split(r":|/+", name) if sign or "://" not in name else [name]
 
 
 class Impasses:

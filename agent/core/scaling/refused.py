@@ -237,7 +237,7 @@ class Refused:
                 words = f"{new.count} are asked for{of_type}, not {asked[kind].count}, {until}: {error}"
             else:
                 words = f"no more are asked for{of_type} {until}: {error}"
-                if error.never:
+                if error.never and len(left) == 1:
                     self.impasses.never(cm, kind, error)
             self._desk.tell(EventKind.INSUFFICIENT, cm, words)
 

@@ -102,6 +102,10 @@ def test_a_renewal_tells_when_the_site_runs_short_by_how_many_and_its_longest_le
             errors.Shortage("d430", 5, 3),
         ),
         (
+            "*** No suitable physical nodes of type d820.v1+x found (2 requested)",
+            errors.Shortage("d820.v1+x", 2, 0),
+        ),
+        (
             "*** 5 nodes of type d430 requested, but you are only allowed to use 2",
             errors.Shortage("d430", 5, 2, limited=True),
         ),
@@ -132,9 +136,74 @@ def test_a_refusal_may_name_several_types_and_what_can_never_be() -> None:
         assert never.never
 
 
+def test_a_mappers_lines_may_be_broken_anywhere() -> None:
+    error = told(
+        26,
+        "Could not map to resources\n*** Resource reservation violation: 5 nodes of type d430\n"
+        "    requested, but only\n    4 available because of existing resource reservations to\n"
+        "    other projects or users.\n\nNote that your topology cannot be instantiated on\nthis cluster.",
+    )
+    assert isinstance(error, errors.InsufficientNodesError)
+    assert error.shortages == (errors.Shortage("d430", 5, 4, reserved=True),)
+    assert error.never
+
+
+def test_a_rule_of_the_site_comes_before_what_can_never_be() -> None:
+    error = told(
+        26,
+        "Could not map to resources: Precheck failure\n\nNote that your topology cannot be instantiated on"
+        " this cluster.\n  *** 5 nodes of type d430 requested, but you are only allowed to use 2\n",
+    )
+    assert isinstance(error, errors.InsufficientNodesError)
+    assert error.shortages == (errors.Shortage("d430", 5, 2, limited=True),)
+    assert not error.never
+
+
+@pytest.mark.parametrize(
+    "owners",
+    ["", ": take v2", ": it is not available any more", ": you should already have\nmoved; expired at noon"],
+)
+def test_a_deprecated_image_is_named_whatever_its_owner_says_of_it(owners: str) -> None:
+    error = told(
+        1,
+        f"Image labproj/worker-os is deprecated and no longer available to use{owners}. Please choose a"
+        " different image!",
+    )
+    assert isinstance(error, errors.ImageError)
+    assert error.image == "labproj/worker-os"
+
+
 @pytest.mark.parametrize(
     "words",
     [
+        "No version 3 exists for urn:x+image+p:o",
+        "No such version number: urn:x+image+p:o",
+        "Not allowed to use version numbers on urn:x+image+p:o",
+        "Improper use of version number on imported system image: urn:x+image+p:o",
+        "Invalid disk image url: urn:x+image+p:o",
+    ],
+)
+def test_an_image_that_cannot_be_looked_up_is_named(words: str) -> None:
+    error = told(1, words)
+    assert isinstance(error, errors.ImageError)
+    assert error.image == "urn:x+image+p:o"
+
+
+def test_a_machines_name_makes_no_image_of_a_refusal() -> None:
+    assert type(told(1, "Already have deprecated-image in the topology!")) is errors.AlreadyExistsError
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (
+            "*** Resource reservation violation: Node pc5 (d430) requested, but is not available because it"
+            " is already allocated to another experiment in this project.\n"
+        ),
+        (
+            "*** Resource reservation violation: Node pc5 (d430) requested, but is not available because"
+            " of existing resource reservations to other projects.\n"
+        ),
         "*** Fixed physical node: pc5 not available.\n*** Some fixed nodes failed to map",
         (
             "*** Resource reservation violation: Node pc5 requested, but is not available because of existing"

@@ -24,7 +24,7 @@ def sliver(**images: str) -> Sliver:
     return Sliver("urn:cm", "sliver", None, machines, text)
 
 
-@pytest.mark.parametrize("named", [OLD, "proj//old", f"{OLD}:2"])
+@pytest.mark.parametrize("named", [OLD, "proj//old", f"{OLD}:2", "proj/old", "proj:old", "PROJ/old"])
 def test_an_image_is_told_with_the_machines_that_run_it(named: str) -> None:
     words = mend_of(ImageError("deprecated", image=named), sliver(a=OLD, b=NEW, c=OLD))
     assert words.endswith(f"machines by image: {OLD}: a, c")
@@ -33,6 +33,23 @@ def test_an_image_is_told_with_the_machines_that_run_it(named: str) -> None:
 def test_where_the_image_is_not_named_all_are_told() -> None:
     words = mend_of(ImageError("use the new one"), sliver(a=OLD, b="", c=OLD))
     assert words.endswith(f"machines by image: the default image: b; {OLD}: a, c")
+
+
+@pytest.mark.parametrize("named", ["proj/ol", "proj/older", "other/old", OLD.replace("emulab", "other")])
+def test_an_image_whose_name_is_like_another_ones_is_not_that_one(named: str) -> None:
+    words = mend_of(ImageError("deprecated", image=named), sliver(a=OLD))
+    assert words.startswith(f"no machine of the sliver runs {named}")
+
+
+def test_an_image_by_url_is_that_of_the_same_url() -> None:
+    url = "https://emulab.net/image_metadata.php?uuid=1"
+    words = mend_of(ImageError("Invalid disk image url", image=url), sliver(a=url, b="https://emulab.net/2"))
+    assert words.endswith(f"machines by image: {url}: a")
+
+
+def test_machines_of_the_default_image_may_run_the_one_that_is_named() -> None:
+    words = mend_of(ImageError("deprecated", image="emulab-ops/UBUNTU22-64-STD"), sliver(a="", b=NEW))
+    assert words.endswith("machines by image: the default image: a")
 
 
 def test_an_image_that_no_machine_runs_is_that_of_new_ones() -> None:

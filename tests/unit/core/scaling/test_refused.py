@@ -129,6 +129,21 @@ def test_what_can_never_be_is_told_once_with_what_can_be_done(bench: Bench) -> N
     assert bench.growth.askable.why_not(CM).startswith("until settings change: ")
 
 
+def test_of_several_types_that_are_short_none_is_left_alone_for_good(bench: Bench) -> None:
+    wanted = {"a": {"node": "pc1"}, "b": {"node": "pc2"}, "c": {"node": "pc3"}}
+    bench.manager.types = {"a": "m510", "b": "m510", "c": "no-such"}
+    short = (Shortage("m510", 2, 1), Shortage("no-such", 1, 0))
+    both = InsufficientNodesError("two are short", code=26, shortages=short, never=True)
+    assert ask(bench, both, wanted) == 3
+    assert told(bench) == []
+    bench.office.advance(10**7)
+    assert ask(bench, None, {"a": {"node": "pc1"}, "b": {"node": "pc2"}}) == 2
+    alone = InsufficientNodesError("one is short", code=26, shortages=short[1:], never=True)
+    assert ask(bench, alone, {"c": {"node": "pc3"}}) == 1
+    bench.office.advance(10**7)
+    assert ask(bench, None, {"c": {"node": "pc3"}}) == 0
+
+
 def test_a_document_that_can_never_be_is_asked_for_no_more(bench: Bench) -> None:
     bench.manager.is_fixed, bench.slivers.has_sliver = True, False
     bench.slivers.fault = InsufficientNodesError("cannot be instantiated", code=28, never=True)
