@@ -90,8 +90,13 @@ class TicketMethods:
         return self._issue(record, wanted, credential)
 
     def _delete_sliver(self, request: Request) -> str:
-        record, aggregate, credential = self._find_sliver(request, _DELETE)
+        missing = RefusalError(Code.SEARCHFAILED, "Sliver does not exist")
+        record, aggregate, credential = self._find_sliver(request, _DELETE, missing)
         take_idle(self._cm, record, "resource")
+        if credential.target == record.urn:
+            # What deletes it looks the credential's target up once more, as a sliver.
+            record.lock.free()
+            raise RefusalError(Code.SEARCHFAILED, "No such sliver")
         self._cm.drop_ticket(record, "DeleteSliver")
         record.aggregate = None
         ticket = self._issue(record, aggregate, credential)
@@ -100,7 +105,8 @@ class TicketMethods:
 
     def _update_sliver(self, request: Request) -> str:
         request.require("rspec")
-        record, held, credential = self._find_sliver(request, CREATE)
+        missing = RefusalError(Code.BADARGS, "No slice or aggregate here")
+        record, held, credential = self._find_sliver(request, CREATE, missing)
         root = parse_request(request.text("rspec"))
         wanted = self._extended(held, root)
         take_idle(self._cm, record, "resource")
@@ -145,20 +151,18 @@ class TicketMethods:
     # --- parts of methods
 
     def _find_sliver(
-        self, request: Request, privileges: Collection[str]
+        self, request: Request, privileges: Collection[str], missing: RefusalError
     ) -> tuple[CmSlice, Aggregate, Credential]:
-        """Go through what both sliver methods start with; the credential has to be the sliver's own."""
+        """Go through what both methods of slivers start with; the slice's credential will do as well."""
         request.require("sliver_urn", "credentials")
         wanted = request.text("sliver_urn")
         if urn.parse(wanted) is None:
             raise malformed("Bad characters in URN")
         credential = self._cm.check(request, privileges)[0]
         record = self._cm.lookup(credential)
-        if record is not None and credential.target == record.urn:
-            raise RefusalError(Code.SEARCHFAILED, "No such sliver")
         if record is None or record.aggregate is None:
-            raise RefusalError(Code.SEARCHFAILED, "Sliver does not exist")
-        if credential.target != wanted:
+            raise missing
+        if record.aggregate.urn != wanted:
             raise forbidden("Credential does not match the URN")
         return record, record.aggregate, credential
 

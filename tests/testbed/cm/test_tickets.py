@@ -71,12 +71,21 @@ def test_delete_sliver_again_finds_no_sliver(by_sliver, unwatched):
 
 
 @pytest.mark.parametrize("method", ["DeleteSliver", "UpdateSliver"])
-def test_the_methods_of_slivers_want_the_slivers_own_credential(sliver, by_sliver, rspec, method):
-    """§3.9: with a slice credential the inner lookup finds none."""
-    answer = by_sliver(method, sliver.credential, rspec=rspec("node-1"))
-    assert (answer["code"], answer["output"]) == (12, "No such sliver")
+def test_the_methods_of_slivers_want_the_urn_of_the_credentials_sliver(sliver, by_sliver, rspec, method):
     other = "urn:publicid:IDN+cluster.example.net+sliver+1"
-    assert by_sliver(method, sliver_urn=other, rspec=rspec("node-1"))["code"] == 3
+    for credential in (sliver.ok("GetSliver"), sliver.credential):
+        answer = by_sliver(method, credential, sliver_urn=other, rspec=rspec("node-1"))
+        assert (answer["code"], answer["output"]) == (3, "Credential does not match the URN")
+
+
+def test_a_sliver_is_updated_with_the_slices_credential_too_and_deleted_with_its_own_alone(
+    sliver, by_sliver, unwatched, rspec
+):
+    """§3.9, GeniCMV2 UpdateSliver: Emulab's updatesliver.py gives the slice's."""
+    answer = by_sliver("DeleteSliver", sliver.credential)
+    assert (answer["code"], answer["output"]) == (12, "No such sliver")
+    assert sliver.call("GetSliver")["code"] == 0, "the lock is free"
+    assert by_sliver("UpdateSliver", sliver.credential, rspec=rspec("node-1"))["code"] == 0
 
 
 def test_tickets_wait_for_the_lock_and_for_the_monitor(start, foreign, rspec):
