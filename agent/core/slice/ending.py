@@ -79,6 +79,8 @@ class Endings:
         self._near: dict[str, datetime] = {}
         """CM -> since when the end of its sliver is seen to be near, by the steady clock."""
         self._begun: dict[str, datetime] = {}
+        self._urged: set[str] = set()
+        """CMs whose renewal was woken since their end is near."""
         self._told: dict[str, set[MachineId]] = {}
         """CM -> the machines that were told to go with its lease."""
 
@@ -114,10 +116,17 @@ class Endings:
         return f"while its lease ends at {ending.deadline:%H:%M:%SZ}" if ending else ""
 
     def tell(self) -> bool:
-        """Tell of each machine once that it goes with its lease, or no longer; return if one was told."""
+        """Tell of each machine once that it goes with its lease, or no longer; return if one was told.
+
+        Where an end comes near and nobody said why, as after the clock was set, the renewal is due at once.
+        """
         endings = self.now()
         with self._desk.lock:
+            untold = self._near.keys() - endings.keys()
+            is_urgent, self._urged = bool(untold - self._urged), untold
             news = [*self._begin(endings), *self._end(endings)]
+        if is_urgent:
+            self._desk.wake("renew")
         for kind, node_id, message in news:
             self._desk.tell(kind, node_id, message)
         return bool(news)

@@ -185,3 +185,18 @@ def test_the_steady_time_is_the_same_for_all_parts_and_never_goes_back():
     times = [clock.steady() for _ in range(100) for clock in (one, other)]
     assert times == sorted(times)
     assert abs(one.now() - one.steady()) < timedelta(days=1)
+
+
+@pytest.mark.parametrize("hours", [16, 23, 30])
+def test_a_clock_that_is_set_ahead_has_the_lease_renewed_before_a_machine_is_emptied_for_it(
+    make_bench, hours
+):
+    config = kept({"lease": LeaseSettings(duration="24h", renew_when_left="12h")})
+    bench = make_bench(
+        server=in_utah(config["clock"]), config=config, minthreshold=1, manage_intervals={"renew": 86400}
+    )
+    bench.cycles(4)
+    config["clock"].set_ahead(3600 * hours)
+    bench.cycles(30)
+    assert not bench.events.of(EventKind.REVOKE)
+    assert bench.manager.held()

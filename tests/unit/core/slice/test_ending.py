@@ -26,6 +26,7 @@ class World:
     def __init__(self, left: float, **lease: object) -> None:
         self.clock = FakeClock()
         self.told: list[tuple[EventKind, str, str]] = []
+        self.woken: list[tuple[str, ...]] = []
         self.expires = {UTAH: self.end(left), WISC: self.end(86400)}
         self.lapses: list[Lapse] = []
         self.machines = {UTAH: [SliverNode("n-1", "pc1", UTAH, "s-1")], WISC: []}
@@ -34,7 +35,7 @@ class World:
             threading.RLock(),
             lambda kind, subject, message, _=None: self.told.append((kind, subject, message)),
             lambda _: None,
-            lambda *_: None,
+            lambda *steps: self.woken.append(steps),
         )
         settings = LeaseSettings(**{"empty_before": 3600, **lease})
         self.deletions: dict[str, datetime] = {}
@@ -88,6 +89,29 @@ def test_a_clock_that_is_set_leaves_time_to_renew() -> None:
     world.expires[WISC] = world.end(86400)
     world.clock.advance(3600)
     assert world.endings.now() == {}
+
+
+def test_a_lease_whose_end_comes_near_untold_is_renewed_at_once() -> None:
+    world = World(80000)
+    world.endings.tell()
+    assert world.woken == []
+    world.clock.set_ahead(79000)
+    world.endings.tell()
+    world.endings.tell()
+    assert world.woken == [("renew",)]
+    world.expires[UTAH] = world.end(86400)
+    world.expires[WISC] = world.end(86400)
+    world.endings.tell()
+    world.clock.set_ahead(86000)
+    world.endings.tell()
+    assert world.woken == [("renew",)] * 2
+
+
+def test_a_lease_that_is_refused_waits_for_its_next_try() -> None:
+    world = World(1800)
+    world.refuse()
+    world.endings.tell()
+    assert world.woken == []
 
 
 def test_what_hinders_the_slice_ends_its_slivers() -> None:
