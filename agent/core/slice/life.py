@@ -136,7 +136,8 @@ class SliceLife:
             fresh = {cm: orphans[cm] for cm in acts if self._told.get(cm) != acts[cm]}
             self._told = acts
             ended = {cm: end for cm, end in over.items() if self._ended.get(cm) != end}
-            back = [cm for cm in self._ended if cm not in over and cm in self._slivers.book.slivers]
+            heard = self._slivers.book.slivers.keys() - over.keys()
+            back = [cm for cm in self._ended if cm in heard and not self._slivers.holdings.is_forgotten(cm)]
             self._ended = dict(over)
             machines = {cm: self._machines(cm) for cm in (*fresh, *ended, *back)}
             ends = self.ends()

@@ -208,6 +208,17 @@ def test_machines_whose_lease_ended_in_silence_are_not_counted_on_until_their_cm
     assert "answers again" in held.events.of("overrun")[-1].message
 
 
+def test_a_retired_cm_that_is_forgotten_after_its_end_does_not_answer_again(held):
+    silence(held, UTAH)
+    until_the_end(held, UTAH)
+    # As ``Retired`` does.
+    held.manager._slivers.holdings.forget(UTAH)
+    held.manager._slivers.expires.pop(UTAH)
+    held.cycles(2)
+    [event] = held.events.of("overrun")
+    assert "answers again" not in event.message
+
+
 def test_a_manifest_after_the_end_that_lacks_them_says_that_they_are_gone_at_once(held):
     silence(held, UTAH)
     until_the_end(held, UTAH)
