@@ -138,6 +138,7 @@ class Growth:
                 f"no new sliver at {cm}: it had one, and the next look decides whether it is gone"
             )
             return
+        self.refused.gone(cm)
         self.create(cm, wanted)
 
     def create(self, cm: str, wanted: Callable[[str], bool]) -> None:

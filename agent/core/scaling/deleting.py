@@ -113,6 +113,7 @@ class Giving:
         if self._lease.gave_back(cm, given):
             self._desk.wake("renew")
         if given:
+            self._refused.gave_back(cm)
             machines = ", ".join(f"{n.node_id} ({n.client_id})" for n in given)
             stays = self._slivers.gate.why_it_stays(cm)
             self._desk.tell(EventKind.DELETE, cm, f"gave back {machines}{f'; {stays}' if stays else ''}")

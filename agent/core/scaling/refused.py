@@ -165,6 +165,14 @@ class Refused:
             self.impasses.refused(cm, error, self._sliver(cm))
             raise
 
+    def gave_back(self, cm: str) -> None:
+        """Take note that machines were given back."""
+        self.impasses.over(cm, Cause.IMAGE, Cause.ENDING, Cause.SHUT_DOWN)
+
+    def gone(self, cm: str) -> None:
+        """Take note that a CM holds nothing for us: what hindered its sliver went with that."""
+        self.impasses.over(cm, Cause.ENDING, Cause.SHUT_DOWN)
+
     # --- after a call
 
     def granted(self, order: Order) -> None:

@@ -85,6 +85,9 @@ class FakeRefused:
     def giving_back(self, _cm: str) -> nullcontext[None]:
         return nullcontext()
 
+    def gave_back(self, cm: str) -> None:
+        """What hindered that is over."""
+
 
 class Bench:
     def __init__(self, office: Any, *, decides: bool = False) -> None:

@@ -172,3 +172,29 @@ def test_an_image_that_hinders_giving_back_is_told_once(bench: Bench) -> None:
         with pytest.raises(ImageError), bench.growth.refused.giving_back(CM):
             raise PEOPLES[Cause.IMAGE]
     assert len(told(bench)) == 1
+
+
+def test_what_hindered_giving_back_is_over_once_a_machine_was_given_back(bench: Bench) -> None:
+    with pytest.raises(ImageError), bench.growth.refused.giving_back(CM):
+        raise PEOPLES[Cause.IMAGE]
+    with bench.growth.refused.giving_back(CM):
+        pass
+    assert len(told(bench)) == 1
+    bench.growth.refused.gave_back(CM)
+    assert told(bench)[1:] == ["over: image (urn:old) hinders nothing any more"]
+
+
+@pytest.mark.parametrize("cause", [Cause.ENDING, Cause.SHUT_DOWN])
+def test_what_hindered_a_sliver_is_over_once_it_is_gone(bench: Bench, cause: Cause) -> None:
+    ask(bench, PEOPLES[cause])
+    bench.slivers.has_sliver = False
+    bench.growth.ensure(CM, lambda _: False)
+    assert told(bench)[1:] == [f"over: {cause} hinders nothing any more"]
+    assert bench.growth.refused.impasses.known() == ()
+
+
+def test_what_hinders_a_new_sliver_is_not_over_for_want_of_one(bench: Bench) -> None:
+    ask(bench, PEOPLES[Cause.QUOTA])
+    bench.slivers.has_sliver = False
+    bench.growth.ensure(CM, lambda _: False)
+    assert len(bench.growth.refused.impasses.known()) == 1
