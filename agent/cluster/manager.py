@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from agent.cluster.desk import Desk
 from agent.cluster.drain.drainer import Drainer
+from agent.cluster.grow.first_request import first_request
 from agent.cluster.grow.lenders import choose_loans
 from agent.cluster.join.commands import leave_commands
 from agent.cluster.join.joiner import Joiner
@@ -38,7 +39,6 @@ from agent.core.manager import SimpleElasticSliceManager
 from agent.core.model import SliverNode
 from agent.core.ports import RemoteShell, SliceServer
 from agent.core.request.helper import AddArgs
-from agent.core.request.rspec import request_client_ids
 from agent.core.views import AgentView, Lapse
 from agent.slurm.model import SlurmBackend
 
@@ -200,17 +200,17 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         return bool(self._plan().wanted_at(cm))
 
     def request_for(self, cm: str) -> str:
-        """Ask the helper for a request of the first type that is wanted there; "" where none is."""
+        """Ask the helper for a request of all that is wanted there; "" where nothing is."""
         helper = self.simple_helper()
         if helper is None:
             # A site's own request is asked for as the reference does.
             return self.create_rspec()
-        plan = self._plan()
-        if (kind := next(iter(plan.wanted_at(cm)), None)) is None:
+        moment = self.memory.now()
+        plan = self._planner.plan(moment)
+        if not (wanted := plan.wanted_at(cm)):
             return ""
-        names = [name for name, each in plan.growth.names.items() if each == kind]
-        request = helper.request_of(kind, names[: helper.num_pcs])
-        self.memory.note_types(cm, dict.fromkeys(request_client_ids(request, cm), kind))
+        request, types = first_request(helper, moment, cm, wanted, plan.growth.names)
+        self.memory.note_types(cm, types)
         return request
 
     def should_add_nodes(self, count: int = 0, cm: str | None = None) -> int | AddArgs | None:

@@ -176,6 +176,10 @@ class SimpleElasticSliceHelper(ElasticSliceHelper):
             hardware_type: of its machines; "" for ``request_type``.
             names: their client_ids; empty for ``num_pcs`` names that nobody had.
         """
+        return self.request_with(dict.fromkeys(names or self.new_names(self.num_pcs), hardware_type))
+
+    def request_with(self, types: Mapping[str, str]) -> str:
+        """Write a request for these machines: client_id -> hardware type, "" for ``request_type``."""
         nodes = [
             RequestNode(
                 client_id=name,
@@ -184,7 +188,7 @@ class SimpleElasticSliceHelper(ElasticSliceHelper):
                 tarballs=read_tarballs(self.tarballs),
                 startup_command=_alike(meant(self.startup_command or "")),
             )
-            for name in names or self._new_names(self.num_pcs)
+            for name, hardware_type in types.items()
         ]
         return build_request(
             nodes, self.lans, multiplex_lans=self.multiplex_lans, bandwidth=self.lan_bandwidth
@@ -192,7 +196,7 @@ class SimpleElasticSliceHelper(ElasticSliceHelper):
 
     def get_add_args(self, count: int = 1) -> AddArgs:
         """Return ``count`` machines with names that no manifest, no intent and no earlier call had."""
-        return {name: self._fields() for name in self._new_names(count)}
+        return {name: self._fields() for name in self.new_names(count)}
 
     def get_delete_commands(self, nodelist: Sequence[Any]) -> Sequence[str]:  # noqa: ARG002
         """Return none: nothing is on such a machine that has to be cleaned up."""
@@ -250,7 +254,8 @@ class SimpleElasticSliceHelper(ElasticSliceHelper):
             fields["lans"] = list(self.lans)
         return fields
 
-    def _new_names(self, count: int) -> list[str]:
+    def new_names(self, count: int) -> list[str]:
+        """Return client_ids that no manifest, no intent and no earlier call had."""
         if not self._names_told and self.server is not None:
             self._ask_for_names()
         with self._names_lock:

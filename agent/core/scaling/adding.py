@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from typing import Any, Protocol
 
 from agent.core.desk import Desk
@@ -160,7 +159,8 @@ class Growth:
                 return
             if self._is_paused(cm):
                 return
-            if self._brake.allowance() == 0 or not wanted(cm):
+            most = self._brake.allowance()
+            if most == 0 or not wanted(cm):
                 self._note_brake()
                 return
             if self._leaves_the_probe(cm):
@@ -170,14 +170,18 @@ class Growth:
             if not request:
                 self._brake.passed(cm)
                 return
-            request, names = self._small_enough(cm, request)
-            if not names:
+            if not request_client_ids(request, cm):
                 raise ConfigError(f"the helper's request asks for no machine at {cm}")
+            request, names = self._small_enough(cm, request, most)
+            if not names:
+                self._desk.note(f"no new sliver at {cm} now: {self.refused.why_not(cm)}")
+                self._brake.passed(cm)
+                return
             if refused := self._slivers.never_ours(names):
                 never = f"[request] never names {', '.join(refused)}"
                 raise ConfigError(f"no sliver is asked for at {cm}: {never}, and the request asks for it")
             asked = self._slivers.intents.declare(IntentKind.ADD, cm, names)
-            # No request is smaller than the helper's: with a stopped growth all of it is the probe.
+            # No document is made smaller: with a stopped growth all of it is the probe.
             self._brake.asked(len(names), cm)
         self._desk.tell(EventKind.CREATE, cm, f"asks for a sliver with {', '.join(names)}")
         try:
@@ -187,14 +191,16 @@ class Growth:
             if not self._slivers.holds(cm):
                 raise
 
-    def _small_enough(self, cm: str, request: str) -> tuple[str, tuple[str, ...]]:
-        """Leave out of a request what the CM refused; return it, and its client_ids at this CM."""
+    def _small_enough(self, cm: str, request: str, most: int | None) -> tuple[str, tuple[str, ...]]:
+        """Leave out of a request what the CM refused, and what the brake does not let through.
+
+        Returns:
+            The request, and its client_ids at this CM.
+        """
         names = tuple(request_client_ids(request, cm))
         if not self._asker.can_ask_for_fewer():
             return request, names
-        kept = self.refused.within(cm, {name: {} for name in names})
-        if not kept:
-            return request, names
+        kept = self.refused.within(cm, {name: {} for name in names}, most)
         return without_machines(request, set(names) - kept.keys()), tuple(kept)
 
     def add(self, cm: str, count: int) -> None:
@@ -315,7 +321,7 @@ class Growth:
             return {}
         self._reserve_names()
         if isinstance(wanted, Mapping):
-            args = dict(islice(self.refused.within(cm, wanted).items(), most))
+            args = self.refused.within(cm, wanted, most)
         elif not isinstance(wanted, int) or wanted < 0:
             raise ConfigError(f"should_add_nodes: a count, dict, None or False is expected, not {wanted!r}")
         else:

@@ -89,8 +89,14 @@ class Refused:
 
     # --- before a call
 
-    def within(self, cm: str, args: AddArgs) -> AddArgs:
-        """Return those of the machines that the CM's refusals leave to be asked for; release the others."""
+    def within(self, cm: str, args: AddArgs, most: int | None = None) -> AddArgs:
+        """Return those of the machines that the CM's refusals leave to be asked for; release the others.
+
+        Args:
+            cm: the CM.
+            args: the machines.
+            most: how many at most; None sets no limit.
+        """
         now = self._desk.clock.steady()
         kept: AddArgs = {}
         taken: Counter[str] = Counter()
@@ -98,7 +104,7 @@ class Refused:
         for client_id, fields in args.items():
             kind = self._type_asked(cm, client_id)
             room = self.room(cm, kind)
-            if room is not None and taken[kind] >= room:
+            if (room is not None and taken[kind] >= room) or len(kept) == most:
                 continue
             first = kind if first is None else first
             if kind != first and self._admitted.is_one_at_a_time(cm, now):

@@ -219,3 +219,22 @@ def test_two_cms_give_together_what_they_admit(make_manager, clock, words: str, 
     run(manager, clock, 9)
     assert (sites.held_at(UTAH), sites.held_at(WISC)) == (3, 2)
     assert sites.refusals.total() <= 7
+
+
+def test_all_that_is_wanted_is_in_the_first_request(make_manager, clock) -> None:
+    sites = Admitting(UTAH, kinds=("m510", "big"), bare=frozenset({UTAH}))
+    manager = managed(make_manager, sites, clock, jobs=MANY + 2, max_nodes=MANY + 2, types=TYPES)
+    run(manager, clock, 3)
+    assert sites.held_at(UTAH) == MANY + 2
+    assert sites.calls[UTAH, "create_sliver"] == 1
+    assert sites.calls[UTAH, "add_nodes"] == 0
+    assert Counter(manager.type_asked(UTAH, m.client_id) for m in sites.machines) == {"m510": MANY, "big": 2}
+
+
+def test_a_probe_of_stopped_growth_is_one_machine_also_where_nothing_is_held(make_manager, clock) -> None:
+    sites = Admitting(UTAH, bare=frozenset({UTAH}))
+    manager = managed(make_manager, sites, clock, jobs=5)
+    manager.brake.allowance = lambda: 0 if sites.machines else 1
+    run(manager, clock, 3)
+    assert [m.client_id for m in sites.machines] == ["node-1"]
+    assert manager.get_add_args(1).keys() == {"node-2"}, "the names that were left out are free"
