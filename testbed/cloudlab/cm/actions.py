@@ -63,7 +63,7 @@ class ActionMethods:
         if record.terminating:
             raise RefusalError(Code.IN_PROGRESS, "Slice is already marked for termination, be patient")
         if record.paniced:
-            raise RefusalError(Code.REFUSED, "Slice is in panic mode")
+            raise RefusalError(Code.REFUSED, "Refusing to terminate a paniced experiment")
         take_patiently(self._cm, record, _DELETE_WAIT, busy("resource"))
         if self._newer and record.at_work:
             record.lock.free()

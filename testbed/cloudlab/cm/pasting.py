@@ -119,7 +119,7 @@ class Paste:
 def _list(fields: Mapping[str, object], key: str, client_id: str) -> list[object]:
     value = fields.get(key, [])
     if not isinstance(value, list):
-        raise RefusalError(Code.BADARGS, f"{key} for {client_id} is not a list")
+        raise malformed(f"{key} for {client_id} is not a list")
     return value
 
 

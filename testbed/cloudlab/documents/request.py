@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
@@ -50,7 +49,7 @@ def parse_request(text: str) -> etree._Element:
     except etree.XMLSyntaxError as error:
         raise RefusalError(Code.ERROR, "rspec is not well formed", str(error)) from error
     if namespace(root) not in {V2, V3}:
-        raise malformed("Unknown RSpec Version")
+        raise _bad("Unknown RSpec Version")
     return root
 
 
@@ -69,14 +68,20 @@ def read_nodes(
         RefusalError: code 1, naming the first fault found.
     """
     elements = nodes_of(root, site.urn)
-    names = Counter((element.get("client_id") or "").lower() for element in elements)
+    is_new = site.generation >= 2021
+    if is_new and not children(root, "node", namespace(root)) + children(root, "link", namespace(root)):
+        raise _bad("No nodes or links in your topology")
+    names: set[str] = set()
     requests = []
     for element in elements:
         client_id = element.get("client_id") or ""
         if not _CLIENT_ID.fullmatch(client_id):
-            raise malformed(f"Invalid client_id: {client_id}")
-        if names[client_id.lower()] > 1:
-            raise malformed(f"Duplicate node {client_id}")
+            raise _bad(
+                f"Invalid client id for node: {client_id}" if is_new else f"Invalid client_id: {client_id}"
+            )
+        if client_id.lower() in names:
+            raise _bad(f"Duplicate node {client_id}")
+        names.add(client_id.lower())
         requests.append(_read_node(element, client_id, site, known))
         for name in _images(element):
             check_image(_known_image(name, site.images), name)
@@ -98,7 +103,7 @@ def _read_node(element: etree._Element, client_id: str, site: Site, known: Colle
     if element.get("component_id"):
         bound = urn.parse(element.get("component_id", ""))
         if bound is None or bound.kind != "node" or bound.name not in known:
-            raise malformed("Bad resource URN")
+            raise _bad(f"Bad resource {element.get('component_id')}")
         node_id = bound.name
     hardware = children(element, "hardware_type", space)
     return RequestNode(
@@ -122,10 +127,10 @@ def _known_image(name: str, images: Collection[str]) -> str:
     """Return the PROJECT:OS that an image's URN means."""
     image = urn.parse(name)
     if image is None or image.kind != "image":
-        raise malformed(f"Malformed image URN: {name}")
+        raise _bad(f"Malformed image URN: {name}")
     project_and_os = ":".join(urn.normal_id(image.name).split(":")[:2])
     if project_and_os not in images:
-        raise malformed(f"Unknown image URN: {name}")
+        raise _bad(f"Unknown image URN: {name}")
     return project_and_os
 
 
@@ -134,28 +139,25 @@ def _startup(services: Sequence[etree._Element], space: str, site: Site) -> str:
     installs = [install for service in services for install in children(service, "install", space)]
     for install in installs:
         if not _TARBALL.fullmatch(install.get("url") or ""):
-            raise malformed(f"Invalid tarfiles: {install.get('url')}")
+            raise _bad(f"Invalid tarfiles: {install.get('url')}")
     tarballs = ";".join(f"{install.get('install_path')} {install.get('url')}" for install in installs)
     if len(tarballs) > _TARBALLS_LIMIT:
-        raise malformed("Invalid tarfiles: Too Long")
+        raise _bad("Invalid tarfiles: Too Long")
     return read_startup(executes, generation=site.generation, halts=site.startup_halts)
 
 
 def _check_links(nodes: Sequence[etree._Element], links: Sequence[etree._Element]) -> None:
-    interfaces = Counter(
-        interface.get("client_id") or ""
-        for node in nodes
-        for interface in children(node, "interface", namespace(node))
-    )
-    for name, count in interfaces.items():
-        if count > 1:
-            raise malformed(f"Duplicate interface {name}")
+    interfaces: set[str] = set()
+    for node in nodes:
+        for interface in children(node, "interface", namespace(node)):
+            name = interface.get("client_id") or ""
+            if name in interfaces:
+                raise _bad(f"Duplicate interface {name} on node {node.get('client_id')}")
+            interfaces.add(name)
     for link in links:
         for reference in children(link, "interface_ref", namespace(link)):
             if reference.get("client_id") not in interfaces:
-                raise malformed(
-                    f"Bad link {link.get('client_id')}: no interface {reference.get('client_id')}"
-                )
+                raise _bad(f"Bad link {link.get('client_id')}: no interface {reference.get('client_id')}")
 
 
 def check_addresses(root: etree._Element, cm_urn: str) -> None:
@@ -171,12 +173,17 @@ def check_addresses(root: etree._Element, cm_urn: str) -> None:
         for interface in children(element, "interface", space)
     }
     for link in links_of(root, cm_urn):
-        name, told = link.get("client_id"), []
-        for reference in children(link, "interface_ref", space):
-            node, found = ips.get(reference.get("client_id"), ("", []))
-            told.append(bool(found))
-            if found and not found[0].get("netmask"):
-                words = f"{name}:{node} must provide a netmask if you specify an IP address"
-                raise RefusalError(Code.BADARGS, words)
+        name = link.get("client_id")
+        members = [
+            ips.get(each.get("client_id"), ("", [])) for each in children(link, "interface_ref", space)
+        ]
+        told = [bool(found) for _, found in members]
         if any(told) and not all(told):
-            raise RefusalError(Code.BADARGS, f"{name}: Must supply IP/MASK on all members, or no members")
+            raise _bad(f"{name}: Must supply IP/MASK on all members, or no members")
+        for node, found in members:
+            if found and not found[0].get("netmask"):
+                raise _bad(f"{name}:{node} must provide a netmask if you specify an IP address")
+
+
+def _bad(text: str) -> RefusalError:
+    return RefusalError(Code.BADARGS, text)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from lxml import etree
 
-from testbed.cloudlab.answer import malformed
+from testbed.cloudlab.answer import Code, RefusalError
 
 LIMIT = 256
 """Characters of a command that a server of 2016 takes."""
@@ -42,11 +42,11 @@ def read_startup(executes: Sequence[etree._Element], *, generation: int, halts: 
     steps = [(execute.get("shell") or "sh", execute.get("command") or "") for execute in executes]
     for shell, command in steps:
         if not is_new and len(command) > LIMIT:
-            raise malformed("Invalid startup command: Too Long")
+            raise RefusalError(Code.BADARGS, "Invalid startup command: Too Long")
         if not _COMMAND.fullmatch(command):
-            raise malformed("Invalid startup command: Illegal Characters")
+            raise RefusalError(Code.BADARGS, "Invalid startup command: Illegal Characters")
         if (is_new or len(steps) > 1) and shell not in (_SHELLS if is_new else _OLD_SHELLS):
-            raise malformed("Invalid shell in execute")
+            raise RefusalError(Code.BADARGS, "Invalid shell in execute")
     if not is_new:
         return "\n".join(command for _, command in steps)
     script = "".join(

@@ -97,6 +97,32 @@ def test_lists_of_another_length_are_malformed(two, ada, fields, words):
     assert (answer["code"], answer["output"]) == (1, f"Malformed arguments: {words}")
 
 
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        ({"c": {"lans": "lan0"}}, "Malformed arguments: lans for c is not a list"),
+        ({"c": {"tarballs": "x"}}, "Malformed arguments: tarballs for c is not a list"),
+        ({"c": {"lans": ["lan0"]}}, "Malformed arguments: No such lan0"),
+        ({"A": {}}, "Duplicate node A"),
+        ({"c.d": {}}, "Invalid client id for node: c.d"),
+        ({"c": {"diskimage": "x"}}, "Malformed image URN: x"),
+        ({"c": {"startup": ["true", "/bin/zsh"]}}, "Invalid shell in execute"),
+        ({"c": {"tarballs": ["https://x/?"]}}, "Invalid tarfiles: https://x/?"),
+    ],
+)
+def test_what_is_wrong_with_a_node_is_told_in_the_newer_servers_words(two, ada, wanted, words):
+    """GeniCMV2 AddNodes, GeniCM GetTicketAuxAux: only the former speaks of malformed arguments."""
+    two(NEW)
+    answer = ada.unlocked("AddNodes", NEW, nodes=wanted)
+    assert (answer["code"], answer["output"]) == (1, words)
+
+
+def test_the_newer_server_makes_no_sliver_of_nothing(ada):
+    ada.register()
+    answer = ada.call("CreateSliver", NEW, rspec=f'<rspec xmlns="{V3[1:-1]}" type="request"/>')
+    assert (answer["code"], answer["output"]) == (1, "No nodes or links in your topology")
+
+
 # --- DeleteNodes
 
 

@@ -110,7 +110,7 @@ def test_a_second_create_is_refused(sliver, rspec):
         ('<node client_id="a b"/>', 1, "client_id"),
         (image("x"), 1, "Malformed image URN: x"),
         (image("urn:publicid:IDN+x+image+no:such"), 1, "Unknown image URN"),
-        ('<node client_id="a" component_id="urn:publicid:IDN+x+node+pc999"/>', 1, "Bad resource URN"),
+        ('<node client_id="a" component_id="urn:publicid:IDN+x+node+pc999"/>', 1, "Bad resource urn:public"),
         (service(f'execute command="{"x" * 257}"'), 1, "Too Long"),
         (service('install url="https://x/?y"'), 1, "Invalid tarfiles"),
         ('<node client_id="a"/><link client_id="l"><interface_ref client_id="a:0"/></link>', 1, "Bad link"),
@@ -125,6 +125,7 @@ def test_a_bad_request_leaves_nothing_behind(shared, eva, request_text, code, wo
         request_text = f'<rspec xmlns="{V3[1:-1]}" type="request">{request_text}</rspec>'
     answer = eva.call("CreateSliver", rspec=request_text)
     assert (answer["code"], words in answer["output"]) == (code, True), answer
+    assert answer["output"].startswith("Malformed arguments") == (words == "Bad characters in rspec")
     if code == 26:
         assert answer["value"].startswith("Could not map to resources")
     resolved = eva.cm("Resolve", {"credentials": [eva.credential], "urn": eva.slice_urn})
@@ -238,6 +239,8 @@ def test_add_nodes_is_all_or_nothing(shared_sliver, wanted, code, words):
     """§3.7: the checks, in their order."""
     answer = shared_sliver.unlocked("AddNodes", nodes=wanted)
     assert (answer["code"], words in answer["output"]) == (code, True), answer
+    is_argument = words.endswith("not a list") or words.startswith("No such")
+    assert answer["output"].startswith("Malformed arguments: ") == is_argument
     assert list(held(shared_sliver.cloudlab)) == ["node-1"]
     manifest = shared_sliver.resolved()["manifest"]
     assert list(nodes(manifest)) == ["node-1"]

@@ -116,7 +116,8 @@ def test_a_slice_in_panic_mode_is_not_deleted_and_its_status_tells(holding):
     ada = holding(2021)
     assert ada.ok("SliverStatus")["paniced"] == 0
     assert run(ada.cloudlab, "panic", name_of(ada), "--at", DOMAIN)[0] == 0
-    assert ada.call("DeleteSlice")["code"] == 7
+    answer = ada.call("DeleteSlice")
+    assert (answer["code"], answer["output"]) == (7, "Refusing to terminate a paniced experiment")
     assert ada.ok("SliverStatus")["paniced"] == 1
     ada.ok("Shutdown")
     assert ada.ok("SliverStatus")["shutdown"] == 1
