@@ -17,9 +17,11 @@ from agent.cloudlab.credentials import Credential
 from agent.cloudlab.times import format_time
 from agent.cloudlab.transport import Remote, Transport
 from agent.core.errors import (
+    BadArgumentsError,
     BusyError,
     CloudlabError,
     LostReplyError,
+    NotFoundError,
     RefusedError,
     UnreachableError,
 )
@@ -29,6 +31,9 @@ log = structlog.get_logger()
 _CM_MODULE = re.compile(r"/xmlrpc/cm(?:/[0-9.]+)?/?$")
 _LIMIT = "admission control"
 """In what is refused for another reason: a project may not have so many, whether they are reserved or not."""
+
+_NO_NAME = "invalid type"
+"""In what is said of a type with other characters than letters, digits and dashes (GeniCluster Reserve)."""
 
 
 def module_url(cm_url: str) -> str:
@@ -44,6 +49,8 @@ class _Look(Enum):
     MAYBE = auto()
     """Others want it whose reservation nobody has approved yet."""
     SHORT = auto()
+    UNKNOWN = auto()
+    """The reservation system knows no such type, or takes no such name."""
 
 
 class Foresight:
@@ -112,6 +119,12 @@ class Foresight:
         }
         try:
             value = self._transport.call(remote, "Reserve", arguments)
+        except NotFoundError:
+            return _Look.UNKNOWN
+        except BadArgumentsError as error:
+            if _NO_NAME in str(error).lower():
+                return _Look.UNKNOWN
+            raise
         except RefusedError as error:
             return _Look.ENOUGH if _LIMIT in str(error).lower() else _Look.SHORT
         is_doubted = isinstance(value, dict) and bool(value.get("conflict"))

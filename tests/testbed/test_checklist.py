@@ -35,7 +35,7 @@ def test_bind_to_slice_and_shutdown_meet_the_lock_and_shutdown_sets_its_flag_all
     assert sliver.call("AddNodes", nodes={"n-2": {}})["output"] == "Slice has been shutdown"
 
 
-def test_a_slice_that_was_shut_down_cannot_be_changed_until_that_is_cleared(cloudlab, sliver, rspec):
+def test_a_slice_that_was_shut_down_cannot_be_changed_until_that_is_cleared(cloudlab, sliver):
     """§3.12: 3 for changes, 2 for a renewal; clear has to be an int."""
     sliver.ready()
     assert sliver.unlocked("Shutdown")["value"] == 0
@@ -43,7 +43,6 @@ def test_a_slice_that_was_shut_down_cannot_be_changed_until_that_is_cleared(clou
         ("AddNodes", {"nodes": {"n-2": {}}}, 3),
         ("DeleteNodes", {"nodes": ["node-1"]}, 3),
         ("RestartSliver", {}, 3),
-        ("CreateSliver", {"rspec": rspec("x")}, 3),
         ("RenewSlice", {"valid_until": "2031-05-04T18:00:00Z"}, 2),
     ]:
         answer = sliver.unlocked(method, **more)

@@ -5,6 +5,7 @@ protogeni-2021.md §8.3 (GeniCluster.pm, utils/reserve).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime
@@ -29,6 +30,7 @@ from testbed.cloudlab.wire.xmlrpc import Opaque, truthy
 API_VERSION = 2
 APPROVED_UP_TO = 128.0
 """Machine hours that nobody has to approve (reservations/approval_threshold)."""
+_TYPE = re.compile(r"[-\w]+", re.ASCII)
 _ROOT_ONLY = (
     "ApproveReservation",
     "CancelReservation",
@@ -157,6 +159,8 @@ class ClusterMethods:
             if request.params.get(name) in {None, ""}:
                 raise malformed(f"Missing {name}")
         kind = request.text("type")
+        if not _TYPE.fullmatch(kind):
+            raise malformed("Invalid type")
         if not self._cm.reservations.knows(kind):
             raise RefusalError(Code.SEARCHFAILED, "No such node/type")
         start = _date(request, "start") or now

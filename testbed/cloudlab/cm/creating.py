@@ -10,7 +10,7 @@ from testbed.cloudlab import dates, urn
 from testbed.cloudlab.answer import Code, RaisedError, RefusalError, forbidden, malformed
 from testbed.cloudlab.cm.background import Background
 from testbed.cloudlab.cm.expiry import check_expiry
-from testbed.cloudlab.cm.gate import require_kept, take_patiently
+from testbed.cloudlab.cm.gate import take_patiently
 from testbed.cloudlab.cm.manager import SHUT_DOWN, ComponentManager
 from testbed.cloudlab.cm.nodes import NodeMethods, read_accounts
 from testbed.cloudlab.documents.credentials import Credential
@@ -27,6 +27,7 @@ _CAPPED = timedelta(hours=90)
 """The real code of 2016 mixes units: a slice that ends later than in 90 days gets 90 hours."""
 _LOCK_WAIT = 10.0
 """Simulated seconds that CreateSliver waits for the lock (2021)."""
+_THERE = "Must delete existing slice first"
 _DEATH = "Not an ARRAY reference"
 
 
@@ -60,9 +61,11 @@ class Creation:
 
     def _check_known(self, record: CmSlice) -> None:
         """Take the lock of a slice that is here already, if it may get a sliver."""
+        if record.aggregate is not None:
+            # Before anything else, and without the lock.
+            raise RefusalError(Code.REFUSED, _THERE)
         refusal = RefusalError(Code.BUSY, "slice is busy; try again later")
         if self._newer:
-            require_kept(record)
             refusal = RefusalError(Code.ERROR, "Internal Error locking slice")
         take_patiently(self._cm, record, _LOCK_WAIT, refusal)
         record.async_code, record.async_output = 0, ""
@@ -71,7 +74,7 @@ class Creation:
             raise forbidden(SHUT_DOWN)
         if record.aggregate is not None or record.ticket is not None:
             record.lock.free()
-            raise RefusalError(Code.REFUSED, "Must delete existing slice first")
+            raise RefusalError(Code.REFUSED, _THERE)
 
     def _create(self, request: Request, record: CmSlice, credential: Credential, text: str) -> object:
         root = parse_request(text)

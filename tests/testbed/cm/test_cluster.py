@@ -115,6 +115,7 @@ def test_an_update_may_shrink_what_is_approved_and_not_grow_it(holding, cm, cloc
 @pytest.mark.parametrize(
     ("params", "code", "words"),
     [
+        ({"type": "d430.v1", "count": 1, "end": "2031-05-04T18:00:00Z"}, 1, "Invalid type"),
         ({"type": "d430", "end": "2031-05-04"}, 1, "Malformed arguments: Missing count"),
         ({"type": "d430", "count": "some", "end": "2031-05-04T18:00:00Z"}, 1, "Invalid count"),
         ({"type": "d430", "count": 1, "end": "soon"}, 1, "End time: Could not parse date"),

@@ -8,6 +8,7 @@ from agent.cloudlab.credentials import Credential
 from agent.cloudlab.foresight import Foresight, module_url
 from agent.core.errors import (
     AccountError,
+    BadArgumentsError,
     CloudlabError,
     ForbiddenError,
     NotFoundError,
@@ -99,6 +100,21 @@ def test_a_site_that_does_not_admit_us_is_not_asked_again(error):
     found, calls = ask({"m510": error}, {"m510": 4, "c220": 1}, times=3)
     assert found == ()
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        NotFoundError("No such node/type", code=12),
+        BadArgumentsError("Malformed arguments: Invalid type", code=1),
+    ],
+)
+def test_a_type_that_the_reservation_system_does_not_know_hinders_no_other(error):
+    found, calls = ask({"d820.v1": error, "m510": RefusedError("2 more", code=7)}, {"d820.v1": 1, "m510": 4})
+    assert found == ("m510",)
+    assert len(calls) == 2
+    _, calls = ask({"d820.v1": error}, {"d820.v1": 1}, times=2)
+    assert len(calls) == 2, "the site is asked again"
 
 
 def test_a_reservation_that_nobody_approved_counts_where_no_other_does():
