@@ -5,6 +5,7 @@ GeniCM.pm GetTicketAuxAux picks these words out of the mapper's log.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from testbed.cloudlab.answer import Code, RefusalError
@@ -20,6 +21,10 @@ _NEVER = (
     "not exist, such as nodes of a type that do not exist, or more network interfaces that exist on any of "
     "the nodes at this cluster. You will need to modify your experiment or try a different cluster - "
     "re-submitting as-is will always result in failure!"
+)
+
+_TOO_FEW = re.compile(
+    r"\d* nodes of type [-\w]* requested, but|No available physical nodes of type", re.ASCII
 )
 
 
@@ -60,9 +65,13 @@ def _reserved(words: str) -> RefusalError:
 
 
 def short_of_types(lines: Sequence[str], *, never: bool) -> RefusalError:
-    """Say which types there are too few machines of."""
+    """Say which types there are too few machines of.
+
+    GeniCM knows the line of a type by its name's characters: one with a dot or a plus is no mapping to it.
+    """
     log = "".join(f"  *** {line}\n" for line in lines)
-    return unmapped(Code.INSUFFICIENT_NODES, log, PRECHECK, never=never)
+    is_known = any(_TOO_FEW.match(line) for line in lines)
+    return unmapped(Code.INSUFFICIENT_NODES if is_known else Code.NO_MAPPING, log, PRECHECK, never=never)
 
 
 def too_few(wanted: int, kind: str, found: int) -> str:

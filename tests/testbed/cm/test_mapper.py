@@ -72,6 +72,16 @@ def test_a_type_of_which_too_few_are_free_is_told_with_what_is_held(with_one):
     assert add(client, 2, hardware_type="d430")[0] == 0
 
 
+@pytest.mark.parametrize(("kind", "code"), [("c220g1", 26), ("c220-g_1", 26), ("c220.v1", 28), ("c220+", 28)])
+def test_the_code_of_a_type_of_which_too_few_are_free_goes_by_its_name(with_one, kind, code):
+    """GeniCM GetTicketAuxAux looks for letters, digits, dashes and underscores; of none, for no name."""
+    client = with_one(other_types={"pc203": kind})
+    answer = add(client, 2, hardware_type=kind)
+    line = f"  *** 2 nodes of type {kind} requested, but only 1 available nodes of type {kind} found\n"
+    assert (answer[0], line in answer[2]) == (code, True)
+    assert add(client, hardware_type="no.such+type")[0] == 26
+
+
 def test_a_class_of_which_too_few_are_free_is_told_with_what_is_new(with_one):
     client = with_one()
     client.cloudlab.promise("pc203", "other")
