@@ -91,13 +91,17 @@ class Reservations:
     def bounds(self, record: CmSlice, now: datetime) -> dict[str, int]:
         """Tell how many machines a slice may hold until its end, by type, or by machine (MaxSwapInMap).
 
-        Only types that are reserved at all are in it.
+        Only types that are reserved at all are in it. What is set aside for its project comes on top.
         """
         found = {}
         for kind in dict.fromkeys(one.hardware_type for one in self._kept.values() if one.approved):
             own = sum(1 for machine in self._of(kind) if self._holder(machine) == record.urn)
             others = [use for use in self._uses(kind, {}) if use[0] != record.urn]
-            found[kind] = most(
+            project = record.project.lower()
+            set_aside = sum(
+                1 for m in self._of(kind) if m.promised_to.lower() == project and m.available_to(project)
+            )
+            found[kind] = set_aside + most(
                 self._free(kind) + own,
                 [use for _, use in others],
                 self._claims(kind, self.all()),

@@ -72,6 +72,16 @@ def test_a_type_of_which_too_few_are_free_is_told_with_what_is_held(with_one):
     assert add(client, 2, hardware_type="d430")[0] == 0
 
 
+def test_a_machine_that_is_set_aside_for_the_project_comes_on_top_of_what_reservations_leave(with_one, clock):
+    """Reservation MaxSwapIn."""
+    client = with_one()
+    client.cloudlab.promise("pc203", "labproj")
+    reserve(client, clock, 2, 0, 9)
+    code, _, output = add(client, 2, hardware_type="d430")
+    assert (code, "3 nodes of type d430 requested, but only 2 available because" in output) == (26, True)
+    assert add(client, 1, hardware_type="d430")[0] == 0
+
+
 @pytest.mark.parametrize(("kind", "code"), [("c220g1", 26), ("c220-g_1", 26), ("c220.v1", 28), ("c220+", 28)])
 def test_the_code_of_a_type_of_which_too_few_are_free_goes_by_its_name(with_one, kind, code):
     """GeniCM GetTicketAuxAux looks for letters, digits, dashes and underscores; of none, for no name."""
