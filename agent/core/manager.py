@@ -122,6 +122,7 @@ class SimpleElasticSliceManager(
         self._endings = Endings(desk, *ends, self._slivers.at_work.deletions)
         lending = (self.offers, self._placement, self.brake, self._endings, parts.retired)
         self._growth = Growth(desk, self, self._slivers, *lending, self._life, pause=retry_interval)
+        self._growth.why_spared = self._lease.sparer.why_no_more
         self.refused = self._growth.refused
         self._knowledge = Knowledge(desk, self.cmlist, self, self.inventory, *lending, self._growth)
         decides = type(self).should_delete_nodes is not SimpleElasticSliceManager.should_delete_nodes

@@ -93,6 +93,8 @@ class Growth:
     Attributes:
         askable: which CMs are fit to be asked.
         refused: what follows from what they refused.
+        why_spared: says while what a CM is asked for nothing for the sake of the lease there; replaced by who
+            knows that.
     """
 
     def __init__(
@@ -120,6 +122,7 @@ class Growth:
         self._brake = brake
         self._retired = frozenset(retired)
         self._life = life
+        self.why_spared: Callable[[str], str] = lambda _: ""
         self._deciding = threading.Lock()
         self._doubted: dict[str, tuple[Intent, ...]] = {}
         """CM -> what its last failed call may have asked for all the same."""
@@ -354,11 +357,14 @@ class Growth:
 
     def _why_no_more(self, cm: str) -> str:
         obstacles = (self._life.why_closed, self.refused.why_not, self._slivers.why_no_more)
-        return next((why for each in obstacles if (why := each(cm))), "") or self._endings.why_no_more(cm)
+        return next((why for each in obstacles if (why := each(cm))), "") or self._why_not_lent(cm)
+
+    def _why_not_lent(self, cm: str) -> str:
+        return self.why_spared(cm) or self._endings.why_no_more(cm)
 
     def _is_closed(self, cm: str) -> bool:
         why = "it is only to be emptied" if cm in self._retired else self._life.why_closed(cm)
-        if why:
+        if why := why or self._why_not_lent(cm):
             self._desk.note(f"nothing is asked of {cm}: {why}")
         return bool(why)
 

@@ -70,6 +70,16 @@ class Sparer:
         with self._desk.lock:
             return {cm: case.plan for cm, case in self._cases.items() if case.plan is not None}
 
+    def why_no_more(self, cm: str) -> str:
+        """Say while what no machine is asked of a CM; "" where nothing goes there for the others.
+
+        As long as the lease there is short, the site would lend one in the place of each that went.
+        """
+        with self._desk.lock:
+            case = self._cases.get(cm)
+            goes = case is not None and case.plan is not None and bool(case.going or case.tried)
+        return "while machines there go so that the lease of the others is renewed" if goes else ""
+
     def settle(self, cm: str) -> None:
         """Let stay what has not gone yet: the lease is renewed."""
         with self._desk.lock:
