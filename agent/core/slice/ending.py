@@ -111,9 +111,22 @@ class Endings:
             return found
 
     def why_no_more(self, cm: str) -> str:
-        """Say while what no machine is asked of a CM; "" where its sliver does not end."""
-        ending = self.now().get(cm)
-        return f"while its lease ends at {ending.deadline:%H:%M:%SZ}" if ending else ""
+        """Say while what no machine is asked of a CM; "" where its sliver does not end.
+
+        It ends that early, too, that a machine would be emptied when it has hardly booted. A lease that would
+        be renewed if we held a machine there does not end for us.
+        """
+        settings, ending = self._settings(), self.now().get(cm)
+        with self._desk.lock:
+            expires, is_held = self._expires().get(cm), any(self._held(cm))
+        if expires is None:
+            return ""
+        lapses = [lapse for lapse in self._lapses() if lapse.cm in {cm, ""}]
+        if settings.renew == "while-we-hold" and not is_held and not any(each.obstacle for each in lapses):
+            return ""
+        early = timedelta(seconds=2 * settings.emptied_when_left)
+        is_soon = bool(lapses) and expires - self._desk.clock.now() <= early
+        return f"while its lease ends at {expires:%H:%M:%SZ}" if is_soon or ending else ""
 
     def tell(self) -> bool:
         """Tell of each machine once that it goes with its lease, or no longer; return if one was told.

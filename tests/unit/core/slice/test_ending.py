@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -154,6 +155,28 @@ def test_no_machine_is_asked_for_where_the_lease_ends() -> None:
     world.refuse()
     assert world.endings.why_no_more(UTAH) == f"while its lease ends at {world.expires[UTAH]:%H:%M:%SZ}"
     assert world.endings.why_no_more(WISC) == ""
+
+
+def test_no_machine_is_asked_for_that_would_be_emptied_as_soon_as_it_has_booted() -> None:
+    world = World(7300)
+    world.refuse()
+    assert world.endings.why_no_more(UTAH) == ""
+    world.clock.advance(200)
+    assert world.endings.now() == {}
+    assert world.endings.why_no_more(UTAH) == f"while its lease ends at {world.expires[UTAH]:%H:%M:%SZ}"
+    world.lapses = []
+    assert world.endings.why_no_more(UTAH) == ""
+
+
+def test_a_machine_may_be_asked_for_where_the_lease_is_renewed_once_we_hold_one() -> None:
+    world = World(1800, renew="while-we-hold")
+    world.expires[WISC] = world.end(1800)
+    for cm in (UTAH, WISC, ""):
+        world.refuse(cm)
+        assert world.endings.why_no_more(WISC) == ""
+    assert world.endings.why_no_more(UTAH) != ""
+    world.lapses = [replace(world.lapses[0], cm=WISC, obstacle="reserved")]
+    assert world.endings.why_no_more(WISC) != ""
 
 
 @pytest.mark.parametrize("answered", [True, False])
