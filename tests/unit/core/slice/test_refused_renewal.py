@@ -229,6 +229,26 @@ def test_a_type_that_the_site_tells_goes_and_no_other():
     assert "type m510 is short there" in told
 
 
+def test_nothing_more_is_asked_of_a_site_while_machines_go_there_for_the_others():
+    site = Site(left=2 * HOUR)
+    site.reserved["m510"] = (NOON + 2 * HOUR, 3)
+    site.renew()
+    assert site.given.keys() == {"es-4"}
+    assert "go so that the lease of the others is renewed" in site.lease.sparer.why_no_more(UTAH)
+    site.go("es-4")
+    assert site.lease.sparer.why_no_more(UTAH), "it is not renewed yet: one more would be short again"
+    site.renew()
+    assert site.lease.sparer.why_no_more(UTAH) == ""
+
+
+def test_a_machine_that_is_named_keeps_no_other_from_coming():
+    site = Site()
+    site.error = PromisedError("pc2 is sched-reserved", node_id="pc2", code=7)
+    site.renew()
+    assert site.given.keys() == {"es-2"}
+    assert site.lease.sparer.why_no_more(UTAH) == ""
+
+
 def test_what_was_to_go_stays_once_the_lease_is_renewed():
     site = Site(left=3 * HOUR)
     site.reserved["m510"] = (NOON + 3 * HOUR, 3)
