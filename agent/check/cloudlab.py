@@ -13,6 +13,7 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 from agent.check.finding import Finding, fault, fine, look, skipped, warning
+from agent.check.lease import check_lease
 from agent.cloudlab.callback import CallbackSettings
 from agent.cloudlab.connect import tls_of
 from agent.cloudlab.identity import Identity
@@ -23,7 +24,6 @@ from agent.core.model import SliverNode
 from agent.core.ports import Clock, Host, RemoteShell, SliceServer
 from agent.core.request.lans import require_lans
 from agent.core.settings import LeaseSettings
-from agent.core.slice.lapse import NOTICE
 
 MAX_SKEW = 60.0
 """Seconds that two clocks may differ: credentials and deadlines are compared across them."""
@@ -71,27 +71,6 @@ def check_lans(server: SliceServer, wanted: Sequence[str]) -> Iterator[Finding]:
             yield fault(f"LANs at {cm}", str(error), "see [request] lans")
         else:
             yield fine(f"LANs at {cm}", f"{', '.join(wanted)}: new machines can join")
-
-
-def check_lease(until: datetime, lease: LeaseSettings, now: datetime) -> Finding:
-    """Tell who renews the slice, and warn of one that ends soon and that nobody may renew.
-
-    Args:
-        until: when it ends.
-        lease: the section [lease].
-        now: the time.
-    """
-    who = {
-        "always": "this agent renews it, and every sliver at the CMs of [cloudlab], with all that is in them",
-        "while-we-hold": "this agent renews it only while it holds or has asked for a machine",
-        "never": "nobody renews it but people",
-    }[lease.renew]
-    seen = f'the slice ends at {until:%Y-%m-%dT%H:%M:%SZ}; {who} ([lease] renew is "{lease.renew}")'
-    if lease.renew == "always" or until - now >= NOTICE:
-        return fine("lease", seen)
-    return warning(
-        "lease", seen, 'renew it at the portal or by `esagent renew`, or set [lease] renew to "always"'
-    )
 
 
 def check_public_key(

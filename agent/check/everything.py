@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from functools import cache, partial
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from agent.check.files import (
 from agent.check.finding import Finding, Grade, fault, fine, look, skipped, warning
 from agent.check.holdings import Remembered, check_departed, check_left_behind, read_held, recall
 from agent.check.idle import check_idle
+from agent.check.lease import check_sliver_ends
 from agent.check.names import files_to_read, files_to_write
 from agent.check.ownership import Said, check_lonely_lans, check_ownership, is_shared, ours_of, say_whose
 from agent.check.program import become, check_program, program
@@ -200,7 +202,9 @@ def _cloudlab(
             yield from look("LANs", lambda: check_lans(server, lans), "see [request] lans")
         said: list[Said] = []
         yield from look(
-            "machines", lambda: _machines(settings, helper, server, known, said.append), "see [cloudlab]"
+            "machines",
+            lambda: _machines(settings, helper, server, known, said.append, clock.now()),
+            "see [cloudlab]",
         )
         shell = SshShell(settings.ssh)
         key, outside = "SSH key at Cloudlab", "callback port from outside"
@@ -225,6 +229,7 @@ def _machines(
     server: ProtoGeniServer,
     known: Remembered,
     tell: Callable[[Said], object],
+    now: datetime,
 ) -> Iterator[Finding]:
     """Tell whose the machines of the slice are; ``tell`` is given it too."""
     helds, ownership = read_held(server, known), ownership_of(settings)
@@ -233,6 +238,7 @@ def _machines(
     words = {"own": settings.request.own, "never": settings.request.never}
     sets = {key: {word: expand(word) for word in each} for key, each in words.items()}
     yield from check_ownership(helds, said, ownership, sets)
+    yield from check_sliver_ends(helds, settings.lease, now)
     yield from check_lonely_lans(said, helper.lans_of_added())
 
 

@@ -52,7 +52,7 @@ class ExpiryWarning:
         when = f"{expires:%Y-%m-%dT%H:%M:%SZ}"
         if left <= timedelta(0):
             return f"{self._what} ended at {when}: {then}"
-        return f"{self._what} ends at {when}, in {left.days} days and {left.seconds // 3600} hours; {then}"
+        return f"{self._what} ends at {when}, in {_span(left)}; {then}"
 
 
 class LeaseWarnings:
@@ -73,7 +73,13 @@ class LeaseWarnings:
             teller = self._tellers.setdefault(lapse.cm, ExpiryWarning(lapse.what))
             why = unrenewed_words(lapse)
             then = f"every machine in it is lost then. {why[0].upper()}{why[1:]}"
-            if not lapse.obstacle:
+            if lapse.answered and not lapse.obstacle:
                 then += ". `esagent renew` does now"
             if warning := teller.look(lapse.expires, then, now, NOTICE):
                 yield lapse, warning
+
+
+def _span(left: timedelta) -> str:
+    if left < timedelta(hours=1):
+        return f"{left.seconds // 60} minutes"
+    return f"{left.days} days and {left.seconds // 3600} hours"

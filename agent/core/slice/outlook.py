@@ -46,19 +46,24 @@ def outlook(
     """Say it of each sliver.
 
     Args:
-        expires: CM -> until when its sliver lasts.
+        expires: CM -> until when its sliver lasts; those that are silent are told if nobody renews them.
         lapses: the leases that nobody renews or that are refused.
         lease: the settings.
     """
-    hindered = {lapse.cm: lapse for lapse in lapses if lapse.obstacle}
-    return tuple(_of(cm, end, hindered.get(cm), lease) for cm, end in expires.items())
+    unrenewed = {lapse.cm: lapse for lapse in lapses if lapse.cm}
+    ends = {**{cm: lapse.expires for cm, lapse in unrenewed.items()}, **expires}
+    return tuple(_of(cm, end, unrenewed.get(cm), lease) for cm, end in ends.items())
 
 
 def _of(cm: str, end: datetime, lapse: Lapse | None, lease: LeaseSettings) -> str:
     lasts = f"the sliver at {cm} lasts until {_when(end)}"
     if lapse is None:
         return lasts
-    parts = [f"{lasts} and no longer ({lapse.obstacle}): {lapse.why}", lapse.mend, lapse.follows]
+    begins = _when(end - timedelta(seconds=lease.emptied_when_left))
+    emptied = f"unless it is renewed before, our machines there are emptied from {begins} on"
+    if not lapse.obstacle:
+        return f"{lasts}, and nobody renews it: {lapse.why}; {emptied}"
+    parts = [f"{lasts} and no longer ({lapse.obstacle}): {lapse.why}", lapse.mend, lapse.follows, emptied]
     if lapse.obstacle == RenewalObstacle.RESERVED:
         length = format_duration(lease.duration)
         parts.append(f"machines are admitted there until a lease ends: one shorter than {length} admits more")

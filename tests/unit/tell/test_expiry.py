@@ -77,6 +77,17 @@ def test_a_refusal_is_told_with_what_can_be_done_and_once_though_minutes_are_gra
     assert len(list(warnings.look([moved], now + timedelta(minutes=2)))) == 1
 
 
+def test_in_the_last_hour_minutes_are_told():
+    [(_, words)] = LeaseWarnings().look([Lapse("", END, "no")], END - timedelta(minutes=59, seconds=30))
+    assert words.startswith("the slice ends at 2026-12-31T00:00:00Z, in 59 minutes; ")
+
+
+def test_where_nobody_answers_no_command_is_said_to_renew():
+    silent = Lapse("urn:a", END, "nobody answers there", answered=False)
+    [(_, words)] = LeaseWarnings().look([silent], END - timedelta(hours=20))
+    assert words.endswith("Nobody renews it: nobody answers there")
+
+
 def test_each_lease_has_warnings_of_its_own_whatever_hinders_it_this_time():
     warnings = LeaseWarnings()
     now = END - timedelta(days=1)

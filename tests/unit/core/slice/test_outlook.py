@@ -22,6 +22,9 @@ def test_what_is_done_about_a_refusal():
     )
 
 
+EMPTIED = "unless it is renewed before, our machines there are emptied from 2026-11-22T11:00:00Z on"
+
+
 def test_each_sliver_is_told_with_its_end_and_what_is_in_the_way():
     lease = LeaseSettings(duration="24h")
     at_a = Lapse("urn:a", NOON, "no", obstacle="reserved", mend="reserve them", follows="it is tried again")
@@ -31,9 +34,16 @@ def test_each_sliver_is_told_with_its_end_and_what_is_in_the_way():
     )
     assert told[0] == (
         "the sliver at urn:a lasts until 2026-11-22T12:00:00Z and no longer (reserved): no; reserve them;"
-        " it is tried again; machines are admitted there until a lease ends: one shorter than 1d admits more"
+        f" it is tried again; {EMPTIED};"
+        " machines are admitted there until a lease ends: one shorter than 1d admits more"
     )
     assert told[1:] == (
-        "the sliver at urn:b lasts until 2026-11-22T12:00:00Z and no longer (idle): no; ask",
+        f"the sliver at urn:b lasts until 2026-11-22T12:00:00Z and no longer (idle): no; ask; {EMPTIED}",
         "the sliver at urn:c lasts until 2026-11-22T12:00:00Z",
     )
+
+
+def test_a_sliver_that_nobody_renews_is_told_though_its_cm_is_silent():
+    [told] = outlook({}, [Lapse("urn:a", NOON, "nobody answers there", answered=False)], LeaseSettings())
+    lasts = "the sliver at urn:a lasts until 2026-11-22T12:00:00Z"
+    assert told == f"{lasts}, and nobody renews it: nobody answers there; {EMPTIED}"
