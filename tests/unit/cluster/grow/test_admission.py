@@ -156,7 +156,7 @@ def test_the_names_of_a_refused_call_are_given_to_the_next(make_manager, clock) 
     sites = Admitting(UTAH)
     sites.bounds[UTAH, "m510"] = 2
     manager = managed(make_manager, sites, clock, jobs=5)
-    run(manager, clock, 3 * 60)
+    run(manager, clock, 3 * 60, step=300)
     assert sorted(m.client_id for m in sites.machines) == ["node-1", "node-2"]
     assert manager.get_add_args(1).keys() == {"node-3"}
 
@@ -166,7 +166,7 @@ def test_what_can_never_be_is_not_asked_again_until_settings_change(make_manager
     sites.bounds[UTAH, "m510"], sites.words = 0, f"{NONE} {NEVER}"
     manager = managed(make_manager, sites, clock, jobs=2)
     run(manager, clock, 5)
-    run(manager, clock, DAY, step=900)
+    run(manager, clock, DAY, step=3600)
     assert (sites.held_at(WISC), sites.refusals[UTAH]) == (2, 1)
     assert [e.kind for e in manager.events.events(UTAH)].count("hindered") == 1
     manager._backend.jobs += [a_job(number=n) for n in range(10, 10 + MANY)]
@@ -182,7 +182,7 @@ def test_a_number_that_can_never_be_had_is_made_smaller(make_manager, clock) -> 
     sites.bounds[UTAH, "m510"], sites.words = 5, f"*** No possible mapping for node-6 {NEVER}"
     manager = managed(make_manager, sites, clock, jobs=7)
     run(manager, clock, 5)
-    run(manager, clock, DAY, step=900)
+    run(manager, clock, DAY, step=3600)
     assert sites.held_at(UTAH) == 5
     assert sites.refusals[UTAH] <= 4, "no more is asked for until settings change"
 
