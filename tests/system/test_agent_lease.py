@@ -47,7 +47,7 @@ class Quiet:
         self.lend_for(NINETY_DAYS)
         after, kind = self.left() + 1, QUIET.hardware_type
         made = self.bed.cloudlab.reserving.reserve(
-            QUIET.domain, kind, count, after=after, seconds=86400, project="class"
+            QUIET.domain, kind, count, after=after, seconds=86400, project="class", force=True
         )
         self._reserved.append(made)
 

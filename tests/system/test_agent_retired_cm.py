@@ -50,7 +50,7 @@ def test_its_machine_is_told_and_used_until_a_person_has_it_emptied(agent, bed: 
     bed.slurm.run("scancel", str(job))
     wait_for("it is given back", lambda: not held(bed))
     wait_for("nothing is held there", lambda: not agent.status()["retired"])
-    assert agent.status()["teardowns"] == {}
+    wait_for("the order is struck", lambda: not agent.status()["teardowns"])
     assert agent.told(f"{urn} is not in agent.conf, and nothing is held there for us")
 
     later = bed.slurm.submit("sleep 600", "--cpus-per-task=2", "--time=30")
