@@ -27,7 +27,8 @@ _ADMIN = re.compile(
     rf"drained by (?P<who>[^:,]+)(?P<back>, to be given back)?(?:{_DUE})?{_SLIVERS}:(?: (?P<why>.*))?"
 )
 _SURPLUS = "surplus, to be given back"
-_SURPLUS_OR_TAKEN = re.compile(rf"(?:(?P<surplus>{_SURPLUS})(?:{_DUE})?|taken by Cloudlab){_SLIVERS}")
+_SPARED = "given back for the lease of the others"
+_SURPLUS_OR_TAKEN = re.compile(rf"(?:(?P<surplus>{_SURPLUS}|{_SPARED}{_DUE})|taken by Cloudlab){_SLIVERS}")
 _GIVE_BACK = ", to be given back"
 TAKEN = f"{REASON_PREFIX}taken by Cloudlab"
 """Reason= of a node whose machine Cloudlab took, without the machine that is meant."""
@@ -143,7 +144,8 @@ class Drain:
             case DrainCause.TAKEN:
                 return f"{TAKEN}{meant}"
             case DrainCause.SURPLUS:
-                return f"{REASON_PREFIX}{_SURPLUS}{due}{meant}"
+                # Only what is in the way of a renewal has a deadline, and jobs are requeued by it.
+                return f"{REASON_PREFIX}{_SPARED if due else _SURPLUS}{due}{meant}"
 
 
 def marks(machine: SliverNode) -> frozenset[str]:

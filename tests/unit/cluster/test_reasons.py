@@ -147,6 +147,11 @@ def test_a_reason_reads_as_versions_before_wrote_it(drain: Drain, reason: str) -
     assert parse_reason("pc1", reason) == drain
 
 
+def test_a_machine_that_goes_for_the_others_is_not_called_surplus_while_its_jobs_run() -> None:
+    spared = Drain("pc1", DrainCause.SURPLUS, at(60))
+    assert spared.reason == "esagent: given back for the lease of the others, due 2026-11-22T12:01:00Z"
+
+
 def test_an_administrator_may_have_said_nothing() -> None:
     drain = Drain("pc1", DrainCause.ADMIN, who="ada")
     assert parse_reason("pc1", drain.reason.rstrip()) == drain
