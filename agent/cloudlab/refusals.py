@@ -83,6 +83,7 @@ _BY_WORDS: tuple[tuple[int, str, type[CloudlabError]], ...] = (
     (3, "slice has been shutdown", ShutDownError),
     (7, "must delete existing slice first", AlreadyExistsError),
     (7, "is locked down", LockedDownError),
+    (7, "paniced experiment", ShutDownError),
 )
 
 _OBSTACLES: tuple[tuple[str, RenewalObstacle], ...] = (

@@ -10,6 +10,7 @@ from agent.core.errors import (
     CloudlabError,
     EndingError,
     ImageError,
+    LockedDownError,
     QuotaError,
     ShutDownError,
 )
@@ -23,6 +24,7 @@ class Cause(StrEnum):
     IMAGE = "image"
     ENDING = "ending"
     SHUT_DOWN = "shutdown"
+    LOCKED_DOWN = "locked-down"
     NEVER = "never"
 
 
@@ -51,4 +53,6 @@ def cause_of(error: CloudlabError) -> Cause | None:
             return Cause.ENDING
         case ShutDownError():
             return Cause.SHUT_DOWN
+        case LockedDownError():
+            return Cause.LOCKED_DOWN
     return None

@@ -177,7 +177,7 @@ class Refused:
 
     def gone(self, cm: str) -> None:
         """Take note that a CM holds nothing for us: what hindered its sliver went with that."""
-        self.impasses.over(cm, Cause.ENDING, Cause.SHUT_DOWN)
+        self.impasses.over(cm, Cause.ENDING, Cause.SHUT_DOWN, Cause.LOCKED_DOWN)
 
     # --- after a call
 

@@ -26,6 +26,7 @@ def told(code: int, words: str) -> errors.CloudlabError:
         (29, "Error 29", errors.InsufficientNodesError),
         (30, "Error 30", errors.InsufficientNodesError),
         (7, "Slice is locked down", errors.LockedDownError),
+        (7, "Refusing to terminate a paniced experiment", errors.ShutDownError),
         (2, "Slice has been shutdown", errors.ShutDownError),
         (5, "Internal Error: …", errors.CloudlabError),
         (35, "Server timed out or could not be reached", errors.CloudlabError),

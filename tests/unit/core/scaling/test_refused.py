@@ -12,6 +12,7 @@ from agent.core.errors import (
     EndingError,
     ImageError,
     InsufficientNodesError,
+    LockedDownError,
     QuotaError,
     Shortage,
     ShutDownError,
@@ -172,6 +173,19 @@ def test_an_image_that_hinders_giving_back_is_told_once(bench: Bench) -> None:
         with pytest.raises(ImageError), bench.growth.refused.giving_back(CM):
             raise PEOPLES[Cause.IMAGE]
     assert len(told(bench)) == 1
+
+
+def test_a_sliver_that_is_locked_down_is_told_once_until_it_is_gone(bench: Bench) -> None:
+    locked = LockedDownError("Slice is locked down", code=7)
+    for _ in range(2):
+        with pytest.raises(LockedDownError), bench.growth.refused.giving_back(CM):
+            raise locked
+    (words,) = told(bench)
+    assert LockedDownError.mend in words
+    bench.growth.refused.gave_back(CM)
+    assert len(told(bench)) == 1, "one machine can go all the same"
+    bench.growth.refused.gone(CM)
+    assert told(bench)[1:] == ["over: locked-down hinders nothing any more"]
 
 
 def test_what_hindered_giving_back_is_over_once_a_machine_was_given_back(bench: Bench) -> None:
