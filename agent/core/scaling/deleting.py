@@ -117,8 +117,11 @@ class Giving:
             machines = ", ".join(f"{n.node_id} ({n.client_id})" for n in given)
             stays = self._slivers.gate.why_it_stays(cm)
             self._desk.tell(EventKind.DELETE, cm, f"gave back {machines}{f'; {stays}' if stays else ''}")
-        elif not wanted(cm) and returns.delete_bare(cm):
-            self._desk.tell(EventKind.DELETE, cm, "gave the sliver back, which had no machine left")
+        elif not wanted(cm):
+            with self._refused.giving_back(cm):
+                is_gone = returns.delete_bare(cm)
+            if is_gone:
+                self._desk.tell(EventKind.DELETE, cm, "gave the sliver back, which had no machine left")
 
     def _names(self, cm: str) -> Collection[str]:
         names = {node.client_id for node in self._giver.failed(cm)}

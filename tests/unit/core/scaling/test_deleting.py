@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from contextlib import nullcontext
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
+from agent.core.errors import CloudlabError, LockedDownError
 from agent.core.model import SliverNode
 from agent.core.scaling.deleting import Giving
 from agent.core.slice.at_work import AtWork
@@ -47,6 +48,7 @@ class FakeSlivers:
         self.lost: tuple[SliverNode, ...] = ()
         self.refuses = False
         self.bare = False
+        self.fault: CloudlabError | None = None
         self.calls: list[set[str]] = []
         self.gate = self.returns = self
 
@@ -61,6 +63,8 @@ class FakeSlivers:
         return () if self.refuses else tuple(n for n in self.manager.nodes if n.client_id in names)
 
     def delete_bare(self, cm: str) -> bool:
+        if self.fault:
+            raise self.fault
         return cm == CM and self.bare
 
     def why_it_stays(self, _cm: str) -> str:
@@ -82,8 +86,16 @@ class FakeLease:
 
 
 class FakeRefused:
-    def giving_back(self, _cm: str) -> nullcontext[None]:
-        return nullcontext()
+    def __init__(self) -> None:
+        self.told: list[CloudlabError] = []
+
+    @contextmanager
+    def giving_back(self, _cm: str) -> Iterator[None]:
+        try:
+            yield
+        except CloudlabError as error:
+            self.told.append(error)
+            raise
 
     def gave_back(self, cm: str) -> None:
         """What hindered that is over."""
@@ -95,13 +107,14 @@ class Bench:
         self.slivers = FakeSlivers(self.manager, AtWork(office.desk, grace=30, limit=2400))
         self.lease = FakeLease()
         inventory: Any = self.manager
+        self.refused = FakeRefused()
         self.giving = Giving(
             office.desk,
             self.manager,
             inventory,
             self.slivers,  # type: ignore[arg-type]
             self.lease,  # type: ignore[arg-type]
-            FakeRefused(),  # type: ignore[arg-type]
+            self.refused,  # type: ignore[arg-type]
             decides=decides,
         )
 
@@ -201,3 +214,10 @@ def test_a_sliver_without_a_machine_goes_unless_one_is_to_come(bench: Bench) -> 
     bench.manager.broken = [A]
     bench.delete()
     assert bench.office.told[1:] == [("delete", CM, "gave back pc-a (a)")]
+
+
+def test_what_keeps_a_sliver_without_a_machine_is_told_as_of_any_other(bench: Bench) -> None:
+    bench.slivers.fault = LockedDownError("Slice is locked down", code=7)
+    with pytest.raises(LockedDownError):
+        bench.delete()
+    assert bench.refused.told == [bench.slivers.fault]
