@@ -91,7 +91,8 @@ class Impasses:
         with self._lock:
             is_new = key not in self._known
             self._known[key] = impasse
-        if is_new:
+        # That a sliver is being deleted is told already, as an event of its own.
+        if is_new and impasse.cause is not Cause.ENDING:
             self._desk.tell(EventKind.HINDERED, impasse.cm, impasse.words, OfCm(impasse.cm))
         return impasse
 

@@ -8,6 +8,7 @@ from concurrent.futures import Future, wait
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import filterfalse
 
 from agent.core.config import ManagerConfig
 from agent.core.desk import Desk
@@ -158,17 +159,17 @@ class Lease:
         wait(asked.values(), RENEWAL_WAIT)
         for cm, granted in asked.items():
             if granted.done():
-                fault = self._conclude(cm, granted, urged)
+                fault = self._conclude(cm, urged, granted)
             else:
                 # Its own thread tells how that ends; the others' leases do not wait for it.
-                granted.add_done_callback(partial(self._conclude_late, cm, urged))
+                granted.add_done_callback(partial(self._conclude, cm, urged))
                 fault = BusyError("the renewal there is not over yet", authority=cm)
             if fault is not None:
                 errors.append(fault)
         if errors:
             raise errors[0]
 
-    def _conclude(self, cm: str, asked: Future[Renewal | str], urged: bool) -> AgentError | None:
+    def _conclude(self, cm: str, urged: bool, asked: Future[Renewal | str]) -> AgentError | None:
         """Tell what became of the renewal at a CM; return what went wrong."""
         try:
             renewal = asked.result()
@@ -189,15 +190,13 @@ class Lease:
             self.sparer.look(cm, renewal.hindrance, renewal.until)
         return None
 
-    def _conclude_late(self, cm: str, urged: bool, asked: Future[Renewal | str]) -> None:
-        self._conclude(cm, asked, urged)
-
     def _tell_hindrance(self, cm: str, renewal: Renewal, hindrance: Hindrance, urged: bool) -> None:
         """Tell once what is in the way, and what can be done; who urges waits for an answer each time."""
         node_id = hindrance.node_id
         goes = self._settings().drop_blocking and self._slivers.find(cm, node_id) is not None
         message = hindrance_words(hindrance, renewal.until, goes=goes)
-        if not renewal.is_new and not urged:
+        # That a sliver is being deleted is told already, as an event of its own.
+        if (not renewal.is_new or hindrance.kind == "ending") and not urged:
             self._desk.note(message)
         elif node_id:
             self._desk.tell(EventKind.BLOCKED, node_id, message, OfCm(cm))
@@ -309,7 +308,8 @@ class Lease:
         """List the CMs that are to renew their sliver now, by what is remembered of it."""
         due = []
         held = self._slivers.held_at()
-        for cm in self._renewing.hindrances.keys() - set(held):
+        missing = self._renewing.hindrances.keys() - set(held)
+        for cm in filterfalse(self._slivers.waits_for_another_look, missing):
             self._unhinder(cm)
         for cm in held:
             expires = self._slivers.expires.get(cm)

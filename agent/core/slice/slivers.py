@@ -301,7 +301,8 @@ class Slivers:
             )
             doubted = self.book.doubted(cm)
             is_absent = given_back is not None or self.book.is_absent(cm, self._limits.gone_sightings)
-            self._keep_expiry(cm, sliver)
+            is_in_doubt = bool(doubted or (before and before.there and not is_absent))
+            self._keep_expiry(cm, sliver, is_in_doubt=is_in_doubt)
             for node in (*changes.gone, *changes.foreign_gone):
                 self._forget(node)
             self.unexplained |= {n.key for n in changes.new if not said[n].is_remembered}
@@ -315,7 +316,7 @@ class Slivers:
             asked=Claim.ASKED in said.values(),
             parts=parts,
             doubted=doubted,
-            may_be_there=sliver is None and bool(doubted or (before and before.there and not is_absent)),
+            may_be_there=sliver is None and is_in_doubt,
         )
         if is_news:
             self._desk.wake("ensure_sliver", "add_nodes")
@@ -336,8 +337,10 @@ class Slivers:
         self.unexplained.discard(node.key)
         self._sayings.forget(node)
 
-    def _keep_expiry(self, cm: str, sliver: Sliver | None) -> None:
+    def _keep_expiry(self, cm: str, sliver: Sliver | None, *, is_in_doubt: bool) -> None:
         if sliver is None:
-            self.expires.pop(cm, None)
+            # One that is denied once may be there, and then ends when it was to end.
+            if not is_in_doubt:
+                self.expires.pop(cm, None)
         elif sliver.expires is not None:
             self.expires[cm] = sliver.expires
