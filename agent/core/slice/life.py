@@ -35,8 +35,10 @@ class SliceLife:
         """Why there is no slice; "" while there is one, as far as is known."""
         self._told: dict[str, bool] = {}
         """CM -> whether what outlived its slice there can be given back, as it was told."""
+        self._passed: dict[str, datetime] = {}
+        """CM -> end of its lease that has passed and that nothing was read since."""
         self._ended: dict[str, datetime] = {}
-        """CM -> end of its lease that passed while it was silent, as it was told."""
+        """Those, of them, that were told since the CM is silent."""
         self._read: dict[str, tuple[datetime, timedelta]] = {}
         """CM -> when it was read last, and how far the wall clock was ahead of the steady one then."""
 
@@ -135,10 +137,12 @@ class SliceLife:
             acts = {cm: orphan.acts_until is not None for cm, orphan in orphans.items()}
             fresh = {cm: orphans[cm] for cm in acts if self._told.get(cm) != acts[cm]}
             self._told = acts
-            ended = {cm: end for cm, end in over.items() if self._ended.get(cm) != end}
+            passed = {cm for cm, end in over.items() if self._passed.get(cm) != end}
+            ended = {cm: e for cm, e in over.items() if self._ended.get(cm) != e and self._is_unheard(cm)}
             heard = self._slivers.book.slivers.keys() - over.keys()
             back = [cm for cm in self._ended if cm in heard and not self._slivers.holdings.is_forgotten(cm)]
-            self._ended = dict(over)
+            self._passed = dict(over)
+            self._ended = {cm: e for cm, e in over.items() if cm in ended or self._ended.get(cm) == e}
             machines = {cm: self._machines(cm) for cm in (*fresh, *ended, *back)}
             ends = self.ends()
         for cm, orphan in fresh.items():
@@ -148,10 +152,19 @@ class SliceLife:
             self._desk.tell(EventKind.ORPHANED, cm, message, OfCm(cm))
         for cm, end in ended.items():
             self._desk.tell(EventKind.OVERRUN, cm, overrun_words(cm, end, machines[cm]), OfCm(cm))
-            self._desk.wake("get_system_state")
+        if passed:
+            self._desk.wake("get_system_state", "ensure_sliver", "update_sliver_status")
         for cm in back:
             message = f"{cm} answers again, whose lease had ended meanwhile: it holds {machines[cm]}"
             self._desk.tell(EventKind.OVERRUN, cm, message, OfCm(cm))
+
+    def _is_unheard(self, cm: str) -> bool:
+        """Tell whether a CM gave no manifest for so long that it is silent; under the desk's lock.
+
+        One that told its manifest a minute before the end is asked again first.
+        """
+        read = self._read.get(cm)
+        return read is None or self._desk.clock.steady() - read[0] > SILENCE
 
     def _machines(self, cm: str) -> str:
         """Name what a CM holds, as far as is known; under the desk's lock."""

@@ -207,6 +207,25 @@ def test_machines_whose_lease_ended_in_silence_are_not_counted_on_until_their_cm
     assert "answers again" in held.events.of("overrun")[-1].message
 
 
+def test_a_cm_that_answers_over_the_end_is_asked_what_is_there_before_anybody_is_told(held):
+    end = held.manager.inventory.expires[UTAH]
+    held.server.fault("renew_sliver", *["unreachable"] * 10_000, cm=UTAH)
+    while held.clock.now() < end - timedelta(minutes=2):
+        held.cycles(1, seconds=60)
+    site = held.server.sites[UTAH]
+    held.server.vanished += [m.node for m in site.machines.values()]
+    site.machines.clear()
+    site.exists = False
+    held.clock.advance((end - held.clock.now()).total_seconds())
+    assert held.manager.facts().over == {UTAH: end}, "they do not count any more"
+    held.manager._life.look()
+    held.manager._life.look()
+    assert held.events.of("overrun") == []
+    held.cycles(1, seconds=1)
+    assert held.manager.facts().over == {}
+    assert held.events.of("overrun") == []
+
+
 def test_a_retired_cm_that_is_forgotten_after_its_end_does_not_answer_again(held):
     silence(held, UTAH)
     until_the_end(held, UTAH)
