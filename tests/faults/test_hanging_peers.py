@@ -24,6 +24,7 @@ from agent.ledger.bounded import BoundedLedger, Clerk
 from agent.ledger.ledger import Ledger
 from agent.slurm.model import Job, Node
 from agent.tell.mail import Mailer, MailSettings, make_post
+from tests.faults.test_hanging_disk import Disk
 from tests.unit.cluster.conftest import (
     LEASE,
     UTAH,
@@ -35,7 +36,6 @@ from tests.unit.cluster.conftest import (
     free_machine,
     settings_with,
 )
-from tests.unit.ledger.test_bounded import Disk
 
 SOON = 0.05
 OURS = {UTAH: range(1, 7), WISC: range(11, 17)}

@@ -169,7 +169,7 @@ def test_each_of_three_cms_is_asked_in_turn_through_a_day_in_which_the_need_stay
     assert sites.held_at(THIRD) == 4
     manager._backend.jobs += [a_job(number=n) for n in range(5, 8)]
     sites.fail(THIRD, FAULTS["short"], "add_nodes")
-    run(manager, clock, DAY, step=600)
+    run(manager, clock, DAY, step=1200)
     asked = [sites.asked_of(cm) for cm in (UTAH, WISC, THIRD)]
     assert min(asked) >= 6, "none is forgotten"
     assert max(asked) <= 400, "and none is pestered"
