@@ -88,7 +88,6 @@ class Endings:
         """Return CM -> ending, of every sliver that ends; for any thread."""
         now, steady = self._desk.clock.now(), self._desk.clock.steady()
         window = timedelta(seconds=self._settings().emptied_when_left)
-        unrenewed = {lapse.cm: lapse for lapse in self._lapses()}
         with self._desk.lock:
             lefts = {cm: expires - now for cm, expires in self._expires().items() if expires - now <= window}
             deleted = {cm: since + DELETION - steady for cm, since in self._deletions().items()}
@@ -97,6 +96,7 @@ class Endings:
                 for cm in at.keys() - lefts.keys():
                     del at[cm]
             found: dict[str, Ending] = {}
+            unrenewed = {lapse.cm: lapse for lapse in self._lapses()} if lefts else {}
             for cm, left in lefts.items():
                 # A sliver lasts no longer than its slice: what hinders that one ends this one.
                 lapse = unrenewed.get(cm) or unrenewed.get("")
@@ -116,17 +116,16 @@ class Endings:
         It ends that early, too, that a machine would be emptied when it has hardly booted. A lease that would
         be renewed if we held a machine there does not end for us.
         """
-        settings, ending = self._settings(), self.now().get(cm)
+        settings = self._settings()
+        early = self._desk.clock.now() + timedelta(seconds=2 * settings.emptied_when_left)
         with self._desk.lock:
             expires, is_held = self._expires().get(cm), any(self._held(cm))
-        if expires is None:
+        if expires is None or expires > early:
             return ""
         lapses = [lapse for lapse in self._lapses() if lapse.cm in {cm, ""}]
         if settings.renew == "while-we-hold" and not is_held and not any(each.obstacle for each in lapses):
             return ""
-        early = timedelta(seconds=2 * settings.emptied_when_left)
-        is_soon = bool(lapses) and expires - self._desk.clock.now() <= early
-        return f"while its lease ends at {expires:%H:%M:%SZ}" if is_soon or ending else ""
+        return f"while its lease ends at {expires:%H:%M:%SZ}" if lapses or cm in self.now() else ""
 
     def tell(self) -> bool:
         """Tell of each machine once that it goes with its lease, or no longer; return if one was told.
