@@ -25,7 +25,7 @@ test: system check ## every test, on real parts too (root, Debian)
 	@echo "test: the simulated Cloudlab, as foreign clients and ours see it"
 	@$(BIN)/pytest -q -n 4 tests/testbed
 	@echo "test: kills and faults against the simulated Cloudlab (all of them: make test-long)"
-	@$(BIN)/pytest -q -n 2 tests/faults
+	@$(BIN)/pytest -q -n 3 tests/faults
 	@echo "test: fresh clones, and the pins, with each Python that is here (clean Debians: make test-fresh)"
 	@$(BIN)/pytest -q -n 2 --dist worksteal tests/fresh
 	@echo "test: the system tests, on a real Slurm, sshd and Prometheus"

@@ -167,9 +167,7 @@ class Demo:
         self.chapter(2, "The agent borrows machines, waits for them to boot and joins each over SSH")
         journal = self.bed.cloudlab.journal
         self.wait("CreateSliver", lambda: journal.calls(method="CreateSliver"))
-        self.say("agent", "registered the slice at the SA and made the sliver at the CM")
-        self.wait("AddNodes", lambda: [c for c in journal.calls(method="AddNodes") if c.code == 0])
-        self.say("agent", "asked for more machines (AddNodes)")
+        self.say("agent", "registered the slice at the SA, and asked the CM for a sliver with all three")
         self.wait("three machines held", lambda: len(self.held()) == 3)
         machines = self.held()
         self.claim(
