@@ -80,7 +80,10 @@ class CloudlabError(AgentError):
         begun: whether the change that the caller asked for may have been carried out, where that takes more
             than one request: False for a fault before the one that counts, True for a fault after it. None
             where the class alone tells.
+        mend: what a person can do about it; "" where nothing but waiting helps, or it is not known.
     """
+
+    mend: str = ""
 
     def __init__(
         self,
@@ -183,6 +186,8 @@ class PromisedError(RefusedError):
         node_id: of that machine.
     """
 
+    mend = "give that machine back, or ask the site's operators to lift its mark"
+
     def __init__(self, message: str, *, node_id: str, **where: Any) -> None:
         super().__init__(message, **where)
         self.node_id = node_id
@@ -241,6 +246,11 @@ class QuotaError(RefusedError):
 
 class EndingError(CloudlabError):
     """Code 16, or «marked for termination»: the sliver is being deleted; nothing else is done there."""
+
+    mend = (
+        "the sliver is being deleted there: machines are borrowed again once it is gone, and if nobody meant"
+        " that, ask at the portal or the site's operators who deleted it"
+    )
 
 
 class UnreservedError(CloudlabError):

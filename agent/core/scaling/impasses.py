@@ -7,16 +7,12 @@ import threading
 from collections.abc import Iterable, Mapping
 
 from agent.core.desk import Desk
-from agent.core.errors import CloudlabError, EndingError, ImageError
+from agent.core.errors import CloudlabError, ImageError
 from agent.core.events import EventKind, OfCm
 from agent.core.impasse import Cause, Impasse, cause_of
 from agent.core.model import Sliver
 from agent.core.request.images import images_of
 
-_ENDING = (
-    "the sliver is being deleted there: machines are borrowed again once it is gone, and if nobody meant"
-    " that, ask who deleted it"
-)
 _NEVER = "choose another type, image or CM; it is asked again once settings change"
 
 
@@ -27,7 +23,7 @@ def mend_of(error: CloudlabError, sliver: Sliver | None) -> str:
         error: the refusal.
         sliver: what the CM holds for us; None for nothing.
     """
-    mend = str(getattr(error, "mend", "")) or (_ENDING if isinstance(error, EndingError) else "")
+    mend = error.mend
     if not isinstance(error, ImageError):
         return mend
     running: dict[str, list[str]] = {}

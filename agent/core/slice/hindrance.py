@@ -34,11 +34,6 @@ _SEARCHED = frozenset(
         RenewalObstacle.OTHER,
     }
 )
-_ENDING = (
-    "somebody deletes the slice there: whoever it was can tell, at the portal or among the site's operators;"
-    " machines can be borrowed anew once it is gone"
-)
-_PROMISED = "give that machine back, or ask the site's operators to lift its mark"
 
 
 @dataclass(frozen=True)
@@ -77,9 +72,9 @@ def hindrance_of(error: AgentError) -> Hindrance | None:
             kind, mend = error.obstacle.value, error.mend
             return Hindrance(kind, words, mend, error.short_at, error.short_by)
         case PromisedError():
-            return Hindrance(PROMISED, words, _PROMISED, node_id=error.node_id)
+            return Hindrance(PROMISED, words, error.mend, node_id=error.node_id)
         case EndingError():
-            return Hindrance("ending", words, _ENDING)
+            return Hindrance("ending", words, error.mend)
         case LockedDownError():
             return Hindrance("locked-down", words, error.mend)
         case ShutDownError():
