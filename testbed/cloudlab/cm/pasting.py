@@ -63,35 +63,32 @@ class Paste:
         return f"<hardware_type name='{fields['hardware_type']}'/>"
 
     def _tarballs(self, fields: Mapping[str, object], client_id: str) -> str:
-        installs = []
-        for item in _list(fields, "tarballs", client_id):
-            url, path = item, "/"
-            if isinstance(item, list) and not self._new:
-                url = _ARRAY
-            elif isinstance(item, list):
-                if len(item) != 2:
-                    raise malformed(
-                        f"tarballs (for {client_id}) malformed; tarballs is a list of tarballs, or a list of "
-                        "[ tarball, install-path ] tuples!"
-                    )
-                url, path = item
-            installs.append(f"<install url='{url}' install_path='{path}'/>")
-        return "".join(installs)
+        words = (
+            f"tarballs (for {client_id}) malformed; tarballs is a list of tarballs, or a list of "
+            "[ tarball, install-path ] tuples!"
+        )
+        pairs = [self._pair(item, "/", words) for item in _list(fields, "tarballs", client_id)]
+        return "".join(f"<install url='{url}' install_path='{path}'/>" for url, path in pairs)
 
     def _startup(self, fields: Mapping[str, object], client_id: str) -> str:
         if "startup" not in fields:
             return ""
-        command, shell = fields["startup"], "/bin/bash"
-        if isinstance(command, list) and not self._new:
-            command = _ARRAY
-        elif isinstance(command, list):
-            if len(command) != 2:
-                raise malformed(
-                    f"startup commands (for {client_id}) malformed; startup commands is a list of startup "
-                    "commands, or a list of [ command, shell ] tuples!"
-                )
-            command, shell = command
+        words = (
+            f"startup commands (for {client_id}) malformed; startup commands is a list of startup "
+            "commands, or a list of [ command, shell ] tuples!"
+        )
+        command, shell = self._pair(fields["startup"], "/bin/bash", words)
         return f"<execute shell='{shell}' command='{command}'/>"
+
+    def _pair(self, item: object, usual: str, words: str) -> tuple[object, object]:
+        """Read one thing, or since 2021 a list of it and where or by what; ``words`` refuse another list."""
+        if not isinstance(item, list):
+            return item, usual
+        if not self._new:
+            return _ARRAY, usual
+        if len(item) != 2:
+            raise malformed(words)
+        return item[0], item[1]
 
     def _lan(self, item: object) -> tuple[str, str]:
         """Return the name of a LAN, and the address to paste."""
