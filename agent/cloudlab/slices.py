@@ -15,7 +15,7 @@ log = structlog.get_logger()
 
 
 class Slices:
-    """Keeps the newest credential of each slice until it ends, and over a restart. Thread-safe.
+    """Keeps the credential of each slice that lasts longest, and over a restart. Thread-safe.
 
     A slice that is registered anew has the same URN and another uuid, and a CM takes for what it holds for
     the older one only that one's credential (``GeniCMV2 Credential2SliceAggregate``). On the disk it is no
@@ -42,10 +42,14 @@ class Slices:
         self._stored = {credential.text for credential in self._kept.values()}
 
     def keep(self, credential: Credential, now: datetime) -> None:
-        """Keep the credential of the slice as the SA has it now; drop those that have ended."""
+        """Keep the credential of the slice as the SA has it now; drop those that have ended.
+
+        One that lasts longer stays: a slice whose end was moved nearer has slivers that outlive it.
+        """
         uuid = credential.target_uuid
         with self._lock:
-            self._kept.pop(uuid, None)
+            known = self._kept.pop(uuid, credential)
+            credential = max(credential, known, key=lambda each: each.expires)
             self._kept[uuid] = credential
             self._kept = {each: kept for each, kept in self._kept.items() if kept.expires > now}
             is_stored = credential.text in self._stored
@@ -60,7 +64,7 @@ class Slices:
             self._stored = {kept.text for kept in self._kept.values()} & (self._stored | {credential.text})
 
     def newest(self, credential: Credential) -> Credential:
-        """Return the newest credential for the same slice."""
+        """Return the credential for the same slice that lasts longest."""
         with self._lock:
             return self._kept.get(credential.target_uuid, credential)
 
