@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -111,6 +112,24 @@ def only(bed: TestBed, *names: str) -> None:
 def array_states(bed: TestBed, array: int) -> set[str]:
     listing = bed.slurm.run("scontrol", "-o", "show", "job", str(array))
     return set(re.findall(r"JobState=(\w+)", listing))
+
+
+def test_a_signal_that_hangs_keeps_no_job_from_being_requeued_or_ended(bed: TestBed, tmp_path: Path) -> None:
+    for name in ("squeue", "scontrol", "sinfo"):
+        (tmp_path / name).symlink_to(str(shutil.which(name)))
+    hangs = f'case "$*" in *--signal*) exec sleep 600;; esac\nexec {shutil.which("scancel")} "$@"'
+    (tmp_path / "scancel").write_text(f"#!/bin/sh\n{hangs}\n")
+    (tmp_path / "scancel").chmod(0o755)
+    plain = bed.slurm.submit("sleep 600", ON)
+    fixed = bed.slurm.submit("sleep 600", "--no-requeue", f"--nodelist={REVOKED[1]}")
+    started(bed, plain, fixed)
+    settings = SETTINGS.model_copy(update={"checkpoint_signal": "URG"})
+    with Emptying(bed.slurm.conf, NODES, settings, bin_dir=tmp_path) as empty:
+        empty.revoke(REVOKED, 300)
+        empty.wait_until_left(REVOKED)
+        assert empty.told("requeue") == [str(plain)]
+        assert empty.told("cancel") == [str(fixed)]
+        assert empty.told("signal") == []
 
 
 def test_a_job_that_may_not_be_requeued_is_warned_signalled_and_ended_last(bed: TestBed) -> None:

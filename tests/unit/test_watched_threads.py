@@ -30,7 +30,7 @@ NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 ERRANDS = {
     *("aside", "reload", "ending"),
     *("cloudlab-call", "ssh", "ssh-stderr", "taken", "delete"),
-    *("leave-", "join-", "lease-", "at-", "asking-", "revocations", "ledger-"),
+    *("leave-", "join-", "lease-", "at-", "asking-", "revocations", "ledger-", "slurm-"),
 }
 """Threads that do one thing: whoever waits for it has a time limit, or does it again."""
 LOOPS = {"lookout", "rechooser", "drainer", "mail", "page-look", "cycle-"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
@@ -15,13 +16,14 @@ import structlog
 
 from agent.cluster.desk import Desk
 from agent.cluster.drain.cleaner import Cleaner
-from agent.cluster.drain.fence import Fencer
-from agent.cluster.drain.job_acts import JobActs, attempt
+from agent.cluster.drain.fence import FencePlan, Fencer
+from agent.cluster.drain.hands import Hands
+from agent.cluster.drain.job_acts import JobActs
 from agent.cluster.drain.jobs import Outlook
 from agent.cluster.drain.nodes import DownNodes, DrainNodes, LeaveNode, NodeAction, UndrainNodes, plan_nodes
 from agent.cluster.drain.wanted import Wishes
 from agent.core import threads
-from agent.core.errors import SlurmDownError, SlurmError
+from agent.core.errors import SlurmError
 from agent.core.events import EventKind
 from agent.core.ports import HostResult
 from agent.slurm.model import SlurmBackend
@@ -32,6 +34,7 @@ IDLE_TICK = 60.0
 """Seconds between two looks when nothing is being emptied: what a crash left behind is mended then."""
 SHORTEST_TICK = 0.5
 """Seconds between two looks at least, however often it is woken: each costs Slurm a few requests."""
+_FENCES = ("fences",)
 
 
 class Drainer:
@@ -60,7 +63,8 @@ class Drainer:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._cleaner = Cleaner(desk, leave, self._cleaned)
-        self._jobs = JobActs(desk, backend)
+        self._hands = Hands(desk.look_at_drains)
+        self._jobs = JobActs(desk, backend, self._hands)
         self._fencer = Fencer(backend)
         self._looked = desk.clock.monotonic()
 
@@ -109,30 +113,31 @@ class Drainer:
             SlurmError: Slurm could not be read; nothing was done.
         """
         settings = self._desk.settings.drain
+        self._hands.take_up()
         wishes = self._wishes()
         self._cleaner.forget_all_but(set(wishes.drains))
-        if not wishes.ours:
-            # The last machine's fence would keep its record in Slurm.
-            self._fence(wishes.fences)
-            return bool(wishes.drains)
-        snapshot = self._backend.snapshot()
-        now = self._desk.clock.steady() + wishes.ahead
-        try:
-            plan = plan_nodes(snapshot, wishes.drains, ours=wishes.ours, unread=wishes.unread, now=now)
-            for action in plan:
-                attempt(partial(self._act_on_node, action))
+        if wishes.ours:
+            snapshot = self._backend.snapshot()
+            now = self._desk.clock.steady() + wishes.ahead
+            for action in plan_nodes(
+                snapshot, wishes.drains, ours=wishes.ours, unread=wishes.unread, now=now
+            ):
+                self._act_on_node(action)
+            # A job that is requeued is not to start there again.
+            self._hands.gather()
             self._jobs.see_to(snapshot, wishes, settings)
-            self._fence(wishes.fences)
-        except SlurmDownError as error:
-            log.warning("Slurm stopped to answer; draining goes on at the next tick", error=str(error))
+        # Without a machine of ours too: the last one's fence would keep its record in Slurm.
+        self._fence(wishes.fences)
+        self._hands.gather()
         return bool(wishes.drains)
 
     def _fence(self, wanted: Mapping[str, datetime] | None) -> None:
-        if wanted is not None:
-            attempt(partial(self._move_fences, wanted))
+        if wanted is None or self._hands.is_at(_FENCES):
+            return
+        now = self._desk.clock.steady()
+        self._hands.begin("fence", [_FENCES], partial(self._fencer.step, wanted, now), self._tell_fences)
 
-    def _move_fences(self, wanted: Mapping[str, datetime]) -> None:
-        plan = self._fencer.step(wanted, self._desk.clock.steady())
+    def _tell_fences(self, plan: FencePlan | None) -> None:
         for fence in plan.reserve if plan else ():
             for node in sorted(fence.nodes):
                 self._desk.record(
@@ -140,25 +145,43 @@ class Drainer:
                 )
 
     def _act_on_node(self, action: NodeAction) -> None:
+        if isinstance(action, LeaveNode):
+            self._cleaner.put(action)
+            return
+        kind = type(action)
+        if free := tuple(node for node in action.nodes if not self._hands.is_at((kind, node))):
+            action = replace(action, nodes=free)
+            self._hands.begin(
+                f"{kind.__name__} of {free[0]}",
+                [(kind, node) for node in free],
+                partial(self._change_nodes, action),
+                partial(self._tell_changed, action),
+            )
+
+    def _change_nodes(self, action: DrainNodes | UndrainNodes | DownNodes) -> None:
         match action:
             case DrainNodes(nodes, reason):
                 self._backend.drain(nodes, reason)
-                for node in nodes:
-                    self._desk.record(EventKind.DRAIN, node, f"drained in Slurm: {reason}")
             case UndrainNodes(nodes, down):
                 (self._backend.resume if down else self._backend.undrain)(nodes)
+            case DownNodes(nodes, reason):
+                self._backend.set_down(nodes, reason)
+
+    def _tell_changed(self, action: DrainNodes | UndrainNodes | DownNodes, _: None) -> None:
+        match action:
+            case DrainNodes(nodes, reason):
+                for node in nodes:
+                    self._desk.record(EventKind.DRAIN, node, f"drained in Slurm: {reason}")
+            case UndrainNodes(nodes):
                 for node in nodes:
                     self._desk.record(
                         EventKind.RESUME, node, "back in service: nobody wants it emptied any more"
                     )
             case DownNodes(nodes, reason, lost):
-                self._backend.set_down(nodes, reason)
                 self._desk.record(
                     EventKind.DOWN, ",".join(nodes), f"gone with jobs on it: Slurm was told: {reason}"
                 )
                 self._jobs.lose(lost)
-            case LeaveNode():
-                self._cleaner.put(action)
 
     def _cleaned(self, action: LeaveNode, result: HostResult) -> None:
         said = "the delete commands ran" if result.ok else f"the delete commands failed: {result.error}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
@@ -11,6 +11,7 @@ import structlog
 
 from agent.cluster.desk import Desk
 from agent.cluster.drain.figures import JobFigures, lost_cpu_seconds
+from agent.cluster.drain.hands import Hands
 from agent.cluster.drain.jobs import (
     CancelJob,
     JobAction,
@@ -26,7 +27,7 @@ from agent.cluster.drain.nodes import job_deadlines
 from agent.cluster.drain.wanted import Wishes
 from agent.cluster.reasons import told_before
 from agent.cluster.settings.drain import DrainSettings
-from agent.core.errors import SlurmDownError, SlurmError, SlurmRefusedError
+from agent.core.errors import SlurmError, SlurmRefusedError
 from agent.core.events import EventKind, JobLost, OfJob
 from agent.slurm.model import Job, SlurmBackend, Snapshot
 
@@ -35,34 +36,22 @@ log = structlog.get_logger()
 _Action = TypeVar("_Action", bound=JobAction)
 
 
-def attempt(act: Callable[[], None]) -> None:
-    """Do something in Slurm; a refusal is told, and costs nothing else.
-
-    Raises:
-        SlurmDownError: no controller answered.
-    """
-    try:
-        act()
-    except SlurmDownError:
-        raise
-    except SlurmError as error:
-        log.warning("an act on Slurm failed and is tried again", error=str(error))
-
-
 class JobActs:
     """Acts on what ``plan_jobs`` says, and remembers who was told what.
 
     Args:
         desk: has the time; told what is done.
         backend: the way in to Slurm.
+        hands: do what is due, beside each other.
 
     Attributes:
         outlooks: what will happen to the jobs on draining nodes, as of the last look.
     """
 
-    def __init__(self, desk: Desk, backend: SlurmBackend) -> None:
+    def __init__(self, desk: Desk, backend: SlurmBackend, hands: Hands) -> None:
         self._desk = desk
         self._backend = backend
+        self._hands = hands
         self._signalled: dict[str, datetime] = {}
         """``leader`` of a job -> when it had its checkpoint signal, by the steady clock."""
         self._warned: set[str] = set()
@@ -75,15 +64,15 @@ class JobActs:
     def see_to(self, snapshot: Snapshot, wishes: Wishes, settings: DrainSettings) -> None:
         """Look at the jobs on draining nodes, and do what is due; what Slurm refuses is tried again.
 
-        Raises:
-            SlurmDownError: no controller answered; the rest is done at the next look.
+        A requeue or a cancellation waits for nothing that may hang, such as a signal.
         """
         deadlines = job_deadlines(wishes.drains, wishes.ours)
         known = self._requeueable(snapshot, deadlines)
         now = self._desk.clock.steady() + wishes.ahead
         outlooks = self.outlooks = look_ahead(snapshot, deadlines, known, settings, now)
         for job, cause in self._figures.finished(snapshot, outlooks, wishes.drains):
-            self._tell(EventKind.FINISH, job, f"job {job.id} ended by itself", cause)
+            if not self._hands.is_at((CancelJob, leader(job))):
+                self._tell(EventKind.FINISH, job, f"job {job.id} ended by itself", cause)
         held_up = {leader(outlook.job) for outlook in outlooks}
         self._signalled = {job: at for job, at in self._signalled.items() if job in held_up}
         self._warned &= held_up
@@ -91,12 +80,17 @@ class JobActs:
         actions = self._plan(outlooks, wishes.ahead, settings, now)
         if self._recall(actions, wishes.ahead, now):
             actions = self._plan(outlooks, wishes.ahead, settings, now)
-        self._each(actions, SignalJob, lambda a: (a.signal, a.target, a.comment), self._signal)
+        told = [action for action in actions if leader(action.job) in self._recalled]
+        self._each(told, SignalJob, lambda a: (a.signal, a.target, a.comment), self._write)
+        self._each(actions, CancelJob, lambda a: a.reason, self._write)
+        self._hands.gather()
+        self._each(told, SignalJob, lambda a: (a.signal, a.target), self._signal)
         self._each(actions, RequeueJob, lambda a: (a.reason, a.hold), self._requeue)
         self._each(actions, CancelJob, lambda a: a.reason, self._cancel)
+        self._hands.gather()
         # What can wait comes last.
-        self._each(actions, WarnJob, lambda a: a.comment, self._write_warning)
-        self._each(actions, WarnJob, lambda a: a.job.id, self._warn)
+        self._each(told, WarnJob, lambda a: a.comment, self._warn)
+        self._hands.gather()
 
     def lose(self, jobs: Iterable[Job]) -> None:
         """Take note that jobs lost their machine."""
@@ -114,8 +108,6 @@ class JobActs:
         if unknown:
             try:
                 known.update(self._backend.requeueable(unknown))
-            except SlurmDownError:
-                raise
             except SlurmError as error:
                 log.warning("whether jobs may be requeued is not known yet", error=str(error))
         return known
@@ -129,28 +121,33 @@ class JobActs:
     def _recall(self, actions: Iterable[JobAction], ahead: timedelta, now: datetime) -> bool:
         """Look up whom an earlier run of the agent has told already, once a job, before it is told anything.
 
+        Who it is not known of is told nothing meanwhile; where Slurm does not say, nobody was told.
+
         Returns:
-            Whether there was anybody to look up.
+            Whether it became known of somebody.
         """
         about = (a.job for a in actions if isinstance(a, WarnJob | SignalJob))
         new = {job.id: leader(job) for job in about if leader(job) not in self._recalled}
-        if not new:
-            return False
-        try:
-            comments = self._backend.comments(new)
-        except SlurmDownError:
-            raise
-        except SlurmError as error:
-            log.warning("what jobs were told before is not known", error=str(error))
-            return False
-        self._recalled.update(new.values())
-        for job_id, comment in comments.items():
-            warned, signalled = told_before(comment, now)
-            if warned:
-                self._warned.add(new[job_id])
-            if signalled:
-                self._signalled[new[job_id]] = signalled - ahead
-        return True
+        new = {job_id: lead for job_id, lead in new.items() if not self._hands.is_at(("recall", lead))}
+
+        def take(comments: Mapping[str, str]) -> None:
+            self._recalled.update(new.values())
+            for job_id, comment in comments.items():
+                warned, signalled = told_before(comment, now)
+                if warned:
+                    self._warned.add(new[job_id])
+                if signalled:
+                    self._signalled[new[job_id]] = signalled - ahead
+
+        if new:
+            before = len(self._recalled)
+            keys = [("recall", lead) for lead in new.values()]
+            self._hands.begin(
+                "recall", keys, partial(self._backend.comments, list(new)), take, lambda _: take({})
+            )
+            self._hands.gather()
+            return len(self._recalled) > before
+        return False
 
     def _each(
         self,
@@ -159,100 +156,136 @@ class JobActs:
         likeness: Callable[[_Action], Hashable],
         act: Callable[[list[_Action]], None],
     ) -> None:
-        """Do what is alike, such as for all jobs of one deadline, at once; a fault costs no other group.
+        """Do what is alike, such as for all jobs of one deadline, at once.
 
         Args:
             actions: all that is due.
             kind: which of them are meant.
             likeness: what those have in common that are done at once.
-            act: does them.
+            act: begins it.
         """
         groups: dict[Hashable, list[_Action]] = {}
         for action in actions:
-            if isinstance(action, kind):
+            if isinstance(action, kind) and not self._hands.is_at((kind, leader(action.job))):
                 groups.setdefault(likeness(action), []).append(action)
         for group in groups.values():
-            attempt(partial(act, group))
+            act(group)
+
+    def _begin(
+        self,
+        group: Sequence[_Action],
+        act: Callable[[list[str]], Mapping[str, SlurmRefusedError]],
+        then: Callable[[list[_Action]], None],
+        words: str,
+    ) -> None:
+        """Begin what is done to jobs; ``then`` has those that Slurm did not refuse."""
+        kind, ids = type(group[0]), [action.job.id for action in group]
+
+        def take(refused: Mapping[str, SlurmRefusedError]) -> None:
+            for error in refused.values():
+                log.warning(words, error=str(error))
+            then([action for action in group if action.job.id not in refused])
+
+        keys = [(kind, leader(action.job)) for action in group]
+        self._hands.begin(f"{kind.__name__} {ids[0]}", keys, partial(act, ids), take)
 
     def _signal(self, group: list[SignalJob]) -> None:
-        """Signal jobs; what they were told is written into them, also for a later run of the agent."""
-        first = group[0]
-        refused = self._backend.signal_all(_ids(group), first.signal, first.target)
-        done = _accepted(group, refused, "a job got no checkpoint signal; it is tried again")
-        for action in done:
-            job = action.job
-            self._signalled[leader(job)] = self._desk.clock.steady()
-            self._tell(
-                EventKind.SIGNAL, job, f"{action.signal} to job {job.id} ({action.target}): {action.reason}"
-            )
-        self._comment(_ids(done), first.comment)
+        """Signal jobs, once each: a signal that hangs may have been delivered all the same."""
+        first, causes = group[0], self._causes(group)
+        for action in group:
+            self._signalled[leader(action.job)] = self._desk.clock.steady()
+
+        def tell(done: list[SignalJob]) -> None:
+            for action in group:
+                job = action.job
+                if action not in done:
+                    self._signalled.pop(leader(job), None)
+                    continue
+                words = f"{action.signal} to job {job.id} ({action.target}): {action.reason}"
+                self._tell(EventKind.SIGNAL, job, words, causes[job.id])
+
+        self._begin(
+            group,
+            lambda ids: self._backend.signal_all(ids, first.signal, first.target),
+            tell,
+            "a job got no checkpoint signal; it is tried again",
+        )
 
     def _requeue(self, group: list[RequeueJob]) -> None:
         """Requeue jobs; why is written into them when they are safe."""
-        first = group[0]
-        refused = self._backend.requeue_all(_ids(group), hold=first.hold)
-        done = _accepted(group, refused, "a job was not requeued; it is tried again if it still runs")
-        held = " and held" if first.hold else ""
-        for action in done:
-            self._end(EventKind.REQUEUE, action.job, f"requeued{held}: {action.reason}")
-        self._comment(_ids(done), first.comment)
+        first, causes = group[0], self._causes(group)
+
+        def tell(done: list[RequeueJob]) -> None:
+            held = " and held" if first.hold else ""
+            for action in done:
+                words = f"requeued{held}: {action.reason}"
+                self._end(EventKind.REQUEUE, action.job, words, causes[action.job.id])
+            self._write(done)
+
+        self._begin(
+            group,
+            lambda ids: self._backend.requeue_all(ids, hold=first.hold),
+            tell,
+            "a job was not requeued; it is tried again if it still runs",
+        )
 
     def _cancel(self, group: list[CancelJob]) -> None:
-        """End jobs; why is written into them before."""
-        self._comment(_ids(group), group[0].comment)
-        refused = self._backend.cancel_all(_ids(group))
-        for action in _accepted(group, refused, "a job was not cancelled; it is tried again"):
-            self._end(EventKind.CANCEL, action.job, f"cancelled: {action.reason}")
+        """End jobs."""
+        causes = self._causes(group)
 
-    def _write_warning(self, group: list[WarnJob]) -> None:
-        """Write into jobs what comes; what a signal's comment told is not written again."""
-        unwritten = [action for action in group if leader(action.job) not in self._signalled]
-        self._comment(_ids(unwritten), group[0].comment)
+        def tell(done: list[CancelJob]) -> None:
+            for action in done:
+                words = f"cancelled: {action.reason}"
+                self._end(EventKind.CANCEL, action.job, words, causes[action.job.id])
+
+        self._begin(group, self._backend.cancel_all, tell, "a job was not cancelled; it is tried again")
 
     def _warn(self, group: list[WarnJob]) -> None:
-        """Tell users early, on their terminals."""
+        """Tell users early, on their terminals, and in writing where a signal's comment does not."""
+        self._write([action for action in group if leader(action.job) not in self._signalled])
+        causes = self._causes(group)
+
+        def tell(done: list[WarnJob]) -> None:
+            for action in done:
+                job = action.job
+                words = f"the user of job {job.id} was told: {action.reason}"
+                self._tell(EventKind.WARN, job, words, causes[job.id])
+
         for action in group:
-            job = action.job
-            self._warned.add(leader(job))
-            self._backend.notify(job.id, action.comment)
-            self._tell(EventKind.WARN, job, f"the user of job {job.id} was told: {action.reason}")
+            self._warned.add(leader(action.job))
+            self._begin([action], partial(self._notify, action), tell, "a user was not told")
 
-    def _comment(self, jobs: Collection[str], text: str) -> None:
-        """Write to jobs' users; that fails without harm."""
-        try:
-            refused = self._backend.comment_all(jobs, text) if jobs else {}
-        except SlurmDownError:
-            raise
-        except SlurmError as error:
-            log.warning("jobs' users will not read why", jobs=sorted(jobs), error=str(error))
+    def _notify(self, action: WarnJob, ids: list[str]) -> Mapping[str, SlurmRefusedError]:
+        for job_id in ids:
+            self._backend.notify(job_id, action.comment)
+        return {}
+
+    def _write(self, group: Sequence[JobAction]) -> None:
+        """Write to jobs' users, in their AdminComment; that fails without harm."""
+        if not group:
             return
-        for job_id, why in refused.items():
-            log.warning("the job's user will not read why", job=job_id, error=str(why))
+        ids, text = [action.job.id for action in group], group[0].comment
 
-    def _end(self, kind: EventKind, job: Job, words: str) -> None:
+        def take(refused: Mapping[str, SlurmRefusedError]) -> None:
+            for job_id, why in refused.items():
+                log.warning("the job's user will not read why", job=job_id, error=str(why))
+
+        self._hands.begin(f"comment {ids[0]}", (), partial(self._backend.comment_all, ids, text), take)
+
+    def _causes(self, group: Iterable[JobAction]) -> dict[str, str]:
+        """Return job id -> why its nodes are emptied; when an act is over, its job may be forgotten."""
+        return {action.job.id: self._figures.cause(action.job) for action in group}
+
+    def _end(self, kind: EventKind, job: Job, words: str, cause: str) -> None:
         self._figures.ended(job)
-        self._tell_lost(kind, job, f"job {job.id} {words}")
+        self._tell_lost(kind, job, f"job {job.id} {words}", cause)
 
-    def _tell_lost(self, kind: EventKind, job: Job, message: str, cause: str = "") -> None:
+    def _tell_lost(self, kind: EventKind, job: Job, message: str, cause: str) -> None:
         lost = lost_cpu_seconds(job, self._desk.clock.now())
-        data = JobLost(job.id, cause or self._figures.cause(job), lost)
-        self._record(kind, job, f"{message} ({lost:.0f} CPU-seconds lost)", data)
+        self._record(kind, job, f"{message} ({lost:.0f} CPU-seconds lost)", JobLost(job.id, cause, lost))
 
-    def _tell(self, kind: EventKind, job: Job, message: str, cause: str = "") -> None:
-        self._record(kind, job, message, OfJob(job.id, cause or self._figures.cause(job)))
+    def _tell(self, kind: EventKind, job: Job, message: str, cause: str) -> None:
+        self._record(kind, job, message, OfJob(job.id, cause))
 
     def _record(self, kind: EventKind, job: Job, message: str, data: OfJob) -> None:
         self._desk.record(kind, ",".join(sorted(job.nodes)), message, data)
-
-
-def _ids(group: Iterable[JobAction]) -> list[str]:
-    return [action.job.id for action in group]
-
-
-def _accepted(
-    group: Iterable[_Action], refused: Mapping[str, SlurmRefusedError], words: str
-) -> list[_Action]:
-    """Log what Slurm refused; return the rest."""
-    for error in refused.values():
-        log.warning(words, error=str(error))
-    return [action for action in group if action.job.id not in refused]

@@ -81,6 +81,10 @@ class Slurm:
         """What was done to many jobs at once."""
         self.down = False
         self.hang_at = ""
+        """What gets no answer in time."""
+        self.hold_at = ""
+        """What does not return until ``go_on`` is set."""
+        self.go_on = threading.Event()
         self.refuse: set[str] = set()
         self.may_requeue: dict[str, bool] = {}
         self.notes: dict[str, str] = {}
@@ -89,6 +93,8 @@ class Slurm:
 
     def _called(self, what: str, about: object) -> None:
         self.calls.append((what, about))
+        if what == self.hold_at:
+            self.go_on.wait(30)
         if self.down or what == self.hang_at:
             raise SlurmDownError("no controller answered")
         if what in self.refuse:
@@ -197,6 +203,10 @@ class Bench:
     def obey(self, settings: DrainSettings) -> None:
         """Reload [drain]."""
         self.desk.settings = settings_with(drain=settings)
+
+    def impatient(self) -> None:
+        """Wait for acts that hang for less than a moment."""
+        self.drainer._hands._patience = 0.02
 
     def _wishes(self) -> Wishes:
         return Wishes(dict(self.drains), frozenset(self.ours), self.fences)

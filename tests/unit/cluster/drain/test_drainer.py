@@ -101,12 +101,15 @@ def test_a_slurm_that_does_not_answer_is_an_error_and_nothing_is_done() -> None:
     assert bench.slurm.calls == [("snapshot", None)]
 
 
-def test_when_slurm_stops_to_answer_in_the_middle_the_rest_waits_for_the_next_look() -> None:
+def test_an_act_that_gets_no_answer_costs_no_other() -> None:
     node, job = busy("pc1", "7")
     bench = Bench(Slurm([node], [job]), revoked("pc1", 10))
     bench.slurm.hang_at = "drain"
     assert bench.drainer.tick()
-    assert [what for what, _ in bench.slurm.calls] == ["snapshot", "drain"]
+    assert bench.slurm.said("requeue") == ["7"]
+    bench.slurm.hang_at = ""
+    bench.drainer.tick()
+    assert bench.slurm.said("drain") == [("pc1",)] * 2
 
 
 def test_a_gone_machine_is_told_to_slurm_and_its_jobs_count_as_lost() -> None:

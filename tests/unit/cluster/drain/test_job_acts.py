@@ -2,6 +2,8 @@
 
 from datetime import timedelta
 
+import pytest
+
 from agent.cluster.settings.drain import DrainSettings
 from agent.slurm.model import Job, Node
 from tests.unit.cluster.drain.conftest import NOW, Bench, Slurm, busy, revoked
@@ -96,3 +98,49 @@ def test_two_hundred_jobs_are_signalled_and_cancelled_by_one_act_each() -> None:
     bench.after(940).drainer.tick()
     assert slurm.acts == ["signal_all", "cancel_all"]
     assert len(slurm.said("cancel")) == 200
+
+
+@pytest.mark.parametrize("hanging", ["comments", "comment", "signal", "notify", "drain", "reservations"])
+def test_nothing_that_hangs_keeps_a_job_from_being_requeued_or_ended(hanging: str) -> None:
+    pc1, job1 = busy("pc1", "7")
+    pc2, job2 = busy("pc2", "8")
+    bench = Bench(Slurm([pc1, pc2], [job1, job2]), revoked("pc1", 100), revoked("pc2", 50))
+    bench.impatient()
+    bench.slurm.may_requeue = {"8": False}
+    bench.slurm.hold_at = hanging
+    bench.drainer.tick()
+    bench.after(45).drainer.tick()
+    assert bench.slurm.said("requeue") == ["7"]
+    assert bench.slurm.said("cancel") == ["8"]
+    bench.slurm.go_on.set()
+
+
+def test_a_signal_that_hangs_is_sent_once_and_told_when_it_is_over() -> None:
+    node, job = busy("pc1", "7")
+    bench = Bench(Slurm([node], [job]), revoked("pc1", 500))
+    bench.impatient()
+    bench.slurm.hold_at = "signal"
+    for seconds in (0, 5, 10):
+        bench.after(seconds).drainer.tick()
+    assert [e.kind for e in bench.events] == ["drain"]
+    bench.slurm.go_on.set()
+    assert bench.desk.bell.wait(10)
+    bench.drainer.tick()
+    assert bench.slurm.said("signal") == [("7", "USR1")]
+    assert [e.kind for e in bench.events] == ["drain", "signal"]
+
+
+def test_a_cancelled_job_whose_end_is_seen_first_has_not_ended_by_itself() -> None:
+    node, job = busy("pc1", "7")
+    bench = Bench(Slurm([node], [job]), revoked("pc1", 50))
+    bench.impatient()
+    bench.slurm.may_requeue = {"7": False}
+    bench.slurm.hold_at = "cancel"
+    bench.drainer.tick()
+    del bench.slurm.jobs["7"]
+    bench.after(5).drainer.tick()
+    bench.slurm.jobs["7"] = job
+    bench.slurm.go_on.set()
+    assert bench.desk.bell.wait(10)
+    bench.drainer.tick()
+    assert [e.kind for e in bench.events if "job" in e.fields] == ["signal", "cancel"]
