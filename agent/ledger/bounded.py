@@ -249,6 +249,18 @@ class BoundedLedger:
         """Return the texts of those stored for slices of that URN, oldest first."""
         return self._reader.do(partial(self._ledger.credentials, slice_urn))
 
+    def put_fence(self, name: str) -> None:
+        """Store the name of a reservation that we make in Slurm."""
+        self._writer.do(partial(self._ledger.put_fence, name))
+
+    def remove_fence(self, name: str) -> None:
+        """Forget one."""
+        self._writer.do(partial(self._ledger.remove_fence, name))
+
+    def fences(self) -> tuple[str, ...]:
+        """Return the names that are stored."""
+        return self._reader.do(self._ledger.fences)
+
     # --- administrators' wishes
 
     def put_drain(self, drain: AdminDrain) -> None:

@@ -194,6 +194,22 @@ class Ledger:
         query = "SELECT text FROM credentials WHERE slice = ? ORDER BY rowid"
         return self._read(query, lambda row: str(row[0]), (slice_urn.lower(),))
 
+    # --- fences
+
+    def put_fence(self, name: str) -> None:
+        """Store the name of a reservation that we make in Slurm; no error where it is stored."""
+        with self._writing() as connection:
+            connection.execute("INSERT OR IGNORE INTO fences VALUES (?)", (name,))
+
+    def remove_fence(self, name: str) -> None:
+        """Forget one; no error where there is none."""
+        with self._writing() as connection:
+            connection.execute("DELETE FROM fences WHERE name = ?", (name,))
+
+    def fences(self) -> tuple[str, ...]:
+        """Return the names that are stored."""
+        return self._read("SELECT name FROM fences ORDER BY name", lambda row: str(row[0]))
+
     # --- administrators' drains
 
     def put_drain(self, drain: AdminDrain) -> None:

@@ -93,6 +93,15 @@ CREATE TABLE credentials (
 );
 """
 """What outlives its slice at the SA can be given back after a restart too."""
+_SINCE_VERSION_7 = """
+CREATE TABLE fences (name TEXT PRIMARY KEY) WITHOUT ROWID;
+INSERT OR IGNORE INTO fences
+    SELECT 'esagent-' || replace(replace(substr(message, -20), '-', ''), ':', '') FROM events
+    WHERE kind = 'fence' AND message LIKE 'no job that would run beyond ____-__-__T__:__:__Z';
+"""
+"""Before, a reservation in Slurm was known as ours by the first letters of its name: those that were made
+are in the history.
+"""
 UPGRADES = (
     _SCHEMA,
     _SINCE_VERSION_2,
@@ -100,6 +109,7 @@ UPGRADES = (
     _SINCE_VERSION_4,
     _SINCE_VERSION_5,
     _SINCE_VERSION_6,
+    _SINCE_VERSION_7,
 )
 """What makes each version out of the one before."""
 SCHEMA_VERSION = len(UPGRADES)

@@ -18,6 +18,7 @@ _OF_A_SLICE = {
     "revocations": "",
     "names": "",
     "teardowns": "",
+    "fences": "",
     # A pause is meant for the agent, whichever slice it keeps; a teardown names its slice.
     "drains": " WHERE NOT (node_id = '' AND reason = 'pause')",
 }
@@ -86,7 +87,7 @@ def _copy(connection: sqlite3.Connection, urn: str, table: str, which: str) -> N
     rows = connection.execute(f"SELECT * FROM {table}{which}")  # noqa: S608 - our words
     names = [column[0] for column in rows.description]
     for row in [dict(zip(names, values, strict=True)) for values in rows]:
-        kept = (urn, row.get("cm", row.get("urn")), table, json.dumps(row))
+        kept = (urn, row.get("cm", row.get("urn", "")), table, json.dumps(row))
         connection.execute("INSERT INTO set_aside VALUES (?, ?, ?, ?)", kept)
 
 

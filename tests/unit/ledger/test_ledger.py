@@ -338,3 +338,12 @@ def test_what_was_told_of_some_kinds_is_read_oldest_first(ledger):
     kinds = (EventKind.GROWTH_STOPPED, EventKind.PROBE)
     assert ledger.told(kinds, newest=2) == (written(event(2)), written(event(3)))
     assert ledger.told((EventKind.PROBE,)) == ()
+
+
+def test_fences_are_kept_until_they_are_struck(path, ledger):
+    for name in ("esagent-a-1", "esagent-a-2", "esagent-a-1"):
+        ledger.put_fence(name)
+    ledger.remove_fence("esagent-a-2")
+    ledger.remove_fence("esagent-never")
+    ledger.close()
+    assert Ledger(path).fences() == ("esagent-a-1",)

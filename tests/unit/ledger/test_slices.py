@@ -48,13 +48,14 @@ def fill(ledger: Ledger) -> None:
     ledger.put_drain(AdminDrain("", "teardown", "ada", NOON))
     ledger.put_name(KnownAs(MachineId("urn:cm", "node-1", "pc1", "s1"), "pc1", "dynamic"))
     ledger.cms.put_teardown(CmTeardown("urn:cm", "ada", NOON))
+    ledger.put_fence("esagent-0123456789-20261122T120000Z")
     ledger.cms.put_urls({"urn:cm": "https://cm.example.net"})
 
 
 def known(ledger: Ledger) -> list[tuple[object, ...]]:
     return [
         *(ledger.holdings(), ledger.intents(), ledger.revocations(), ledger.drains(), ledger.names()),
-        ledger.cms.teardowns(),
+        *(ledger.cms.teardowns(), ledger.fences()),
     ]
 
 
@@ -64,7 +65,7 @@ def test_of_another_slice_nothing_is_known_but_what_is_left_there(ledger) -> Non
     left = LeftBehind(FIRST, "urn:cm", ("node-1", "node-2"), True, ONE, ("node-3",), ("pc1",))
     for _ in range(2):
         assert ledger.begin_slice(SECOND, NOON) == (left,)
-        assert known(ledger) == [()] * 6
+        assert known(ledger) == [()] * 7
         assert ledger.cms.urls() == {"urn:cm": "https://cm.example.net"}
 
 

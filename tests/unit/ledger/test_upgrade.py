@@ -101,6 +101,23 @@ def test_what_a_cm_held_is_taken_over_and_where_it_is_called_is_not_known(tmp_pa
         assert ledger.cms.urls() == {}
 
 
+def test_the_fences_that_an_older_agent_told_of_are_known_as_ours_and_no_others(tmp_path: Path) -> None:
+    load(DUMPS[5], tmp_path / "ledger.db")
+    told = "no job that would run beyond 2026-11-23T01:02:03Z"
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection, connection:
+        connection.executemany(
+            "INSERT INTO events (time, kind, subject, message, data) VALUES (?, ?, ?, ?, '{}')",
+            [
+                (NOON.isoformat(), "fence", "pc1", told),
+                (NOON.isoformat(), "fence", "pc2", told),
+                (NOON.isoformat(), "fence", "pc3", "other words"),
+                (NOON.isoformat(), "drain", "pc4", "no job that would run beyond 2026-11-24T00:00:00Z"),
+            ],
+        )
+    with closing(Ledger(tmp_path / "ledger.db")) as ledger:
+        assert ledger.fences() == ("esagent-20261123T010203Z",)
+
+
 @pytest.mark.parametrize("dump", DUMPS, ids=lambda dump: dump.stem)
 def test_afterwards_it_is_like_one_that_was_begun_now(dump: Path, tmp_path: Path) -> None:
     load(dump, tmp_path / "old.db")
