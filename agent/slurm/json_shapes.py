@@ -212,6 +212,7 @@ def _job(record: Mapping[str, Any]) -> Job | None:
         ends=None if pending or limit is None else _time(_number(record["end_time"])),
         time_limit=None if limit is None else timedelta(minutes=limit),
         requeueable=_flag(record["requeue"]),
+        batch=_flag(record["batch_flag"]),
         restarts=_count(record["restart_cnt"]),
     )
 

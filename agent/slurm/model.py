@@ -138,6 +138,9 @@ class Job:
     """None without a limit, or where the partition's holds."""
     requeueable: bool | None = None
     """None where the read did not ask."""
+    batch: bool | None = None
+    """It has a batch script. One of srun(1) or salloc(1) has none, and Slurm requeues it never, whatever
+    ``requeueable`` says. None where a way in does not tell."""
     restarts: int | None = None
     """How often it was requeued; None where the read did not ask."""
 

@@ -89,6 +89,9 @@ def test_a_mixed_queue_is_told_alike(bed: TestBed, ways_in: dict[str, SlurmBacke
         f"--wrap={SLEEP}",
     )  # fmt: skip
     sparse = submit(SLEEP, "--hold", "--array=1-39:2")
+    # With --no-shell nobody waits for it here.
+    bed.slurm.run("salloc", "--no-shell", here, "--ntasks=1", "--job-name=interactive")
+    interactive = bed.slurm.run("squeue", "-h", "-n", "interactive", "-o", "%i").strip()
     for running in (limited, endless):
         bed.slurm.wait_for_job(running, "RUNNING")
     wait_for(
@@ -99,7 +102,9 @@ def test_a_mixed_queue_is_told_alike(bed: TestBed, ways_in: dict[str, SlurmBacke
     asked = ("squeue", "-h", "-j", str(waits), "-o", "%r")
     wait_for("a reason", lambda: "None" not in bed.slurm.run(*asked))
     jobs = same(ways_in)
-    assert len(jobs) == 12
+    assert len(jobs) == 13
+    assert [job_id for job_id, job in jobs.items() if not job.batch] == [interactive]
+    assert jobs[interactive].requeueable, "so says Slurm of a job that it never requeues"
     assert jobs[str(endless)].exclusive
     # 25.11 gives a job without a limit a year when it starts.
     limit = jobs[str(endless)].time_limit

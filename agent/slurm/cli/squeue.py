@@ -28,8 +28,8 @@ _TELLS_EXCLUSIVE = (26, 5)
 _OWN = ("JobArrayID", "NodeList", "SubmitTime", "StartTime", "EndTime")
 """What hardly two jobs have in common. All that follows is the same for many, and read once for them."""
 _PLAIN = (
-    "State", "NumNodes", "NumCPUs", "OverSubscribe", "Requeue", "RestartCnt", "TimeLimit", "MinMemory",
-    "ReqNodes",
+    "State", "NumNodes", "NumCPUs", "OverSubscribe", "Requeue", "BatchFlag", "RestartCnt", "TimeLimit",
+    "MinMemory", "ReqNodes",
 )  # fmt: skip
 _FREE = (
     "Partition", "UserName", "Feature", "Reason", "Reservation", "QOS", "tres-alloc", "tres-per-node",
@@ -153,7 +153,7 @@ def _shape(text: str, release: tuple[int, int]) -> dict[str, Any]:
     plain = head.split("|", len(_PLAIN))
     if len(plain) != len(_PLAIN) + 1 or len(free) != len(_FREE) - 1 + form.tells_excluded_nodes:
         raise SlurmError(f"expected a job of squeue, got {text[:160]!r}")
-    state, nodes, cpus, shared, requeue, restarts, limit, memory, requested, partitions = plain
+    state, nodes, cpus, shared, requeue, batch, restarts, limit, memory, requested, partitions = plain
     user, features, reason, reservation, qos, tres, per_node, per_job, per_task = free[: len(_FREE) - 1]
     if _STATE.fullmatch(state) is None or requeue not in {"0", "1"}:
         raise SlurmError(f"expected a job of squeue, got {text[:160]!r}")
@@ -177,6 +177,8 @@ def _shape(text: str, release: tuple[int, int]) -> dict[str, Any]:
         gres=_gres(per_node, per_job, per_task),
         time_limit=_time_limit(limit),
         requeueable=requeue == "1",
+        # It counts how often Slurm tried to launch the script.
+        batch=_count(batch) > 0,
         restarts=_count(restarts),
     )
     return vars(job)

@@ -103,7 +103,8 @@ class Job(_Record):
         "heterogeneous_offset", "state", "user_id", "state_reason", "partition", "allocated_nodes",
         "num_nodes", "cpus", "constraints", "resource_sharing", "eligible_time", "required_nodes",
         "excluded_nodes", "qos", "reservation", "memory_per_node", "memory_per_cpu", "gres_per_node",
-        "submit_time", "start_time", "end_time", "time_limit", "is_requeueable", "requeue_count",
+        "submit_time", "start_time", "end_time", "time_limit", "is_requeueable", "is_batch_job",
+        "requeue_count",
     )  # fmt: skip
 
     @staticmethod

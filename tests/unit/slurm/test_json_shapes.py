@@ -108,6 +108,7 @@ def check_job(job: Job, line: str, version: int) -> None:
     hours, minutes, _ = clock.split(":")
     assert job.time_limit == timedelta(days=int(days or 0), hours=int(hours), minutes=int(minutes))
     assert job.requeueable == (field(line, "Requeue") == "1")
+    assert job.batch == (field(line, "BatchFlag") == "1")
     assert job.restarts == int(field(line, "Restarts"))
     alone = "JobName=pend-excl" in line and version != NODES_ALONE_IS_UNKNOWN
     assert job.exclusive == alone

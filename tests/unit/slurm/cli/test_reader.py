@@ -18,8 +18,8 @@ from tests.unit.slurm.cli.conftest import SAMPLES, FixedClock, backend, cat
 NEWER = SAMPLES / "24.11"
 VALUES = {
     "State": "PENDING", "NumNodes": "1", "NumCPUs": "1", "OverSubscribe": "OK", "Requeue": "1",
-    "RestartCnt": "0", "TimeLimit": "30:00", "StartTime": "N/A", "EndTime": "N/A", "MinMemory": "0",
-    "Partition": "main", "UserName": "alice", "Reason": "JobHeldUser",
+    "BatchFlag": "1", "RestartCnt": "0", "TimeLimit": "30:00", "StartTime": "N/A", "EndTime": "N/A",
+    "MinMemory": "0", "Partition": "main", "UserName": "alice", "Reason": "JobHeldUser",
 }  # fmt: skip
 
 
@@ -104,7 +104,7 @@ case "$*" in
     done;;
 esac
 """
-SHAPE = "||1|N/A|N/A|PENDING|1|1|OK|1|0|5:00|0|"
+SHAPE = "||1|N/A|N/A|PENDING|1|1|OK|1|1|0|5:00|0|"
 
 
 def test_excluded_nodes_are_asked_for_once_where_the_list_of_jobs_cannot_tell_them(tmp_path: Path) -> None:

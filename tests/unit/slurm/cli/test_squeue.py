@@ -37,11 +37,12 @@ def form_of(release: str) -> JobFormat:
 
 DEFAULTS = {
     "JobArrayID": "1", "State": "PENDING", "NumNodes": "1", "NumCPUs": "1", "OverSubscribe": "OK",
-    "Exclusive": "NO", "Requeue": "1", "RestartCnt": "0", "TimeLimit": "30:00", "SubmitTime": "1795356548",
-    "StartTime": "N/A", "EndTime": "N/A", "MinMemory": "0", "NodeList": "", "ReqNodes": "", "ExcNodes": "",
-    "Partition": "main", "UserName": "alice", "Feature": "(null)", "Reason": "Resources",
-    "Reservation": "(null)", "QOS": "(null)", "tres-alloc": "cpu=1,mem=1000M,node=1,billing=1",
-    "tres-per-node": "N/A", "tres-per-job": "N/A", "tres-per-task": "N/A",
+    "Exclusive": "NO", "Requeue": "1", "BatchFlag": "1", "RestartCnt": "0", "TimeLimit": "30:00",
+    "SubmitTime": "1795356548", "StartTime": "N/A", "EndTime": "N/A", "MinMemory": "0", "NodeList": "",
+    "ReqNodes": "", "ExcNodes": "", "Partition": "main", "UserName": "alice", "Feature": "(null)",
+    "Reason": "Resources", "Reservation": "(null)", "QOS": "(null)",
+    "tres-alloc": "cpu=1,mem=1000M,node=1,billing=1", "tres-per-node": "N/A", "tres-per-job": "N/A",
+    "tres-per-task": "N/A",
 }  # fmt: skip
 
 
@@ -123,6 +124,10 @@ def test_jobs_of_every_release_are_read(release: str) -> None:
     assert jobs["7"].reason == "JobHeldUser"
     assert jobs["1"].features == "small"
     assert jobs["5"].time_limit == timedelta(days=1)
+
+
+def test_a_job_of_srun_or_salloc_is_told_from_one_with_a_script_launched_once_or_again() -> None:
+    assert [one(BatchFlag=flag).batch for flag in ("0", "1", "2")] == [False, True, True]
 
 
 def test_the_fields_of_newer_releases_are_asked_for_and_read() -> None:

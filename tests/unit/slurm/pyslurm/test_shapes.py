@@ -23,6 +23,7 @@ JOB: dict[str, Any] = dict.fromkeys(shapes.JOB_FIELDS) | {
     "allocated_nodes": "n1", "num_nodes": 1, "cpus": 1, "constraints": ["small"], "resource_sharing": "OK",
     "eligible_time": 1795351689, "required_nodes": "n1", "gres_per_node": {}, "submit_time": 1795351689,
     "start_time": 1795351692, "end_time": 1795353492, "time_limit": 30, "is_requeueable": True,
+    "is_batch_job": True,
     "requeue_count": 0,
 }  # fmt: skip
 PENDING = {"state": "PENDING", "allocated_nodes": None, "required_nodes": None}
@@ -87,8 +88,13 @@ def test_a_running_job() -> None:
     assert job() == Job(
         id="1", state="RUNNING", user="alice", reason="None", partitions=("main",), nodes=frozenset({"n1"}),
         features="small", requested_nodes=frozenset({"n1"}), submitted=at(1795351689), started=at(1795351692),
-        ends=at(1795353492), time_limit=timedelta(minutes=30), requeueable=True, restarts=0,
+        ends=at(1795353492), time_limit=timedelta(minutes=30), requeueable=True, batch=True,
+        restarts=0,
     )  # fmt: skip
+
+
+def test_a_job_of_srun_or_salloc_has_no_script() -> None:
+    assert job(is_batch_job=False).batch is False
 
 
 def test_a_forecast_is_no_start() -> None:
