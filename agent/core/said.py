@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
 from agent.core.model import Place, SliverNode, differ
 
 S = TypeVar("S")
+
+OVERDUE = 1.5
+"""So many intervals after a notice the next one is missing: a call may take its time."""
 
 
 class Placed(Protocol):
@@ -71,6 +74,15 @@ class Revocation(Saying):
     """A reply told Cloudlab so. A restart forgets it."""
     cm: str = ""
     """URN of the CM that has it; "" where nobody told it."""
+
+    def is_silent(self, now: datetime, interval: float) -> bool:
+        """Tell whether a notice is missing that should have come by now: it may have been withdrawn.
+
+        Args:
+            now: by the wall clock.
+            interval: seconds between two notices.
+        """
+        return now - self.last_notice > timedelta(seconds=OVERDUE * interval)
 
 
 @dataclass(frozen=True)

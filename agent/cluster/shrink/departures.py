@@ -76,11 +76,25 @@ def is_given_back(revocation: Revocation, settings: DrainSettings) -> bool:
 
 
 def _released(moment: Moment) -> Iterator[str]:
-    """Yield the names of the revoked machines that are empty, where we give them back ourselves."""
+    """Yield the names of the revoked machines that are empty, where we give them back ourselves.
+
+    One that goes in any case does not wait for a notice that may never come.
+    """
+    settings = moment.settings.drain
     for name, machine in moment.machines.items():
         revocation = moment.slice.revocation_of(machine)
-        if revocation and is_given_back(revocation, moment.settings.drain):
+        if revocation is None:
+            continue
+        is_over = revocation.releasable and revocation.is_silent(moment.now, settings.notice_interval)
+        if is_given_back(revocation, settings) or (is_over and _goes_anyway(name, machine, moment)):
             yield name
+
+
+def _goes_anyway(name: str, machine: SliverNode, moment: Moment) -> bool:
+    """Tell whether a machine goes also if Cloudlab does not want it any more."""
+    wish = moment.wish_for(machine)
+    is_wanted_back = moment.torn_down_by(machine) is not None or (wish is not None and wish.give_back)
+    return is_wanted_back or name in moment.leaving or name in moment.blocking
 
 
 def _is_idle(name: str, moment: Moment) -> bool:

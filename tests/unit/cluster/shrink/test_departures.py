@@ -13,10 +13,10 @@ from agent.cluster.reasons import TEARDOWN
 from agent.cluster.settings.drain import DrainSettings
 from agent.cluster.settings.join import JoinSettings
 from agent.cluster.shrink.departures import DeparturePlan, are_near, is_given_back, plan_departures
-from agent.core.model import AdminDrain
+from agent.core.model import AdminDrain, CmTeardown
 from agent.core.said import Revocation
 from agent.slurm.model import Job, Node
-from tests.unit.cluster.conftest import NOW, a_machine, a_moment, settings_with
+from tests.unit.cluster.conftest import NOW, UTAH, a_machine, a_moment, settings_with
 
 NOTICED = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 BY_REPLY = DrainSettings()
@@ -69,6 +69,27 @@ def test_an_empty_machine_is_told_to_cloudlab_before_its_deadline(
 def test_the_next_notice_is_waited_for_up_to_one_and_a_half_intervals(left: float, given_back: bool) -> None:
     settings = DrainSettings(notice_interval=60)
     assert is_given_back(revocation(600, 600 - left), settings) is given_back
+
+
+def test_a_machine_that_goes_anyway_does_not_wait_for_notices_that_have_stopped() -> None:
+    """A withdrawn revocation ends at its deadline, which may be hours away."""
+    give_back = {("", "pc1"): AdminDrain("pc1", "disk", "ada", NOW, give_back=True)}
+    anyway = [
+        {"hold": held(TEARDOWN)},
+        {"teardowns": {UTAH: CmTeardown(UTAH, "ada", NOW)}},
+        {"admin": give_back},
+        {"chosen": PC1, "blocking": {"pc1": None}},
+        {"chosen": PC1, "leaving": PC1},
+    ]
+    for last_heard, releasable in ((-91, True), (-90, True), (-91, False)):
+        said = replace(revocation(7200, last_heard, releasable=releasable), noticed=NOW)
+        facts = {"revocations": {"pc1": said}}
+        for why in anyway:
+            is_due = last_heard == -91 and releasable
+            assert departures(DRAINED, facts=facts, **why).empty == (a_machine(1),) * is_due, why
+        keep = {("", "pc1"): replace(give_back["", "pc1"], give_back=False)}
+        for why in ({}, {"admin": keep}, {"hold": held(PAUSE)}):
+            assert departures(DRAINED, facts=facts, **why).empty == ()
 
 
 IDLE = Node("pc1", "IDLE")
