@@ -96,6 +96,8 @@ class Drain:
     slivers: frozenset[str] = frozenset()
     """``marks`` of the machine that it is meant for, in Slurm also of those that were drained with it; none
     where that is not known."""
+    unconfirmed: bool = False
+    """Cloudlab's notices of it have stopped: it may be withdrawn, and what cannot be undone waits."""
 
     @property
     def leaves(self) -> bool:

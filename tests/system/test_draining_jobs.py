@@ -318,3 +318,24 @@ def test_random_revocations_of_a_random_queue_lose_no_job(bed: TestBed, seed: in
         elif states != {"COMPLETED"}:
             assert states <= {"COMPLETED", "CANCELLED"}, job
             assert "may not be requeued" in field(bed, job, "AdminComment")
+
+
+def test_a_silent_slurmd_keeps_neither_its_jobs_nor_its_machine(bed: TestBed) -> None:
+    only(bed, *REVOKED)
+    alone = bed.slurm.submit("sleep 600", ON)
+    wide = bed.slurm.submit("sleep 600", "--nodes=2-2", "--ntasks=2", f"--nodelist={','.join(REVOKED)}")
+    started(bed, alone, wide)
+    bed.machines.run(REVOKED[0], "pkill -STOP -x slurmd", timeout=10)
+    try:
+        with emptying(bed) as empty:
+            empty.revoke(REVOKED[:1], 300)
+            empty.wait_until_left(REVOKED[:1])
+            assert [event.subject for event in empty.events if event.kind == "down"] == [REVOKED[0]]
+            assert sorted(empty.told("requeue")) == sorted(map(str, (alone, wide)))
+            assert not empty.told("lost")
+        for job in (alone, wide):
+            assert bed.slurm.job_state(job) == "PENDING"
+            assert field(bed, job, "Restarts") == "1"
+    finally:
+        bed.machines.run(REVOKED[0], "pkill -CONT -x slurmd", timeout=10)
+        bed.slurm.run("scontrol", "update", f"NodeName={REVOKED[0]}", "State=RESUME")

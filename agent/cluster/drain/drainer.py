@@ -119,8 +119,9 @@ class Drainer:
         if wishes.ours:
             snapshot = self._backend.snapshot()
             now = self._desk.clock.steady() + wishes.ahead
+            ours, unread = wishes.ours, wishes.unread
             for action in plan_nodes(
-                snapshot, wishes.drains, ours=wishes.ours, unread=wishes.unread, now=now
+                snapshot, wishes.drains, ours=ours, unread=unread, settings=settings, now=now
             ):
                 self._act_on_node(action)
             # A job that is requeued is not to start there again.
@@ -177,10 +178,8 @@ class Drainer:
                     self._desk.record(
                         EventKind.RESUME, node, "back in service: nobody wants it emptied any more"
                     )
-            case DownNodes(nodes, reason, lost):
-                self._desk.record(
-                    EventKind.DOWN, ",".join(nodes), f"gone with jobs on it: Slurm was told: {reason}"
-                )
+            case DownNodes(nodes, reason, lost, why):
+                self._desk.record(EventKind.DOWN, ",".join(nodes), f"{why}: Slurm was told: {reason}")
                 self._jobs.lose(lost)
 
     def _cleaned(self, action: LeaveNode, result: HostResult) -> None:

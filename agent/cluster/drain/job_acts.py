@@ -69,7 +69,8 @@ class JobActs:
         deadlines = job_deadlines(wishes.drains, wishes.ours)
         known = self._requeueable(snapshot, deadlines)
         now = self._desk.clock.steady() + wishes.ahead
-        outlooks = self.outlooks = look_ahead(snapshot, deadlines, known, settings, now)
+        unsure = [name for name, drain in wishes.drains.items() if drain.unconfirmed]
+        outlooks = self.outlooks = look_ahead(snapshot, deadlines, known, settings, now, unsure)
         for job, cause in self._figures.finished(snapshot, outlooks, wishes.drains):
             if not self._hands.is_at((CancelJob, leader(job))):
                 self._tell(EventKind.FINISH, job, f"job {job.id} ended by itself", cause)

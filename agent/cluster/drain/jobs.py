@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -124,6 +124,7 @@ def look_ahead(
     requeueable: Mapping[str, bool],
     settings: DrainSettings,
     now: datetime,
+    unconfirmed: Collection[str] = (),
 ) -> tuple[Outlook, ...]:
     """Tell for each job on nodes that are emptied what will become of it.
 
@@ -133,12 +134,14 @@ def look_ahead(
         requeueable: job id -> may be requeued; no entry where that is not known.
         settings: leads and policies.
         now: when it is asked.
+        unconfirmed: names of those nodes whose deadline may be withdrawn: no job there is requeued before
+            ``kill_lead``.
 
     Returns:
         One a job, the earliest deadline first; jobs that are completing have none.
     """
     found = [
-        _outlook(parts, deadlines, requeueable, settings, now)
+        _outlook(parts, deadlines, requeueable, settings, now, frozenset(unconfirmed))
         for parts in _whole_jobs(snapshot, deadlines).values()
     ]
     return tuple(sorted(found, key=lambda o: (o.deadline is None, o.deadline or now, o.job.id)))
@@ -159,6 +162,7 @@ def _outlook(
     requeueable: Mapping[str, bool],
     settings: DrainSettings,
     now: datetime,
+    unconfirmed: frozenset[str],
 ) -> Outlook:
     nodes = frozenset(name for job in parts for name in job.nodes if name in deadlines)
     dated = [(d, job) for job in parts for name in job.nodes if (d := deadlines.get(name)) is not None]
@@ -174,7 +178,8 @@ def _outlook(
     # A job that would be lost may use the time that is kept for the delete commands.
     spare = 0.0 if may is False else settings.cleanup_lead
     in_time = last is not None and last + _seconds(spare) <= deadline
-    if in_time and not (policy.method == "requeue-now" and may):
+    at_once = policy.method == "requeue-now" and may is True and not nodes <= unconfirmed
+    if in_time and not at_once:
         return Outlook(job, nodes, deadline, Fate.ENDS, last)
     if policy.method == "finish":
         return Outlook(job, nodes, deadline, Fate.STAYS, None, warn=True, signal=signal)
@@ -183,9 +188,11 @@ def _outlook(
     if not may:
         at = deadline - _seconds(settings.kill_lead)
         return Outlook(job, nodes, deadline, Fate.CANCEL, max(at, now), warn=True, signal=signal)
-    if policy.method == "requeue-now":
+    if at_once:
         return Outlook(job, nodes, deadline, Fate.REQUEUE, now, hold=hold)
-    at = max(deadline - _seconds(settings.requeue_lead), now)
+    certain = [d for name in nodes - unconfirmed if (d := deadlines[name]) is not None]
+    dues = [deadline - _seconds(settings.kill_lead), *(d - _seconds(settings.requeue_lead) for d in certain)]
+    at = max(min(dues), now)
     return Outlook(job, nodes, deadline, Fate.REQUEUE, at, hold=hold, signal=signal)
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from agent.cluster.reasons import Drain, DrainCause, is_ours, is_same_time, parse_reason
+from agent.cluster.reasons import TAKEN_BACK, Drain, DrainCause, is_ours, is_same_time, parse_reason
+from agent.cluster.settings.drain import DrainSettings
 from agent.slurm.model import Job, Node, Snapshot
 
 _NO_WORD = re.compile(r"\W+")
 _KEPT = 200
 """Characters of an administrator's words, letters and digits, by which they are told from others."""
+_LAST_MOMENT = 0.5
+"""Of ``cleanup_lead``, how long before the deadline a node is given up whose jobs still clean up."""
 _TOGETHER = 10
 """Machines that one reason names at most, so that people can read it."""
 
@@ -36,12 +40,13 @@ class UndrainNodes:
 
 @dataclass(frozen=True)
 class DownNodes:
-    """Tell Slurm that machines are gone: their jobs are requeued at once rather than hang."""
+    """Tell Slurm that machines are gone, or as good as gone: their jobs are free at once rather than hang."""
 
     nodes: tuple[str, ...]
     reason: str
-    lost: tuple[Job, ...]
-    """The jobs that were on them."""
+    lost: tuple[Job, ...] = ()
+    """The jobs that ran on them."""
+    why: str = "gone with jobs on it"
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,7 @@ def plan_nodes(
     *,
     ours: Collection[str],
     unread: Collection[str] = (),
+    settings: DrainSettings,
     now: datetime,
 ) -> list[NodeAction]:
     """Decide what to do to nodes now.
@@ -76,6 +82,7 @@ def plan_nodes(
         wanted: node name -> its drain.
         ours: names of all nodes that are Cloudlab machines of ours; no other node is ever touched.
         unread: names of those of ours whose drain is not lifted: what it is for is not known yet.
+        settings: the leads.
         now: the time of the decision.
 
     Returns:
@@ -87,8 +94,18 @@ def plan_nodes(
         *_drains(snapshot, {name: drain for name, drain in mine.items() if not drain.is_later_than(now)}),
         *_undrains(snapshot, mine, frozenset(ours).difference(unread), now),
         *_downs(snapshot, mine),
-        *_leaves(snapshot, mine),
+        *_silent(snapshot, mine, settings, now),
+        *_leaves(snapshot, {name: drain for name, drain in mine.items() if _may_leave(drain, settings, now)}),
     ]
+
+
+def _may_leave(drain: Drain, settings: DrainSettings, now: datetime) -> bool:
+    return not drain.unconfirmed or _left(drain, now) <= settings.kill_lead
+
+
+def _left(drain: Drain, now: datetime) -> float:
+    """Return the seconds until its deadline."""
+    return math.inf if drain.deadline is None else (drain.deadline - now).total_seconds()
 
 
 def job_deadlines(wanted: Mapping[str, Drain], ours: Collection[str]) -> dict[str, datetime | None]:
@@ -181,6 +198,28 @@ def _downs(snapshot: Snapshot, wanted: Mapping[str, Drain]) -> list[NodeAction]:
         told.update(job.id for job in lost)
         actions.append(DownNodes(names, reason, tuple(lost)))
     return actions
+
+
+def _silent(
+    snapshot: Snapshot, wanted: Mapping[str, Drain], settings: DrainSettings, now: datetime
+) -> Iterator[NodeAction]:
+    """Give nodes up on which jobs that are over clean up for ever, before their machines are taken.
+
+    Slurm waits for SlurmdTimeout (slurm.conf(5)) until it believes that a slurmd is gone, and so long a
+    requeued job waits. One that answers may be in its epilog, which is given all the time that there is.
+    """
+    held = [job for job in snapshot.jobs if job.holds_nodes]
+    busy = {name for job in held if job.state != "COMPLETING" for name in job.nodes}
+    over = {name for job in held for name in job.nodes} - busy
+    given_up = []
+    for name in sorted(over & wanted.keys() & snapshot.nodes.keys()):
+        node, drain = snapshot.nodes[name], wanted[name]
+        goes = drain.cause in TAKEN_BACK or (drain.leaves and drain.cause is not DrainCause.TAKEN)
+        lead = settings.kill_lead if "NOT_RESPONDING" in node.flags else settings.cleanup_lead * _LAST_MOMENT
+        if goes and node.state != "DOWN" and _left(drain, now) <= lead:
+            given_up.append(drain)
+    for names, reason in _in_batches(given_up):
+        yield DownNodes(names, reason, why="its jobs are over, and its slurmd does not say so")
 
 
 def _leaves(snapshot: Snapshot, wanted: Mapping[str, Drain]) -> list[NodeAction]:

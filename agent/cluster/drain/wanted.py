@@ -19,6 +19,7 @@ from agent.cluster.reasons import (
     parse_reason,
 )
 from agent.core.model import AdminDrain, CmTeardown
+from agent.core.said import Revocation
 from agent.core.slice.ending import Ending
 
 
@@ -117,8 +118,9 @@ def most_urgent(drains: Iterable[Drain]) -> dict[str, Drain]:
     for drain in sorted(drains, key=lambda d: rank[d.cause]):
         first = chosen.setdefault(drain.node, drain)
         if first is not drain and first.cause in TAKEN_BACK:
-            due = [d.deadline for d in (first, drain) if d.deadline is not None]
-            chosen[drain.node] = replace(first, deadline=min(due, default=None), seconded=True)
+            due = min((d.deadline for d in (first, drain) if d.deadline is not None), default=None)
+            unconfirmed = first.unconfirmed and due == first.deadline and not drain.leaves
+            chosen[drain.node] = replace(first, deadline=due, seconded=True, unconfirmed=unconfirmed)
     return chosen
 
 
@@ -133,7 +135,7 @@ def _unmarked(moment: Moment) -> Iterator[Drain]:
         if moment.slice.is_taken(machine):
             yield Drain(name, DrainCause.TAKEN)
         if (revocation := moment.slice.revocation_of(machine)) is not None:
-            yield Drain(name, DrainCause.REVOKED, revocation.deadline, begun=revocation.noticed)
+            yield _revoked(name, revocation, moment)
         if (ending := moment.slice.ending_of(machine)) is not None:
             yield _with_its_lease(name, ending)
         if (torn := moment.torn_down_by(machine)) is not None:
@@ -153,10 +155,15 @@ def _unmarked(moment: Moment) -> Iterator[Drain]:
     others = {**(moment.foreign if moment.settings.drain.foreign else {}), **moment.unheard}
     for name, machine in others.items():
         if (revocation := moment.slice.revocation_of(machine)) is not None:
-            due = revocation.deadline
-            yield Drain(name, DrainCause.REVOKED, due, begun=revocation.noticed, foreign=True)
+            yield replace(_revoked(name, revocation, moment), foreign=True)
         if (ending := moment.slice.ending_of(machine)) is not None:
             yield replace(_with_its_lease(name, ending), foreign=True)
+
+
+def _revoked(name: str, revocation: Revocation, moment: Moment) -> Drain:
+    due, begun = revocation.deadline, revocation.noticed
+    silent = revocation.is_silent(moment.now, moment.settings.drain.notice_interval)
+    return Drain(name, DrainCause.REVOKED, due, begun=begun, unconfirmed=silent)
 
 
 def _with_its_lease(name: str, ending: Ending) -> Drain:

@@ -62,10 +62,11 @@ def plan(
         deadline = min((d.deadline for d in wanted if d.deadline), default=NOW)
         lead = timedelta(seconds=settings.checkpoint_lead)
         signalled = dict.fromkeys((leader(j) for j in jobs), deadline - lead)
-    outlooks = look_ahead(snapshot, job_deadlines(drains, ours), known, settings, now)
+    unsure = [d.node for d in wanted if d.unconfirmed]
+    outlooks = look_ahead(snapshot, job_deadlines(drains, ours), known, settings, now, unsure)
     warned = {j.id for j in jobs} if warned is None else warned
     return [
-        *plan_nodes(snapshot, drains, ours=ours, now=now),
+        *plan_nodes(snapshot, drains, ours=ours, settings=settings, now=now),
         *plan_jobs(outlooks, signalled, warned, settings, now),
     ]
 

@@ -1,6 +1,7 @@
 """The thread that empties nodes, against a Slurm in memory."""
 
 import threading
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from agent.cluster.reasons import Drain, DrainCause
 from agent.cluster.settings.drain import DrainSettings
 from agent.core.errors import SlurmDownError
-from agent.slurm.model import Node
+from agent.slurm.model import Job, Node
 from tests.unit.cluster.drain.conftest import NOW, Bench, Slurm, busy, revoked
 
 
@@ -131,3 +132,20 @@ def test_the_thread_looks_when_it_is_woken_and_ends_when_it_is_told() -> None:
     assert bench.all_left.wait(20)
     bench.drainer.stop(5)
     assert not any(t.name == "drainer" for t in threading.enumerate())
+
+
+def test_a_node_whose_slurmd_is_silent_is_given_up_told_and_left_and_no_job_counts_as_lost() -> None:
+    drain = revoked("pc1", 50)
+    flags = frozenset({"DRAIN", "NOT_RESPONDING", "COMPLETING"})
+    slurm = Slurm(
+        [Node("pc1", "IDLE", flags, reason=drain.reason)],
+        [Job("7", "COMPLETING", nodes=frozenset({"pc1"}))],
+    )
+    bench = Bench(slurm, drain)
+    bench.drainer.tick()
+    assert (slurm.nodes["pc1"].state, slurm.nodes["pc1"].reason) == ("DOWN", drain.reason)
+    assert [str(kind) for kind in bench.events.kinds] == ["down"]
+    slurm.jobs.clear()
+    slurm.nodes["pc1"] = replace(slurm.nodes["pc1"], flags=frozenset({"DRAIN"}))
+    bench.drainer.tick()
+    assert bench.all_left.wait(5)

@@ -279,3 +279,39 @@ def test_what_is_done_to_a_job_is_left_for_its_user_to_read() -> None:
     )
     assert RequeueJob(job, "x", hold=False).comment == "requeued by esagent: x"
     assert CancelJob(job, "x").comment == "cancelled by esagent: x"
+
+
+def unsure(node: str, seconds: float) -> Drain:
+    return replace(revoked(node, seconds), unconfirmed=True)
+
+
+@pytest.mark.parametrize(("left", "is_requeued"), [(120, False), (61, False), (60, True), (-1, True)])
+def test_where_the_notices_have_stopped_a_job_is_requeued_only_at_the_kill_lead(
+    left: float, is_requeued: bool
+) -> None:
+    drain = unsure("pc1", left)
+    actions = plan([drained("pc1", drain)], [running("7", "pc1")], [drain])
+    assert [type(a) for a in actions] == [RequeueJob] * is_requeued
+
+
+def test_where_the_notices_have_stopped_a_job_saves_its_work_all_the_same() -> None:
+    drain = unsure("pc1", 600)
+    actions = plan([drained("pc1", drain)], [running("7", "pc1")], [drain], signalled={})
+    assert [type(a) for a in actions] == [SignalJob]
+
+
+def test_a_job_also_on_a_node_whose_notices_come_is_requeued_for_that_one() -> None:
+    sure, other = revoked("pc1", 120), unsure("pc2", 90)
+    nodes = [drained("pc1", sure), drained("pc2", other)]
+    actions = plan(nodes, [running("7", "pc1", "pc2")], [sure, other])
+    assert [type(a) for a in actions] == [RequeueJob]
+
+
+def test_a_policy_that_requeues_at_the_notice_waits_where_the_notices_have_stopped() -> None:
+    policy = DrainPolicy(qos=("fast",), method="requeue-now")
+    settings = SETTINGS.model_copy(update={"policies": (policy,)})
+    job = replace(running("7", "pc1"), qos="fast")
+    for drain, kinds in ((revoked("pc1", 900), [RequeueJob]), (unsure("pc1", 900), [])):
+        node = drained("pc1", drain)
+        made = plan([node], [job], [drain], settings=settings, signalled={}, warned=())
+        assert [type(action) for action in made] == kinds

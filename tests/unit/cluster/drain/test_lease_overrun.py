@@ -10,6 +10,7 @@ from agent.cluster.grow.supply import count_supply
 from agent.cluster.join.plan import JoinPlan, plan_joins
 from agent.cluster.moment import Moment
 from agent.cluster.reasons import Drain, DrainCause, marks
+from agent.cluster.settings.drain import DrainSettings
 from agent.cluster.wishes.completion import busy_cms
 from agent.cluster.wishes.going import why_not_kept, why_not_resumed
 from agent.core.model import KnownAs
@@ -30,7 +31,10 @@ def over(*nodes: Node, jobs=(), facts=None, **fields) -> Moment:
 
 def acts(moment: Moment):
     wishes = wishes_of(moment)
-    return plan_nodes(moment.snapshot, wishes.drains, ours=wishes.ours, unread=wishes.unread, now=NOW)
+    ours, unread = wishes.ours, wishes.unread
+    return plan_nodes(
+        moment.snapshot, wishes.drains, ours=ours, unread=unread, settings=DrainSettings(), now=NOW
+    )
 
 
 def test_its_nodes_are_as_those_of_a_machine_that_cloudlab_took() -> None:

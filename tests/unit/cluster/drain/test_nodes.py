@@ -318,3 +318,62 @@ def test_a_drain_whose_time_has_not_come_leaves_the_node_to_the_scheduler() -> N
     assert plan([drained("pc1", drain)], [], [drain]) == [UndrainNodes(("pc1",), down=False)]
     (action,) = plan([Node("pc1", "IDLE")], [], [drain], now=at(100))
     assert isinstance(action, DrainNodes)
+
+
+def completing(job_id: str, *nodes: str) -> Job:
+    return replace(running(job_id, *nodes), state="COMPLETING")
+
+
+SILENT_NODE = frozenset({"DRAIN", "NOT_RESPONDING", "COMPLETING"})
+
+
+@pytest.mark.parametrize(
+    ("left", "flags", "is_given_up"),
+    [
+        (61, SILENT_NODE, False),
+        (60, SILENT_NODE, True),
+        (-5, SILENT_NODE, True),
+        (60, SILENT_NODE - {"NOT_RESPONDING"}, False),
+        (15, SILENT_NODE - {"NOT_RESPONDING"}, True),
+    ],
+    ids=["early", "kill-lead", "too-late", "epilog", "last-moment"],
+)
+def test_a_node_whose_jobs_are_over_and_whose_slurmd_is_silent_is_given_up_at_the_kill_lead(
+    left: float, flags: frozenset[str], is_given_up: bool
+) -> None:
+    drain = revoked("pc1", left)
+    node = Node("pc1", "IDLE", flags, reason=drain.reason)
+    downs = [a for a in plan([node], [completing("7", "pc1")], [drain]) if isinstance(a, DownNodes)]
+    assert [(a.nodes, a.reason, a.lost) for a in downs] == [(("pc1",), drain.reason, ())] * is_given_up
+
+
+def test_a_node_on_which_a_job_still_runs_is_not_given_up() -> None:
+    drain = revoked("pc1", 60)
+    node = Node("pc1", "MIXED", SILENT_NODE, reason=drain.reason)
+    assert plan([node], [completing("7", "pc1"), running("8", "pc1", ends=10)], [drain]) == []
+
+
+@pytest.mark.parametrize(
+    "drain",
+    [
+        Drain("pc1", DrainCause.ADMIN, at(0), "ada", "disk"),
+        Drain("pc1", DrainCause.SURPLUS),
+        Drain("pc1", DrainCause.REVOKED, at(600)),
+    ],
+    ids=["stays", "no-deadline", "in-time"],
+)
+def test_a_silent_node_whose_machine_nobody_takes_now_is_left_to_slurm(drain: Drain) -> None:
+    node = Node("pc1", "IDLE", SILENT_NODE, reason=drain.reason)
+    assert plan([node], [completing("7", "pc1")], [drain]) == []
+
+
+def test_a_node_that_was_given_up_is_left() -> None:
+    drain = revoked("pc1", 50)
+    node = Node("pc1", "DOWN", frozenset({"DRAIN", "NOT_RESPONDING"}), reason=drain.reason)
+    assert [type(a) for a in plan([node], [], [drain])] == [LeaveNode]
+
+
+def test_a_machine_whose_revocation_may_be_withdrawn_is_left_only_at_the_kill_lead() -> None:
+    for left, leaves in ((61, False), (60, True)):
+        drain = replace(revoked("pc1", left), unconfirmed=True)
+        assert bool(plan([drained("pc1", drain, "IDLE")], [], [drain])) is leaves

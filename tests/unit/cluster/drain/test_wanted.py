@@ -53,6 +53,29 @@ def test_a_revocation_is_told_from_an_earlier_one_of_the_same_machine() -> None:
     assert drains_of(revoked_as("")) == {"pc1": replace(revoked("pc1", 900), begun=NOW, slivers=MARK)}
 
 
+def unconfirmed(heard_ago: float, **changes) -> bool:
+    """Tell it of the drain of a machine that goes in 900 s, and was last spoken of so many seconds ago."""
+    revocation = Revocation("pc1", "", at(900), NOW, at(-heard_ago))
+    return drains_of(situation(facts={"revocations": {"pc1": revocation}}, **changes))["pc1"].unconfirmed
+
+
+def test_a_revocation_whose_notices_have_stopped_may_be_withdrawn() -> None:
+    every_minute = settings_with(drain=DrainSettings(notice_interval=60))
+    assert [unconfirmed(ago, settings=every_minute) for ago in (0, 90, 91)] == [False, False, True]
+    assert not unconfirmed(91, settings=settings_with(drain=DrainSettings(notice_interval=600)))
+
+
+def test_what_somebody_else_wants_gone_earlier_or_back_anyway_does_not_wait_for_notices() -> None:
+    def wish(due: float | None, *, give_back: bool) -> dict[tuple[str, str], AdminDrain]:
+        deadline = None if due is None else at(due)
+        return {("", "pc1"): AdminDrain("pc1", "disk", "ada", NOW, deadline, give_back=give_back)}
+
+    assert unconfirmed(91, admin=wish(None, give_back=False))
+    assert unconfirmed(91, admin=wish(1000, give_back=False))
+    assert not unconfirmed(91, admin=wish(60, give_back=False))
+    assert not unconfirmed(91, admin=wish(None, give_back=True))
+
+
 def test_an_administrators_wish_is_carried_with_all_that_was_said() -> None:
     wish = AdminDrain("pc1", "disk", "ada", NOW, at(60), give_back=True)
     taking = replace(wish, takes_over=True)
