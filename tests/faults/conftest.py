@@ -49,6 +49,29 @@ LIMIT = 240.0
 ANY = "*"
 """Any call to or from Cloudlab."""
 _SLICES = itertools.count(1)
+_A_FEW = 8
+"""Whoever asks for so few tests by name gets all of them."""
+
+
+GENERATIONS = {"2016": OF_2016, "2021": OF_2021}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Have each test meet one generation of servers, in turn; all of them with ``ESAGENT_LONG_TESTS``."""
+    if "ESAGENT_LONG_TESTS" in os.environ or len(items) < _A_FEW:
+        return
+    turns = {
+        generation: itertools.cycle([generation == "2016", generation != "2016"])
+        for generation in GENERATIONS
+    }
+    left_out = [
+        item
+        for item in items
+        for generation in GENERATIONS
+        if f"[{generation}" in item.name and not next(turns[generation])
+    ]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
 
 
 class AgentProcess:
@@ -320,7 +343,7 @@ class World:
         return [cm.urn for cm in self.cloudlab.cms if any(map(self._ours, self.cloudlab.cm(cm.urn).slices))]
 
 
-@pytest.fixture(scope="module", params=[OF_2016, OF_2021], ids=["2016", "2021"])
+@pytest.fixture(scope="module", params=GENERATIONS.values(), ids=GENERATIONS.keys())
 def cloudlab(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[SimulatedCloudlab]:
