@@ -13,6 +13,11 @@ from agent.core.errors import SlurmError, SlurmRefusedError
 MAX_NAMES = 1000
 """Nodes in one request: an update of 10,000 was seen to hold the controller up past its message time-out."""
 _NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_FOLDS = re.compile(r".*[^0-9][0-9]{1,9}")
+"""A name that ends with a number. Slurm before 23.11 reads no text behind a bracket (``pc[100,103]-fort``),
+and no release a number that does not fit into its own."""
+_LONGEST_LIST = 100_000
+"""Characters of a node list that has to be one argument of a command (execve(2): 131,071 bytes)."""
 _NODE_LIST = re.compile(r"[A-Za-z0-9._,\[\]-]+")
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:-]{0,252}")
 _RESERVATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -23,7 +28,9 @@ _SIGNAL = re.compile(r"[A-Z][A-Z0-9+-]{1,15}|[1-9]\d?")
 
 
 def fold(names: Iterable[str]) -> Iterator[tuple[frozenset[str], str]]:
-    """Yield node names in sets of at most ``MAX_NAMES``, each with its hostlist: ``pc[100-104]``.
+    """Yield node names in sets of at most ``MAX_NAMES``, each with its hostlist: ``pc[100-104],pc105-fort``.
+
+    Only what every release reads is folded: names that end with a number, at one bracket.
 
     Raises:
         SlurmRefusedError: something among them is no node name; nothing is yielded then.
@@ -34,11 +41,34 @@ def fold(names: Iterable[str]) -> Iterator[tuple[frozenset[str], str]]:
             raise SlurmRefusedError(f"{name!r} is not a node name")
     for start in range(0, len(unique), MAX_NAMES):
         part = unique[start : start + MAX_NAMES]
-        folded = NodeSet(resolver=RESOLVER_NOGROUP)
-        # One bracket in a name is what every release and every tool of a site reads.
-        folded.fold_axis = (-1,)
-        folded.updaten(part)
-        yield frozenset(part), str(folded)
+        yield frozenset(part), _folded(part)
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return one hostlist of all names, however many, where Slurm takes them only at once.
+
+    Raises:
+        SlurmRefusedError: something among them is no node name, or they are too many for one list.
+    """
+    hostlist = ",".join(folded for _, folded in fold(names))
+    if len(hostlist) > _LONGEST_LIST:
+        raise SlurmRefusedError(
+            f"{hostlist[:80]}...: expected a list of nodes of at most {_LONGEST_LIST} characters, "
+            f"got {len(hostlist)}"
+        )
+    return hostlist
+
+
+def _folded(names: Iterable[str]) -> str:
+    numbered: list[str] = []
+    alone: list[str] = []
+    for name in names:
+        (numbered if _FOLDS.fullmatch(name) else alone).append(name)
+    folded = NodeSet(resolver=RESOLVER_NOGROUP)
+    # Of two numbers in a name the last one is folded.
+    folded.fold_axis = (-1,)
+    folded.updaten(numbered)
+    return ",".join(filter(None, [str(folded), *alone]))
 
 
 @lru_cache(maxsize=8192)

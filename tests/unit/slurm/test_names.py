@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.core.errors import SlurmError, SlurmRefusedError
-from agent.slurm.names import MAX_NAMES, check_job, check_signal, expand, fold, split_tasks
+from agent.slurm.names import MAX_NAMES, check_job, check_signal, expand, fold, listed, split_tasks
 
-NAMES = st.from_regex(re.compile(r"[a-z][a-z0-9-]{0,6}[0-9]{0,3}", re.ASCII), fullmatch=True)
+NAMES = st.from_regex(
+    re.compile(r"[a-z][a-z0-9._-]{0,6}[0-9]{0,3}(-fort|x|-y-[0-9])?", re.ASCII), fullmatch=True
+)
 
 
 @given(st.sets(NAMES))
@@ -31,6 +33,48 @@ def test_one_request_holds_at_most_a_thousand_names() -> None:
 def test_neighbours_are_folded_in_their_last_number_only() -> None:
     (_, folded) = next(fold(["rack0n1", "rack0n2", "rack1n1", "pc099", "pc100"]))
     assert folded == "pc[099-100],rack0n[1-2],rack1n1"
+
+
+@given(st.sets(NAMES))
+def test_nothing_stands_behind_a_bracket_which_older_releases_do_not_read(names: set[str]) -> None:
+    for _, folded in fold(names):
+        assert re.search(r"\][^,]", folded) is None
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["pc100-fort", "pc103-fort"], "pc100-fort,pc103-fort"),
+        (["a1b2c", "a1b3c", "pc101", "pc102"], "pc[101-102],a1b2c,a1b3c"),
+        (["x-1-y-2", "x-1-y-3", "x-2-y-3"], "x-1-y-[2-3],x-2-y-3"),
+        (["node-007", "node-008", "node-007x"], "node-[007-008],node-007x"),
+        (["n_1.2", "n_1.3"], "n_1.[2-3]"),
+        (["100", "101"], "100,101"),
+        (["m99999999999999999998", "m99999999999999999999"], "m99999999999999999998,m99999999999999999999"),
+    ],
+)
+def test_names_that_do_not_end_with_a_number_are_listed(names: list[str], expected: str) -> None:
+    assert list(fold(names)) == [(frozenset(names), expected)]
+
+
+def test_a_list_that_one_command_cannot_carry_is_refused_and_told() -> None:
+    assert expand(listed(f"pc{n}-fort" for n in range(3000))) == {f"pc{n}-fort" for n in range(3000)}
+    with pytest.raises(SlurmRefusedError, match="at most 100000 characters, got"):
+        listed(f"{'x' * 55}{n}-fort" for n in range(2000))
+
+
+@pytest.mark.parametrize(
+    ("hostlist", "expected"),
+    [
+        ("pc[100,103]-fort", {"pc100-fort", "pc103-fort"}),
+        ("pc100-fort,n[09-10]", {"pc100-fort", "n09", "n10"}),
+        ("rack[1-2]n[01-02]", {"rack1n01", "rack1n02", "rack2n01", "rack2n02"}),
+        ("n[7,007,08-10]", {"n7", "n007", "n08", "n09", "n10"}),
+        ("x-1-y-[2-3],pc-007.a_b", {"x-1-y-2", "x-1-y-3", "pc-007.a_b"}),
+    ],
+)
+def test_slurms_own_lists_are_taken_apart(hostlist: str, expected: set[str]) -> None:
+    assert expand(hostlist) == expected
 
 
 @pytest.mark.parametrize("name", ["", "a b", "n1,n2", "n[1-2]", "-n", "a\nb", "a;b", "@all", "n=1", "x" * 65])
