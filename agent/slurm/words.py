@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 UNKNOWN_NODE = "Invalid node name specified"
-"""This and the refusals below are of slurm_strerror."""
+"""This and the refusal below are of slurm_strerror."""
 UNKNOWN_JOB = "Invalid job id specified"
-JOB_IS_OVER = (UNKNOWN_JOB, "Job/step already completing or completed")
-NEITHER_DOWN_NOR_DRAINED = ("Invalid node state specified", "Invalid node state transition")
-"""What it says to RESUME of such a node."""
 _NO_ANSWER = (
     "Unable to contact slurm controller",
     "Socket timed out",

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from agent.core.errors import SlurmRefusedError
 from agent.core.ports import Clock, Host, RemoteCommand
-from agent.slurm import names
+from agent.slurm import names, node_changes, requeues
 from agent.slurm.cli import scontrol, squeue
 from agent.slurm.cli.command import Finished, LocalRunner, RemoteRunner, Runner, Take
 from agent.slurm.cli.reader import JOBS_AT_ONCE, CliReader
-from agent.slurm.model import MAX_WEIGHT, REQUEUEABLE_STATES, Reservation, SignalTarget, Snapshot
+from agent.slurm.cli.refusals import read_refusals
+from agent.slurm.model import MAX_WEIGHT, Job, Reservation, SignalTarget, Snapshot
 from agent.slurm.settings import SlurmSettings
-from agent.slurm.words import NEITHER_DOWN_NOR_DRAINED, UNKNOWN_NODE, one_line, printable
+from agent.slurm.words import means_no_answer, one_line, printable
 
 _UNKNOWN_RESERVATION = "Requested reservation is invalid"
-_NOT_DELETED = re.compile(r"failed to delete nodes (\S+)")
 _OWN_FLAGS = frozenset({"SPEC_NODES", "ALL_NODES"})
 """Flags of a reservation that Slurm sets by itself and takes from nobody."""
 
@@ -81,35 +80,32 @@ class CliBackend:
 
     def drain(self, nodes: Iterable[str], reason: str) -> None:
         """Let no new job start there (``State=DRAIN``). The reason replaces an earlier one."""
-        self._update_nodes(nodes, "State=DRAIN", f"Reason={_value(reason)}")
+        told = _value(reason)
+        self._update_nodes(nodes, node_changes.is_drained_for(told), "State=DRAIN", f"Reason={told}")
 
     def undrain(self, nodes: Iterable[str]) -> None:
         """Lift a drain (``State=UNDRAIN``, which leaves DOWN alone)."""
-        self._update_nodes(nodes, "State=UNDRAIN")
+        self._update_nodes(nodes, node_changes.is_not_draining, "State=UNDRAIN")
 
     def set_down(self, nodes: Iterable[str], reason: str) -> None:
         """Declare machines gone (``State=DOWN``)."""
-        self._update_nodes(nodes, "State=DOWN", f"Reason={_value(reason)}")
+        self._update_nodes(nodes, node_changes.is_down, "State=DOWN", f"Reason={_value(reason)}")
 
     def resume(self, nodes: Iterable[str]) -> None:
         """Lift DRAIN and DOWN alike (``State=RESUME``); harmless where there is neither."""
-        self._update_nodes(nodes, "State=RESUME", harmless=NEITHER_DOWN_NOR_DRAINED)
+        self._update_nodes(nodes, node_changes.is_in_service, "State=RESUME")
 
     def set_weight(self, nodes: Iterable[str], weight: int) -> None:
         """Set the weight, 0 to ``MAX_WEIGHT``."""
         if not 0 <= weight <= MAX_WEIGHT:
             raise SlurmRefusedError(f"weight {weight}: expected 0 to {MAX_WEIGHT}")
-        self._update_nodes(nodes, f"Weight={weight}")
+        self._update_nodes(nodes, node_changes.has_weight(weight), f"Weight={weight}")
 
     def delete_nodes(self, nodes: Iterable[str]) -> None:
         """Remove dynamic node records. Slurm removes what it can of a list."""
-        for part, folded in names.fold(nodes):
-            deleted = self._run("scontrol", "delete", f"NodeName={folded}")
-            if deleted.status == 0:
-                continue
-            refused = _NOT_DELETED.search(deleted.complaint)
-            left = part & names.expand(refused[1]) if refused else part
-            self._each(left, self._delete_node)
+        node_changes.delete_nodes(
+            nodes, lambda listed: self._do("scontrol", "delete", f"NodeName={listed}"), self._reader.nodes
+        )
 
     def requeue(self, job_id: str, *, hold: bool = False) -> None:
         """Put a running job back into the queue; one that is back there already is left alone.
@@ -125,19 +121,28 @@ class CliBackend:
         verb = "requeuehold" if hold else "requeue"
         refused: dict[str, SlurmRefusedError] = {}
         for part in _parts(job_ids):
-            states = self._states(part.values())
-            due = {}
+            before = requeues.by_leader(self._states(part.values()))
+            due: dict[str, list[Job]] = {}
             for job_id, leader in part.items():
-                found = states.get(leader, set())
-                if not found:
-                    refused[job_id] = SlurmRefusedError(f"requeue of job {leader}: it is over")
-                elif not found <= REQUEUEABLE_STATES | {"PENDING"}:
-                    words = f"requeue of job {leader}: expected it to run, it is {', '.join(sorted(found))}"
-                    refused[job_id] = SlurmRefusedError(words)
-                elif found != {"PENDING"}:
-                    due[job_id] = leader
-            refused |= self._on_jobs(due, lambda ids: ("scontrol", verb, ",".join(ids)))
+                try:
+                    if requeues.is_to_be_requeued(leader, before.get(leader, ())):
+                        due[leader] = before[leader]
+                except SlurmRefusedError as error:
+                    refused[job_id] = error
+            if due:
+                left = self._requeue(verb, due)
+                refused |= {job_id: left[leader] for job_id, leader in part.items() if leader in left}
         return refused
+
+    def _requeue(self, verb: str, due: Mapping[str, list[Job]]) -> dict[str, SlurmRefusedError]:
+        """Requeue what has not completed, and read what became of it; leader -> why not."""
+        done = self._run("scontrol", verb, "incomplete", ",".join(due))
+        if means_no_answer(done.complaint):
+            done.check()
+        told = read_refusals(done.complaint, due)
+        general = printable("; ".join(told.others))
+        complaints = dict.fromkeys(due, general) | {j: printable(w) for j, w in told.of_jobs.items()}
+        return requeues.left_out(due, requeues.by_leader(self._states(due)), complaints)
 
     def signal(self, job_id: str, signal: str, target: SignalTarget = SignalTarget.ALL) -> None:
         """Send a signal."""
@@ -175,7 +180,11 @@ class CliBackend:
         """End many; one that is over is no error."""
         refused: dict[str, SlurmRefusedError] = {}
         for part in _parts(job_ids):
-            refused |= self._on_jobs(part, lambda ids: ("scancel", *ids))
+            said = self._on_jobs(part, lambda ids: ("scancel", *ids))
+            if said:
+                seen = self._states({part[job_id] for job_id in said})
+                go_on = {names.leader(job.id) for job in seen if job.state != "COMPLETING"}
+                refused |= {job_id: error for job_id, error in said.items() if part[job_id] in go_on}
         return refused
 
     def comment(self, job_id: str, text: str) -> None:
@@ -207,15 +216,15 @@ class CliBackend:
         places = [f"NodeAddr={names.check_host(address)}"]
         if hostname:
             places.append(f"NodeHostname={names.check_host(hostname)}")
-        self._update_nodes([node], *places)
+        self._update_nodes([node], node_changes.is_at(address), *places)
 
     def power_up(self, nodes: Iterable[str]) -> None:
         """Bring cloud nodes to where their slurmd may register (``State=POWER_UP``)."""
-        self._update_nodes(nodes, "State=POWER_UP")
+        self._update_nodes(nodes, node_changes.is_awake, "State=POWER_UP")
 
     def power_down(self, nodes: Iterable[str]) -> None:
         """Send cloud nodes back to sleep at once (``State=POWER_DOWN_FORCE``)."""
-        self._update_nodes(nodes, "State=POWER_DOWN_FORCE")
+        self._update_nodes(nodes, node_changes.is_asleep, "State=POWER_DOWN_FORCE")
 
     def reservations(self) -> tuple[Reservation, ...]:
         """Read all reservations (``scontrol -o show reservations``)."""
@@ -226,7 +235,7 @@ class CliBackend:
 
         ``IGNORE_JOBS`` is asked for at its making: what runs there now goes on.
         """
-        nodes = ",".join(folded for _, folded in names.fold(reservation.nodes))
+        nodes = names.listed(reservation.nodes)
         name = f"ReservationName={names.check_reservation(reservation.name)}"
         starts, ends = (int(at.timestamp()) for at in (reservation.starts, reservation.ends))
         span = (f"StartTime=uts{starts}", f"EndTime=uts{ends}")
@@ -241,7 +250,8 @@ class CliBackend:
     def remove_reservation(self, name: str) -> None:
         """Remove a reservation."""
         removed = self._run("scontrol", "delete", f"ReservationName={names.check_reservation(name)}")
-        if _UNKNOWN_RESERVATION not in removed.complaint:
+        unknown = _UNKNOWN_RESERVATION in removed.complaint
+        if not unknown or any(there.name == name for there in self.reservations()):
             removed.check()
 
     def config(self) -> str:
@@ -257,20 +267,17 @@ class CliBackend:
         listed = self._run("sinfo", "-h", "-a", "-o", "%R|%l|%L").check()
         return frozenset(scontrol.parse_limited(listed))
 
-    def _states(self, leaders: Iterable[str]) -> dict[str, set[str]]:
+    def _states(self, leaders: Iterable[str]) -> list[Job]:
         """Read the states of jobs that are not over, those of all components of a heterogeneous job."""
-        states: dict[str, set[str]] = {}
-        for line in self._reader.squeue("-j", ",".join(leaders), "-o", "%i|%T").splitlines():
-            job_id, _, state = line.strip().partition("|")
-            states.setdefault(names.leader(job_id), set()).add(state)
-        return states
+        told = self._reader.squeue("-j", ",".join(leaders), "-O", "JobArrayID:|,State:|,RestartCnt:|")
+        return list(squeue.parse_states(told))
 
     def _on_jobs(
         self, jobs: Mapping[str, str], command: Callable[[Collection[str]], tuple[str, ...]]
     ) -> dict[str, SlurmRefusedError]:
         """Run scontrol(1) or scancel(1) on jobs, job id -> what they call it; they go on after a refusal.
 
-        They complain in one line a job: "... for job 12", "12_3: ..." or "... on job id 12: ...".
+        Where it is not known of which job a refusal is, it is of all that it may be of.
         """
         if not jobs:
             return {}
@@ -278,48 +285,27 @@ class CliBackend:
         try:
             done.check()
         except SlurmRefusedError as error:
-            lines = done.complaint.splitlines()
-            words = {job_id: [x for x in lines if _is_about(x, name)] for job_id, name in jobs.items()}
-            if len(jobs) == 1 or not any(words.values()):
-                return dict.fromkeys(jobs, error)
+            told = read_refusals(done.complaint, jobs.values())
             verb = " ".join(done.argv[:2])
-            return {
-                job_id: SlurmRefusedError(f"{verb}: job {job_id}: {printable('; '.join(said))}")
-                for job_id, said in words.items()
-                if said
+            refused = {
+                job_id: SlurmRefusedError(f"{verb}: job {job_id}: {printable(told.of_jobs[name])}")
+                for job_id, name in jobs.items()
+                if name in told.of_jobs
             }
+            return refused if refused and not told.others else dict.fromkeys(jobs, error) | refused
         return {}
 
-    def _update_nodes(self, nodes: Iterable[str], *changes: str, harmless: Sequence[str] = ()) -> None:
+    def _update_nodes(self, nodes: Iterable[str], holds: node_changes.Holds, *changes: str) -> None:
         """Change nodes in one request for all; a name that Slurm does not know costs the others nothing."""
-        unknown: set[str] = set()
-        for part, folded in names.fold(nodes):
-            done = self._run("scontrol", "update", f"NodeName={folded}", *changes)
-            if UNKNOWN_NODE in done.complaint:
-                known = part & self._reader.nodes().keys()
-                unknown |= part - known
-                for _, again in names.fold(known):
-                    done = self._run("scontrol", "update", f"NodeName={again}", *changes)
-            if UNKNOWN_NODE not in done.complaint and not any(h in done.complaint for h in harmless):
-                done.check()
-        if unknown:
-            raise SlurmRefusedError(f"{changes[0]}: {', '.join(sorted(unknown))}: {UNKNOWN_NODE}")
+        node_changes.change_nodes(
+            nodes,
+            lambda listed: self._do("scontrol", "update", f"NodeName={listed}", *changes),
+            self._reader.nodes,
+            holds,
+        )
 
-    def _delete_node(self, name: str) -> None:
-        deleted = self._run("scontrol", "delete", f"NodeName={name}")
-        if UNKNOWN_NODE not in deleted.complaint:
-            deleted.check()
-
-    def _each(self, nodes: Iterable[str], act: Callable[[str], None]) -> None:
-        """Act on each node; a refusal for one is raised after all had their turn."""
-        refusals: list[SlurmRefusedError] = []
-        for name in sorted(nodes):
-            try:
-                act(name)
-            except SlurmRefusedError as error:
-                refusals.append(error)
-        if refusals:
-            raise SlurmRefusedError("; ".join(map(str, refusals)))
+    def _do(self, command: str, *arguments: str) -> None:
+        self._run(command, *arguments).check()
 
     def _run(self, command: str, *arguments: str, take: Take | None = None) -> Finished:
         directory = self._settings.bin_dir
@@ -332,11 +318,6 @@ def _parts(job_ids: Iterable[str]) -> Iterator[dict[str, str]]:
     jobs = {job_id: names.check_leader(job_id) for job_id in job_ids}
     for start in range(0, len(jobs), JOBS_AT_ONCE):
         yield dict(list(jobs.items())[start : start + JOBS_AT_ONCE])
-
-
-def _is_about(complaint: str, job: str) -> bool:
-    line = complaint.rstrip()
-    return line.startswith(f"{job}: ") or line.endswith(f" job {job}") or f" on job id {job}: " in line
 
 
 def _value(text: str) -> str:

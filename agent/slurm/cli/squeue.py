@@ -202,6 +202,19 @@ def parse_requeue(text: str) -> dict[str, bool]:
     return {job_id: flag == "1" for job_id, flag in _pairs(text, "[01]")}
 
 
+def parse_states(text: str) -> Iterator[Job]:
+    """Read ``squeue -O JobArrayID:|,State:|,RestartCnt:|``: yield jobs with these fields alone.
+
+    Raises:
+        SlurmError: a line is not that.
+    """
+    for line in text.splitlines():
+        match = re.fullmatch(r"([^|\s]+)\|([A-Z_]+)\|(\d+)\|", line, re.ASCII)
+        if match is None:
+            raise SlurmError(f"expected a job, its state and its restarts from squeue, got {line[:80]!r}")
+        yield Job(split_tasks(match[1])[0], match[2], restarts=int(match[3]))
+
+
 def _pairs(text: str, value: str) -> Iterator[tuple[str, str]]:
     for line in text.splitlines():
         match = re.fullmatch(rf"([^|\s]+)\|({value})\|", line)

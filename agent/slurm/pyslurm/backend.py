@@ -9,11 +9,10 @@ from typing import Any
 
 from agent.core.errors import SlurmError, SlurmRefusedError
 from agent.core.ports import Clock
-from agent.slurm import names
+from agent.slurm import names, node_changes
 from agent.slurm.environment import clean_environment
 from agent.slurm.model import (
     MAX_WEIGHT,
-    REQUEUEABLE_STATES,
     Job,
     Node,
     Reservation,
@@ -22,18 +21,14 @@ from agent.slurm.model import (
     Snapshot,
 )
 from agent.slurm.pyslurm import shapes
-from agent.slurm.pyslurm.child import OVER_STATES
 from agent.slurm.pyslurm.process import PyslurmProcess, PyslurmRefusedError
 from agent.slurm.settings import SlurmSettings
-from agent.slurm.words import UNKNOWN_JOB, UNKNOWN_NODE, one_line
+from agent.slurm.words import UNKNOWN_JOB, one_line
 
-_PENDING = "PENDING"
 _STEPS = {SignalTarget.BATCH: "batch", SignalTarget.STEPS: "children", SignalTarget.ALL: "all"}
 
 # slurm_errno.h
 _UNKNOWN_JOB = 2017
-_UNKNOWN_NODE = 2018
-_INVALID_NODE_STATE = frozenset({2028, 2180})
 _UNKNOWN_RESERVATION = 2053
 _HIDES_EXCLUSIVE = (26, 5)
 """From this release of slurmctld on, libslurm 25.11 reads OverSubscribe=NO for every job (26.05.5)."""
@@ -88,7 +83,7 @@ class PyslurmBackend:
 
         Raises:
             SlurmDownError: no controller answered.
-            SlurmError: what it answered is not whole.
+            SlurmError: what it answered is not whole, or this pyslurm cannot read it any more.
         """
         taken = self._clock.now()
         nodes = self._read_nodes()
@@ -104,6 +99,9 @@ class PyslurmBackend:
 
         self._process.ask("jobs", take, fields=shapes.JOB_FIELDS)
         self._task_numbers = numbers
+        if jobs and all(job.exclusive for job in jobs):
+            # So it looks, too, where slurmctld was upgraded to a release that this libslurm misreads.
+            self._check_release()
         return Snapshot(taken, nodes, tuple(jobs)).check("pyslurm")
 
     def requeueable(self, job_ids: Iterable[str]) -> Mapping[str, bool]:
@@ -120,19 +118,20 @@ class PyslurmBackend:
 
     def drain(self, nodes: Iterable[str], reason: str) -> None:
         """Let no new job start there. The reason replaces an earlier one."""
-        self._update_nodes(nodes, state="DRAIN", reason=one_line(reason))
+        told = one_line(reason)
+        self._update_nodes(nodes, node_changes.is_drained_for(told), state="DRAIN", reason=told)
 
     def undrain(self, nodes: Iterable[str]) -> None:
         """Lift a drain; leaves DOWN alone."""
-        self._update_nodes(nodes, state="UNDRAIN")
+        self._update_nodes(nodes, node_changes.is_not_draining, state="UNDRAIN")
 
     def set_down(self, nodes: Iterable[str], reason: str) -> None:
         """Declare machines gone."""
-        self._update_nodes(nodes, state="DOWN", reason=one_line(reason))
+        self._update_nodes(nodes, node_changes.is_down, state="DOWN", reason=one_line(reason))
 
     def resume(self, nodes: Iterable[str]) -> None:
         """Lift DRAIN and DOWN alike; harmless where there is neither."""
-        self._update_nodes(nodes, harmless=_INVALID_NODE_STATE, state="RESUME")
+        self._update_nodes(nodes, node_changes.is_in_service, state="RESUME")
 
     def set_weight(self, nodes: Iterable[str], weight: int) -> None:
         """Set the weight, 0 to ``MAX_WEIGHT``; 0 through scontrol(1), for pyslurm takes it for «not set»."""
@@ -141,30 +140,28 @@ class PyslurmBackend:
         if weight == 0:
             self._commands.set_weight(nodes, weight)
         else:
-            self._update_nodes(nodes, weight=weight)
+            self._update_nodes(nodes, node_changes.has_weight(weight), weight=weight)
 
     def delete_nodes(self, nodes: Iterable[str]) -> None:
         """Remove dynamic node records. Slurm removes what it can of a list."""
-        for part, folded in names.fold(nodes):
-            try:
-                self._process.ask("delete_nodes", nodes=folded)
-            except PyslurmRefusedError:
-                self._delete_each(part)
+        node_changes.delete_nodes(
+            nodes, lambda listed: self._process.ask("delete_nodes", nodes=listed), self._read_nodes
+        )
 
     def set_address(self, node: str, address: str, hostname: str = "") -> None:
         """Tell where the machine behind a node is."""
         place: dict[str, Any] = {"address": names.check_host(address)}
         if hostname:
             place["hostname"] = names.check_host(hostname)
-        self._update_nodes([node], **place)
+        self._update_nodes([node], node_changes.is_at(address), **place)
 
     def power_up(self, nodes: Iterable[str]) -> None:
         """Bring ``State=CLOUD`` nodes to where their slurmd may register."""
-        self._update_nodes(nodes, state="POWER_UP")
+        self._update_nodes(nodes, node_changes.is_awake, state="POWER_UP")
 
     def power_down(self, nodes: Iterable[str]) -> None:
         """Send ``State=CLOUD`` nodes back to sleep at once."""
-        self._update_nodes(nodes, state="POWER_DOWN_FORCE")
+        self._update_nodes(nodes, node_changes.is_asleep, state="POWER_DOWN_FORCE")
 
     def reservations(self) -> tuple[Reservation, ...]:
         """Read all reservations."""
@@ -184,7 +181,7 @@ class PyslurmBackend:
         name = names.check_reservation(reservation.name)
         starts = int(reservation.starts.timestamp())
         span: dict[str, object] = {
-            "nodes": ",".join(folded for _, folded in names.fold(reservation.nodes)),
+            "nodes": names.listed(reservation.nodes),
             "start_time": starts,
             # pyslurm counts in whole minutes and refuses to make one without any.
             "end_time": max(int(reservation.ends.timestamp()), starts + 60),
@@ -207,27 +204,20 @@ class PyslurmBackend:
         try:
             self._process.ask("delete_reservation", name=names.check_reservation(name))
         except PyslurmRefusedError as error:
-            if error.errno != _UNKNOWN_RESERVATION:
+            if error.errno != _UNKNOWN_RESERVATION or any(
+                there.name == name for there in self.reservations()
+            ):
                 raise
 
     def requeue(self, job_id: str, *, hold: bool = False) -> None:
-        """Put a running job back into the queue; one that is back there already is left alone.
+        """Put a running job back into the queue, by one of Slurm's commands.
 
-        Slurm would also run a *finished* job again, so its state is read just before. Of a heterogeneous job
-        all components are requeued.
+        pyslurm cannot ask for jobs alone that have not completed: it would run a finished one again.
         """
-        leader = names.check_leader(job_id)
-        number, job = self._find(leader)
-        if job is None or job.state in OVER_STATES:
-            raise SlurmRefusedError(f"requeue of job {leader}: it is over")
-        if job.state == _PENDING:
-            return
-        if job.state not in REQUEUEABLE_STATES:
-            raise SlurmRefusedError(f"requeue of job {leader}: expected it to run, it is {job.state}")
-        self._process.ask("requeue", number=number, hold=hold)
+        self._commands.requeue(job_id, hold=hold)
 
     def requeue_all(self, job_ids: Iterable[str], *, hold: bool = False) -> Mapping[str, SlurmRefusedError]:
-        """Put running jobs back into the queue: all by one of Slurm's commands, pyslurm takes one by one."""
+        """Put running jobs back into the queue, as ``requeue`` does."""
         return self._commands.requeue_all(job_ids, hold=hold)
 
     def signal_all(
@@ -346,39 +336,11 @@ class PyslurmBackend:
             raise SlurmRefusedError(f"job {job_id}: {UNKNOWN_JOB}")
         return number
 
-    def _update_nodes(
-        self, nodes: Iterable[str], *, harmless: frozenset[int] = frozenset(), **changes: object
-    ) -> None:
+    def _update_nodes(self, nodes: Iterable[str], holds: node_changes.Holds, **changes: object) -> None:
         """Change nodes in one request for all; a name that Slurm does not know costs the others nothing."""
-        unknown: set[str] = set()
-        for part, folded in names.fold(nodes):
-            refusal = self._update(folded, changes)
-            if refusal is not None and refusal.errno == _UNKNOWN_NODE:
-                known = part & self._read_nodes().keys()
-                unknown |= part - known
-                for _, again in names.fold(known):
-                    refusal = self._update(again, changes)
-            if refusal is not None and refusal.errno not in {_UNKNOWN_NODE, *harmless}:
-                raise refusal
-        if unknown:
-            raise SlurmRefusedError(f"{changes}: {', '.join(sorted(unknown))}: {UNKNOWN_NODE}")
-
-    def _update(self, folded: str, changes: Mapping[str, object]) -> PyslurmRefusedError | None:
-        """Change the nodes of a hostlist; return what Slurm had against it."""
-        try:
-            self._process.ask("update_nodes", nodes=folded, changes=changes)
-        except PyslurmRefusedError as error:
-            return error
-        return None
-
-    def _delete_each(self, nodes: Iterable[str]) -> None:
-        """Delete each node; a refusal for one is raised after all had their turn."""
-        refused: list[str] = []
-        for name in sorted(nodes):
-            try:
-                self._process.ask("delete_nodes", nodes=name)
-            except PyslurmRefusedError as error:
-                if error.errno != _UNKNOWN_NODE:
-                    refused.append(f"{name}: {error}")
-        if refused:
-            raise SlurmRefusedError("; ".join(refused))
+        node_changes.change_nodes(
+            nodes,
+            lambda listed: self._process.ask("update_nodes", nodes=listed, changes=changes),
+            self._read_nodes,
+            holds,
+        )

@@ -34,7 +34,7 @@ _MAY_BE_UNREADABLE = frozenset({"configured_gres", "gres_per_node", "flags"})
 """What pyslurm itself parses, and gives up on some values of (a count such as 4G): then it is null."""
 _USED = {
     "Node": ("modify", "delete"),
-    "Job": ("load", "requeue", "send_signal", "notify", "modify"),
+    "Job": ("load", "send_signal", "notify", "modify"),
     "Reservation": ("create", "modify", "delete"),
 }
 
@@ -88,10 +88,6 @@ class PyslurmRequests:
     def delete_nodes(self, nodes: str) -> None:
         """Delete the nodes of a hostlist."""
         self._pyslurm.Node(nodes).delete()
-
-    def requeue(self, number: int, hold: bool) -> None:
-        """Requeue one job."""
-        self._pyslurm.Job(number).requeue(hold=hold)
 
     def signal(self, number: int, signal: str, steps: str) -> None:
         """Send a signal: «children», «batch» or «all»."""

@@ -29,7 +29,6 @@ class Deed(StrEnum):
     CLOUD_NODES = "tell the address of cloud nodes, or power them up and down"
     RESERVE = "make or remove a reservation"
     REQUEUE = "requeue a job"
-    REQUEUE_HELD = "requeue a job and hold it"
     SIGNAL = "signal a job"
     SIGNAL_PART = "signal the batch script or the steps of a job alone"
     NOTIFY = "write to the output of a job"
@@ -79,8 +78,6 @@ class Api:
             case Deed.DELETE_NODES:
                 return ("delete", "node/{}") in self.calls
             case Deed.REQUEUE:
-                return ("get", "job/{}/requeue") in self.calls or self.requeues_many
-            case Deed.REQUEUE_HELD:
                 return self.requeues_many
             case Deed.CANCEL:
                 return ("delete", "job/{}") in self.calls

@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
 from functools import partial
 from urllib.parse import quote
 
 from agent.core.errors import SlurmRefusedError
 from agent.core.ports import Clock
-from agent.slurm import names
+from agent.slurm import names, node_changes, requeues
 from agent.slurm.json_shapes import parse_refusals
-from agent.slurm.model import (
-    MAX_WEIGHT,
-    REQUEUEABLE_STATES,
-    Job,
-    Reservation,
-    SignalTarget,
-    SlurmBackend,
-    Snapshot,
-)
+from agent.slurm.model import MAX_WEIGHT, Node, Reservation, SignalTarget, SlurmBackend, Snapshot
 from agent.slurm.rest.api import Deed
 from agent.slurm.rest.calls import RestCalls
 from agent.slurm.rest.reader import RestReader
 from agent.slurm.rest.transport import RestTransport
 from agent.slurm.settings import SlurmSettings
-from agent.slurm.words import JOB_IS_OVER, NEITHER_DOWN_NOR_DRAINED, UNKNOWN_NODE, one_line, printable
+from agent.slurm.words import one_line, printable
 
 _FLAGS = {SignalTarget.ALL: "FULL_JOB", SignalTarget.BATCH: "BATCH_JOB", SignalTarget.STEPS: ""}
 """Who gets a signal, as slurmrestd calls it."""
@@ -94,30 +85,26 @@ class RestBackend:
         """Let no new job start there. The reason replaces an earlier one."""
         if other := self._other_for(Deed.CHANGE_NODES):
             return other.drain(nodes, reason)
-        return self._update_nodes(nodes, state=["DRAIN"], reason=one_line(reason))
+        told = one_line(reason)
+        return self._update_nodes(nodes, node_changes.is_drained_for(told), state=["DRAIN"], reason=told)
 
     def undrain(self, nodes: Iterable[str]) -> None:
         """Lift a drain; DOWN stays."""
         if other := self._other_for(Deed.CHANGE_NODES):
             return other.undrain(nodes)
-        return self._update_nodes(nodes, state=["UNDRAIN"])
+        return self._update_nodes(nodes, node_changes.is_not_draining, state=["UNDRAIN"])
 
     def set_down(self, nodes: Iterable[str], reason: str) -> None:
         """Declare machines gone."""
         if other := self._other_for(Deed.CHANGE_NODES):
             return other.set_down(nodes, reason)
-        return self._update_nodes(nodes, state=["DOWN"], reason=one_line(reason))
+        return self._update_nodes(nodes, node_changes.is_down, state=["DOWN"], reason=one_line(reason))
 
     def resume(self, nodes: Iterable[str]) -> None:
         """Lift DRAIN and DOWN alike; harmless where there is neither."""
         if other := self._other_for(Deed.CHANGE_NODES):
             return other.resume(nodes)
-        try:
-            return self._update_nodes(nodes, state=["RESUME"])
-        except SlurmRefusedError as error:
-            if not any(words in str(error) for words in NEITHER_DOWN_NOR_DRAINED):
-                raise
-            return None
+        return self._update_nodes(nodes, node_changes.is_in_service, state=["RESUME"])
 
     def set_weight(self, nodes: Iterable[str], weight: int) -> None:
         """Set the weight, 0 to ``MAX_WEIGHT``: slurmrestd takes -1 for 4294967295."""
@@ -125,23 +112,13 @@ class RestBackend:
             raise SlurmRefusedError(f"weight {weight}: expected 0 to {MAX_WEIGHT}")
         if other := self._other_for(Deed.CHANGE_NODES):
             return other.set_weight(nodes, weight)
-        return self._update_nodes(nodes, weight=weight)
+        return self._update_nodes(nodes, node_changes.has_weight(weight), weight=weight)
 
     def delete_nodes(self, nodes: Iterable[str]) -> None:
         """Remove dynamic node records, one by one; a refusal is raised after all had their turn."""
         if other := self._other_for(Deed.DELETE_NODES):
             return other.delete_nodes(nodes)
-        refusals: list[str] = []
-        for part, _ in names.fold(nodes):
-            for name in sorted(part):
-                try:
-                    self._calls.change("DELETE", f"node/{quote(name)}")
-                except SlurmRefusedError as error:
-                    if UNKNOWN_NODE not in str(error):
-                        refusals.append(str(error))
-        if refusals:
-            raise SlurmRefusedError("; ".join(refusals))
-        return None
+        return node_changes.delete_each(nodes, self._delete_node, self._nodes)
 
     def set_address(self, node: str, address: str, hostname: str = "") -> None:
         """Tell where the machine behind a node is."""
@@ -173,58 +150,42 @@ class RestBackend:
         Slurm would also run a *finished* job again, so its state is read just before. Of a heterogeneous job
         all components are requeued.
         """
-        if self._calls.api().requeues_many:
-            for refusal in self._requeue_many([job_id], hold=hold).values():
-                raise refusal
-            return None
-        if other := self._other_for_job(Deed.REQUEUE_HELD if hold else Deed.REQUEUE, job_id):
+        if other := self._other_for(Deed.REQUEUE):
             return other.requeue(job_id, hold=hold)
-        return self._requeue(job_id, self.snapshot().jobs)
-
-    def _requeue(self, job_id: str, jobs: Iterable[Job]) -> None:
-        if _is_to_be_requeued(job_id, jobs):
-            self._calls.change("GET", f"job/{names.leader(job_id)}/requeue")
+        for refusal in self._requeue_many([job_id], hold=hold).values():
+            raise refusal
+        return None
 
     def _requeue_many(self, job_ids: Iterable[str], *, hold: bool) -> dict[str, SlurmRefusedError]:
-        """Requeue with one request, and read again which run on; one that ends meanwhile stays so."""
-        jobs, due = self.snapshot().jobs, set[str]()
+        """Requeue with one request what has not completed, and read what became of it."""
+        jobs = requeues.by_leader(self.snapshot().jobs)
+        leaders: dict[str, str] = {}
 
         def look(job_id: str) -> None:
-            if _is_to_be_requeued(job_id, jobs):
-                due.add(job_id)
+            leader = names.check_leader(job_id)
+            if requeues.is_to_be_requeued(leader, jobs.get(leader, ())):
+                leaders[job_id] = leader
 
         refused = refused_of(job_ids, look)
-        if not due:
+        if not leaders:
             return refused
-        body = {
-            "jobs": sorted(set(map(names.leader, due))),
-            "flags": ["Incomplete", "Hold"] if hold else ["Incomplete"],
-        }
-        why = "slurmrestd left it running"
+        due = {leader: jobs[leader] for leader in sorted(leaders.values())}
+        flags = ["Incomplete", "Hold"] if hold else ["Incomplete"]
+        why = ""
         try:
-            self._calls.change("POST", "jobs/requeue", body=body)
+            self._calls.change("POST", "jobs/requeue", body={"jobs": list(due), "flags": flags})
         except SlurmRefusedError as error:
             why = str(error)
-        # One that runs already again, elsewhere, began anew.
-        left = {leader for leader, _ in _runs(jobs) & _runs(self.snapshot().jobs)}
-        return refused | {
-            j: SlurmRefusedError(f"requeue of job {j}: {why}") for j in due if names.leader(j) in left
-        }
+        left = requeues.left_out(due, requeues.by_leader(self.snapshot().jobs), dict.fromkeys(due, why))
+        return refused | {job_id: left[leader] for job_id, leader in leaders.items() if leader in left}
 
     def requeue_all(self, job_ids: Iterable[str], *, hold: bool = False) -> dict[str, SlurmRefusedError]:
-        """Put running jobs back into the queue: with one request, or one command, else one by one."""
-        if self._calls.api().requeues_many:
+        """Put running jobs back into the queue: with one request, or one of Slurm's commands."""
+        if self._calls.api().can(Deed.REQUEUE):
             return self._requeue_many(job_ids, hold=hold)
         if self._aside is not None:
             return dict(self._aside.requeue_all(job_ids, hold=hold))
-        jobs = self.snapshot().jobs
-
-        def requeue(job_id: str) -> None:
-            # It refuses what cannot be done without another way in.
-            self._other_for_job(Deed.REQUEUE_HELD if hold else Deed.REQUEUE, job_id)
-            self._requeue(job_id, jobs)
-
-        return refused_of(job_ids, requeue)
+        return refused_of(job_ids, partial(self.requeue, hold=hold))
 
     def signal(self, job_id: str, signal: str, target: SignalTarget = SignalTarget.ALL) -> None:
         """Send a signal such as ``USR1`` to a job."""
@@ -259,18 +220,24 @@ class RestBackend:
         try:
             self._calls.change("DELETE", f"job/{names.leader(job_id)}")
         except SlurmRefusedError as error:
-            if not any(words in str(error) for words in JOB_IS_OVER):
-                raise
+            for refusal in self._of_those_that_run({job_id: error}).values():
+                raise refusal from error
         return None
 
     def cancel_all(self, job_ids: Iterable[str]) -> dict[str, SlurmRefusedError]:
         """End many, with one request; one that is over is no error."""
         if self._calls.api().ends_many:
-            refused = self._end_many(job_ids, {})
-            return {j: e for j, e in refused.items() if not any(words in str(e) for words in JOB_IS_OVER)}
+            return self._of_those_that_run(self._end_many(job_ids, {}))
         if self._aside is not None:
             return dict(self._aside.cancel_all(job_ids))
         return refused_of(job_ids, self.cancel)
+
+    def _of_those_that_run(self, refused: Mapping[str, SlurmRefusedError]) -> dict[str, SlurmRefusedError]:
+        """Drop the refusals to end what is over, or ends."""
+        if not refused:
+            return {}
+        jobs = requeues.by_leader(job for job in self.snapshot().jobs if job.state != "COMPLETING")
+        return {job_id: error for job_id, error in refused.items() if names.leader(job_id) in jobs}
 
     def _end_many(self, job_ids: Iterable[str], order: Mapping[str, object]) -> dict[str, SlurmRefusedError]:
         jobs = {job_id: names.check_leader(job_id) for job_id in job_ids}
@@ -313,23 +280,17 @@ class RestBackend:
             raise SlurmRefusedError(f"slurmrestd cannot {deed}, and nothing else can: {self._no_aside}")
         return self._aside
 
-    def _update_nodes(self, nodes: Iterable[str], **changes: object) -> None:
+    def _update_nodes(self, nodes: Iterable[str], holds: node_changes.Holds, **changes: object) -> None:
         """Change nodes in one request for all; a name that Slurm does not know costs the others nothing."""
-        unknown: set[str] = set()
-        for part, folded in names.fold(nodes):
-            try:
-                self._update(folded, changes)
-            except SlurmRefusedError as error:
-                if UNKNOWN_NODE not in str(error):
-                    raise
-                known = part & self.snapshot().nodes.keys()
-                unknown |= part - known
-                for _, again in names.fold(known):
-                    self._update(again, changes)
-        if unknown:
-            raise SlurmRefusedError(f"{', '.join(sorted(unknown))}: {UNKNOWN_NODE}")
+        node_changes.change_nodes(nodes, partial(self._update, changes), self._nodes, holds)
 
-    def _update(self, folded: str, changes: Mapping[str, object]) -> None:
+    def _delete_node(self, name: str) -> None:
+        self._calls.change("DELETE", f"node/{quote(name)}")
+
+    def _nodes(self) -> Mapping[str, Node]:
+        return self.snapshot().nodes
+
+    def _update(self, changes: Mapping[str, object], folded: str) -> None:
         if self._calls.api().changes_many:
             self._calls.change("POST", "nodes/", body={"name": [folded], **changes})
         else:
@@ -349,25 +310,3 @@ def refused_of(job_ids: Iterable[str], act: Callable[[str], None]) -> dict[str, 
         except SlurmRefusedError as error:
             refused[job_id] = error
     return refused
-
-
-def _is_to_be_requeued(job_id: str, jobs: Iterable[Job]) -> bool:
-    """Tell whether a job runs; False where it is back in the queue.
-
-    Raises:
-        SlurmRefusedError: it is over, or does something else.
-    """
-    leader = names.check_leader(job_id)
-    states = {j.state for j in jobs if names.leader(j.id) == leader}
-    if not states:
-        raise SlurmRefusedError(f"requeue of job {leader}: it is over")
-    if states == {"PENDING"}:
-        return False
-    if not states <= REQUEUEABLE_STATES:
-        raise SlurmRefusedError(f"requeue of job {leader}: expected it to run, it is {', '.join(states)}")
-    return True
-
-
-def _runs(jobs: Iterable[Job]) -> set[tuple[str, datetime | None]]:
-    """Return the id and the start of each job that runs."""
-    return {(names.leader(job.id), job.started) for job in jobs if job.state in REQUEUEABLE_STATES}

@@ -115,9 +115,6 @@ class Job(_Record):
                 return Job(**values)
         raise RPCError(2017, "Invalid job id specified")
 
-    def requeue(self, hold=False):
-        _journal("requeue", self.key, hold)
-
     def send_signal(self, signal, steps="children"):
         _journal("signal", self.key, signal, steps)
 
@@ -176,7 +173,9 @@ Reservations = SimpleNamespace(load=_load(Reservation, "reservations"))
 
 def _config():
     _behave("config")
-    return SimpleNamespace(version=_SCENARIO.get("controller", "25.11.8"))
+    upgraded = _HERE / "upgraded"
+    version = upgraded.read_text() if upgraded.exists() else _SCENARIO.get("controller", "25.11.8")
+    return SimpleNamespace(version=version)
 
 
 slurmctld = SimpleNamespace(Config=SimpleNamespace(load=_config))

@@ -44,6 +44,14 @@ def test_a_controller_that_does_not_tell_exclusive_jobs_from_others_is_turned_do
         start(controller="26.05.5")
 
 
+def test_a_controller_that_is_upgraded_to_such_a_release_is_not_misread(start: Start, standin: Path) -> None:
+    slurm = start(jobs=[JOB | {"resource_sharing": "NO"}])
+    assert slurm.snapshot().jobs[0].exclusive
+    (standin / "upgraded").write_text("26.05.5")
+    with pytest.raises(SlurmError, match=r"cannot be used: Slurm 26\.05\.5"):
+        slurm.snapshot()
+
+
 def test_changes_of_nodes_are_one_request_for_all(start: Start, standin: Path) -> None:
     slurm = start()
     slurm.drain(["n2", "n1"], 'revoked, "due"\nnow\udcff')
@@ -68,9 +76,14 @@ def test_an_unknown_name_costs_the_others_nothing(start: Start, standin: Path) -
     slurm = start(unknown_nodes=["ghost"], nodes=[NODE])
     with pytest.raises(SlurmRefusedError, match="ghost: Invalid node name"):
         slurm.drain(["ghost", "n1"], "x")
-    assert [line[1] for line in journal(standin)] == ["ghost,n1", "n1"]
-    slurm.delete_nodes(["ghost", "n1"])
-    assert [line[1] for line in journal(standin)[2:]] == ["ghost,n1", "ghost", "n1"]
+    assert [line[1] for line in journal(standin)] == ["n1,ghost", "n1"]
+    slurm.delete_nodes(["ghost", "n2"])
+    assert [line[1] for line in journal(standin)[2:]] == ["n2,ghost", "ghost", "n2"]
+
+
+def test_names_that_end_in_letters_are_listed(start: Start, standin: Path) -> None:
+    start().drain(["pc100-fort", "pc103-fort"], "x")
+    assert journal(standin)[0][1] == "pc100-fort,pc103-fort"
 
 
 @pytest.mark.parametrize("name", ["n1;reboot", "n1 State=DOWN", "", "n[1-3]"])
@@ -81,52 +94,38 @@ def test_what_is_no_node_name_never_reaches_slurm(start: Start, standin: Path, n
 
 
 @pytest.mark.parametrize("errno", [2028, 2180])
-def test_resuming_what_is_neither_down_nor_drained_is_harmless(start: Start, errno: int) -> None:
-    slurm = start(faults={"modify_node": {"errno": errno, "text": "Invalid node state specified"}})
+def test_a_refusal_of_what_is_so_is_harmless_and_one_of_what_is_not_is_told(start: Start, errno: int) -> None:
+    nodes = [NODE, NODE | {"name": "n2", "state": "DOWN+DRAIN"}]
+    fault = {"errno": errno, "text": "Invalid node state specified"}
+    slurm = start(faults={"modify_node": fault}, nodes=nodes)
     slurm.resume(["n1"])
-    with pytest.raises(SlurmRefusedError, match="Invalid node state"):
-        slurm.undrain(["n1"])
+    slurm.undrain(["n1"])
+    for act in (slurm.resume, slurm.undrain):
+        with pytest.raises(SlurmRefusedError, match=r"n2: .*Invalid node state"):
+            act(["n1", "n2"])
 
 
 ARRAY = JOB | {"array_id": 12, "array_task_id": 3, "id": 15}
 
 
-def test_a_running_job_is_requeued_after_a_look_at_its_state(start: Start, standin: Path) -> None:
-    start(jobs=[JOB]).requeue("4", hold=True)
-    assert journal(standin) == [["load_job", 4], ["requeue", 4, True]]
-
-
-@pytest.mark.parametrize(
-    ("state", "said"),
-    [("COMPLETED", "it is over"), ("OUT_OF_MEMORY", "it is over"), ("COMPLETING", "it is COMPLETING")],
-)
-def test_only_a_running_job_is_requeued(start: Start, standin: Path, state: str, said: str) -> None:
-    slurm = start(jobs=[JOB | {"state": state}])
-    with pytest.raises(SlurmRefusedError, match=said):
-        slurm.requeue("4")
-    assert journal(standin) == [["load_job", 4]]
-
-
-def test_a_pending_job_is_left_alone_and_one_that_is_gone_is_refused(start: Start, standin: Path) -> None:
-    slurm = start(jobs=[JOB | {"state": "PENDING"}])
-    slurm.requeue("4")
-    with pytest.raises(SlurmRefusedError, match="it is over"):
-        slurm.requeue("99")
-    assert journal(standin) == [["load_job", 4], ["load_job", 99]]
+def test_jobs_are_requeued_by_slurms_commands_which_can_leave_out_what_has_completed(
+    start: Start, standin: Path
+) -> None:
+    slurm = start(jobs=[JOB])
+    with pytest.raises(SlurmError, match="squeue"):
+        slurm.requeue("4", hold=True)
+    assert journal(standin) == []
 
 
 def test_an_array_task_is_found_by_its_own_number(start: Start, standin: Path) -> None:
     slurm = start(jobs=[ARRAY])
-    slurm.requeue("12_3")
-    assert journal(standin) == [["requeue", 15, False]]
-    slurm.snapshot()
-    slurm.requeue("12_3")
     slurm.comment("12_3", "told")
-    assert journal(standin)[1:] == [
-        ["load_job", 15],
-        ["requeue", 15, False],
-        ["load_job", 15],
+    slurm.snapshot()
+    slurm.comment("12_3", "again")
+    assert journal(standin) == [
         ["modify_job", 15, {"admin_comment": "told"}],
+        ["load_job", 15],
+        ["modify_job", 15, {"admin_comment": "again"}],
     ]
     with pytest.raises(SlurmRefusedError, match="12_4"):
         slurm.notify("12_4", "x")
@@ -136,19 +135,19 @@ def test_the_number_of_another_task_is_not_taken_for_this_one(start: Start, stan
     first = ARRAY | {"id": 12, "array_task_id": 9}
     slurm = start(jobs=[first, ARRAY])
     slurm._task_numbers["12_3"] = 12
-    slurm.requeue("12_3")
-    assert journal(standin) == [["load_job", 12], ["requeue", 15, False]]
+    slurm.comment("12_3", "told")
+    assert journal(standin) == [["load_job", 12], ["modify_job", 15, {"admin_comment": "told"}]]
 
 
-def test_a_heterogeneous_job_is_requeued_through_its_leader(start: Start, standin: Path) -> None:
+def test_a_heterogeneous_job_is_acted_on_through_its_leader(start: Start, standin: Path) -> None:
     parts = [
         JOB | {"heterogeneous_id": 4},
         JOB | {"id": 5, "heterogeneous_id": 4, "heterogeneous_offset": 1},
     ]
     slurm = start(jobs=parts)
     assert [j.id for j in slurm.snapshot().jobs] == ["4+0", "4+1"]
-    slurm.requeue("4+1")
-    assert journal(standin) == [["load_job", 4], ["requeue", 4, False]]
+    slurm.comment("4+1", "told")
+    assert journal(standin) == [["modify_job", 4, {"admin_comment": "told"}]]
 
 
 def test_signals_go_to_the_processes_asked_for(start: Start, standin: Path) -> None:

@@ -154,5 +154,4 @@ def test_what_libslurm_says_becomes_a_typed_error(
     with pytest.raises(kind) as caught:
         slurm.drain(["n1"], "x")
     assert text in str(caught.value)
-    assert type(caught.value).__mro__[1 if kind is SlurmRefusedError else 0] is kind
     assert slurm._process.pid == before

@@ -14,7 +14,7 @@ OF_24_11 = {
     "node/{node_name}": ["get", "post", "delete"],
     "job/{job_id}": ["get", "post", "delete"],
 }
-OF_26_05 = OF_24_11 | {"job/{job_id}/requeue": ["get"]}
+OF_26_05 = OF_24_11 | {"jobs/requeue": ["post"]}
 
 
 def description(*versions: tuple[int, dict[str, list[str]]]) -> dict[str, Any]:

@@ -48,32 +48,54 @@ def test_a_node_without_a_drain_is_resumed_without_harm() -> None:
     server = Slurmrestd()
     server.answers["POST", "/slurm/v0.0.44/nodes/"] = SlurmRefusedError("Invalid node state specified (2028)")
     backend(server).resume(["n1"])
+    with pytest.raises(SlurmRefusedError, match=r"n\[2-3\]: Invalid node state"):
+        backend(server).resume(["n1", "n2", "n3"])
 
 
 def test_nodes_are_deleted_one_by_one_and_one_that_is_gone_is_no_error() -> None:
     server = Slurmrestd()
-    server.answers["DELETE", "/slurm/v0.0.44/node/n1"] = SlurmRefusedError("Invalid node name specified")
+    for name in ("n1", "zz"):
+        path = f"/slurm/v0.0.44/node/{name}"
+        server.answers["DELETE", path] = SlurmRefusedError("Invalid node name specified")
     server.answers["DELETE", "/slurm/v0.0.44/node/n2"] = SlurmRefusedError("is in use")
-    with pytest.raises(SlurmRefusedError, match="in use"):
-        backend(server).delete_nodes(["n1", "n2", "n3"])
-    assert [asked[1][-2:] for asked in server.changes()] == ["n1", "n2", "n3"]
+    with pytest.raises(SlurmRefusedError, match="n1: Invalid node name specified; n2: is in use"):
+        backend(server).delete_nodes(["n1", "n2", "n3", "zz"])
+    assert [asked[1][-2:] for asked in server.changes()] == ["n1", "n2", "n3", "zz"]
+    backend(server).delete_nodes(["zz"])
 
 
-def test_a_job_is_requeued_by_the_newest_version_and_only_while_it_runs() -> None:
+@pytest.mark.parametrize("hold", [False, True])
+def test_a_job_is_requeued_by_the_newest_version_and_only_while_it_runs(hold: bool) -> None:
     server = Slurmrestd("26.05", 42, 45)
-    server.extra = {"job/{id}/requeue": ["get"]}
-    captured = server.captured("/slurm/v0.0.45/jobs")
+    server.extra = {"jobs/requeue": ["post"]}
+    jobs = server.captured("/slurm/v0.0.45/jobs")
     for version in (42, 45):
-        server.answers["GET", f"/slurm/v0.0.{version}/jobs"] = captured
-    server.answers["GET", "/slurm/v0.0.45/job/1/requeue"] = {}
+        server.answers["GET", f"/slurm/v0.0.{version}/jobs"] = jobs
     rest = backend(server)
-    rest.requeue("1")
-    assert server.asked[-1][1] == "/slurm/v0.0.45/job/1/requeue"
+    (one,) = [job for job in jobs["jobs"] if job["job_id"] == 1]
+    server.news = server.captured("/slurm/v0.0.45/nodes") | {
+        "jobs": [
+            job if job is not one else job | {"restart_cnt": one["restart_cnt"] + 1} for job in jobs["jobs"]
+        ]
+    }
+    rest.requeue("1", hold=hold)
+    flags = ["Incomplete", "Hold"] if hold else ["Incomplete"]
+    assert server.changes() == [("POST", "/slurm/v0.0.45/jobs/requeue", {"jobs": ["1"], "flags": flags})]
     rest.requeue("6")
-    assert server.asked[-1][1] != "/slurm/v0.0.45/job/6/requeue"
     for job, words in (("9", "COMPLETING"), ("11111", "it is over")):
         with pytest.raises(SlurmRefusedError, match=words):
             rest.requeue(job)
+    assert len(server.changes()) == 1
+
+
+def test_a_job_that_ends_before_slurm_comes_to_it_was_not_requeued() -> None:
+    server = Slurmrestd("26.05", 45)
+    server.extra = {"jobs/requeue": ["post"]}
+    jobs = server.captured("/slurm/v0.0.45/jobs")
+    left = [job for job in jobs["jobs"] if job["job_id"] != 1]
+    server.news = server.captured("/slurm/v0.0.45/nodes") | {"jobs": left}
+    with pytest.raises(SlurmRefusedError, match="it ended by itself before"):
+        backend(server).requeue("1")
 
 
 def test_what_slurmrestd_cannot_do_another_way_in_does() -> None:
@@ -97,7 +119,7 @@ def test_what_slurmrestd_cannot_do_another_way_in_does() -> None:
     assert server.changes() == []
     (told,) = rest.shortcomings()
     assert told.startswith("slurmrestd v0.0.44 cannot tell the address of cloud nodes")
-    assert "; requeue a job; requeue a job and hold it; signal a job; " in told
+    assert "; requeue a job; signal a job; " in told
     assert told.endswith("; act on one task of an array: Slurm's commands do that")
 
 
@@ -111,20 +133,24 @@ def test_what_nothing_can_do_is_known_beforehand() -> None:
 
 def test_a_job_that_is_over_is_cancelled_without_harm() -> None:
     server = Slurmrestd()
-    server.answers["DELETE", "/slurm/v0.0.44/job/7"] = SlurmRefusedError("Invalid job id specified (2017)")
-    backend(server).cancel("7")
+    for job in ("7", "77"):
+        said = SlurmRefusedError("Invalid job id specified (2017)")
+        server.answers["DELETE", f"/slurm/v0.0.44/job/{job}"] = said
+    backend(server).cancel("77")
+    with pytest.raises(SlurmRefusedError, match="2017"):
+        backend(server).cancel("7")
 
 
 def test_many_jobs_are_signalled_and_ended_with_one_request_and_each_refusal_is_told() -> None:
     server = Slurmrestd()
     server.extra = {"jobs/": ["get", "delete"]}
-    over = {"step_id": "7", "error": {"string": "Job/step already completing or completed", "code": 2021}}
-    task = {"step_id": "4_[2]", "error": {"string": "Job can not be altered now", "code": 2020}}
+    over = {"step_id": "77", "error": {"string": "Job/step already completing or completed", "code": 2021}}
+    task = {"step_id": "3_[0]", "error": {"string": "Job can not be altered now", "code": 2020}}
     server.answers["DELETE", "/slurm/v0.0.44/jobs/"] = {"status": [over, task]}
     rest = backend(server, Recorder())
-    assert sorted(rest.signal_all(["1", "4_2", "5+1", "7"], "USR1", SignalTarget.BATCH)) == ["4_2", "7"]
-    assert list(rest.cancel_all(["1", "4_2", "5+1", "7"])) == ["4_2"]
-    jobs = ["1", "4_2", "5", "7"]
+    assert sorted(rest.signal_all(["1", "3_0", "5+1", "77"], "USR1", SignalTarget.BATCH)) == ["3_0", "77"]
+    assert list(rest.cancel_all(["1", "3_0", "5+1", "77"])) == ["3_0"]
+    jobs = ["1", "3_0", "5", "77"]
     assert [asked for _, _, asked in server.changes()] == [
         {"jobs": jobs, "signal": "SIGUSR1", "flags": ["BATCH_JOB"]},
         {"jobs": jobs},
@@ -139,18 +165,6 @@ def test_what_slurmrestd_does_to_one_job_at_a_time_another_way_in_does_to_many()
     assert rest.requeue_all(["1", "2"]) == rest.comment_all(["1", "2"], "x") == {}
     assert aside.asked == ["signal_all", "cancel_all", "requeue_all", "comment_all"]
     assert server.changes() == []
-
-
-def test_without_another_way_in_many_jobs_cost_one_read_and_a_request_each() -> None:
-    server = Slurmrestd("26.05", 45)
-    server.extra = {"job/{id}/requeue": ["get"]}
-    for job in ("1", "6"):
-        server.answers["GET", f"/slurm/v0.0.45/job/{job}/requeue"] = {}
-    refused = backend(server).requeue_all(["1", "3_1", "9", "11111"])
-    assert sorted(refused) == ["11111", "3_1", "9"]
-    paths = [path for _, path, _ in server.asked]
-    assert paths.count("/slurm/v0.0.45/job/1/requeue") == 1
-    assert len([path for path in paths if path.endswith("/jobs")]) == 1
 
 
 @pytest.mark.parametrize("hold", [False, True])
@@ -172,6 +186,6 @@ def test_a_requeued_job_that_runs_already_again_was_not_refused() -> None:
     server.extra = {"jobs/requeue": ["post"]}
     jobs = server.captured("/slurm/v0.0.45/jobs")
     (one,) = [job for job in jobs["jobs"] if job["job_id"] == 1]
-    one["start_time"]["number"] += 60
+    one["restart_cnt"] += 1
     server.news = server.captured("/slurm/v0.0.45/nodes") | jobs
     assert backend(server, Recorder()).requeue_all(["1"]) == {}
