@@ -91,6 +91,16 @@ def controller_time(document: Mapping[str, Any]) -> int:
         raise SlurmError("slurmrestd: expected statistics.req_time in the reply to diag") from error
 
 
+def release_of(document: Mapping[str, Any]) -> str:
+    """Return the release of the program that wrote a document, ``24.11.5``; "" where it is not told."""
+    meta = document.get("meta")
+    for key in ("slurm", "Slurm"):
+        slurm = meta.get(key) if isinstance(meta, dict) else None
+        if isinstance(slurm, dict) and isinstance(slurm.get("release"), str):
+            return str(slurm["release"])
+    return ""
+
+
 def complaints(document: Mapping[str, Any], key: str = "errors") -> tuple[str, ...]:
     """Return the ``errors`` (or ``warnings``) inside a reply, in Slurm's own words."""
     listed = document.get(key)

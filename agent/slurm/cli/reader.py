@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cached_property
 from typing import Protocol
 
 from agent.core.errors import SlurmDownError, SlurmError
@@ -65,6 +64,8 @@ class CliReader:
         self._few = False
         """There were few jobs at the last look."""
         self._json_from = self._looked
+        self._release = (0, 0)
+        """Of the commands, when a list of jobs was last asked for as text."""
 
     def nodes(self) -> dict[str, Node]:
         """Read all nodes: scontrol's text, or JSON where free text makes that inexact.
@@ -80,7 +81,8 @@ class CliReader:
             nodes = scontrol.parse_nodes(output)
             self._confirm(frozenset(nodes))
         except scontrol.InexactTextError:
-            argv = ("sinfo", "--json") if self._release < (23, 2) else ("scontrol", "show", "nodes", "--json")
+            old = self._ask_release() < (23, 2)
+            argv = ("sinfo", "--json") if old else ("scontrol", "show", "nodes", "--json")
             nodes = scontrol.parse_nodes_json(self._run(*argv).check())
         if not nodes:
             raise SlurmError("scontrol show nodes: expected at least one node, got none")
@@ -129,7 +131,8 @@ class CliReader:
     def _jobs_of_json(self) -> tuple[Job, ...] | None:
         """Read ``squeue --json``; None where it does not serve.
 
-        On 22.05 it lists jobs that are over too, for as long as Slurm remembers them (MinJobAge).
+        On 22.05 it lists jobs that are over too, for as long as Slurm remembers them (MinJobAge). It tells
+        squeue's release: where that is another one by now, what was asked for may not be what is meant.
         """
         began = self._clock.monotonic()
         self._json_from = began + _REST
@@ -137,6 +140,9 @@ class CliReader:
         try:
             document = read_json(self.squeue(form))
             if not isinstance(document, dict) or json_shapes.complaints(document):
+                return None
+            if scontrol.parse_release(json_shapes.release_of(document)) != self._release:
+                self._json_from = began
                 return None
             jobs = json_shapes.parse_jobs(document)
         except SlurmDownError:
@@ -148,8 +154,12 @@ class CliReader:
         return jobs
 
     def _jobs_of_text(self) -> tuple[Job, ...]:
-        form = squeue.JobFormat(self._release)
+        before = self._release
+        form = squeue.JobFormat(self._ask_release())
         known, self._jobs = self._jobs, {}
+        if form.release != before:
+            # The same text may mean something else now.
+            known = {}
         reader = squeue.JobReader(form, known)
         self.squeue("--sort", _UNSORTED, "-O", form.argument, take=reader.feed)
         jobs = reader.finish()
@@ -181,6 +191,10 @@ class CliReader:
                 jobs[record] = replace(job, excluded_nodes=excluded)
         return {record for record, job in waiting.items() if job.id not in told}
 
-    @cached_property
-    def _release(self) -> tuple[int, int]:
-        return scontrol.parse_release(self._run("squeue", "--version").check())
+    def _ask_release(self) -> tuple[int, int]:
+        """Ask squeue for its release: Slurm may have been upgraded since the last read.
+
+        It decides what squeue's fields are called and mean; slurmctld of a later one answers it as before.
+        """
+        self._release = scontrol.parse_release(self._run("squeue", "--version").check())
+        return self._release

@@ -1,11 +1,11 @@
-"""Calls to slurmrestd in a version of its API that it offers; what it can do is asked once."""
+"""Calls to slurmrestd in a version of its API that it offers; what it can do is asked once a release."""
 
 from __future__ import annotations
 
 from typing import Unpack
 
 from agent.core.errors import SlurmRefusedError
-from agent.slurm.json_shapes import complaints
+from agent.slurm.json_shapes import complaints, release_of
 from agent.slurm.rest.api import Api, parse_api
 from agent.slurm.rest.transport import Reply, RestTransport, Sent, UnknownPathError
 from agent.slurm.words import printable
@@ -26,9 +26,10 @@ class RestCalls:
     def __init__(self, transport: RestTransport) -> None:
         self._transport = transport
         self._known_api: Api | None = None
+        self._release = ""
 
     def api(self) -> Api:
-        """Ask slurmrestd what it can do, once.
+        """Ask slurmrestd what it can do, once for each release of it.
 
         Raises:
             SlurmError: also where it offers no version that can serve.
@@ -48,11 +49,17 @@ class RestCalls:
         """
         spoken = self.api().version if version is None else version
         try:
-            return self._transport.call(method, f"/slurm/v0.0.{spoken}/{path}", **sent)
+            reply = self._transport.call(method, f"/slurm/v0.0.{spoken}/{path}", **sent)
         except UnknownPathError:
             # Another release may have taken its place: the next call asks again what it can do.
             self._known_api = None
             raise
+        told = release_of(reply.document)
+        if told and self._release not in {"", told}:
+            # It has: what was asked holds, but a newer one may do more.
+            self._known_api = None
+        self._release = told or self._release
+        return reply
 
     def change(self, method: str, path: str, **sent: Unpack[Sent]) -> Reply:
         """Send one request that changes something; see ``call``.

@@ -37,7 +37,11 @@ class Commands:
             output = "slurm 24.11.5\n"
         elif "--json" in arguments:
             self.read.append("json")
-            output = json.dumps({"jobs": [self.as_json(n) for n in self.numbers()]})
+            told = {
+                "meta": {"slurm": {"release": "24.11.5"}},
+                "jobs": [self.as_json(n) for n in self.numbers()],
+            }
+            output = json.dumps(told)
         elif take is not None:
             self.read.append("text")
             for number in self.numbers():
@@ -154,6 +158,34 @@ def test_a_short_queue_is_read_as_json_from_the_second_look_on(tmp_path: Path) -
     assert "3_0" in {job.id for job in slurm.snapshot().jobs}
     forms = [line.split()[-2] for line in asked.read_text().splitlines()]
     assert forms == ["-O", "--noconvert"]
+
+
+def test_jobs_are_read_as_the_release_means_them_that_squeue_has_become(tmp_path: Path) -> None:
+    """From 26.05 on OverSubscribe is NO for every job, and the newest JSON tells nothing of it."""
+    asked, jobs = tmp_path / "asked", tmp_path / "jobs"
+    jobs.write_text(f"5{SHAPE} JobHeldUser\n")
+    text = PRINTS_JOBS.format(asked=asked, jobs=jobs)
+    json_of = "sed s/25.11.8/26.05.5/ " + str(SAMPLES / "25.11" / "rest-v0.0.44-jobs.json")
+    release = tmp_path / "release"
+    release.write_text("24.11.5")
+    slurm = backend(
+        tmp_path,
+        scontrol=cat("nodes.txt"),
+        squeue=f'case "$*" in *--json*) echo "$@" >> {asked}; {json_of};; *) {text};; esac',
+        release=f"$(cat {release})",
+    )
+    slurm.snapshot()
+    assert "OverSubscribe:|" in asked.read_text()
+    asked.write_text("")
+    release.write_text("26.05.5")
+    slurm.snapshot()
+    told = asked.read_text()
+    assert told.index("--json\n") < told.index("Exclusive:|")
+    assert "OverSubscribe" not in told
+    asked.write_text("")
+    assert "1" in {job.id for job in slurm.snapshot().jobs}
+    assert "--json=v0.0.44" in asked.read_text()
+    assert "Exclusive" not in asked.read_text()
 
 
 @pytest.mark.parametrize(

@@ -28,3 +28,17 @@ def test_a_change_that_was_done_in_part_is_refused() -> None:
     }
     with pytest.raises(SlurmRefusedError, match="unknown field"):
         backend(server).set_weight(["n1"], 7)
+
+
+def test_a_slurmrestd_that_can_more_since_it_was_upgraded_is_asked_anew() -> None:
+    server = Slurmrestd("24.11", 42)
+    rest = backend(server)
+    rest.snapshot()
+    server.versions, server.release = (42, 45), "26.05"
+    server.extra = {"jobs/requeue": ["post"]}
+    server.news = None
+    for _ in range(2):
+        rest.snapshot()
+    assert server.asked[-1][1] == "/slurm/v0.0.42/jobs"
+    assert [path for _, path, _ in server.asked if path.endswith("nodes")][-1] == "/slurm/v0.0.45/nodes"
+    assert "requeue a job" not in "".join(rest.shortcomings())
