@@ -170,7 +170,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         self.last_plan = plan
         self._power.act(moment, plan.power)
         self.last_plan = plan = self._settle(plan, moment)
-        if self._obey(plan, moment):
+        if self._obey(plan, moment) or plan.supply.resuming:
             self.desk.look_at_drains()
         if plan.growth.wanted:
             self.wake("ensure_sliver", "add_nodes")

@@ -83,6 +83,14 @@ class Node:
         return "+".join((self.state, *sorted(self.flags)))
 
     @property
+    def rebooting(self) -> bool:
+        """Somebody had its machine rebooted through Slurm (``scontrol reboot``), and it is not back.
+
+        Slurm gives it up after ResumeTimeout: it is DOWN then, and none of this.
+        """
+        return not self.flags.isdisjoint({"REBOOT_REQUESTED", "REBOOT_ISSUED"})
+
+    @property
     def usable(self) -> bool:
         """Slurm could start a job here."""
         return self.state in ALIVE_STATES and not self.flags & UNUSABLE_FLAGS

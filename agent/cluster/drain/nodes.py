@@ -164,12 +164,13 @@ def _undrains(
     """Give back what nobody wants emptied (any more, or yet).
 
     A node that is down until its machine has joined is left to the join: up before that, Slurm would send it
-    jobs that hang there.
+    jobs that hang there. So it would one that reboots.
     """
     lifted = [
         node
         for node in snapshot.nodes.values()
         if node.name in ours
+        and not node.rebooting
         and (is_ours(node.reason) if node.state != "DOWN" else parse_reason(node.name, node.reason))
         and (node.draining or node.state == "DOWN")
         and (node.name not in wanted or wanted[node.name].is_later_than(now))

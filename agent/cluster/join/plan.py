@@ -13,6 +13,9 @@ from agent.core.model import SliverNode
 from agent.core.settings import format_duration
 from agent.slurm.model import Node
 
+_REBOOTED = ": reboot complete"
+"""So ends the Reason= of a node that shall be down after its reboot (``node_mgr.c`` of slurmctld)."""
+
 
 @dataclass(frozen=True)
 class JoinStep:
@@ -53,6 +56,9 @@ def plan_joins(moment: Moment) -> JoinPlan:
     machine that runs jobs since an earlier run of the agent. Where Slurm has it under another address than
     that in the LAN of ``[join] address``, Slurm is told.
 
+    One whose machine somebody has rebooted through Slurm is waited for, as long as Slurm does; one that shall
+    be down after that (``scontrol reboot nextstate=DOWN``) waits for a person.
+
     A node that Slurm has is not joined anew at the first sight of its slurmd being away: one that was just
     resumed, or that missed a ping, reads so for a moment (``scontrol update State=UNDRAIN``).
     """
@@ -66,7 +72,11 @@ def plan_joins(moment: Moment) -> JoinPlan:
             continue
         seen, settings = snapshot.nodes.get(name), moment.join_of(node)
         record = moment.joins.get(node.key)
-        if seen is not None and seen.at_work and moment.is_of_another(name):
+        if seen is not None and (seen.rebooting or _waits_after_reboot(seen)) and _began(node, moment):
+            # What is done before it is back is lost, and its time to join begins then.
+            if seen.rebooting and not (record is not None and record.running):
+                watch.append(JoinStep(node, name, f"Slurm says {_words(seen)}"))
+        elif seen is not None and seen.at_work and moment.is_of_another(name):
             why = f"ready, and Slurm has the node at {seen.address}, where an earlier machine was"
             if record is not None and (fault := _fault(record, settings, now)):
                 failed.append(JoinStep(node, name, f"{fault}{_last_error(record)}"))
@@ -112,6 +122,15 @@ def _place_in_lan(node: SliverNode, settings: JoinSettings) -> str:
     if settings.address == CONTROL:
         return ""
     return next((port.address for port in node.lans if port.lan == settings.address), "")
+
+
+def _began(node: SliverNode, moment: Moment) -> bool:
+    """Tell whether what Slurm says of the node is about this machine, rather than an earlier one."""
+    return node.key not in moment.slice.fresh or (node.cm, node.client_id) in moment.began
+
+
+def _waits_after_reboot(node: Node) -> bool:
+    return node.state == "DOWN" and node.reason.endswith(_REBOOTED)
 
 
 def _is_awaited(node: Node | None, settings: JoinSettings) -> bool:

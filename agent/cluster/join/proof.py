@@ -27,7 +27,10 @@ def may_prove(moment: Moment, machines: Iterable[SliverNode]) -> bool:
 
 
 def _waits(node: Node | None) -> bool:
-    return node is not None and node.at_work and not node.usable
+    if node is None or not node.at_work or node.usable:
+        return False
+    # A drain of ours that nobody wants any more, such as that of an earlier machine, is about to be lifted.
+    return not (node.draining and is_ours(node.reason))
 
 
 def set_aside(moment: Moment) -> tuple[SliverNode, ...]:

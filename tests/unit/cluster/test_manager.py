@@ -140,6 +140,21 @@ def test_an_administrators_drain_of_an_earlier_machine_is_struck_and_lifted(make
     assert "admin" in {event.kind for event in ledger.events("pc1")}
 
 
+def test_a_drain_that_was_for_an_earlier_machine_is_lifted_as_soon_as_the_new_one_is_at_work(make_manager):
+    """The drainer looks by itself once a minute."""
+    away = frozenset({"DRAIN", "NOT_RESPONDING"})
+    old = Node("pc1", "DOWN", away, reason="esagent: revoked by Cloudlab, due 2026-11-22T14:00:00Z, sliver 0")
+    slurm = Slurm(old)
+    manager = make_manager(Cloudlab(a_machine(1)), slurm)
+    manager.manage_once(force=True)
+    manager.desk.bell.clear()
+    slurm.nodes["pc1"] = replace(old, state="IDLE", flags=frozenset({"DRAIN"}))
+    manager.get_system_state()
+    assert manager.desk.bell.is_set()
+    manager.drainer.tick()
+    assert slurm.nodes["pc1"].usable
+
+
 def test_what_the_queue_wants_is_told_also_while_reservations_cannot_be_read(make_manager):
     idle = Node("pc1", "IDLE", booted=NOW - timedelta(hours=9), last_busy=NOW - timedelta(hours=9))
     slurm = ReadMeanwhile(idle)

@@ -377,3 +377,11 @@ def test_a_machine_whose_revocation_may_be_withdrawn_is_left_only_at_the_kill_le
     for left, leaves in ((61, False), (60, True)):
         drain = replace(revoked("pc1", left), unconfirmed=True)
         assert bool(plan([drained("pc1", drain, "IDLE")], [], [drain])) is leaves
+
+
+def test_a_node_that_reboots_is_not_given_back_to_the_scheduler() -> None:
+    """Slurm 24.11 leaves an older reason where it is."""
+    reason = f"{Drain('pc1', DrainCause.ADMIN, who='ada', why='disk').reason} : reboot issued"
+    for state in ("DOWN", "IDLE"):
+        node = Node("pc1", state, frozenset({"DRAIN", "REBOOT_ISSUED"}), reason=reason)
+        assert plan([node], [], [], ours={"pc1"}) == []

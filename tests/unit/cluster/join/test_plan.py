@@ -277,3 +277,33 @@ def test_slurm_is_told_no_address_of_a_node_that_is_not_at_work() -> None:
     node = Node("pc100", "DOWN", address="10.0.0.100")
     made = plan(node, settings=SETTINGS.model_copy(update={"address": "lan-0"}), machines=[ON_A_LAN])
     assert made.readdress == ()
+
+
+REBOOTING = Node("pc100", "DOWN", frozenset({"DRAIN", "REBOOT_ISSUED"}), reason="Reboot ASAP : reboot issued")
+LATE = JoinRecord(ago(400), ago(100), attempts=3, running=False)
+
+
+@pytest.mark.parametrize("node", [REBOOTING, Node("pc100", "IDLE", frozenset({"REBOOT_REQUESTED"}))])
+def test_a_machine_that_somebody_reboots_through_slurm_is_waited_for_and_not_failed(node: Node) -> None:
+    for record in (None, LATE):
+        assert words(plan(node, record)) == "watch", "its time begins when it is back"
+    assert words(plan(node, replace(LATE, running=True))) == ""
+
+
+def test_a_machine_that_did_not_come_back_from_a_reboot_is_joined_anew() -> None:
+    given_up = Node("pc100", "DOWN", reason="reboot requested : reboot issued : reboot timed out")
+    seen = JoinRecord(ago(31), ago(31), attempts=0, running=False)
+    assert words(plan(given_up, seen)) == "start"
+
+
+def test_a_node_that_shall_be_down_after_its_reboot_waits_for_a_person() -> None:
+    down = Node("pc100", "DOWN", reason="reboot requested : reboot issued : reboot complete")
+    assert words(plan(down, LATE)) == ""
+
+
+def test_the_reboot_of_an_earlier_machine_holds_up_no_new_one() -> None:
+    fresh = {"ready": frozenset({MACHINE.key}), "fresh": frozenset({MACHINE.key})}
+    seen = JoinRecord(ago(31), ago(31), attempts=0, running=False)
+    assert words(plan(REBOOTING, seen, facts=fresh)) == "start"
+    began = frozenset({(MACHINE.cm, MACHINE.client_id)})
+    assert words(plan(REBOOTING, seen, facts=fresh, began=began)) == "watch"

@@ -1,5 +1,7 @@
 """What may still prove itself while growth is stopped, and what tells nothing of new machines."""
 
+from dataclasses import replace
+
 import pytest
 
 from agent.cluster.join.proof import may_prove, set_aside
@@ -20,6 +22,7 @@ DRAINED = Node("pc1", "IDLE", frozenset({"DRAIN"}), reason="new disk")
         ([Node("pc1", "DOWN")], True),
         ([Node("pc1", "IDLE")], True),
         ([DRAINED], False),
+        ([replace(DRAINED, reason="esagent: surplus, to be given back, sliver 0")], True),
     ],
 )
 def test_a_machine_may_prove_itself_until_slurm_has_it_at_work_and_unusable(nodes, may):
