@@ -303,8 +303,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
     def remove_nodes(self) -> None:
         """Drop the Slurm records of machines that are gone; jobs that still run there are requeued first."""
         moment = self.memory.now()
-        if moment.snapshot is not None and moment.slice.all_read and not moment.slice.doubted:
-            self._records.adopt(moment.snapshot, moment.backed)
+        self._records.find(moment)
         self._records.step(moment.present)
 
     # --- joining

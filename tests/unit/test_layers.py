@@ -47,6 +47,7 @@ PURE = (
     "cluster.grow.supply",
     "cluster.join.plan",
     "cluster.join.proof",
+    "cluster.join.remains",
     "cluster.moment",
     "cluster.naming",
     "cluster.power.power",

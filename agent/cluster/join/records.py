@@ -6,14 +6,16 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from agent.cluster.desk import Desk
+from agent.cluster.drain.figures import lost_cpu_seconds
+from agent.cluster.join.remains import find_remains, is_dynamic
 from agent.cluster.memory.names import Names
 from agent.cluster.moment import Moment
 from agent.cluster.reasons import KEPT, TAKEN, DrainCause, parse_reason, taken_from
 from agent.cluster.shrink.surplus import names_in_use
 from agent.core.errors import SlurmRefusedError
-from agent.core.events import EventKind
+from agent.core.events import EventKind, JobLost
 from agent.core.model import SliverNode
-from agent.slurm.model import Node, SlurmBackend, Snapshot
+from agent.slurm.model import Job, Node, SlurmBackend, Snapshot
 from agent.slurm.names import expand
 
 
@@ -42,6 +44,8 @@ class Records:
         self._backend = backend
         self._gone: dict[str, _Gone] = {}
         """Node name -> what is known of its machine."""
+        self._removed: dict[str, _Gone] = {}
+        """Name of each node whose record was taken out -> the same."""
         self._resting: frozenset[str] = frozenset()
 
     def lose(self, name: str, node_id: str, reason: str = TAKEN, *, keeps: bool = False) -> None:
@@ -74,6 +78,31 @@ class Records:
         """Count the nodes whose machine is gone and that are in Slurm still."""
         with self._desk.lock:
             return len(self._gone)
+
+    def find(self, moment: Moment) -> None:
+        """Take note of what machines left in Slurm that nobody else remembers, and of records that are back.
+
+        A slurmctld that ends unexpectedly may come back with a record that was deleted since it saved it, as
+        22.05 does where somebody wrote a Comment there. No slurmd has told it when that node booted.
+
+        Args:
+            moment: now; nothing is found while a manifest was not read, or a machine is in doubt.
+
+        Raises:
+            SlurmDownError: no controller answered.
+        """
+        if moment.snapshot is None or not moment.slice.all_read or moment.slice.doubted:
+            return
+        self.adopt(moment.snapshot, moment.backed)
+        keeps = self._desk.settings.join.mode == "cloud"
+        for name, reason in find_remains(moment).items():
+            if name not in self._gone:
+                self.lose(name, name, reason, keeps=keeps)
+        self._removed = {name: lost for name, lost in self._removed.items() if name not in moment.present}
+        for name in self._removed.keys() & moment.nodes.keys() - self._gone.keys():
+            node, known = moment.nodes[name], self._removed[name]
+            if is_dynamic(node) and (node.booted is None or not node.at_work):
+                self.lose(name, known.node_id, known.reason)
 
     def adopt(self, snapshot: Snapshot, ours: Collection[str]) -> None:
         """Take note of the records that an earlier run left down; set predeclared ones down that are not.
@@ -138,23 +167,32 @@ class Records:
         named = names_in_use(snapshot.jobs, reservations, snapshot.taken)
         for reservation in reservations:
             named.update(dict.fromkeys(reservation.nodes, f"reservation {reservation.name} names it"))
+        freed = []
         for name, lost in gone.items():
             node = snapshot.nodes.get(name)
             if name in ours or node is None:
                 self._settle(name)
                 continue
             try:
-                self._take_out(node, lost, snapshot, named.get(name, ""))
+                if snapshot.holds(name):
+                    self._free_jobs(node, lost)
+                    freed.append(name)
+                else:
+                    self._take_out(node, lost, named.get(name, ""))
             except SlurmRefusedError as error:
                 self._desk.note(f"{name} stays in Slurm for now: {error}")
+        for job in snapshot.jobs_on(freed):
+            self._tell_lost(job)
 
-    def _take_out(self, node: Node, lost: _Gone, snapshot: Snapshot, named: str) -> None:
-        name, node_id, reason = node.name, lost.node_id, lost.reason
-        if snapshot.jobs_on([name]):
-            # Slurm would wait for SlurmdTimeout before it lets the jobs run elsewhere.
-            self._backend.set_down([name], reason)
-            self._desk.tell(EventKind.DOWN, node_id, f"{name} is gone with jobs on it: Slurm was told")
-        elif lost.keeps and node.flags & {"POWERED_DOWN", "POWERING_DOWN"}:
+    def _free_jobs(self, node: Node, lost: _Gone) -> None:
+        # Slurm would wait for SlurmdTimeout before it lets the jobs run elsewhere.
+        self._backend.set_down([node.name], lost.reason)
+        message = f"{node.name} is gone with jobs on it: Slurm was told"
+        self._desk.tell(EventKind.DOWN, lost.node_id, message)
+
+    def _take_out(self, node: Node, lost: _Gone, named: str) -> None:
+        name, node_id = node.name, lost.node_id
+        if lost.keeps and node.flags & {"POWERED_DOWN", "POWERING_DOWN"}:
             self._settle(name)
         elif lost.keeps:
             self._backend.set_down([name], KEPT)
@@ -167,7 +205,17 @@ class Records:
         else:
             self._backend.delete_nodes([name])
             self._settle(name)
+            self._removed[name] = lost
             self._desk.tell(EventKind.REMOVE, node_id, f"{name} is gone from Slurm")
+
+    def _tell_lost(self, job: Job) -> None:
+        """Tell of a job that ran there; one that completes was ended before, by whom ever."""
+        if job.state == "COMPLETING":
+            return
+        lost = lost_cpu_seconds(job, self._desk.clock.now())
+        message = f"job {job.id} lost its machine ({lost:.0f} CPU-seconds lost)"
+        data = JobLost(job.id, DrainCause.TAKEN.value, lost)
+        self._desk.record(EventKind.LOST, ",".join(sorted(job.nodes)), message, data)
 
     def _settle(self, name: str) -> None:
         with self._desk.lock:

@@ -4,10 +4,13 @@ from dataclasses import replace
 from datetime import timedelta
 
 from agent.cluster.join.records import Records
+from agent.cluster.moment import Moment
 from agent.cluster.reasons import KEPT, TAKEN, taken_from
 from agent.cluster.settings.join import JoinSettings
+from agent.core.events import JobLost
+from agent.core.model import SliverNode
 from agent.slurm.model import Job, Node, Reservation
-from tests.unit.cluster.conftest import NOW, Events, Slurm, a_desk, a_machine, settings_with
+from tests.unit.cluster.conftest import NOW, Events, Slurm, a_desk, a_machine, a_moment, settings_with
 
 CLOUD = JoinSettings(mode="cloud", predeclared="pc[1-6]")
 
@@ -239,3 +242,75 @@ def test_predeclared_nodes_with_jobs_that_only_wait_for_them_are_set_down() -> N
     starting(slurm, JoinSettings(mode="cloud", predeclared="pc1"), events).adopt(slurm.snapshot(), ours=())
     assert downs(slurm) == [["pc1"]]
     assert events.words == ["1 predeclared nodes have no machine: set down"]
+
+
+DYNAMIC = frozenset({"DYNAMIC_NORM"})
+
+
+def now(slurm: Slurm, *machines: SliverNode, **facts: object) -> Moment:
+    moment = a_moment(*slurm.nodes.values(), machines=machines, facts=facts)
+    return replace(moment, snapshot=slurm.snapshot())
+
+
+def test_the_jobs_that_ran_there_are_told_as_lost_once_and_those_that_were_over_are_not() -> None:
+    slurm = slurm_with("pc1", "pc2")
+    started = NOW - timedelta(seconds=100)
+    slurm.jobs = [
+        Job("1", "RUNNING", nodes=frozenset({"pc1", "pc2"}), cpus=4, started=started),
+        Job("2", "COMPLETING", nodes=frozenset({"pc1"})),
+    ]
+    events = Events()
+    gone = starting(slurm, events=events)
+    for name in slurm.nodes:
+        gone.lose(name, name)
+    gone.step(ours=())
+    (lost,) = [event for event in events if event.kind == "lost"]
+    assert lost.subject == "pc1,pc2"
+    assert lost.data == JobLost("1", "taken", 400.0)
+
+
+def test_what_a_machine_left_that_went_while_no_agent_looked_is_taken_out_with_its_jobs() -> None:
+    reason = "esagent: surplus, to be given back, sliver 7"
+    slurm = Slurm(Node("pc1", "MIXED", DYNAMIC | {"DRAIN"}, reason=reason))
+    slurm.jobs = [Job("1", "RUNNING", nodes=frozenset({"pc1"}))]
+    gone = starting(slurm)
+    gone.find(now(slurm, all_read=False))
+    gone.find(now(slurm, doubted=(a_machine(9),)))
+    assert gone.left() == 0
+    gone.find(now(slurm))
+    gone.step(ours=())
+    assert (slurm.nodes["pc1"].state, slurm.nodes["pc1"].reason) == (
+        "DOWN",
+        "esagent: taken by Cloudlab, sliver 7",
+    )
+    slurm.jobs = []
+    gone.find(now(slurm))
+    gone.step(ours=())
+    assert slurm.nodes == {}
+
+
+def test_a_record_that_comes_back_after_it_was_deleted_goes_again_and_a_node_at_work_stays() -> None:
+    back = Node("pc1", "IDLE", DYNAMIC)
+    for node, stays in (
+        (back, False),
+        (replace(back, state="DOWN", booted=NOW), False),
+        (replace(back, booted=NOW), True),
+        (replace(back, flags=frozenset()), True),
+    ):
+        slurm = slurm_with("pc1")
+        gone = records(slurm)
+        gone.step(ours=())
+        slurm.nodes["pc1"] = node
+        gone.find(now(slurm))
+        gone.step(ours=())
+        assert ("pc1" in slurm.nodes) is stays
+
+
+def test_a_record_that_another_machine_has_by_now_is_not_one_that_came_back() -> None:
+    slurm = slurm_with("pc1")
+    gone = records(slurm)
+    gone.step(ours=())
+    slurm.nodes["pc1"] = Node("pc1", "IDLE", DYNAMIC)
+    gone.find(now(slurm, a_machine(1)))
+    gone.find(now(slurm))
+    assert gone.left() == 0
