@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from agent.cluster.desk import Desk
 from agent.cluster.drain.drainer import Drainer
+from agent.cluster.drain.fence import Fencer
 from agent.cluster.grow.first_request import first_request
 from agent.cluster.grow.lenders import choose_loans
 from agent.cluster.join.commands import leave_commands
@@ -57,7 +58,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         backend: the way in to Slurm.
         shell: runs commands on machines.
         settings: those of the decisions about Slurm.
-        wishes: where administrators' wishes survive a restart.
+        wishes: where administrators' wishes survive a restart, and which fences were made.
         limited: reads the names of the partitions that give every job a time limit, where nodes are fenced.
         **arguments: further arguments of ``SimpleElasticSliceManager``.
 
@@ -118,7 +119,8 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         self._completion = Completion(desk, memory, self.retired)
         self.brake.may_prove = lambda machines: may_prove(memory.now(), machines)
         self._adoption = Adoption(desk, memory, self.orders, self.adopt_revocation)
-        self.drainer = Drainer(desk, backend, memory.wishes, leaving.leave, leaving.left)
+        given = (leaving.leave, leaving.left, Fencer(backend, server.slice_urn, wishes))
+        self.drainer = Drainer(desk, backend, memory.wishes, *given)
 
     def start(self) -> None:
         """Begin to manage and to empty."""
@@ -158,13 +160,11 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
 
     def get_system_state(self) -> None:
         """Read nodes and jobs; begin to give back what is surplus, and take that back where it is wanted."""
-        moment = self._reader.read()
-        self.orders.settle(moment)
+        self.orders.settle(moment := self._reader.read())
         if self._adoption.look(moment):
             self.desk.look_at_drains()
         self.memory.growing.observe(moment.in_service, moment.now)
-        moment = self.memory.now()
-        self._announcer.look(moment)
+        self._announcer.look(moment := self.memory.now())
         plan = self._planner.plan(moment)
         self.note(f"{plan.growth.count} more machines are wanted")
         self.last_plan = plan

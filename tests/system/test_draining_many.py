@@ -12,6 +12,7 @@ import pytest
 from agent.cluster.drain.fence import Fencer
 from agent.cluster.settings.drain import DrainSettings
 from agent.core.ports import SystemClock
+from agent.ledger.ledger import Ledger
 from agent.slurm.cli.backend import CliBackend
 from agent.slurm.settings import SlurmSettings
 from testbed.emptying import CountedCommands, Emptying
@@ -88,7 +89,7 @@ def drained(bed: TestBed) -> Iterator[str]:
 
 def test_a_fence_lets_short_jobs_start_and_long_ones_wait_and_goes_with_its_node(bed: TestBed) -> None:
     backend = CliBackend(SlurmSettings(conf=bed.slurm.conf), SystemClock())
-    fencer, now = Fencer(backend), SystemClock().now()
+    fencer, now = Fencer(backend, "urn:slice", Ledger(":memory:")), SystemClock().now()
     fencer.step({"n1": now + timedelta(minutes=5), NAMES[0]: now + timedelta(minutes=5)}, now)
     fits = bed.slurm.submit("sleep 1", "--time=1", "--nodelist=n1")
     long = bed.slurm.submit("sleep 1", "--time=10", "--nodelist=n1")

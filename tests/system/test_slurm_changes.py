@@ -204,6 +204,25 @@ def test_a_reservation_is_made_moved_and_removed(slurm: SlurmBackend) -> None:
     slurm.remove_reservation(moved.name)
 
 
+def test_a_reservation_that_has_begun_takes_nodes_in_is_moved_on_and_ends_by_itself(
+    slurm: SlurmBackend,
+) -> None:
+    starts = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=90)
+    fence = Reservation("esagent-begun", frozenset({NODES[0]}), starts, starts + timedelta(hours=1))
+    slurm.reserve(fence)
+    try:
+        wait_for("it has begun", lambda: "MAINTENANCE" in slurm.snapshot().nodes[NODES[0]].flags)
+        wanted = replace(fence, nodes=frozenset(NODES), ends=starts + timedelta(hours=2))
+        slurm.reserve(wanted)
+        (seen,) = slurm.reservations()
+        assert replace(seen, flags=frozenset()) == wanted
+        slurm.reserve(replace(wanted, ends=datetime.now(UTC) + timedelta(seconds=2)))
+        wait_for("it is over", lambda: slurm.reservations() == ())
+        wait_for("its nodes", lambda: all(slurm.snapshot().nodes[name].usable for name in NODES))
+    finally:
+        slurm.remove_reservation("esagent-begun")
+
+
 def test_many_jobs_are_signalled_and_ended_at_once_whatever_is_over_among_them(
     bed: TestBed, slurm: SlurmBackend
 ) -> None:

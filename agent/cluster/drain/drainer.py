@@ -7,9 +7,8 @@ wait.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
 from functools import partial
 
 import structlog
@@ -46,6 +45,7 @@ class Drainer:
         wishes: asked at every tick; answers from memory.
         leave: runs the delete commands on the machine of one node (slow; bounded by the seconds it is given).
         left: told once a node when nothing is left on it and its commands have run (or failed).
+        fencer: keeps fences; None for one that fences nothing.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class Drainer:
         wishes: Callable[[], Wishes],
         leave: Callable[[LeaveNode, float], HostResult],
         left: Callable[[LeaveNode], None],
+        fencer: Fencer | None = None,
     ) -> None:
         self._desk = desk
         self._backend = backend
@@ -65,7 +66,7 @@ class Drainer:
         self._cleaner = Cleaner(desk, leave, self._cleaned)
         self._hands = Hands(desk.look_at_drains)
         self._jobs = JobActs(desk, backend, self._hands)
-        self._fencer = Fencer(backend)
+        self._fencer = fencer
         self._looked = desk.clock.monotonic()
 
     @property
@@ -128,18 +129,21 @@ class Drainer:
             self._hands.gather()
             self._jobs.see_to(snapshot, wishes, settings)
         # Without a machine of ours too: the last one's fence would keep its record in Slurm.
-        self._fence(wishes.fences)
+        self._fence(wishes)
         self._hands.gather()
         return bool(wishes.drains)
 
-    def _fence(self, wanted: Mapping[str, datetime] | None) -> None:
-        if wanted is None or self._hands.is_at(_FENCES):
+    def _fence(self, wishes: Wishes) -> None:
+        is_whole = wishes.fences is not None
+        wanted = wishes.known_fences if wishes.fences is None else wishes.fences
+        if self._fencer is None or not (is_whole or wanted) or self._hands.is_at(_FENCES):
             return
         now = self._desk.clock.steady()
-        self._hands.begin("fence", [_FENCES], partial(self._fencer.step, wanted, now), self._tell_fences)
+        step = partial(self._fencer.step, wanted, now, wishes.ahead, whole=is_whole)
+        self._hands.begin("fence", [_FENCES], step, self._tell_fences)
 
     def _tell_fences(self, plan: FencePlan | None) -> None:
-        for fence in plan.reserve if plan else ():
+        for fence in plan.told if plan else ():
             for node in sorted(fence.nodes):
                 self._desk.record(
                     EventKind.FENCE, node, f"no job that would run beyond {fence.starts:%Y-%m-%dT%H:%M:%SZ}"

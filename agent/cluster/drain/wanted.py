@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from agent.cluster.drain.fence import can_be_fenced, with_fences
@@ -40,6 +40,8 @@ class Wishes:
     known yet; or it was for an earlier machine, and the new one is not there yet."""
     ahead: timedelta = timedelta()
     """How far the wall clock, by which the deadlines are told, was ahead of the steady one then."""
+    known_fences: Mapping[str, datetime] = field(default_factory=dict)
+    """``fences`` of the nodes that are known while not all is."""
 
 
 def drains_of(moment: Moment) -> dict[str, Drain]:
@@ -64,21 +66,28 @@ def returnable(moment: Moment) -> frozenset[str]:
 
 def wishes_of(moment: Moment) -> Wishes:
     """Tell what is to be emptied, what is to be fenced, and what is ours to touch."""
-    drains, settings = drains_of(moment), moment.settings.drain
-    fences: dict[str, datetime] | None = {}
-    if settings.fence and (moment.snapshot is None or not moment.slice.all_read or moment.slice.doubted):
-        fences = None
-    elif settings.fence:
-        fenced = {name for name in moment.joined if can_be_fenced(moment.nodes[name], moment.limited)}
-        ends = {name: moment.slice.leases.get(moment.machines[name].cm) for name in fenced}
-        leases = {name: end for name, end in ends.items() if end is not None}
-        drains, fences = with_fences(drains, fenced, leases, settings)
+    drains, known = fences_of(moment)
+    is_whole = moment.snapshot is not None and moment.slice.all_read and not moment.slice.doubted
+    fences = known if is_whole or not moment.settings.drain.fence else None
     unread = frozenset(n for n, machine in moment.machines.items() if machine.cm not in moment.read_back)
-    foreign = moment.foreign.keys() if settings.foreign else _left_drained(moment)
+    takes_all = moment.settings.drain.foreign
+    foreign = moment.foreign.keys() if takes_all else _left_drained(moment)
     unread |= {n for n in foreign if moment.foreign[n].cm not in moment.read_back}
     unread |= moment.unheard.keys()
     ours = frozenset(moment.machines) | foreign | (moment.unheard.keys() & drains.keys())
-    return Wishes(drains, ours, fences, unread | _not_there_yet(moment), moment.ahead)
+    unread |= _not_there_yet(moment)
+    return Wishes(drains, ours, fences, unread, moment.ahead, known if fences is None else {})
+
+
+def fences_of(moment: Moment) -> tuple[dict[str, Drain], dict[str, datetime]]:
+    """Return the drains, put off where a fence does their work, and from when on nothing may run where."""
+    drains, settings = drains_of(moment), moment.settings.drain
+    if not settings.fence:
+        return drains, {}
+    fenced = {name for name in moment.joined if can_be_fenced(moment.nodes[name], moment.limited)}
+    ends = {name: moment.slice.leases.get(moment.machines[name].cm) for name in fenced}
+    leases = {name: end for name, end in ends.items() if end is not None}
+    return with_fences(drains, fenced, leases, settings)
 
 
 def _left_drained(moment: Moment) -> frozenset[str]:

@@ -9,6 +9,7 @@ from typing import Protocol
 import structlog
 
 from agent.cluster.desk import Desk
+from agent.cluster.drain.fence import FenceStore
 from agent.cluster.drain.wanted import Wishes, wishes_of
 from agent.cluster.memory.chosen import Chosen
 from agent.cluster.memory.drains import Drains, DrainStore
@@ -26,8 +27,8 @@ from agent.core.slice.facts import SliceFacts
 log = structlog.get_logger()
 
 
-class WishStore(DrainStore, GrowStore, NameStore, Protocol):
-    """Where what administrators ask for survives a restart, and what machines joined as."""
+class WishStore(DrainStore, GrowStore, NameStore, FenceStore, Protocol):
+    """Where what administrators ask for survives a restart, and what machines joined as, and our fences."""
 
     @property
     def cms(self) -> TeardownStore:

@@ -233,13 +233,15 @@ class CliBackend:
     def reserve(self, reservation: Reservation) -> None:
         """Make a reservation for root alone, or move the one of that name.
 
-        ``IGNORE_JOBS`` is asked for at its making: what runs there now goes on.
+        ``IGNORE_JOBS`` is asked for at its making: what runs there now goes on. Of one that has begun Slurm
+        takes no start, not even the same ("Reservation already started").
         """
         nodes = names.listed(reservation.nodes)
         name = f"ReservationName={names.check_reservation(reservation.name)}"
         starts, ends = (int(at.timestamp()) for at in (reservation.starts, reservation.ends))
         span = (f"StartTime=uts{starts}", f"EndTime=uts{ends}")
-        changed = self._run("scontrol", "update", name, f"Nodes={nodes}", *span)
+        moved = span[1:] if reservation.starts <= self._clock.now() else span
+        changed = self._run("scontrol", "update", name, f"Nodes={nodes}", *moved)
         if _UNKNOWN_RESERVATION in changed.complaint:
             flags = ",".join(sorted({"MAINT", "IGNORE_JOBS", *reservation.flags} - _OWN_FLAGS))
             changed = self._run(

@@ -176,7 +176,8 @@ class PyslurmBackend:
     def reserve(self, reservation: Reservation) -> None:
         """Make a reservation for root alone, or move the one of that name.
 
-        Ignoring running jobs is asked for at its making: what runs there now goes on.
+        Ignoring running jobs is asked for at its making: what runs there now goes on. Of one that has begun
+        Slurm takes no start.
         """
         name = names.check_reservation(reservation.name)
         starts = int(reservation.starts.timestamp())
@@ -186,8 +187,10 @@ class PyslurmBackend:
             # pyslurm counts in whole minutes and refuses to make one without any.
             "end_time": max(int(reservation.ends.timestamp()), starts + 60),
         }
+        has_begun = reservation.starts <= self._clock.now()
+        moved = {key: value for key, value in span.items() if key != "start_time" or not has_begun}
         try:
-            self._process.ask("update_reservation", name=name, changes=span)
+            self._process.ask("update_reservation", name=name, changes=moved)
         except PyslurmRefusedError as error:
             if error.errno != _UNKNOWN_RESERVATION:
                 raise

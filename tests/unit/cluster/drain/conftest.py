@@ -9,17 +9,19 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from agent.cluster.drain.drainer import Drainer
+from agent.cluster.drain.fence import Fencer
 from agent.cluster.drain.jobs import leader, look_ahead, plan_jobs
 from agent.cluster.drain.nodes import LeaveNode, job_deadlines, plan_nodes
 from agent.cluster.drain.wanted import Wishes
 from agent.cluster.reasons import Drain, DrainCause
 from agent.cluster.settings.drain import DrainSettings
-from agent.core.errors import SlurmDownError, SlurmRefusedError
+from agent.core.errors import LedgerError, SlurmDownError, SlurmRefusedError
 from agent.core.ports import Host, HostResult
 from agent.slurm.model import Job, Node, Reservation, SignalTarget, Snapshot
 from agent.slurm.rest.backend import refused_of
 from tests.unit.cluster.conftest import NOW, Clock, Events, a_desk, settings_with
 
+SLICE = "urn:publicid:IDN+example.net+slice+demo"
 SETTINGS = DrainSettings(
     checkpoint_signal="USR1", checkpoint_lead=600, requeue_lead=120, kill_lead=60, cleanup_lead=30
 )
@@ -183,6 +185,30 @@ class Slurm:
         return [about for name, about in self.calls if name == what]
 
 
+class Made:
+    """Keeps which fences were made, in memory."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = set(names)
+        self.fault: LedgerError | None = None
+
+    def put_fence(self, name: str) -> None:
+        self._reach()
+        self.names.add(name)
+
+    def remove_fence(self, name: str) -> None:
+        self._reach()
+        self.names.discard(name)
+
+    def fences(self) -> set[str]:
+        self._reach()
+        return set(self.names)
+
+    def _reach(self) -> None:
+        if self.fault is not None:
+            raise self.fault
+
+
 class Bench:
     """A drainer with its surroundings."""
 
@@ -199,7 +225,8 @@ class Bench:
         self.result = result
         self.desk = a_desk(clock=self.clock, events=self.events)
         self.obey(SETTINGS.model_copy(update={"checkpoint_to": SignalTarget.BATCH}))
-        self.drainer = Drainer(self.desk, slurm, self._wishes, self._leave, self._left)
+        fencer = Fencer(slurm, SLICE, Made())
+        self.drainer = Drainer(self.desk, slurm, self._wishes, self._leave, self._left, fencer)
 
     def obey(self, settings: DrainSettings) -> None:
         """Reload [drain]."""

@@ -183,6 +183,7 @@ def test_without_fences_those_that_stand_are_removed_and_while_not_all_is_known_
     assert wishes_of(leased(settings_with(), snapshot=None)).fences == {}
     assert wishes_of(leased(snapshot=None)).fences is None
     assert wishes_of(leased(all_read=False)).fences is None
+    assert wishes_of(leased(all_read=False)).known_fences == {"pc1": at(8970)}
 
 
 def test_a_node_whose_jobs_have_a_limit_is_fenced_at_the_end_of_its_lease() -> None:

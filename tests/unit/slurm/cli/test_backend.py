@@ -1,12 +1,13 @@
 """The way in through Slurm's commands, over commands that misbehave."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from agent.core.errors import SlurmDownError, SlurmRefusedError
-from agent.slurm.model import SignalTarget
-from tests.unit.slurm.cli.conftest import backend
+from agent.slurm.model import Reservation, SignalTarget
+from tests.unit.slurm.cli.conftest import FixedClock, backend
 
 
 @pytest.mark.parametrize(
@@ -130,3 +131,12 @@ def test_what_administrators_wrote_into_jobs_is_read_for_many_at_once(tmp_path: 
 def test_a_weight_out_of_range_is_refused_before_anything_is_sent(tmp_path: Path, weight: int) -> None:
     with pytest.raises(SlurmRefusedError, match="expected 0 to 4294967280"):
         backend(tmp_path).set_weight(["n1"], weight)
+
+
+def test_of_a_reservation_that_has_begun_slurm_takes_no_start(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    slurm = backend(tmp_path, scontrol=f'echo "$@" >> {told}')
+    now = FixedClock().now()
+    for starts in (now - timedelta(minutes=1), now + timedelta(minutes=1)):
+        slurm.reserve(Reservation("fence", frozenset({"n1"}), starts, now + timedelta(hours=1)))
+    assert ["StartTime" in line for line in told.read_text().splitlines()] == [False, True]

@@ -1,5 +1,6 @@
 """The way in through pyslurm over a stand-in: what is read, and what is asked of the library."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -212,6 +213,14 @@ def test_a_reservation_is_made_where_there_is_none_and_moved_where_there_is(
     assert journal(standin)[2:] == [["modify_reservation", "fence", span]]
     slurm.remove_reservation("fence")
     slurm.remove_reservation("gone")
+
+
+def test_of_a_reservation_that_has_begun_slurm_takes_no_start(start: Start, standin: Path) -> None:
+    begun = datetime.fromtimestamp(1_700_000_000, UTC)
+    start(reservations=[READ]).reserve(replace(FENCE, starts=begun))
+    assert journal(standin) == [
+        ["modify_reservation", "fence", {"nodes": "n[1-2]", "end_time": 1_800_003_600}]
+    ]
 
 
 def test_a_reservation_lasts_a_minute_at_least(start: Start, standin: Path) -> None:
