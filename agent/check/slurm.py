@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from agent.check.backfill import check_backfill
 from agent.check.barrier import barrier, mode_of
 from agent.check.finding import Finding, fault, fine, look, skipped, warning
 from agent.cluster.grow.by_name import offers_for
@@ -189,6 +190,7 @@ def check_settings(
     """Look at what slurm.conf has to say for machines that come and go."""
     if any("-Z" in command.split() for command in join.commands):
         yield _room(config, len(snapshot.nodes), max_nodes)
+        yield from check_backfill(config)
     if join.mode == "cloud" and (join.predeclared or not join.power_nodes):
         yield _predeclared(join)
     select = config.get("SelectType", "")
