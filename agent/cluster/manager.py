@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from agent.cluster.desk import Desk
 from agent.cluster.drain.drainer import Drainer
 from agent.cluster.drain.fence import Fencer
+from agent.cluster.drain.gate import Gate
 from agent.cluster.grow.first_request import first_request
 from agent.cluster.grow.lenders import choose_loans
 from agent.cluster.join.commands import leave_commands
@@ -104,13 +105,14 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
             settings, config.clock, self.events, lock=self.rlock, note=self.note, wake=self.wake
         )
         self.memory = memory = Memory(desk, self.facts, wishes, config.left_behind)
-        reach = Reach(desk, shell, self.may_touch)
-        announcer = Announcer(desk, reach)
+        self._reach = reach = Reach(desk, shell, self.may_touch)
+        self._announcer = announcer = Announcer(desk, reach)
         leaving = Leaving(desk, memory, reach, self.get_delete_commands, self.end_delete)
-        self._reach, self._announcer = reach, announcer
         self._planner = Planner()
         self._reader = Reader(desk, memory, backend, limited)
-        self._joiner = Joiner(desk, memory.joins, reach, backend, announcer)
+        fencer = Fencer(backend, server.slice_urn, wishes)
+        gate = Gate(desk, memory.now, fencer)
+        self._joiner = Joiner(desk, memory.joins, reach, backend, announcer, gate)
         self._records = Records(desk, backend)
         self._power = PowerSaver(desk, backend)
         self._weigher = Weigher(desk, memory.known, backend)
@@ -119,8 +121,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         self._completion = Completion(desk, memory, self.retired)
         self.brake.may_prove = lambda machines: may_prove(memory.now(), machines)
         self._adoption = Adoption(desk, memory, self.orders, self.adopt_revocation)
-        given = (leaving.leave, leaving.left, Fencer(backend, server.slice_urn, wishes))
-        self.drainer = Drainer(desk, backend, memory.wishes, *given)
+        self.drainer = Drainer(desk, backend, memory.wishes, leaving.leave, leaving.left, fencer)
 
     def start(self) -> None:
         """Begin to manage and to empty."""
@@ -183,8 +184,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
             self.tell(EventKind.KEEP, name, plan.kept[name])
         going = [verdict for verdict in plan.verdicts if verdict.goes]
         for verdict in going:
-            machine = moment.machines[verdict.name]
-            self.memory.chosen.choose(machine)
+            self.memory.chosen.choose(machine := moment.machines[verdict.name])
             self.tell(EventKind.SURPLUS, machine.node_id, f"to be given back: {verdict.why}")
         return bool(going or kept)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 
 from agent.cluster.desk import Desk
+from agent.cluster.drain.held import held_nodes
 from agent.cluster.grow.demand import still_waiting
 from agent.cluster.memory.memory import Memory
 from agent.cluster.moment import History, Moment
@@ -45,7 +46,10 @@ class Reader:
         if known.take(reading, snapshot, began):
             # A long queue takes its time: Cloudlab's calls, which need the lock, do not wait for that.
             known.learn(reading, look_back(self._memory.now()))
-        return self._memory.now()
+        moment = self._memory.now()
+        if held_nodes(moment):
+            self._desk.look_at_drains()
+        return moment
 
     def look_again(self) -> Moment:
         """Read nodes and jobs alone, in between; return the moment that follows.

@@ -17,6 +17,7 @@ from agent.cluster.desk import Desk
 from agent.cluster.drain.cleaner import Cleaner
 from agent.cluster.drain.fence import FencePlan, Fencer
 from agent.cluster.drain.hands import Hands
+from agent.cluster.drain.held import is_held
 from agent.cluster.drain.job_acts import JobActs
 from agent.cluster.drain.jobs import Outlook
 from agent.cluster.drain.nodes import DownNodes, DrainNodes, LeaveNode, NodeAction, UndrainNodes, plan_nodes
@@ -25,7 +26,7 @@ from agent.core import threads
 from agent.core.errors import SlurmError
 from agent.core.events import EventKind
 from agent.core.ports import HostResult
-from agent.slurm.model import SlurmBackend
+from agent.slurm.model import SlurmBackend, Snapshot
 
 log = structlog.get_logger()
 
@@ -131,6 +132,9 @@ class Drainer:
         # Without a machine of ours too: the last one's fence would keep its record in Slurm.
         self._fence(wishes)
         self._hands.gather()
+        if wishes.ours:
+            self._let_in(wishes, snapshot)
+            self._hands.gather()
         return bool(wishes.drains)
 
     def _fence(self, wishes: Wishes) -> None:
@@ -141,6 +145,14 @@ class Drainer:
         now = self._desk.clock.steady()
         step = partial(self._fencer.step, wanted, now, wishes.ahead, whole=is_whole)
         self._hands.begin("fence", [_FENCES], step, self._tell_fences)
+
+    def _let_in(self, wishes: Wishes, snapshot: Snapshot) -> None:
+        """Let the first jobs start where the fence stands."""
+        wanted = wishes.known_fences if wishes.fences is None else wishes.fences
+        # Somebody may have drained one since the reading that the wishes are of.
+        held = [n for n in wishes.held if n in snapshot.nodes and is_held(snapshot.nodes[n])]
+        if self._fencer is not None and (names := self._fencer.let_in(held, wanted)):
+            self._act_on_node(UndrainNodes(names, down=False, why="its fence stands, or it gets none"))
 
     def _tell_fences(self, plan: FencePlan | None) -> None:
         for fence in plan.told if plan else ():
@@ -177,11 +189,9 @@ class Drainer:
             case DrainNodes(nodes, reason):
                 for node in nodes:
                     self._desk.record(EventKind.DRAIN, node, f"drained in Slurm: {reason}")
-            case UndrainNodes(nodes):
+            case UndrainNodes(nodes, _, why):
                 for node in nodes:
-                    self._desk.record(
-                        EventKind.RESUME, node, "back in service: nobody wants it emptied any more"
-                    )
+                    self._desk.record(EventKind.RESUME, node, f"back in service: {why}")
             case DownNodes(nodes, reason, lost, why):
                 self._desk.record(EventKind.DOWN, ",".join(nodes), f"{why}: Slurm was told: {reason}")
                 self._jobs.lose(lost)

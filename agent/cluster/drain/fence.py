@@ -206,6 +206,10 @@ class Fencer:
         settled = self._settled.get(node)
         return settled is not None and is_same_time(settled, time)
 
+    def let_in(self, names: Iterable[str], wanted: Mapping[str, datetime]) -> tuple[str, ...]:
+        """Return those of these nodes on which jobs may start: their fence is settled, or they get none."""
+        return tuple(n for n in sorted(names) if n not in wanted or self.is_settled(n, wanted[n]))
+
     def step(
         self,
         wanted: Mapping[str, datetime],

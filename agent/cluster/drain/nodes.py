@@ -36,6 +36,7 @@ class UndrainNodes:
     nodes: tuple[str, ...]
     down: bool
     """They are DOWN, as we told Slurm."""
+    why: str = "nobody wants it emptied any more"
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from agent.cluster.drain.fence import can_be_fenced, with_fences
+from agent.cluster.drain.held import held_nodes
 from agent.cluster.moment import Moment
 from agent.cluster.reasons import (
     CM_TEARDOWN,
@@ -42,6 +43,8 @@ class Wishes:
     """How far the wall clock, by which the deadlines are told, was ahead of the steady one then."""
     known_fences: Mapping[str, datetime] = field(default_factory=dict)
     """``fences`` of the nodes that are known while not all is."""
+    held: Collection[str] = ()
+    """Names of nodes that take no job before their fence stands."""
 
 
 def drains_of(moment: Moment) -> dict[str, Drain]:
@@ -76,7 +79,8 @@ def wishes_of(moment: Moment) -> Wishes:
     unread |= moment.unheard.keys()
     ours = frozenset(moment.machines) | foreign | (moment.unheard.keys() & drains.keys())
     unread |= _not_there_yet(moment)
-    return Wishes(drains, ours, fences, unread, moment.ahead, known if fences is None else {})
+    known = known if fences is None else {}
+    return Wishes(drains, ours, fences, unread, moment.ahead, known, held_nodes(moment) - drains.keys())
 
 
 def fences_of(moment: Moment) -> tuple[dict[str, Drain], dict[str, datetime]]:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+from agent.cluster.drain.held import held_nodes
 from agent.cluster.drain.wanted import drains_of, returnable
 from agent.cluster.grow.lenders import spare_machines
 from agent.cluster.moment import Moment
@@ -30,7 +31,8 @@ class Supply:
     returnable: Collection[str] = ()
     """Names of those of them that are emptied only because we found them surplus."""
     resuming: Collection[str] = ()
-    """Names of nodes that we drained and that nobody wants empty any more: they are about to serve again."""
+    """Names of nodes that we drained and that nobody wants empty any more, or that wait for their fence: they
+    are about to serve."""
     spare: Mapping[str, int] | None = None
     """Type -> machines that the CMs together can spare; None for no limit."""
 
@@ -104,4 +106,5 @@ def count_supply(moment: Moment) -> Supply:
         totals[kind] += max(count, 0)
     serving = moment.joined - leaving
     resuming = {n for n in serving if moment.nodes[n].draining and is_ours(moment.nodes[n].reason)}
+    resuming |= held_nodes(moment) & serving
     return Supply(held, coming, leaving, returnable(moment), resuming, totals, partitions)

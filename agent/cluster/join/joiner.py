@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from agent.cluster.desk import Desk
+from agent.cluster.drain.gate import Gate
+from agent.cluster.drain.held import held, holds
 from agent.cluster.join.commands import join_commands, probe_commands
 from agent.cluster.join.plan import JoinPlan, JoinStep
 from agent.cluster.memory.joins import Joins
@@ -41,16 +43,24 @@ class Joiner:
         reach: runs commands on machines.
         backend: the way in to Slurm.
         announcer: tells a machine until when it is lent.
+        gate: keeps a node back until its fence stands; None for none.
     """
 
     def __init__(
-        self, desk: Desk, joins: Joins, reach: Reach, backend: SlurmBackend, announcer: Announcer
+        self,
+        desk: Desk,
+        joins: Joins,
+        reach: Reach,
+        backend: SlurmBackend,
+        announcer: Announcer,
+        gate: Gate | None = None,
     ) -> None:
         self._desk = desk
         self._joins = joins
         self._reach = reach
         self._backend = backend
         self._announcer = announcer
+        self._gate = gate
 
     def step(self, moment: Moment, plan: JoinPlan) -> JoinOutcome:
         """Start what is due."""
@@ -136,9 +146,13 @@ class Joiner:
             lease = self._announcer.files(moment.slice.leases.get(step.node.cm))
             if lease and (fault := self._perform(step, lease, settings)):
                 self._tell(EventKind.JOIN_STEP, step, f"it was not told of its lease: {fault}")
+            if is_held := self._gate is not None and holds(moment, step.name):
+                commands = held(commands)
             if fault := self._perform(step, commands, settings):
                 return fault
             self._tell(EventKind.JOIN_STEP, step, "the join commands have run")
+            if self._gate is not None and (down or is_held):
+                self._gate.wait(step.name)
             if down:
                 self._backend.resume([step.name])
                 self._tell(EventKind.JOIN_STEP, step, "its node, which we had set down, is up again")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from agent.cluster.drain.held import held_nodes
 from agent.cluster.drain.wanted import drains_of
 from agent.cluster.moment import JoinRecord, Moment
 from agent.cluster.reasons import is_ours
@@ -54,7 +55,7 @@ def plan_joins(moment: Moment) -> JoinPlan:
     work, also when somebody drained it since. One that holds jobs but does not answer is left alone. Where
     there is a probe, it has to have passed, also where Slurm was quick to start jobs there; but not on a
     machine that runs jobs since an earlier run of the agent. Where Slurm has it under another address than
-    that in the LAN of ``[join] address``, Slurm is told.
+    that in the LAN of ``[join] address``, Slurm is told. One that waits for its fence has not joined yet.
 
     One whose machine somebody has rebooted through Slurm is waited for, as long as Slurm does; one that shall
     be down after that (``scontrol reboot nextstate=DOWN``) waits for a person.
@@ -65,7 +66,7 @@ def plan_joins(moment: Moment) -> JoinPlan:
     snapshot, now = moment.snapshot, moment.steady
     if snapshot is None:
         return JoinPlan()
-    leaving = drains_of(moment).keys()
+    leaving, waiting = drains_of(moment).keys(), held_nodes(moment)
     start, probe, joined, failed, watch, readdress = [], [], [], [], [], []
     for name, node in moment.machines.items():
         if node.key not in moment.slice.ready or name in leaving:
@@ -84,6 +85,8 @@ def plan_joins(moment: Moment) -> JoinPlan:
                 continue
             elif record is None or _is_due(record, settings, now):
                 start.append(JoinStep(node, name, why, anew=True))
+        elif seen is not None and seen.at_work and name in waiting:
+            continue
         elif seen is not None and seen.at_work:
             step = JoinStep(node, name, f"Slurm says {_words(seen)}")
             if (place := _place_in_lan(node, settings)) and place != seen.address:

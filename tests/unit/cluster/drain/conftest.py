@@ -218,6 +218,7 @@ class Bench:
         self.drains = {d.node: d for d in drains}
         self.ours = set(slurm.nodes) | set(self.drains)
         self.fences: dict[str, datetime] | None = {}
+        self.held: set[str] = set()
         self.events = Events()
         self.commands: list[tuple[str, float]] = []
         self.left: list[LeaveNode] = []
@@ -237,7 +238,7 @@ class Bench:
         self.drainer._hands._patience = 0.02
 
     def _wishes(self) -> Wishes:
-        return Wishes(dict(self.drains), frozenset(self.ours), self.fences)
+        return Wishes(dict(self.drains), frozenset(self.ours), self.fences, held=set(self.held))
 
     def _leave(self, action: LeaveNode, timeout: float) -> HostResult:
         self.commands.append((action.node, timeout))
