@@ -37,11 +37,13 @@ WAYS_IN = ("agent.slurm.cli", "agent.slurm.rest", "agent.slurm.pyslurm")
 CHOOSERS = ("agent.slurm.choice", "agent.slurm.rechooser")
 PURE = (
     "cluster.drain.figures",
+    "cluster.drain.held",
     "cluster.drain.jobs",
     "cluster.drain.nodes",
     "cluster.drain.wanted",
     "cluster.grow.by_name",
     "cluster.grow.demand",
+    "cluster.grow.horizon",
     "cluster.grow.lenders",
     "cluster.grow.packing",
     "cluster.grow.supply",

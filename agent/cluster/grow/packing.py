@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
+from agent.cluster.grow.horizon import ENDLESS, is_longer
 from agent.cluster.grow.supply import Supply
 from agent.cluster.settings.demand import DemandSettings, Offer
+from agent.core.settings import format_duration
 from agent.slurm.constraint import satisfies
 from agent.slurm.gres import Gres, parse_gres, take_gres
 from agent.slurm.model import Job, Node, Snapshot
@@ -29,12 +32,14 @@ class Room:
     """None where it counts as in every partition: no machine of its type has joined yet."""
     used: bool = False
     """A job is there, or was placed there."""
+    longest: timedelta | None = None
+    """How long a job may take; None for any."""
 
     def takes(self, job: Job, cpus: int) -> bool:
         """Tell whether so many CPUs of a job find room here."""
         if self.name in job.excluded_nodes or self.free < cpus or (job.exclusive and self.used):
             return False
-        if not self.is_in_reach(job):
+        if not self.is_in_reach(job) or is_longer(job, self.longest):
             return False
         if self.memory is not None and self.memory < _memory(job, cpus):
             return False
@@ -111,7 +116,7 @@ class Packer:
         tasks = job.task_count
         if (limit := self._limits.get(array_of(job))) is not None:
             tasks = min(tasks, max(limit - self._running[array_of(job)], 0))
-        shape = _shape(job, may_borrow)
+        shape = (*_shape(job, may_borrow), None if self._supply.horizon is ENDLESS else job.time_limit)
         obstacle = ""
         for _ in range(tasks):
             if shape in self._hopeless or not self._place_task(job, may_borrow):
@@ -140,6 +145,9 @@ class Packer:
         fresh = [self._borrowable(offer) for offer in self._offers]
         if not any(room.is_in_reach(job) for room in fresh):
             return f"no borrowed machine comes into its partition ({', '.join(sorted(job.partitions))})"
+        if all(is_longer(job, room.longest) for room in fresh):
+            lent = format_duration(max(room.longest or timedelta() for room in fresh).total_seconds())
+            return f"may take longer than a machine is lent for now, {lent}: a fence would keep it off"
         if not any(satisfies(room.features, job.features) for room in fresh):
             return f"borrowed machines do not offer {job.features!r}"
         if not any(take_gres(room.gres, _gres(job)) is not None for room in fresh):
@@ -230,9 +238,10 @@ def _rooms(snapshot: Snapshot, supply: Supply, offers: Iterable[Offer]) -> list[
     serving = [n for n in back if n.usable and "RESERVED" not in n.flags and n.name not in supply.leaving]
     resting = [_without_drain(n) for n in ordered if n.name in supply.returnable]
     coming = [_borrowable(offer, supply) for offer in offers for _ in range(supply.coming.get(offer.type, 0))]
-    rooms = [_room(n, holders.get(n.name, ())) for n in serving]
+    longest = supply.horizon.nodes
+    rooms = [_room(n, holders.get(n.name, ()), longest.get(n.name)) for n in serving]
     rooms += coming
-    rooms += [_room(n, holders.get(n.name, ())) for n in resting if n.usable]
+    rooms += [_room(n, holders.get(n.name, ()), longest.get(n.name)) for n in resting if n.usable]
     return [room for room in rooms if room.free > 0]
 
 
@@ -240,7 +249,7 @@ def _without_drain(node: Node) -> Node:
     return replace(node, flags=node.flags - {"DRAIN"})
 
 
-def _room(node: Node, jobs: Collection[Job]) -> Room:
+def _room(node: Node, jobs: Collection[Job], longest: timedelta | None) -> Room:
     gres: Gres = _offered(node.gres)
     for job in jobs:
         gres = take_gres(gres, _gres(job)) or {}
@@ -256,12 +265,15 @@ def _room(node: Node, jobs: Collection[Job]) -> Room:
         node.features,
         frozenset(node.partitions),
         used=is_held and (not node.empty or node.allocated_cpus > 0),
+        longest=longest,
     )
 
 
 def _borrowable(offer: Offer, supply: Supply) -> Room:
     partitions = supply.partitions.get(offer.type)
-    return Room("", offer.cpus, offer.cpus, offer.memory, parse_gres(offer.gres), offer.features, partitions)
+    gres, longest = parse_gres(offer.gres), supply.horizon.fresh.get(offer.type)
+    size = (offer.cpus, offer.cpus, offer.memory, gres)
+    return Room("", *size, offer.features, partitions, longest=longest)
 
 
 def _offered(text: str) -> Gres:

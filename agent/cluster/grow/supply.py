@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from agent.cluster.drain.held import held_nodes
 from agent.cluster.drain.wanted import drains_of, returnable
+from agent.cluster.grow.horizon import ENDLESS, Horizon, horizon_of
 from agent.cluster.grow.lenders import spare_machines
 from agent.cluster.moment import Moment
 from agent.cluster.reasons import is_ours
@@ -39,6 +40,9 @@ class Supply:
     partitions: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Type -> the partitions that its machines come into, as those that have joined show; no key while none
     has: a new one then counts as in every partition."""
+
+    horizon: Horizon = ENDLESS
+    """How long jobs may be where nodes are fenced."""
 
     lacking: Mapping[str, tuple[str, ...]] | None = None
     """Nodes that Slurm's power saving wants machines for -> the types that are like each, preferred first.
@@ -107,4 +111,5 @@ def count_supply(moment: Moment) -> Supply:
     serving = moment.joined - leaving
     resuming = {n for n in serving if moment.nodes[n].draining and is_ours(moment.nodes[n].reason)}
     resuming |= held_nodes(moment) & serving
-    return Supply(held, coming, leaving, returnable(moment), resuming, totals, partitions)
+    horizon = horizon_of(moment, partitions)
+    return Supply(held, coming, leaving, returnable(moment), resuming, totals, partitions, horizon)

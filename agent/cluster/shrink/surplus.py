@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from agent.cluster.drain.wanted import drains_of
 from agent.cluster.grow.demand import GrowthPlan
+from agent.cluster.grow.horizon import horizon_of
 from agent.cluster.moment import History, Moment
 from agent.cluster.settings.demand import DemandSettings
 from agent.cluster.shrink.idle_limit import too_idle
@@ -43,7 +44,9 @@ def plan_surplus(moment: Moment, growth: GrowthPlan) -> tuple[NodeVerdict, ...]:
         return ()
     ours = moment.joined - drains_of(moment).keys()
     history = moment.history or History()
-    named = names_in_use(snapshot.jobs, moment.reservations or (), moment.now)
+    # A fence keeps some of those off for good that ask for a node by its name.
+    keeps_off = horizon_of(moment, {}).keeps_off
+    named = names_in_use(snapshot.jobs, moment.reservations or (), moment.now, keeps_off)
     verdicts: list[NodeVerdict] = []
     idle: list[str] = []
     for name in sorted(ours):
@@ -70,10 +73,21 @@ def _value(name: str, moment: Moment) -> float:
     return value.value if value else 0.0
 
 
-def names_in_use(jobs: Iterable[Job], reservations: Iterable[Reservation], now: datetime) -> dict[str, str]:
+def names_in_use(
+    jobs: Iterable[Job],
+    reservations: Iterable[Reservation],
+    now: datetime,
+    keeps_off: Callable[[Job, str], bool] = lambda *_: False,
+) -> dict[str, str]:
     """Return node name -> who names it, in words: a job on it, a job that asks for it, a reservation.
 
     The fences that keep jobs off nodes that are taken away (flag ``MAINT``) are no wish to keep them.
+
+    Args:
+        jobs: all.
+        reservations: all.
+        now: the time.
+        keeps_off: tells whether a job that asks for a node cannot start there.
     """
     named: dict[str, str] = {}
     for reservation in reservations:
@@ -81,7 +95,8 @@ def names_in_use(jobs: Iterable[Job], reservations: Iterable[Reservation], now: 
             named.update(dict.fromkeys(reservation.nodes, f"reservation {reservation.name} names it"))
     for job in jobs:
         if job.state == "PENDING":
-            named.update(dict.fromkeys(job.requested_nodes, f"job {job.id} asks for it by name"))
+            asked = [name for name in job.requested_nodes if not keeps_off(job, name)]
+            named.update(dict.fromkeys(asked, f"job {job.id} asks for it by name"))
     for job in jobs:
         if job.holds_nodes:
             named.update(dict.fromkeys(job.nodes, f"job {job.id} is on it"))
