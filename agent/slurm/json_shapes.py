@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from agent.core.errors import SlurmError
-from agent.slurm.model import Job, Node, Reservation
+from agent.slurm.model import OVER_STATES, Job, JobEnd, Node, Reservation
 from agent.slurm.names import expand, split_tasks
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
@@ -22,12 +22,6 @@ _FIRST_STATES = (
     "SPECIAL_EXIT", "STOPPED", "REVOKED", "RESV_DEL_HOLD", "SIGNALING",
 )  # fmt: skip
 """Of several words for a job's state, squeue shows the first of these (``job_state_string``)."""
-_OVER = frozenset(
-    {
-        "COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "DEADLINE",
-        "OUT_OF_MEMORY", "LAUNCH_FAILED",
-    }
-)  # fmt: skip
 _CUT = "..."
 _SOCKETS = re.compile(r"\(S:[^)]*\)")
 _GRES = re.compile(r"^gres[:/]")
@@ -61,6 +55,24 @@ def parse_jobs(document: Mapping[str, Any]) -> tuple[Job, ...]:
     if len({job.id for job in jobs}) != len(jobs):
         raise SlurmError("slurmrestd lists a job twice")
     return jobs
+
+
+def parse_endings(document: Mapping[str, Any]) -> dict[str, JobEnd]:
+    """Read the reply to ``GET job/N``: job id -> how it ended, or stands.
+
+    Raises:
+        SlurmError: a record has another shape than those we know.
+    """
+    return dict(_read(record, "job", "job_id", _ending) for record in _records(document, "jobs"))
+
+
+def parse_comments(document: Mapping[str, Any]) -> dict[str, str]:
+    """Read the reply to ``GET job/N``: job id -> AdminComment.
+
+    Raises:
+        SlurmError: a record has another shape than those we know.
+    """
+    return dict(_read(record, "job", "job_id", _comment) for record in _records(document, "jobs"))
 
 
 def parse_reservations(document: Mapping[str, Any]) -> tuple[Reservation, ...]:
@@ -187,7 +199,7 @@ def _job(record: Mapping[str, Any]) -> Job | None:
     stated = record["job_state"]
     words = [_state_word(word) for word in ([stated] if isinstance(stated, str) else stated)]
     state = next((word for word in _FIRST_STATES if word in words), words[0])
-    if "COMPLETING" not in words and _OVER.intersection(words):
+    if "COMPLETING" not in words and OVER_STATES.intersection(words):
         return None
     pending = "PENDING" in words
     job_id, tasks, at_once = _identity(record)
@@ -225,6 +237,23 @@ def _job(record: Mapping[str, Any]) -> Job | None:
         batch=_flag(record["batch_flag"]),
         restarts=_count(record["restart_cnt"]),
     )
+
+
+def _ending(record: Mapping[str, Any]) -> tuple[str, JobEnd]:
+    stated, code = record["job_state"], record["exit_code"]
+    words = [_state_word(word) for word in ([stated] if isinstance(stated, str) else stated)]
+    state = next((word for word in _FIRST_STATES if word in words), words[0])
+    if isinstance(code, dict):
+        status, signal = _number(code["return_code"]) or 0, _number(code["signal"]["id"]) or 0
+    else:
+        # v0.0.38 writes what wait(2) gave.
+        status, signal = _count(code) >> 8, _count(code) & 0x7F
+    ended = _time(_number(record["end_time"])) if state in OVER_STATES else None
+    return _identity(record)[0], JobEnd(state, status, signal, ended, _count(record["restart_cnt"]))
+
+
+def _comment(record: Mapping[str, Any]) -> tuple[str, str]:
+    return _identity(record)[0], _text(record["admin_comment"])
 
 
 def _identity(record: Mapping[str, Any]) -> tuple[str, int, int | None]:

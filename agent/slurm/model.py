@@ -32,6 +32,14 @@ BUSY_STATES = frozenset({"ALLOCATED", "MIXED"})
 REQUEUEABLE_STATES = frozenset({"RUNNING", "SUSPENDED", "CONFIGURING", "STOPPED", "SIGNALING", "RESIZING"})
 """States in which a requeue puts a job back; Slurm would also run a finished one again."""
 
+OVER_STATES = frozenset(
+    {
+        "COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "DEADLINE",
+        "OUT_OF_MEMORY", "LAUNCH_FAILED",
+    }
+)  # fmt: skip
+"""States of a job that has ended (``job_states`` of slurm.h)."""
+
 
 @dataclass(frozen=True)
 class Node:
@@ -162,6 +170,27 @@ class Job:
     def holds_nodes(self) -> bool:
         """It is on its nodes now, also while it cleans up."""
         return bool(self.nodes) and self.state != "PENDING"
+
+
+@dataclass(frozen=True)
+class JobEnd:
+    """How a job ended, or how it stands where it has not (``JobState`` and ``ExitCode`` of scontrol(1))."""
+
+    state: str
+    """COMPLETED, FAILED, CANCELLED, TIMEOUT, ...; PENDING, RUNNING, COMPLETING, ... where it is not over."""
+    exit_code: int = 0
+    """What its batch script returned; 0 where a signal ended that."""
+    signal: int = 0
+    """Number of the signal that ended its batch script; 0 for none."""
+    ended: datetime | None = None
+    """None where it is not over."""
+    restarts: int | None = None
+    """How often it was requeued; None where that is not told."""
+
+    @property
+    def is_over(self) -> bool:
+        """It has ended, and cleans up no more."""
+        return self.state in OVER_STATES
 
 
 @dataclass(frozen=True)
@@ -297,11 +326,24 @@ class SlurmBackend(Protocol):
     def cancel_all(self, job_ids: Iterable[str]) -> Mapping[str, SlurmRefusedError]:
         """``cancel`` many; return job id -> why, for those that were refused."""
 
+    def endings(self, job_ids: Iterable[str]) -> Mapping[str, JobEnd]:
+        """Tell how jobs ended, or stand: job id -> that, of all components of a heterogeneous one.
+
+        Slurm forgets jobs ``MinJobAge`` seconds after their end; where there is slurmdbd, sacct(1) may still
+        know them. What nobody knows is not in it.
+        """
+
     def comment(self, job_id: str, text: str) -> None:
-        """Set the AdminComment, which the job's user can read."""
+        """Set the AdminComment, which the job's user can read, to one line."""
 
     def comment_all(self, job_ids: Iterable[str], text: str) -> Mapping[str, SlurmRefusedError]:
-        """``comment`` many; return job id -> why, for those that were refused."""
+        """Set the AdminComment of many to the letter; return job id -> why, for those that were refused.
+
+        Slurm takes none of a job that is over.
+        """
 
     def comments(self, job_ids: Iterable[str]) -> Mapping[str, str]:
-        """Return job id -> AdminComment, of those that have one, as far as this way in can tell."""
+        """Return job id -> AdminComment to the letter, of those that have one and are not over.
+
+        A byte that is not UTF-8 comes as U+FFFD.
+        """

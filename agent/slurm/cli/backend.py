@@ -6,14 +6,14 @@ import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from agent.core.errors import SlurmRefusedError
+from agent.core.errors import SlurmError, SlurmRefusedError
 from agent.core.ports import Clock, Host, RemoteCommand
 from agent.slurm import names, node_changes, requeues
-from agent.slurm.cli import scontrol, squeue
+from agent.slurm.cli import endings, scontrol, squeue
 from agent.slurm.cli.command import Finished, LocalRunner, RemoteRunner, Runner, Take
 from agent.slurm.cli.reader import JOBS_AT_ONCE, CliReader
 from agent.slurm.cli.refusals import read_refusals
-from agent.slurm.model import MAX_WEIGHT, Job, Reservation, SignalTarget, Snapshot
+from agent.slurm.model import MAX_WEIGHT, Job, JobEnd, Reservation, SignalTarget, Snapshot
 from agent.slurm.settings import SlurmSettings
 from agent.slurm.words import means_no_answer, one_line, printable
 
@@ -187,15 +187,34 @@ class CliBackend:
                 refused |= {job_id: error for job_id, error in said.items() if part[job_id] in go_on}
         return refused
 
+    def endings(self, job_ids: Iterable[str]) -> dict[str, JobEnd]:
+        """Tell how jobs ended, or stand (``squeue -t all``); of those that Slurm has forgotten, sacct(1)."""
+        found: dict[str, JobEnd] = {}
+        for part in _parts(job_ids):
+            told = self._reader.squeue("-t", "all", "-j", ",".join(part.values()), "-O", endings.FIELDS)
+            found |= endings.parse_endings(told)
+            known = {names.leader(job_id) for job_id in found}
+            if forgotten := [leader for leader in part.values() if leader not in known]:
+                found |= self._accounted(forgotten)
+        return found
+
+    def _accounted(self, leaders: Collection[str]) -> dict[str, JobEnd]:
+        """Look jobs up in the accounting; a site without slurmdbd knows no more of them."""
+        listed = ("-j", ",".join(leaders), "-o", endings.SACCT_FIELDS)
+        try:
+            return endings.parse_accounted(self._run("sacct", "-n", "-P", "-X", *listed).check())
+        except SlurmError:
+            return {}
+
     def comment(self, job_id: str, text: str) -> None:
         """Set the AdminComment."""
-        for error in self.comment_all([job_id], text).values():
+        for error in self.comment_all([job_id], _value(text)).values():
             raise error
 
     def comment_all(self, job_ids: Iterable[str], text: str) -> dict[str, SlurmRefusedError]:
-        """Set the AdminComment of many."""
+        """Set the AdminComment of many; scontrol(1) takes it as it is, with newlines and quotes."""
         refused: dict[str, SlurmRefusedError] = {}
-        said = f"AdminComment={_value(text)}"
+        said = f"AdminComment={text}"
         for part in _parts(job_ids):
             own = {job_id: job_id for job_id in part}
             refused |= self._on_jobs(own, lambda ids: ("scontrol", "update", f"JobId={','.join(ids)}", said))
@@ -205,10 +224,12 @@ class CliBackend:
         """Read the AdminComment of many (``squeue -O admin_comment``)."""
         found: dict[str, str] = {}
         for part in _parts(job_ids):
-            listed = self._reader.squeue("-j", ",".join(part.values()), "-O", "JobArrayID:|,admin_comment:|")
-            rows = (line.split("|") for line in listed.splitlines())
-            told = {row[0].strip(): row[1] for row in rows if len(row) == 3}
-            found |= {job_id: told[job_id] for job_id in part if told.get(job_id, "(null)") != "(null)"}
+            end = squeue.new_mark()
+            fields = f"JobArrayID:|,admin_comment:{end}"
+            told = squeue.parse_comments(
+                self._reader.squeue("-j", ",".join(part.values()), "-O", fields), end
+            )
+            found |= {job_id: told[job_id] for job_id in part if job_id in told}
         return found
 
     def set_address(self, node: str, address: str, hostname: str = "") -> None:

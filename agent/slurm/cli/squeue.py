@@ -48,7 +48,8 @@ _NO_TIME = frozenset({"N/A", "NONE", "Unknown", "None", ""})
 _NO_LIMIT = frozenset({"UNLIMITED", "NOT_SET", "INVALID", "N/A"})
 
 
-def _mark() -> str:
+def new_mark() -> str:
+    """Return a word that nobody can have written anywhere before."""
     # Without an upper-case C, at which squeue of 22.05 asks for more than it prints.
     return f"<{secrets.token_hex(6)}>"
 
@@ -58,9 +59,9 @@ class JobFormat:
     """What one read of jobs asks of a squeue of this release, such as (24, 11)."""
 
     release: tuple[int, int]
-    mark: str = field(default_factory=_mark)
+    mark: str = field(default_factory=new_mark)
     """Ends a field of free text."""
-    end: str = field(default_factory=_mark)
+    end: str = field(default_factory=new_mark)
     """Ends a job."""
 
     @property
@@ -213,6 +214,23 @@ def parse_states(text: str) -> Iterator[Job]:
         if match is None:
             raise SlurmError(f"expected a job, its state and its restarts from squeue, got {line[:80]!r}")
         yield Job(split_tasks(match[1])[0], match[2], restarts=int(match[3]))
+
+
+def parse_comments(text: str, end: str) -> dict[str, str]:
+    """Read ``squeue -O JobArrayID:|,admin_comment:END``: the id of each job that has a comment, and that.
+
+    Args:
+        text: what squeue printed.
+        end: the mark after each comment (``new_mark``).
+
+    Raises:
+        SlurmError: it is cut, or not that.
+    """
+    *records, rest = text.split(end + "\n")
+    if rest.strip():
+        raise SlurmError(f"squeue's list of comments is cut: it ends with {rest[-80:]!r}")
+    pairs = [record.partition("|") for record in records]
+    return {split_tasks(listed)[0]: told for listed, _, told in pairs if told not in {"(null)", ""}}
 
 
 def _pairs(text: str, value: str) -> Iterator[tuple[str, str]]:

@@ -14,6 +14,7 @@ from agent.slurm.environment import clean_environment
 from agent.slurm.model import (
     MAX_WEIGHT,
     Job,
+    JobEnd,
     Node,
     Reservation,
     SignalTarget,
@@ -267,6 +268,10 @@ class PyslurmBackend:
     def comments(self, job_ids: Iterable[str]) -> Mapping[str, str]:
         """Read the AdminComment of jobs (``squeue -O``)."""
         return self._commands.comments(job_ids)
+
+    def endings(self, job_ids: Iterable[str]) -> Mapping[str, JobEnd]:
+        """Tell how jobs ended, or stand (``squeue -O``)."""
+        return self._commands.endings(job_ids)
 
     def _check_release(self) -> None:
         """Refuse a cluster that this pyslurm cannot read whole.

@@ -9,11 +9,12 @@ from urllib.parse import quote
 from agent.core.errors import SlurmRefusedError
 from agent.core.ports import Clock
 from agent.slurm import names, node_changes, requeues
-from agent.slurm.json_shapes import parse_refusals
-from agent.slurm.model import MAX_WEIGHT, Node, Reservation, SignalTarget, SlurmBackend, Snapshot
+from agent.slurm.json_shapes import parse_comments, parse_endings, parse_refusals
+from agent.slurm.model import MAX_WEIGHT, JobEnd, Node, Reservation, SignalTarget, SlurmBackend, Snapshot
 from agent.slurm.rest.api import Deed
 from agent.slurm.rest.calls import RestCalls
 from agent.slurm.rest.reader import RestReader
+from agent.slurm.rest.records import read_each
 from agent.slurm.rest.transport import RestTransport
 from agent.slurm.settings import SlurmSettings
 from agent.slurm.words import one_line, printable
@@ -254,17 +255,32 @@ class RestBackend:
         if other := self._other_for_job(Deed.COMMENT, job_id):
             other.comment(job_id, text)
         else:
-            self._calls.change("POST", f"job/{names.leader(job_id)}", body={"admin_comment": one_line(text)})
+            self._comment(job_id, one_line(text))
+
+    def _comment(self, job_id: str, text: str) -> None:
+        # It refuses what cannot be done without another way in.
+        self._other_for_job(Deed.COMMENT, job_id)
+        self._calls.change("POST", f"job/{names.leader(job_id)}", body={"admin_comment": text})
 
     def comment_all(self, job_ids: Iterable[str], text: str) -> dict[str, SlurmRefusedError]:
         """Set the AdminComment of many, as ``requeue_all`` does."""
         if self._aside is not None:
             return dict(self._aside.comment_all(job_ids, text))
-        return refused_of(job_ids, partial(self.comment, text=text))
+        return refused_of(job_ids, partial(self._comment, text=text))
 
     def comments(self, job_ids: Iterable[str]) -> Mapping[str, str]:
-        """Read the AdminComment of jobs through the other way in; nothing where there is none."""
-        return self._aside.comments(job_ids) if self._aside is not None else {}
+        """Read the AdminComment of many, as ``requeue_all`` does; with a request each, of an array one."""
+        wanted = tuple(job_ids)
+        if self._aside is not None:
+            return self._aside.comments(wanted)
+        found = read_each(self._calls, wanted, parse_comments)
+        return {job_id: found[job_id] for job_id in wanted if found.get(job_id)}
+
+    def endings(self, job_ids: Iterable[str]) -> Mapping[str, JobEnd]:
+        """Tell how jobs ended, or stand, as ``comments`` does."""
+        if self._aside is not None:
+            return self._aside.endings(job_ids)
+        return read_each(self._calls, job_ids, parse_endings)
 
     def _other_for(self, deed: Deed) -> SlurmBackend | None:
         """Return the way in that has to do it, or None where slurmrestd can."""

@@ -18,6 +18,7 @@ from agent.slurm.json_shapes import (
     controller_time,
     error_numbers,
     last_update,
+    parse_endings,
     parse_jobs,
     parse_nodes,
     parse_reservations,
@@ -329,3 +330,22 @@ def test_the_time_of_a_read_is_the_controllers() -> None:
     assert controller_time({"statistics": {"req_time": 12}}) == 12
     with pytest.raises(SlurmError, match="req_time"):
         controller_time({"statistics": {}})
+
+
+def test_how_a_job_ended_reads_alike_in_both_shapes() -> None:
+    old = reply("22.05", 38, "jobs")["jobs"][0]
+    new = reply("24.11", 42, "jobs")["jobs"][0]
+    signal = {"id": {"set": True, "infinite": False, "number": 10}, "name": "USR1"}
+    unset = {"set": False, "infinite": False, "number": 0}
+    died = {"status": ["SIGNALED"], "return_code": unset, "signal": signal}
+    for record in (
+        old | {"job_state": "FAILED", "exit_code": 10, "restart_cnt": 1},
+        new | {"job_state": ["FAILED"], "exit_code": died, "restart_cnt": 1},
+    ):
+        (end,) = parse_endings({"jobs": [record]}).values()
+        assert (end.state, end.exit_code, end.signal, end.restarts) == ("FAILED", 0, 10, 1)
+        assert end.is_over
+        assert end.ended is not None
+    running = new | {"job_state": ["RUNNING", "COMPLETING"]}
+    (end,) = parse_endings({"jobs": [running]}).values()
+    assert (end.state, end.ended) == ("COMPLETING", None)

@@ -122,11 +122,6 @@ def test_many_jobs_are_signalled_by_one_command_and_each_refusal_is_told_from_th
     assert list(refused) == ["2"]
 
 
-def test_what_administrators_wrote_into_jobs_is_read_for_many_at_once(tmp_path: Path) -> None:
-    listing = "printf '1|esagent: x|\\n2_1|(null)|\\n7|not asked for|\\n'"
-    assert backend(tmp_path, squeue=listing).comments(["1", "2_1", "9"]) == {"1": "esagent: x"}
-
-
 @pytest.mark.parametrize("weight", [-1, 4294967281])
 def test_a_weight_out_of_range_is_refused_before_anything_is_sent(tmp_path: Path, weight: int) -> None:
     with pytest.raises(SlurmRefusedError, match="expected 0 to 4294967280"):

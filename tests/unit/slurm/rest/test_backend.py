@@ -189,3 +189,22 @@ def test_a_requeued_job_that_runs_already_again_was_not_refused() -> None:
     one["restart_cnt"] += 1
     server.news = server.captured("/slurm/v0.0.45/nodes") | jobs
     assert backend(server, Recorder()).requeue_all(["1"]) == {}
+
+
+def test_how_jobs_ended_and_their_comments_are_read_one_by_one_where_there_is_no_other_way_in() -> None:
+    server = Slurmrestd("24.11", 42)
+    listed = server.captured("/slurm/v0.0.42/jobs")["jobs"]
+    by_number = {record["job_id"]: record for record in listed}
+    over = next(r for r in listed if r["exit_code"]["status"] == ["SIGNALED"])
+    record = over | {"admin_comment": "two\nlines"}
+    server.answers["GET", f"/slurm/v0.0.42/job/{over['job_id']}"] = {"jobs": [record]}
+    server.answers["GET", "/slurm/v0.0.42/job/999"] = SlurmRefusedError("Invalid job id specified (2017)")
+    assert 999 not in by_number
+    rest = backend(server)
+    ends = rest.endings([str(over["job_id"]), "999"])
+    assert [end.signal for end in ends.values()] == [1]
+    assert rest.comments([str(over["job_id"]), "999"]) == {str(over["job_id"]): "two\nlines"}
+    aside = Recorder({})
+    backend(server, aside).endings(["7"])
+    backend(server, aside).comments(["7"])
+    assert aside.asked == ["endings", "comments"]

@@ -1,0 +1,61 @@
+"""How jobs ended, as squeue and sacct print it: pure, and exact or an error."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+from agent.core.errors import SlurmError
+from agent.slurm.model import OVER_STATES, JobEnd
+from agent.slurm.names import split_tasks
+
+FIELDS = "JobArrayID:|,State:|,exit_code:|,RestartCnt:|,EndTime:|"
+"""``squeue -O``: names of a fixed set, and numbers."""
+SACCT_FIELDS = "JobID,State,ExitCode,End"
+"""``sacct -P -o``."""
+_CODE = re.compile(r"(\d+)(?::(\d+))?", re.ASCII)
+
+
+def parse_endings(text: str) -> dict[str, JobEnd]:
+    """Read ``squeue -t all -O FIELDS``, times in seconds: job id -> how it ended, or stands.
+
+    Raises:
+        SlurmError: a line is not that.
+    """
+    found = {}
+    for line in text.splitlines():
+        fields = line.split("|")
+        if len(fields) != 6 or not fields[3].isdecimal():
+            raise SlurmError(f"expected a job and how it ended of squeue, got {line[:80]!r}")
+        listed, state, code, restarts, ended, _ = fields
+        job_id, _, _ = split_tasks(listed)
+        found[job_id] = _end(state, code, ended, int(restarts))
+    return found
+
+
+def parse_accounted(text: str) -> dict[str, JobEnd]:
+    """Read ``sacct -n -P -X -o SACCT_FIELDS``, times in seconds, of jobs that Slurm has forgotten.
+
+    Raises:
+        SlurmError: a line is not that.
+    """
+    found = {}
+    for line in text.splitlines():
+        fields = line.split("|")
+        if len(fields) != 4:
+            raise SlurmError(f"expected a job and how it ended of sacct, got {line[:80]!r}")
+        job_id, state, code, ended = fields
+        # "CANCELLED by 1000"
+        found[job_id] = _end(state.partition(" ")[0], code, ended, None)
+    return found
+
+
+def _end(state: str, code: str, ended: str, restarts: int | None) -> JobEnd:
+    match = _CODE.fullmatch(code)
+    if match is None:
+        raise SlurmError(f"expected an exit code from Slurm, got {code[:40]!r}")
+    # Releases before 23.02 print what wait(2) gave.
+    number = int(match[1])
+    status, signal = (number >> 8, number & 0x7F) if match[2] is None else (number, int(match[2]))
+    at = datetime.fromtimestamp(int(ended), UTC) if ended.isdecimal() and state in OVER_STATES else None
+    return JobEnd(state, status, signal, at, restarts)
