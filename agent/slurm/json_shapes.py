@@ -212,6 +212,7 @@ def _job(record: Mapping[str, Any]) -> Job | None:
         id=job_id,
         state=state,
         user=_text(record["user_name"]),
+        name=_text(record["name"]),
         reason=reason.split(",", 1)[0],
         partitions=tuple(_text(record["partition"]).split(",")),
         nodes=frozenset() if pending else expand(_text(record["nodes"])),

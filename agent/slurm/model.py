@@ -141,6 +141,8 @@ class Job:
     qos: str = ""
     reservation: str = ""
     """Name of the reservation that it asks for; "" for none."""
+    name: str = ""
+    """What its user calls it: free text, which may be anything."""
     memory: int = 0
     """MB that it asks for on each node, or on each CPU where ``memory_per_cpu``; 0 for all or for none."""
     memory_per_cpu: bool = False

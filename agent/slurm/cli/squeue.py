@@ -1,8 +1,8 @@
 """The list of jobs as ``squeue -O`` prints it: pure, and exact or an error.
 
 Every field ends with a text of ours. Fields that cannot hold it end with ``|``; those that somebody may have
-written (features, a reason, the name of a reservation) end with a word that nobody could know before this
-one read. So no name, whatever it holds, can shift a field or add a job.
+written (features, a reason, the name of a job or reservation) end with a word that nobody could know before
+this one read. So no name, whatever it holds, can shift a field or add a job.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _TELLS_EXCLUSIVE = (26, 5)
 """The first release whose ``OverSubscribe`` is NO for every job and that tells by ``Exclusive`` instead."""
 
 _OWN = ("JobArrayID", "NodeList", "SubmitTime", "StartTime", "EndTime")
-"""What hardly two jobs have in common. All that follows is the same for many, and read once for them."""
+"""What hardly two jobs have in common. Most of what follows is the same for many, and read once for them."""
 _PLAIN = (
     "State", "NumNodes", "NumCPUs", "OverSubscribe", "Requeue", "BatchFlag", "RestartCnt", "TimeLimit",
     "MinMemory", "ReqNodes",
@@ -35,6 +35,8 @@ _FREE = (
     "Partition", "UserName", "Feature", "Reason", "Reservation", "QOS", "tres-alloc", "tres-per-node",
     "tres-per-job", "tres-per-task",
 )  # fmt: skip
+_CALLED = "Name"
+"""Comes last, for many a job has one of its own; all between is read once for those that are alike."""
 _STATE = re.compile(r"[A-Z_]+")
 _LIMIT = re.compile(r"(?:(\d+)-)?(?:(?:(\d+):)?(\d+):)?(\d+)", re.ASCII)
 _MEMORY = re.compile(r"(\d+)M?", re.ASCII)
@@ -77,7 +79,7 @@ class JobFormat:
             plain[plain.index("OverSubscribe")] = "Exclusive"
         free = [*_FREE, "ExcNodes"] if self.tells_excluded_nodes else [*_FREE]
         ends = [f"{name}:|" for name in plain] + [f"{name}:{self.mark}" for name in free[:-1]]
-        return ",".join([*ends, f"{free[-1]}:{self.end}"])
+        return ",".join([*ends, f"{free[-1]}:{self.mark}", f"{_CALLED}:{self.end}"])
 
 
 class JobReader:
@@ -127,10 +129,13 @@ def _job(record: str, form: JobFormat) -> Job:
         listed, held, submitted, started, ends, rest = record.split("|", len(_OWN))
     except ValueError as error:
         raise SlurmError(f"expected a job of squeue, got {record[:160]!r}") from error
-    shape = _shape(rest, form.release)
+    shared, marked, name = rest.rpartition("\0")
+    if not marked:
+        raise SlurmError(f"expected a job of squeue, got {record[:160]!r}")
     starts = _time(started)
-    # To set 26 fields of a frozen dataclass one by one is most of what reading 50,000 jobs would take.
-    fields = shape.copy()
+    # To set 27 fields of a frozen dataclass one by one is most of what reading 50,000 jobs would take.
+    fields = _shape(shared, form.release).copy()
+    fields["name"] = _text(name)
     fields["id"], fields["task_count"], fields["task_limit"] = split_tasks(listed)
     fields["nodes"] = expand(held)
     fields["submitted"] = _time(submitted)

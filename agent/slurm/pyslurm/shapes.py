@@ -27,7 +27,7 @@ JOB_FIELDS = (
     "heterogeneous_offset", "state", "user_id", "state_reason", "partition", "allocated_nodes", "num_nodes",
     "cpus", "constraints", "resource_sharing", "eligible_time", "required_nodes", "excluded_nodes", "qos",
     "reservation", "memory_per_node", "memory_per_cpu", "gres_per_node", "submit_time", "start_time",
-    "end_time", "time_limit", "is_requeueable", "is_batch_job", "requeue_count",
+    "end_time", "time_limit", "is_requeueable", "is_batch_job", "requeue_count", "name",
 )  # fmt: skip
 RESERVATION_FIELDS = ("name", "nodes", "start_time", "end_time", "flags")
 
@@ -93,7 +93,8 @@ def job(record: list[Any]) -> Job:
     """
     (number, array, task, waiting, at_once, het, offset, state, user, reason, partition, nodes, node_count,
      cpus, features, sharing, eligible, requested, excluded, qos, reservation, memory_node, memory_cpu, gres,
-     submitted, started, ends, limit, requeueable, batch, restarts) = _cut(record, JOB_FIELDS)  # fmt: skip
+     submitted, started, ends, limit, requeueable, batch, restarts,
+     name) = _cut(record, JOB_FIELDS)  # fmt: skip
     if not isinstance(state, str) or _WORD.fullmatch(state) is None:
         raise SlurmError(f"job {number}: expected a state such as RUNNING from pyslurm, got {state!r:.80}")
     pending = state == "PENDING"
@@ -103,6 +104,7 @@ def job(record: list[Any]) -> Job:
         id=job_id,
         state=state,
         user=_text(user, "user"),
+        name=_text(name, "name of a job"),
         reason=word,
         partitions=_names(_text(partition, "partition")),
         nodes=expand(_text(nodes, "allocated_nodes")),

@@ -104,7 +104,7 @@ class Job(_Record):
         "num_nodes", "cpus", "constraints", "resource_sharing", "eligible_time", "required_nodes",
         "excluded_nodes", "qos", "reservation", "memory_per_node", "memory_per_cpu", "gres_per_node",
         "submit_time", "start_time", "end_time", "time_limit", "is_requeueable", "is_batch_job",
-        "requeue_count",
+        "requeue_count", "name",
     )  # fmt: skip
 
     @staticmethod

@@ -280,7 +280,7 @@ def test_a_list_that_is_none_is_an_error(document: dict[str, Any]) -> None:
         parse_nodes(document)
 
 
-FREE_TEXT = ("name", "comment", "admin_comment", "command", "current_working_directory", "state_description")
+FREE_TEXT = ("comment", "admin_comment", "command", "current_working_directory", "state_description")
 
 
 @given(st.sampled_from(FREE_TEXT), st.text(), st.sampled_from(CAPTURED))
@@ -289,6 +289,14 @@ def test_free_text_of_a_job_changes_nothing(key: str, text: str, capture: tuple[
     before = parse_jobs(document)
     document["jobs"][0][key] = text
     assert parse_jobs(document) == before
+
+
+@given(st.text(), st.sampled_from(CAPTURED))
+def test_the_name_of_a_job_is_taken_as_it_is(text: str, capture: tuple[str, int]) -> None:
+    document = reply(*capture, "jobs")
+    first, *others = parse_jobs(document)
+    document["jobs"][0]["name"] = text
+    assert parse_jobs(document) == (replace(first, name=text), *others)
 
 
 JSON = st.recursive(

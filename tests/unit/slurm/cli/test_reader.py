@@ -104,7 +104,7 @@ case "$*" in
     case "$form" in *ExcNodes*) excluded=${{mark}}n2;; esac
     cat {jobs} | while read -r own reason; do
         m=$mark
-        echo "$own|main${{m}}eve${{m}}${{m}}$reason${{m}}${{m}}${{m}}${{m}}${{m}}${{m}}$excluded$end"
+        echo "$own|main${{m}}eve${{m}}${{m}}$reason${{m}}${{m}}${{m}}${{m}}${{m}}${{m}}$excluded${{m}}x$end"
     done;;
 esac
 """

@@ -42,7 +42,7 @@ DEFAULTS = {
     "ReqNodes": "", "ExcNodes": "", "Partition": "main", "UserName": "alice", "Feature": "(null)",
     "Reason": "Resources", "Reservation": "(null)", "QOS": "(null)",
     "tres-alloc": "cpu=1,mem=1000M,node=1,billing=1", "tres-per-node": "N/A", "tres-per-job": "N/A",
-    "tres-per-task": "N/A",
+    "tres-per-task": "N/A", "Name": "wrap",
 }  # fmt: skip
 
 
@@ -189,17 +189,20 @@ FREE = st.text(alphabet=st.characters(blacklist_categories=("Cs",), blacklist_ch
 NASTY = st.sampled_from(["\n", "|", f"\n{printed(OLD)}", "<mark", "<end", "\x1b[2J", "\ufffd", "r" * 60_000])
 
 
-@given(st.lists(st.tuples(*[FREE | NASTY | st.tuples(FREE, NASTY).map("".join)] * 4), max_size=5))
-def test_free_text_of_a_job_never_shifts_a_field(free: list[tuple[str, str, str, str]]) -> None:
+@given(st.lists(st.tuples(*[FREE | NASTY | st.tuples(FREE, NASTY).map("".join)] * 5), max_size=5))
+def test_free_text_of_a_job_never_shifts_a_field(free: list[tuple[str, str, str, str, str]]) -> None:
     form = JobFormat((24, 11))
     text = "".join(
-        printed(form, JobArrayID=str(n), UserName=u, Feature=f, Reason=r, Reservation=v, ExcNodes="n2")
-        for n, (u, f, r, v) in enumerate(free, 1)
+        printed(
+            form, JobArrayID=str(n), UserName=u, Feature=f, Reason=r, Reservation=v, ExcNodes="n2", Name=w
+        )
+        for n, (u, f, r, v, w) in enumerate(free, 1)
     )
     jobs = tuple(parse_jobs(text, form).values())
     assert [job.id for job in jobs] == [str(n) for n in range(1, len(free) + 1)]
     assert all(job.excluded_nodes == {"n2"} and job.state == "PENDING" and not job.nodes for job in jobs)
     assert [job.user for job in jobs] == [u for u, *_ in free]
+    assert [job.name for job in jobs] == ["" if w in {"(null)", "N/A"} else w for *_, w in free]
 
 
 @given(st.lists(st.integers(0, 2_000), max_size=8))
