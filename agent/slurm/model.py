@@ -196,6 +196,16 @@ class JobEnd:
 
 
 @dataclass(frozen=True)
+class EarlierRun:
+    """How long a job ran that ended by itself."""
+
+    user: str
+    name: str
+    """What its user called it."""
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Reservation:
     """Nodes that Slurm keeps for some users, or for nobody, for a while (``scontrol show reservation``)."""
 

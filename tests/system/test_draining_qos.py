@@ -1,4 +1,4 @@
-"""Policies for jobs of a QOS, on a Slurm with accounting: a slurmdbd and a MariaDB of its own."""
+"""Policies for jobs of a QOS, and earlier run times, on a Slurm with accounting: a slurmdbd and a MariaDB."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from agent.cluster.settings.drain import DrainPolicy, DrainSettings
+from agent.core.ports import SystemClock
+from agent.slurm.cli.backend import CliBackend
+from agent.slurm.settings import SlurmSettings
 from testbed.accounting import missing_programs
 from testbed.emptying import Emptying
 from testbed.instance import Claim
@@ -74,9 +77,26 @@ def test_jobs_of_a_qos_are_only_to_finish_while_others_are_requeued_at_once(slur
         emptying.wait_until_left([PERMANENT_NODE])
 
 
-def submit(slurm: SlurmCluster, *options: str) -> int:
+def test_the_accounts_tell_how_long_jobs_ran_that_ended_by_themselves(slurm: SlurmCluster) -> None:
+    name = "two\nlines|x"
+    ends = wait_for("the account is known", lambda: submit(slurm, "--job-name", name, script="sleep 1"))
+    slurm.wait_for_job(ends, "COMPLETED")
+    fails = submit(slurm, "--job-name=fails", script="exit 3")
+    slurm.wait_for_job(fails, "FAILED")
+    cancelled = submit(slurm, "--job-name=cancelled")
+    slurm.wait_for_job(cancelled, "RUNNING")
+    slurm.run("scancel", str(cancelled))
+    slurm.wait_for_job(cancelled, "CANCELLED")
+    commands = CliBackend(SlurmSettings(conf=slurm.conf), SystemClock())
+    wait_for("the last of them", lambda: str(cancelled) in slurm.run("sacct", "-anXo", "JobID", "-s", "CA"))
+    first, second = commands.earlier_runs()
+    assert (first.user, first.name, second.name) == ("root", name, "fails")
+    assert 1 <= first.seconds < 300
+
+
+def submit(slurm: SlurmCluster, *options: str, script: str = "sleep 300") -> int:
     """Submit a job; 0 where Slurm does not take it yet."""
     try:
-        return slurm.submit("sleep 300", "--account=lab", *options)
+        return slurm.submit(script, "--account=lab", *options)
     except BedError:
         return 0

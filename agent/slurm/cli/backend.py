@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from agent.core.errors import SlurmError, SlurmRefusedError
 from agent.core.ports import Clock, Host, RemoteCommand
 from agent.slurm import names, node_changes, requeues
-from agent.slurm.cli import endings, scontrol, squeue
+from agent.slurm.cli import endings, sacct, scontrol, squeue
 from agent.slurm.cli.command import Finished, LocalRunner, RemoteRunner, Runner, Take
 from agent.slurm.cli.reader import JOBS_AT_ONCE, CliReader
 from agent.slurm.cli.refusals import read_refusals
-from agent.slurm.model import MAX_WEIGHT, Job, JobEnd, Reservation, SignalTarget, Snapshot
+from agent.slurm.model import MAX_WEIGHT, EarlierRun, Job, JobEnd, Reservation, SignalTarget, Snapshot
 from agent.slurm.settings import SlurmSettings
 from agent.slurm.words import means_no_answer, one_line, printable
 
@@ -289,6 +289,10 @@ class CliBackend:
         """Tell which partitions give every job a time limit, by MaxTime or by DefaultTime."""
         listed = self._run("sinfo", "-h", "-a", "-o", "%R|%l|%L").check()
         return frozenset(scontrol.parse_limited(listed))
+
+    def earlier_runs(self) -> tuple[EarlierRun, ...]:
+        """Tell how long jobs ran that are over, as far as Slurm keeps accounts (``sacct``), oldest first."""
+        return sacct.earlier_runs(self._run)
 
     def _states(self, leaders: Iterable[str]) -> list[Job]:
         """Read the states of jobs that are not over, those of all components of a heterogeneous job."""
