@@ -231,6 +231,7 @@ class Daemon:
             nodetype=settings.request.nodetype or helper.request_type,
         )
         manager.set_helper(helper)
+        manager.memory.run_times.accounts = commands.earlier_runs
         for left in left_behind:
             # Its nodes may be in Slurm under these names.
             helper.reserve_names((*left.machines, *left.asked))

@@ -13,8 +13,10 @@ from typing import Self
 
 from agent.cluster.desk import Desk
 from agent.cluster.drain.drainer import Drainer
+from agent.cluster.drain.foresight import Foresight
 from agent.cluster.drain.nodes import LeaveNode
 from agent.cluster.drain.wanted import Wishes
+from agent.cluster.grow.places import find_places
 from agent.cluster.reasons import Drain, DrainCause
 from agent.cluster.settings.cluster import ClusterSettings
 from agent.cluster.settings.demand import DemandSettings
@@ -105,6 +107,7 @@ class Emptying:
     Attributes:
         left: node name -> when it was left.
         events: what the drainer told.
+        run_times: seconds that earlier jobs ran, of whatever name.
     """
 
     def __init__(
@@ -120,6 +123,7 @@ class Emptying:
         self.clock = clock or SystemClock()
         self.left: dict[str, datetime] = {}
         self.events: list[Event] = []
+        self.run_times: Sequence[float] = ()
         self._nodes = frozenset(nodes)
         self._leave = leave
         self._lock = threading.Lock()
@@ -128,7 +132,8 @@ class Emptying:
         all_settings = ClusterSettings(DemandSettings(), WeightSettings(), settings, JoinSettings())
         self.desk = Desk(all_settings, self.clock, self)
         self.drainer = Drainer(
-            self.desk, self.backend, self._wishes, self._run_delete_commands, self._note_left
+            *(self.desk, self.backend, self._wishes, self._run_delete_commands, self._note_left),
+            foresight=Foresight(lambda _: self.run_times, find_places),
         )
 
     def __enter__(self) -> Self:

@@ -169,6 +169,9 @@ class DrainJob(Part):
     user: str
     fate: str
     at: Moment | None
+    expected: str = Field(
+        "", description='when it is expected to end and what it loses by starting over; "" where nobody knows'
+    )
 
 
 class DrainRecord(Part):

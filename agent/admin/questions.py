@@ -301,7 +301,8 @@ def _drain_record(forecast: Forecast) -> DrainRecord:
         why=drain.why,
         due=drain.deadline,
         jobs=tuple(
-            DrainJob(job=o.job.id, user=o.job.user, fate=o.fate.value, at=o.at) for o in forecast.outlooks
+            DrainJob(job=o.job.id, user=o.job.user, fate=o.fate.value, at=o.at, expected=o.expected)
+            for o in forecast.outlooks
         ),
         empty_at=forecast.empty,
         margin_seconds=round(margin.total_seconds()) if margin is not None else None,

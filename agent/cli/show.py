@@ -105,9 +105,12 @@ def _yes(answer: object) -> str:
 def drains(answer: Answer) -> None:
     """List what is being emptied, and the jobs on it.
 
-    Whose jobs they are, what will happen to them and when, and the margin to the deadline.
+    Whose jobs they are, what will happen to them and when, and the margin to the deadline; when they are
+    expected to end, where that is known.
     """
-    say_table(DRAIN_COLUMNS, drain_rows(answer["drains"]), nothing="no machine is being emptied")
+    rows = drain_rows(answer["drains"])
+    columns = (*DRAIN_COLUMNS, "expected") if any(row.get("expected") for row in rows) else DRAIN_COLUMNS
+    say_table(columns, rows, nothing="no machine is being emptied")
 
 
 def drain_rows(records: Sequence[Mapping[str, Any]]) -> list[dict[str, object]]:
@@ -115,7 +118,7 @@ def drain_rows(records: Sequence[Mapping[str, Any]]) -> list[dict[str, object]]:
     return [
         {**record, **job, "margin": _margin(record["margin_seconds"])}
         for record in records
-        for job in record["jobs"] or [{"job": "", "user": "", "fate": "empty", "at": None}]
+        for job in record["jobs"] or [{"job": "", "user": "", "fate": "empty", "at": None, "expected": ""}]
     ]
 
 

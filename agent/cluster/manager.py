@@ -121,7 +121,8 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         self._completion = Completion(desk, memory, self.retired)
         self.brake.may_prove = lambda machines: may_prove(memory.now(), machines)
         self._adoption = Adoption(desk, memory, self.orders, self.adopt_revocation)
-        self.drainer = Drainer(desk, backend, memory.wishes, leaving.leave, leaving.left, fencer)
+        seers = (fencer, memory.foresight())
+        self.drainer = Drainer(desk, backend, memory.wishes, leaving.leave, leaving.left, *seers)
 
     def start(self) -> None:
         """Begin to manage and to empty."""

@@ -46,6 +46,9 @@ class Reader:
         if known.take(reading, snapshot, began):
             # A long queue takes its time: Cloudlab's calls, which need the lock, do not wait for that.
             known.learn(reading, look_back(self._memory.now()))
+            if self._desk.settings.drain.foresight == "history":
+                self._memory.run_times.learn(snapshot)
+                self._memory.run_times.look_up()
         moment = self._memory.now()
         if held_nodes(moment):
             self._desk.look_at_drains()

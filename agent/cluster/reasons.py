@@ -66,6 +66,8 @@ class DrainCause(StrEnum):
 
 TAKEN_BACK = frozenset({DrainCause.REVOKED, DrainCause.LEASE})
 """With these Cloudlab takes the machine at the deadline, whoever needs it."""
+WILL_BE = frozenset({DrainCause.REVOKED, DrainCause.ADMIN})
+"""With these somebody said that the machine is to be empty then; a lease may be renewed after all."""
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,7 @@ RUN_BY = {
     "python -m testbed revoke": "tests/system/test_document_commands.py",
     "export SLURM_CONF=": "tests/system/test_document_commands.py",
     "for i in 1 2 3 4 5; do sbatch": "tests/system/test_document_commands.py",
+    "scontrol show reservations": "it changes nothing",
     "make": "tests/system/plugin/conftest.py",
     "sleep": "it changes nothing",
     "install.sh --dry-run": "tests/unit/plugin/test_plugin_install.py",

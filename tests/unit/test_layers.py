@@ -37,6 +37,7 @@ WAYS_IN = ("agent.slurm.cli", "agent.slurm.rest", "agent.slurm.pyslurm")
 CHOOSERS = ("agent.slurm.choice", "agent.slurm.rechooser")
 PURE = (
     "cluster.drain.figures",
+    "cluster.drain.foresight",
     "cluster.drain.held",
     "cluster.drain.jobs",
     "cluster.drain.nodes",
@@ -46,6 +47,7 @@ PURE = (
     "cluster.grow.horizon",
     "cluster.grow.lenders",
     "cluster.grow.packing",
+    "cluster.grow.places",
     "cluster.grow.supply",
     "cluster.join.plan",
     "cluster.join.proof",

@@ -28,7 +28,7 @@ from tests.unit.cluster.drain.conftest import Bench, Slurm
 AGENT = Path(__file__).parents[2] / "agent"
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 ERRANDS = {
-    *("aside", "reload", "ending"),
+    *("aside", "reload", "ending", "run-times"),
     *("cloudlab-call", "ssh", "ssh-stderr", "taken", "delete"),
     *("leave-", "join-", "lease-", "at-", "asking-", "revocations", "ledger-", "slurm-"),
 }

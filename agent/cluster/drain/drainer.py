@@ -16,6 +16,7 @@ import structlog
 from agent.cluster.desk import Desk
 from agent.cluster.drain.cleaner import Cleaner
 from agent.cluster.drain.fence import FencePlan, Fencer
+from agent.cluster.drain.foresight import BLIND, Foresight
 from agent.cluster.drain.hands import Hands
 from agent.cluster.drain.held import is_held
 from agent.cluster.drain.job_acts import JobActs
@@ -47,6 +48,7 @@ class Drainer:
         leave: runs the delete commands on the machine of one node (slow; bounded by the seconds it is given).
         left: told once a node when nothing is left on it and its commands have run (or failed).
         fencer: keeps fences; None for one that fences nothing.
+        foresight: tells which jobs had better start over at once.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Drainer:
         leave: Callable[[LeaveNode, float], HostResult],
         left: Callable[[LeaveNode], None],
         fencer: Fencer | None = None,
+        foresight: Foresight = BLIND,
     ) -> None:
         self._desk = desk
         self._backend = backend
@@ -66,7 +69,7 @@ class Drainer:
         self._thread: threading.Thread | None = None
         self._cleaner = Cleaner(desk, leave, self._cleaned)
         self._hands = Hands(desk.look_at_drains)
-        self._jobs = JobActs(desk, backend, self._hands)
+        self._jobs = JobActs(desk, backend, self._hands, foresight)
         self._fencer = fencer
         self._looked = desk.clock.monotonic()
 

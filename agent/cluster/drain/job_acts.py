@@ -11,6 +11,7 @@ import structlog
 
 from agent.cluster.desk import Desk
 from agent.cluster.drain.figures import JobFigures, lost_cpu_seconds
+from agent.cluster.drain.foresight import Foresight
 from agent.cluster.drain.hands import Hands
 from agent.cluster.drain.jobs import (
     CancelJob,
@@ -43,15 +44,17 @@ class JobActs:
         desk: has the time; told what is done.
         backend: the way in to Slurm.
         hands: do what is due, beside each other.
+        foresight: tells which jobs had better start over at once.
 
     Attributes:
         outlooks: what will happen to the jobs on draining nodes, as of the last look.
     """
 
-    def __init__(self, desk: Desk, backend: SlurmBackend, hands: Hands) -> None:
+    def __init__(self, desk: Desk, backend: SlurmBackend, hands: Hands, foresight: Foresight) -> None:
         self._desk = desk
         self._backend = backend
         self._hands = hands
+        self._foresight = foresight
         self._signalled: dict[str, datetime] = {}
         """``leader`` of a job -> when it had its checkpoint signal, by the steady clock."""
         self._warned: set[str] = set()
@@ -70,7 +73,9 @@ class JobActs:
         known = self._requeueable(snapshot, deadlines)
         now = self._desk.clock.steady() + wishes.ahead
         unsure = [name for name, drain in wishes.drains.items() if drain.unconfirmed]
-        outlooks = self.outlooks = look_ahead(snapshot, deadlines, known, settings, now, unsure)
+        outlooks = look_ahead(snapshot, deadlines, known, settings, now, unsure)
+        outlooks = self._foresight.look(outlooks, snapshot, wishes, self._desk.settings, now)
+        self.outlooks = outlooks
         for job, cause in self._figures.finished(snapshot, outlooks, wishes.drains):
             if not self._hands.is_at((CancelJob, leader(job))):
                 self._tell(EventKind.FINISH, job, f"job {job.id} ended by itself", cause)
@@ -219,7 +224,8 @@ class JobActs:
         def tell(done: list[RequeueJob]) -> None:
             held = " and held" if first.hold else ""
             for action in done:
-                words = f"requeued{held}: {action.reason}"
+                expected = f"; {action.expected}" if action.expected else ""
+                words = f"requeued{held}: {action.reason}{expected}"
                 self._end(EventKind.REQUEUE, action.job, words, causes[action.job.id])
             self._write(done)
 

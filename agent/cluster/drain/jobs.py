@@ -52,6 +52,8 @@ class Outlook:
     """Its user is told early: its work cannot be saved by a requeue."""
     signal: str = ""
     """What tells it to save its work; "" for nothing."""
+    expected: str = ""
+    """When it is expected to end and what it loses by starting over, in words; "" where nobody knows."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,8 @@ class RequeueJob:
     job: Job
     reason: str
     hold: bool
+    expected: str = ""
+    """Why it is requeued before it has to be, in words; "" where it has to be."""
 
     @property
     def comment(self) -> str:
@@ -233,7 +237,7 @@ def plan_jobs(
             told_at = now
         saving = told_at is not None and (now - told_at).total_seconds() < settings.saving_time
         if outlook.fate is Fate.REQUEUE and is_due and (not saving or left <= settings.kill_lead):
-            yield RequeueJob(job, why_requeued(outlook.deadline), outlook.hold)
+            yield RequeueJob(job, why_requeued(outlook.deadline), outlook.hold, outlook.expected)
         elif outlook.fate is Fate.CANCEL and is_due:
             yield CancelJob(job, why_cancelled(outlook.deadline))
 

@@ -10,7 +10,9 @@ import structlog
 
 from agent.cluster.desk import Desk
 from agent.cluster.drain.fence import FenceStore
+from agent.cluster.drain.foresight import Foresight
 from agent.cluster.drain.wanted import Wishes, wishes_of
+from agent.cluster.grow.places import find_places
 from agent.cluster.memory.chosen import Chosen
 from agent.cluster.memory.drains import Drains, DrainStore
 from agent.cluster.memory.grow_order import GrowOrders, GrowStore
@@ -18,6 +20,7 @@ from agent.cluster.memory.hold import WHOLE_SLICE, GrowthHold
 from agent.cluster.memory.joins import Joins
 from agent.cluster.memory.known import Known
 from agent.cluster.memory.names import Names, NameStore
+from agent.cluster.memory.run_times import RunTimes
 from agent.cluster.memory.teardowns import Teardowns, TeardownStore
 from agent.cluster.moment import Moment
 from agent.core.errors import LedgerError
@@ -53,6 +56,7 @@ class Memory:
         chosen: which machines are being emptied to be given back.
         joins: what has been tried to make nodes of machines.
         names: what machines are called in Slurm.
+        run_times: how long jobs ran.
         asked_types: (CM, client_id) -> the hardware type that was asked for, while more than one is borrowed.
     """
 
@@ -75,6 +79,7 @@ class Memory:
         self.chosen = Chosen(desk.lock)
         self.joins = Joins(desk.lock)
         self.names = Names(desk.lock, store)
+        self.run_times = RunTimes(desk.lock)
         self._left_behind = tuple(left_behind)
         self.asked_types: dict[tuple[str, str], str] = {}
 
@@ -126,6 +131,10 @@ class Memory:
     def wishes(self) -> Wishes:
         """Tell what is to be emptied now, and what is ours to touch."""
         return wishes_of(self.now())
+
+    def foresight(self) -> Foresight:
+        """Return what tells which jobs had better start over."""
+        return Foresight(self.run_times.of, find_places)
 
     def note_types(self, cm: str, types: Mapping[str, str]) -> None:
         """Remember what machines are asked for as, client_id -> type, while they may come or be held."""

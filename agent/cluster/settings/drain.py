@@ -71,6 +71,12 @@ class DrainSettings(Section):
     cleanup_fan_out: int = Field(
         32, ge=1, le=1000, description="number of machines on which delete commands run at once"
     )
+    foresight: Literal["limits", "history"] = Field(
+        "limits",
+        description="what tells that a job without a checkpoint will not end in time, so that it starts over "
+        "at once where it has run shorter than the time left and there is a place for it: its time limit, or "
+        "how long earlier jobs of its user and name ran; a job of which that tells nothing is left to try",
+    )
     release: Literal["reply", "delete"] = Field(
         "reply",
         description="how Cloudlab learns that a revoked machine is empty: by the reply to its next notice "

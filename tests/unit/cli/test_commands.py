@@ -14,7 +14,7 @@ import pytest
 
 from agent.cli import main
 from agent.cli.settings import differences, toml
-from agent.cli.show import alike
+from agent.cli.show import alike, drains
 from agent.core.errors import AgentError, RefusedError, UnavailableError
 from agent.core.settings import LeaseSettings
 from tests.unit.admin.conftest import machine
@@ -131,6 +131,17 @@ def test_the_list_of_drains_tells_whose_jobs_hold_a_node_and_the_margin(rig) -> 
     _, row = lines(rig.ask("drains").stdout)
     assert row[:3] == ["pc102", "admin", "2026-11-22T12:30:00Z"]
     assert "empty" in row
+
+
+def test_what_is_expected_of_a_job_is_a_column_of_its_own_where_anything_is(capsys) -> None:
+    job = {"job": "7", "user": "eve", "fate": "is requeued", "at": None}
+    record = {"node": "pc102", "cause": "revoked", "due": None, "margin_seconds": 60}
+    empty = {**record, "jobs": []}
+    drains({"drains": [{**record, "jobs": [{**job, "expected": ""}]}, empty]})
+    assert "EXPECTED" not in capsys.readouterr().out
+    drains({"drains": [{**record, "jobs": [{**job, "expected": "to end soon"}]}, empty]})
+    head, row, _ = lines(capsys.readouterr().out)
+    assert (head[-1], row[-3:]) == ("EXPECTED", ["to", "end", "soon"])
 
 
 def test_events_of_one_machine_can_be_asked_for_and_an_unknown_name_is_told_with_the_nearest(rig) -> None:

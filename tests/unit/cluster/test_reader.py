@@ -163,9 +163,9 @@ def test_since_when_jobs_wait_and_nodes_are_out_of_service_is_remembered_too():
 class Site:
     """A reader of a Slurm in which pc1 is ours."""
 
-    def __init__(self, clock, ledger, *nodes, fence=False):
+    def __init__(self, clock, ledger, *nodes, **drain):
         self.slurm = Slurm(*nodes, clock=clock)
-        self.desk = Desk(settings_with(drain=DrainSettings(fence=fence)), clock, ledger)
+        self.desk = Desk(settings_with(drain=DrainSettings(**drain)), clock, ledger)
         self.memory = Memory(self.desk, lambda: a_slice(a_machine(1)), ledger)
         self.limited = ["main"]
         self.reader = Reader(self.desk, self.memory, self.slurm, lambda: frozenset(self.limited))
@@ -221,3 +221,15 @@ def test_a_reading_that_a_newer_one_overtook_changes_neither_nodes_nor_history(c
     site.slurm.snapshot = be_overtaken
     assert site.reader.read() == newer[0] == site.memory.now()
     assert newer[0].nodes["pc1"].state == "ALLOCATED"
+
+
+@pytest.mark.parametrize(("foresight", "learnt"), [("history", (30.0,)), ("limits", ())])
+def test_how_long_jobs_run_is_learnt_where_foresight_goes_by_it(clock, ledger, foresight, learnt):
+    site = Site(clock, ledger, Node("pc1", "MIXED"), foresight=foresight)
+    job = Job("7", "RUNNING", user="eve", name="fit", nodes=frozenset({"pc1"}), started=NOW)
+    site.slurm.jobs = [job]
+    site.reader.read()
+    clock.advance(60)
+    site.slurm.jobs = []
+    site.reader.read()
+    assert site.memory.foresight().run_times(job) == learnt

@@ -10,6 +10,7 @@ from functools import partial
 
 from agent.cluster.drain.drainer import Drainer
 from agent.cluster.drain.fence import Fencer
+from agent.cluster.drain.foresight import BLIND, Foresight
 from agent.cluster.drain.jobs import leader, look_ahead, plan_jobs
 from agent.cluster.drain.nodes import LeaveNode, job_deadlines, plan_nodes
 from agent.cluster.drain.wanted import Wishes
@@ -212,7 +213,7 @@ class Made:
 class Bench:
     """A drainer with its surroundings."""
 
-    def __init__(self, slurm: Slurm, *drains: Drain, result: str = "") -> None:
+    def __init__(self, slurm: Slurm, *drains: Drain, result: str = "", foresight: Foresight = BLIND) -> None:
         self.slurm = slurm
         self.clock = Clock()
         self.drains = {d.node: d for d in drains}
@@ -227,7 +228,7 @@ class Bench:
         self.desk = a_desk(clock=self.clock, events=self.events)
         self.obey(SETTINGS.model_copy(update={"checkpoint_to": SignalTarget.BATCH}))
         fencer = Fencer(slurm, SLICE, Made())
-        self.drainer = Drainer(self.desk, slurm, self._wishes, self._leave, self._left, fencer)
+        self.drainer = Drainer(self.desk, slurm, self._wishes, self._leave, self._left, fencer, foresight)
 
     def obey(self, settings: DrainSettings) -> None:
         """Reload [drain]."""

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from agent.cluster.drain.foresight import Foresight
 from agent.cluster.settings.drain import DrainSettings
 from agent.slurm.model import Job, Node
 from tests.unit.cluster.drain.conftest import NOW, Bench, Slurm, busy, revoked
@@ -144,3 +145,23 @@ def test_a_cancelled_job_whose_end_is_seen_first_has_not_ended_by_itself() -> No
     assert bench.desk.bell.wait(10)
     bench.drainer.tick()
     assert [e.kind for e in bench.events if "job" in e.fields] == ["signal", "cancel"]
+
+
+def test_a_job_that_starts_over_at_once_is_told_with_what_was_expected() -> None:
+    started, ends = NOW - timedelta(seconds=60), NOW + timedelta(hours=1)
+    job = Job("7", "RUNNING", nodes=frozenset({"pc1"}), cpus=2, started=started, ends=ends)
+    foresight = Foresight(find_places=lambda snapshot, jobs, *_: [job.id for job in jobs])
+    bench = Bench(Slurm([Node("pc1", "MIXED")], [job]), revoked("pc1", 900), foresight=foresight)
+    bench.obey(DrainSettings())
+    bench.drainer.tick()
+    assert bench.slurm.said("requeue") == ["7"]
+    (told,) = [event for event in bench.events if event.kind == "requeue"]
+    assert "by its limit; starting over now loses 60s, later 14m (120 CPU-seconds lost)" in told.message
+
+
+def test_an_agent_without_foresight_leaves_each_job_to_try() -> None:
+    job = Job("7", "RUNNING", nodes=frozenset({"pc1"}), started=NOW, ends=NOW + timedelta(hours=1))
+    bench = Bench(Slurm([Node("pc1", "MIXED")], [job]), revoked("pc1", 900))
+    bench.obey(DrainSettings())
+    bench.drainer.tick()
+    assert bench.slurm.said("requeue") == []

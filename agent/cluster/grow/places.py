@@ -1,0 +1,69 @@
+"""Which jobs that leave their nodes would find a place elsewhere at once: a pure and cautious estimate."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from agent.cluster.grow.packing import Packer
+from agent.cluster.grow.supply import Supply
+from agent.cluster.settings.demand import DemandSettings
+from agent.slurm.model import Job, Node, Snapshot
+
+_ASKS_FOR_NONE = frozenset({"JobHeldUser", "JobHeldAdmin", "Dependency", "DependencyNeverSatisfied"})
+"""Reasons of pending jobs that take no place."""
+
+
+def find_places(
+    snapshot: Snapshot,
+    jobs: Sequence[Job],
+    leaving: Collection[str],
+    fences: Mapping[str, datetime] | None,
+    settings: DemandSettings,
+) -> frozenset[str]:
+    """Return the ids of those of these jobs that fit on what is free now, after all that wait.
+
+    A job that asks for nodes by name or for a reservation counts as finding none, and so do one that holds
+    nodes beside those that are emptied and one of an array of which only so many may run at once.
+
+    Args:
+        snapshot: what Slurm says.
+        jobs: run now; those that come first are placed first.
+        leaving: names of the nodes that are emptied.
+        fences: node name -> from when on no job may run there; None where that is not known.
+        settings: what machines count as.
+    """
+    away = frozenset(leaving)
+    free = [n for n in snapshot.nodes.values() if n.usable and n.name not in away and _has_room(n)]
+    if fences is None or not free:
+        return frozenset()
+    limited = {job.array for job in snapshot.jobs if job.task_limit is not None}
+    moving = [j for j in jobs if j.nodes <= away and not (j.requested_nodes or j.reservation)]
+    moving = [job for job in moving if job.array not in limited]
+    going = {job.id for job in moving}
+    rest = [job for job in snapshot.jobs if job.id not in going]
+    waiting = [job for job in rest if job.state == "PENDING" and job.reason not in _ASKS_FOR_NONE]
+    away = away.union(*(job.requested_nodes for job in waiting))
+    packer = Packer(replace(snapshot, jobs=tuple(rest)), Supply(leaving=away), settings)
+    for job in sorted(waiting, key=_age):
+        packer.place(job, may_borrow=False)
+    placed = set()
+    for job in moving:
+        fenced = frozenset(name for name, start in fences.items() if _may_outlast(job, start, snapshot.taken))
+        job_there = replace(job, excluded_nodes=job.excluded_nodes | fenced)
+        if not packer.place(job_there, may_borrow=False).obstacle:
+            placed.add(job.id)
+    return frozenset(placed)
+
+
+def _has_room(node: Node) -> bool:
+    return node.empty or node.cpus > node.allocated_cpus
+
+
+def _may_outlast(job: Job, start: datetime, now: datetime) -> bool:
+    return job.time_limit is None or now + job.time_limit > start
+
+
+def _age(job: Job) -> tuple[float, str]:
+    return (job.submitted.timestamp() if job.submitted else float("inf"), job.id)
