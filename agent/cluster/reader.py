@@ -40,6 +40,7 @@ class Reader:
         """
         known = self._memory.known
         reading, began = known.begin(), self._desk.clock.steady()
+        before = known.snapshot.nodes.keys() if known.snapshot else frozenset()
         snapshot = self._backend.snapshot()
         if self._desk.settings.drain.fence:
             known.limited = self._limited()
@@ -50,7 +51,9 @@ class Reader:
                 self._memory.run_times.learn(snapshot)
                 self._memory.run_times.look_up()
         moment = self._memory.now()
-        if held_nodes(moment):
+        is_new = self._desk.settings.drain.fence and not moment.joined <= before
+        if is_new or held_nodes(moment):
+            # A fence is not to come a look at the drains later than the node.
             self._desk.look_at_drains()
         return moment
 

@@ -233,3 +233,23 @@ def test_how_long_jobs_run_is_learnt_where_foresight_goes_by_it(clock, ledger, f
     site.slurm.jobs = []
     site.reader.read()
     assert site.memory.foresight().run_times(job) == learnt
+
+
+def test_the_drains_are_looked_at_when_a_node_has_come_that_may_get_a_fence(clock, ledger):
+    rung = []
+    for fence in (False, True):
+        site = Site(clock, ledger, Node("n1", "IDLE"), fence=fence)
+        for name in ("n1", "pc1", "pc1"):
+            site.slurm.nodes[name] = Node(name, "IDLE")
+            site.desk.bell.clear()
+            site.reader.read()
+            rung.append(site.desk.bell.is_set())
+    assert rung == [False, False, False, False, True, False]
+
+
+def test_the_drains_are_looked_at_while_a_node_waits_for_its_fence(clock, ledger):
+    site = Site(clock, ledger, Node("pc1", "IDLE", frozenset({"DRAIN"})), fence=True)
+    for _ in range(2):
+        site.desk.bell.clear()
+        site.reader.read()
+        assert site.desk.bell.is_set()
