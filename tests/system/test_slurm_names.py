@@ -9,7 +9,7 @@ from agent.core.errors import SlurmRefusedError
 from agent.slurm.model import Reservation, SlurmBackend
 from testbed.emptying import add_nodes, remove_nodes
 from testbed.up import TestBed
-from testbed.waiting import wait_for
+from testbed.waiting import PATIENCE, wait_for
 
 pytestmark = pytest.mark.usefixtures("nodes_as_found", "others")
 NODES = ("pc100-fort", "pc103-fort")
@@ -79,10 +79,16 @@ def test_records_of_any_name_are_deleted(bed: TestBed, each_way_in: SlurmBackend
 def test_a_drain_is_lifted_though_slurmctld_does_not_know_the_nodes_yet(
     bed: TestBed, each_way_in: SlurmBackend
 ) -> None:
-    """Just after its start it refuses to undrain or resume a node that it has not heard of, and does so."""
+    """Before a slurmd answers after its start, it refuses to undrain or resume a static node, and does so."""
     for lift in (each_way_in.undrain, each_way_in.resume):
-        each_way_in.drain(ALL, "esagent: due")
-        bed.slurm.restart_slurmctld()
-        lift(ALL)
-        assert not any(node.draining for node in each_way_in.snapshot().nodes.values())
+        each_way_in.drain(["n1"], "esagent: due")
+        assert bed.machines.run("n1", "pkill -STOP -x slurmd", timeout=PATIENCE) == 0
+        try:
+            bed.slurm.restart_slurmctld()
+            seen = each_way_in.snapshot().nodes["n1"]
+            assert (seen.state, seen.draining) == ("UNKNOWN", True)
+            lift(["n1"])
+            assert not each_way_in.snapshot().nodes["n1"].draining
+        finally:
+            assert bed.machines.run("n1", "pkill -CONT -x slurmd", timeout=PATIENCE) == 0
         bed.slurm.wait_until_usable()
