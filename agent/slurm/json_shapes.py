@@ -124,6 +124,8 @@ def complaints(document: Mapping[str, Any], key: str = "errors") -> tuple[str, .
 def parse_refusals(document: Mapping[str, Any]) -> dict[str, str]:
     """Read the ``status`` of ``DELETE jobs/``: job id -> why, of the jobs that it was not done to.
 
+    A task of an array comes as ``4_2`` or ``4_[2]``, several as ``4_[2-3]``.
+
     Raises:
         SlurmError: it has another shape.
     """
@@ -131,8 +133,7 @@ def parse_refusals(document: Mapping[str, Any]) -> dict[str, str]:
         listed = [(str(entry["step_id"]), str(entry["error"]["string"])) for entry in document["status"]]
     except (KeyError, TypeError) as error:
         raise SlurmError(f"slurmrestd jobs/: expected a status with step_id and error, {error!r}") from None
-    # A task of an array comes as 4_2 or 4_[2].
-    return {job_id.replace("[", "").replace("]", ""): words for job_id, words in listed}
+    return dict(listed)
 
 
 def error_numbers(document: Mapping[str, Any]) -> frozenset[int]:

@@ -132,6 +132,14 @@ def split_tasks(job_id: str) -> tuple[str, int, int | None]:
     return f"{array}_[{tasks}]", count, int(limit) if limit else None
 
 
+def share_tasks(job_id: str, other_id: str) -> bool:
+    """Tell whether two ids have a task in common (``5_[1-3]`` and ``5_2``); ``5`` has all of its array."""
+    (array, tasks), (other, others) = _array_and_tasks(job_id), _array_and_tasks(other_id)
+    if array != other or not tasks or not others:
+        return array == other
+    return any(_overlap(one, two) for one in tasks for two in others)
+
+
 def full_signal(signal: str) -> str:
     """Return a signal by its full name, ``SIGUSR1``, or its number.
 
@@ -175,6 +183,21 @@ def _count_tasks(part: str, job_id: str) -> int:
     if match is None or last < first:
         raise SlurmError(f"expected array tasks such as 0-9:3,12 in job {job_id[:80]!r}")
     return (last - first) // int(match[3] or 1) + 1
+
+
+def _array_and_tasks(job_id: str) -> tuple[str, list[range]]:
+    whole, _, _ = job_id.partition(".")
+    array, _, tasks = whole.partition("+")[0].partition("_")
+    found = []
+    for match in _TASKS.finditer(tasks):
+        first, last, step = match.groups()
+        found.append(range(int(first), int(last or first) + 1, int(step or 1)))
+    return array, found
+
+
+def _overlap(one: range, two: range) -> bool:
+    few, many = sorted((one, two), key=len)
+    return any(task in many for task in few)
 
 
 def _checked(pattern: re.Pattern[str], text: str, complaint: str) -> str:

@@ -67,7 +67,7 @@ def late_commands(bed: TestBed, jobs: Jobs, directory: Path) -> CliBackend:
     first, rest = script.read_text().split("\n", 1)
     waiting = (
         f"case $1 in requeue*) touch {jobs.go}; "
-        f'while squeue -h -j {jobs.number} -o %T | grep -q .; do sleep 0.1; done;; esac'
+        f"while squeue -h -j {jobs.number} -o %T | grep -q .; do sleep 0.1; done;; esac"
     )
     script.write_text(f"{first}\n{waiting}\n{rest}")
     return CliBackend(SlurmSettings(conf=bed.slurm.conf, bin_dir=commands.directory), SystemClock())

@@ -18,6 +18,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from agent.slurm.names import share_tasks
+
 _RANGE = r"\d{1,9}(?:-\d{1,9}(?::[1-9]\d{0,8})?)?"
 _ID = rf"\d+(?:_\[?{_RANGE}(?:,{_RANGE})*\]?|\+\d+)?"
 _ABOUT = (
@@ -52,32 +54,9 @@ def read_refusals(complaint: str, called: Iterable[str]) -> Refusals:
         if _DONE.match(line):
             continue
         match = next(filter(None, (pattern.search(line) for pattern in _ABOUT)), None)
-        about = [job for job in jobs if match is not None and _meet(match["job"], job)]
+        about = [job for job in jobs if match is not None and share_tasks(match["job"], job)]
         for job in about:
             found.setdefault(job, []).append(line)
         if not about:
             others.append(line)
     return Refusals({job: "; ".join(lines) for job, lines in found.items()}, tuple(others))
-
-
-def _meet(told: str, job: str) -> bool:
-    """Tell whether two ids have a task in common; one without tasks stands for the whole array."""
-    (array, tasks), (other, others) = _split(told), _split(job)
-    if array != other or not tasks or not others:
-        return array == other
-    return any(_overlap(one, two) for one in tasks for two in others)
-
-
-def _split(job: str) -> tuple[str, list[range]]:
-    array, _, tasks = job.partition("+")[0].partition("_")
-    found = []
-    for part in filter(None, tasks.strip("[]").split(",")):
-        span, _, step = part.partition(":")
-        first, _, last = span.partition("-")
-        found.append(range(int(first), int(last or first) + 1, int(step or 1)))
-    return array, found
-
-
-def _overlap(one: range, two: range) -> bool:
-    few, many = sorted((one, two), key=len)
-    return any(task in many for task in few)

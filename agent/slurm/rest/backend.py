@@ -245,9 +245,10 @@ class RestBackend:
         reply = self._calls.change("DELETE", "jobs/", body={"jobs": list(jobs.values()), **order})
         said = parse_refusals(reply.document)
         return {
-            job_id: SlurmRefusedError(f"job {job_id}: {printable(said[leader])}")
+            job_id: SlurmRefusedError(f"job {job_id}: {printable(words)}")
             for job_id, leader in jobs.items()
-            if leader in said
+            for told, words in said.items()
+            if names.share_tasks(told, leader)
         }
 
     def comment(self, job_id: str, text: str) -> None:

@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.core.errors import SlurmError, SlurmRefusedError
-from agent.slurm.names import MAX_NAMES, check_job, check_signal, expand, fold, listed, split_tasks
+from agent.slurm.names import (
+    MAX_NAMES,
+    check_job,
+    check_signal,
+    expand,
+    fold,
+    listed,
+    share_tasks,
+    split_tasks,
+)
 
 NAMES = st.from_regex(
     re.compile(r"[a-z][a-z0-9._-]{0,6}[0-9]{0,3}(-fort|x|-y-[0-9])?", re.ASCII), fullmatch=True
@@ -131,6 +140,18 @@ def test_tasks_of_an_array_are_counted(listed: str, expected: tuple[str, int, in
 def test_a_shortened_or_senseless_list_of_tasks_is_an_error(listed: str) -> None:
     with pytest.raises(SlurmError):
         split_tasks(listed)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "shared"),
+    [
+        ("5_[1-3]", "5_2", True), ("5_[1-5:2]", "5_2", False), ("5_[1,7-9]", "5_[8-12]", True),
+        ("5", "5_2", True), ("5_2", "5_[3-4]", False), ("5_2", "55_2", False), ("6+1", "6", True),
+        ("6", "6", True), ("5_2.batch", "5_2", True), ("5_*", "5_2", True),
+    ],
+)  # fmt: skip
+def test_ids_that_have_a_task_in_common_are_found(one: str, other: str, shared: bool) -> None:
+    assert share_tasks(one, other) is share_tasks(other, one) is shared
 
 
 @given(st.integers(0, 10**6), st.integers(0, 10**4), st.integers(1, 50))
