@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from testbed.up import TestBed
-from testbed.waiting import wait_for
+from testbed.waiting import PATIENCE, wait_for
 
 
 def test_a_machine_whose_probe_fails_is_kept_for_a_look_and_then_given_back(agent, bed: TestBed) -> None:
@@ -44,6 +44,35 @@ def test_the_record_of_a_machine_that_is_taken_stays_while_a_pending_job_names_i
     assert bed.slurm.job_state(named) == "PENDING"
     bed.slurm.run("scancel", str(named))
     wait_for("the record is gone", lambda: node not in bed.slurm.nodes())
+
+
+@pytest.fixture
+def _reboots(bed: TestBed) -> Iterator[None]:
+    """Slurm has a RebootProgram: one that leaves it to the test."""
+    text = bed.slurm.conf.read_text()
+    bed.slurm.conf.write_text(f"{text}RebootProgram=/bin/true\n")
+    bed.slurm.run("scontrol", "reconfigure")
+    yield
+    bed.slurm.conf.write_text(text)
+    bed.slurm.run("scontrol", "reconfigure")
+
+
+@pytest.mark.usefixtures("_reboots")
+def test_a_machine_that_is_rebooted_through_slurm_is_waited_for(agent, bed: TestBed) -> None:
+    agent.change("[join]\n", '[join]\nattempts = 1\ntimeout = "3s"\n')
+    agent.change('retry_interval = "10s"', 'retry_interval = "1s"')
+    agent.start()
+    node, job = agent.borrow()
+    bed.slurm.run("scontrol", "reboot", "ASAP", "nextstate=RESUME", node)
+    bed.slurm.run("scancel", str(job))
+    bed.slurm.wait_for_node(node, "REBOOT_ISSUED")
+    bed.machines.run(node, "pkill -x slurmd; while pgrep -x slurmd; do sleep 0.1; done", timeout=PATIENCE)
+    agent.let_it_look_again()
+    again = bed.slurm.submit("sleep 600", f"--nodelist={node}")
+    start = f"SLURM_CONF={bed.slurm.conf} slurmd -b -Z -N {node} --conf 'CPUs=2 Feature=cloudlab'"
+    bed.machines.run(node, start, timeout=PATIENCE)
+    bed.slurm.wait_for_job(again, "RUNNING")
+    assert not agent.said("given up")
 
 
 @pytest.fixture(params=["CLOUD", "FUTURE"])
