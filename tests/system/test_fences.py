@@ -20,10 +20,14 @@ SITES_OWN = "esagent-20261231T000000Z"
 """A site's own maintenance, called as an older agent called its fences."""
 
 
+def limit(bed: TestBed) -> None:
+    bed.slurm.run("scontrol", "update", "PartitionName=main", "MaxTime=1440")
+
+
 @pytest.fixture(autouse=True)
 def _limited(bed: TestBed) -> Iterator[None]:
     """Every job has a time limit."""
-    bed.slurm.run("scontrol", "update", "PartitionName=main", "MaxTime=1440")
+    limit(bed)
     yield
     listing = bed.slurm.run("scontrol", "-o", "show", "reservations")
     for line in listing.splitlines():
@@ -79,6 +83,25 @@ def test_the_job_that_a_machine_was_borrowed_for_does_not_start_beyond_its_lease
         len([e for e in agent.look("/v1/events?subject=&newest=500")["events"] if e["kind"] == "arrived"])
         == 1
     )
+
+
+@pytest.mark.parametrize("declared", ["CLOUD", "FUTURE"])
+def test_nor_on_a_node_that_slurm_conf_declares(agent, bed: TestBed, predeclare, declared: str) -> None:
+    names = predeclare(declared)
+    limit(bed)
+    agent.change('slurmd -Z -N {node_name} --conf \\"CPUs=2 Feature=cloudlab\\"', "slurmd -b -N {node_name}")
+    agent.change("[join]\n", f'[join]\nmode = "cloud"\npredeclared = "{names}"\n')
+    agent.change("[drain]\n", "[drain]\nfence = true\n")
+    agent.start()
+    agent.wait_for_log("predeclared nodes have no machine: set down")
+    blocker = bed.slurm.submit("sleep 600", "--cpus-per-task=2", "--nodelist=n1")
+    bed.slurm.wait_for_job(blocker, "RUNNING")
+    long = bed.slurm.submit("sleep 600", "--cpus-per-task=2", "--time=60")
+    short = bed.slurm.submit("sleep 2", "--cpus-per-task=2", "--time=2")
+    bed.slurm.wait_for_job(short, "RUNNING", "COMPLETED")
+    assert reserved(bed, bed.slurm.job_nodes(short))
+    bed.slurm.wait_for_job(short, "COMPLETED")
+    assert bed.slurm.job_state(long) == "PENDING"
 
 
 def test_a_fence_that_nobody_moves_on_ends_by_itself(bed: TestBed, monkeypatch: pytest.MonkeyPatch) -> None:
