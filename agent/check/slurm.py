@@ -9,6 +9,7 @@ from pathlib import Path
 
 from agent.check.backfill import check_backfill
 from agent.check.barrier import barrier, mode_of
+from agent.check.fences import check_fences
 from agent.check.finding import Finding, fault, fine, look, skipped, warning
 from agent.cluster.grow.by_name import offers_for
 from agent.cluster.settings.demand import Offer
@@ -86,6 +87,7 @@ def check_slurm(
         yield from check_leads(settings, drain)
         if fence is not None:
             yield check_fence(snapshot, fence())
+        yield from check_fences(join, backend.reservations(), on=fence is not None)
 
     return look("Slurm", at, mend)
 

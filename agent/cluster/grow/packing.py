@@ -146,7 +146,8 @@ class Packer:
         if not any(room.is_in_reach(job) for room in fresh):
             return f"no borrowed machine comes into its partition ({', '.join(sorted(job.partitions))})"
         if all(is_longer(job, room.longest) for room in fresh):
-            lent = format_duration(max(room.longest or timedelta() for room in fresh).total_seconds())
+            longest = max(room.longest or timedelta() for room in fresh)
+            lent = format_duration(max(longest // timedelta(minutes=1), 0) * 60.0)
             return f"may take longer than a machine is lent for now, {lent}: a fence would keep it off"
         if not any(satisfies(room.features, job.features) for room in fresh):
             return f"borrowed machines do not offer {job.features!r}"
