@@ -40,6 +40,9 @@ OVER_STATES = frozenset(
 )  # fmt: skip
 """States of a job that has ended (``job_states`` of slurm.h)."""
 
+SIGNALLED_STATES = frozenset({"RUNNING", "STOPPED", "SIGNALING", "RESIZING"})
+"""States in which processes of a job get a signal; of one that is suspended, none does."""
+
 
 @dataclass(frozen=True)
 class Node:
@@ -327,7 +330,11 @@ class SlurmBackend(Protocol):
     def signal_all(
         self, job_ids: Iterable[str], signal: str, target: SignalTarget = SignalTarget.ALL
     ) -> Mapping[str, SlurmRefusedError]:
-        """``signal`` many; return job id -> why, for those that were refused."""
+        """``signal`` many, each once, within seconds; return job id -> why, for those that did not get it.
+
+        Who is not among them got it, also where Slurm said of a task of an array that it cannot be altered.
+        A ``SlurmDownError`` tells nothing of who did.
+        """
 
     def notify(self, job_id: str, text: str) -> None:
         """Write a line to the output of a running job (``scontrol notify``)."""

@@ -4,11 +4,12 @@ import re
 from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from agent.core.errors import SlurmRefusedError
-from agent.slurm.model import Job, Reservation, SlurmBackend
+from agent.slurm.model import Job, Reservation, SignalTarget, SlurmBackend
 from testbed.emptying import boot_node
 from testbed.up import TestBed
 from testbed.waiting import wait_for
@@ -233,3 +234,28 @@ def test_many_jobs_are_signalled_and_ended_at_once_whatever_is_over_among_them(
     wait_for("their signal", lambda: list(slurm.signal_all([*many, "99999"], "CONT")) == ["99999"])
     assert slurm.cancel_all([*many, "99999"]) == {}
     wait_for("their end", lambda: not states(slurm, *many))
+
+
+def test_a_signal_comes_once_whatever_waits_behind_its_job_and_none_to_a_suspended_one(
+    bed: TestBed, slurm: SlurmBackend, tmp_path: Path
+) -> None:
+    """Slurm says of the task that it cannot be altered now, and scancel(1) would send it again."""
+    tmp_path.chmod(0o777)
+    mark = f"echo >> {tmp_path}/caught.$SLURM_JOB_ID"
+    script = f"trap '{mark}' URG; touch {tmp_path}/ready.$SLURM_JOB_ID; while :; do sleep 0.1; done"
+    here = (f"--nodelist={NODES[0]}", "--ntasks=1")
+    array = bed.slurm.submit(script, "--array=0-3%1", *here)
+    alone = bed.slurm.submit(script, *here)
+    stopped = bed.slurm.submit(script, f"--nodelist={NODES[1]}", "--ntasks=1")
+    task, waiting = f"{array}_0", f"{array}_[1-3]"
+    wait_for("their traps", lambda: len(list(tmp_path.glob("ready.*"))) == 3)
+    bed.slurm.run("scontrol", "suspend", str(stopped))
+    numbers = bed.slurm.run("squeue", "-h", "-t", "RUNNING", "-o", "%A").split()
+    many = [task, str(alone), str(stopped), "99999"]
+    assert sorted(slurm.signal_all(many, "URG", SignalTarget.BATCH)) == sorted([str(stopped), "99999"])
+    with pytest.raises(SlurmRefusedError):
+        slurm.signal(str(stopped), "URG", SignalTarget.BATCH)
+    caught = [tmp_path / f"caught.{number}" for number in numbers]
+    wait_for("their signals", lambda: all(file.exists() for file in caught))
+    assert waiting in {j.id for j in slurm.snapshot().jobs}
+    assert [len(file.read_text().splitlines()) for file in caught] == [1, 1]

@@ -13,6 +13,7 @@ from agent.slurm.cli import endings, sacct, scontrol, squeue
 from agent.slurm.cli.command import Finished, LocalRunner, RemoteRunner, Runner, Take
 from agent.slurm.cli.reader import JOBS_AT_ONCE, CliReader
 from agent.slurm.cli.refusals import read_refusals
+from agent.slurm.cli.signalling import Signaller
 from agent.slurm.model import MAX_WEIGHT, EarlierRun, Job, JobEnd, Reservation, SignalTarget, Snapshot
 from agent.slurm.settings import SlurmSettings
 from agent.slurm.words import means_no_answer, one_line, printable
@@ -51,6 +52,7 @@ class CliBackend:
         else:
             self._runner = RemoteRunner(timeout, head[1], head[0], ours)
         self._reader = CliReader(self._run, clock)
+        self._signaller = Signaller(self._program("scancel"), self._runner, self._reader)
 
     def snapshot(self) -> Snapshot:
         """Read nodes and jobs side by side.
@@ -152,13 +154,8 @@ class CliBackend:
     def signal_all(
         self, job_ids: Iterable[str], signal: str, target: SignalTarget = SignalTarget.ALL
     ) -> dict[str, SlurmRefusedError]:
-        """Send a signal to many (scancel(1): without an option it goes to the steps alone)."""
-        to = {SignalTarget.BATCH: ["--batch"], SignalTarget.ALL: ["--full"], SignalTarget.STEPS: []}[target]
-        word = f"--signal={names.check_signal(signal)}"
-        refused: dict[str, SlurmRefusedError] = {}
-        for part in _parts(job_ids):
-            refused |= self._on_jobs(part, lambda ids: ("scancel", *to, word, *ids))
-        return refused
+        """Send a signal to many; see ``agent.slurm.cli.signalling``."""
+        return self._signaller.send(job_ids, signal, target)
 
     def notify(self, job_id: str, text: str) -> None:
         """Write a line to the output of a running job.
@@ -335,9 +332,11 @@ class CliBackend:
         self._run(command, *arguments).check()
 
     def _run(self, command: str, *arguments: str, take: Take | None = None) -> Finished:
+        return self._runner((self._program(command), *arguments), take=take)
+
+    def _program(self, command: str) -> str:
         directory = self._settings.bin_dir
-        program = command if directory is None else str(directory / command)
-        return self._runner((program, *arguments), take=take)
+        return command if directory is None else str(directory / command)
 
 
 def _parts(job_ids: Iterable[str]) -> Iterator[dict[str, str]]:

@@ -81,7 +81,7 @@ class CliReader:
             nodes = scontrol.parse_nodes(output)
             self._confirm(frozenset(nodes))
         except scontrol.InexactTextError:
-            old = self._ask_release() < (23, 2)
+            old = self.release() < (23, 2)
             argv = ("sinfo", "--json") if old else ("scontrol", "show", "nodes", "--json")
             nodes = scontrol.parse_nodes_json(self._run(*argv).check())
         if not nodes:
@@ -155,7 +155,7 @@ class CliReader:
 
     def _jobs_of_text(self) -> tuple[Job, ...]:
         before = self._release
-        form = squeue.JobFormat(self._ask_release())
+        form = squeue.JobFormat(self.release())
         known, self._jobs = self._jobs, {}
         if form.release != before:
             # The same text may mean something else now.
@@ -191,8 +191,8 @@ class CliReader:
                 jobs[record] = replace(job, excluded_nodes=excluded)
         return {record for record, job in waiting.items() if job.id not in told}
 
-    def _ask_release(self) -> tuple[int, int]:
-        """Ask squeue for its release: Slurm may have been upgraded since the last read.
+    def release(self) -> tuple[int, int]:
+        """Ask for the release of the commands, such as (24, 11): Slurm may have been upgraded meanwhile.
 
         It decides what squeue's fields are called and mean; slurmctld of a later one answers it as before.
         """

@@ -189,7 +189,14 @@ class RestBackend:
         return refused_of(job_ids, partial(self.requeue, hold=hold))
 
     def signal(self, job_id: str, signal: str, target: SignalTarget = SignalTarget.ALL) -> None:
-        """Send a signal such as ``USR1`` to a job."""
+        """Send a signal such as ``USR1`` to a job.
+
+        Of one job by its path slurmrestd does not tell that it got none.
+        """
+        if self._calls.api().ends_many:
+            for refusal in self.signal_all([job_id], signal, target).values():
+                raise refusal
+            return
         deed = Deed.SIGNAL if target is SignalTarget.ALL else Deed.SIGNAL_PART
         if other := self._other_for_job(deed, job_id):
             other.signal(job_id, signal, target)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from agent.core.errors import SlurmDownError, SlurmRefusedError
-from agent.slurm.model import Reservation, SignalTarget
+from agent.slurm.model import Reservation
 from tests.unit.slurm.cli.conftest import FixedClock, backend
 
 
@@ -109,17 +109,6 @@ def test_a_reservation_that_is_still_there_was_not_removed_whatever_slurm_says(t
     with pytest.raises(SlurmRefusedError, match="is invalid"):
         slurm.remove_reservation("esagent-x")
     slurm.remove_reservation("esagent-y")
-
-
-def test_many_jobs_are_signalled_by_one_command_and_each_refusal_is_told_from_the_others(
-    tmp_path: Path,
-) -> None:
-    asked = tmp_path / "asked"
-    words = "scancel: error: Kill job error on job id 2: Invalid job id specified\\n"
-    slurm = backend(tmp_path, scancel=f"echo $* >> {asked}; printf '{words}' >&2; exit 1")
-    refused = slurm.signal_all(["1", "2", "4_1", "6+1"], "USR1", SignalTarget.BATCH)
-    assert asked.read_text() == "--batch --signal=USR1 1 2 4_1 6\n"
-    assert list(refused) == ["2"]
 
 
 @pytest.mark.parametrize("weight", [-1, 4294967281])
