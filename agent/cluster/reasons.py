@@ -47,7 +47,9 @@ CM_TEARDOWN = "teardown of its CM"
 _SLURMS_OWN = " : Not responding"
 """What Slurm adds to a reason when slurmd does not answer."""
 _EMPTY_AT = "its machine has to be empty at "
-_TOLD = re.compile(rf"{REASON_PREFIX}(?:\w+ at (?P<at>[\d-]+T[\d:]+Z): )?{_EMPTY_AT}(?P<due>[\d-]+T[\d:]+Z)")
+_TOLD = re.compile(
+    rf"{REASON_PREFIX}(?:(?P<signal>\w+) at (?P<at>[\d-]+T[\d:]+Z): )?{_EMPTY_AT}(?P<due>[\d-]+T[\d:]+Z)"
+)
 MOVED = timedelta(seconds=5)
 """A countdown comes in whole seconds and with some delay: a smaller move is the same deadline."""
 
@@ -249,13 +251,19 @@ def cancel_comment(reason: str) -> str:
     return f"cancelled by esagent: {reason}"
 
 
-def told_before(comment: str, now: datetime) -> tuple[bool, datetime | None]:
-    """Read from an AdminComment what an earlier run of the agent told a job.
+def signal_told(words: str) -> str:
+    """Read from our words in an AdminComment which checkpoint signal a job had; "" for none."""
+    match = _TOLD.match(words)
+    return (match["signal"] or "") if match else ""
+
+
+def told_before(words: str, now: datetime) -> tuple[bool, datetime | None]:
+    """Read from our words in an AdminComment what an earlier run of the agent told a job.
 
     Returns:
         Whether its user was warned of a deadline still to come, and when it had its checkpoint signal.
     """
-    match = _TOLD.match(comment)
+    match = _TOLD.match(words)
     if match is None:
         return False, None
     return read_time(match["due"]) > now, read_time(match["at"]) if match["at"] else None

@@ -215,11 +215,12 @@ class EventKind(StrEnum):
     # Emptying.
     FENCE = "fence", "no job starts on a node that would run beyond its deadline"
     DRAIN = "drain", "a node is drained in Slurm"
-    FINISH = "finish", "a job on a draining node ended by itself", OfJob
+    FINISH = "finish", "a job on a draining node ended, and not by the agent", OfJob
     WARN = "warn", "the user of a job was told", OfJob
     SIGNAL = "signal", "a job was sent a signal, to write a checkpoint", OfJob
     REQUEUE = "requeue", "a job was requeued", JobLost
     CANCEL = "cancel", "a job was cancelled", JobLost
+    KILLED = "killed", "a job died of the signal that told it to save its work", JobLost
     LOST = "lost", "a job lost its machine", JobLost
     LEAVE = "leave", "nothing is left on a node: the delete commands were run there"
     RELEASE = "release", "Cloudlab may take a revoked machine, or one whose lease ends is given back", Release
@@ -276,6 +277,7 @@ _NOTABLE = frozenset(
         _K.THREAD,
         _K.UNWELCOME,
         _K.LEASE_ENDS,
+        _K.KILLED,
     }
 )
 _WISHES = frozenset({_K.REVOKE, _K.ADMIN, _K.SURPLUS, _K.BLOCKED, _K.FAILED, _K.JOIN_FAILED, _K.ADOPT})
@@ -296,6 +298,7 @@ _CAUSES: Mapping[str, frozenset[EventKind]] = {
     _K.SIGNAL: _EMPTYING,
     _K.REQUEUE: _EMPTYING,
     _K.CANCEL: _EMPTYING,
+    _K.KILLED: frozenset({_K.SIGNAL, *_EMPTYING}),
     _K.LEAVE: _EMPTYING,
     _K.RELEASE: frozenset({_K.LEAVE, _K.DRAIN, _K.REVOKE}),
     _K.RESUME: frozenset({_K.WITHDRAWN, _K.KEEP, _K.ADMIN}),

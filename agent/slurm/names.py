@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
@@ -24,6 +25,7 @@ _RESERVATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _JOB = re.compile(r"[1-9]\d{0,9}(?:_\d{1,9}|_\[[0-9,:-]+\]|\+\d{1,4})?")
 _LISTED_JOB = re.compile(r"\d+(?:_\d+|_\[[\d,:-]+(?:%\d+)?\]|\+\d+)?", re.ASCII)
 _TASKS = re.compile(r"(\d+)(?:-(\d+)(?::([1-9]\d*))?)?", re.ASCII)
+_REAL_TIME = re.compile(r"RT(?P<base>MIN|MAX)(?P<offset>[+-]\d+)?")
 _SIGNAL = re.compile(r"[A-Z][A-Z0-9+-]{1,15}|[1-9]\d?")
 
 
@@ -148,6 +150,18 @@ def full_signal(signal: str) -> str:
     """
     word = check_signal(signal)
     return word if word.isdecimal() else f"SIG{word.removeprefix('SIG')}"
+
+
+def signal_number(name: str) -> int:
+    """Return the number of a signal such as ``USR1``, ``SIGUSR1``, ``10`` or ``RTMIN+1``; 0 for none."""
+    word = name.removeprefix("SIG")
+    if word.isdecimal():
+        return int(word)
+    if match := _REAL_TIME.fullmatch(word):
+        base = signal.SIGRTMIN if match["base"] == "MIN" else signal.SIGRTMAX
+        return base + int(match["offset"] or 0)
+    found = signal.Signals.__members__.get(f"SIG{word}")
+    return 0 if found is None else found.value
 
 
 def check_signal(signal: str) -> str:

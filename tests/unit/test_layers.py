@@ -36,9 +36,11 @@ ALLOWED = {
 WAYS_IN = ("agent.slurm.cli", "agent.slurm.rest", "agent.slurm.pyslurm")
 CHOOSERS = ("agent.slurm.choice", "agent.slurm.rechooser")
 PURE = (
+    "cluster.drain.ended",
     "cluster.drain.figures",
     "cluster.drain.foresight",
     "cluster.drain.held",
+    "cluster.drain.following",
     "cluster.drain.jobs",
     "cluster.drain.nodes",
     "cluster.drain.wanted",
@@ -52,6 +54,7 @@ PURE = (
     "cluster.join.plan",
     "cluster.join.proof",
     "cluster.join.remains",
+    "cluster.job_comment",
     "cluster.moment",
     "cluster.naming",
     "cluster.power.power",
@@ -96,6 +99,7 @@ PURE = (
     "core.slice.outlook",
     "core.slice.sparing",
     "slurm.cli.refusals",
+    "slurm.cli.endings",
     "slurm.cli.scontrol",
     "slurm.cli.squeue",
     "slurm.constraint",

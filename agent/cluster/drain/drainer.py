@@ -112,7 +112,7 @@ class Drainer:
         """Look once and do what is due.
 
         Returns:
-            Whether anything is being emptied.
+            Whether anything is being emptied, or how a job there ended is not known yet.
 
         Raises:
             SlurmError: Slurm could not be read; nothing was done.
@@ -121,7 +121,7 @@ class Drainer:
         self._hands.take_up()
         wishes = self._wishes()
         self._cleaner.forget_all_but(set(wishes.drains))
-        if wishes.ours:
+        if wishes.ours or not self._jobs.is_done:
             snapshot = self._backend.snapshot()
             now = self._desk.clock.steady() + wishes.ahead
             ours, unread = wishes.ours, wishes.unread
@@ -138,7 +138,7 @@ class Drainer:
         if wishes.ours:
             self._let_in(wishes, snapshot)
             self._hands.gather()
-        return bool(wishes.drains)
+        return bool(wishes.drains) or not self._jobs.is_settled
 
     def _fence(self, wishes: Wishes) -> None:
         is_whole = wishes.fences is not None

@@ -10,7 +10,7 @@ from typing import TypeVar
 import structlog
 
 from agent.cluster.desk import Desk
-from agent.cluster.drain.figures import JobFigures, lost_cpu_seconds
+from agent.cluster.drain.comments import Comments
 from agent.cluster.drain.foresight import Foresight
 from agent.cluster.drain.hands import Hands
 from agent.cluster.drain.jobs import (
@@ -25,11 +25,13 @@ from agent.cluster.drain.jobs import (
     plan_jobs,
 )
 from agent.cluster.drain.nodes import job_deadlines
+from agent.cluster.drain.reckoning import Reckoning
 from agent.cluster.drain.wanted import Wishes
-from agent.cluster.reasons import told_before
+from agent.cluster.job_comment import ours_in
+from agent.cluster.reasons import signal_told, told_before
 from agent.cluster.settings.drain import DrainSettings
 from agent.core.errors import SlurmError, SlurmRefusedError
-from agent.core.events import EventKind, JobLost, OfJob
+from agent.core.events import EventKind
 from agent.slurm.model import Job, SlurmBackend, Snapshot
 
 log = structlog.get_logger()
@@ -61,7 +63,9 @@ class JobActs:
         """``leader`` of the jobs whose users were told."""
         self._recalled: set[str] = set()
         """``leader`` of the jobs whose AdminComment was read."""
-        self._figures = JobFigures()
+        self._reckoning = Reckoning(desk, backend, hands, self._is_acted_on)
+        self._following = self._reckoning.following
+        self._comments = Comments(backend, hands)
         self.outlooks: tuple[Outlook, ...] = ()
 
     def see_to(self, snapshot: Snapshot, wishes: Wishes, settings: DrainSettings) -> None:
@@ -75,10 +79,8 @@ class JobActs:
         unsure = [name for name, drain in wishes.drains.items() if drain.unconfirmed]
         outlooks = look_ahead(snapshot, deadlines, known, settings, now, unsure)
         outlooks = self._foresight.look(outlooks, snapshot, wishes, self._desk.settings, now)
-        self.outlooks = outlooks
-        for job, cause in self._figures.finished(snapshot, outlooks, wishes.drains):
-            if not self._hands.is_at((CancelJob, leader(job))):
-                self._tell(EventKind.FINISH, job, f"job {job.id} ended by itself", cause)
+        outlooks = self.outlooks = self._reckoning.spare(outlooks)
+        self._reckoning.look(snapshot, outlooks, wishes)
         held_up = {leader(outlook.job) for outlook in outlooks}
         self._signalled = {job: at for job, at in self._signalled.items() if job in held_up}
         self._warned &= held_up
@@ -96,13 +98,33 @@ class JobActs:
         self._hands.gather()
         # What can wait comes last.
         self._each(told, WarnJob, lambda a: a.comment, self._warn)
+        self._reckoning.ask()
+        self._comments.look_back(snapshot, wishes.ours, lambda said, jobs: self._look_back(said, jobs, now))
         self._hands.gather()
+        self._comments.tidy(snapshot, held_up | self._following.leaders)
+        self._hands.gather()
+
+    @property
+    def is_settled(self) -> bool:
+        """Of all jobs that have left a draining node it is known how."""
+        return self._following.is_idle
+
+    @property
+    def is_done(self) -> bool:
+        """Nothing is left to be done to any job, also to those that were requeued."""
+        return self.is_settled and self._comments.are_clean
 
     def lose(self, jobs: Iterable[Job]) -> None:
         """Take note that jobs lost their machine."""
         for job in jobs:
-            self._figures.ended(job)
-            self._tell_lost(EventKind.LOST, job, f"job {job.id} lost its machine", "taken")
+            self._end(EventKind.LOST, job, "lost its machine", "taken")
+
+    def _look_back(self, words: Mapping[str, str], jobs: Iterable[Job], now: datetime) -> None:
+        self._comments.take_off(self._reckoning.lost_before(words, jobs, now))
+
+    def _is_acted_on(self, lead: str) -> bool:
+        """Tell whether an act that ends a job is under way."""
+        return self._hands.is_at((RequeueJob, lead)) or self._hands.is_at((CancelJob, lead))
 
     def _requeueable(
         self, snapshot: Snapshot, deadlines: Mapping[str, datetime | None]
@@ -132,18 +154,21 @@ class JobActs:
         Returns:
             Whether it became known of somebody.
         """
-        about = (a.job for a in actions if isinstance(a, WarnJob | SignalJob))
-        new = {job.id: leader(job) for job in about if leader(job) not in self._recalled}
+        jobs = [a.job for a in actions if isinstance(a, WarnJob | SignalJob)]
+        new = {job.id: leader(job) for job in jobs if leader(job) not in self._recalled}
         new = {job_id: lead for job_id, lead in new.items() if not self._hands.is_at(("recall", lead))}
 
         def take(comments: Mapping[str, str]) -> None:
             self._recalled.update(new.values())
-            for job_id, comment in comments.items():
-                warned, signalled = told_before(comment, now)
+            self._comments.carry(comments, jobs)
+            for job in jobs:
+                words = ours_in(comments.get(job.id, ""))
+                warned, signalled = told_before(words, now)
                 if warned:
-                    self._warned.add(new[job_id])
+                    self._warned.add(leader(job))
                 if signalled:
-                    self._signalled[new[job_id]] = signalled - ahead
+                    self._signalled[leader(job)] = signalled - ahead
+                    self._following.signalled(job, signal_told(words))
 
         if new:
             before = len(self._recalled)
@@ -183,6 +208,7 @@ class JobActs:
         act: Callable[[list[str]], Mapping[str, SlurmRefusedError]],
         then: Callable[[list[_Action]], None],
         words: str,
+        otherwise: Callable[[SlurmError], None] | None = None,
     ) -> None:
         """Begin what is done to jobs; ``then`` has those that Slurm did not refuse."""
         kind, ids = type(group[0]), [action.job.id for action in group]
@@ -193,22 +219,25 @@ class JobActs:
             then([action for action in group if action.job.id not in refused])
 
         keys = [(kind, leader(action.job)) for action in group]
-        self._hands.begin(f"{kind.__name__} {ids[0]}", keys, partial(act, ids), take)
+        self._hands.begin(f"{kind.__name__} {ids[0]}", keys, partial(act, ids), take, otherwise)
 
     def _signal(self, group: list[SignalJob]) -> None:
         """Signal jobs, once each: a signal that hangs may have been delivered all the same."""
         first, causes = group[0], self._causes(group)
         for action in group:
             self._signalled[leader(action.job)] = self._desk.clock.steady()
+            self._following.signalled(action.job, action.signal)
 
         def tell(done: list[SignalJob]) -> None:
-            for action in group:
+            refused = [action.job for action in group if action not in done]
+            self._comments.take_off(refused)
+            for job in refused:
+                self._signalled.pop(leader(job), None)
+                self._following.signalled(job, "")
+            for action in done:
                 job = action.job
-                if action not in done:
-                    self._signalled.pop(leader(job), None)
-                    continue
                 words = f"{action.signal} to job {job.id} ({action.target}): {action.reason}"
-                self._tell(EventKind.SIGNAL, job, words, causes[job.id])
+                self._reckoning.tell(EventKind.SIGNAL, job, words, causes[job.id])
 
         self._begin(
             group,
@@ -221,12 +250,13 @@ class JobActs:
         """Requeue jobs; why is written into them when they are safe."""
         first, causes = group[0], self._causes(group)
 
+        def said(action: RequeueJob) -> str:
+            expected = f"; {action.expected}" if action.expected else ""
+            return f"requeued{' and held' if action.hold else ''}: {action.reason}{expected}"
+
         def tell(done: list[RequeueJob]) -> None:
-            held = " and held" if first.hold else ""
             for action in done:
-                expected = f"; {action.expected}" if action.expected else ""
-                words = f"requeued{held}: {action.reason}{expected}"
-                self._end(EventKind.REQUEUE, action.job, words, causes[action.job.id])
+                self._end(EventKind.REQUEUE, action.job, said(action), causes[action.job.id])
             self._write(done)
 
         self._begin(
@@ -234,18 +264,31 @@ class JobActs:
             lambda ids: self._backend.requeue_all(ids, hold=first.hold),
             tell,
             "a job was not requeued; it is tried again if it still runs",
+            partial(self._doubt, group, EventKind.REQUEUE, said),
         )
 
     def _cancel(self, group: list[CancelJob]) -> None:
         """End jobs."""
         causes = self._causes(group)
 
+        def said(action: CancelJob) -> str:
+            return f"cancelled: {action.reason}"
+
         def tell(done: list[CancelJob]) -> None:
             for action in done:
-                words = f"cancelled: {action.reason}"
-                self._end(EventKind.CANCEL, action.job, words, causes[action.job.id])
+                self._end(EventKind.CANCEL, action.job, said(action), causes[action.job.id])
 
-        self._begin(group, self._backend.cancel_all, tell, "a job was not cancelled; it is tried again")
+        words = "a job was not cancelled; it is tried again"
+        doubt = partial(self._doubt, group, EventKind.CANCEL, said)
+        self._begin(group, self._backend.cancel_all, tell, words, doubt)
+
+    def _doubt(
+        self, group: Iterable[_Action], kind: EventKind, said: Callable[[_Action], str], error: SlurmError
+    ) -> None:
+        """Keep in mind what may have been done: Slurm did not say, and a later look shows it."""
+        if not isinstance(error, SlurmRefusedError):
+            for action in group:
+                self._following.tried(action.job, kind, said(action))
 
     def _warn(self, group: list[WarnJob]) -> None:
         """Tell users early, on their terminals, and in writing where a signal's comment does not."""
@@ -256,7 +299,7 @@ class JobActs:
             for action in done:
                 job = action.job
                 words = f"the user of job {job.id} was told: {action.reason}"
-                self._tell(EventKind.WARN, job, words, causes[job.id])
+                self._reckoning.tell(EventKind.WARN, job, words, causes[job.id])
 
         for action in group:
             self._warned.add(leader(action.job))
@@ -271,28 +314,11 @@ class JobActs:
         """Write to jobs' users, in their AdminComment; that fails without harm."""
         if not group:
             return
-        ids, text = [action.job.id for action in group], group[0].comment
-
-        def take(refused: Mapping[str, SlurmRefusedError]) -> None:
-            for job_id, why in refused.items():
-                log.warning("the job's user will not read why", job=job_id, error=str(why))
-
-        self._hands.begin(f"comment {ids[0]}", (), partial(self._backend.comment_all, ids, text), take)
+        self._comments.write([action.job for action in group], group[0].comment)
 
     def _causes(self, group: Iterable[JobAction]) -> dict[str, str]:
         """Return job id -> why its nodes are emptied; when an act is over, its job may be forgotten."""
-        return {action.job.id: self._figures.cause(action.job) for action in group}
+        return {action.job.id: self._following.cause(action.job) for action in group}
 
     def _end(self, kind: EventKind, job: Job, words: str, cause: str) -> None:
-        self._figures.ended(job)
-        self._tell_lost(kind, job, f"job {job.id} {words}", cause)
-
-    def _tell_lost(self, kind: EventKind, job: Job, message: str, cause: str) -> None:
-        lost = lost_cpu_seconds(job, self._desk.clock.now())
-        self._record(kind, job, f"{message} ({lost:.0f} CPU-seconds lost)", JobLost(job.id, cause, lost))
-
-    def _tell(self, kind: EventKind, job: Job, message: str, cause: str) -> None:
-        self._record(kind, job, message, OfJob(job.id, cause))
-
-    def _record(self, kind: EventKind, job: Job, message: str, data: OfJob) -> None:
-        self._desk.record(kind, ",".join(sorted(job.nodes)), message, data)
+        self._reckoning.end(kind, job, words, cause)

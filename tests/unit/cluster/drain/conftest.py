@@ -18,7 +18,7 @@ from agent.cluster.reasons import Drain, DrainCause
 from agent.cluster.settings.drain import DrainSettings
 from agent.core.errors import LedgerError, SlurmDownError, SlurmRefusedError
 from agent.core.ports import Host, HostResult
-from agent.slurm.model import Job, Node, Reservation, SignalTarget, Snapshot
+from agent.slurm.model import Job, JobEnd, Node, Reservation, SignalTarget, Snapshot
 from agent.slurm.rest.backend import refused_of
 from tests.unit.cluster.conftest import NOW, Clock, Events, a_desk, settings_with
 
@@ -93,6 +93,8 @@ class Slurm:
         self.may_requeue: dict[str, bool] = {}
         self.notes: dict[str, str] = {}
         """Job id -> AdminComment."""
+        self.ends: dict[str, JobEnd] = {}
+        """How those ended that are not in ``jobs`` any more."""
         self.fences: dict[str, Reservation] = {}
 
     def _called(self, what: str, about: object) -> None:
@@ -177,6 +179,10 @@ class Slurm:
             self._called("comment", (job_id, text))
             self.notes[job_id] = text
         return {}
+
+    def endings(self, job_ids: Iterable[str]) -> dict[str, JobEnd]:
+        self._called("endings", tuple(job_ids))
+        return {job_id: self.ends[job_id] for job_id in job_ids if job_id in self.ends}
 
     def comments(self, job_ids: Iterable[str]) -> dict[str, str]:
         self._called("comments", tuple(job_ids))

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.cluster.drain.figures import JobFigures, foresee, lost_cpu_seconds
+from agent.cluster.drain.figures import foresee, lost_cpu_seconds
 from agent.cluster.drain.jobs import Fate, Outlook
 from agent.cluster.reasons import Drain, DrainCause
-from agent.slurm.model import Job, Snapshot
+from agent.slurm.model import Job
 from tests.unit.cluster.drain.conftest import NOW, at, revoked, running
 
 SURPLUS = Drain("pc2", DrainCause.SURPLUS)
@@ -29,65 +29,7 @@ def outlook(job: Job, deadline=None, ends=None) -> Outlook:
     return Outlook(job, job.nodes, deadline, Fate.ENDS, ends)
 
 
-class Looks:
-    """Figures that have looked at jobs on a revoked node and on a surplus one."""
-
-    def __init__(self, *jobs: Job) -> None:
-        self.figures = JobFigures()
-        self.drains = {"pc1": revoked("pc1", 900), "pc2": SURPLUS}
-        assert self.look(*jobs) == []
-
-    def look(self, *jobs: Job) -> list[tuple[str, str]]:
-        """Look at these jobs; return those that ended by themselves since, and why drained."""
-        outlooks = [outlook(job, at(900) if "pc1" in job.nodes else None) for job in jobs if job.nodes]
-        gone = self.figures.finished(Snapshot(NOW, {}, jobs), outlooks, self.drains)
-        return [(job.id, cause) for job, cause in gone]
-
-
 ONE, TWO = running("7", "pc1"), running("8", "pc2")
-
-
-def test_a_job_that_ends_by_itself_is_told_once_with_the_cause_of_its_drain() -> None:
-    looks = Looks(ONE, TWO)
-    assert looks.look(TWO) == [("7", "revoked")]
-    assert looks.look() == [("8", "surplus")]
-    assert looks.look() == []
-
-
-def test_a_job_that_completes_has_ended() -> None:
-    looks = Looks(ONE)
-    assert looks.look(replace(ONE, state="COMPLETING")) == [("7", "revoked")]
-
-
-def test_a_job_that_we_ended_or_that_somebody_requeued_has_not_ended_by_itself() -> None:
-    looks = Looks(ONE, TWO)
-    looks.figures.ended(ONE)
-    waiting = replace(TWO, state="PENDING", nodes=frozenset())
-    assert looks.look(waiting) == []
-    assert looks.look() == []
-
-
-def test_a_job_that_comes_back_after_we_ended_it_may_end_by_itself() -> None:
-    looks = Looks(ONE)
-    looks.figures.ended(ONE)
-    assert looks.look() == []
-    assert looks.look(ONE) == []
-    assert looks.look() == [("7", "revoked")]
-
-
-def test_of_several_nodes_the_one_with_the_earliest_deadline_says_the_cause() -> None:
-    looks = Looks(running("7", "pc1", "pc2"))
-    assert looks.figures.cause(running("7", "pc1", "pc2")) == "revoked"
-
-
-def test_of_several_nodes_with_one_deadline_the_first_by_name_says_the_cause() -> None:
-    looks = Looks()
-    looks.drains["pc2"] = Drain("pc2", DrainCause.ADMIN, at(900))
-    looks.look(running("7", "pc1", "pc2"))
-    assert looks.figures.cause(running("7", "pc1", "pc2")) == "revoked"
-
-
-# --- how it will go
 
 
 def test_a_node_without_a_job_is_empty_now() -> None:

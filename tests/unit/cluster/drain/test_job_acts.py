@@ -1,12 +1,15 @@
 """What is done to jobs, against a Slurm in memory."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from agent.cluster.drain.foresight import Foresight
 from agent.cluster.settings.drain import DrainSettings
-from agent.slurm.model import Job, Node
+from agent.core.errors import SlurmDownError
+from agent.core.events import EventKind
+from agent.slurm.model import Job, JobEnd, Node
 from tests.unit.cluster.drain.conftest import NOW, Bench, Slurm, busy, revoked
 
 
@@ -65,7 +68,7 @@ def test_a_restarted_agent_tells_no_job_twice() -> None:
     second.drainer.tick()
     second.drainer.tick()
     assert (len(slurm.said("notify")), len(slurm.said("signal"))) == (1, 1)
-    assert len(slurm.said("comments")) == 2, "each agent looks once"
+    assert slurm.said("comments")[-1] == ("7",), "before it tells anybody"
 
 
 def test_a_job_is_told_to_save_again_for_a_deadline_that_comes_later() -> None:
@@ -86,7 +89,8 @@ def test_two_hundred_jobs_of_one_deadline_are_requeued_by_one_act_and_then_told_
     bench.obey(DrainSettings())
     bench.after(880).drainer.tick()
     kinds = [what for what, _ in slurm.calls]
-    assert kinds == ["snapshot", "drain", *["requeue"] * 200, *["comment"] * 200, "reservations"]
+    told = ["comments", *["comment"] * 200]
+    assert kinds == ["snapshot", "drain", *["requeue"] * 200, *told, "comments", "reservations"]
 
 
 def test_two_hundred_jobs_are_signalled_and_cancelled_by_one_act_each() -> None:
@@ -165,3 +169,167 @@ def test_an_agent_without_foresight_leaves_each_job_to_try() -> None:
     bench.obey(DrainSettings())
     bench.drainer.tick()
     assert bench.slurm.said("requeue") == []
+
+
+def signalled(*users: str) -> Bench:
+    """Jobs 1, 2, ... of these users on a node each, and all but the last two of them just signalled."""
+    found = [busy(f"pc{n}", str(n)) for n in range(1, len(users) + 1)]
+    jobs = [replace(job, user=user, restarts=0) for (_, job), user in zip(found, users, strict=True)]
+    slurm = Slurm([node for node, _ in found], jobs)
+    late = len(users) - 2
+    bench = Bench(slurm, *(revoked(f"pc{n + 1}", 500 if n < late else 900) for n in range(len(users))))
+    bench.drainer.tick()
+    assert len(slurm.said("signal")) == late
+    return bench
+
+
+def test_a_job_that_dies_of_our_signal_is_told_as_work_lost_and_others_of_its_user_are_spared() -> None:
+    bench = signalled("ann", "ann", "bob")
+    slurm = bench.slurm
+    slurm.jobs["1"] = replace(slurm.jobs["1"], started=NOW - timedelta(seconds=50), cpus=2)
+    bench.after(5).drainer.tick()
+    del slurm.jobs["1"]
+    slurm.ends["1"] = JobEnd("FAILED", 0, 10, NOW + timedelta(seconds=10), 0)
+    bench.after(20).drainer.tick()
+    (event,) = [e for e in bench.events if e.kind is EventKind.KILLED]
+    assert event.fields == {"job": "1", "drain_cause": "revoked", "lost_cpu_seconds": 120.0}
+    assert event.is_notable
+    assert "jobs of ann" in event.message
+    bench.after(400).drainer.tick()
+    assert [job for job, _ in slurm.said("signal")] == ["1", "3"], "it might end the other one too"
+    assert {o.job.id: o.signal for o in bench.drainer.outlooks} == {"2": "", "3": "USR1"}
+    bench.after(790).drainer.tick()
+    assert slurm.said("requeue") == ["2"], "it waits for no signal that nobody sends"
+
+
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [
+        (JobEnd("COMPLETED"), "ended by itself"),
+        (JobEnd("CANCELLED", 0, 15), "was cancelled by its user"),
+        (JobEnd("TIMEOUT", 0, 15), "time limit"),
+        (JobEnd("FAILED", 2), "exit code 2"),
+    ],
+)
+def test_a_job_that_somebody_else_or_itself_ended_is_not_told_as_ours(end: JobEnd, words: str) -> None:
+    bench = signalled("ann", "bob", "bob")
+    del bench.slurm.jobs["1"]
+    bench.slurm.ends["1"] = end
+    bench.after(20).drainer.tick()
+    (event,) = [e for e in bench.events if e.kind is EventKind.FINISH]
+    assert words in event.message
+    assert not event.is_notable
+
+
+def test_how_a_job_ended_is_asked_again_when_slurm_answers() -> None:
+    bench = signalled("ann", "bob", "bob")
+    del bench.slurm.jobs["1"]
+    bench.slurm.ends["1"] = JobEnd("FAILED", 138)
+    bench.slurm.hang_at = "endings"
+    bench.drains.clear()
+    assert bench.after(20).drainer.tick(), "it is not idle before that is known"
+    bench.slurm.hang_at = ""
+    assert not bench.drainer.tick()
+    assert [e.fields["job"] for e in bench.events if e.kind is EventKind.KILLED] == ["1"]
+
+
+def test_a_job_that_went_with_its_machine_while_slurm_hung_is_told_as_lost_when_it_answers() -> None:
+    node, job = busy("pc1", "7")
+    bench = Bench(Slurm([node], [replace(job, restarts=0, started=NOW)]), revoked("pc1", 900))
+    bench.drainer.tick()
+    bench.slurm.down = True
+    bench.drains.clear()
+    bench.ours.clear()
+    with pytest.raises(SlurmDownError):
+        bench.after(1000).drainer.tick()
+    bench.slurm.down = False
+    assert bench.drainer.tick(), "the job hangs there still"
+    bench.slurm.jobs["7"] = replace(job, state="PENDING", nodes=frozenset(), restarts=1)
+    assert not bench.after(1010).drainer.tick()
+    (event,) = [e for e in bench.events if e.kind is EventKind.LOST]
+    assert event.fields == {"job": "7", "drain_cause": "taken", "lost_cpu_seconds": 1010.0}
+
+
+def test_a_requeue_whose_answer_was_lost_is_told_when_a_look_shows_it() -> None:
+    node, job = busy("pc1", "7")
+    bench = Bench(Slurm([node], [replace(job, restarts=0)]), revoked("pc1", 100))
+    bench.obey(DrainSettings())
+    bench.slurm.hang_at = "requeue"
+    bench.drainer.tick()
+    assert not [e for e in bench.events if e.kind is EventKind.REQUEUE]
+    bench.slurm.jobs["7"] = replace(job, state="PENDING", nodes=frozenset(), restarts=1)
+    bench.after(5).drainer.tick()
+    (event,) = [e for e in bench.events if e.kind is EventKind.REQUEUE]
+    assert "requeued: its machine has to be empty" in event.message
+
+
+def test_the_sites_comment_stands_beside_ours_until_the_job_runs_elsewhere() -> None:
+    node, job = busy("pc1", "7")
+    slurm = Slurm([node, Node("pc2", "IDLE")], [replace(job, restarts=0)])
+    slurm.notes["7"] = "project\n42 "
+    bench = Bench(slurm, revoked("pc1", 500))
+    bench.drainer.tick()
+    order = [what for what, _ in slurm.calls]
+    assert order.index("comment") < order.index("signal")
+    assert slurm.notes["7"].startswith("project\n42  [esagent: USR1 at ")
+    bench.after(450).drainer.tick()
+    assert slurm.notes["7"].startswith("project\n42  [requeued by esagent: ")
+    bench.after(460).drainer.tick()
+    assert "requeued" in slurm.notes["7"], "who waits reads why"
+    slurm.notes["7"] += " more"
+    slurm.jobs["7"] = replace(job, nodes=frozenset({"pc2"}), restarts=1)
+    bench.after(500).drainer.tick()
+    assert slurm.notes["7"] == "project\n42  more"
+
+
+def test_nothing_of_ours_is_left_in_a_job_whose_drain_is_lifted_or_that_got_no_signal() -> None:
+    node, job = busy("pc1", "7")
+    slurm = Slurm([node], [replace(job, restarts=0)])
+    bench = Bench(slurm, revoked("pc1", 500))
+    slurm.refuse = {"signal"}
+    bench.drainer.tick()
+    assert slurm.notes["7"] == ""
+    slurm.refuse = set()
+    bench.after(5).drainer.tick()
+    assert slurm.notes["7"]
+    bench.drains.clear()
+    bench.after(10).drainer.tick()
+    assert slurm.notes["7"] == ""
+
+
+def test_a_comment_that_cannot_be_read_is_not_overwritten() -> None:
+    node, job = busy("pc1", "7")
+    slurm = Slurm([node], [replace(job, restarts=0)])
+    slurm.notes["7"] = "the site's"
+    bench = Bench(slurm, revoked("pc1", 100))
+    bench.obey(DrainSettings())
+    slurm.refuse = {"comments"}
+    bench.drainer.tick()
+    assert slurm.said("requeue") == ["7"]
+    assert slurm.notes["7"] == "the site's"
+
+
+def test_an_agent_that_starts_anew_tidies_up_after_the_last_one() -> None:
+    node, job = busy("pc1", "7")
+    slurm = Slurm([node, Node("pc2", "MIXED")], [replace(job, restarts=0)])
+    slurm.notes["7"] = "the site's"
+    first = Bench(slurm, revoked("pc1", 100))
+    first.obey(DrainSettings())
+    first.drainer.tick()
+    slurm.jobs["7"] = replace(job, nodes=frozenset({"pc2"}), restarts=1)
+    other = replace(job, id="8", nodes=frozenset({"pc2"}), restarts=0)
+    slurm.jobs["8"], slurm.notes["8"] = other, "[not ours]"
+    Bench(slurm).after(300).drainer.tick()
+    assert slurm.notes == {"7": "the site's", "8": "[not ours]"}
+
+
+def test_a_job_that_went_with_its_machine_while_no_agent_ran_is_told_as_lost_once() -> None:
+    node, job = busy("pc1", "7")
+    slurm = Slurm([node], [replace(job, restarts=0)])
+    Bench(slurm, revoked("pc1", 500)).drainer.tick()
+    slurm.jobs["7"] = replace(job, state="PENDING", nodes=frozenset(), restarts=1)
+    for expected in (["7"], []):
+        bench = Bench(slurm)
+        bench.after(600).drainer.tick()
+        assert [e.fields["job"] for e in bench.events if e.kind is EventKind.LOST] == expected
+    assert slurm.notes["7"] == ""
