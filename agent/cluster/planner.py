@@ -6,11 +6,13 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import TypeAlias
 
 from agent.cluster.drain.wanted import drains_of, returnable
 from agent.cluster.grow.by_name import grow_by_name, lacking
 from agent.cluster.grow.demand import GrowthPlan, JobVerdict, plan_growth
 from agent.cluster.grow.lenders import divide, spare_machines
+from agent.cluster.grow.moving import Move, moving_jobs
 from agent.cluster.grow.supply import Supply, count_supply
 from agent.cluster.join.plan import JoinPlan, plan_joins
 from agent.cluster.moment import Moment
@@ -66,7 +68,7 @@ class Plan:
 
     @property
     def jobs(self) -> tuple[JobVerdict, ...]:
-        """One for each pending job, oldest first."""
+        """One for each job that is pending or will have to move, oldest first."""
         return self.growth.jobs
 
     @property
@@ -98,12 +100,18 @@ class Plan:
             yield PlannedStep("weight", ",".join(change.nodes), f"{change.weight}: {change.reason}")
 
 
+_Growth: TypeAlias = tuple[
+    Snapshot, Supply, ClusterSettings, Mapping[str, datetime], tuple[Move, ...], GrowthPlan
+]
+"""A growth, with all that it follows from before it."""
+
+
 class Planner:
     """Puts plans together. It asks nobody, and keeps the last growth alone, which costs the most."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._last: tuple[Snapshot, Supply, ClusterSettings, Mapping[str, datetime], GrowthPlan] | None = None
+        self._last: _Growth | None = None
 
     def plan(self, moment: Moment) -> Plan:
         """Decide all that is to be done at a moment; nothing before Slurm was read once."""
@@ -114,7 +122,7 @@ class Planner:
         named = named_again(moment)
         moment = replace(moment, chosen=moment.chosen - named.keys())
         supply = replace(count_supply(moment), lacking=lacking(moment))
-        growth = _with_obstacles(self._growth(moment, supply), moment)
+        growth = _with_obstacles(self._growth(moment, supply, moving_jobs(moment)), moment)
         kept = named | wanted_again(moment, growth)
         verdicts = _surplus(moment, growth)
         goes = frozenset(verdict.name for verdict in verdicts if verdict.goes)
@@ -139,7 +147,7 @@ class Planner:
             asks_reservations=moment.reservations is None and bool(may_return or goes),
         )
 
-    def _growth(self, moment: Moment, supply: Supply) -> GrowthPlan:
+    def _growth(self, moment: Moment, supply: Supply, moves: tuple[Move, ...]) -> GrowthPlan:
         snapshot, settings = moment.snapshot, moment.settings
         assert snapshot is not None
         if supply.lacking is not None:
@@ -147,11 +155,11 @@ class Planner:
         waiting = moment.history.waiting_since if moment.history else {}
         with self._lock:
             last = self._last
-        if last is not None and last[0] is snapshot and last[1:4] == (supply, settings, waiting):
-            return last[4]
-        growth = plan_growth(moment, supply)
+        if last is not None and last[0] is snapshot and last[1:5] == (supply, settings, waiting, moves):
+            return last[5]
+        growth = plan_growth(moment, supply, moves)
         with self._lock:
-            self._last = (snapshot, supply, settings, waiting, growth)
+            self._last = (snapshot, supply, settings, waiting, moves, growth)
         return growth
 
 

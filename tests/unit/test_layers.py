@@ -48,6 +48,7 @@ PURE = (
     "cluster.grow.demand",
     "cluster.grow.horizon",
     "cluster.grow.lenders",
+    "cluster.grow.moving",
     "cluster.grow.packing",
     "cluster.grow.places",
     "cluster.grow.supply",

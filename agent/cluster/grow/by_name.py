@@ -73,7 +73,7 @@ def grow_by_name(supply: Supply, settings: DemandSettings) -> GrowthPlan:
     def against(kind: str) -> str:
         if supply.count + len(served) >= settings.max_nodes:
             return "max_nodes is reached"
-        if supply.held.get(kind, 0) + taken[kind] >= most[kind]:
+        if supply.count_of(kind) + taken[kind] >= most[kind]:
             return f"max_nodes of {kind} is reached"
         # While no CM was read it is not known what it can spare: that is no reason to give a node up.
         if supply.spare is not None and taken[kind] >= supply.spare.get(kind, len(wanting)):

@@ -8,13 +8,15 @@ It is an estimate of what Slurm will do, not a copy of its scheduler.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from agent.cluster.grow.moving import Move
 from agent.cluster.grow.packing import Packer, Placed, array_of
 from agent.cluster.grow.supply import Supply
 from agent.cluster.moment import Moment
+from agent.cluster.reasons import write_time
 from agent.cluster.settings.cluster import ClusterSettings
 from agent.cluster.settings.demand import DemandSettings
 from agent.core.settings import format_duration
@@ -30,7 +32,7 @@ _TOLD = 20
 
 @dataclass(frozen=True)
 class JobVerdict:
-    """What one pending job means for growth."""
+    """What one job that is pending, or will have to move, means for growth."""
 
     job: str
     counts: bool
@@ -59,15 +61,17 @@ class GrowthPlan:
     refused: Mapping[str, str] = field(default_factory=dict)
     """Names that it asks for too -> why they get no machine."""
     jobs: tuple[JobVerdict, ...] = field(default=(), repr=False)
-    """One for each pending job, oldest first."""
+    """One for each job that is pending or will have to move, oldest first."""
 
 
-def plan_growth(moment: Moment, supply: Supply) -> GrowthPlan:
+def plan_growth(moment: Moment, supply: Supply, moves: Sequence[Move] = ()) -> GrowthPlan:
     """Decide how many more machines to borrow.
 
     Args:
         moment: what is known; Slurm was read, and ``history`` has taken the reading in.
         supply: what we hold, and what could be had.
+        moves: the running jobs that will be requeued before a deadline: a machine that is asked for only then
+            boots while they wait.
 
     Returns:
         A count that keeps ``supply.count + count`` within ``max_nodes``, and at ``min_nodes`` or above. It
@@ -77,9 +81,13 @@ def plan_growth(moment: Moment, supply: Supply) -> GrowthPlan:
     if snapshot is None:
         return GrowthPlan(0)
     waiting_since = moment.history.waiting_since if moment.history else {}
-    packer = Packer(snapshot, supply, settings)
+    deadlines = {move.job.id: move.deadline for move in moves}
+    packer = Packer(snapshot, supply, settings, deadlines.keys())
     verdicts = []
-    for job in sorted(_pending(snapshot), key=_age):
+    for job in sorted((*_pending(snapshot), *(move.job for move in moves)), key=_age):
+        if deadline := deadlines.get(job.id):
+            verdicts.append(_moves(job, deadline, packer, moment.settings))
+            continue
         against = _does_not_count(job, snapshot, moment.settings)
         if against:
             verdicts.append(JobVerdict(job.id, False, 0, against))
@@ -138,17 +146,24 @@ def _age(job: Job) -> tuple[float, str]:
 
 def _does_not_count(job: Job, snapshot: Snapshot, settings: ClusterSettings) -> str:
     """Say why a pending job asks for no machine of ours; "" where it does."""
+    if against := _asks_for_others(job, settings):
+        return against
+    if job.reason == "BeginTime" and not _begins_soon(job, snapshot, settings.demand):
+        horizon = format_duration(settings.demand.begin_horizon)
+        return f"does not begin within begin_horizon, {horizon} (BeginTime)"
+    if not _waits_for_room(job, snapshot):
+        return f"waits for something else ({job.reason or 'unknown'})"
+    return ""
+
+
+def _asks_for_others(job: Job, settings: ClusterSettings) -> str:
+    """Say why no borrowed machine is what a job asks for; "" where one may be."""
     if settings.partitions and not set(settings.partitions) & set(job.partitions):
         return "in other partitions"
     if job.requested_nodes:
         return "asks for nodes by name"
     if job.reservation:
         return f"asks for the reservation {job.reservation!r}"
-    if job.reason == "BeginTime" and not _begins_soon(job, snapshot, settings.demand):
-        horizon = format_duration(settings.demand.begin_horizon)
-        return f"does not begin within begin_horizon, {horizon} (BeginTime)"
-    if not _waits_for_room(job, snapshot):
-        return f"waits for something else ({job.reason or 'unknown'})"
     return ""
 
 
@@ -164,11 +179,24 @@ def _waits_for_room(job: Job, snapshot: Snapshot) -> bool:
     return job.reason in _WAITING or job.reason == "BeginTime"
 
 
-def _verdict(job: Job, placed: Placed) -> JobVerdict:
+def _moves(job: Job, deadline: datetime, packer: Packer, settings: ClusterSettings) -> JobVerdict:
+    """Place a job that will have to move: it has waited for nothing yet, and shall not begin to."""
+    if against := _asks_for_others(job, settings):
+        return JobVerdict(job.id, False, 0, f"has to move; {against}")
+    if job.exclusive:
+        # It holds all CPUs of its machines, however many it asked for.
+        most = max(offer.cpus for offer in settings.demand.offers())
+        job = replace(job, cpus=min(job.cpus, most * max(job.node_count, 1)))
+    must = f"has to move before {write_time(deadline)}"
+    verdict = _verdict(job, packer.place(job, may_borrow=True), must)
+    return verdict if verdict.machines else replace(verdict, why=f"has to move; {verdict.why}")
+
+
+def _verdict(job: Job, placed: Placed, waits: str = "") -> JobVerdict:
     more = placed.borrowed + placed.beyond
     parts = []
     if more:
-        parts.append(f"waits ({job.reason}) and needs {_machines(more)} more")
+        parts.append(f"{waits or f'waits ({job.reason})'} and needs {_machines(more)} more")
     if placed.returned:
         parts.append(f"takes {', '.join(sorted(placed.returned))} back into service")
     if placed.obstacle:

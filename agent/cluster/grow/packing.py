@@ -89,14 +89,25 @@ class Packer:
         returned: names of the drained nodes that go back into service.
     """
 
-    def __init__(self, snapshot: Snapshot, supply: Supply, settings: DemandSettings) -> None:
+    def __init__(
+        self, snapshot: Snapshot, supply: Supply, settings: DemandSettings, moving: Collection[str] = ()
+    ) -> None:
+        """Begin with what is free.
+
+        Args:
+            snapshot: what Slurm says.
+            supply: what is held, and what could be had.
+            settings: the limits, and what a machine gives.
+            moving: ids of running jobs that are to be placed anew: what they hold becomes free.
+        """
         self._settings = settings
         self._offers = settings.offers()
         self._supply = supply
         self._allowed = max(settings.max_nodes - supply.count, 0)
         self._limits = _array_limits(snapshot.jobs)
-        self._running = Counter(array_of(j) for j in snapshot.jobs if j.holds_nodes)
-        self._rooms = _rooms(snapshot, supply, self._offers)
+        staying = [job for job in snapshot.jobs if job.holds_nodes and job.id not in moving]
+        self._running = Counter(map(array_of, staying))
+        self._rooms = _rooms(snapshot, supply, self._offers, moving)
         self._wishes: list[Room] = []
         """Machines that no CM can spare: what is placed there waits, and takes no other job's machine."""
         self._hopeless: set[tuple[object, ...]] = set()
@@ -186,7 +197,7 @@ class Packer:
 
     def _addable(self, offer: Offer) -> int:
         """Count the machines of a type that the settings allow in addition."""
-        held = self._supply.held.get(offer.type, 0) + self.borrowed[offer.type] + self.beyond[offer.type]
+        held = self._supply.count_of(offer.type) + self.borrowed[offer.type] + self.beyond[offer.type]
         return max(min(self._allowed - self.count, offer.max_nodes - held), 0)
 
     def _obtainable(self, offer: Offer) -> int:
@@ -225,14 +236,19 @@ class Packer:
         return True
 
 
-def _rooms(snapshot: Snapshot, supply: Supply, offers: Iterable[Offer]) -> list[Room]:
+def _rooms(
+    snapshot: Snapshot, supply: Supply, offers: Iterable[Offer], moving: Collection[str]
+) -> list[Room]:
     """List what is there: nodes in service, machines that come, and nodes that may come back."""
     holders: dict[str, list[Job]] = {}
+    nodes = dict(snapshot.nodes)
     for job in snapshot.jobs:
-        if job.holds_nodes:
-            for name in job.nodes:
+        for name in job.nodes if job.holds_nodes else ():
+            if job.id not in moving:
                 holders.setdefault(name, []).append(job)
-    ordered = sorted(snapshot.nodes.values(), key=lambda n: (n.weight, n.name))
+            elif name in nodes:
+                nodes[name] = _without(nodes[name], job)
+    ordered = sorted(nodes.values(), key=lambda n: (n.weight, n.name))
     # An active reservation keeps its nodes from everybody else.
     back = (_without_drain(n) if n.name in supply.resuming else n for n in ordered)
     # Slurm may not know yet that a node is to be emptied.
@@ -244,6 +260,16 @@ def _rooms(snapshot: Snapshot, supply: Supply, offers: Iterable[Offer]) -> list[
     rooms += coming
     rooms += [_room(n, holders.get(n.name, ()), longest.get(n.name)) for n in resting if n.usable]
     return [room for room in rooms if room.free > 0]
+
+
+def _without(node: Node, job: Job) -> Node:
+    """Return a node as it will be without the share of a job that moves."""
+    cpus = -(-job.cpus // len(job.nodes))
+    return replace(
+        node,
+        allocated_cpus=max(node.allocated_cpus - cpus, 0),
+        allocated_memory=max(node.allocated_memory - _memory(job, cpus), 0),
+    )
 
 
 def _without_drain(node: Node) -> Node:

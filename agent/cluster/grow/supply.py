@@ -11,7 +11,7 @@ from agent.cluster.drain.wanted import drains_of, returnable
 from agent.cluster.grow.horizon import ENDLESS, Horizon, horizon_of
 from agent.cluster.grow.lenders import spare_machines
 from agent.cluster.moment import Moment
-from agent.cluster.reasons import is_ours
+from agent.cluster.reasons import TAKEN_BACK, Drain, DrainCause, is_ours
 from agent.cluster.settings.demand import DemandSettings
 from agent.core.model import SliverNode
 
@@ -43,6 +43,8 @@ class Supply:
 
     horizon: Horizon = ENDLESS
     """How long jobs may be where nodes are fenced."""
+    going: Mapping[str, int] = field(default_factory=dict)
+    """Type -> those of the held that go by a deadline and whose places others may take already."""
 
     lacking: Mapping[str, tuple[str, ...]] | None = None
     """Nodes that Slurm's power saving wants machines for -> the types that are like each, preferred first.
@@ -52,8 +54,12 @@ class Supply:
 
     @property
     def count(self) -> int:
-        """Machines held or asked for."""
-        return sum(self.held.values())
+        """Machines held or asked for, but for those whose places others may take."""
+        return sum(self.held.values()) - sum(self.going.values())
+
+    def count_of(self, kind: str) -> int:
+        """Count those of one type."""
+        return self.held.get(kind, 0) - self.going.get(kind, 0)
 
 
 def type_of(machine: SliverNode, settings: DemandSettings) -> str:
@@ -72,15 +78,20 @@ def count_supply(moment: Moment) -> Supply:
     no more is the former when it should have come by now.
     """
     settings = moment.settings.demand
-    leaving = frozenset(drains_of(moment))
+    drains = drains_of(moment)
+    leaving = frozenset(drains)
     held: Counter[str] = Counter()
+    going: Counter[str] = Counter()
     coming: Counter[str] = Counter()
     partitions: dict[str, frozenset[str]] = {}
-    for name, machine in moment.machines.items():
+    for name, machine in sorted(moment.machines.items()):
         if machine.cm in moment.slice.over:
             continue
         kind = type_of(machine, settings)
         held[kind] += 1
+        may_overlap = going.total() < settings.max_overlap
+        if name in drains and may_overlap and _goes_in_time(drains[name], machine, moment):
+            going[kind] += 1
         node = moment.nodes.get(name)
         is_there = node is not None and node.at_work
         if node is not None and is_there and node.partitions:
@@ -112,4 +123,14 @@ def count_supply(moment: Moment) -> Supply:
     resuming = {n for n in serving if moment.nodes[n].draining and is_ours(moment.nodes[n].reason)}
     resuming |= held_nodes(moment) & serving
     horizon = horizon_of(moment, partitions)
-    return Supply(held, coming, leaving, returnable(moment), resuming, totals, partitions, horizon)
+    return Supply(
+        *(held, coming, leaving, returnable(moment), resuming, totals, partitions, horizon), going=going
+    )
+
+
+def _goes_in_time(drain: Drain, machine: SliverNode, moment: Moment) -> bool:
+    """Tell whether it is known by when a machine goes, so that another may be asked for in its place."""
+    if drain.cause is DrainCause.TAKEN:
+        return True
+    is_given_back = drain.cause in TAKEN_BACK or drain.leaves or moment.torn_down_by(machine) is not None
+    return drain.deadline is not None and is_given_back

@@ -53,6 +53,12 @@ class DemandSettings(Section):
     )
     min_nodes: int = Field(0, ge=0, description="number of machines that are kept even when nothing waits")
     max_nodes: int = Field(10, ge=0, description="number of machines that are held at most")
+    max_overlap: int = Field(
+        10_000,
+        ge=0,
+        description="number of machines that go by a deadline, such as revoked ones, and do not count "
+        "against max_nodes any more from the notice on; 0: each counts until it is gone",
+    )
     grow_after: Duration = Field(
         10, ge=0, description="how long a job has to wait for room before a machine is borrowed for it"
     )
