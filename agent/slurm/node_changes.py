@@ -44,7 +44,9 @@ def change_nodes(nodes: Iterable[str], act: Act, read: Read, holds: Holds) -> No
             if left:
                 refusals.append(f"{_names(left)}: {why}")
             if unknown:
-                refusals.append(f"{_names(unknown)}: {UNKNOWN_NODE}")
+                # Alone they may have been refused for another reason: who may not change nodes is told that.
+                said = UNKNOWN_NODE if part & seen.keys() else error
+                refusals.append(f"{_names(unknown)}: {said}")
     if refusals:
         raise SlurmRefusedError("; ".join(refusals))
 

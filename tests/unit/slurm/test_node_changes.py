@@ -50,6 +50,14 @@ def test_what_is_not_refused_is_asked_once_and_not_looked_at() -> None:
     assert slurm.asked == ["n[1-2]"]
 
 
+def test_who_may_change_no_node_is_told_that_also_of_one_that_is_not_there() -> None:
+    def refuse(_: str) -> None:
+        raise SlurmRefusedError("Invalid user id")
+
+    with pytest.raises(SlurmRefusedError, match="Invalid user id"):
+        node_changes.change_nodes(["n9"], refuse, Slurm("n1").read, node_changes.is_not_draining)
+
+
 def test_an_unknown_name_costs_the_others_nothing_and_is_told() -> None:
     slurm = Slurm("n1", "n3")
     with pytest.raises(SlurmRefusedError, match=f"^n2: {UNKNOWN_NODE}$"):
