@@ -54,7 +54,7 @@ class Reader:
             # A long queue takes its time: Cloudlab's calls, which need the lock, do not wait for that.
             known.learn(reading, look_back(self._memory.now()))
             if self._desk.settings.drain.foresight == "history":
-                self._memory.run_times.learn(snapshot)
+                self._memory.run_times.learn(snapshot, self._backend.endings)
                 self._memory.run_times.look_up()
         self._ask_who_may_move()
         moment = self._memory.now()

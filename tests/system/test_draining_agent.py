@@ -94,6 +94,23 @@ def test_a_machine_that_is_taken_early_leaves_no_job_hanging_and_gets_no_new_one
     wait_for("its record is gone", lambda: not bed.slurm.node_state(node))
 
 
+def test_how_long_jobs_run_is_learnt_from_those_that_the_agent_saw_end(agent, bed: TestBed) -> None:
+    agent.change("[drain]\n", '[drain]\nforesight = "history"\n')
+    agent.start()
+    usual = ("--time=30", "--job-name=usual")
+    # Two on n1, and two on a machine that is borrowed for them.
+    jobs = [bed.slurm.submit("sleep 20", "--cpus-per-task=1", *usual) for _ in range(4)]
+    for job in jobs:
+        bed.slurm.wait_for_job(job, "COMPLETED")
+    job = bed.slurm.submit("sleep 600", "--cpus-per-task=2", "--exclude=n1", *usual)
+    bed.slurm.wait_for_job(job, "RUNNING")
+    bed.cloudlab.revoke(bed.slurm.job_nodes(job), 300)
+    wait_for("its job is known", lambda: [d for d in drains(agent) if d["jobs"]])
+    ((held,),) = [d["jobs"] for d in drains(agent)]
+    assert "from 4 earlier jobs of the same user and name; starting over now loses" in held["expected"]
+    assert bed.slurm.job_state(job) == "RUNNING"
+
+
 def test_an_administrator_takes_a_drain_over_and_has_the_machine_given_back_across_a_kill(
     agent, bed: TestBed
 ) -> None:

@@ -88,10 +88,14 @@ def test_the_accounts_tell_how_long_jobs_ran_that_ended_by_themselves(slurm: Slu
     slurm.run("scancel", str(cancelled))
     slurm.wait_for_job(cancelled, "CANCELLED")
     commands = CliBackend(SlurmSettings(conf=slurm.conf), SystemClock())
-    wait_for("the last of them", lambda: str(cancelled) in slurm.run("sacct", "-anXo", "JobID", "-s", "CA"))
+    wait_for("the last of them", lambda: f"{cancelled}|CANCELLED" in accounts(slurm))
     first, second = commands.earlier_runs()
     assert (first.user, first.name, second.name) == ("root", name, "fails")
     assert 1 <= first.seconds < 300
+
+
+def accounts(slurm: SlurmCluster) -> str:
+    return slurm.run("sacct", "-anXP", "-o", "JobID,State", "-S", "now-1hour")
 
 
 def submit(slurm: SlurmCluster, *options: str, script: str = "sleep 300") -> int:

@@ -66,7 +66,9 @@ class Foresight:
         now: datetime,
     ) -> tuple[Outlook, ...]:
         """Return the outlooks with what ``look_further`` makes of them."""
-        certain = {name for name, drain in wishes.drains.items() if drain.cause in WILL_BE}
+        certain = {
+            name for name, drain in wishes.drains.items() if drain.cause in WILL_BE and not drain.unconfirmed
+        }
         return look_further(
             outlooks,
             now,
@@ -187,7 +189,7 @@ def _may_start_over(outlook: Outlook, now: datetime, certain: Collection[str]) -
     job = outlook.job
     is_plain = job.state == "RUNNING" and "+" not in job.id and not outlook.signal and not outlook.hold
     is_later = outlook.at is not None and outlook.at > now
-    return is_plain and is_later and outlook.fate is Fate.REQUEUE and outlook.nodes <= frozenset(certain)
+    return is_plain and is_later and outlook.fate is Fate.REQUEUE and outlook.nodes.issubset(certain)
 
 
 def _rough(seconds: float) -> str:

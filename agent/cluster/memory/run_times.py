@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -12,7 +12,7 @@ import structlog
 from agent.core import threads
 from agent.core.desk import Lock
 from agent.core.errors import SlurmError
-from agent.slurm.model import EarlierRun, Job, Snapshot
+from agent.slurm.model import EarlierRun, Job, JobEnd, Snapshot
 
 log = structlog.get_logger()
 
@@ -22,6 +22,12 @@ _MOST = 5000
 """Users and names of which any are kept; those that were seen longest ago go first."""
 _LONGEST_GAP = timedelta(minutes=10)
 """Readings that lie further apart do not tell when a job ended in between."""
+_AT_ONCE = 500
+"""Jobs that are learnt from at one reading."""
+_BY_ITSELF = frozenset({"COMPLETED", "FAILED", "TIMEOUT", "OUT_OF_MEMORY"})
+"""States of jobs that nobody ended."""
+
+Endings = Callable[[Iterable[str]], Mapping[str, JobEnd]]
 
 
 @dataclass(frozen=True)
@@ -56,11 +62,19 @@ class RunTimes:
         with self._lock:
             return tuple(self._kept.get((job.user, job.name), ()))
 
-    def learn(self, snapshot: Snapshot) -> None:
-        """Take in a reading of Slurm: which jobs ended since the last one."""
+    def learn(self, snapshot: Snapshot, endings: Endings) -> None:
+        """Take in a reading of Slurm: which jobs ended since the last one.
+
+        Args:
+            snapshot: what Slurm says.
+            endings: tells how jobs ended (``SlurmBackend.endings``); asked where there are such.
+        """
         last, running = self._read, self._running
         if last is not None and timedelta() < snapshot.taken - last <= _LONGEST_GAP:
-            self._keep(_ended(running, last, snapshot))
+            there = {job.id for job in snapshot.jobs}
+            gone = [seen for job_id, seen in running.items() if job_id not in there][:_AT_ONCE]
+            midway = last + (snapshot.taken - last) / 2
+            self._keep(_ended(gone, midway, _how(gone, endings)))
         else:
             running = {}
         self._read, self._running = snapshot.taken, _still_running(running, snapshot)
@@ -112,16 +126,24 @@ def _still_running(before: Mapping[str, _Running], snapshot: Snapshot) -> dict[s
     return found
 
 
-def _ended(running: Mapping[str, _Running], last: datetime, snapshot: Snapshot) -> Iterator[EarlierRun]:
-    """Tell the jobs that are gone since the last reading; one that waits again was requeued.
+def _how(gone: Collection[_Running], endings: Endings) -> Mapping[str, JobEnd]:
+    try:
+        return endings([seen.job.id for seen in gone]) if gone else {}
+    except SlurmError as error:
+        log.info("how jobs ended is not known", error=str(error))
+        return {}
 
-    Slurm tells no more of them: one that was not seen to clean up ended midway between the readings, and
-    none after its limit.
+
+def _ended(gone: Iterable[_Running], midway: datetime, told: Mapping[str, JobEnd]) -> Iterator[EarlierRun]:
+    """Tell how long jobs ran that ended by themselves.
+
+    Of one of which Slurm tells no more that is taken for granted: it ended when it was seen to clean up, or
+    midway between two readings, and not after its limit.
     """
-    there = {job.id for job in snapshot.jobs}
-    midway = last + (snapshot.taken - last) / 2
-    for job_id, seen in running.items():
-        if job_id in there or seen.job.started is None:
+    for seen in gone:
+        job, end = seen.job, told.get(seen.job.id)
+        if job.started is None or (end is not None and end.state not in _BY_ITSELF):
             continue
-        ended = min(seen.ended or midway, seen.job.ends or midway)
-        yield EarlierRun(seen.job.user, seen.job.name, max((ended - seen.job.started).total_seconds(), 0.0))
+        guess = min(seen.ended or midway, job.ends or midway)
+        ended = guess if end is None or end.ended is None else end.ended
+        yield EarlierRun(job.user, job.name, max((ended - job.started).total_seconds(), 0.0))

@@ -14,7 +14,7 @@ from agent.cluster.settings.drain import DrainSettings
 from agent.cluster.settings.join import JoinSettings
 from agent.core.errors import SlurmDownError
 from agent.core.model import AdminDrain
-from agent.slurm.model import Job, Node
+from agent.slurm.model import Job, JobEnd, Node
 from tests.unit.cluster.conftest import NOW, UTAH, Slurm, a_machine, a_moment, a_slice, settings_with
 
 BOOTED = NOW - timedelta(hours=3)
@@ -248,11 +248,13 @@ def test_a_reading_that_a_newer_one_overtook_changes_neither_nodes_nor_history(c
     assert newer[0].nodes["pc1"].state == "ALLOCATED"
 
 
-@pytest.mark.parametrize(("foresight", "learnt"), [("history", (30.0,)), ("limits", ())])
+@pytest.mark.parametrize(("foresight", "learnt"), [("history", (50.0,)), ("limits", ())])
 def test_how_long_jobs_run_is_learnt_where_foresight_goes_by_it(clock, ledger, foresight, learnt):
     site = Site(clock, ledger, Node("pc1", "MIXED"), foresight=foresight)
     job = Job("7", "RUNNING", user="eve", name="fit", nodes=frozenset({"pc1"}), started=NOW)
     site.slurm.jobs = [job]
+    end = JobEnd("COMPLETED", ended=NOW + timedelta(seconds=50))
+    site.slurm.endings = lambda ids: dict.fromkeys(ids, end)
     site.reader.read()
     clock.advance(60)
     site.slurm.jobs = []

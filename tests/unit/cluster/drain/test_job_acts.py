@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from agent.cluster.drain.foresight import Foresight
+from agent.cluster.reasons import DrainCause
 from agent.cluster.settings.drain import DrainSettings
 from agent.core.errors import SlurmDownError
 from agent.core.events import EventKind
@@ -161,6 +162,17 @@ def test_a_job_that_starts_over_at_once_is_told_with_what_was_expected() -> None
     assert bench.slurm.said("requeue") == ["7"]
     (told,) = [event for event in bench.events if event.kind == "requeue"]
     assert "by its limit; starting over now loses 60s, later 14m (120 CPU-seconds lost)" in told.message
+
+
+@pytest.mark.parametrize("changes", [{"cause": DrainCause.LEASE}, {"unconfirmed": True}])
+def test_no_job_starts_over_for_a_deadline_that_may_be_put_off(changes) -> None:
+    job = Job("7", "RUNNING", nodes=frozenset({"pc1"}), started=NOW, ends=NOW + timedelta(hours=1))
+    foresight = Foresight(find_places=lambda snapshot, jobs, *_: [job.id for job in jobs])
+    drain = replace(revoked("pc1", 900), **changes)
+    bench = Bench(Slurm([Node("pc1", "MIXED")], [job]), drain, foresight=foresight)
+    bench.obey(DrainSettings())
+    bench.drainer.tick()
+    assert bench.slurm.said("requeue") == []
 
 
 def test_an_agent_without_foresight_leaves_each_job_to_try() -> None:
