@@ -54,6 +54,17 @@ MOVED = timedelta(seconds=5)
 """A countdown comes in whole seconds and with some delay: a smaller move is the same deadline."""
 
 
+class Obstacle(StrEnum):
+    """Why a requeue does not save a job."""
+
+    OWN = "it may not be requeued"
+    """Its user said so, or the site."""
+    INTERACTIVE = "as an interactive job it cannot be requeued"
+    """Of srun(1) or salloc(1): Slurm has no script to run again."""
+    REFUSED = "it was refused a requeue"
+    """By Slurm, for a reason that lasts."""
+
+
 class DrainCause(StrEnum):
     """Why a node is emptied; the order is the order of precedence on one node."""
 
@@ -214,11 +225,11 @@ def must_be_empty(deadline: datetime) -> str:
     return f"{_EMPTY_AT}{write_time(deadline)}"
 
 
-def prospect(cancelled: datetime | None) -> str:
+def prospect(cancelled: datetime | None, obstacle: Obstacle = Obstacle.OWN) -> str:
     """Say what becomes of a job that a requeue does not save: when it is cancelled, None for not at all."""
     if cancelled is None:
         return "it is left to end, and is lost if it still runs then"
-    return f"it may not be requeued and is cancelled at {cancelled:%H:%M:%S} UTC if it still runs then"
+    return f"{obstacle} and is cancelled at {cancelled:%H:%M:%S} UTC if it still runs then"
 
 
 def why_requeued(deadline: datetime) -> str:
@@ -226,9 +237,9 @@ def why_requeued(deadline: datetime) -> str:
     return f"{must_be_empty(deadline)} and it would not end before"
 
 
-def why_cancelled(deadline: datetime) -> str:
+def why_cancelled(deadline: datetime, obstacle: Obstacle = Obstacle.OWN) -> str:
     """Say why a job is ended."""
-    return f"{must_be_empty(deadline)}, it would not end before, and it may not be requeued"
+    return f"{must_be_empty(deadline)}, it would not end before, and {obstacle}"
 
 
 def warn_comment(reason: str) -> str:

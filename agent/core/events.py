@@ -219,6 +219,11 @@ class EventKind(StrEnum):
     WARN = "warn", "the user of a job was told", OfJob
     SIGNAL = "signal", "a job was sent a signal, to write a checkpoint", OfJob
     REQUEUE = "requeue", "a job was requeued", JobLost
+    UNREQUEUED = (
+        "unrequeued",
+        "Slurm refused to requeue a job: its user is told, it gets the signal, and is cancelled in time",
+        OfJob,
+    )
     CANCEL = "cancel", "a job was cancelled", JobLost
     KILLED = "killed", "a job died of the signal that told it to save its work", JobLost
     LOST = "lost", "a job lost its machine", JobLost
@@ -297,6 +302,7 @@ _CAUSES: Mapping[str, frozenset[EventKind]] = {
     _K.WARN: _EMPTYING,
     _K.SIGNAL: _EMPTYING,
     _K.REQUEUE: _EMPTYING,
+    _K.UNREQUEUED: _EMPTYING,
     _K.CANCEL: _EMPTYING,
     _K.KILLED: frozenset({_K.SIGNAL, *_EMPTYING}),
     _K.LEAVE: _EMPTYING,

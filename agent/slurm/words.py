@@ -18,6 +18,15 @@ _NO_ANSWER = (
     "Protocol authentication error",
 )
 """Slurm's words for «no controller answered»."""
+_NOT_NOW = (
+    "can not be altered now",
+    "expected it to run",
+    "Slurm left it running",
+    "and nothing else can",
+    "rest_token",
+)
+"""Words of a refusal that does not last: Slurm's; a way in's that found the job in another state, or does not
+know why; and those that are about the way in and not about the job."""
 _RESOURCES_IN_WORDS = "Nodes required for job are DOWN"
 _MAX_TEXT = 1000
 
@@ -25,6 +34,11 @@ _MAX_TEXT = 1000
 def means_no_answer(words: str) -> bool:
     """Tell whether Slurm's words mean that no controller answered."""
     return any(known in words for known in _NO_ANSWER)
+
+
+def means_not_now(words: str) -> bool:
+    """Tell whether a refusal is for a passing reason, so that the same may be asked again."""
+    return any(known in words for known in _NOT_NOW)
 
 
 def main_reason(told: str) -> str:

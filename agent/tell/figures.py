@@ -234,8 +234,8 @@ DRAIN_DURATION = Figure(
 DRAINED_JOBS = Figure(
     "esagent_drained_jobs_total",
     Kind.COUNTER,
-    "Jobs on draining nodes: finish, warn, signal, requeue, cancel, killed by the checkpoint signal, or lost "
-    "with their machine.",
+    "Jobs on draining nodes: finish, warn, signal, requeue, unrequeued (refused), cancel, killed by the "
+    "checkpoint signal, or lost with their machine.",
     ("outcome", "cause"),
     known=tuple(product(JOB_OUTCOMES, CAUSES)),
 )

@@ -10,6 +10,7 @@ import pytest
 
 from agent.core.errors import SlurmRefusedError
 from agent.slurm.model import Job, Reservation, SignalTarget, SlurmBackend
+from agent.slurm.words import means_not_now
 from testbed.emptying import boot_node
 from testbed.up import TestBed
 from testbed.waiting import wait_for
@@ -106,6 +107,17 @@ def test_a_finished_job_is_not_run_again(bed: TestBed, slurm: SlurmBackend) -> N
         with pytest.raises(SlurmRefusedError, match="it is over"):
             slurm.requeue(job_id)
     assert bed.slurm.job_state(done) == "COMPLETED"
+
+
+def test_a_job_without_a_script_is_not_requeued_and_that_lasts(bed: TestBed, slurm: SlurmBackend) -> None:
+    bed.slurm.run("salloc", "--no-shell", f"--nodelist={NODES[0]}", "--ntasks=1", "--job-name=interactive")
+    job = bed.slurm.run("squeue", "-h", "-n", "interactive", "-o", "%i").strip()
+    refused = slurm.requeue_all([job])
+    assert not means_not_now(str(refused[job]))
+    assert states(slurm, job) == {"RUNNING"}
+    assert slurm.signal_all([job], "USR1", SignalTarget.STEPS) == {}
+    assert slurm.cancel_all([job]) == {}
+    wait_for("the job gone", lambda: not states(slurm, job))
 
 
 @pytest.mark.parametrize("which", [0, 1])

@@ -90,7 +90,7 @@ def test_a_mixed_queue_is_told_alike(bed: TestBed, ways_in: dict[str, SlurmBacke
     )  # fmt: skip
     sparse = submit(SLEEP, "--hold", "--array=1-39:2")
     # With --no-shell nobody waits for it here.
-    bed.slurm.run("salloc", "--no-shell", here, "--ntasks=1", "--job-name=interactive")
+    bed.slurm.run("salloc", "--no-shell", "--nodelist=n1", "--ntasks=1", "--job-name=interactive")
     interactive = bed.slurm.run("squeue", "-h", "-n", "interactive", "-o", "%i").strip()
     for running in (limited, endless):
         bed.slurm.wait_for_job(running, "RUNNING")

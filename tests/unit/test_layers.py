@@ -43,6 +43,7 @@ PURE = (
     "cluster.drain.following",
     "cluster.drain.jobs",
     "cluster.drain.nodes",
+    "cluster.drain.refusals",
     "cluster.drain.wanted",
     "cluster.grow.by_name",
     "cluster.grow.demand",

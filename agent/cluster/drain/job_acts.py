@@ -26,6 +26,7 @@ from agent.cluster.drain.jobs import (
 )
 from agent.cluster.drain.nodes import job_deadlines
 from agent.cluster.drain.reckoning import Reckoning
+from agent.cluster.drain.refusals import Refusals
 from agent.cluster.drain.wanted import Wishes
 from agent.cluster.job_comment import ours_in
 from agent.cluster.reasons import signal_told, told_before
@@ -63,13 +64,16 @@ class JobActs:
         """``leader`` of the jobs whose users were told."""
         self._recalled: set[str] = set()
         """``leader`` of the jobs whose AdminComment was read."""
+        self._refusals = Refusals()
         self._reckoning = Reckoning(desk, backend, hands, self._is_acted_on)
         self._following = self._reckoning.following
         self._comments = Comments(backend, hands)
         self.outlooks: tuple[Outlook, ...] = ()
 
     def see_to(self, snapshot: Snapshot, wishes: Wishes, settings: DrainSettings) -> None:
-        """Look at the jobs on draining nodes, and do what is due; what Slurm refuses is tried again.
+        """Look at the jobs on draining nodes, and do what is due.
+
+        What Slurm refuses is tried again. A job that it refuses to requeue is treated as one that may not be.
 
         A requeue or a cancellation waits for nothing that may hang, such as a signal.
         """
@@ -77,10 +81,14 @@ class JobActs:
         known = self._requeueable(snapshot, deadlines)
         now = self._desk.clock.steady() + wishes.ahead
         unsure = [name for name, drain in wishes.drains.items() if drain.unconfirmed]
-        outlooks = look_ahead(snapshot, deadlines, known, settings, now, unsure)
+        refused = self._refusals.standing(snapshot.jobs)
+        outlooks = look_ahead(snapshot, deadlines, known, settings, now, unsure, refused)
         outlooks = self._foresight.look(outlooks, snapshot, wishes, self._desk.settings, now)
         outlooks = self.outlooks = self._reckoning.spare(outlooks)
         self._reckoning.look(snapshot, outlooks, wishes)
+        for job, why in self._refusals.untold(outlook.job for outlook in outlooks):
+            words = f"Slurm refused to requeue job {job.id}: {why}"
+            self._reckoning.tell(EventKind.UNREQUEUED, job, words, self._following.cause(job))
         held_up = {leader(outlook.job) for outlook in outlooks}
         self._signalled = {job: at for job, at in self._signalled.items() if job in held_up}
         self._warned &= held_up
@@ -209,14 +217,17 @@ class JobActs:
         then: Callable[[list[_Action]], None],
         words: str,
         otherwise: Callable[[SlurmError], None] | None = None,
+        refusals: Callable[[Mapping[str, SlurmRefusedError]], None] | None = None,
     ) -> None:
-        """Begin what is done to jobs; ``then`` has those that Slurm did not refuse."""
+        """Begin what is done to jobs; ``then`` has those that Slurm took, ``refusals`` why not the others."""
         kind, ids = type(group[0]), [action.job.id for action in group]
 
         def take(refused: Mapping[str, SlurmRefusedError]) -> None:
             for error in refused.values():
                 log.warning(words, error=str(error))
             then([action for action in group if action.job.id not in refused])
+            if refusals is not None:
+                refusals(refused)
 
         keys = [(kind, leader(action.job)) for action in group]
         self._hands.begin(f"{kind.__name__} {ids[0]}", keys, partial(act, ids), take, otherwise)
@@ -259,13 +270,18 @@ class JobActs:
                 self._end(EventKind.REQUEUE, action.job, said(action), causes[action.job.id])
             self._write(done)
 
-        self._begin(
-            group,
-            lambda ids: self._backend.requeue_all(ids, hold=first.hold),
-            tell,
-            "a job was not requeued; it is tried again if it still runs",
-            partial(self._doubt, group, EventKind.REQUEUE, said),
-        )
+        def requeue(ids: list[str]) -> Mapping[str, SlurmRefusedError]:
+            return self._backend.requeue_all(ids, hold=first.hold)
+
+        doubt = partial(self._doubt, group, EventKind.REQUEUE, said)
+        self._begin(group, requeue, tell, "a job was not requeued", doubt, partial(self._refused, group))
+
+    def _refused(self, group: Iterable[RequeueJob], refused: Mapping[str, SlurmRefusedError]) -> None:
+        """Take note of requeues that Slurm refused; the next look, at once, sees what is left to be done."""
+        for action in group:
+            error = refused.get(action.job.id)
+            if error is not None and self._refusals.note(action.job, str(error)):
+                self._desk.look_at_drains()
 
     def _cancel(self, group: list[CancelJob]) -> None:
         """End jobs."""
@@ -295,20 +311,25 @@ class JobActs:
         self._write([action for action in group if leader(action.job) not in self._signalled])
         causes = self._causes(group)
 
-        def tell(done: list[WarnJob]) -> None:
-            for action in done:
-                job = action.job
-                words = f"the user of job {job.id} was told: {action.reason}"
-                self._reckoning.tell(EventKind.WARN, job, words, causes[job.id])
+        def tell(action: WarnJob, refused: Mapping[str, SlurmRefusedError]) -> None:
+            # With salloc --no-shell nobody is at the job.
+            where = " in its AdminComment alone" if action.job.id in refused else ""
+            words = f"the user of job {action.job.id} was told{where}: {action.reason}"
+            self._reckoning.tell(EventKind.WARN, action.job, words, causes[action.job.id])
 
         for action in group:
             self._warned.add(leader(action.job))
-            self._begin([action], partial(self._notify, action), tell, "a user was not told")
+            act, told = partial(self._notify, action), partial(tell, action)
+            self._begin([action], act, lambda _: None, "a user was not told at the job", refusals=told)
 
     def _notify(self, action: WarnJob, ids: list[str]) -> Mapping[str, SlurmRefusedError]:
+        refused = {}
         for job_id in ids:
-            self._backend.notify(job_id, action.comment)
-        return {}
+            try:
+                self._backend.notify(job_id, action.comment)
+            except SlurmRefusedError as error:
+                refused[job_id] = error
+        return refused
 
     def _write(self, group: Sequence[JobAction]) -> None:
         """Write to jobs' users, in their AdminComment; that fails without harm."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from agent.cluster.reasons import (
     MOVED,
+    Obstacle,
     cancel_comment,
     must_be_empty,
     prospect,
@@ -54,6 +55,10 @@ class Outlook:
     """What tells it to save its work; "" for nothing."""
     expected: str = ""
     """When it is expected to end and what it loses by starting over, in words; "" where nobody knows."""
+    signal_to: SignalTarget = SignalTarget.ALL
+    """Which of its processes the signal goes to."""
+    obstacle: Obstacle = Obstacle.OWN
+    """Why no requeue saves it, where it is cancelled."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,7 @@ class RequeueJob:
 
 @dataclass(frozen=True)
 class CancelJob:
-    """End a job that may not be requeued."""
+    """End a job that no requeue saves."""
 
     job: Job
     reason: str
@@ -129,6 +134,7 @@ def look_ahead(
     settings: DrainSettings,
     now: datetime,
     unconfirmed: Collection[str] = (),
+    refused: Collection[str] = (),
 ) -> tuple[Outlook, ...]:
     """Tell for each job on nodes that are emptied what will become of it.
 
@@ -140,13 +146,16 @@ def look_ahead(
         now: when it is asked.
         unconfirmed: names of those nodes whose deadline may be withdrawn: no job there is requeued before
             ``kill_lead``.
+        refused: ``leader`` of the jobs that Slurm has refused to requeue.
 
     Returns:
         One a job, the earliest deadline first; jobs that are completing have none.
     """
+    whole = _whole_jobs(snapshot, deadlines)
+    bars = dict.fromkeys(refused, Obstacle.REFUSED) | _barred_elsewhere(snapshot, whole.keys())
     found = [
-        _outlook(parts, deadlines, requeueable, settings, now, frozenset(unconfirmed))
-        for parts in _whole_jobs(snapshot, deadlines).values()
+        _outlook(parts, deadlines, requeueable, settings, now, frozenset(unconfirmed), bars)
+        for parts in whole.values()
     ]
     return tuple(sorted(found, key=lambda o: (o.deadline is None, o.deadline or now, o.job.id)))
 
@@ -160,6 +169,16 @@ def _whole_jobs(snapshot: Snapshot, nodes: Iterable[str]) -> dict[str, list[Job]
     return whole
 
 
+def _barred_elsewhere(snapshot: Snapshot, leaders: Iterable[str]) -> dict[str, Obstacle]:
+    """Return ``leader`` of the heterogeneous jobs of which a component may not be requeued, wherever it runs.
+
+    A requeue would tear such a job apart: Slurm requeues the other components (22.05, 24.11).
+    """
+    wanted = frozenset(leaders)
+    barred = (job for job in snapshot.jobs if job.requeueable is False and "+" in job.id)
+    return {leader(job): Obstacle.OWN for job in barred if leader(job) in wanted}
+
+
 def _outlook(
     parts: list[Job],
     deadlines: Mapping[str, datetime | None],
@@ -167,6 +186,7 @@ def _outlook(
     settings: DrainSettings,
     now: datetime,
     unconfirmed: frozenset[str],
+    bars: Mapping[str, Obstacle],
 ) -> Outlook:
     nodes = frozenset(name for job in parts for name in job.nodes if name in deadlines)
     dated = [(d, job) for job in parts for name in job.nodes if (d := deadlines.get(name)) is not None]
@@ -179,25 +199,45 @@ def _outlook(
     ends = [part.ends for part in parts if part.ends is not None]
     last = max(ends) if len(ends) == len(parts) else None
     may = requeueable.get(job.id)
+    obstacle = _obstacle(parts, may, bars)
+    # Of a job without a batch script Slurm signals the steps, or nothing at all.
+    to = SignalTarget.STEPS if _is_interactive(parts) else settings.checkpoint_to
     # A job that would be lost may use the time that is kept for the delete commands.
-    spare = 0.0 if may is False else settings.cleanup_lead
+    spare = 0.0 if obstacle else settings.cleanup_lead
     in_time = last is not None and last + _seconds(spare) <= deadline
-    at_once = policy.method == "requeue-now" and may is True and not nodes <= unconfirmed
+    at_once = policy.method == "requeue-now" and may is True and not obstacle and not nodes <= unconfirmed
     if in_time and not at_once:
         return Outlook(job, nodes, deadline, Fate.ENDS, last)
     if policy.method == "finish":
-        return Outlook(job, nodes, deadline, Fate.STAYS, None, warn=True, signal=signal)
+        return Outlook(job, nodes, deadline, Fate.STAYS, None, warn=True, signal=signal, signal_to=to)
+    if obstacle:
+        at = max(deadline - _seconds(settings.kill_lead), now)
+        return Outlook(
+            *(job, nodes, deadline, Fate.CANCEL, at),
+            warn=True,
+            signal=signal,
+            signal_to=to,
+            obstacle=obstacle,
+        )
     if may is None:
         return Outlook(job, nodes, deadline, Fate.UNKNOWN, None)
-    if not may:
-        at = deadline - _seconds(settings.kill_lead)
-        return Outlook(job, nodes, deadline, Fate.CANCEL, max(at, now), warn=True, signal=signal)
     if at_once:
         return Outlook(job, nodes, deadline, Fate.REQUEUE, now, hold=hold)
     certain = [d for name in nodes - unconfirmed if (d := deadlines[name]) is not None]
     dues = [deadline - _seconds(settings.kill_lead), *(d - _seconds(settings.requeue_lead) for d in certain)]
     at = max(min(dues), now)
-    return Outlook(job, nodes, deadline, Fate.REQUEUE, at, hold=hold, signal=signal)
+    return Outlook(job, nodes, deadline, Fate.REQUEUE, at, hold=hold, signal=signal, signal_to=to)
+
+
+def _obstacle(parts: Sequence[Job], may: bool | None, bars: Mapping[str, Obstacle]) -> Obstacle | None:
+    """Tell why no requeue saves a job, given its components on the nodes that are emptied."""
+    if _is_interactive(parts):
+        return Obstacle.INTERACTIVE
+    return Obstacle.OWN if may is False else bars.get(leader(parts[0]))
+
+
+def _is_interactive(parts: Iterable[Job]) -> bool:
+    return any(job.batch is False for job in parts)
 
 
 def plan_jobs(
@@ -227,19 +267,20 @@ def plan_jobs(
         job, left = outlook.job, (outlook.deadline - now).total_seconds()
         words = must_be_empty(outlook.deadline)
         if outlook.warn:
-            words += f"; {prospect(outlook.at if outlook.fate is Fate.CANCEL else None)}"
+            end = outlook.at if outlook.fate is Fate.CANCEL else None
+            words += f"; {prospect(end, outlook.obstacle)}"
         is_due = outlook.at is not None and outlook.at <= now
         if outlook.warn and not is_due and leader(job) not in told:
             yield WarnJob(job, words)
         told_at = _told_for(job, outlook.deadline, signalled.get(leader(job)), settings)
         if outlook.signal and told_at is None and left <= settings.checkpoint_lead:
-            yield SignalJob(job, outlook.signal, settings.checkpoint_to, words, now)
+            yield SignalJob(job, outlook.signal, outlook.signal_to, words, now)
             told_at = now
         saving = told_at is not None and (now - told_at).total_seconds() < settings.saving_time
         if outlook.fate is Fate.REQUEUE and is_due and (not saving or left <= settings.kill_lead):
             yield RequeueJob(job, why_requeued(outlook.deadline), outlook.hold, outlook.expected)
         elif outlook.fate is Fate.CANCEL and is_due:
-            yield CancelJob(job, why_cancelled(outlook.deadline))
+            yield CancelJob(job, why_cancelled(outlook.deadline, outlook.obstacle))
 
 
 def _told_for(job: Job, deadline: datetime, at: datetime | None, settings: DrainSettings) -> datetime | None:

@@ -23,7 +23,8 @@ class DrainPolicy(Section):
     method: Method = Field(
         "drain",
         description="drain: as the leads of [drain] say; requeue-now: requeue at the notice, whatever their "
-        "time limit; finish: only let them end, never end one",
+        "time limit (what cannot be requeued, such as an interactive job, as drain); finish: only let them "
+        "end, never end one",
     )
     requeue_hold: bool | None = Field(
         None, description="whether a requeued job is held; unset: as [drain] says", examples=[False]
@@ -52,7 +53,9 @@ class DrainSettings(Section):
         "a job that does not know it, or URG, which does not; empty: none",
     )
     checkpoint_to: SignalTarget = Field(
-        SignalTarget.ALL, description='who gets it: "batch" (the batch script alone), "steps" or "all"'
+        SignalTarget.ALL,
+        description='who gets it: "batch" (the batch script alone), "steps" or "all"; of an interactive job '
+        "always the steps",
     )
     checkpoint_lead: Duration = Field(600, ge=0, description="how long before the deadline it is sent")
     requeue_lead: Duration = Field(
@@ -60,7 +63,10 @@ class DrainSettings(Section):
     )
     requeue_hold: bool = Field(False, description="whether a requeued job is held until somebody releases it")
     kill_lead: Duration = Field(
-        45, ge=0, description="how long before the deadline a job that may not be requeued is cancelled"
+        45,
+        ge=0,
+        description="how long before the deadline a job is cancelled that may not be requeued, or cannot: an "
+        "interactive one (srun, salloc), or one that Slurm refuses to requeue",
     )
     cleanup_lead: Duration = Field(
         30, ge=0, description="what is kept free before the deadline for the delete commands"

@@ -8,7 +8,7 @@ import pytest
 from agent.cluster.drain.foresight import Foresight
 from agent.cluster.reasons import DrainCause
 from agent.cluster.settings.drain import DrainSettings
-from agent.core.errors import SlurmDownError
+from agent.core.errors import SlurmDownError, SlurmRefusedError
 from agent.core.events import EventKind
 from agent.slurm.model import Job, JobEnd, Node
 from tests.unit.cluster.drain.conftest import NOW, Bench, Slurm, busy, revoked
@@ -345,3 +345,95 @@ def test_a_job_that_went_with_its_machine_while_no_agent_ran_is_told_as_lost_onc
         bench.after(600).drainer.tick()
         assert [e.fields["job"] for e in bench.events if e.kind is EventKind.LOST] == expected
     assert slurm.notes["7"] == ""
+
+
+def refused_a_requeue(words: str, seconds: float = 200) -> Bench:
+    """A job on a node with a deadline, its requeue due, which Slurm refuses in these words."""
+    node, job = busy("pc1", "7")
+    bench = Bench(Slurm([node], [job]), revoked("pc1", seconds))
+    bench.obey(DrainSettings(requeue_lead=150, kill_lead=60, checkpoint_signal="USR1", checkpoint_lead=150))
+
+    def refuse(job_id: str, *, hold: bool = False) -> None:
+        bench.slurm.calls.append(("requeue", job_id))
+        raise SlurmRefusedError(f"scontrol requeue: {words} for job {job_id}")
+
+    bench.slurm.requeue = refuse  # type: ignore[method-assign]
+    return bench
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Only batch jobs are accepted or processed",
+        "Requested operation is presently disabled",
+        "Access/permission denied",
+        "a plugin says no",
+    ],
+)
+def test_a_job_that_slurm_refuses_to_requeue_is_warned_at_the_next_look_and_ended_in_time(words: str) -> None:
+    bench = refused_a_requeue(words)
+    bench.after(50).drainer.tick()
+    assert bench.desk.bell.is_set(), "the next look is at once"
+    for seconds in (81, 86, 91):
+        bench.after(seconds).drainer.tick()
+    assert bench.slurm.said("requeue") == ["7"], "once"
+    ((told, warning),) = bench.slurm.said("notify")
+    assert told == "7"
+    assert "it was refused a requeue and is cancelled at 12:02:20 UTC" in warning
+    assert bench.slurm.said("cancel") == []
+    bench.after(140).drainer.tick()
+    assert bench.slurm.said("cancel") == ["7"]
+    kinds = [e.kind for e in bench.events if "job" in e.fields]
+    assert kinds == ["signal", "unrequeued", "warn", "cancel"]
+    (refusal,) = [e for e in bench.events if e.kind == "unrequeued"]
+    assert words in refusal.message
+    assert refusal.fields["drain_cause"] == "revoked"
+
+
+def test_a_job_that_is_refused_a_requeue_too_late_for_a_warning_is_ended_at_once() -> None:
+    bench = refused_a_requeue("Requested operation is presently disabled", 50)
+    bench.drainer.tick()
+    bench.drainer.tick()
+    assert bench.slurm.said("cancel") == ["7"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Job can not be altered now, try again later",
+        "expected it to run, it is STAGE_OUT",
+        "HTTP 401: rest_token and rest_user are not let in",
+        "slurmrestd cannot requeue a job, and nothing else can",
+    ],
+)
+def test_a_refusal_for_a_passing_reason_is_tried_again(words: str) -> None:
+    bench = refused_a_requeue(words)
+    for seconds in (50, 80, 85, 90):
+        bench.after(seconds).drainer.tick()
+    assert bench.slurm.said("requeue") == ["7"] * 4
+    assert not bench.slurm.said("notify")
+    assert [e.kind for e in bench.events if "job" in e.fields] == ["signal"]
+
+
+def test_a_refusal_holds_for_that_run_of_the_job_alone() -> None:
+    bench = refused_a_requeue("Requested operation is presently disabled")
+    bench.after(80).drainer.tick()
+    del bench.slurm.requeue  # type: ignore[attr-defined]
+    # Somebody else requeued it, and it came back here.
+    bench.slurm.jobs["7"] = replace(bench.slurm.jobs["7"], started=NOW + timedelta(seconds=82))
+    bench.after(85).drainer.tick()
+    bench.after(121).drainer.tick()
+    assert bench.slurm.jobs["7"].state == "PENDING"
+    assert not [e for e in bench.events if e.kind == "unrequeued"]
+
+
+def test_a_user_who_is_nowhere_near_the_job_is_told_in_writing() -> None:
+    node, job = busy("pc1", "7")
+    bench = Bench(Slurm([node], [replace(job, batch=False)]), revoked("pc1", 900))
+    bench.slurm.refuse = {"notify"}
+    bench.drainer.tick()
+    bench.drainer.tick()
+    assert len(bench.slurm.said("notify")) == 1
+    (event,) = [e for e in bench.events if e.kind == "warn"]
+    assert "told in its AdminComment alone: its machine has to be empty" in event.message
+    assert "as an interactive job it cannot be requeued" in bench.slurm.notes["7"]

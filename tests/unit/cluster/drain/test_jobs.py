@@ -4,6 +4,8 @@ from dataclasses import replace
 from datetime import datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agent.cluster.drain.jobs import (
     CancelJob,
@@ -157,6 +159,84 @@ def test_the_user_of_a_job_that_cannot_be_saved_is_told_at_the_notice_and_once()
     assert plan([node], [job], [drain], requeueable={"7": True}, warned=()) == [], "a requeue saves it"
     (action,) = plan([node], [job], [drain], requeueable={"7": False}, warned=(), now=at(840))
     assert isinstance(action, CancelJob), "it is too late"
+
+
+INTERACTIVE = replace(running("7", "pc1"), batch=False)
+
+
+def test_an_interactive_job_is_warned_at_the_notice_signalled_and_ended_whatever_slurm_calls_it() -> None:
+    drain = revoked("pc1", 900)
+    node = drained("pc1", drain)
+    (warn,) = plan([node], [INTERACTIVE], [drain], warned=())
+    assert isinstance(warn, WarnJob)
+    assert "as an interactive job it cannot be requeued and is cancelled at 12:14:00 UTC" in warn.reason
+    (signal,) = plan([node], [INTERACTIVE], [drain], signalled={}, now=at(300))
+    assert isinstance(signal, SignalJob)
+    assert plan([node], [INTERACTIVE], [drain], now=at(839)) == []
+    (cancel,) = plan([node], [INTERACTIVE], [drain], now=at(840))
+    assert isinstance(cancel, CancelJob)
+    assert "as an interactive job it cannot be requeued" in cancel.reason
+
+
+@pytest.mark.parametrize("target", list(SignalTarget))
+def test_the_signal_goes_to_the_steps_of_an_interactive_job_which_has_nothing_else(target) -> None:
+    drain, settings = revoked("pc1", 300), SETTINGS.model_copy(update={"checkpoint_to": target})
+    script = replace(running("8", "pc1"), batch=True)
+    actions = plan([drained("pc1", drain)], [INTERACTIVE, script], [drain], settings=settings, signalled={})
+    told = {a.job.id: a.target for a in actions if isinstance(a, SignalJob)}
+    assert told == {"7": SignalTarget.STEPS, "8": target}
+
+
+def test_an_interactive_heterogeneous_job_is_ended_as_a_whole() -> None:
+    drain = revoked("pc1", 50)
+    parts = [replace(INTERACTIVE, id="7+0"), replace(INTERACTIVE, id="7+1", nodes=frozenset({"n1"}))]
+    (cancel,) = plan([drained("pc1", drain)], parts, [drain])
+    assert isinstance(cancel, CancelJob)
+
+
+def test_a_heterogeneous_job_with_a_component_that_may_not_be_requeued_is_not_requeued() -> None:
+    drain = revoked("pc1", 50)
+    parts = [heterogeneous("7+0", "pc1"), replace(heterogeneous("7+1", "n1"), requeueable=False)]
+    (cancel,) = plan([drained("pc1", drain)], parts, [drain])
+    assert isinstance(cancel, CancelJob)
+
+
+def test_a_job_that_slurm_refused_to_requeue_is_ended_at_the_kill_lead_with_the_reason() -> None:
+    snapshot = Snapshot(NOW, {}, (running("7", "pc1"), running("8", "pc1")))
+    known = {"7": True, "8": True}
+    outlooks = look_ahead(snapshot, {"pc1": at(100)}, known, SETTINGS, NOW, refused={"7"})
+    assert [(o.job.id, o.fate, o.at) for o in outlooks] == [
+        ("7", Fate.CANCEL, at(40)),
+        ("8", Fate.REQUEUE, NOW),
+    ]
+    told = {"7": NOW, "8": NOW}
+    (warn,) = plan_jobs(outlooks[:1], told, (), SETTINGS, at(30))
+    assert isinstance(warn, WarnJob)
+    assert "it was refused a requeue and is cancelled at 12:00:40 UTC" in warn.reason
+
+
+@given(
+    left=st.floats(-100, 4000),
+    ends=st.none() | st.floats(-10, 5000),
+    method=st.sampled_from(["drain", "requeue-now", "finish"]),
+    requeueable=st.booleans(),
+    refused=st.booleans(),
+    parts=st.integers(1, 3),
+)
+def test_no_job_without_a_script_and_none_that_was_refused_is_ever_requeued(
+    left, ends, method, requeueable, refused, parts
+) -> None:
+    ids = ["7"] if parts == 1 else [f"7+{n}" for n in range(parts)]
+    jobs = tuple(replace(running(i, "pc1", ends=ends), batch=None if refused else False) for i in ids)
+    settings = SETTINGS.model_copy(update={"policies": (DrainPolicy(method=method),)})
+    known = dict.fromkeys(ids, requeueable)
+    outlooks = look_ahead(
+        *(Snapshot(NOW, {}, jobs), {"pc1": at(left)}, known, settings, NOW), refused={"7"} if refused else ()
+    )
+    actions = list(plan_jobs(outlooks, {}, (), settings, NOW))
+    assert not [a for a in actions if isinstance(a, RequeueJob)]
+    runs_on = method == "finish" or (ends is not None and ends <= left)
+    assert runs_on or left > SETTINGS.kill_lead or any(isinstance(a, CancelJob) for a in actions)
 
 
 POLICIES = SETTINGS.model_copy(
