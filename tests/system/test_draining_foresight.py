@@ -84,7 +84,8 @@ def test_a_job_whose_like_ends_long_before_its_limit_is_left_to_try_and_ends(bed
         assert bed.slurm.job_state(job) == "RUNNING"
         end.touch()
         empty.wait_until_left([LEAVES])
-        assert (empty.told("requeue"), empty.told("finish")) == ([], [str(job)])
+        wait_for("its end is told", lambda: empty.told("finish") == [str(job)])
+        assert empty.told("requeue") == []
     assert bed.slurm.job_state(job) == "COMPLETED"
 
 
