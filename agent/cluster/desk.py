@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from agent.cluster.losses import Losses
 from agent.cluster.settings.cluster import ClusterSettings
 from agent.core.desk import Lock
 from agent.core.events import Event, EventData, EventKind
@@ -42,6 +43,7 @@ class Desk:
         self.lock = lock or threading.RLock()
         self.note = note
         self.wake = wake
+        self.losses = Losses()
         self.bell = threading.Event()
         """Rings when the drains are to be looked at now."""
         self._events = events

@@ -1,7 +1,7 @@
 """What the agent adds to a job's AdminComment, beside whatever the site has written there: pure.
 
-Ours is in brackets, ``[requeued by esagent: ...]``, and what is around it is the site's and stays to the
-letter, also what the site changes later.
+Alone it is a sentence, ``requeued by esagent: ... .``, and behind words of the site it is in brackets. What
+is around it is the site's and stays to the letter, also what the site changes later.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 
 _OURS = r"(?:\w+ by )?esagent: "
-_PART = re.compile(rf"\[({_OURS}[^\[\]]*)\]")
-_EARLIER = re.compile(rf"{_OURS}(?:\w+ at \S+: )?its machine has to be empty at [^\[\]\n]*")
-"""What versions before wrote, without brackets, in place of whatever was there."""
-_BRACKETS = str.maketrans("[]", "()")
+_PART = re.compile(rf"\[(?P<beside>{_OURS}[^\[\]]*)\]|\A(?P<alone>{_OURS}[^\[\].]*)\.")
+_EARLIER = re.compile(rf"{_OURS}(?:\w+ at \S+: )?its machine has to be empty at [^\[\]\n.]*")
+"""What versions before wrote, without an end, in place of whatever was there."""
+_ENDS = str.maketrans("[].", "(),")
 MOST = 60_000
 """Characters that are written at most: slurmdbd keeps 65,535 bytes, an argument of a command 128 KiB."""
 _NOT_TEXT = "\N{REPLACEMENT CHARACTER}"
@@ -20,8 +20,8 @@ _NOT_TEXT = "\N{REPLACEMENT CHARACTER}"
 
 def with_ours(comment: str, words: str) -> str:
     """Return a comment with these words of ours in place of earlier ones."""
-    part, theirs = f"[{words.translate(_BRACKETS)}]", without_ours(comment)
-    return f"{theirs} {part}" if theirs else part
+    ours, theirs = words.translate(_ENDS), without_ours(comment)
+    return f"{theirs} [{ours}]" if theirs else f"{ours}."
 
 
 def without_ours(comment: str) -> str:
@@ -38,11 +38,11 @@ def without_ours(comment: str) -> str:
 
 
 def ours_in(comment: str) -> str:
-    """Return the words of ours in a comment, without brackets; "" where there are none."""
+    """Return the words of ours in a comment, without what encloses them; "" where there are none."""
     if _EARLIER.fullmatch(comment):
         return comment
-    found = _PART.findall(comment)
-    return str(found[-1]) if found else ""
+    found = list(_PART.finditer(comment))
+    return (found[-1]["beside"] or found[-1]["alone"]) if found else ""
 
 
 def can_be_written(comment: str) -> bool:

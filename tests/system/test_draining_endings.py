@@ -80,7 +80,7 @@ def test_a_job_that_dies_of_the_signal_is_told_as_work_lost_and_the_next_one_of_
         assert event.data.lost_cpu_seconds > 0
         assert "died of USR1" in event.message
         told = bed.slurm.run("scontrol", "-o", "show", "job", str(job))
-        assert "AdminComment=[esagent: USR1 at" in told, "it was told before it died"
+        assert "AdminComment=esagent: USR1 at" in told, "it was told before it died"
         assert not empty.told("finish")
         empty.withdraw([REVOKED])
         wait_for("the drain is lifted", lambda: "DRAIN" not in bed.slurm.nodes()[REVOKED])

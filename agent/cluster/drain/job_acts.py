@@ -82,9 +82,10 @@ class JobActs:
         now = self._desk.clock.steady() + wishes.ahead
         unsure = [name for name, drain in wishes.drains.items() if drain.unconfirmed]
         refused = self._refusals.standing(snapshot.jobs)
-        outlooks = look_ahead(snapshot, deadlines, known, settings, now, unsure, refused)
+        seen = look_ahead(snapshot, deadlines, known, settings, now, unsure, refused)
+        outlooks = self._reckoning.spare(seen)
         outlooks = self._foresight.look(outlooks, snapshot, wishes, self._desk.settings, now)
-        outlooks = self.outlooks = self._reckoning.spare(outlooks)
+        self.outlooks = outlooks
         self._reckoning.look(snapshot, outlooks, wishes)
         for job, why in self._refusals.untold(outlook.job for outlook in outlooks):
             words = f"Slurm refused to requeue job {job.id}: {why}"

@@ -210,7 +210,7 @@ class Records:
 
     def _tell_lost(self, job: Job) -> None:
         """Tell of a job that ran there; one that completes was ended before, by whom ever."""
-        if job.state == "COMPLETING":
+        if job.state == "COMPLETING" or not self._desk.losses.is_new(job):
             return
         lost = lost_cpu_seconds(job, self._desk.clock.now())
         message = f"job {job.id} lost its machine ({lost:.0f} CPU-seconds lost)"

@@ -39,6 +39,11 @@ def test_what_the_site_adds_later_is_kept(theirs, ours, later) -> None:
     assert without_ours(with_ours(theirs, ours) + later) == theirs + later
 
 
+def test_ours_is_a_sentence_alone_and_in_brackets_beside_the_sites_words() -> None:
+    assert with_ours("", requeue_comment("x")) == "requeued by esagent: x."
+    assert with_ours("theirs", requeue_comment("x.y [z]")) == "theirs [requeued by esagent: x,y (z)]"
+
+
 @pytest.mark.parametrize("earlier", OURS)
 def test_what_an_earlier_version_wrote_in_place_of_all_is_ours(earlier: str) -> None:
     assert ours_in(earlier) == earlier

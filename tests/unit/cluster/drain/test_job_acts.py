@@ -437,3 +437,18 @@ def test_a_user_who_is_nowhere_near_the_job_is_told_in_writing() -> None:
     (event,) = [e for e in bench.events if e.kind == "warn"]
     assert "told in its AdminComment alone: its machine has to be empty" in event.message
     assert "as an interactive job it cannot be requeued" in bench.slurm.notes["7"]
+
+
+def test_a_loss_that_somebody_else_told_already_is_not_told_again() -> None:
+    node, job = busy("pc1", "7")
+    job = replace(job, restarts=0, started=NOW)
+    bench = Bench(Slurm([node], [job]), revoked("pc1", 900))
+    bench.drainer.tick()
+    assert bench.desk.losses.is_new(job), "as who takes the node's record out of Slurm does"
+    bench.drains.clear()
+    bench.ours.clear()
+    bench.slurm.jobs["7"] = replace(job, state="PENDING", nodes=frozenset(), restarts=1)
+    bench.after(1000).drainer.tick()
+    assert not [e for e in bench.events if e.kind is EventKind.LOST]
+    assert not bench.desk.losses.is_new(job)
+    assert bench.desk.losses.is_new(replace(job, started=NOW + timedelta(seconds=5))), "another run"

@@ -1,0 +1,31 @@
+"""Which runs of jobs were told as lost: who empties nodes and who drops records both see it."""
+
+from __future__ import annotations
+
+import threading
+from datetime import datetime
+
+from agent.slurm.model import Job
+from agent.slurm.names import leader
+
+_MOST = 10_000
+"""Runs that are remembered; what is told twice is told soon after."""
+
+
+class Losses:
+    """Remembers them. Safe for many threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._told: dict[tuple[str, datetime | None], None] = {}
+
+    def is_new(self, job: Job) -> bool:
+        """Take note that this run of a job is told as lost; tell whether it was not before."""
+        run = leader(job.id), job.started
+        with self._lock:
+            if run in self._told:
+                return False
+            self._told[run] = None
+            if len(self._told) > _MOST:
+                del self._told[next(iter(self._told))]
+            return True
