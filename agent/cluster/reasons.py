@@ -232,9 +232,14 @@ def prospect(cancelled: datetime | None, obstacle: Obstacle = Obstacle.OWN) -> s
     return f"{obstacle} and is cancelled at {cancelled:%H:%M:%S} UTC if it still runs then"
 
 
-def why_requeued(deadline: datetime) -> str:
-    """Say why a job goes back into the queue."""
-    return f"{must_be_empty(deadline)} and it would not end before"
+def why_requeued(deadline: datetime, *, is_suspended: bool = False) -> str:
+    """Say why a job goes back into the queue, and what one waits for that was suspended.
+
+    ``scontrol suspend`` takes its priority, so that it is held after the requeue (JobHeldAdmin).
+    """
+    why = f"{must_be_empty(deadline)} and it would not end before"
+    held = "; it was suspended, so that it waits until somebody says `scontrol release`"
+    return why + held if is_suspended else why
 
 
 def why_cancelled(deadline: datetime, obstacle: Obstacle = Obstacle.OWN) -> str:

@@ -345,6 +345,13 @@ class SlurmBackend(Protocol):
     def cancel_all(self, job_ids: Iterable[str]) -> Mapping[str, SlurmRefusedError]:
         """``cancel`` many; return job id -> why, for those that were refused."""
 
+    def let_start(self, job_ids: Iterable[str]) -> Mapping[str, SlurmRefusedError]:
+        """Let jobs start that Slurm itself keeps back, after a requeue or since no node fitted.
+
+        One that waits for anything else, such as a person, is left alone. Return job id -> why, for those
+        that were refused.
+        """
+
     def endings(self, job_ids: Iterable[str]) -> Mapping[str, JobEnd]:
         """Tell how jobs ended, or stand: job id -> that, of all components of a heterogeneous one.
 

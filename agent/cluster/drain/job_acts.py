@@ -27,6 +27,7 @@ from agent.cluster.drain.jobs import (
 from agent.cluster.drain.nodes import job_deadlines
 from agent.cluster.drain.reckoning import Reckoning
 from agent.cluster.drain.refusals import Refusals
+from agent.cluster.drain.restarts import Restarts
 from agent.cluster.drain.wanted import Wishes
 from agent.cluster.job_comment import ours_in
 from agent.cluster.reasons import signal_told, told_before
@@ -68,6 +69,7 @@ class JobActs:
         self._reckoning = Reckoning(desk, backend, hands, self._is_acted_on)
         self._following = self._reckoning.following
         self._comments = Comments(backend, hands)
+        self._restarts = Restarts(desk, backend, hands)
         self.outlooks: tuple[Outlook, ...] = ()
 
     def see_to(self, snapshot: Snapshot, wishes: Wishes, settings: DrainSettings) -> None:
@@ -109,14 +111,15 @@ class JobActs:
         self._each(told, WarnJob, lambda a: a.comment, self._warn)
         self._reckoning.ask()
         self._comments.look_back(snapshot, wishes.ours, lambda said, jobs: self._look_back(said, jobs, now))
+        self._restarts.look(snapshot)
         self._hands.gather()
         self._comments.tidy(snapshot, held_up | self._following.leaders)
         self._hands.gather()
 
     @property
     def is_settled(self) -> bool:
-        """Of all jobs that have left a draining node it is known how."""
-        return self._following.is_idle
+        """Of all jobs that left a draining node it is known how, and none is kept from starting again."""
+        return self._following.is_idle and not self._restarts.is_waiting
 
     @property
     def is_done(self) -> bool:
@@ -125,6 +128,7 @@ class JobActs:
 
     def lose(self, jobs: Iterable[Job]) -> None:
         """Take note that jobs lost their machine."""
+        self._restarts.note(job for job in jobs if job.requeueable is not False and job.batch is not False)
         for job in jobs:
             self._end(EventKind.LOST, job, "lost its machine", "taken")
 
@@ -270,6 +274,8 @@ class JobActs:
             for action in done:
                 self._end(EventKind.REQUEUE, action.job, said(action), causes[action.job.id])
             self._write(done)
+            if not first.hold:
+                self._restarts.note(action.job for action in done)
 
         def requeue(ids: list[str]) -> Mapping[str, SlurmRefusedError]:
             return self._backend.requeue_all(ids, hold=first.hold)

@@ -278,7 +278,8 @@ def plan_jobs(
             told_at = now
         saving = told_at is not None and (now - told_at).total_seconds() < settings.saving_time
         if outlook.fate is Fate.REQUEUE and is_due and (not saving or left <= settings.kill_lead):
-            yield RequeueJob(job, why_requeued(outlook.deadline), outlook.hold, outlook.expected)
+            why = why_requeued(outlook.deadline, is_suspended=job.state == "SUSPENDED")
+            yield RequeueJob(job, why, outlook.hold, outlook.expected)
         elif outlook.fate is Fate.CANCEL and is_due:
             yield CancelJob(job, why_cancelled(outlook.deadline, outlook.obstacle))
 

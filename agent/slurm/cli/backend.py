@@ -146,6 +146,24 @@ class CliBackend:
         complaints = dict.fromkeys(due, general) | {j: printable(w) for j, w in told.of_jobs.items()}
         return requeues.left_out(due, requeues.by_leader(self._states(due)), complaints)
 
+    def let_start(self, job_ids: Iterable[str]) -> dict[str, SlurmRefusedError]:
+        """Let jobs start that Slurm keeps back; why it does is read just before.
+
+        After a requeue (``BeginTime``) their ``StartTime`` is now; what no node fitted (``BadConstraints``)
+        is released.
+        """
+        refused: dict[str, SlurmRefusedError] = {}
+        for part in _parts(job_ids):
+            listed = ",".join(sorted({name.partition("_[")[0] for name in part.values()}))
+            reasons = squeue.parse_reasons(self._reader.squeue("-j", listed, "-o", "%i|%T|%r"))
+            begin = {j: name for j, name in part.items() if reasons.get(name) == "BeginTime"}
+            misfit = {j: name for j, name in part.items() if reasons.get(name) == "BadConstraints"}
+            refused |= self._on_jobs(
+                begin, lambda ids: ("scontrol", "update", f"JobId={','.join(ids)}", "StartTime=now")
+            )
+            refused |= self._on_jobs(misfit, lambda ids: ("scontrol", "release", ",".join(ids)))
+        return refused
+
     def signal(self, job_id: str, signal: str, target: SignalTarget = SignalTarget.ALL) -> None:
         """Send a signal."""
         for error in self.signal_all([job_id], signal, target).values():

@@ -17,7 +17,7 @@ from typing import Any
 
 from agent.core.errors import SlurmError
 from agent.slurm.model import Job
-from agent.slurm.names import expand, split_tasks
+from agent.slurm.names import expand, leader, split_tasks
 from agent.slurm.words import main_reason
 
 TELLS_EXCLUDED_NODES = (24, 5)
@@ -306,3 +306,14 @@ def _time(text: str) -> datetime | None:
         return datetime.fromtimestamp(_count(text), UTC)
     except (ValueError, OverflowError, OSError) as error:
         raise SlurmError(f"expected a time in seconds from squeue, got {text[:40]!r}") from error
+
+
+def parse_reasons(listed: str) -> dict[str, str]:
+    """Read ``squeue -o "%i|%T|%r"``: the id that acts on a job -> why it is pending; others are left out."""
+    reasons: dict[str, str] = {}
+    for line in listed.splitlines():
+        job_id, _, rest = line.strip().partition("|")
+        state, _, reason = rest.partition("|")
+        if state == "PENDING":
+            reasons[leader(split_tasks(job_id)[0])] = main_reason(reason)
+    return reasons

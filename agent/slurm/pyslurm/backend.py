@@ -269,6 +269,10 @@ class PyslurmBackend:
         """Read the AdminComment of jobs (``squeue -O``)."""
         return self._commands.comments(job_ids)
 
+    def let_start(self, job_ids: Iterable[str]) -> Mapping[str, SlurmRefusedError]:
+        """Let jobs start that Slurm keeps back, as ``requeue_all`` does."""
+        return self._commands.let_start(job_ids)
+
     def endings(self, job_ids: Iterable[str]) -> Mapping[str, JobEnd]:
         """Tell how jobs ended, or stand (``squeue -O``)."""
         return self._commands.endings(job_ids)

@@ -34,6 +34,7 @@ class Deed(StrEnum):
     NOTIFY = "write to the output of a job"
     CANCEL = "cancel a job"
     COMMENT = "set the AdminComment of a job"
+    LET_START = "let a job start that Slurm keeps back"
     ARRAY_TASK = "act on one task of an array"
 
 
@@ -90,7 +91,7 @@ class Api:
                 )
             case Deed.SIGNAL_PART:
                 return self.can(Deed.CANCEL) and "BATCH_JOB" in self.signal_flags
-            case Deed.CLOUD_NODES | Deed.RESERVE | Deed.NOTIFY | Deed.ARRAY_TASK:
+            case Deed.CLOUD_NODES | Deed.RESERVE | Deed.NOTIFY | Deed.LET_START | Deed.ARRAY_TASK:
                 # 22.05 reads 3_1 as no job, and takes the number of a task for no job or for the array.
                 return False
 

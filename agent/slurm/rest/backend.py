@@ -188,6 +188,10 @@ class RestBackend:
             return dict(self._aside.requeue_all(job_ids, hold=hold))
         return refused_of(job_ids, partial(self.requeue, hold=hold))
 
+    def let_start(self, job_ids: Iterable[str]) -> Mapping[str, SlurmRefusedError]:
+        """Let jobs start that Slurm keeps back, after a requeue or since no node fitted."""
+        return self._elsewhere(Deed.LET_START).let_start(job_ids)
+
     def signal(self, job_id: str, signal: str, target: SignalTarget = SignalTarget.ALL) -> None:
         """Send a signal such as ``USR1`` to a job.
 

@@ -293,6 +293,10 @@ class Slurm:
         self.jobs = [replace(j, state="PENDING", nodes=frozenset()) if j.id in ids else j for j in self.jobs]
         return {}
 
+    def let_start(self, job_ids):
+        self._act("let_start", job_ids)
+        return {}
+
     def cancel_all(self, job_ids):
         ids = self._act("cancel_all", job_ids)
         self.jobs = [j for j in self.jobs if j.id not in ids]

@@ -145,6 +145,11 @@ class Slurm:
     def requeue_all(self, job_ids: Iterable[str], *, hold: bool = False) -> dict[str, SlurmRefusedError]:
         return refused_of(job_ids, partial(self.requeue, hold=hold))
 
+    def let_start(self, job_ids: Iterable[str]) -> dict[str, SlurmRefusedError]:
+        ids = tuple(job_ids)
+        self._called("let_start", ids)
+        return {}
+
     def signal(self, job_id: str, signal: str, target: SignalTarget = SignalTarget.ALL) -> None:
         self._called("signal", (job_id, signal))
 

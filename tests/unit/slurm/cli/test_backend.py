@@ -124,3 +124,22 @@ def test_of_a_reservation_that_has_begun_slurm_takes_no_start(tmp_path: Path) ->
     for starts in (now - timedelta(minutes=1), now + timedelta(minutes=1)):
         slurm.reserve(Reservation("fence", frozenset({"n1"}), starts, now + timedelta(hours=1)))
     assert ["StartTime" in line for line in told.read_text().splitlines()] == [False, True]
+
+
+def test_only_what_slurm_itself_keeps_back_is_let_go(tmp_path: Path) -> None:
+    listed = (
+        "1|PENDING|BeginTime\\n2|PENDING|BadConstraints\\n3|PENDING|JobHeldUser\\n4_[1-3%%1]|PENDING|BadConstraints\\n"
+        "5+0|PENDING|BeginTime\\n5+1|PENDING|BeginTime\\n6|RUNNING|None\\n7|PENDING|JobHeldAdmin\\n"
+    )
+    asked = tmp_path / "asked"
+    slurm = backend(tmp_path, scontrol=f"echo $* >> {asked}", squeue=f"printf '{listed}'")
+    assert slurm.let_start(["1", "2", "3", "4_[1-3]", "5+0", "6", "7", "8"]) == {}
+    assert asked.read_text().splitlines() == ["update JobId=1,5 StartTime=now", "release 2,4_[1-3]"]
+
+
+def test_which_job_was_not_let_go_is_told(tmp_path: Path) -> None:
+    complain = "echo 'Access/permission denied for job 2' >&2; exit 1"
+    slurm = backend(
+        tmp_path, scontrol=complain, squeue="printf '1|PENDING|BeginTime\\n2|PENDING|BeginTime\\n'"
+    )
+    assert list(slurm.let_start(["1", "2"])) == ["2"]
