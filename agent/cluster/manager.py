@@ -13,6 +13,7 @@ from agent.cluster.drain.fence import Fencer
 from agent.cluster.drain.gate import Gate
 from agent.cluster.grow.first_request import first_request
 from agent.cluster.grow.lenders import choose_loans
+from agent.cluster.grow.misfits import Misfits
 from agent.cluster.join.commands import leave_commands
 from agent.cluster.join.joiner import Joiner
 from agent.cluster.join.proof import may_prove, set_aside
@@ -113,7 +114,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         fencer = Fencer(backend, server.slice_urn, wishes)
         gate = Gate(desk, memory.now, fencer)
         self._joiner = Joiner(desk, memory.joins, reach, backend, announcer, gate)
-        self._records = Records(desk, backend)
+        self._records, self._misfits = Records(desk, backend), Misfits(backend)
         self._power = PowerSaver(desk, backend)
         self._weigher = Weigher(desk, memory.known, backend)
         self._blocking = Blocking(desk, memory, self._lease.sparer)
@@ -171,6 +172,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         self.note(f"{plan.growth.count} more machines are wanted")
         self.last_plan = plan
         self._power.act(moment, plan.power)
+        self._misfits.act(moment)
         self.last_plan = plan = self._settle(plan, moment)
         if self._obey(plan, moment) or plan.supply.resuming:
             self.desk.look_at_drains()
@@ -307,7 +309,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         self._records.find(moment)
         self._records.step(moment.present)
 
-    # --- joining
+    # --- joining, and weights
 
     def join_nodes(self) -> None:
         """Start joining the ready machines that Slurm does not have at work."""
@@ -337,8 +339,6 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         super().handle_added_node(node, status)
         self.desk.look_at_drains()
         self.wake("get_system_state", "join_nodes")
-
-    # --- weights
 
     def set_system_state(self) -> None:
         """Push Cloudlab's resource values to Slurm as node weights."""

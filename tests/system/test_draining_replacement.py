@@ -32,4 +32,25 @@ def test_a_machine_is_asked_for_at_the_notice_though_as_many_are_held_as_may_be(
     wait_for("it has joined", lambda: any("IDLE" in bed.slurm.nodes()[n] for n in others()))
     agent.let_it_look_again()
     assert len(bed.cloudlab.journal.calls("AddNodes")) == asked + 1, "one job wants one machine"
-    assert not agent.told("requeued"), "the job has been running all the time"
+
+
+def test_a_job_that_no_node_fits_any_more_has_a_machine_borrowed_and_runs_again(agent, bed: TestBed) -> None:
+    agent.start()
+    node, first = agent.borrow()
+    job = bed.slurm.submit("sleep 600", "--cpus-per-task=2", "--time=30", "--constraint=cloudlab")
+    bed.slurm.run("scancel", str(first))
+    bed.slurm.wait_for_job(job, "RUNNING")
+    assert agent.ask("pause").returncode == 0
+    bed.cloudlab.revoke(node, 0)
+    wait_for("its record is gone", lambda: node not in bed.slurm.nodes())
+    # Slurm looks whether a node fits only where one is free.
+    for blocker in bed.slurm.run("squeue", "-h", "-w", "n1", "-o", "%A").split():
+        bed.slurm.run("scancel", blocker)
+    wait_for("no node fits it", lambda: reason(bed, job) == "BadConstraints")
+    assert agent.ask("unpause").returncode == 0
+    bed.slurm.wait_for_job(job, "RUNNING")
+    assert bed.slurm.job_nodes(job) not in {node, "n1"}
+
+
+def reason(bed: TestBed, job: int) -> str:
+    return bed.slurm.run("squeue", "-h", "-j", str(job), "-o", "%r").strip()

@@ -48,13 +48,12 @@ def test_a_job_that_a_node_fits_again_starts(bed: TestBed, each_way_in: SlurmBac
     ids = [j.id for j in each_way_in.snapshot().jobs if j.reason == "BadConstraints"]
     assert each_way_in.let_start(ids) == {}
     bed.slurm.wait_for_job(job, "RUNNING")
-    wait_for(
-        "each task runs", lambda: bed.slurm.run("squeue", "-h", "-j", str(array), "-o", "%T") == RUN_BOTH
-    )
+    wait_for("each task runs", lambda: states(bed, array) == ["RUNNING", "RUNNING"])
     features(bed, "small,x")
 
 
-RUN_BOTH = "RUNNING\nRUNNING"
+def states(bed: TestBed, job: int) -> list[str]:
+    return bed.slurm.run("squeue", "-h", "-j", str(job), "-o", "%T").split()
 
 
 def features(bed: TestBed, words: str) -> None:

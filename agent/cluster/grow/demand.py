@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from agent.cluster.grow import misfits
 from agent.cluster.grow.moving import Move
 from agent.cluster.grow.packing import Packer, Placed, array_of
 from agent.cluster.grow.supply import Supply
@@ -151,6 +152,8 @@ def _does_not_count(job: Job, snapshot: Snapshot, settings: ClusterSettings) -> 
     if job.reason == "BeginTime" and not _begins_soon(job, snapshot, settings.demand):
         horizon = format_duration(settings.demand.begin_horizon)
         return f"does not begin within begin_horizon, {horizon} (BeginTime)"
+    if job.reason == misfits.REASON and misfits.fitting(job, snapshot.nodes.values()):
+        return f"Slurm refuses the nodes that are there ({job.reason})"
     if not _waits_for_room(job, snapshot):
         return f"waits for something else ({job.reason or 'unknown'})"
     return ""
@@ -176,7 +179,7 @@ def _waits_for_room(job: Job, snapshot: Snapshot) -> bool:
     if job.reason in _TOO_FEW_NODES:
         there = sum(1 for n in snapshot.nodes.values() if not set(n.partitions).isdisjoint(job.partitions))
         return job.node_count > there
-    return job.reason in _WAITING or job.reason == "BeginTime"
+    return job.reason in _WAITING or job.reason in {"BeginTime", misfits.REASON}
 
 
 def _moves(job: Job, deadline: datetime, packer: Packer, settings: ClusterSettings) -> JobVerdict:

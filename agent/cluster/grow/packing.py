@@ -262,6 +262,12 @@ def _rooms(
     return [room for room in rooms if room.free > 0]
 
 
+def holds_when_empty(node: Node, job: Job) -> bool:
+    """Tell whether a node has what one node of a job needs, whatever runs there now."""
+    bare = replace(node, allocated_cpus=0, allocated_memory=0)
+    return _room(bare, (), None).takes(job, -(-job.cpus // max(job.node_count, 1)))
+
+
 def _without(node: Node, job: Job) -> Node:
     """Return a node as it will be without the share of a job that moves."""
     cpus = -(-job.cpus // len(job.nodes))

@@ -1,0 +1,56 @@
+"""Jobs that Slurm took out of its queue since no node fits them any more: a machine that comes helps them.
+
+It gives them the reason ``BadConstraints`` and priority 0. When a node that fits has come, it takes some of
+them up by itself, after a while and not all tasks of an array.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import structlog
+
+from agent.cluster.drain.wanted import drains_of
+from agent.cluster.grow.packing import holds_when_empty
+from agent.cluster.moment import Moment
+from agent.core.errors import SlurmError
+from agent.slurm.model import Job, Node, SlurmBackend
+
+log = structlog.get_logger()
+
+REASON = "BadConstraints"
+
+
+def fitting(job: Job, nodes: Iterable[Node]) -> frozenset[str]:
+    """Return the names of the nodes in service that fit a job; none where fewer do than it needs."""
+    found = frozenset(node.name for node in nodes if node.usable and holds_when_empty(node, job))
+    return found if len(found) >= max(job.node_count, 1) else frozenset()
+
+
+class Misfits:
+    """Lets such jobs start, once for each set of nodes that fit: Slurm may know better.
+
+    Args:
+        backend: the way in to Slurm.
+    """
+
+    def __init__(self, backend: SlurmBackend) -> None:
+        self._backend = backend
+        self._tried: dict[str, frozenset[str]] = {}
+        """Job id -> the nodes that fitted it when it was let go."""
+
+    def act(self, moment: Moment) -> None:
+        """Let those go for which a node has come; a refusal is told, and costs nothing else."""
+        misfits = [job for job in moment.snapshot.jobs if job.reason == REASON] if moment.snapshot else []
+        leaving = drains_of(moment).keys() if misfits else ()
+        staying = [node for name, node in moment.nodes.items() if name not in leaving]
+        fit = {job.id: fitting(job, staying) for job in misfits if job.state == "PENDING"}
+        due = [job_id for job_id, nodes in fit.items() if nodes - self._tried.get(job_id, frozenset())]
+        self._tried = {job_id: nodes for job_id, nodes in fit.items() if nodes}
+        if not due:
+            return
+        try:
+            for error in self._backend.let_start(due).values():
+                log.warning("a job that a node fits again was not let go", error=str(error))
+        except SlurmError as error:
+            log.warning("jobs that nodes fit again were not let go", jobs=due, error=str(error))
