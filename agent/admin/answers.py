@@ -172,6 +172,7 @@ class DrainJob(Part):
     expected: str = Field(
         "", description='when it is expected to end and what it loses by starting over; "" where nobody knows'
     )
+    saves: str = Field("", description='what tells it to save its work, and when; "" for nothing')
 
 
 class DrainRecord(Part):

@@ -301,7 +301,14 @@ def _drain_record(forecast: Forecast) -> DrainRecord:
         why=drain.why,
         due=drain.deadline,
         jobs=tuple(
-            DrainJob(job=o.job.id, user=o.job.user, fate=o.fate.value, at=o.at, expected=o.expected)
+            DrainJob(
+                job=o.job.id,
+                user=o.job.user,
+                fate=o.fate.value,
+                at=o.at,
+                expected=o.expected,
+                saves=o.saves,
+            )
             for o in forecast.outlooks
         ),
         empty_at=forecast.empty,

@@ -105,11 +105,12 @@ def _yes(answer: object) -> str:
 def drains(answer: Answer) -> None:
     """List what is being emptied, and the jobs on it.
 
-    Whose jobs they are, what will happen to them and when, and the margin to the deadline; when they are
-    expected to end, where that is known.
+    Whose jobs they are, what will happen to them and when, and the margin to the deadline; what tells
+    them to save their work, and when they are expected to end, where that is known.
     """
     rows = drain_rows(answer["drains"])
-    columns = (*DRAIN_COLUMNS, "expected") if any(row.get("expected") for row in rows) else DRAIN_COLUMNS
+    told = [name for name in ("saves", "expected") if any(row.get(name) for row in rows)]
+    columns = (*DRAIN_COLUMNS, *told)
     say_table(columns, rows, nothing="no machine is being emptied")
 
 
@@ -118,7 +119,8 @@ def drain_rows(records: Sequence[Mapping[str, Any]]) -> list[dict[str, object]]:
     return [
         {**record, **job, "margin": _margin(record["margin_seconds"])}
         for record in records
-        for job in record["jobs"] or [{"job": "", "user": "", "fate": "empty", "at": None, "expected": ""}]
+        for job in record["jobs"]
+        or [{"job": "", "user": "", "fate": "empty", "at": None, "saves": "", "expected": ""}]
     ]
 
 

@@ -231,6 +231,18 @@ class SignalTarget(StrEnum):
 
 
 @dataclass(frozen=True)
+class OwnSignal:
+    """The signal that a job's user asked for (``sbatch --signal``): it can save, and needs so long for it."""
+
+    signal: str
+    """Such as ``USR1``, or a number."""
+    lead: float
+    """Seconds ahead of its end; 0 tells no time."""
+    to: SignalTarget
+    """The batch script alone (``B:``), or the steps."""
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """All nodes and all jobs that are not over, read within one moment."""
 
@@ -335,6 +347,9 @@ class SlurmBackend(Protocol):
         Who is not among them got it, also where Slurm said of a task of an array that it cannot be altered.
         A ``SlurmDownError`` tells nothing of who did.
         """
+
+    def own_signals(self, job_ids: Iterable[str]) -> Mapping[str, OwnSignal]:
+        """Return job id -> the signal that its user asked sbatch for, of those of whom that can be told."""
 
     def notify(self, job_id: str, text: str) -> None:
         """Write a line to the output of a running job (``scontrol notify``)."""

@@ -211,6 +211,34 @@ def test_a_policy_of_a_partition_has_a_signal_of_its_own_and_a_restart_does_not_
         bed.slurm.run("scontrol", "delete", "PartitionName=saving")
 
 
+def test_a_job_gets_the_signal_that_it_asked_for_with_its_time_also_a_task_with_others_waiting(
+    bed: TestBed,
+) -> None:
+    asks = "#SBATCH --signal=B:USR1@200\n"
+    script = asks + 'trap "echo saved" USR1; echo up; for i in $(seq 600); do sleep 1; done'
+    alone = bed.slurm.submit(script, ON)
+    files = [bed.slurm.directory / name for name in (f"job-{alone}.out", "task-1.out")]
+    array = bed.slurm.submit(script, ON, "--array=1-3%1", f"--output={bed.slurm.directory}/task-%a.out")
+    plain = bed.slurm.submit("sleep 600", ON)
+    started(bed, alone, plain)
+    wait_for("the scripts run", lambda: all(f.exists() and "up" in f.read_text() for f in files))
+    settings = DrainSettings(tick=1, requeue_lead=600, kill_lead=500, cleanup_lead=5)
+    with emptying(bed, settings) as empty:
+        empty.revoke(REVOKED[:1], 1000)
+        wait_for("a look", lambda: empty.drainer.outlooks)
+        assert not empty.told("signal")
+        empty.revoke(REVOKED[:1], 799)
+        wait_for("the signals", lambda: all("saved" in f.read_text() for f in files))
+        wait_for("they are told", lambda: len(empty.told("signal")) == 2)
+        empty.drainer.tick()
+        assert not empty.told("requeue")
+        empty.revoke(REVOKED[:1], 400)
+        empty.wait_until_left(REVOKED[:1])
+        assert set(empty.told("requeue")) == {str(alone), f"{array}_1", str(plain)}
+        assert set(empty.told("signal")) == {str(alone), f"{array}_1"}
+    assert [f.read_text().count("saved") for f in files] == [1, 1]
+
+
 def test_jobs_on_other_nodes_and_jobs_that_end_in_time_are_never_touched(bed: TestBed) -> None:
     other = bed.slurm.submit("sleep 600", f"--nodelist={SPARE[0]}")
     fits, end_it = submit_open(bed, ON)

@@ -25,6 +25,7 @@ from agent.cluster.drain.jobs import (
     plan_jobs,
 )
 from agent.cluster.drain.nodes import job_deadlines
+from agent.cluster.drain.own_signals import OwnSignals
 from agent.cluster.drain.reckoning import Reckoning
 from agent.cluster.drain.refusals import Refusals
 from agent.cluster.drain.restarts import Restarts
@@ -66,6 +67,7 @@ class JobActs:
         self._recalled: set[str] = set()
         """``leader`` of the jobs whose AdminComment was read."""
         self._refusals = Refusals()
+        self._own_signals = OwnSignals(backend, hands)
         self._reckoning = Reckoning(desk, backend, hands, self._is_acted_on)
         self._following = self._reckoning.following
         self._comments = Comments(backend, hands)
@@ -84,7 +86,8 @@ class JobActs:
         now = self._desk.clock.steady() + wishes.ahead
         unsure = [name for name, drain in wishes.drains.items() if drain.unconfirmed]
         refused = self._refusals.standing(snapshot.jobs)
-        seen = look_ahead(snapshot, deadlines, known, settings, now, unsure, refused)
+        own = self._own_signals.of(_most_urgent(snapshot, deadlines))
+        seen = look_ahead(snapshot, deadlines, known, settings, now, unsure, refused, own)
         outlooks = self._reckoning.spare(seen)
         outlooks = self._foresight.look(outlooks, snapshot, wishes, self._desk.settings, now)
         self.outlooks = outlooks
@@ -252,7 +255,8 @@ class JobActs:
                 self._following.signalled(job, "")
             for action in done:
                 job = action.job
-                words = f"{action.signal} to job {job.id} ({action.target}): {action.reason}"
+                whose = "its own " if action.is_own else ""
+                words = f"{whose}{action.signal} to job {job.id} ({action.target}): {action.reason}"
                 self._reckoning.tell(EventKind.SIGNAL, job, words, causes[job.id])
 
         self._begin(
@@ -350,3 +354,10 @@ class JobActs:
 
     def _end(self, kind: EventKind, job: Job, words: str, cause: str) -> None:
         self._reckoning.end(kind, job, words, cause)
+
+
+def _most_urgent(snapshot: Snapshot, deadlines: Mapping[str, datetime | None]) -> list[Job]:
+    """Return the jobs on nodes with a deadline, the earliest first."""
+    dated = {name: deadline for name, deadline in deadlines.items() if deadline is not None}
+    jobs = (job for job in snapshot.jobs_on(dated) if job.state != "COMPLETING")
+    return sorted(jobs, key=lambda job: min(dated[name] for name in job.nodes if name in dated))

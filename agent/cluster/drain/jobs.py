@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from types import MappingProxyType
 
+from agent.cluster.drain.saving import AT_THE_NOTICE, NO_SAVING, Saving, saving_of
 from agent.cluster.reasons import (
     MOVED,
     Obstacle,
@@ -18,10 +20,11 @@ from agent.cluster.reasons import (
     warn_comment,
     why_cancelled,
     why_requeued,
+    write_time,
 )
 from agent.cluster.settings.drain import DrainSettings, policy_for
 from agent.slurm import names
-from agent.slurm.model import Job, SignalTarget, Snapshot
+from agent.slurm.model import SIGNALLED_STATES, Job, OwnSignal, SignalTarget, Snapshot
 
 
 class Fate(StrEnum):
@@ -51,14 +54,27 @@ class Outlook:
     """A requeue leaves it held."""
     warn: bool = False
     """Its user is told early: its work cannot be saved by a requeue."""
-    signal: str = ""
-    """What tells it to save its work; "" for nothing."""
+    saving: Saving = NO_SAVING
+    """How it is told to save its work."""
     expected: str = ""
     """When it is expected to end and what it loses by starting over, in words; "" where nobody knows."""
-    signal_to: SignalTarget = SignalTarget.ALL
-    """Which of its processes the signal goes to."""
     obstacle: Obstacle = Obstacle.OWN
     """Why no requeue saves it, where it is cancelled."""
+
+    @property
+    def signal(self) -> str:
+        """What tells it to save its work; "" for nothing."""
+        return self.saving.signal
+
+    @property
+    def saves(self) -> str:
+        """What tells it to save its work and when, in words; "" for nothing."""
+        if not self.signal or self.deadline is None:
+            return ""
+        whose = "its own " if self.saving.is_own else ""
+        at = self.deadline - _seconds(self.saving.lead)
+        when = "at the notice" if self.saving.lead == AT_THE_NOTICE else f"at {write_time(at)}"
+        return f"{whose}{self.signal} {when}"
 
 
 @dataclass(frozen=True)
@@ -83,6 +99,8 @@ class SignalJob:
     target: SignalTarget
     reason: str
     at: datetime
+    is_own: bool = False
+    """The job asked for it (``sbatch --signal``)."""
 
     @property
     def comment(self) -> str:
@@ -135,6 +153,7 @@ def look_ahead(
     now: datetime,
     unconfirmed: Collection[str] = (),
     refused: Collection[str] = (),
+    own_signals: Mapping[str, OwnSignal] = MappingProxyType({}),
 ) -> tuple[Outlook, ...]:
     """Tell for each job on nodes that are emptied what will become of it.
 
@@ -147,6 +166,7 @@ def look_ahead(
         unconfirmed: names of those nodes whose deadline may be withdrawn: no job there is requeued before
             ``kill_lead``.
         refused: ``leader`` of the jobs that Slurm has refused to requeue.
+        own_signals: ``leader`` of a job -> the signal that it asked for.
 
     Returns:
         One a job, the earliest deadline first; jobs that are completing have none.
@@ -154,7 +174,7 @@ def look_ahead(
     whole = _whole_jobs(snapshot, deadlines)
     bars = dict.fromkeys(refused, Obstacle.REFUSED) | _barred_elsewhere(snapshot, whole.keys())
     found = [
-        _outlook(parts, deadlines, requeueable, settings, now, frozenset(unconfirmed), bars)
+        _outlook(parts, deadlines, requeueable, settings, now, frozenset(unconfirmed), bars, own_signals)
         for parts in whole.values()
     ]
     return tuple(sorted(found, key=lambda o: (o.deadline is None, o.deadline or now, o.job.id)))
@@ -187,6 +207,7 @@ def _outlook(
     now: datetime,
     unconfirmed: frozenset[str],
     bars: Mapping[str, Obstacle],
+    own_signals: Mapping[str, OwnSignal],
 ) -> Outlook:
     nodes = frozenset(name for job in parts for name in job.nodes if name in deadlines)
     dated = [(d, job) for job in parts for name in job.nodes if (d := deadlines.get(name)) is not None]
@@ -195,13 +216,15 @@ def _outlook(
     deadline, job = min(dated, key=lambda item: (item[0], item[1].id))
     policy = policy_for(job, settings.policies)
     hold = settings.requeue_hold if policy.requeue_hold is None else policy.requeue_hold
-    signal = settings.checkpoint_signal if policy.checkpoint_signal is None else policy.checkpoint_signal
+
+    def saving(leaves: float | None) -> Saving:
+        whole = replace(job, ends=last, batch=False if _is_interactive(parts) else job.batch)
+        return saving_of(whole, own_signals.get(leader(job)), policy, settings, leaves)
+
     ends = [part.ends for part in parts if part.ends is not None]
     last = max(ends) if len(ends) == len(parts) else None
     may = requeueable.get(job.id)
     obstacle = _obstacle(parts, may, bars)
-    # Of a job without a batch script Slurm signals the steps, or nothing at all.
-    to = SignalTarget.STEPS if _is_interactive(parts) else settings.checkpoint_to
     # A job that would be lost may use the time that is kept for the delete commands.
     spare = 0.0 if obstacle else settings.cleanup_lead
     in_time = last is not None and last + _seconds(spare) <= deadline
@@ -209,24 +232,19 @@ def _outlook(
     if in_time and not at_once:
         return Outlook(job, nodes, deadline, Fate.ENDS, last)
     if policy.method == "finish":
-        return Outlook(job, nodes, deadline, Fate.STAYS, None, warn=True, signal=signal, signal_to=to)
+        return Outlook(job, nodes, deadline, Fate.STAYS, None, warn=True, saving=saving(settings.kill_lead))
     if obstacle:
         at = max(deadline - _seconds(settings.kill_lead), now)
-        return Outlook(
-            *(job, nodes, deadline, Fate.CANCEL, at),
-            warn=True,
-            signal=signal,
-            signal_to=to,
-            obstacle=obstacle,
-        )
+        saved = saving(settings.kill_lead)
+        return Outlook(job, nodes, deadline, Fate.CANCEL, at, warn=True, saving=saved, obstacle=obstacle)
     if may is None:
         return Outlook(job, nodes, deadline, Fate.UNKNOWN, None)
     if at_once:
-        return Outlook(job, nodes, deadline, Fate.REQUEUE, now, hold=hold)
+        return Outlook(job, nodes, deadline, Fate.REQUEUE, now, hold=hold, saving=saving(None))
     certain = [d for name in nodes - unconfirmed if (d := deadlines[name]) is not None]
     dues = [deadline - _seconds(settings.kill_lead), *(d - _seconds(settings.requeue_lead) for d in certain)]
-    at = max(min(dues), now)
-    return Outlook(job, nodes, deadline, Fate.REQUEUE, at, hold=hold, signal=signal, signal_to=to)
+    saved = saving((deadline - min(dues)).total_seconds())
+    return Outlook(job, nodes, deadline, Fate.REQUEUE, max(min(dues), now), hold=hold, saving=saved)
 
 
 def _obstacle(parts: Sequence[Job], may: bool | None, bars: Mapping[str, Obstacle]) -> Obstacle | None:
@@ -250,7 +268,8 @@ def plan_jobs(
     """Decide what to do to jobs now.
 
     A job that has not been told to save its work is told first; the requeue gives it the time between the
-    two leads, where the deadline leaves that, and never waits beyond ``kill_lead``.
+    two leads, or the time that it asked for itself, where the deadline leaves that, and never waits beyond
+    ``kill_lead``. One that cannot get a signal now, such as a suspended one, is told when it can.
 
     Args:
         outlooks: from ``look_ahead``.
@@ -272,11 +291,14 @@ def plan_jobs(
         is_due = outlook.at is not None and outlook.at <= now
         if outlook.warn and not is_due and leader(job) not in told:
             yield WarnJob(job, words)
-        told_at = _told_for(job, outlook.deadline, signalled.get(leader(job)), settings)
-        if outlook.signal and told_at is None and left <= settings.checkpoint_lead:
-            yield SignalJob(job, outlook.signal, outlook.signal_to, words, now)
+        saved = outlook.saving
+        told_at = _told_for(outlook, outlook.deadline, signalled.get(leader(job)))
+        told_at = saved.told_by_slurm(now) if told_at is None else told_at
+        may_tell = saved.signal and told_at is None and job.state in SIGNALLED_STATES
+        if may_tell and left <= saved.lead:
+            yield SignalJob(job, saved.signal, saved.to, words, now, saved.is_own)
             told_at = now
-        saving = told_at is not None and (now - told_at).total_seconds() < settings.saving_time
+        saving = told_at is not None and (now - told_at).total_seconds() < saved.time
         if outlook.fate is Fate.REQUEUE and is_due and (not saving or left <= settings.kill_lead):
             why = why_requeued(outlook.deadline, is_suspended=job.state == "SUSPENDED")
             yield RequeueJob(job, why, outlook.hold, outlook.expected)
@@ -284,11 +306,11 @@ def plan_jobs(
             yield CancelJob(job, why_cancelled(outlook.deadline, outlook.obstacle))
 
 
-def _told_for(job: Job, deadline: datetime, at: datetime | None, settings: DrainSettings) -> datetime | None:
+def _told_for(outlook: Outlook, deadline: datetime, at: datetime | None) -> datetime | None:
     """Return when a job was told to save its work for this deadline, in this run of it."""
-    if at is None or (job.started and at < job.started):
+    if at is None or (outlook.job.started and at < outlook.job.started):
         return None
-    return at if at >= deadline - _seconds(settings.checkpoint_lead) - MOVED else None
+    return at if at >= deadline - _seconds(outlook.saving.lead) - MOVED else None
 
 
 def _seconds(seconds: float) -> timedelta:

@@ -13,6 +13,7 @@ from agent.cluster.drain.figures import lost_cpu_seconds
 from agent.cluster.drain.following import Ended, Following
 from agent.cluster.drain.hands import Hands
 from agent.cluster.drain.jobs import Outlook, leader
+from agent.cluster.drain.saving import NO_SAVING
 from agent.cluster.drain.wanted import Wishes
 from agent.core.errors import SlurmError, SlurmRefusedError
 from agent.core.events import EventKind, JobLost, OfJob
@@ -44,9 +45,14 @@ class Reckoning:
         """User, partitions and checkpoint signal of the jobs that died of it."""
 
     def spare(self, outlooks: Iterable[Outlook]) -> tuple[Outlook, ...]:
-        """Send no job a signal of which another of its user died there: more than its work would be lost."""
+        """Send no job a signal of which another of its user died there: more than its work would be lost.
+
+        One that asked for the signal itself knows it.
+        """
         return tuple(
-            replace(outlook, signal="") if _likeness(outlook.job, outlook.signal) in self._deadly else outlook
+            replace(outlook, saving=NO_SAVING)
+            if _likeness(outlook.job, outlook.signal) in self._deadly and not outlook.saving.is_own
+            else outlook
             for outlook in outlooks
         )
 

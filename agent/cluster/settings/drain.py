@@ -35,6 +35,11 @@ class DrainPolicy(Section):
         description="signal that tells a job to save its work; unset: as [drain] says",
         examples=["USR1"],
     )
+    own_signal: bool | None = Field(
+        None,
+        description="whether the signal that a job asked for itself comes first; unset: as [drain] says",
+        examples=[False],
+    )
 
     def fits(self, job: Job) -> bool:
         """Tell whether it is for this job."""
@@ -51,6 +56,11 @@ class DrainSettings(Section):
         pattern=SIGNAL,
         description="signal that tells a job to save its work, ahead of a requeue, such as USR1, which ends "
         "a job that does not know it, or URG, which does not; empty: none",
+    )
+    own_signal: bool = Field(
+        True,
+        description="whether a job that asked for a signal itself (sbatch --signal) gets that one, so long "
+        "before it is requeued or cancelled as it asked for, in place of checkpoint_signal",
     )
     checkpoint_to: SignalTarget = Field(
         SignalTarget.ALL,

@@ -11,10 +11,20 @@ from agent.core.ports import Clock, Host, RemoteCommand
 from agent.slurm import names, node_changes, requeues
 from agent.slurm.cli import endings, sacct, scontrol, squeue
 from agent.slurm.cli.command import Finished, LocalRunner, RemoteRunner, Runner, Take
+from agent.slurm.cli.own_signals import own_signals
 from agent.slurm.cli.reader import JOBS_AT_ONCE, CliReader
 from agent.slurm.cli.refusals import read_refusals
 from agent.slurm.cli.signalling import Signaller
-from agent.slurm.model import MAX_WEIGHT, EarlierRun, Job, JobEnd, Reservation, SignalTarget, Snapshot
+from agent.slurm.model import (
+    MAX_WEIGHT,
+    EarlierRun,
+    Job,
+    JobEnd,
+    OwnSignal,
+    Reservation,
+    SignalTarget,
+    Snapshot,
+)
 from agent.slurm.settings import SlurmSettings
 from agent.slurm.words import means_no_answer, one_line, printable
 
@@ -174,6 +184,10 @@ class CliBackend:
     ) -> dict[str, SlurmRefusedError]:
         """Send a signal to many; see ``agent.slurm.cli.signalling``."""
         return self._signaller.send(job_ids, signal, target)
+
+    def own_signals(self, job_ids: Iterable[str]) -> dict[str, OwnSignal]:
+        """Tell which signals jobs asked for; see ``agent.slurm.cli.own_signals``."""
+        return own_signals(self._run, self._reader, job_ids)
 
     def notify(self, job_id: str, text: str) -> None:
         """Write a line to the output of a running job.

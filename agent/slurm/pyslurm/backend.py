@@ -16,6 +16,7 @@ from agent.slurm.model import (
     Job,
     JobEnd,
     Node,
+    OwnSignal,
     Reservation,
     SignalTarget,
     SlurmBackend,
@@ -251,6 +252,10 @@ class PyslurmBackend:
             self._process.ask(
                 "signal", number=int(leader), signal="SIGKILL", steps=_STEPS[SignalTarget.STEPS]
             )
+
+    def own_signals(self, job_ids: Iterable[str]) -> Mapping[str, OwnSignal]:
+        """Tell which signals jobs asked for, by their scripts (``scontrol write``)."""
+        return self._commands.own_signals(job_ids)
 
     def notify(self, job_id: str, text: str) -> None:
         """Write a line to the output of a running job."""

@@ -10,7 +10,16 @@ from agent.core.errors import SlurmRefusedError
 from agent.core.ports import Clock
 from agent.slurm import names, node_changes, requeues
 from agent.slurm.json_shapes import parse_comments, parse_endings, parse_refusals
-from agent.slurm.model import MAX_WEIGHT, JobEnd, Node, Reservation, SignalTarget, SlurmBackend, Snapshot
+from agent.slurm.model import (
+    MAX_WEIGHT,
+    JobEnd,
+    Node,
+    OwnSignal,
+    Reservation,
+    SignalTarget,
+    SlurmBackend,
+    Snapshot,
+)
 from agent.slurm.rest.api import Deed
 from agent.slurm.rest.calls import RestCalls
 from agent.slurm.rest.reader import RestReader
@@ -220,6 +229,10 @@ class RestBackend:
         if self._aside is not None:
             return dict(self._aside.signal_all(job_ids, signal, target))
         return refused_of(job_ids, partial(self.signal, signal=signal, target=target))
+
+    def own_signals(self, job_ids: Iterable[str]) -> Mapping[str, OwnSignal]:
+        """Tell which signals jobs asked for, through the other way in; of nobody where there is none."""
+        return self._aside.own_signals(job_ids) if self._aside is not None else {}
 
     def notify(self, job_id: str, text: str) -> None:
         """Write a line to the output of a running job."""

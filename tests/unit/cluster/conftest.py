@@ -280,6 +280,9 @@ class Slurm:
     def comments(self, job_ids):
         return {}
 
+    def own_signals(self, job_ids):
+        return {}
+
     def comment_all(self, job_ids, text):
         self._act("comment_all", job_ids)
         return {}

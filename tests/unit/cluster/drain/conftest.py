@@ -18,7 +18,7 @@ from agent.cluster.reasons import Drain, DrainCause
 from agent.cluster.settings.drain import DrainSettings
 from agent.core.errors import LedgerError, SlurmDownError, SlurmRefusedError
 from agent.core.ports import Host, HostResult
-from agent.slurm.model import Job, JobEnd, Node, Reservation, SignalTarget, Snapshot
+from agent.slurm.model import Job, JobEnd, Node, OwnSignal, Reservation, SignalTarget, Snapshot
 from agent.slurm.rest.backend import refused_of
 from tests.unit.cluster.conftest import NOW, Clock, Events, a_desk, settings_with
 
@@ -95,6 +95,8 @@ class Slurm:
         """Job id -> AdminComment."""
         self.ends: dict[str, JobEnd] = {}
         """How those ended that are not in ``jobs`` any more."""
+        self.own: dict[str, OwnSignal] = {}
+        """Job id -> the signal that it asked for."""
         self.fences: dict[str, Reservation] = {}
 
     def _called(self, what: str, about: object) -> None:
@@ -152,6 +154,10 @@ class Slurm:
 
     def signal(self, job_id: str, signal: str, target: SignalTarget = SignalTarget.ALL) -> None:
         self._called("signal", (job_id, signal))
+
+    def own_signals(self, job_ids: Iterable[str]) -> dict[str, OwnSignal]:
+        self._called("own_signals", tuple(job_ids))
+        return {job_id: self.own[job_id] for job_id in job_ids if job_id in self.own}
 
     def signal_all(
         self, job_ids: Iterable[str], signal: str, target: SignalTarget = SignalTarget.ALL

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from agent.cluster.drain.foresight import FEWEST, Method, expect, look_further
 from agent.cluster.drain.jobs import Fate, Outlook, RequeueJob, plan_jobs
+from agent.cluster.drain.saving import Saving
 from agent.slurm.model import Job
 from tests.unit.cluster.drain.conftest import NOW, SETTINGS, at
 
@@ -85,7 +86,7 @@ def test_of_a_job_without_a_limit_its_limit_tells_nothing() -> None:
 
 
 LEFT_ALONE = {
-    "it can save its work": {"signal": "USR1"},
+    "it can save its work": {"saving": Saving("USR1")},
     "somebody would have to release it": {"hold": True},
     "it may not be requeued": {"fate": Fate.CANCEL},
     "it is only to finish": {"fate": Fate.STAYS, "at": None},

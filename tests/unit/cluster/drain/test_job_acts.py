@@ -6,11 +6,12 @@ from datetime import timedelta
 import pytest
 
 from agent.cluster.drain.foresight import Foresight
+from agent.cluster.drain.own_signals import AT_ONCE
 from agent.cluster.reasons import DrainCause
 from agent.cluster.settings.drain import DrainSettings
 from agent.core.errors import SlurmDownError, SlurmRefusedError
 from agent.core.events import EventKind
-from agent.slurm.model import Job, JobEnd, Node
+from agent.slurm.model import Job, JobEnd, Node, OwnSignal, SignalTarget
 from tests.unit.cluster.drain.conftest import NOW, Bench, Slurm, busy, revoked
 
 
@@ -91,7 +92,15 @@ def test_two_hundred_jobs_of_one_deadline_are_requeued_by_one_act_and_then_told_
     bench.after(880).drainer.tick()
     kinds = [what for what, _ in slurm.calls]
     told = ["comments", *["comment"] * 200]
-    assert kinds == ["snapshot", "drain", *["requeue"] * 200, *told, "comments", "reservations"]
+    assert kinds == [
+        "snapshot",
+        "drain",
+        "own_signals",
+        *["requeue"] * 200,
+        *told,
+        "comments",
+        "reservations",
+    ]
 
 
 def test_two_hundred_jobs_are_signalled_and_cancelled_by_one_act_each() -> None:
@@ -106,7 +115,9 @@ def test_two_hundred_jobs_are_signalled_and_cancelled_by_one_act_each() -> None:
     assert len(slurm.said("cancel")) == 200
 
 
-@pytest.mark.parametrize("hanging", ["comments", "comment", "signal", "notify", "drain", "reservations"])
+@pytest.mark.parametrize(
+    "hanging", ["own_signals", "comments", "comment", "signal", "notify", "drain", "reservations"]
+)
 def test_nothing_that_hangs_keeps_a_job_from_being_requeued_or_ended(hanging: str) -> None:
     pc1, job1 = busy("pc1", "7")
     pc2, job2 = busy("pc2", "8")
@@ -452,3 +463,36 @@ def test_a_loss_that_somebody_else_told_already_is_not_told_again() -> None:
     assert not [e for e in bench.events if e.kind is EventKind.LOST]
     assert not bench.desk.losses.is_new(job)
     assert bench.desk.losses.is_new(replace(job, started=NOW + timedelta(seconds=5))), "another run"
+
+
+def test_a_job_is_asked_once_for_its_own_signal_which_is_told_as_that() -> None:
+    node, job = busy("pc1", "7")
+    bench = Bench(Slurm([node], [job]), revoked("pc1", 1000))
+    bench.slurm.own = {"7": OwnSignal("USR2", 300, SignalTarget.BATCH)}
+    for seconds in (0, 5, 580):
+        bench.after(seconds).drainer.tick()
+    assert bench.slurm.said("own_signals") == [("7",)]
+    assert bench.slurm.said("signal") == [("7", "USR2")]
+    (told,) = [event for event in bench.events if event.kind is EventKind.SIGNAL]
+    assert told.message.startswith("its own USR2 to job 7 (batch): ")
+
+
+def test_a_job_whose_own_signal_slurm_does_not_tell_gets_that_of_all_jobs() -> None:
+    node, job = busy("pc1", "7")
+    bench = Bench(Slurm([node], [job]), revoked("pc1", 600))
+    bench.slurm.hang_at = "own_signals"
+    for seconds in (0, 5):
+        bench.after(seconds).drainer.tick()
+    assert bench.slurm.said("signal") == [("7", "USR1")]
+    assert len(bench.slurm.said("own_signals")) == 2
+
+
+def test_in_a_storm_some_jobs_are_asked_at_a_look_and_the_next_at_the_next() -> None:
+    found = [busy(f"pc{n}", str(n)) for n in range(AT_ONCE + 1)]
+    slurm = Slurm([node for node, _ in found], [job for _, job in found])
+    bench = Bench(slurm, *(revoked(f"pc{n}", 9000 - n) for n in range(AT_ONCE + 1)))
+    for seconds in (0, 5, 10):
+        bench.after(seconds).drainer.tick()
+    first, second = bench.slurm.said("own_signals")
+    assert len(first) == AT_ONCE
+    assert second == ("0",)
