@@ -227,7 +227,7 @@ class SignalTarget(StrEnum):
     STEPS = "steps"
     """The steps and not the batch script."""
     ALL = "all"
-    """The batch script, its children and the steps (``--full``)."""
+    """The batch script, its children and the steps; see ``agent.slurm.signal_targets``."""
 
 
 @dataclass(frozen=True)

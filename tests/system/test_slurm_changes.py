@@ -271,3 +271,20 @@ def test_a_signal_comes_once_whatever_waits_behind_its_job_and_none_to_a_suspend
     wait_for("their signals", lambda: all(file.exists() for file in caught))
     assert waiting in {j.id for j in slurm.snapshot().jobs}
     assert [len(file.read_text().splitlines()) for file in caught] == [1, 1]
+
+
+def test_a_signal_that_srun_does_not_hand_on_comes_to_script_and_steps_once_each(
+    bed: TestBed, slurm: SlurmBackend, tmp_path: Path
+) -> None:
+    tmp_path.chmod(0o777)
+    step = tmp_path / "step.sh"
+    trap = "trap 'echo >> {0}/caught.{1}' URG; touch {0}/ready.{1}; while :; do sleep 0.1; done\n"
+    step.write_text("#!/bin/sh\n" + trap.format(tmp_path, "step"))
+    step.chmod(0o755)
+    script = f"srun --ntasks=1 --overlap {step} & " + trap.format(tmp_path, "script")
+    running = str(bed.slurm.submit(script, f"--nodelist={NODES[0]}", "--ntasks=1"))
+    wait_for("their traps", lambda: len(list(tmp_path.glob("ready.*"))) == 2)
+    slurm.signal(running, "URG")
+    caught = [tmp_path / f"caught.{name}" for name in ("step", "script")]
+    wait_for("their signals", lambda: all(file.exists() for file in caught))
+    assert [len(file.read_text().splitlines()) for file in caught] == [1, 1]

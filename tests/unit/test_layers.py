@@ -111,6 +111,7 @@ PURE = (
     "slurm.json_shapes",
     "slurm.requeues",
     "slurm.own_signal",
+    "slurm.signal_targets",
     "slurm.words",
     "admin.answers",
     "admin.names",

@@ -26,6 +26,7 @@ from agent.slurm.model import (
     Snapshot,
 )
 from agent.slurm.settings import SlurmSettings
+from agent.slurm.signal_targets import send_to_parts
 from agent.slurm.words import means_no_answer, one_line, printable
 
 _UNKNOWN_RESERVATION = "Requested reservation is invalid"
@@ -183,7 +184,8 @@ class CliBackend:
         self, job_ids: Iterable[str], signal: str, target: SignalTarget = SignalTarget.ALL
     ) -> dict[str, SlurmRefusedError]:
         """Send a signal to many; see ``agent.slurm.cli.signalling``."""
-        return self._signaller.send(job_ids, signal, target)
+        ids = list(job_ids)
+        return send_to_parts(lambda part: self._signaller.send(ids, signal, part), signal, target)
 
     def own_signals(self, job_ids: Iterable[str]) -> dict[str, OwnSignal]:
         """Tell which signals jobs asked for; see ``agent.slurm.cli.own_signals``."""

@@ -25,6 +25,7 @@ from agent.slurm.model import (
 from agent.slurm.pyslurm import shapes
 from agent.slurm.pyslurm.process import PyslurmProcess, PyslurmRefusedError
 from agent.slurm.settings import SlurmSettings
+from agent.slurm.signal_targets import parts_of
 from agent.slurm.words import UNKNOWN_JOB, one_line
 
 _STEPS = {SignalTarget.BATCH: "batch", SignalTarget.STEPS: "children", SignalTarget.ALL: "all"}
@@ -241,7 +242,8 @@ class PyslurmBackend:
         if "_" in leader:
             self._commands.signal(leader, signal, target)
             return
-        self._process.ask("signal", number=int(leader), signal=word, steps=_STEPS[target])
+        for part in parts_of(signal, target):
+            self._process.ask("signal", number=int(leader), signal=word, steps=_STEPS[part])
 
     def cancel(self, job_id: str) -> None:
         """End a job; one that is over is left alone."""

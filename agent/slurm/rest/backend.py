@@ -26,6 +26,7 @@ from agent.slurm.rest.reader import RestReader
 from agent.slurm.rest.records import read_each
 from agent.slurm.rest.transport import RestTransport
 from agent.slurm.settings import SlurmSettings
+from agent.slurm.signal_targets import parts_of, send_to_parts
 from agent.slurm.words import one_line, printable
 
 _FLAGS = {SignalTarget.ALL: "FULL_JOB", SignalTarget.BATCH: "BATCH_JOB", SignalTarget.STEPS: ""}
@@ -211,9 +212,14 @@ class RestBackend:
                 raise refusal
             return
         deed = Deed.SIGNAL if target is SignalTarget.ALL else Deed.SIGNAL_PART
-        if other := self._other_for_job(deed, job_id):
+        parts = parts_of(signal, target)
+        if other := self._other_for_job(Deed.SIGNAL_PART if len(parts) > 1 else deed, job_id):
             other.signal(job_id, signal, target)
             return
+        for part in parts:
+            self._signal(job_id, signal, part)
+
+    def _signal(self, job_id: str, signal: str, target: SignalTarget) -> None:
         query = {"signal": names.full_signal(signal)}
         if (flag := _FLAGS[target]) in self._calls.api().signal_flags:
             query["flags"] = flag
@@ -223,9 +229,14 @@ class RestBackend:
         self, job_ids: Iterable[str], signal: str, target: SignalTarget = SignalTarget.ALL
     ) -> dict[str, SlurmRefusedError]:
         """Send a signal to many, with one request."""
-        flags = [_FLAGS[target]] if _FLAGS[target] else []
         if self._calls.api().ends_many:
-            return self._end_many(job_ids, {"signal": names.full_signal(signal), "flags": flags})
+            ids, word = list(job_ids), names.full_signal(signal)
+
+            def send(part: SignalTarget) -> dict[str, SlurmRefusedError]:
+                flags = [_FLAGS[part]] if _FLAGS[part] else []
+                return self._end_many(ids, {"signal": word, "flags": flags})
+
+            return send_to_parts(send, signal, target)
         if self._aside is not None:
             return dict(self._aside.signal_all(job_ids, signal, target))
         return refused_of(job_ids, partial(self.signal, signal=signal, target=target))
