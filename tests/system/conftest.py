@@ -332,6 +332,18 @@ def predeclare(bed: TestBed) -> Iterator[Callable[..., str]]:
 
 
 @pytest.fixture
+def patient_slurm(bed: TestBed) -> Iterator[None]:
+    """Slurm does not find out in time that a machine is gone: it has its usual SlurmdTimeout."""
+    text = bed.slurm.conf.read_text()
+    bed.slurm.conf.write_text(text.replace("SlurmdTimeout=30", "SlurmdTimeout=300"))
+    bed.slurm.restart_slurmctld()
+    yield
+    bed.slurm.conf.write_text(text)
+    bed.slurm.restart_slurmctld()
+    wait_for("all nodes are known", lambda: not any("UNKNOWN" in s for s in bed.slurm.nodes().values()))
+
+
+@pytest.fixture
 def agent(bed: TestBed, tmp_path: Path) -> Iterator[Agent]:
     """An agent that is not started yet; afterwards nothing of its work is left on the test bed."""
     agent = Agent(bed, tmp_path)

@@ -51,10 +51,10 @@ def _reboots(bed: TestBed) -> Iterator[None]:
     """Slurm has a RebootProgram: one that leaves it to the test."""
     text = bed.slurm.conf.read_text()
     bed.slurm.conf.write_text(f"{text}RebootProgram=/bin/true\n")
-    bed.slurm.run("scontrol", "reconfigure")
+    bed.slurm.restart_slurmctld()
     yield
     bed.slurm.conf.write_text(text)
-    bed.slurm.run("scontrol", "reconfigure")
+    bed.slurm.restart_slurmctld()
 
 
 @pytest.mark.usefixtures("_reboots")

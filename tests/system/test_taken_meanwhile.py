@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 
 import pytest
 
 from testbed.up import TestBed
 from testbed.waiting import wait_for
 
-
-@pytest.fixture(autouse=True)
-def _a_patient_slurm(bed: TestBed) -> Iterator[None]:
-    """Slurm does not find out by itself that a machine is gone: its own SlurmdTimeout is five minutes."""
-    text = bed.slurm.conf.read_text()
-    bed.slurm.conf.write_text(text.replace("SlurmdTimeout=30", "SlurmdTimeout=300"))
-    bed.slurm.run("scontrol", "reconfigure")
-    yield
-    bed.slurm.conf.write_text(text)
-    bed.slurm.run("scontrol", "reconfigure")
+pytestmark = pytest.mark.usefixtures("patient_slurm")
 
 
 def held(bed: TestBed) -> list[str]:
