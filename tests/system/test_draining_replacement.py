@@ -35,6 +35,7 @@ def test_a_machine_is_asked_for_at_the_notice_though_as_many_are_held_as_may_be(
 
 
 def test_a_job_that_no_node_fits_any_more_has_a_machine_borrowed_and_runs_again(agent, bed: TestBed) -> None:
+    agent.change("node_cpus = 2", 'node_cpus = 2\nfeatures = ["cloudlab"]')
     agent.start()
     node, first = agent.borrow()
     job = bed.slurm.submit("sleep 600", "--cpus-per-task=2", "--time=30", "--constraint=cloudlab")

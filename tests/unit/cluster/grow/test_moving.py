@@ -84,13 +84,23 @@ def test_no_job_moves_to_a_machine_that_leaves_too() -> None:
     [
         (running(12, 1, ends=NOW + timedelta(minutes=9)), None),
         (running(12, 1, requeueable=False), None),
+        (running(12, 1, batch=False), None),
         (running(12, 1, requeueable=None), None),
         (running(12, 1), DrainSettings(policies=(DrainPolicy(method="finish"),))),
         (running(12, 1), DrainSettings(requeue_hold=True)),
         (running(12, 1, state="SUSPENDED"), None),
         (running(12, 1, state="COMPLETING"), None),
     ],
-    ids=["ends in time", "is ended", "not known", "runs on", "is held then", "is held by Slurm", "is over"],
+    ids=[
+        "ends in time",
+        "is ended",
+        "is interactive",
+        "not known",
+        "runs on",
+        "is held then",
+        "is held by Slurm",
+        "is over",
+    ],
 )
 def test_what_will_not_wait_for_room_again_wants_no_machine(job: Job, drain: DrainSettings | None) -> None:
     now = moment(node(1, 4), job, taken_back=revoked(1), drain=drain)
