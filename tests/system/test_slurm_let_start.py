@@ -21,12 +21,14 @@ def waits(bed: TestBed, job: int, *reasons: str) -> bool:
 
 
 def test_a_requeued_job_starts_again_before_younger_ones(bed: TestBed, each_way_in: SlurmBackend) -> None:
-    job, younger = (bed.slurm.submit("sleep 600", f"--nodelist={NODES[0]}", "--exclusive") for _ in range(2))
+    alike = (f"--nodelist={NODES[0]}", "--exclusive")
+    job = bed.slurm.submit("sleep 600", *alike)
     bed.slurm.wait_for_job(job, "RUNNING")
-    bed.slurm.run("scontrol", "hold", str(younger))
     bed.slurm.run("scontrol", "update", f"NodeName={NODES[0]}", "State=DRAIN", "Reason=test")
     bed.slurm.run("scontrol", "requeue", str(job))
     wait_for("Slurm holds it", lambda: waits(bed, job, "BeginTime"))
+    # Of jobs of one priority, that comes first that was submitted, or requeued, first.
+    younger = bed.slurm.submit("sleep 600", *alike, "--hold")
     assert each_way_in.let_start([str(job), str(younger)]) == {}
     wait_for("it does so no more", lambda: not waits(bed, job, "BeginTime"))
     assert waits(bed, younger, "JobHeldAdmin", "JobHeldUser"), "what a person holds stays held"
