@@ -6,6 +6,20 @@ import signal
 
 import pytest
 
+from agent.cluster.desk import Desk
+from agent.cluster.join.records import Records
+from agent.cluster.moment import Moment
+from agent.cluster.settings.cluster import ClusterSettings
+from agent.cluster.settings.demand import DemandSettings
+from agent.cluster.settings.drain import DrainSettings
+from agent.cluster.settings.join import JoinSettings
+from agent.cluster.settings.weights import WeightSettings
+from agent.core.ports import SystemClock
+from agent.core.slice.facts import SliceFacts
+from agent.ledger.ledger import Ledger
+from agent.slurm.cli.backend import CliBackend
+from agent.slurm.settings import SlurmSettings
+from testbed.emptying import add_nodes
 from testbed.up import TestBed
 from testbed.waiting import wait_for
 
@@ -39,17 +53,29 @@ def test_a_machine_that_went_meanwhile_is_told_to_slurm_with_its_jobs(agent, bed
     assert agent.told(f"job {job} lost its machine")
 
 
-def test_a_record_that_a_crashed_slurmctld_brings_back_goes_again(agent, bed: TestBed) -> None:
-    agent.start()
-    node, job = agent.borrow()
-    bed.slurm.run("scontrol", "update", f"NodeName={node}", "Comment=looked at by ada")
+def test_a_record_that_a_crashed_slurmctld_brings_back_goes_again(bed: TestBed) -> None:
+    """Slurm 22.05 brings it back, idle: it sends jobs there."""
+    clock, name = SystemClock(), "pc920"
+    backend = CliBackend(SlurmSettings(conf=bed.slurm.conf, bin_dir=bed.slurm.bin_dir), clock)
+    settings = ClusterSettings(DemandSettings(), WeightSettings(), DrainSettings(), JoinSettings())
+    records = Records(Desk(settings, clock, Ledger(":memory:")), backend)
+
+    def look() -> None:
+        facts = SliceFacts(all_read=True)
+        records.find(Moment(clock.now(), settings, facts, snapshot=backend.snapshot()))
+        records.step(ours=())
+
+    add_nodes(bed.machines, bed.slurm, [name])
+    bed.slurm.run("scontrol", "update", f"NodeName={name}", "Comment=looked at by ada")
     saved = bed.slurm.directory / "state/node_state"
-    wait_for("its state is saved", lambda: b"looked at by ada" in saved.read_bytes())
-    bed.slurm.run("scancel", str(job))
-    bed.cloudlab.revoke(node, 0)
-    wait_for("its record is gone", lambda: not bed.slurm.node_state(node))
+    wait_for("its state is saved", lambda: saved.exists() and b"looked at by ada" in saved.read_bytes())
+    bed.machines.power_off(name)
+    records.lose(name, name)
+    look()
     bed.slurm.kill_slurmctld()
     bed.slurm.start_slurmctld()
-    agent.let_it_look_again()
-    wait_for("it is gone again", lambda: not bed.slurm.node_state(node))
-    assert bed.slurm.node_state("n1")
+    is_back = bool(bed.slurm.node_state(name))
+    assert is_back or bed.slurm.release.number > (22, 5), "where it does not come back nothing is tested"
+    look()
+    assert not bed.slurm.node_state(name)
+    bed.slurm.wait_until_usable()
