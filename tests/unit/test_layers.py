@@ -169,6 +169,7 @@ def modules() -> Mapping[str, ast.Module]:
     return found
 
 
+@cache
 def imports_of(tree: ast.AST) -> set[str]:
     """Return the dotted names of all that is imported, also inside functions; of modules where they are."""
     found = set()

@@ -120,25 +120,21 @@ def test_a_fault_of_the_cas_of_cloudlab_is_told_once(site: Site) -> None:
     assert faults(site.look()).keys() == {"CAs of Cloudlab"}
 
 
-@pytest.mark.parametrize("names", [[*KNOWN][:6], [*KNOWN][6:]])
-def test_each_unreadable_file_is_told_with_the_command_that_mends_it(
-    names: list[str], with_all: Site, nobody: User
-) -> None:
+def test_each_unreadable_file_is_told_with_the_command_that_mends_it(with_all: Site, nobody: User) -> None:
     with_all.give_to(nobody)
     for other in ("slurm.jwt", "mail-password"):
         os.chown(with_all.etc / other, nobody.uid, nobody.gid)
     assert faults(with_all.look(nobody)) == {}
-    for name in names:
+    for name in KNOWN:
+        os.chown(with_all.etc / name, 0, 0)
+        (with_all.etc / name).chmod(0o600)
+    found = with_all.look(nobody)
+    assert faults(found).keys() == set(KNOWN.values())
+    for name, subject in KNOWN.items():
         path = with_all.etc / name
-        os.chown(path, 0, 0)
-        path.chmod(0o600)
-
-        found = with_all.look(nobody)
-
-        seen = found[KNOWN[name]]["seen"]
-        assert seen == f"{path}: nobody may not read {path} (-rw-------, of user root and group root)"
-        assert faults(found).keys() == {KNOWN[name]}, "the one before is mended"
-        mend(faults(found))
+        told = f"{path}: nobody may not read {path} (-rw-------, of user root and group root)"
+        assert found[subject]["seen"] == told
+        mend({subject: found[subject]["mend"]})
         is_secret = name in {*SECRETS, "slurm.jwt", "mail-password"}
         assert path.stat().st_mode & 0o777 == (0o600 if is_secret else 0o644)
     assert faults(with_all.look(nobody)) == {}

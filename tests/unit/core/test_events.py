@@ -6,9 +6,9 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import fields
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import get_args
 
@@ -23,12 +23,15 @@ TELLERS = {"tell", "_tell", "_tell_lost", "_end", "record", "Event"}
 DATA = {each.__name__ for each in get_args(EventData)}
 
 
-def functions() -> Iterator[tuple[str, ast.FunctionDef]]:
+@cache
+def functions() -> tuple[tuple[str, ast.FunctionDef], ...]:
     """Every function of the agent, with its place."""
-    for path in sorted((ROOT / "agent").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.FunctionDef):
-                yield f"{path}:{node.lineno}", node
+    return tuple(
+        (f"{path}:{node.lineno}", node)
+        for path in sorted((ROOT / "agent").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef)
+    )
 
 
 def kinds_named(tree: ast.AST) -> set[EventKind]:
@@ -42,10 +45,10 @@ def kinds_named(tree: ast.AST) -> set[EventKind]:
     }
 
 
-def calls(tree: ast.AST) -> Iterator[ast.Call]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in TELLERS:
-            yield node
+@cache
+def calls(tree: ast.AST) -> tuple[ast.Call, ...]:
+    made = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+    return tuple(node for node in made if ast.unparse(node.func).rpartition(".")[2] in TELLERS)
 
 
 def test_the_words_are_public_and_stay() -> None:

@@ -83,11 +83,11 @@ class Cloud:
         del self.machines[name]
 
 
-def test_a_thousand_machines_that_came_and_went_leave_no_series_behind() -> None:
+def test_hundreds_of_machines_that_came_and_went_leave_no_series_behind() -> None:
     cloud = Cloud()
     cloud.cycle(0)
     before = series(cloud.metrics)
-    for number in range(1, 1001):
+    for number in range(1, 301):
         cloud.cycle(number)
     assert series(cloud.metrics) == before
     assert len(before) < 200

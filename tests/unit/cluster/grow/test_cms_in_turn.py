@@ -153,7 +153,7 @@ def test_while_the_first_cm_cannot_give_the_second_is_asked(
     run(manager, clock, 40 if fault in {"lost", "garbage"} else 3)
     assert sites.asked_of(UTAH) >= 1, "the preferred one is asked first"
     assert sites.held_at(WISC) == 1, "and the other soon after"
-    run(manager, clock, 60)
+    run(manager, clock, 60, step=300)
     assert sites.held_at(WISC) == 1, "what is there is enough"
 
 
@@ -169,7 +169,7 @@ def test_each_of_three_cms_is_asked_in_turn_through_a_day_in_which_the_need_stay
     assert sites.held_at(THIRD) == 4
     manager._backend.jobs += [a_job(number=n) for n in range(5, 8)]
     sites.fail(THIRD, FAULTS["short"], "add_nodes")
-    run(manager, clock, DAY, step=1200)
+    run(manager, clock, DAY, step=2400)
     asked = [sites.asked_of(cm) for cm in (UTAH, WISC, THIRD)]
     assert min(asked) >= 6, "none is forgotten"
     assert max(asked) <= 400, "and none is pestered"
@@ -185,7 +185,7 @@ def test_what_a_cm_said_once_is_not_believed_for_ever(make_manager, clock, fault
     manager = managed(make_manager, sites, clock, jobs=0)
     run(manager, clock, 15)
     sites.fail(UTAH, FAULTS[fault], method, "sliver_status")
-    run(manager, clock, 60)
+    run(manager, clock, 60, step=180)
     manager._backend.jobs.append(a_job())
     run(manager, clock, 3)
     assert (sites.asked_of(UTAH), sites.held_at(WISC)) == (0, 1)
