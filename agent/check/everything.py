@@ -256,7 +256,7 @@ def _slurm(settings: Settings, clock: Clock) -> Iterator[Finding]:
             # pyslurm looks for the node itself, and never asks whether we may change it.
             (way_in.backend if way_in.name == "rest" else commands).resume,
             join=settings.join,
-            max_nodes=settings.demand.max_nodes,
+            max_nodes=settings.demand.most_at_once,
             offers=settings.demand.offers(),
             way_in="; ".join((way_in.name, *way_in.passed_over)),
             user=_slurm_user(settings, way_in.name),

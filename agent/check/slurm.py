@@ -64,7 +64,7 @@ def check_slurm(
         config: gives the output of ``scontrol show config``.
         change: changes nodes, harmlessly where there is nothing to change.
         join: how machines join.
-        max_nodes: how many machines are held at most.
+        max_nodes: how many machines there may be at once.
         offers: what can be borrowed, preferred first.
         way_in: its name, and why it was not another one.
         user: whom Slurm takes us for.

@@ -103,6 +103,11 @@ class DemandSettings(Section):
             raise ValueError(f"types: each hardware_type is expected once, not {', '.join(names)}")
         return self
 
+    @property
+    def most_at_once(self) -> int:
+        """How many machines there may be at once, those with them that go and are being replaced."""
+        return self.max_nodes + min(self.max_nodes, self.max_overlap)
+
     def offers(self) -> tuple[Offer, ...]:
         """Return what can be borrowed, preferred first."""
         if self.types:
