@@ -191,7 +191,7 @@ def _downs(snapshot: Snapshot, wanted: Mapping[str, Drain]) -> list[NodeAction]:
         if drain.cause is DrainCause.TAKEN
         and (node := snapshot.nodes.get(name))
         and node.state != "DOWN"
-        and name in held
+        and (name in held or "COMPLETING" in node.flags)
     ]
     actions: list[NodeAction] = []
     told: set[str] = set()
@@ -212,7 +212,9 @@ def _silent(
     """
     held = [job for job in snapshot.jobs if job.holds_nodes]
     busy = {name for job in held if job.state != "COMPLETING" for name in job.nodes}
-    over = {name for job in held for name in job.nodes} - busy
+    over = {name for job in held for name in job.nodes}
+    # Slurm 24.11 may tell no nodes of a requeued job that completes.
+    over = (over | {node.name for node in snapshot.nodes.values() if "COMPLETING" in node.flags}) - busy
     given_up = []
     for name in sorted(over & wanted.keys() & snapshot.nodes.keys()):
         node, drain = snapshot.nodes[name], wanted[name]

@@ -174,7 +174,8 @@ class Records:
                 self._settle(name)
                 continue
             try:
-                if snapshot.holds(name):
+                # Slurm 24.11 may tell no nodes of a requeued job that completes.
+                if snapshot.holds(name) or ("COMPLETING" in node.flags and node.state != "DOWN"):
                     self._free_jobs(node, lost)
                     freed.append(name)
                 else:

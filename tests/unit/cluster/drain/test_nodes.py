@@ -347,6 +347,16 @@ def test_a_node_whose_jobs_are_over_and_whose_slurmd_is_silent_is_given_up_at_th
     assert [(a.nodes, a.reason, a.lost) for a in downs] == [(("pc1",), drain.reason, ())] * is_given_up
 
 
+def test_a_node_is_given_up_though_slurm_tells_no_nodes_of_the_job_that_completes_there() -> None:
+    drain = revoked("pc1", 60)
+    node = Node("pc1", "IDLE", SILENT_NODE, reason=drain.reason)
+    (down,) = plan([node], [completing("7")], [drain])
+    assert isinstance(down, DownNodes)
+    gone = Drain("pc1", DrainCause.TAKEN)
+    taken = replace(node, reason=gone.reason)
+    assert plan([taken], [completing("7")], [gone]) == [DownNodes(("pc1",), gone.reason)]
+
+
 def test_a_node_on_which_a_job_still_runs_is_not_given_up() -> None:
     drain = revoked("pc1", 60)
     node = Node("pc1", "MIXED", SILENT_NODE, reason=drain.reason)

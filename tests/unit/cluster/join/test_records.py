@@ -314,3 +314,13 @@ def test_a_record_that_another_machine_has_by_now_is_not_one_that_came_back() ->
     gone.find(now(slurm, a_machine(1)))
     gone.find(now(slurm))
     assert gone.left() == 0
+
+
+def test_a_record_is_deleted_only_when_no_job_completes_there() -> None:
+    slurm = Slurm(Node("pc1", "IDLE", frozenset({"COMPLETING"})))
+    gone = records(slurm)
+    gone.step(ours=())
+    assert slurm.nodes["pc1"].state == "DOWN"
+    slurm.nodes["pc1"] = Node("pc1", "DOWN", reason=TAKEN)
+    gone.step(ours=())
+    assert slurm.nodes == {}
