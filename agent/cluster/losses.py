@@ -1,4 +1,4 @@
-"""Which runs of jobs were told as lost: who empties nodes and who drops records both see it."""
+"""Which runs of jobs were lost: who empties nodes and who drops records both see and tell it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ class Losses:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._told: dict[tuple[str, datetime | None], None] = {}
+        self._handed: list[Job] = []
 
     def is_new(self, job: Job) -> bool:
         """Take note that this run of a job is told as lost; tell whether it was not before."""
@@ -29,3 +30,20 @@ class Losses:
             if len(self._told) > _MOST:
                 del self._told[next(iter(self._told))]
             return True
+
+    def hand_over(self, job: Job) -> None:
+        """Leave a job that Slurm may run again to who sees to it that it starts soon."""
+        with self._lock:
+            self._handed.append(job)
+            del self._handed[:-_MOST]
+
+    @property
+    def has_handed(self) -> bool:
+        """A job was handed over that nobody has taken."""
+        return bool(self._handed)
+
+    def take(self) -> list[Job]:
+        """Return the jobs that were handed over, each once."""
+        with self._lock:
+            taken, self._handed = self._handed, []
+        return taken

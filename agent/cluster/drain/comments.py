@@ -53,7 +53,7 @@ class Comments:
         self,
         snapshot: Snapshot,
         ours: Collection[str],
-        tell: Callable[[Mapping[str, str], Iterable[Job]], None],
+        tell: Callable[[Mapping[str, str], Collection[Job]], None],
     ) -> None:
         """Find, once, what an earlier run of the agent left in the jobs that it may have told something.
 

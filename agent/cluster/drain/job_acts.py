@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
@@ -68,10 +68,10 @@ class JobActs:
         """``leader`` of the jobs whose AdminComment was read."""
         self._refusals = Refusals()
         self._own_signals = OwnSignals(backend, hands)
-        self._reckoning = Reckoning(desk, backend, hands, self._is_acted_on)
+        self._restarts = Restarts(desk, backend, hands)
+        self._reckoning = Reckoning(desk, backend, hands, self._is_acted_on, self._restarts.note)
         self._following = self._reckoning.following
         self._comments = Comments(backend, hands)
-        self._restarts = Restarts(desk, backend, hands)
         self.outlooks: tuple[Outlook, ...] = ()
 
     def see_to(self, snapshot: Snapshot, wishes: Wishes, settings: DrainSettings) -> None:
@@ -114,6 +114,7 @@ class JobActs:
         self._each(told, WarnJob, lambda a: a.comment, self._warn)
         self._reckoning.ask()
         self._comments.look_back(snapshot, wishes.ours, lambda said, jobs: self._look_back(said, jobs, now))
+        self._restarts.note(self._desk.losses.take())
         self._restarts.look(snapshot)
         self._hands.gather()
         self._comments.tidy(snapshot, held_up | self._following.leaders)
@@ -122,7 +123,8 @@ class JobActs:
     @property
     def is_settled(self) -> bool:
         """Of all jobs that left a draining node it is known how, and none is kept from starting again."""
-        return self._following.is_idle and not self._restarts.is_waiting
+        is_waiting = self._restarts.is_waiting or self._desk.losses.has_handed
+        return self._following.is_idle and not is_waiting
 
     @property
     def is_done(self) -> bool:
@@ -131,11 +133,12 @@ class JobActs:
 
     def lose(self, jobs: Iterable[Job]) -> None:
         """Take note that jobs lost their machine."""
-        self._restarts.note(job for job in jobs if job.requeueable is not False and job.batch is not False)
         for job in jobs:
             self._end(EventKind.LOST, job, "lost its machine", "taken")
+            self._restarts.note([job])
 
-    def _look_back(self, words: Mapping[str, str], jobs: Iterable[Job], now: datetime) -> None:
+    def _look_back(self, words: Mapping[str, str], jobs: Collection[Job], now: datetime) -> None:
+        self._restarts.note_earlier(jobs, now)
         self._comments.take_off(self._reckoning.lost_before(words, jobs, now))
 
     def _is_acted_on(self, lead: str) -> bool:

@@ -28,18 +28,26 @@ class Reckoning:
         backend: the way in to Slurm.
         hands: ask it.
         is_acted_on: tells of the ``leader`` of a job whether an act that ends it is under way.
+        starts_anew: told of the jobs that may wait to run again: we requeued them, as a later look showed, or
+            they lost their machine.
 
     Attributes:
         following: the jobs that have not come to their end.
     """
 
     def __init__(
-        self, desk: Desk, backend: SlurmBackend, hands: Hands, is_acted_on: Callable[[str], bool]
+        self,
+        desk: Desk,
+        backend: SlurmBackend,
+        hands: Hands,
+        is_acted_on: Callable[[str], bool],
+        starts_anew: Callable[[Iterable[Job]], None],
     ) -> None:
         self._desk = desk
         self._backend = backend
         self._hands = hands
         self._is_acted_on = is_acted_on
+        self._starts_anew = starts_anew
         self.following = Following()
         self._deadly: set[tuple[str, tuple[str, ...], str]] = set()
         """User, partitions and checkpoint signal of the jobs that died of it."""
@@ -104,6 +112,8 @@ class Reckoning:
         """Tell how a job ended whose end nobody here knew of."""
         followed, end = ended.followed, ended.end
         job, cause, at = followed.job, followed.cause, end.ended if end else None
+        if ended.how is How.LOST or (ended.how is How.REQUEUED and followed.tried):
+            self._starts_anew([job])
         match ended.how:
             case How.KILLED:
                 self._deadly.add(_likeness(job, followed.signal))

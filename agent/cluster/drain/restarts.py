@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import partial
 
 import structlog
@@ -59,9 +60,18 @@ class Restarts:
         return any(now - requeued.at < LONGEST for requeued in self._requeued.values())
 
     def note(self, jobs: Iterable[Job]) -> None:
-        """Take note that jobs were requeued just now."""
+        """Take note that jobs were requeued just now; those that Slurm does not run again are left out."""
         at = self._desk.clock.monotonic()
-        self._requeued.update({leader(job): _Requeued(at) for job in jobs})
+        again = (job for job in jobs if job.requeueable is not False and job.batch is not False)
+        self._requeued.update({leader(job): _Requeued(at) for job in again})
+
+    def note_earlier(self, jobs: Iterable[Job], now: datetime) -> None:
+        """Take note of jobs that an earlier run of the agent requeued, or that lost their machine then.
+
+        One that begins later than Slurm holds jobs back was put off by somebody.
+        """
+        latest = now + timedelta(seconds=LONGEST)
+        self.note(job for job in jobs if _is_held(job) and (job.begins is None or job.begins <= latest))
 
     def look(self, snapshot: Snapshot) -> None:
         """Let those start that are off their nodes; forget those that run, or that something else holds."""

@@ -217,6 +217,8 @@ class Records:
         message = f"job {job.id} lost its machine ({lost:.0f} CPU-seconds lost)"
         data = JobLost(job.id, DrainCause.TAKEN.value, lost)
         self._desk.record(EventKind.LOST, ",".join(sorted(job.nodes)), message, data)
+        self._desk.losses.hand_over(job)
+        self._desk.look_at_drains()
 
     def _settle(self, name: str) -> None:
         with self._desk.lock:

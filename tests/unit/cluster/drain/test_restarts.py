@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from agent.cluster.settings.drain import DrainSettings
-from agent.slurm.model import Job
-from tests.unit.cluster.drain.conftest import Bench, Slurm, busy, revoked
+from agent.slurm.model import Job, Node
+from tests.unit.cluster.drain.conftest import Bench, Slurm, at, busy, revoked
 
 
 def requeued(*jobs: str) -> Bench:
@@ -90,3 +90,48 @@ def test_it_is_said_of_a_suspended_job_that_somebody_has_to_release_it() -> None
     assert bench.slurm.said("requeue") == ["7"]
     (_, words) = bench.slurm.said("comment")[-1]
     assert "waits until somebody says `scontrol release`" in words
+
+
+def let_start(bench: Bench, *seconds: float) -> list[object]:
+    for each in seconds:
+        bench.after(each).drainer.tick()
+    return bench.slurm.said("let_start")
+
+
+def test_a_job_is_let_go_whose_requeue_slurm_did_not_confirm() -> None:
+    node, job = busy("pc7", "7")
+    bench = Bench(Slurm([node], [replace(job, restarts=0)]), revoked("pc7", 100))
+    bench.obey(DrainSettings())
+    bench.slurm.hang_at = "requeue"
+    bench.drainer.tick()
+    change(bench, "7", state="PENDING", nodes=frozenset(), restarts=1, reason="BeginTime")
+    assert let_start(bench, 5, 8) == [("7",)]
+
+
+def test_a_job_is_let_go_that_lost_its_machine_unseen_by_the_drains_unless_slurm_runs_it_no_more() -> None:
+    """Who drops the record of a machine that went tells it, and no machine may be left."""
+    bench = Bench(Slurm([], [Job("7", "PENDING", reason="BeginTime")]))
+    bench.drainer.tick()
+    bench.desk.losses.hand_over(Job("7", "RUNNING"))
+    bench.desk.losses.hand_over(Job("8", "RUNNING", requeueable=False))
+    bench.desk.losses.hand_over(Job("9", "RUNNING", batch=False))
+    assert let_start(bench, 5, 8) == [("7",)]
+
+
+@pytest.mark.parametrize(
+    ("words", "put_off", "expected"),
+    [
+        ("requeued by esagent: its machine has to be empty at 2026-11-22T12:00:00Z.", 0, [("7",)]),
+        ("requeued by esagent: its machine has to be empty at 2026-11-22T12:00:00Z.", 7200, []),
+        ("the site's own", 0, []),
+    ],
+    ids=["an earlier run requeued it", "its user put it off since", "somebody else requeued it"],
+)
+def test_a_job_is_let_go_that_an_earlier_run_of_the_agent_requeued(
+    words: str, put_off: float, expected: list[object]
+) -> None:
+    begins = at(120 + put_off)
+    node, job = Node("pc1", "IDLE"), Job("7", "PENDING", reason="BeginTime", restarts=1, begins=begins)
+    slurm = Slurm([node], [job])
+    slurm.notes["7"] = words
+    assert let_start(Bench(slurm), 0, 3, 6)[:1] == expected

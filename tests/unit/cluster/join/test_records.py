@@ -51,6 +51,16 @@ def test_a_machine_that_came_back_keeps_its_record() -> None:
     assert slurm.nodes["pc1"].state == "IDLE"
 
 
+def test_jobs_that_lost_their_machine_are_handed_over_to_who_lets_them_start() -> None:
+    slurm, desk = slurm_with("pc1"), a_desk()
+    slurm.jobs = [Job("1", "RUNNING", nodes=frozenset({"pc1"}))]
+    gone = Records(desk, slurm)
+    gone.lose("pc1", "pc1")
+    gone.step(ours=())
+    assert [job.id for job in desk.losses.take()] == ["1"]
+    assert desk.bell.is_set()
+
+
 def test_jobs_that_still_run_there_are_told_at_once() -> None:
     slurm = slurm_with("pc1")
     slurm.jobs = [Job("1", "RUNNING", nodes=frozenset({"pc1"}))]
