@@ -83,10 +83,12 @@ class Following:
                 ended.append(Ended(here, how, JobEnd(job.state, restarts=job.restarts)))
             elif gone or drains.keys() & followed.nodes:
                 self._followed[lead] = here
-        self._ended.clear()
+        # What we ended after Slurm was read is still there in this reading.
+        self._ended &= present.keys() & before.keys()
         for lead, outlook in present.items():
             old = before.get(lead)
             if old is None or runs_anew(old.job, outlook.job):
+                self._ended.discard(lead)
                 old = Followed(outlook.job, outlook.nodes, "")
             seen_now = replace(old, job=outlook.job, nodes=outlook.nodes, awaited=False)
             self._followed[lead] = replace(seen_now, cause=_cause(outlook, drains))
@@ -109,13 +111,15 @@ class Following:
 
     def settle(self, asked: Iterable[Job], ends: Mapping[str, JobEnd]) -> Iterator[Ended]:
         """Take in how jobs ended; yield those that have, each once."""
+        of_jobs: dict[str, list[JobEnd]] = {}
+        for job_id, told in ends.items():
+            of_jobs.setdefault(names.leader(job_id), []).append(told)
         for job in asked:
             lead = leader(job)
             followed = self._followed.get(lead)
             if followed is None or lead in self._ended or not followed.awaited:
                 continue
-            of_it = [end for job_id, end in ends.items() if names.leader(job_id) == lead]
-            end = max(of_it, key=_weight, default=None)
+            end = max(of_jobs.get(lead, ()), key=_weight, default=None)
             how = how_it_ended(followed.job, end, signal=followed.signal, gone=followed.gone)
             if how is not None:
                 self._followed.pop(lead)

@@ -216,7 +216,8 @@ class JobActs:
         """
         groups: dict[Hashable, list[_Action]] = {}
         for action in actions:
-            if isinstance(action, kind) and not self._hands.is_at((kind, leader(action.job))):
+            # One that was taken up since Slurm was read may have been done after that.
+            if isinstance(action, kind) and not self._hands.was_at((kind, leader(action.job))):
                 groups.setdefault(likeness(action), []).append(action)
         for group in groups.values():
             act(group)
@@ -251,7 +252,8 @@ class JobActs:
             self._following.signalled(action.job, action.signal)
 
         def tell(done: list[SignalJob]) -> None:
-            refused = [action.job for action in group if action not in done]
+            sent = {action.job.id for action in done}
+            refused = [action.job for action in group if action.job.id not in sent]
             self._comments.take_off(refused)
             for job in refused:
                 self._signalled.pop(leader(job), None)

@@ -74,3 +74,22 @@ def test_no_more_run_at_once_than_slurm_is_asked_to_serve(go_on) -> None:
     while any(map(hands.is_at, range(MOST_AT_ONCE + 2))):
         hands.gather()
     assert sorted(begun) == [*range(MOST_AT_ONCE + 2)]
+
+
+def test_however_many_of_a_kind_hang_another_kind_has_its_turn(go_on) -> None:
+    hands, told = Hands(lambda: None, patience=0.05), []
+    for number in range(MOST_AT_ONCE + 2):
+        hands.begin(f"word {number}", [number], go_on.wait, lambda _: None)
+    hands.gather()
+    hands.begin("requeue 7", ["7"], lambda: "7", told.append)
+    hands.gather()
+    assert told == ["7"]
+
+
+def test_what_was_taken_up_is_known_until_slurm_is_read_anew() -> None:
+    hands = Hands(lambda: None)
+    hands.begin("requeue 7", ["7"], lambda: None, lambda _: None)
+    hands.gather()
+    assert (hands.is_at("7"), hands.was_at("7")) == (False, True)
+    hands.take_up()
+    assert not hands.was_at("7")

@@ -11,7 +11,7 @@ from agent.cluster.reasons import DrainCause
 from agent.cluster.settings.drain import DrainSettings
 from agent.core.errors import SlurmDownError, SlurmRefusedError
 from agent.core.events import EventKind
-from agent.slurm.model import Job, JobEnd, Node, OwnSignal, SignalTarget
+from agent.slurm.model import Job, JobEnd, Node, OwnSignal, SignalTarget, Snapshot
 from tests.unit.cluster.drain.conftest import NOW, Bench, Slurm, busy, revoked
 
 
@@ -145,6 +145,27 @@ def test_a_signal_that_hangs_is_sent_once_and_told_when_it_is_over() -> None:
     bench.drainer.tick()
     assert bench.slurm.said("signal") == [("7", "USR1")]
     assert [e.kind for e in bench.events] == ["drain", "signal"]
+
+
+def test_a_requeue_that_is_over_after_slurm_was_read_is_neither_repeated_nor_told_twice(monkeypatch) -> None:
+    node, job = busy("pc1", "7")
+    bench = Bench(Slurm([node], [job]), revoked("pc1", 50))
+    bench.impatient()
+    bench.slurm.hold_at = "requeue"
+    bench.drainer.tick()
+    read = bench.slurm.snapshot
+
+    def read_too_early() -> Snapshot:
+        snapshot = read()
+        bench.slurm.go_on.set()
+        assert bench.desk.bell.wait(10)
+        return snapshot
+
+    monkeypatch.setattr(bench.slurm, "snapshot", read_too_early)
+    bench.after(5).drainer.tick()
+    bench.after(10).drainer.tick()
+    assert bench.slurm.said("requeue") == ["7"]
+    assert [e.kind for e in bench.events if "job" in e.fields] == ["signal", "requeue"]
 
 
 def test_a_cancelled_job_whose_end_is_seen_first_has_not_ended_by_itself() -> None:
