@@ -310,7 +310,7 @@ def _told_for(outlook: Outlook, deadline: datetime, at: datetime | None) -> date
     """Return when a job was told to save its work for this deadline, in this run of it."""
     if at is None or (outlook.job.started and at < outlook.job.started):
         return None
-    return at if at >= deadline - _seconds(outlook.saving.lead) - MOVED else None
+    return at if at >= deadline - _seconds(outlook.saving.since) - MOVED else None
 
 
 def _seconds(seconds: float) -> timedelta:

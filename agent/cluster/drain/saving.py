@@ -27,6 +27,9 @@ class Saving:
     to: SignalTarget = SignalTarget.ALL
     lead: float = 0.0
     """Seconds before the deadline at which it is sent."""
+    since: float = 0.0
+    """Seconds before the deadline from which on it counts as sent for it: ``lead``, or longer where how the
+    job leaves may change, so that none is sent twice."""
     time: float = 0.0
     """Seconds that it gets from then on, where the deadline leaves them."""
     is_own: bool = False
@@ -69,6 +72,7 @@ def saving_of(
             signal=own.signal,
             to=SignalTarget.STEPS if steps_alone else own.to,
             lead=AT_THE_NOTICE if leaves is None else leaves + time,
+            since=AT_THE_NOTICE if leaves is None else max(leaves, settings.requeue_lead) + time,
             time=time,
             is_own=True,
             by_slurm=sent,
@@ -77,4 +81,5 @@ def saving_of(
     if not signal or leaves is None:
         return NO_SAVING
     to = SignalTarget.STEPS if steps_alone else settings.checkpoint_to
-    return Saving(signal, to, settings.checkpoint_lead, settings.saving_time)
+    lead = settings.checkpoint_lead
+    return Saving(signal, to, lead, lead, settings.saving_time)

@@ -28,9 +28,11 @@ def plan(
     told: float | None = None,
     settings: DrainSettings = SETTINGS,
     may_requeue: bool = True,
+    unconfirmed: bool = False,
+    refused: bool = False,
 ) -> list[JobAction]:
     """Decide about one job whose node goes in so many seconds; it was told so many seconds before that."""
-    drain = revoked("pc1", 1000)
+    drain = replace(revoked("pc1", 1000), unconfirmed=unconfirmed)
     now = at(1000 - left)
     snapshot = Snapshot(now, {"pc1": drained("pc1", drain)}, (job,))
     owns = {} if own is None else {job.id: own}
@@ -40,6 +42,8 @@ def plan(
         {job.id: may_requeue},
         settings,
         now,
+        ["pc1"] if unconfirmed else [],
+        [job.id] if refused else [],
         own_signals=owns,
     )
     signalled = {} if told is None else {job.id: at(1000 - told)}
@@ -58,6 +62,11 @@ def test_a_job_gets_its_own_signal_its_own_time_before_the_requeue_and_no_other(
     assert (action.signal, action.target, action.is_own) == ("USR2", SignalTarget.BATCH, True)
     assert plan(job, 419, told=420) == plan(job, 121, told=420) == []
     assert kinds(plan(job, 120, told=420)) == [RequeueJob]
+
+
+@pytest.mark.parametrize("changed", ["unconfirmed", "refused"])
+def test_a_job_that_leaves_later_than_it_was_told_for_gets_its_signal_once(changed: str) -> None:
+    assert plan(running("7", "pc1"), 350, told=420, **{changed: True}) == []
 
 
 def test_a_longer_time_than_that_of_all_jobs_is_given_too() -> None:
