@@ -1,4 +1,4 @@
-"""Which runs of jobs were lost: who empties nodes and who drops records both see and tell it."""
+"""Which runs of jobs were told as lost: emptying nodes, dropping records and late acts all see it."""
 
 from __future__ import annotations
 

@@ -137,7 +137,9 @@ class Reckoning:
     def _tell_lost(
         self, kind: EventKind, job: Job, message: str, cause: str, at: datetime | None = None
     ) -> None:
-        if kind is EventKind.LOST and not self._desk.losses.is_new(job):
+        # An act that hangs may be over when the job was told as lost with its machine.
+        is_new = self._desk.losses.is_new(job)
+        if not is_new and (kind is EventKind.LOST or job.started is not None):
             return
         lost = lost_cpu_seconds(job, at or self._desk.clock.now())
         self._record(kind, job, f"{message} ({lost:.0f} CPU-seconds lost)", JobLost(job.id, cause, lost))

@@ -7,7 +7,7 @@ import pytest
 
 from agent.cluster.drain.foresight import Foresight
 from agent.cluster.drain.own_signals import AT_ONCE
-from agent.cluster.reasons import DrainCause
+from agent.cluster.reasons import Drain, DrainCause
 from agent.cluster.settings.drain import DrainSettings
 from agent.core.errors import SlurmDownError, SlurmRefusedError
 from agent.core.events import EventKind
@@ -182,6 +182,20 @@ def test_a_cancelled_job_whose_end_is_seen_first_has_not_ended_by_itself() -> No
     assert bench.desk.bell.wait(10)
     bench.drainer.tick()
     assert [e.kind for e in bench.events if "job" in e.fields] == ["signal", "cancel"]
+
+
+def test_a_requeue_that_is_over_when_the_job_was_told_as_lost_is_not_told_too() -> None:
+    node, job = busy("pc1", "7")
+    bench = Bench(Slurm([node], [replace(job, started=NOW)]), revoked("pc1", 50))
+    bench.impatient()
+    bench.slurm.hold_at = "requeue"
+    bench.drainer.tick()
+    bench.drains["pc1"] = Drain("pc1", DrainCause.TAKEN)
+    bench.after(5).drainer.tick()
+    bench.slurm.go_on.set()
+    assert bench.desk.bell.wait(10)
+    bench.drainer.tick()
+    assert [e.kind for e in bench.events if "lost_cpu_seconds" in e.fields] == ["lost"]
 
 
 def test_a_job_that_starts_over_at_once_is_told_with_what_was_expected() -> None:
