@@ -18,6 +18,11 @@ _NO_ANSWER = (
     "Protocol authentication error",
 )
 """Slurm's words for «no controller answered»."""
+_UNREACHED = (
+    *("(connect failure)", "Connection refused", "Unable to establish controller machine"),
+    "standby mode",
+)
+"""Those of them that are said where the request never arrived."""
 _NOT_NOW = (
     "can not be altered now",
     "expected it to run",
@@ -34,6 +39,11 @@ _MAX_TEXT = 1000
 def means_no_answer(words: str) -> bool:
     """Tell whether Slurm's words mean that no controller answered."""
     return any(known in words for known in _NO_ANSWER)
+
+
+def means_unreached(words: str) -> bool:
+    """Tell whether Slurm's words mean that no controller even got the request."""
+    return any(known in words for known in _UNREACHED)
 
 
 def means_not_now(words: str) -> bool:

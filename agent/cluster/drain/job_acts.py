@@ -36,6 +36,7 @@ from agent.cluster.settings.drain import DrainSettings
 from agent.core.errors import SlurmError, SlurmRefusedError
 from agent.core.events import EventKind
 from agent.slurm.model import Job, SlurmBackend, Snapshot
+from agent.slurm.words import means_unreached
 
 log = structlog.get_logger()
 
@@ -62,6 +63,8 @@ class JobActs:
         self._foresight = foresight
         self._signalled: dict[str, datetime] = {}
         """``leader`` of a job -> when it had its checkpoint signal, by the steady clock."""
+        self._unheard: dict[str, datetime] = {}
+        """``leader`` of a job that was refused its signal -> when it was first, by the steady clock."""
         self._warned: set[str] = set()
         """``leader`` of the jobs whose users were told."""
         self._recalled: set[str] = set()
@@ -97,6 +100,7 @@ class JobActs:
             self._reckoning.tell(EventKind.UNREQUEUED, job, words, self._following.cause(job))
         held_up = {leader(outlook.job) for outlook in outlooks}
         self._signalled = {job: at for job, at in self._signalled.items() if job in held_up}
+        self._unheard = {job: at for job, at in self._unheard.items() if job in held_up}
         self._warned &= held_up
         self._recalled &= held_up
         actions = self._plan(outlooks, wishes.ahead, settings, now)
@@ -163,7 +167,8 @@ class JobActs:
         self, outlooks: Iterable[Outlook], ahead: timedelta, settings: DrainSettings, now: datetime
     ) -> list[JobAction]:
         signalled = {job: at + ahead for job, at in self._signalled.items()}
-        return list(plan_jobs(outlooks, signalled, self._warned, settings, now))
+        unheard = {job: at + ahead for job, at in self._unheard.items()}
+        return list(plan_jobs(outlooks, signalled, self._warned, settings, now, unheard))
 
     def _recall(self, actions: Iterable[JobAction], ahead: timedelta, now: datetime) -> bool:
         """Look up whom an earlier run of the agent has told already, once a job, before it is told anything.
@@ -246,29 +251,37 @@ class JobActs:
 
     def _signal(self, group: list[SignalJob]) -> None:
         """Signal jobs, once each: a signal that hangs may have been delivered all the same."""
-        first, causes = group[0], self._causes(group)
+        first, causes, at = group[0], self._causes(group), self._desk.clock.steady()
         for action in group:
-            self._signalled[leader(action.job)] = self._desk.clock.steady()
+            self._signalled[leader(action.job)] = at
             self._following.signalled(action.job, action.signal)
 
         def tell(done: list[SignalJob]) -> None:
             sent = {action.job.id for action in done}
             refused = [action.job for action in group if action.job.id not in sent]
-            self._comments.take_off(refused)
+            # In its comment another act has written, or is about to.
+            self._comments.take_off([j for j in refused if not self._is_acted_on(leader(j))])
             for job in refused:
                 self._signalled.pop(leader(job), None)
+                self._unheard.setdefault(leader(job), at)
                 self._following.signalled(job, "")
             for action in done:
                 job = action.job
+                self._unheard.pop(leader(job), None)
                 whose = "its own " if action.is_own else ""
                 words = f"{whose}{action.signal} to job {job.id} ({action.target}): {action.reason}"
                 self._reckoning.tell(EventKind.SIGNAL, job, words, causes[job.id])
+
+        def failed(error: SlurmError) -> None:
+            if isinstance(error, SlurmRefusedError) or means_unreached(str(error)):
+                tell([])
 
         self._begin(
             group,
             lambda ids: self._backend.signal_all(ids, first.signal, first.target),
             tell,
             "a job got no checkpoint signal; it is tried again",
+            failed,
         )
 
     def _requeue(self, group: list[RequeueJob]) -> None:

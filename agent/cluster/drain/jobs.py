@@ -264,6 +264,7 @@ def plan_jobs(
     warned: Iterable[str],
     settings: DrainSettings,
     now: datetime,
+    unheard: Mapping[str, datetime] | None = None,
 ) -> Iterator[JobAction]:
     """Decide what to do to jobs now.
 
@@ -278,8 +279,10 @@ def plan_jobs(
         warned: ``leader`` of the jobs whose users have been told.
         settings: the leads.
         now: the time of the decision.
+        unheard: ``leader`` of a job that was refused its signal -> when it was first; it is tried again, and
+            the requeue waits no longer than if it had got that one.
     """
-    told = frozenset(warned)
+    told, unheard = frozenset(warned), unheard or {}
     for outlook in outlooks:
         if outlook.deadline is None:
             continue
@@ -297,7 +300,8 @@ def plan_jobs(
         may_tell = saved.signal and told_at is None and job.state in SIGNALLED_STATES
         if may_tell and left <= saved.lead:
             yield SignalJob(job, saved.signal, saved.to, words, now, saved.is_own)
-            told_at = now
+            first = _told_for(outlook, outlook.deadline, unheard.get(leader(job)))
+            told_at = now if first is None else first
         saving = told_at is not None and (now - told_at).total_seconds() < saved.time
         if outlook.fate is Fate.REQUEUE and is_due and (not saving or left <= settings.kill_lead):
             why = why_requeued(outlook.deadline, is_suspended=job.state == "SUSPENDED")

@@ -86,6 +86,7 @@ class Slurm:
         self.down = False
         self.hang_at = ""
         """What gets no answer in time."""
+        self.fault = SlurmDownError("no controller answered")
         self.hold_at = ""
         """What does not return until ``go_on`` is set."""
         self.go_on = threading.Event()
@@ -104,7 +105,7 @@ class Slurm:
         if what == self.hold_at:
             self.go_on.wait(30)
         if self.down or what == self.hang_at:
-            raise SlurmDownError("no controller answered")
+            raise self.fault
         if what in self.refuse:
             raise SlurmRefusedError(f"{what}: Invalid node name specified")
 

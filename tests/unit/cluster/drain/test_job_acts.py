@@ -357,6 +357,40 @@ def test_nothing_of_ours_is_left_in_a_job_whose_drain_is_lifted_or_that_got_no_s
     assert slurm.notes["7"] == ""
 
 
+def test_a_job_that_is_refused_its_signal_is_requeued_as_if_it_had_got_it_the_first_time() -> None:
+    node, job = busy("pc1", "7")
+    slurm = Slurm([node], [replace(job, restarts=0)])
+    bench = Bench(slurm, revoked("pc1", 600))
+    slurm.refuse = {"signal"}
+    bench.drainer.tick()
+    bench.after(479).drainer.tick()
+    assert (len(slurm.said("signal")), slurm.said("requeue")) == (2, [])
+    bench.after(480).drainer.tick()
+    assert (len(slurm.said("signal")), slurm.said("requeue")) == (3, ["7"])
+    assert "requeued by esagent" in slurm.notes["7"], "not taken off with what the signal left"
+
+
+@pytest.mark.parametrize(
+    ("words", "times"),
+    [
+        ("scancel: error: Unable to contact slurm controller (connect failure)", 2),
+        ("scancel: no answer within 30 s", 1),
+    ],
+)
+def test_a_signal_that_never_reached_slurm_is_sent_again_and_no_other(words: str, times: int) -> None:
+    node, job = busy("pc1", "7")
+    slurm = Slurm([node], [job])
+    bench = Bench(slurm, revoked("pc1", 500))
+    slurm.fault = SlurmDownError(words)
+    slurm.hang_at = "signal"
+    bench.drainer.tick()
+    slurm.hang_at = ""
+    bench.after(5).drainer.tick()
+    bench.after(10).drainer.tick()
+    assert len(slurm.said("signal")) == times
+    assert "USR1 at" in slurm.notes["7"]
+
+
 def test_a_comment_that_cannot_be_read_is_not_overwritten() -> None:
     node, job = busy("pc1", "7")
     slurm = Slurm([node], [replace(job, restarts=0)])
