@@ -307,3 +307,11 @@ def test_the_reboot_of_an_earlier_machine_holds_up_no_new_one() -> None:
     assert words(plan(REBOOTING, seen, facts=fresh)) == "start"
     began = frozenset({(MACHINE.cm, MACHINE.client_id)})
     assert words(plan(REBOOTING, seen, facts=fresh, began=began)) == "watch"
+
+
+@pytest.mark.parametrize("attempts", [1, 3])
+def test_while_slurm_is_not_read_a_machine_is_neither_tried_again_nor_given_up(attempts: int) -> None:
+    """Slurm hangs: what it said before the last attempt is no word against the machine."""
+    record = JoinRecord(ago(200), ago(100), attempts=attempts, running=False)
+    assert words(plan(None, record, read=ago(101))) == ""
+    assert words(plan(None, record, read=ago(99))) == ("failed" if attempts == 3 else "start")
