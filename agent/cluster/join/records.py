@@ -47,6 +47,8 @@ class Records:
         self._removed: dict[str, _Gone] = {}
         """Name of each node whose record was taken out -> the same."""
         self._resting: frozenset[str] = frozenset()
+        self._completing: dict[str, frozenset[str]] = {}
+        """Name of a node whose machine is gone -> jobs that have been completing since it was free."""
 
     def lose(self, name: str, node_id: str, reason: str = TAKEN, *, keeps: bool = False) -> None:
         """Take note that the machine behind a node is gone.
@@ -151,6 +153,8 @@ class Records:
 
         Jobs that still ran there are requeued first. A record that a pending job or a reservation names
         stays, down with our reason: without it a reconfigure of Slurm would end that job with NODE_FAIL.
+        One stays down, too, until all jobs are over that complete: of such a job Slurm tells the nodes alone
+        that are not free yet, and slurmctld crashes (22.05) where the record of another of its nodes is gone.
 
         Args:
             ours: names of the nodes whose machines we hold now.
@@ -163,6 +167,7 @@ class Records:
         if not gone:
             return
         snapshot = self._backend.snapshot()
+        completing = frozenset(job.id for job in snapshot.jobs if job.state == "COMPLETING")
         reservations = self._backend.reservations()
         named = names_in_use(snapshot.jobs, reservations, snapshot.taken)
         for reservation in reservations:
@@ -178,6 +183,10 @@ class Records:
                 if snapshot.holds(name) or ("COMPLETING" in node.flags and node.state != "DOWN"):
                     self._free_jobs(node, lost)
                     freed.append(name)
+                elif not lost.keeps and (left := self._completing.get(name, completing) & completing):
+                    self._completing[name] = left
+                    if node.state != "DOWN":
+                        self._backend.set_down([name], lost.reason)
                 else:
                     self._take_out(node, lost, named.get(name, ""))
             except SlurmRefusedError as error:
@@ -221,6 +230,7 @@ class Records:
         self._desk.look_at_drains()
 
     def _settle(self, name: str) -> None:
+        self._completing.pop(name, None)
         with self._desk.lock:
             self._gone.pop(name, None)
 

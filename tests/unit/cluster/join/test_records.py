@@ -72,6 +72,22 @@ def test_jobs_that_still_run_there_are_told_at_once() -> None:
     assert slurm.nodes == {}
 
 
+def test_a_record_stays_down_while_a_job_completes_elsewhere_that_may_have_run_there() -> None:
+    slurm = slurm_with("pc1", "pc2")
+    slurm.jobs = [Job("1", "COMPLETING", nodes=frozenset({"pc9"})), Job("2", "COMPLETING")]
+    gone = records(slurm)
+    gone.step(ours=())
+    gone.step(ours=())
+    assert slurm.nodes["pc1"].state == "DOWN"
+    assert downs(slurm) == [["pc1"], ["pc2"]]
+    slurm.jobs = [Job("2", "COMPLETING")]
+    gone.step(ours=())
+    assert slurm.nodes.keys() == {"pc1", "pc2"}
+    slurm.jobs = [Job("2", "PENDING"), Job("3", "COMPLETING", nodes=frozenset({"pc9"}))]
+    gone.step(ours=())
+    assert slurm.nodes == {}
+
+
 def test_slurm_is_told_which_machine_is_gone() -> None:
     slurm = slurm_with("pc1")
     slurm.jobs = [Job("1", "RUNNING", nodes=frozenset({"pc1"}))]
