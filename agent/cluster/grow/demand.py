@@ -84,12 +84,12 @@ def plan_growth(moment: Moment, supply: Supply, moves: Sequence[Move] = ()) -> G
     waiting_since = moment.history.waiting_since if moment.history else {}
     deadlines = {move.job.id: move.deadline for move in moves}
     packer = Packer(snapshot, supply, settings, deadlines.keys())
-    verdicts = []
+    fits, verdicts = misfits.Fits(snapshot.nodes.values()), []
     for job in sorted((*_pending(snapshot), *(move.job for move in moves)), key=_age):
         if deadline := deadlines.get(job.id):
             verdicts.append(_moves(job, deadline, packer, moment.settings))
             continue
-        against = _does_not_count(job, snapshot, moment.settings)
+        against = _does_not_count(job, snapshot, moment.settings, fits)
         if against:
             verdicts.append(JobVerdict(job.id, False, 0, against))
             continue
@@ -124,7 +124,8 @@ def still_waiting(moment: Moment) -> dict[str, datetime]:
     snapshot = moment.snapshot
     if snapshot is None:
         return {}
-    waiting = [j for j in _pending(snapshot) if not _does_not_count(j, snapshot, moment.settings)]
+    fits = misfits.Fits(snapshot.nodes.values())
+    waiting = [j for j in _pending(snapshot) if not _does_not_count(j, snapshot, moment.settings, fits)]
     if moment.history is not None:
         earlier = moment.history.waiting_since
         return {key: earlier.get(key, moment.read_at) for key in map(array_of, waiting)}
@@ -145,14 +146,14 @@ def _age(job: Job) -> tuple[float, str]:
     return (job.submitted.timestamp() if job.submitted else float("inf"), job.id)
 
 
-def _does_not_count(job: Job, snapshot: Snapshot, settings: ClusterSettings) -> str:
+def _does_not_count(job: Job, snapshot: Snapshot, settings: ClusterSettings, fits: misfits.Fits) -> str:
     """Say why a pending job asks for no machine of ours; "" where it does."""
     if against := _asks_for_others(job, settings):
         return against
     if job.reason == "BeginTime" and not _begins_soon(job, snapshot, settings.demand):
         horizon = format_duration(settings.demand.begin_horizon)
         return f"does not begin within begin_horizon, {horizon} (BeginTime)"
-    if job.reason == misfits.REASON and misfits.fitting(job, snapshot.nodes.values()):
+    if job.reason == misfits.REASON and fits.of(job):
         return f"Slurm refuses the nodes that are there ({job.reason})"
     if not _waits_for_room(job, snapshot):
         return f"waits for something else ({job.reason or 'unknown'})"

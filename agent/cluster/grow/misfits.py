@@ -7,11 +7,12 @@ them up by itself, after a while and not all tasks of an array.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 
 import structlog
 
 from agent.cluster.drain.wanted import drains_of
-from agent.cluster.grow.packing import holds_when_empty
+from agent.cluster.grow.packing import Room, shape_of, when_empty
 from agent.cluster.moment import Moment
 from agent.core.errors import SlurmError
 from agent.slurm.model import Job, Node, SlurmBackend
@@ -21,10 +22,30 @@ log = structlog.get_logger()
 REASON = "BadConstraints"
 
 
-def fitting(job: Job, nodes: Iterable[Node]) -> frozenset[str]:
-    """Return the names of the nodes in service that fit a job; none where fewer do than it needs."""
-    found = frozenset(node.name for node in nodes if node.usable and holds_when_empty(node, job))
-    return found if len(found) >= max(job.node_count, 1) else frozenset()
+class Fits:
+    """Tells which nodes in service fit jobs. Jobs that ask alike are looked at once: they may be thousands.
+
+    Args:
+        nodes: all that count.
+    """
+
+    def __init__(self, nodes: Iterable[Node]) -> None:
+        self._nodes = nodes
+        self._known: dict[tuple[object, ...], frozenset[str]] = {}
+
+    def of(self, job: Job) -> frozenset[str]:
+        """Return the names of the nodes that fit a job; none where fewer do than it needs."""
+        shape = shape_of(job)
+        if shape not in self._known:
+            count = max(job.node_count, 1)
+            share = -(-job.cpus // count)
+            found = frozenset(room.name for room in self._rooms if room.takes(job, share))
+            self._known[shape] = found if len(found) >= count else frozenset()
+        return self._known[shape]
+
+    @cached_property
+    def _rooms(self) -> list[Room]:
+        return [when_empty(node) for node in self._nodes if node.usable]
 
 
 class Misfits:
@@ -44,7 +65,8 @@ class Misfits:
         misfits = [job for job in moment.snapshot.jobs if job.reason == REASON] if moment.snapshot else []
         leaving = drains_of(moment).keys() if misfits else ()
         staying = [node for name, node in moment.nodes.items() if name not in leaving]
-        fit = {job.id: fitting(job, staying) for job in misfits if job.state == "PENDING"}
+        fits = Fits(staying)
+        fit = {job.id: fits.of(job) for job in misfits if job.state == "PENDING"}
         due = [job_id for job_id, nodes in fit.items() if nodes - self._tried.get(job_id, frozenset())]
         self._tried = {job_id: nodes for job_id, nodes in fit.items() if nodes}
         if not due:

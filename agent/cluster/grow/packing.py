@@ -127,7 +127,7 @@ class Packer:
         tasks = job.task_count
         if (limit := self._limits.get(array_of(job))) is not None:
             tasks = min(tasks, max(limit - self._running[array_of(job)], 0))
-        shape = (*_shape(job, may_borrow), None if self._supply.horizon is ENDLESS else job.time_limit)
+        shape = (*shape_of(job, may_borrow), None if self._supply.horizon is ENDLESS else job.time_limit)
         obstacle = ""
         for _ in range(tasks):
             if shape in self._hopeless or not self._place_task(job, may_borrow):
@@ -262,10 +262,9 @@ def _rooms(
     return [room for room in rooms if room.free > 0]
 
 
-def holds_when_empty(node: Node, job: Job) -> bool:
-    """Tell whether a node has what one node of a job needs, whatever runs there now."""
-    bare = replace(node, allocated_cpus=0, allocated_memory=0)
-    return _room(bare, (), None).takes(job, -(-job.cpus // max(job.node_count, 1)))
+def when_empty(node: Node) -> Room:
+    """Return what a node has, whatever runs there now."""
+    return _room(replace(node, allocated_cpus=0, allocated_memory=0), (), None)
 
 
 def _without(node: Node, job: Job) -> Node:
@@ -329,7 +328,7 @@ def _memory(job: Job, cpus: int) -> int:
     return job.memory * cpus if job.memory_per_cpu else job.memory
 
 
-def _shape(job: Job, may_borrow: bool) -> tuple[object, ...]:
+def shape_of(job: Job, may_borrow: bool = False) -> tuple[object, ...]:
     """Return all that decides whether a job finds a place."""
     size = (job.node_count, job.cpus, job.memory, job.memory_per_cpu, job.gres, job.exclusive)
     return (size, job.partitions, job.features, job.excluded_nodes, may_borrow)

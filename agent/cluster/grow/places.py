@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from agent.cluster.grow.packing import Packer
 from agent.cluster.grow.supply import Supply
@@ -49,9 +49,12 @@ def find_places(
     for job in sorted(waiting, key=_age):
         packer.place(job, may_borrow=False)
     placed = set()
+    fenced = {
+        limit: frozenset(name for name, start in fences.items() if _may_outlast(limit, start, snapshot.taken))
+        for limit in {job.time_limit for job in moving}
+    }
     for job in moving:
-        fenced = frozenset(name for name, start in fences.items() if _may_outlast(job, start, snapshot.taken))
-        job_there = replace(job, excluded_nodes=job.excluded_nodes | fenced)
+        job_there = replace(job, excluded_nodes=job.excluded_nodes | fenced[job.time_limit])
         if not packer.place(job_there, may_borrow=False).obstacle:
             placed.add(job.id)
     return frozenset(placed)
@@ -61,8 +64,8 @@ def _has_room(node: Node) -> bool:
     return node.empty or node.cpus > node.allocated_cpus
 
 
-def _may_outlast(job: Job, start: datetime, now: datetime) -> bool:
-    return job.time_limit is None or now + job.time_limit > start
+def _may_outlast(limit: timedelta | None, start: datetime, now: datetime) -> bool:
+    return limit is None or now + limit > start
 
 
 def _age(job: Job) -> tuple[float, str]:

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from agent.cluster.grow.misfits import Misfits
+from agent.cluster.grow.misfits import Fits, Misfits
 from agent.cluster.moment import Moment
 from agent.cluster.planner import Planner
 from agent.cluster.settings.demand import DemandSettings
@@ -32,6 +32,12 @@ def verdict(now: Moment) -> tuple[int, str]:
 
 def test_a_job_whose_last_fitting_node_is_gone_wants_a_machine() -> None:
     assert verdict(moment(PLAIN)) == (1, "waits (BadConstraints) and needs 1 machine more")
+
+
+def test_nodes_are_looked_at_once_for_all_jobs_and_each_is_told_by_what_it_asks_for() -> None:
+    fits = Fits(iter([PLAIN, FITS]))
+    asked = [MISFIT, replace(MISFIT, id="13"), replace(MISFIT, features=""), replace(MISFIT, node_count=2)]
+    assert [fits.of(job) for job in asked] == [{"pc1"}, {"pc1"}, {"head", "pc1"}, frozenset()]
 
 
 def test_what_no_borrowed_machine_would_fit_either_wants_none() -> None:
