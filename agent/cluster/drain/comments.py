@@ -15,6 +15,9 @@ from agent.slurm.model import Job, SlurmBackend, Snapshot
 
 log = structlog.get_logger()
 
+_Change = Callable[[str], str]
+"""Makes of an AdminComment another one."""
+
 
 class Comments:
     """Keeps in mind which jobs carry words of ours in their AdminComment.
@@ -29,6 +32,8 @@ class Comments:
         self._hands = hands
         self._carrying: dict[str, str] = {}
         """Id of each job -> its ``leader``."""
+        self._later: dict[str, _Change] = {}
+        """Id of each job that is being written to -> what is to follow."""
         self._has_looked_back = False
 
     @property
@@ -98,13 +103,34 @@ class Comments:
         safe = [present[job_id] for job_id, lead in self._carrying.items() if lead not in held_up]
         self.take_off([j for j in safe if j.state == "RUNNING" and not self._hands.is_at(("comment", j.id))])
 
-    def _change(self, ids: list[str], change: Callable[[str], str]) -> None:
+    def _change(self, ids: Collection[str], change: _Change) -> None:
+        """Begin a change; of a job that is being written to, the last one that is wanted follows then."""
+        busy = {job_id for job_id in ids if self._hands.is_at(("comment", job_id))}
+        self._later.update(dict.fromkeys(busy, change))
+        free = [job_id for job_id in ids if job_id not in busy]
+        if not free:
+            return
+
         def take(refused: Mapping[str, SlurmRefusedError]) -> None:
             for job_id, why in refused.items():
                 log.warning("the comment of a job stays as it is", job=job_id, error=str(why))
+            self._go_on(free)
 
-        keys = [("comment", job_id) for job_id in ids]
-        self._hands.begin(f"comment {ids[0]}", keys, partial(rewrite, self._backend, ids, change), take)
+        self._hands.begin(
+            f"comment {free[0]}",
+            [("comment", job_id) for job_id in free],
+            partial(rewrite, self._backend, free, change),
+            take,
+            lambda _: self._go_on(free),
+        )
+
+    def _go_on(self, ids: Iterable[str]) -> None:
+        due: dict[_Change, list[str]] = {}
+        for job_id in ids:
+            if change := self._later.pop(job_id, None):
+                due.setdefault(change, []).append(job_id)
+        for change, some in due.items():
+            self._change(some, change)
 
 
 def rewrite(
