@@ -116,6 +116,8 @@ def test_a_lease_that_is_left_to_people_is_warned_of_and_renewed_by_their_word_a
     inbox = mail_server()
     agent.change("[admin]", f'[mail]\nhost = "127.0.0.1"\nport = {inbox.port}\n\n[admin]')
     agent.change("[lease]", '[lease]\nrenew = "never"')
+    # Longer than what any other test had the slice last.
+    agent.change('duration = "10m"', 'duration = "30h"')
     before = len(bed.cloudlab.journal.calls(method="RenewSlice"))
     agent.start()
     wait_for("it is told", lambda: agent.told("the slice ends at"))

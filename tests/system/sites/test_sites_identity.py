@@ -59,6 +59,7 @@ def test_a_machine_stays_the_node_that_it_became_whatever_the_settings_say_later
         agent.start()
     racks.look_on()
     assert racks.slurmd(machine) == slurmd, "no join command has run there"
+    assert agent.ask("pause").returncode == 0, "none is to replace it"
     bed.cloudlab.revoke(machine.name, 100)
     wait_for("its node is drained", lambda: is_drained(racks, node))
     racks.look_on()
