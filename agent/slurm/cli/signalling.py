@@ -9,17 +9,17 @@ what came of it.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from agent.core.errors import SlurmDownError, SlurmRefusedError
+from agent.core.errors import SlurmDownError, SlurmError, SlurmRefusedError
 from agent.slurm import names
 from agent.slurm.cli.command import Runner
 from agent.slurm.cli.reader import JOBS_AT_ONCE, CliReader
 from agent.slurm.cli.refusals import read_refusals
 from agent.slurm.model import SIGNALLED_STATES, SignalTarget
-from agent.slurm.words import means_no_answer, printable
+from agent.slurm.words import means_no_answer, means_unreached, printable
 
 _ASKS_ONCE = (24, 5)
 """The first release whose scancel has slurmctld signal all jobs of a list, with one request."""
@@ -32,6 +32,7 @@ _LIMIT = 4.5
 _TO = {SignalTarget.BATCH: ["--batch"], SignalTarget.ALL: ["--full"], SignalTarget.STEPS: []}
 """scancel(1): without an option it goes to the steps alone."""
 _SENT = re.compile(r"scancel: (?:Signal|Terminating) .*job (\S+)")
+_NOT_TRIED = SlurmRefusedError("no controller answered for others")
 _STATUS = re.compile(r"^status (\d+)$", re.MULTILINE)
 _ENOUGH = """\
 left=$1 limit=$2; shift 2
@@ -45,6 +46,12 @@ left=$1 limit=$2; shift 2
 """
 """Runs scancel until Slurm has answered so often that it cannot alter a job now; has all output, and a line
 with the status."""
+
+
+_Refused = dict[str, SlurmRefusedError]
+"""``leader`` of a job -> why it did not get the signal."""
+_Send = Callable[[list[str], list[str]], _Refused]
+"""Sends to some jobs, with these options."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +100,14 @@ class Signaller:
         options = [*_TO[target], "-v", f"--signal={names.check_signal(signal)}"]
         wanted = list(dict.fromkeys(leaders.values()))
         send = self._by_one_request if self._reader.release() >= _ASKS_ONCE else self._one_by_one
-        refused: dict[str, SlurmRefusedError] = {}
-        for start in range(0, len(wanted), JOBS_AT_ONCE):
-            refused |= send(wanted[start : start + JOBS_AT_ONCE], options)
+        parts = [wanted[start : start + JOBS_AT_ONCE] for start in range(0, len(wanted), JOBS_AT_ONCE)]
+        outcomes: list[_Refused | SlurmError] = []
+        for part in parts:
+            outcomes.append(_outcome(send, part, options))
+            if isinstance(outcomes[-1], SlurmDownError):
+                break  # each of the others may take as long
+        outcomes += [_NOT_TRIED] * (len(parts) - len(outcomes))
+        refused = _of_each(parts, outcomes)
         return {job_id: refused[leader] for job_id, leader in leaders.items() if leader in refused}
 
     def _by_one_request(self, leaders: list[str], options: list[str]) -> dict[str, SlurmRefusedError]:
@@ -113,8 +125,8 @@ class Signaller:
         groups = [quick] if quick else []
         groups += [slow[start : start + _THREADS] for start in range(0, len(slow), _THREADS)]
         with ThreadPoolExecutor(_BESIDE, "scancel") as pool:
-            for each in pool.map(lambda group: self._within_limit(group, options), groups):
-                refused |= each
+            outcomes = pool.map(lambda group: _outcome(self._within_limit, group, options), groups)
+            refused |= _of_each(groups, outcomes)
         return refused
 
     def _look(self, leaders: Iterable[str]) -> _Queue:
@@ -144,6 +156,36 @@ class Signaller:
             }
         late = SlurmRefusedError("not sent in time")
         return refused | {leader: late for leader in leaders if leader not in sent}
+
+
+def _outcome(send: _Send, leaders: list[str], options: list[str]) -> _Refused | SlurmError:
+    try:
+        return send(leaders, options)
+    except SlurmError as error:
+        return error
+
+
+def _of_each(groups: Sequence[list[str]], outcomes: Iterable[_Refused | SlurmError]) -> _Refused:
+    """Return who was refused in any of several groups, of which some may not have reached Slurm.
+
+    Raises:
+        SlurmError: none of them did, and all were tried.
+    """
+    refused: _Refused = {}
+    failed: list[tuple[list[str], SlurmError]] = []
+    for group, outcome in zip(groups, outcomes, strict=True):
+        if isinstance(outcome, SlurmError):
+            failed.append((group, outcome))
+        else:
+            refused |= outcome
+    if failed and len(failed) == len(groups) and failed[-1][1] is not _NOT_TRIED:
+        raise failed[0][1]
+    for group, error in failed:
+        # The others had theirs, and are not to get it again. Where there was no answer, these may have too.
+        if isinstance(error, SlurmRefusedError) or means_unreached(str(error)):
+            why = SlurmRefusedError(f"not sent: {error}")
+            refused |= dict.fromkeys(group, why)
+    return refused
 
 
 def _refusals(told: str, leaders: Iterable[str]) -> dict[str, SlurmRefusedError]:

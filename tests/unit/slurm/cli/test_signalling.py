@@ -6,6 +6,7 @@ import pytest
 
 from agent.core.errors import SlurmDownError, SlurmRefusedError
 from agent.slurm.cli.backend import CliBackend
+from agent.slurm.cli.reader import JOBS_AT_ONCE
 from agent.slurm.model import SignalTarget
 from tests.unit.slurm.cli.conftest import backend
 
@@ -54,6 +55,21 @@ def test_a_controller_that_does_not_answer_is_told_from_one_that_refuses(
     slurm = backend(tmp_path, scancel=said, squeue=f"printf '{STATES}'", release=release)
     with pytest.raises(SlurmDownError, match="scancel"):
         slurm.signal_all(["1"], "USR1")
+
+
+def test_who_got_the_signal_is_not_among_those_whom_it_did_not_reach(tmp_path: Path) -> None:
+    said = "echo 'scancel: error: Unable to contact slurm controller (connect failure)' >&2; exit 1"
+    slurm = old(tmp_path, f'case "$*" in *4_1*) {said} ;; esac; echo "scancel: Signal 10 to batch job 1" >&2')
+    assert sorted(slurm.signal_all(["1", "4_1"], "USR1")) == ["4_1"]
+
+
+def test_after_one_request_without_an_answer_the_others_are_not_tried_and_not_sent(tmp_path: Path) -> None:
+    asked = tmp_path / "asked"
+    down = "echo 'scancel: error: Zero Bytes were transmitted or received' >&2; exit 1"
+    slurm = backend(tmp_path, scancel=f"echo >> {asked}; {down}", release="24.11.5")
+    jobs = [str(number) for number in range(1, JOBS_AT_ONCE + 3)]
+    assert sorted(slurm.signal_all(jobs, "USR1")) == jobs[JOBS_AT_ONCE:]
+    assert asked.read_text() == "\n"
 
 
 def test_a_new_scancel_asks_once_for_all_and_each_refusal_is_told_from_the_others(tmp_path: Path) -> None:
