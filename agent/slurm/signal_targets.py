@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from agent.core.errors import SlurmRefusedError
+from agent.core.errors import SlurmError, SlurmRefusedError
 from agent.slurm import names
 from agent.slurm.model import SignalTarget
 
@@ -29,9 +29,19 @@ def parts_of(signal: str, target: SignalTarget) -> tuple[SignalTarget, ...]:
 def send_to_parts(
     send: Callable[[SignalTarget], Refused], signal: str, target: SignalTarget
 ) -> dict[str, SlurmRefusedError]:
-    """Send a signal to each part; return the jobs of which no part got it, and why."""
+    """Send a signal to each part; return the jobs of which no part got it, and why.
+
+    Raises:
+        SlurmError: the first part did not get it. Of a later one that does not, it is not said: the first
+            would get it again.
+    """
     refused: dict[str, SlurmRefusedError] | None = None
     for part in parts_of(signal, target):
-        said = send(part)
+        try:
+            said = send(part)
+        except SlurmError:
+            if refused is None:
+                raise
+            break
         refused = dict(said) if refused is None else {job: refused[job] for job in said if job in refused}
     return refused or {}
