@@ -242,16 +242,21 @@ def _job(record: Mapping[str, Any]) -> Job | None:
 
 
 def _ending(record: Mapping[str, Any]) -> tuple[str, JobEnd]:
-    stated, code = record["job_state"], record["exit_code"]
+    stated = record["job_state"]
     words = [_state_word(word) for word in ([stated] if isinstance(stated, str) else stated)]
     state = next((word for word in _FIRST_STATES if word in words), words[0])
-    if isinstance(code, dict):
-        status, signal = _number(code["return_code"]) or 0, _number(code["signal"]["id"]) or 0
-    else:
-        # v0.0.38 writes what wait(2) gave.
-        status, signal = _count(code) >> 8, _count(code) & 0x7F
     ended = _time(_number(record["end_time"])) if state in OVER_STATES else None
-    return _identity(record)[0], JobEnd(state, status, signal, ended, _count(record["restart_cnt"]))
+    own, of_steps = _status(record["exit_code"]), _status(record["derived_exit_code"])
+    return _identity(record)[0], JobEnd(state, *own, ended, _count(record["restart_cnt"]), *of_steps)
+
+
+def _status(code: object) -> tuple[int, int]:
+    """Read an exit code: the status and the signal."""
+    if isinstance(code, dict):
+        return _number(code["return_code"]) or 0, _number(code["signal"]["id"]) or 0
+    # v0.0.38 writes what wait(2) gave.
+    number = _count(code)
+    return number >> 8, number & 0x7F
 
 
 def _comment(record: Mapping[str, Any]) -> tuple[str, str]:

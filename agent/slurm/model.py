@@ -191,6 +191,10 @@ class JobEnd:
     """None where it is not over."""
     restarts: int | None = None
     """How often it was requeued; None where that is not told."""
+    step_exit_code: int = 0
+    """The highest that one of its steps returned (``DerivedExitCode``)."""
+    step_signal: int = 0
+    """Number of the signal that ended that step; 0 for none."""
 
     @property
     def is_over(self) -> bool:

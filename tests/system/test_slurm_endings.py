@@ -19,6 +19,7 @@ def test_how_jobs_of_every_kind_ended_is_told_alike(bed: TestBed, ways_in: dict[
     slurm, one = bed.slurm, ("--ntasks=1", ON)
     died, step = slurm.submit("exec sleep 600", *one), slurm.submit("sh -c 'kill -USR1 $$'; exit $?", *one)
     good, bad = slurm.submit("true", *one), slurm.submit("exit 3", *one)
+    hidden = slurm.submit("srun --overlap sh -c 'kill -USR1 $$' || exit 1", *one)
     array = slurm.submit("exec sleep 600", "--array=1-2", "--ntasks=1", f"--nodelist={NODES[1]}")
     two = ("--ntasks=1", ON, ":", "--ntasks=1", "--nodelist=n1")
     hetero = int(slurm.run("sbatch", "--parsable", "--output=/dev/null", *two, "--wrap=exec sleep 600"))
@@ -35,6 +36,7 @@ def test_how_jobs_of_every_kind_ended_is_told_alike(bed: TestBed, ways_in: dict[
         str(step),
         str(good),
         str(bad),
+        str(hidden),
         f"{array}_1",
         f"{array}_2",
         str(hetero),
@@ -45,7 +47,7 @@ def test_how_jobs_of_every_kind_ended_is_told_alike(bed: TestBed, ways_in: dict[
 
         def told(backend: SlurmBackend = backend) -> bool:
             ends = backend.endings(asked)
-            over = (str(died), str(step), f"{array}_1", f"{hetero}+0", f"{hetero}+1")
+            over = (str(died), str(step), str(hidden), f"{array}_1", f"{hetero}+0", f"{hetero}+1")
             return all(ends[job].is_over for job in over) and ends[str(again)].state == "PENDING"
 
         wait_for(f"all ends through {name}", told)
@@ -55,6 +57,7 @@ def test_how_jobs_of_every_kind_ended_is_told_alike(bed: TestBed, ways_in: dict[
         assert (ends[str(step)].state, ends[str(step)].exit_code) == ("FAILED", 128 + USR1), name
         assert (ends[str(good)].state, ends[str(good)].exit_code) == ("COMPLETED", 0), name
         assert (ends[str(bad)].state, ends[str(bad)].exit_code) == ("FAILED", 3), name
+        assert (ends[str(hidden)].exit_code, ends[str(hidden)].step_signal) == (1, USR1), name
         assert ends[f"{array}_1"].state == "CANCELLED", name
         assert (ends[f"{array}_2"].state, ends[f"{array}_2"].ended) == ("RUNNING", None), name
         assert ends[f"{hetero}+0"].signal == USR1, name

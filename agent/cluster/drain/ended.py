@@ -100,9 +100,12 @@ def has_begun_anew(words: str, job: Job, now: datetime) -> bool:
 
 
 def died_of(end: JobEnd, signal: str) -> bool:
-    """Tell whether a job died of a signal: its script, or a command of it whose status it handed on."""
+    """Tell whether a job died of a signal: its script, a command whose status that handed on, or a step."""
     number = signal_number(signal)
-    return number > 0 and (end.signal == number or end.exit_code == _SHELLS_BASE + number)
+    return number > 0 and (
+        number in {end.signal, end.step_signal}
+        or _SHELLS_BASE + number in {end.exit_code, end.step_exit_code}
+    )
 
 
 def in_words(how: How, end: JobEnd | None) -> str:

@@ -9,9 +9,9 @@ from agent.core.errors import SlurmError
 from agent.slurm.model import OVER_STATES, JobEnd
 from agent.slurm.names import split_tasks
 
-FIELDS = "JobArrayID:|,State:|,exit_code:|,RestartCnt:|,EndTime:|"
+FIELDS = "JobArrayID:|,State:|,exit_code:|,DerivedEC:|,RestartCnt:|,EndTime:|"
 """``squeue -O``: names of a fixed set, and numbers."""
-SACCT_FIELDS = "JobID,State,ExitCode,End"
+SACCT_FIELDS = "JobID,State,ExitCode,DerivedExitCode,End"
 """``sacct -P -o``."""
 _CODE = re.compile(r"(\d+)(?::(\d+))?", re.ASCII)
 
@@ -25,11 +25,11 @@ def parse_endings(text: str) -> dict[str, JobEnd]:
     found = {}
     for line in text.splitlines():
         fields = line.split("|")
-        if len(fields) != 6 or not fields[3].isdecimal():
+        if len(fields) != 7 or not fields[4].isdecimal():
             raise SlurmError(f"expected a job and how it ended of squeue, got {line[:80]!r}")
-        listed, state, code, restarts, ended, _ = fields
+        listed, state, code, of_steps, restarts, ended, _ = fields
         job_id, _, _ = split_tasks(listed)
-        found[job_id] = _end(state, code, ended, int(restarts))
+        found[job_id] = _end(state, code, of_steps, ended, int(restarts))
     return found
 
 
@@ -42,20 +42,24 @@ def parse_accounted(text: str) -> dict[str, JobEnd]:
     found = {}
     for line in text.splitlines():
         fields = line.split("|")
-        if len(fields) != 4:
+        if len(fields) != 5:
             raise SlurmError(f"expected a job and how it ended of sacct, got {line[:80]!r}")
-        job_id, state, code, ended = fields
+        job_id, state, code, of_steps, ended = fields
         # "CANCELLED by 1000"
-        found[job_id] = _end(state.partition(" ")[0], code, ended, None)
+        found[job_id] = _end(state.partition(" ")[0], code, of_steps, ended, None)
     return found
 
 
-def _end(state: str, code: str, ended: str, restarts: int | None) -> JobEnd:
+def _end(state: str, code: str, of_steps: str, ended: str, restarts: int | None) -> JobEnd:
+    at = datetime.fromtimestamp(int(ended), UTC) if ended.isdecimal() and state in OVER_STATES else None
+    return JobEnd(state, *_status(code), at, restarts, *_status(of_steps))
+
+
+def _status(code: str) -> tuple[int, int]:
+    """Read an exit code: the status and the signal."""
     match = _CODE.fullmatch(code)
     if match is None:
         raise SlurmError(f"expected an exit code from Slurm, got {code[:40]!r}")
     # Releases before 23.02 print what wait(2) gave.
     number = int(match[1])
-    status, signal = (number >> 8, number & 0x7F) if match[2] is None else (number, int(match[2]))
-    at = datetime.fromtimestamp(int(ended), UTC) if ended.isdecimal() and state in OVER_STATES else None
-    return JobEnd(state, status, signal, at, restarts)
+    return (number >> 8, number & 0x7F) if match[2] is None else (number, int(match[2]))

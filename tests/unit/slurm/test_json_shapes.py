@@ -347,11 +347,12 @@ def test_how_a_job_ended_reads_alike_in_both_shapes() -> None:
     unset = {"set": False, "infinite": False, "number": 0}
     died = {"status": ["SIGNALED"], "return_code": unset, "signal": signal}
     for record in (
-        old | {"job_state": "FAILED", "exit_code": 10, "restart_cnt": 1},
-        new | {"job_state": ["FAILED"], "exit_code": died, "restart_cnt": 1},
+        old | {"job_state": "FAILED", "exit_code": 10, "derived_exit_code": 10, "restart_cnt": 1},
+        new | {"job_state": ["FAILED"], "exit_code": died, "derived_exit_code": died, "restart_cnt": 1},
     ):
         (end,) = parse_endings({"jobs": [record]}).values()
         assert (end.state, end.exit_code, end.signal, end.restarts) == ("FAILED", 0, 10, 1)
+        assert (end.step_exit_code, end.step_signal) == (0, 10)
         assert end.is_over
         assert end.ended is not None
     running = new | {"job_state": ["RUNNING", "COMPLETING"]}

@@ -19,28 +19,28 @@ SECONDS = int(AT.timestamp())
     [("10", "0:10", 0, 10), ("35328", "138:0", 138, 0), ("768", "3:0", 3, 0), ("0", "0:0", 0, 0)],
 )
 def test_exit_codes_of_old_and_new_releases_are_the_same(of_2205, of_2411, exit_code, signal) -> None:
-    expected = {"7_1": JobEnd("FAILED", exit_code, signal, AT, 2)}
+    expected = {"7_1": JobEnd("FAILED", exit_code, signal, AT, 2, exit_code, signal)}
     for code in (of_2205, of_2411):
-        assert parse_endings(f"7_1|FAILED|{code}|2|{SECONDS}|\n") == expected
+        assert parse_endings(f"7_1|FAILED|{code}|{code}|2|{SECONDS}|\n") == expected
 
 
 def test_a_job_that_is_not_over_has_no_end_though_slurm_expects_one() -> None:
-    told = f"6+0|RUNNING|0|0|{SECONDS}|\n6+1|COMPLETING|15|1|{SECONDS}|\n8|PENDING|0|1|NONE|\n"
+    told = f"6+0|RUNNING|0|0|0|{SECONDS}|\n6+1|COMPLETING|15|0|1|{SECONDS}|\n8|PENDING|0|0|1|NONE|\n"
     found = parse_endings(told)
     assert sorted(found) == ["6+0", "6+1", "8"]
     assert not any(end.ended or end.is_over for end in found.values())
 
 
 def test_the_accounting_tells_who_cancelled_after_the_state() -> None:
-    told = f"7|CANCELLED by 1000|0:15|{SECONDS}\n8_2|NODE_FAIL|1:0|Unknown\n"
+    told = f"7|CANCELLED by 1000|0:15|0:10|{SECONDS}\n8_2|NODE_FAIL|1:0|0:0|Unknown\n"
     assert parse_accounted(told) == {
-        "7": JobEnd("CANCELLED", 0, 15, AT),
+        "7": JobEnd("CANCELLED", 0, 15, AT, step_signal=10),
         "8_2": JobEnd("NODE_FAIL", 1, 0, None),
     }
 
 
 @pytest.mark.parametrize(
-    "told", ["7|FAILED|x|0|0|\n", "7|FAILED\n", "7|FAILED|0|x|0|\n", "x|FAILED|0|0|0|\n"]
+    "told", ["7|FAILED|x|0|0|0|\n", "7|FAILED\n", "7|FAILED|0|0|x|0|\n", "x|FAILED|0|0|0|0|\n"]
 )
 def test_what_is_no_list_of_jobs_is_an_error(told: str) -> None:
     with pytest.raises(SlurmError, match="expected"):
@@ -50,8 +50,8 @@ def test_what_is_no_list_of_jobs_is_an_error(told: str) -> None:
 
 
 def test_what_slurm_has_forgotten_is_looked_up_in_the_accounting(tmp_path: Path) -> None:
-    slurm = backend(tmp_path, squeue=f"echo '7|COMPLETED|0:0|0|{SECONDS}|'")
-    (tmp_path / "sacct").write_text(f'#!/bin/sh\necho "$5|FAILED|0:10|{SECONDS}"\n')
+    slurm = backend(tmp_path, squeue=f"echo '7|COMPLETED|0:0|0:0|0|{SECONDS}|'")
+    (tmp_path / "sacct").write_text(f'#!/bin/sh\necho "$5|FAILED|0:10|0:0|{SECONDS}"\n')
     (tmp_path / "sacct").chmod(0o755)
     found = slurm.endings(["7", "9+1"])
     assert found["7"].state == "COMPLETED"
