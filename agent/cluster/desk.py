@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from agent.cluster.freed import Freed
 from agent.cluster.losses import Losses
 from agent.cluster.settings.cluster import ClusterSettings
 from agent.core.desk import Lock
@@ -44,6 +45,7 @@ class Desk:
         self.note = note
         self.wake = wake
         self.losses = Losses()
+        self.freed = Freed()
         self.bell = threading.Event()
         """Rings when the drains are to be looked at now."""
         self._events = events

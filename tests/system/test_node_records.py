@@ -48,3 +48,28 @@ def test_slurmctld_outlives_that_a_machine_goes_while_a_job_of_it_still_complete
     records.step(ours=())
     assert not bed.slurm.nodes().keys() & set(names)
     bed.slurm.wait_until_usable()
+
+
+def test_a_requeued_job_outlives_a_restart_of_slurmctld_after_its_silent_machine_went(bed: TestBed) -> None:
+    """Slurm 22.05 has it complete for ever where the record of that node is gone."""
+    clock, name = SystemClock(), "pc932"
+    backend = CliBackend(SlurmSettings(conf=bed.slurm.conf, bin_dir=bed.slurm.bin_dir), clock)
+    settings = ClusterSettings(DemandSettings(), WeightSettings(), DrainSettings(), JoinSettings())
+    records = Records(Desk(settings, clock, Ledger(":memory:")), backend)
+    add_nodes(bed.machines, bed.slurm, [name])
+    job = bed.slurm.submit("sleep 600", f"--nodelist={name}")
+    bed.slurm.wait_for_job(job, "RUNNING")
+    assert bed.machines.run(name, "pkill -STOP -x slurmd", timeout=PATIENCE) == 0
+    bed.slurm.run("scontrol", "requeue", str(job))
+    bed.machines.power_off(name)
+    records.lose(name, name)
+    records.step(ours=())
+    bed.slurm.wait_for_job(job, "PENDING")
+    bed.slurm.run("scontrol", "update", f"JobId={job}", "ReqNodeList=")
+    records.step(ours=())
+    bed.slurm.restart_slurmctld()
+    assert bed.slurm.job_state(job) == "PENDING"
+    bed.slurm.run("scancel", str(job))
+    records.step(ours=())
+    wait_for("its record is gone", lambda: not bed.slurm.node_state(name))
+    bed.slurm.wait_until_usable()

@@ -128,6 +128,8 @@ class Drainer:
             for action in plan_nodes(
                 snapshot, wishes.drains, ours=ours, unread=unread, settings=settings, now=now
             ):
+                if isinstance(action, DownNodes):
+                    self._desk.freed.note(action.nodes, snapshot)
                 self._act_on_node(action)
             # A job that is requeued is not to start there again.
             self._hands.gather()

@@ -155,6 +155,7 @@ class Records:
         stays, down with our reason: without it a reconfigure of Slurm would end that job with NODE_FAIL.
         One stays down, too, until all jobs are over that complete: of such a job Slurm tells the nodes alone
         that are not free yet, and slurmctld crashes (22.05) where the record of another of its nodes is gone.
+        So does one under which a requeued job was freed, until that has started again (``Freed``).
 
         Args:
             ours: names of the nodes whose machines we hold now.
@@ -181,6 +182,7 @@ class Records:
             try:
                 # Slurm 24.11 may tell no nodes of a requeued job that completes.
                 if snapshot.holds(name) or ("COMPLETING" in node.flags and node.state != "DOWN"):
+                    self._desk.freed.note([name], snapshot)
                     self._free_jobs(node, lost)
                     freed.append(name)
                 elif not lost.keeps and (left := self._completing.get(name, completing) & completing):
@@ -188,7 +190,9 @@ class Records:
                     if node.state != "DOWN":
                         self._backend.set_down([name], lost.reason)
                 else:
-                    self._take_out(node, lost, named.get(name, ""))
+                    waits = self._desk.freed.waiting(name, snapshot)
+                    why = f"job {waits} was requeued from it and has not started again" if waits else ""
+                    self._take_out(node, lost, named.get(name, why))
             except SlurmRefusedError as error:
                 self._desk.note(f"{name} stays in Slurm for now: {error}")
         for job in snapshot.jobs_on(freed):

@@ -145,6 +145,8 @@ def test_a_node_whose_slurmd_is_silent_is_given_up_told_and_left_and_no_job_coun
     bench.drainer.tick()
     assert (slurm.nodes["pc1"].state, slurm.nodes["pc1"].reason) == ("DOWN", drain.reason)
     assert [str(kind) for kind in bench.events.kinds] == ["down"]
+    slurm.jobs["7"] = Job("7", "PENDING")
+    assert bench.desk.freed.waiting("pc1", slurm.snapshot()) == "7"
     slurm.jobs.clear()
     slurm.nodes["pc1"] = replace(slurm.nodes["pc1"], flags=frozenset({"DRAIN"}))
     bench.drainer.tick()

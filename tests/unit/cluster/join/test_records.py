@@ -88,6 +88,19 @@ def test_a_record_stays_down_while_a_job_completes_elsewhere_that_may_have_run_t
     assert slurm.nodes == {}
 
 
+def test_a_record_that_was_set_down_under_a_requeued_job_stays_until_that_has_started_again() -> None:
+    slurm = slurm_with("pc1")
+    gone = records(slurm)
+    slurm.jobs = [Job("1", "COMPLETING", nodes=frozenset({"pc1"}))]
+    gone.step(ours=())
+    slurm.jobs = [Job("1", "PENDING")]
+    gone.step(ours=())
+    assert slurm.nodes["pc1"].state == "DOWN"
+    slurm.jobs = [Job("1", "RUNNING", nodes=frozenset({"pc9"}))]
+    gone.step(ours=())
+    assert slurm.nodes == {}
+
+
 def test_slurm_is_told_which_machine_is_gone() -> None:
     slurm = slurm_with("pc1")
     slurm.jobs = [Job("1", "RUNNING", nodes=frozenset({"pc1"}))]
