@@ -17,17 +17,25 @@ USR1 = 10
 
 def test_how_jobs_of_every_kind_ended_is_told_alike(bed: TestBed, ways_in: dict[str, SlurmBackend]) -> None:
     slurm, one = bed.slurm, ("--ntasks=1", ON)
-    died, step = slurm.submit("exec sleep 600", *one), slurm.submit("sh -c 'kill -USR1 $$'; exit $?", *one)
+    up = slurm.directory / "up"
+    lasts = f"touch {up}-$SLURM_JOB_ID; exec sleep 600"
+    died, step = slurm.submit(lasts, *one), slurm.submit("sh -c 'kill -USR1 $$'; exit $?", *one)
     good, bad = slurm.submit("true", *one), slurm.submit("exit 3", *one)
     hidden = slurm.submit("srun --overlap sh -c 'kill -USR1 $$' || exit 1", *one)
     array = slurm.submit("exec sleep 600", "--array=1-2", "--ntasks=1", f"--nodelist={NODES[1]}")
     two = ("--ntasks=1", ON, ":", "--ntasks=1", "--nodelist=n1")
-    hetero = int(slurm.run("sbatch", "--parsable", "--output=/dev/null", *two, "--wrap=exec sleep 600"))
-    slurm.wait_for_job(died, "RUNNING")
+    hetero = int(slurm.run("sbatch", "--parsable", "--output=/dev/null", *two, f"--wrap={lasts}"))
+
+    def runs(job: int) -> None:
+        # A signal that comes before the script has begun is lost.
+        wait_for(f"the script of job {job}", (up.parent / f"{up.name}-{job}").exists)
+
+    runs(died)
     slurm.run("scancel", "--signal=USR1", "--full", str(died))
     again = slurm.submit("sleep 600", "--ntasks=1", ON)
     for job in (array, hetero, again):
         slurm.wait_for_job(job, "RUNNING")
+    runs(hetero)
     slurm.run("scancel", "--signal=USR1", "--full", str(hetero))
     slurm.run("scancel", f"{array}_1")
     slurm.run("scontrol", "requeue", str(again))
