@@ -87,8 +87,6 @@ class Moment:
     """None before Slurm was read once."""
     limited: frozenset[str] = frozenset()
     """Names of the partitions that give every job a time limit, where nodes are fenced."""
-    requeueable: Mapping[str, bool] = field(default_factory=dict)
-    """Job id -> may be requeued, of jobs on nodes with a deadline where the reading itself does not tell."""
     read_back: frozenset[str] = frozenset()
     """The CMs of whose machines it is known what an earlier run of the agent did to them."""
 

@@ -5,19 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 
-import structlog
-
 from agent.cluster.desk import Desk
 from agent.cluster.drain.held import held_nodes
 from agent.cluster.grow.demand import still_waiting
-from agent.cluster.grow.moving import unknown_to_move
 from agent.cluster.memory.memory import Memory
 from agent.cluster.moment import History, Moment
 from agent.cluster.power.power import still_forsaken
-from agent.core.errors import SlurmError
 from agent.slurm.model import SlurmBackend
-
-log = structlog.get_logger()
 
 
 class Reader:
@@ -56,21 +50,12 @@ class Reader:
             if self._desk.settings.drain.foresight == "history":
                 self._memory.run_times.learn(snapshot, self._backend.endings)
                 self._memory.run_times.look_up()
-        self._ask_who_may_move()
         moment = self._memory.now()
         is_new = self._desk.settings.drain.fence and not moment.joined <= before
         if is_new or held_nodes(moment):
             # A fence is not to come a look at the drains later than the node.
             self._desk.look_at_drains()
         return moment
-
-    def _ask_who_may_move(self) -> None:
-        """Ask which jobs on nodes with a deadline may be requeued, where the reading does not tell."""
-        unknown = unknown_to_move(self._memory.now())
-        try:
-            self._memory.known.requeueable = self._backend.requeueable(unknown) if unknown else {}
-        except SlurmError as error:
-            log.warning("for which jobs a machine is wanted early is not known yet", error=str(error))
 
     def look_again(self) -> Moment:
         """Read nodes and jobs alone, in between; return the moment that follows.

@@ -34,8 +34,8 @@ def moving_jobs(moment: Moment) -> tuple[Move, ...]:
         return ()
     wishes = wishes_of(moment)
     deadlines = job_deadlines(wishes.drains, wishes.ours)
-    told = {job.id: job.requeueable for job in snapshot.jobs_on(deadlines) if job.requeueable is not None}
-    requeueable = {**moment.requeueable, **told}
+    jobs = snapshot.jobs_on(deadlines)
+    requeueable = {job.id: job.requeueable for job in jobs if job.requeueable is not None}
     unsure = [name for name, drain in wishes.drains.items() if drain.unconfirmed]
     outlooks = look_ahead(snapshot, deadlines, requeueable, moment.settings.drain, moment.now, unsure)
     due = {leader(outlook.job): outlook.deadline for outlook in outlooks if _moves(outlook)}
@@ -44,16 +44,6 @@ def moving_jobs(moment: Moment) -> tuple[Move, ...]:
         for job in snapshot.jobs
         if job.holds_nodes and job.state != "COMPLETING" and (deadline := due.get(leader(job)))
     )
-
-
-def unknown_to_move(moment: Moment) -> list[str]:
-    """List the jobs on nodes with a deadline of which the reading does not tell if they may be requeued."""
-    if moment.snapshot is None:
-        return []
-    wishes = wishes_of(moment)
-    dated = [name for name, due in job_deadlines(wishes.drains, wishes.ours).items() if due]
-    jobs = moment.snapshot.jobs_on(dated)
-    return [job.id for job in jobs if job.requeueable is None and job.state != "COMPLETING"]
 
 
 def _moves(outlook: Outlook) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -33,7 +33,6 @@ class Known:
         snapshot: what Slurm said last; None before it was read once.
         history: since when things are so; None before the first reading was taken in.
         limited: names of the partitions that give every job a time limit.
-        requeueable: job id -> may be requeued, of the jobs that were asked after.
         read_back: the CMs of whose machines it is known what an earlier run of the agent did to them.
     """
 
@@ -46,7 +45,6 @@ class Known:
         self.snapshot: Snapshot | None = None
         self.history: History | None = None
         self.limited: frozenset[str] = frozenset()
-        self.requeueable: Mapping[str, bool] = {}
         self.read_back: frozenset[str] = frozenset()
 
     def read_at(self) -> datetime | None:

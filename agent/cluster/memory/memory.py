@@ -105,7 +105,6 @@ class Memory:
                 read=self.known.read_at(),
                 history=self.known.history,
                 limited=self.known.limited,
-                requeueable=self.known.requeueable,
                 read_back=self.known.read_back,
                 admin=self.drains.wishes,
                 hold=self.hold.wish,

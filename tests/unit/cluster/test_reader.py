@@ -13,9 +13,8 @@ from agent.cluster.reasons import Drain, DrainCause
 from agent.cluster.settings.drain import DrainSettings
 from agent.cluster.settings.join import JoinSettings
 from agent.core.errors import SlurmDownError
-from agent.core.model import AdminDrain
 from agent.slurm.model import Job, JobEnd, Node
-from tests.unit.cluster.conftest import NOW, UTAH, Slurm, a_machine, a_moment, a_slice, settings_with
+from tests.unit.cluster.conftest import NOW, Slurm, a_machine, a_moment, a_slice, settings_with
 
 BOOTED = NOW - timedelta(hours=3)
 
@@ -179,30 +178,6 @@ def test_what_is_read_is_remembered_with_the_time_since_when_it_is_so(clock, led
     assert (moment.joined, moment.history.idle_since, moment.limited) == ({"pc1"}, {"pc1": NOW}, frozenset())
     clock.advance(60)
     assert site.reader.read().history.idle_since == {"pc1": NOW}
-
-
-def test_it_is_asked_which_jobs_on_nodes_with_a_deadline_may_be_requeued(clock, ledger):
-    site = Site(clock, ledger, Node("pc1", "ALLOCATED"), Node("pc2", "ALLOCATED"))
-    site.slurm.jobs = [Job("12", "RUNNING", nodes=frozenset({"pc1"}))]
-    asked = []
-    site.slurm.requeueable = lambda jobs: asked.append(list(jobs)) or {"12": True}
-    assert (site.reader.read().requeueable, asked) == ({}, []), "nothing has to move"
-    wish = AdminDrain("pc1", "disk", "ada", NOW, deadline=NOW + timedelta(hours=1), cm=UTAH)
-    site.memory.drains.put(wish)
-    assert (site.reader.read().requeueable, asked) == ({"12": True}, [["12"]])
-
-
-def test_a_reading_stands_though_nobody_tells_which_jobs_may_be_requeued(clock, ledger):
-    site = Site(clock, ledger, Node("pc1", "ALLOCATED"))
-    site.slurm.jobs = [Job("12", "RUNNING", nodes=frozenset({"pc1"}))]
-    site.memory.drains.put(AdminDrain("pc1", "disk", "ada", NOW, deadline=NOW, cm=UTAH))
-
-    def refuse(jobs):
-        raise SlurmDownError("no answer")
-
-    site.slurm.requeueable = refuse
-    moment = site.reader.read()
-    assert (moment.snapshot.jobs, moment.requeueable) == (tuple(site.slurm.jobs), {})
 
 
 def test_a_look_in_between_reads_nodes_and_jobs_and_leaves_the_history_alone(clock, ledger):

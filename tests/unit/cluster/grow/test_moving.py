@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.cluster.grow.demand import GrowthPlan
-from agent.cluster.grow.moving import moving_jobs, unknown_to_move
+from agent.cluster.grow.moving import moving_jobs
 from agent.cluster.grow.supply import count_supply
 from agent.cluster.moment import Moment
 from agent.cluster.planner import Planner
@@ -117,13 +117,6 @@ def test_a_job_that_asks_for_its_nodes_by_name_or_for_a_reservation_wants_no_bor
         "asks for nodes by name",
         "asks for the reservation 'class'",
     ]
-
-
-def test_whether_a_job_may_be_requeued_is_asked_where_the_reading_does_not_tell() -> None:
-    job = running(12, 1, requeueable=None)
-    now = moment(node(1, 4), node(2, 4), job, running(13, 2, requeueable=None), taken_back=revoked(1))
-    assert unknown_to_move(now) == ["12"]
-    assert growth(replace(now, requeueable={"12": True})).count == 1
 
 
 def test_what_ends_with_its_lease_or_by_an_administrators_deadline_moves_too() -> None:
