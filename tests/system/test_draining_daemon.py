@@ -43,6 +43,8 @@ def test_machines_that_hang_or_never_stop_talking_do_not_delay_the_others_and_ar
     silent, endless, well = borrow_three(agent, bed)
     assert bed.machines.run(endless, "touch /var/spool/slurmd/endless", timeout=PATIENCE) == 0
     assert bed.machines.run(silent, HANG, timeout=PATIENCE) == 0
+    # Else their jobs leave one by one, as machines come in their place.
+    assert agent.ask("pause").returncode == 0
     bed.cloudlab.revoke([silent, endless, well], 60)
     wait_for("the machine that is well", lambda: cause(bed, well))
     wait_for("all of them", lambda: cause(bed, silent) and cause(bed, endless))
