@@ -20,7 +20,7 @@ from testbed.waiting import PATIENCE
 
 # Property tests are about results: a busy machine must not fail them. `make check` is to be over in a minute,
 # and to say the same of the same code; `make test-long` looks further.
-settings.register_profile("quick", deadline=None, max_examples=40, derandomize=True)
+settings.register_profile("quick", deadline=None, max_examples=20, derandomize=True)
 settings.register_profile("long", deadline=None, max_examples=400)
 settings.load_profile("long" if os.environ.get("ESAGENT_LONG_TESTS") else "quick")
 
