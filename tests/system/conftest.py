@@ -124,6 +124,29 @@ def nodes_as_found(bed: TestBed, two_nodes: tuple[str, str]) -> Iterator[None]:
     bed.slurm.wait_until_usable()
 
 
+@pytest.fixture(scope="module")
+def nodes_alone(request: pytest.FixtureRequest, bed: TestBed) -> Iterator[None]:
+    """The dynamic nodes that the module names in ``NODES``, of ``CPUS`` each; no other takes jobs."""
+    names = request.module.NODES
+    add_nodes(bed.machines, bed.slurm, names, cpus=request.module.CPUS)
+    bed.slurm.run("scontrol", "update", "NodeName=n1", "State=DRAIN", "Reason=test")
+    yield
+    bed.slurm.run("scontrol", "update", "NodeName=n1", "State=UNDRAIN")
+    remove_nodes(bed.machines, bed.slurm, names)
+    bed.slurm.wait_for_node("n1", "IDLE")
+
+
+@pytest.fixture
+def idle_again(request: pytest.FixtureRequest, bed: TestBed, nodes_alone: None) -> Iterator[None]:
+    """Afterwards no job is left, and ``nodes_alone`` take jobs."""
+    yield
+    names = request.module.NODES
+    bed.slurm.run("scancel", "-u", "root")
+    bed.slurm.wait_until_idle()
+    bed.slurm.run("scontrol", "update", f"NodeName={','.join(names)}", "State=UNDRAIN")
+    wait_for("all nodes idle", lambda: all("IDLE" in bed.slurm.node_state(n) for n in names))
+
+
 WAYS_IN = ("cli", "rest", "pyslurm")
 
 

@@ -11,11 +11,12 @@ import pytest
 from agent.cluster.settings.drain import DrainSettings
 from agent.core.events import Event, JobLost
 from agent.slurm.model import SignalTarget
-from testbed.emptying import Emptying, add_nodes, remove_nodes
+from testbed.emptying import Emptying
 from testbed.up import TestBed
 from testbed.waiting import PATIENCE, wait_for
 
 NODES = ("pc910", "pc911")
+CPUS = 8
 REVOKED, SPARE = NODES
 ON = (f"--nodelist={REVOKED}", "--ntasks=1")
 SAVING = DrainSettings(
@@ -29,18 +30,8 @@ SAVING = DrainSettings(
 )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _two_nodes(bed: TestBed) -> Iterator[None]:
-    add_nodes(bed.machines, bed.slurm, NODES, cpus=8)
-    bed.slurm.run("scontrol", "update", "NodeName=n1", "State=DRAIN", "Reason=test")
-    yield
-    bed.slurm.run("scontrol", "update", "NodeName=n1", "State=UNDRAIN")
-    remove_nodes(bed.machines, bed.slurm, NODES)
-    bed.slurm.wait_for_node("n1", "IDLE")
-
-
 @pytest.fixture(autouse=True)
-def _left_as_found(bed: TestBed) -> Iterator[None]:
+def _left_as_found(bed: TestBed, nodes_alone: None) -> Iterator[None]:
     yield
     bed.slurm.run("scancel", "-u", "root")
     bed.machines.run(REVOKED, "pkill -CONT -x slurmd", timeout=PATIENCE)

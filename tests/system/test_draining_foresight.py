@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from agent.cluster.settings.drain import DrainSettings
-from testbed.emptying import Emptying, add_nodes, remove_nodes
+from testbed.emptying import Emptying
 from testbed.up import TestBed
 from testbed.waiting import wait_for
 
+pytestmark = pytest.mark.usefixtures("nodes_alone", "idle_again")
+
 LEAVES, FREE = NODES = ("pc915", "pc916")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _two_nodes(bed: TestBed) -> Iterator[None]:
-    add_nodes(bed.machines, bed.slurm, NODES, cpus=2)
-    bed.slurm.run("scontrol", "update", "NodeName=n1", "State=DRAIN", "Reason=test")
-    yield
-    bed.slurm.run("scontrol", "update", "NodeName=n1", "State=UNDRAIN")
-    remove_nodes(bed.machines, bed.slurm, NODES)
-    bed.slurm.wait_for_node("n1", "IDLE")
-
-
-@pytest.fixture(autouse=True)
-def _left_as_found(bed: TestBed) -> Iterator[None]:
-    yield
-    bed.slurm.run("scancel", "-u", "root")
-    bed.slurm.wait_until_idle()
-    bed.slurm.run("scontrol", "update", f"NodeName={','.join(NODES)}", "State=UNDRAIN")
-    wait_for("all nodes idle", lambda: all("IDLE" in bed.slurm.node_state(n) for n in NODES))
+CPUS = 2
 
 
 def start(bed: TestBed, script: str = "sleep 600") -> int:

@@ -6,7 +6,7 @@ import os
 import random
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,34 +14,18 @@ import pytest
 
 from agent.cluster.settings.drain import DrainPolicy, DrainSettings
 from agent.slurm.model import SignalTarget
-from testbed.emptying import CountedCommands, Emptying, add_nodes, remove_nodes
+from testbed.emptying import CountedCommands, Emptying
 from testbed.up import TestBed
 from testbed.waiting import wait_for
 
+pytestmark = pytest.mark.usefixtures("nodes_alone", "idle_again")
+
 NODES = ("pc910", "pc911", "pc912", "pc913")
+CPUS = 8
 REVOKED, SPARE = NODES[:2], NODES[2:]
 SETTINGS = DrainSettings(tick=1, requeue_lead=600, kill_lead=600, cleanup_lead=5)
 """Whatever does not end in time is ended at the first look."""
 ON = f"--nodelist={REVOKED[0]}"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _four_nodes(bed: TestBed) -> Iterator[None]:
-    add_nodes(bed.machines, bed.slurm, NODES, cpus=8)
-    bed.slurm.run("scontrol", "update", "NodeName=n1", "State=DRAIN", "Reason=test")
-    yield
-    bed.slurm.run("scontrol", "update", "NodeName=n1", "State=UNDRAIN")
-    remove_nodes(bed.machines, bed.slurm, NODES)
-    bed.slurm.wait_for_node("n1", "IDLE")
-
-
-@pytest.fixture(autouse=True)
-def _left_as_found(bed: TestBed) -> Iterator[None]:
-    yield
-    bed.slurm.run("scancel", "-u", "root")
-    bed.slurm.wait_until_idle()
-    bed.slurm.run("scontrol", "update", f"NodeName={','.join(NODES)}", "State=UNDRAIN")
-    wait_for("all nodes idle", lambda: all("IDLE" in bed.slurm.node_state(n) for n in NODES))
 
 
 def emptying(bed: TestBed, settings: DrainSettings = SETTINGS) -> Emptying:
