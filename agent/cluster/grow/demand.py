@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 from agent.cluster.grow import misfits
 from agent.cluster.grow.moving import Move
-from agent.cluster.grow.packing import Packer, Placed, array_of
+from agent.cluster.grow.packing import Packer, Placed, age, array_of
 from agent.cluster.grow.supply import Supply
 from agent.cluster.moment import Moment
 from agent.cluster.reasons import write_time
@@ -85,7 +85,7 @@ def plan_growth(moment: Moment, supply: Supply, moves: Sequence[Move] = ()) -> G
     deadlines = {move.job.id: move.deadline for move in moves}
     packer = Packer(snapshot, supply, settings, deadlines.keys())
     fits, verdicts = misfits.Fits(snapshot.nodes.values()), []
-    for job in sorted((*_pending(snapshot), *(move.job for move in moves)), key=_age):
+    for job in sorted((*_pending(snapshot), *(move.job for move in moves)), key=age):
         if deadline := deadlines.get(job.id):
             verdicts.append(_moves(job, deadline, packer, moment.settings))
             continue
@@ -139,11 +139,6 @@ def still_waiting(moment: Moment) -> dict[str, datetime]:
 def _pending(snapshot: Snapshot) -> Iterator[Job]:
     """Yield each pending job once."""
     return iter({job.id: job for job in snapshot.jobs if job.state == "PENDING"}.values())
-
-
-def _age(job: Job) -> tuple[float, str]:
-    """Oldest first, as far as it is known."""
-    return (job.submitted.timestamp() if job.submitted else float("inf"), job.id)
 
 
 def _does_not_count(job: Job, snapshot: Snapshot, settings: ClusterSettings, fits: misfits.Fits) -> str:

@@ -334,6 +334,11 @@ def shape_of(job: Job, may_borrow: bool = False) -> tuple[object, ...]:
     return (size, job.partitions, job.features, job.excluded_nodes, may_borrow)
 
 
+def age(job: Job) -> tuple[float, str]:
+    """Order jobs as they have their turn: oldest first, as far as it is known."""
+    return (job.submitted.timestamp() if job.submitted else float("inf"), job.id)
+
+
 def array_of(job: Job) -> str:
     """Return the id that all tasks of an array share; that of the job itself where it is in none."""
     return job.id.partition("_")[0]

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from agent.cluster.grow.packing import Packer
+from agent.cluster.grow.packing import Packer, age
 from agent.cluster.grow.supply import Supply
 from agent.cluster.settings.demand import DemandSettings
 from agent.slurm.model import Job, Node, Snapshot
@@ -46,7 +46,7 @@ def find_places(
     waiting = [job for job in rest if job.state == "PENDING" and job.reason not in _ASKS_FOR_NONE]
     away = away.union(*(job.requested_nodes for job in waiting))
     packer = Packer(replace(snapshot, jobs=tuple(rest)), Supply(leaving=away), settings)
-    for job in sorted(waiting, key=_age):
+    for job in sorted(waiting, key=age):
         packer.place(job, may_borrow=False)
     placed = set()
     fenced = {
@@ -66,7 +66,3 @@ def _has_room(node: Node) -> bool:
 
 def _may_outlast(limit: timedelta | None, start: datetime, now: datetime) -> bool:
     return limit is None or now + limit > start
-
-
-def _age(job: Job) -> tuple[float, str]:
-    return (job.submitted.timestamp() if job.submitted else float("inf"), job.id)
