@@ -6,7 +6,6 @@ import threading
 from datetime import datetime
 
 from agent.slurm.model import Job
-from agent.slurm.names import leader
 
 _MOST = 10_000
 """Runs that are remembered; what is told twice is told soon after."""
@@ -22,11 +21,10 @@ class Losses:
 
     def is_new(self, job: Job) -> bool:
         """Take note that this run of a job is told as lost; tell whether it was not before."""
-        run = leader(job.id), job.started
         with self._lock:
-            if run in self._told:
+            if job.run in self._told:
                 return False
-            self._told[run] = None
+            self._told[job.run] = None
             if len(self._told) > _MOST:
                 del self._told[next(iter(self._told))]
             return True

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Protocol
 
 from agent.core.errors import SlurmError, SlurmRefusedError
+from agent.slurm.names import leader
 
 UNUSABLE_FLAGS = frozenset(
     {
@@ -170,6 +171,11 @@ class Job:
         """The id of its array; "" where it is in none."""
         head, underscore, _ = self.id.partition("_")
         return head if underscore else ""
+
+    @property
+    def run(self) -> tuple[str, datetime | None]:
+        """What tells this run of it from others: the id that acts on the whole job, and when it started."""
+        return leader(self.id), self.started
 
     @property
     def holds_nodes(self) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from agent.cluster.drain.jobs import leader
 from agent.slurm.model import REQUEUEABLE_STATES, Job
 from agent.slurm.words import means_not_now
 
@@ -29,12 +28,12 @@ class Refusals:
         """
         lasts = not means_not_now(words)
         if lasts:
-            self._noted[_run(job)] = words
+            self._noted[job.run] = words
         return lasts
 
     def standing(self, jobs: Iterable[Job]) -> frozenset[str]:
         """Take in the jobs of a look at Slurm; return ``leader`` of those that were refused and still run."""
-        running = {_run(job) for job in jobs if job.state in REQUEUEABLE_STATES}
+        running = {job.run for job in jobs if job.state in REQUEUEABLE_STATES}
         self._noted = {run: words for run, words in self._noted.items() if run in running}
         self._told &= running
         return frozenset(job_id for job_id, _ in self._noted)
@@ -42,11 +41,6 @@ class Refusals:
     def untold(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, str]]:
         """Yield those of these jobs that were refused, with Slurm's words, each once."""
         for job in jobs:
-            run = _run(job)
-            if run in self._noted and run not in self._told:
-                self._told.add(run)
-                yield job, self._noted[run]
-
-
-def _run(job: Job) -> tuple[str, datetime | None]:
-    return leader(job), job.started
+            if job.run in self._noted and job.run not in self._told:
+                self._told.add(job.run)
+                yield job, self._noted[job.run]
