@@ -143,8 +143,7 @@ class Drainer:
         return bool(wishes.drains) or not self._jobs.is_settled
 
     def _fence(self, wishes: Wishes) -> None:
-        is_whole = wishes.fences is not None
-        wanted = wishes.known_fences if wishes.fences is None else wishes.fences
+        is_whole, wanted = wishes.fences is not None, wishes.certain_fences
         if self._fencer is None or not (is_whole or wanted) or self._hands.is_at(_FENCES):
             return
         now = self._desk.clock.steady()
@@ -153,10 +152,9 @@ class Drainer:
 
     def _let_in(self, wishes: Wishes, snapshot: Snapshot) -> None:
         """Let the first jobs start where the fence stands."""
-        wanted = wishes.known_fences if wishes.fences is None else wishes.fences
         # Somebody may have drained one since the reading that the wishes are of.
         held = [n for n in wishes.held if n in snapshot.nodes and is_held(snapshot.nodes[n])]
-        if self._fencer is not None and (names := self._fencer.let_in(held, wanted)):
+        if self._fencer is not None and (names := self._fencer.let_in(held, wishes.certain_fences)):
             self._act_on_node(UndrainNodes(names, down=False, why="its fence stands, or it gets none"))
 
     def _tell_fences(self, plan: FencePlan | None) -> None:

@@ -46,6 +46,11 @@ class Wishes:
     held: Collection[str] = ()
     """Names of nodes that take no job before their fence stands."""
 
+    @property
+    def certain_fences(self) -> Mapping[str, datetime]:
+        """Those that are to stand in any case: all, or of the nodes that are known while not all is."""
+        return self.known_fences if self.fences is None else self.fences
+
 
 def drains_of(moment: Moment) -> dict[str, Drain]:
     """Return node name -> the most urgent reason to empty it."""
