@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from agent.core.errors import SlurmError
@@ -23,11 +24,9 @@ def parse_endings(text: str) -> dict[str, JobEnd]:
         SlurmError: a line is not that.
     """
     found = {}
-    for line in text.splitlines():
-        fields = line.split("|")
-        if len(fields) != 7 or not fields[4].isdecimal():
-            raise SlurmError(f"expected a job and how it ended of squeue, got {line[:80]!r}")
-        listed, state, code, of_steps, restarts, ended, _ = fields
+    for listed, state, code, of_steps, restarts, ended, _ in _rows(text, 7, "squeue"):
+        if not restarts.isdecimal():
+            raise SlurmError(f"expected a number of restarts of squeue, got {restarts[:80]!r}")
         job_id, _, _ = split_tasks(listed)
         found[job_id] = _end(state, code, of_steps, ended, int(restarts))
     return found
@@ -39,15 +38,20 @@ def parse_accounted(text: str) -> dict[str, JobEnd]:
     Raises:
         SlurmError: a line is not that.
     """
-    found = {}
+    # A state may be "CANCELLED by 1000".
+    return {
+        job_id: _end(state.partition(" ")[0], code, of_steps, ended, None)
+        for job_id, state, code, of_steps, ended in _rows(text, 5, "sacct")
+    }
+
+
+def _rows(text: str, count: int, source: str) -> Iterator[list[str]]:
+    """Yield the fields of each line."""
     for line in text.splitlines():
         fields = line.split("|")
-        if len(fields) != 5:
-            raise SlurmError(f"expected a job and how it ended of sacct, got {line[:80]!r}")
-        job_id, state, code, of_steps, ended = fields
-        # "CANCELLED by 1000"
-        found[job_id] = _end(state.partition(" ")[0], code, of_steps, ended, None)
-    return found
+        if len(fields) != count:
+            raise SlurmError(f"expected a job and how it ended of {source}, got {line[:80]!r}")
+        yield fields
 
 
 def _end(state: str, code: str, of_steps: str, ended: str, restarts: int | None) -> JobEnd:
