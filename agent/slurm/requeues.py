@@ -4,7 +4,7 @@ Slurm requeues a *finished* job too: it would run again. So a way in acts on wha
 for jobs alone that have not completed when slurmctld comes to it (``incomplete`` of scontrol(1), on every
 release from 22.05 on). That is answered alike whether the job was requeued or had ended: what became of it
 is read. Between the end of a script and slurmd's word of it slurmctld takes the job for running; that
-moment, some milliseconds, nobody outside of Slurm can see.
+moment, some milliseconds and more on a node that is overloaded, nobody outside of Slurm can see.
 """
 
 from __future__ import annotations
