@@ -12,8 +12,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from agent.core.errors import SlurmError
-from agent.slurm.model import OVER_STATES, Job, JobEnd, Node, Reservation
+from agent.slurm.model import Job, JobEnd, Node, Reservation
 from agent.slurm.names import expand, split_tasks
+from agent.slurm.states import OVER_STATES
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
 _WORD = re.compile(r"[A-Z][A-Z0-9_]*", re.ASCII)

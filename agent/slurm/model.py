@@ -10,7 +10,10 @@ from functools import cached_property
 from typing import Protocol
 
 from agent.core.errors import SlurmError, SlurmRefusedError
+from agent.slurm.layout import UNKNOWN, Layout
 from agent.slurm.names import leader
+from agent.slurm.request import Request
+from agent.slurm.states import OVER_STATES
 
 UNUSABLE_FLAGS = frozenset(
     {
@@ -29,20 +32,6 @@ AWAY_FLAGS = UNUSABLE_FLAGS - {"DRAIN", "MAINTENANCE"}
 ALIVE_STATES = frozenset({"IDLE", "MIXED", "ALLOCATED"})
 
 BUSY_STATES = frozenset({"ALLOCATED", "MIXED"})
-
-REQUEUEABLE_STATES = frozenset({"RUNNING", "SUSPENDED", "CONFIGURING", "STOPPED", "SIGNALING", "RESIZING"})
-"""States in which a requeue puts a job back; Slurm would also run a finished one again."""
-
-OVER_STATES = frozenset(
-    {
-        "COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "DEADLINE",
-        "OUT_OF_MEMORY", "LAUNCH_FAILED",
-    }
-)  # fmt: skip
-"""States of a job that has ended (``job_states`` of slurm.h)."""
-
-SIGNALLED_STATES = frozenset({"RUNNING", "STOPPED", "SIGNALING", "RESIZING"})
-"""States in which processes of a job get a signal; of one that is suspended, none does."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +60,7 @@ class Node:
     """MB that jobs hold."""
     gres: str = ""
     """Generic resources that it offers (``gpu:2``); "" for none."""
+    layout: Layout = UNKNOWN
     last_busy: datetime | None = field(default=None, compare=False)
     """When a job last ended there, or it came to Slurm; of a node with jobs it tells nothing."""
 
@@ -165,6 +155,8 @@ class Job:
     ``requeueable`` says. None where a way in does not tell."""
     restarts: int | None = None
     """How often it was requeued; None where the read did not ask."""
+    request: Request | None = None
+    """None where it does not wait, or a way in does not tell."""
 
     @property
     def array(self) -> str:

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping
 
 from agent.core.errors import SlurmRefusedError
 from agent.slurm import names
-from agent.slurm.model import REQUEUEABLE_STATES, Job
+from agent.slurm.model import Job
+from agent.slurm.states import REQUEUEABLE_STATES
 
 _PENDING = "PENDING"
 

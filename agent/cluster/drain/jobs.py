@@ -24,7 +24,8 @@ from agent.cluster.reasons import (
 )
 from agent.cluster.settings.drain import DrainSettings, policy_for
 from agent.slurm import names
-from agent.slurm.model import SIGNALLED_STATES, Job, OwnSignal, SignalTarget, Snapshot
+from agent.slurm.model import Job, OwnSignal, SignalTarget, Snapshot
+from agent.slurm.states import SIGNALLED_STATES
 
 
 class Fate(StrEnum):

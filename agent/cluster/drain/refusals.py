@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from agent.slurm.model import REQUEUEABLE_STATES, Job
+from agent.slurm.model import Job
+from agent.slurm.states import REQUEUEABLE_STATES
 from agent.slurm.words import means_not_now
 
 

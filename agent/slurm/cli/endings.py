@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from agent.core.errors import SlurmError
-from agent.slurm.model import OVER_STATES, JobEnd
+from agent.slurm.model import JobEnd
 from agent.slurm.names import split_tasks
+from agent.slurm.states import OVER_STATES
 
 FIELDS = "JobArrayID:|,State:|,exit_code:|,DerivedEC:|,RestartCnt:|,EndTime:|"
 """``squeue -O``: names of a fixed set, and numbers."""

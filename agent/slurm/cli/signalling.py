@@ -18,7 +18,8 @@ from agent.slurm import names
 from agent.slurm.cli.command import Runner
 from agent.slurm.cli.reader import JOBS_AT_ONCE, CliReader
 from agent.slurm.cli.refusals import read_refusals
-from agent.slurm.model import SIGNALLED_STATES, SignalTarget
+from agent.slurm.model import SignalTarget
+from agent.slurm.states import SIGNALLED_STATES
 from agent.slurm.words import means_no_answer, means_unreached, printable
 
 _ASKS_ONCE = (24, 5)
