@@ -16,6 +16,7 @@ from agent.core.model import AdminDrain, CmTeardown, GrowOrder, KnownAs, Machine
 from agent.core.said import said_of
 from agent.core.slice.facts import SliceFacts
 from agent.slurm.model import Node, Reservation, Snapshot
+from agent.slurm.scheduling import Scheduling
 
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
@@ -83,6 +84,8 @@ class Moment:
     """What Slurm said last; None before it was read once."""
     reservations: tuple[Reservation, ...] | None = None
     """Slurm's reservations; None where they were not read, which only a node that is about to go needs."""
+    scheduling: Scheduling | None = None
+    """How Slurm chooses nodes; None where it was not read."""
     history: History | None = None
     """None before Slurm was read once."""
     limited: frozenset[str] = frozenset()

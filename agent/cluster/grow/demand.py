@@ -8,7 +8,7 @@ It is an estimate of what Slurm will do, not a copy of its scheduler.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -41,6 +41,8 @@ class JobVerdict:
     machines: int
     """How many have to be borrowed for it."""
     why: str
+    expects: frozenset[str] = field(default=frozenset(), compare=False)
+    """Names of the nodes in service that it is expected to start on now, all of it; empty where not all."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class GrowthPlan:
     """Names that the machines are to have -> their types, where Slurm's power saving asks for them."""
     refused: Mapping[str, str] = field(default_factory=dict)
     """Names that it asks for too -> why they get no machine."""
+    wanted_for: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False, compare=False)
+    """Type -> ids of the jobs that its machines are wanted for, oldest first."""
     jobs: tuple[JobVerdict, ...] = field(default=(), repr=False)
     """One for each job that is pending or will have to move, oldest first."""
 
@@ -83,11 +87,19 @@ def plan_growth(moment: Moment, supply: Supply, moves: Sequence[Move] = ()) -> G
         return GrowthPlan(0)
     waiting_since = moment.history.waiting_since if moment.history else {}
     deadlines = {move.job.id: move.deadline for move in moves}
-    packer = Packer(snapshot, supply, settings, deadlines.keys())
-    fits, verdicts = misfits.Fits(snapshot.nodes.values()), []
+    packer = Packer(snapshot, supply, settings, deadlines.keys(), moment.scheduling)
+    fits, verdicts = misfits.Fits(snapshot.nodes.values(), moment.scheduling), []
+    wanted_for: dict[str, list[str]] = {}
+
+    def place(job: Job, *, may_borrow: bool) -> Placed:
+        placed = packer.place(job, may_borrow=may_borrow)
+        for kind in placed.types:
+            wanted_for.setdefault(kind, []).append(job.id)
+        return placed
+
     for job in sorted((*_pending(snapshot), *(move.job for move in moves)), key=age):
         if deadline := deadlines.get(job.id):
-            verdicts.append(_moves(job, deadline, packer, moment.settings))
+            verdicts.append(_moves(job, deadline, place, moment.settings))
             continue
         against = _does_not_count(job, snapshot, moment.settings, fits)
         if against:
@@ -95,7 +107,7 @@ def plan_growth(moment: Moment, supply: Supply, moves: Sequence[Move] = ()) -> G
             continue
         since = waiting_since.get(array_of(job), moment.read_at)
         waited = moment.read_at - since >= timedelta(seconds=settings.grow_after)
-        verdicts.append(_verdict(job, packer.place(job, may_borrow=waited)))
+        verdicts.append(_verdict(job, place(job, may_borrow=waited)))
     packer.keep_at_least(settings.min_nodes)
     reasons = _reasons(verdicts)
     if packer.count > sum(v.machines for v in verdicts):
@@ -109,6 +121,7 @@ def plan_growth(moment: Moment, supply: Supply, moves: Sequence[Move] = ()) -> G
         +packer.borrowed,
         frozenset(packer.claimed),
         frozenset(packer.returned),
+        wanted_for={kind: tuple(jobs) for kind, jobs in wanted_for.items()},
         jobs=tuple(verdicts),
     )
 
@@ -124,7 +137,7 @@ def still_waiting(moment: Moment) -> dict[str, datetime]:
     snapshot = moment.snapshot
     if snapshot is None:
         return {}
-    fits = misfits.Fits(snapshot.nodes.values())
+    fits = misfits.Fits(snapshot.nodes.values(), moment.scheduling)
     waiting = [j for j in _pending(snapshot) if not _does_not_count(j, snapshot, moment.settings, fits)]
     if moment.history is not None:
         earlier = moment.history.waiting_since
@@ -178,7 +191,9 @@ def _waits_for_room(job: Job, snapshot: Snapshot) -> bool:
     return job.reason in _WAITING or job.reason in {"BeginTime", misfits.REASON}
 
 
-def _moves(job: Job, deadline: datetime, packer: Packer, settings: ClusterSettings) -> JobVerdict:
+def _moves(
+    job: Job, deadline: datetime, place: Callable[..., Placed], settings: ClusterSettings
+) -> JobVerdict:
     """Place a job that will have to move: it has waited for nothing yet, and shall not begin to."""
     if against := _asks_for_others(job, settings):
         return JobVerdict(job.id, False, 0, f"has to move; {against}")
@@ -187,7 +202,7 @@ def _moves(job: Job, deadline: datetime, packer: Packer, settings: ClusterSettin
         most = max(offer.cpus for offer in settings.demand.offers())
         job = replace(job, cpus=min(job.cpus, most * max(job.node_count, 1)))
     must = f"has to move before {write_time(deadline)}"
-    verdict = _verdict(job, packer.place(job, may_borrow=True), must)
+    verdict = _verdict(job, place(job, may_borrow=True), must)
     return verdict if verdict.machines else replace(verdict, why=f"has to move; {verdict.why}")
 
 
@@ -201,7 +216,8 @@ def _verdict(job: Job, placed: Placed, waits: str = "") -> JobVerdict:
     if placed.obstacle:
         parts.append(placed.obstacle)
     counts = bool(more or placed.returned or not placed.obstacle)
-    return JobVerdict(job.id, counts, more, "; ".join(parts) or "fits on what is free or coming")
+    why = "; ".join(parts) or "fits on what is free or coming"
+    return JobVerdict(job.id, counts, more, why, placed.expects)
 
 
 def _reasons(verdicts: list[JobVerdict]) -> list[str]:

@@ -38,7 +38,12 @@ ENDLESS = Horizon()
 
 def is_longer(job: Job, longest: timedelta | None) -> bool:
     """Tell whether a job may take longer; of one without a limit of its own that is not known."""
-    return longest is not None and job.time_limit is not None and job.time_limit > longest
+    return outlasts(job.time_limit, longest)
+
+
+def outlasts(limit: timedelta | None, longest: timedelta | None) -> bool:
+    """Tell whether a job of a time limit may take longer; of one without any that is not known."""
+    return longest is not None and limit is not None and limit > longest
 
 
 def horizon_of(moment: Moment, partitions: Mapping[str, frozenset[str]]) -> Horizon:

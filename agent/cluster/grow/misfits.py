@@ -8,14 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
+from itertools import repeat
 
 import structlog
 
 from agent.cluster.drain.wanted import drains_of
-from agent.cluster.grow.packing import Room, shape_of, when_empty
+from agent.cluster.grow.choosing import choose
+from agent.cluster.grow.packing import shape_of
+from agent.cluster.grow.rooms import Rooms, Search
+from agent.cluster.grow.there import when_empty
+from agent.cluster.grow.wish import wish_of
 from agent.cluster.moment import Moment
 from agent.core.errors import SlurmError
 from agent.slurm.model import Job, Node, SlurmBackend
+from agent.slurm.scheduling import Scheduling
 
 log = structlog.get_logger()
 
@@ -27,25 +33,30 @@ class Fits:
 
     Args:
         nodes: all that count.
+        scheduling: how Slurm chooses nodes; None where that is not known.
     """
 
-    def __init__(self, nodes: Iterable[Node]) -> None:
+    def __init__(self, nodes: Iterable[Node], scheduling: Scheduling | None = None) -> None:
         self._nodes = nodes
+        self._scheduling = scheduling
         self._known: dict[tuple[object, ...], frozenset[str]] = {}
 
     def of(self, job: Job) -> frozenset[str]:
         """Return the names of the nodes that fit a job; none where fewer do than it needs."""
         shape = shape_of(job)
         if shape not in self._known:
-            count = max(job.node_count, 1)
-            share = -(-job.cpus // count)
-            found = frozenset(room.name for room in self._rooms if room.takes(job, share))
-            self._known[shape] = found if len(found) >= count else frozenset()
+            self._known[shape] = frozenset().union(*map(self._in, repeat(job), job.partitions or ("",)))
         return self._known[shape]
 
+    def _in(self, job: Job, partition: str) -> frozenset[str]:
+        """Return those of one partition."""
+        wish = wish_of(job, partition, self._scheduling)
+        options = list(Search(wish).options(self._rooms, job.excluded_nodes))
+        return frozenset(o.place.name for o in options) if choose(wish, options) else frozenset()
+
     @cached_property
-    def _rooms(self) -> list[Room]:
-        return [when_empty(node) for node in self._nodes if node.usable]
+    def _rooms(self) -> Rooms:
+        return Rooms((n.name, when_empty(n, self._scheduling)) for n in self._nodes if n.usable)
 
 
 class Misfits:
@@ -65,7 +76,7 @@ class Misfits:
         misfits = [job for job in moment.snapshot.jobs if job.reason == REASON] if moment.snapshot else []
         leaving = drains_of(moment).keys() if misfits else ()
         staying = [node for name, node in moment.nodes.items() if name not in leaving]
-        fits = Fits(staying)
+        fits = Fits(staying, moment.scheduling)
         fit = {job.id: fits.of(job) for job in misfits if job.state == "PENDING"}
         due = [job_id for job_id, nodes in fit.items() if nodes - self._tried.get(job_id, frozenset())]
         self._tried = {job_id: nodes for job_id, nodes in fit.items() if nodes}

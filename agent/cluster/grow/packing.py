@@ -3,66 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from agent.cluster.grow.horizon import ENDLESS, is_longer
+from agent.cluster.grow.choosing import Option, choose, lacking, mixed
+from agent.cluster.grow.horizon import ENDLESS
+from agent.cluster.grow.machine import Left
+from agent.cluster.grow.rooms import Room, Rooms, Search
+from agent.cluster.grow.share import give, share_of
 from agent.cluster.grow.supply import Supply
+from agent.cluster.grow.there import borrowable, machines_there
+from agent.cluster.grow.unmet import why_unmet
+from agent.cluster.grow.wish import Wish, wish_of
 from agent.cluster.settings.demand import DemandSettings, Offer
-from agent.core.settings import format_duration
-from agent.slurm.constraint import satisfies
-from agent.slurm.gres import Gres, parse_gres, take_gres
-from agent.slurm.model import Job, Node, Snapshot
-
-
-@dataclass
-class Room:
-    """What one machine has that no job has yet."""
-
-    name: str
-    """"" for a machine that has not joined."""
-    free: int
-    cpus: int
-    memory: int | None
-    """MB that are free; None where it is not looked at."""
-    gres: Gres
-    features: frozenset[str]
-    partitions: frozenset[str] | None
-    """None where it counts as in every partition: no machine of its type has joined yet."""
-    used: bool = False
-    """A job is there, or was placed there."""
-    longest: timedelta | None = None
-    """How long a job may take; None for any."""
-
-    def takes(self, job: Job, cpus: int) -> bool:
-        """Tell whether so many CPUs of a job find room here."""
-        if self.name in job.excluded_nodes or self.free < cpus or (job.exclusive and self.used):
-            return False
-        if not self.is_in_reach(job) or is_longer(job, self.longest):
-            return False
-        if self.memory is not None and self.memory < _memory(job, cpus):
-            return False
-        return satisfies(self.features, job.features) and take_gres(self.gres, _gres(job)) is not None
-
-    def is_in_reach(self, job: Job) -> bool:
-        """Tell whether it is in one of a job's partitions."""
-        return self.partitions is None or not self.partitions.isdisjoint(job.partitions)
-
-    def most(self, job: Job) -> int:
-        """Return how many CPUs of a job find room here at most."""
-        cpus = min(self.free, job.cpus)
-        if self.memory is not None and job.memory_per_cpu and job.memory:
-            cpus = min(cpus, self.memory // job.memory)
-        return cpus if cpus > 0 and self.takes(job, cpus) else 0
-
-    def give(self, job: Job, cpus: int) -> None:
-        """Take what a job needs out of it."""
-        self.used = True
-        self.free -= self.free if job.exclusive else cpus
-        self.gres = take_gres(self.gres, _gres(job)) or {}
-        if self.memory is not None:
-            self.memory -= _memory(job, cpus)
+from agent.slurm.model import Job, Snapshot
+from agent.slurm.scheduling import Scheduling
 
 
 @dataclass(frozen=True)
@@ -77,6 +32,10 @@ class Placed:
     """Drained nodes that it takes back into service."""
     obstacle: str = ""
     """Why a task found no place; "" where all did."""
+    expects: frozenset[str] = field(default=frozenset(), compare=False)
+    """The nodes in service that all of it is expected to start on; empty where not all of it is."""
+    types: frozenset[str] = field(default=frozenset(), compare=False)
+    """Types of the machines to borrow that it is expected to start on."""
 
 
 class Packer:
@@ -90,7 +49,12 @@ class Packer:
     """
 
     def __init__(
-        self, snapshot: Snapshot, supply: Supply, settings: DemandSettings, moving: Collection[str] = ()
+        self,
+        snapshot: Snapshot,
+        supply: Supply,
+        settings: DemandSettings,
+        moving: Collection[str] = (),
+        scheduling: Scheduling | None = None,
     ) -> None:
         """Begin with what is free.
 
@@ -99,18 +63,24 @@ class Packer:
             supply: what is held, and what could be had.
             settings: the limits, and what a machine gives.
             moving: ids of running jobs that are to be placed anew: what they hold becomes free.
+            scheduling: how Slurm chooses nodes; None where that is not known.
         """
         self._settings = settings
         self._offers = settings.offers()
         self._supply = supply
+        self._scheduling = scheduling
         self._allowed = max(settings.max_nodes - supply.count, 0)
         self._limits = _array_limits(snapshot.jobs)
         staying = [job for job in snapshot.jobs if job.holds_nodes and job.id not in moving]
         self._running = Counter(map(array_of, staying))
-        self._rooms = _rooms(snapshot, supply, self._offers, moving)
-        self._wishes: list[Room] = []
+        self._fresh: Mapping[str, Left] = {o.type: borrowable(o, supply, scheduling) for o in self._offers}
+        self._rooms = Rooms(machines_there(snapshot, supply, self._offers, moving, scheduling))
+        self._wishes = Rooms(())
         """Machines that no CM can spare: what is placed there waits, and takes no other job's machine."""
+        self._searches: dict[tuple[object, ...], tuple[_Searches, ...]] = {}
         self._hopeless: set[tuple[object, ...]] = set()
+        self._found: list[Room] = []
+        """Where the tasks of the record that is being placed were."""
         self.borrowed: Counter[str] = Counter()
         self.beyond: Counter[str] = Counter()
         self.claimed: set[str] = set()
@@ -127,12 +97,14 @@ class Packer:
         tasks = job.task_count
         if (limit := self._limits.get(array_of(job))) is not None:
             tasks = min(tasks, max(limit - self._running[array_of(job)], 0))
-        shape = (*shape_of(job, may_borrow), None if self._supply.horizon is ENDLESS else job.time_limit)
+        shape = (shape_of(job), None if self._supply.horizon is ENDLESS else job.time_limit)
         obstacle = ""
+        self._found = []
+        searches = self._searches_of(shape, job)
         for _ in range(tasks):
-            if shape in self._hopeless or not self._place_task(job, may_borrow):
-                self._hopeless.add(shape)
-                obstacle = self._obstacle(job, may_borrow)
+            if (shape, may_borrow) in self._hopeless or not self._place_task(job, searches, may_borrow):
+                self._hopeless.add((shape, may_borrow))
+                obstacle = self._obstacle(job, searches, may_borrow)
                 break
             self._running[array_of(job)] += 1
         return Placed(
@@ -140,7 +112,13 @@ class Packer:
             self.beyond.total() - before[1],
             frozenset(self.returned - before[2]),
             obstacle,
+            frozenset() if obstacle else self._expected(),
+            frozenset(room.borrowed for room in self._found if room.borrowed is not None),
         )
+
+    def _expected(self) -> frozenset[str]:
+        names = frozenset(room.name for room in self._found)
+        return frozenset() if "" in names or names & set(self._supply.returnable) else names
 
     def keep_at_least(self, count: int) -> None:
         """Borrow until so many machines are held."""
@@ -152,48 +130,66 @@ class Packer:
                 missing -= taken
         self.beyond[self._offers[0].type] += missing
 
-    def _obstacle(self, job: Job, may_borrow: bool) -> str:
-        fresh = [self._borrowable(offer) for offer in self._offers]
-        if not any(room.is_in_reach(job) for room in fresh):
-            return f"no borrowed machine comes into its partition ({', '.join(sorted(job.partitions))})"
-        if all(is_longer(job, room.longest) for room in fresh):
-            longest = max(room.longest or timedelta() for room in fresh)
-            lent = format_duration(max(longest // timedelta(minutes=1), 0) * 60.0)
-            return f"may take longer than a machine is lent for now, {lent}: a fence would keep it off"
-        if not any(satisfies(room.features, job.features) for room in fresh):
-            return f"borrowed machines do not offer {job.features!r}"
-        if not any(take_gres(room.gres, _gres(job)) is not None for room in fresh):
-            return f"borrowed machines do not offer {job.gres!r}"
-        if not any(room.most(job) for room in fresh):
-            per = " for each CPU" if job.memory_per_cpu else ""
-            return f"borrowed machines do not offer {job.memory} MB{per}"
+    def _searches_of(self, shape: tuple[object, ...], job: Job) -> tuple[_Searches, ...]:
+        if shape not in self._searches:
+            wishes = [wish_of(job, partition, self._scheduling) for partition in job.partitions or ("",)]
+            self._searches[shape] = tuple(_Searches(wish, Search(wish), Search(wish)) for wish in wishes)
+        return self._searches[shape]
+
+    def _obstacle(self, job: Job, searches: Sequence[_Searches], may_borrow: bool) -> str:
+        why = why_unmet(job, [each.wish for each in searches], list(self._fresh.values()))
+        if why:
+            return why
         if not may_borrow:
             return f"waits for less than grow_after, {self._settings.grow_after:g} s"
         return f"not all fits within max_nodes {self._settings.max_nodes}"
 
-    def _place_task(self, job: Job, may_borrow: bool) -> bool:
-        """Place one task as it asks, or over more machines where none is large enough for its share."""
-        nodes = max(job.node_count, 1)
-        share = -(-job.cpus // nodes)
-        if self._take(job, nodes, share, None, 0):
-            return True
+    def _place_task(self, job: Job, searches: Sequence[_Searches], may_borrow: bool) -> bool:
+        """Place one task on what is there, or on as few more machines as it needs: all or nothing."""
+        for each in searches:
+            if chosen := choose(each.wish, each.there.options(self._rooms, job.excluded_nodes)):
+                self._give(each.wish, chosen)
+                return True
         if not may_borrow:
             return False
-        fitting = [
-            (offer, nodes, share) for offer in self._offers if self._borrowable(offer).takes(job, share)
-        ]
-        for offer in self._offers:
-            if (offer, nodes, share) not in fitting and (most := self._borrowable(offer).most(job)):
-                fitting.append((offer, -(-job.cpus // most), most))
-        for beyond in (False, True):
-            for offer, count, each in fitting:
-                limit = self._addable(offer) if beyond else self._obtainable(offer)
-                if self._take(job, count, each, offer, limit, beyond=beyond):
-                    return True
-        return False
+        return any(self._borrow(job, searches, beyond) for beyond in (False, True))
 
-    def _borrowable(self, offer: Offer) -> Room:
-        return _borrowable(offer, self._supply)
+    def _borrow(self, job: Job, searches: Sequence[_Searches], beyond: bool) -> bool:
+        """Borrow for one task: of the type of which the fewest machines are needed, the preferred first."""
+        found = []
+        for each in searches:
+            there = list(each.there.options(self._rooms, job.excluded_nodes))
+            if beyond:
+                there += each.beyond.options(self._wishes, job.excluded_nodes)
+            fresh = {k: s for k, left in self._fresh.items() if (s := share_of(left, each.wish)) is not None}
+            if beyond and there and (chosen := choose(each.wish, there)):
+                self._give(each.wish, chosen)
+                return True
+            ways: list[tuple[int, Mapping[str, int], list[Option[Room]]]] = []
+            for kind, share in fresh.items():
+                if way := lacking(each.wish, there, share, self._most(kind, beyond)):
+                    ways.append((way[0], {kind: way[0]}, way[1]))
+            if not ways and len(fresh) > 1:
+                most = {kind: self._most(kind, beyond) for kind in fresh}
+                if mix := mixed(each.wish, there, fresh, most, self._allowed - self.count):
+                    ways.append((sum(mix[0].values()), *mix))
+            found += [(count, each, kinds, taken) for count, kinds, taken in ways]
+        if not found:
+            return False
+        _, each, kinds, taken = min(found, key=lambda way: (way[0], len(way[3])))
+        for kind, count in kinds.items():
+            (self.beyond if beyond else self.borrowed)[kind] += count
+            left = self._fresh[kind]
+            rooms = self._wishes if beyond else self._rooms
+            given = share_of(left, each.wish)
+            if given is not None:
+                taken = [*taken, *(Option(rooms.add(left, kind), given) for _ in range(count))]
+        self._give(each.wish, taken)
+        return True
+
+    def _most(self, kind: str, beyond: bool) -> int:
+        offer = next(offer for offer in self._offers if offer.type == kind)
+        return self._addable(offer) if beyond else self._obtainable(offer)
 
     def _addable(self, offer: Offer) -> int:
         """Count the machines of a type that the settings allow in addition."""
@@ -206,132 +202,40 @@ class Packer:
         spare = self._supply.spare.get(offer.type, 0) - self.borrowed[offer.type]
         return max(min(self._addable(offer), spare), 0)
 
-    def _take(
-        self, job: Job, nodes: int, share: int, offer: Offer | None, most: int, *, beyond: bool = False
-    ) -> bool:
-        """Take ``share`` CPUs on each of ``nodes`` machines, borrowing at most ``most``: all or nothing."""
-        found: list[Room] = []
-        for room in (*self._rooms, *self._wishes) if beyond else self._rooms:
-            if len(found) == nodes:
-                break
-            if room.takes(job, share):
-                found.append(room)
-        lacking = nodes - len(found)
-        if lacking > most:
-            return False
-        if offer is not None and lacking:
-            fresh = [self._borrowable(offer) for _ in range(lacking)]
-            (self.beyond if beyond else self.borrowed)[offer.type] += lacking
-            (self._wishes if beyond else self._rooms).extend(fresh)
-            found += fresh
-        for room in found:
-            room.give(job, share)
+    def _give(self, wish: Wish, chosen: Sequence[Option[Room]]) -> None:
+        """Take what a job needs out of the machines that it takes."""
+        cpus, tasks, totals = wish.cpus, wish.tasks, dict(wish.per_job)
+        for number, option in enumerate(chosen):
+            room, share = option.place, option.share
+            self._found.append(room)
+            reserved = (min(len(chosen), wish.min_nodes) - number - 1) * share.per_core
+            most = max(cpus - max(reserved, 0), wish.cpus_per_node, wish.cpus_per_task)
+            given = min(share.cpus, most)
+            started = min(max(given // wish.cpus_per_task, 1), share.most_tasks, max(tasks, 1))
+            gres = {kind: min(count, totals[kind]) for kind, count in share.gres.items() if totals[kind]}
+            room.take(give(room.left, share, given, started, gres, wish))
+            cpus, tasks = cpus - given, tasks - started
+            for kind, count in gres.items():
+                totals[kind] -= count
             if room.name in self._supply.returnable:
                 self.returned.add(room.name)
             elif room.name:
                 self.claimed.add(room.name)
-        if any(room.free == 0 for room in found):
-            self._rooms = [room for room in self._rooms if room.free > 0]
-            self._wishes = [room for room in self._wishes if room.free > 0]
-        return True
 
 
-def _rooms(
-    snapshot: Snapshot, supply: Supply, offers: Iterable[Offer], moving: Collection[str]
-) -> list[Room]:
-    """List what is there: nodes in service, machines that come, and nodes that may come back."""
-    holders: dict[str, list[Job]] = {}
-    nodes = dict(snapshot.nodes)
-    for job in snapshot.jobs:
-        for name in job.nodes if job.holds_nodes else ():
-            if job.id not in moving:
-                holders.setdefault(name, []).append(job)
-            elif name in nodes:
-                nodes[name] = _without(nodes[name], job)
-    ordered = sorted(nodes.values(), key=lambda n: (n.weight, n.name))
-    # An active reservation keeps its nodes from everybody else.
-    back = (_without_drain(n) if n.name in supply.resuming else n for n in ordered)
-    # Slurm may not know yet that a node is to be emptied.
-    serving = [n for n in back if n.usable and "RESERVED" not in n.flags and n.name not in supply.leaving]
-    resting = [_without_drain(n) for n in ordered if n.name in supply.returnable]
-    coming = [_borrowable(offer, supply) for offer in offers for _ in range(supply.coming.get(offer.type, 0))]
-    longest = supply.horizon.nodes
-    rooms = [_room(n, holders.get(n.name, ()), longest.get(n.name)) for n in serving]
-    rooms += coming
-    rooms += [_room(n, holders.get(n.name, ()), longest.get(n.name)) for n in resting if n.usable]
-    return [room for room in rooms if room.free > 0]
+@dataclass(frozen=True, eq=False)
+class _Searches:
+    """A wish, and where it finds machines that are there, and such that no CM can spare."""
+
+    wish: Wish
+    there: Search
+    beyond: Search
 
 
-def when_empty(node: Node) -> Room:
-    """Return what a node has, whatever runs there now."""
-    return _room(replace(node, allocated_cpus=0, allocated_memory=0), (), None)
-
-
-def _without(node: Node, job: Job) -> Node:
-    """Return a node as it will be without the share of a job that moves."""
-    cpus = -(-job.cpus // len(job.nodes))
-    return replace(
-        node,
-        allocated_cpus=max(node.allocated_cpus - cpus, 0),
-        allocated_memory=max(node.allocated_memory - _memory(job, cpus), 0),
-    )
-
-
-def _without_drain(node: Node) -> Node:
-    return replace(node, flags=node.flags - {"DRAIN"})
-
-
-def _room(node: Node, jobs: Collection[Job], longest: timedelta | None) -> Room:
-    gres: Gres = _offered(node.gres)
-    for job in jobs:
-        gres = take_gres(gres, _gres(job)) or {}
-    # Jobs and nodes are not read at one instant: a job that started in between is still among the pending
-    # ones, and this node is the room that it found.
-    is_held = bool(jobs) or "COMPLETING" in node.flags
-    return Room(
-        node.name,
-        node.cpus - (node.allocated_cpus if is_held else 0),
-        node.cpus,
-        node.memory - (node.allocated_memory if is_held else 0),
-        gres,
-        node.features,
-        frozenset(node.partitions),
-        used=is_held and (not node.empty or node.allocated_cpus > 0),
-        longest=longest,
-    )
-
-
-def _borrowable(offer: Offer, supply: Supply) -> Room:
-    partitions = supply.partitions.get(offer.type)
-    gres, longest = parse_gres(offer.gres), supply.horizon.fresh.get(offer.type)
-    size = (offer.cpus, offer.cpus, offer.memory, gres)
-    return Room("", *size, offer.features, partitions, longest=longest)
-
-
-def _offered(text: str) -> Gres:
-    """Read what a node offers; nothing where it cannot be read."""
-    try:
-        return parse_gres(text)
-    except ValueError:
-        return {}
-
-
-def _gres(job: Job) -> Gres:
-    try:
-        return parse_gres(job.gres)
-    except ValueError:
-        # Nothing offers what cannot be read.
-        return {job.gres: 1}
-
-
-def _memory(job: Job, cpus: int) -> int:
-    return job.memory * cpus if job.memory_per_cpu else job.memory
-
-
-def shape_of(job: Job, may_borrow: bool = False) -> tuple[object, ...]:
+def shape_of(job: Job) -> tuple[object, ...]:
     """Return all that decides whether a job finds a place."""
-    size = (job.node_count, job.cpus, job.memory, job.memory_per_cpu, job.gres, job.exclusive)
-    return (size, job.partitions, job.features, job.excluded_nodes, may_borrow)
+    size = (job.node_count, job.cpus, job.memory, job.memory_per_cpu, job.gres, job.exclusive, job.request)
+    return (size, job.partitions, job.features, job.excluded_nodes)
 
 
 def age(job: Job) -> tuple[float, str]:

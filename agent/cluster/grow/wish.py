@@ -1,0 +1,155 @@
+"""What a job asks of each machine and of all its machines together, in one partition: pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from agent.slurm.gres import Gres, parse_gres
+from agent.slurm.model import Job
+from agent.slurm.request import Request
+from agent.slurm.scheduling import PartitionRules, Scheduling, Unit
+
+_NO_GRES: Gres = {}
+
+
+@dataclass(frozen=True, eq=False)
+class Wish:
+    """One job, or one task of an array, in one partition. 0 and empty values mean: not asked for."""
+
+    partition: str
+    features: str
+    time_limit: timedelta | None
+    min_nodes: int
+    max_nodes: int
+    """The most machines that it may have."""
+    is_one_node: bool
+    """The job itself asked for one machine at most (``--nodes=1``)."""
+    tasks: int
+    cpus: int
+    """CPUs in all."""
+    cpus_per_task: int
+    cpus_per_node: int
+    tasks_per_node: int
+    tasks_per_socket: int
+    tasks_per_core: int
+    sockets: int
+    cores: int
+    threads: int
+    core_spec: int
+    tmp_disk: int
+    memory: int
+    """MB on each node, or for each CPU; 0 for all of a node, or for none."""
+    memory_per_cpu: bool
+    takes_all_memory: bool
+    """It asks for no memory in numbers, and Slurm gives it all that a node has."""
+    counts_memory: bool
+    """Memory is taken up."""
+    exclusive: bool
+    overcommit: bool
+    unit: Unit
+    one_task_per_core: bool
+    shared_by: int
+    """How many jobs may have the same CPU."""
+    max_cpus_per_node: int
+    per_job: Gres = field(default_factory=dict)
+    per_node: Gres = field(default_factory=dict)
+    per_socket: Gres = field(default_factory=dict)
+    per_task: Gres = field(default_factory=dict)
+    cpus_per_gres: Mapping[str, int] = field(default_factory=dict)
+    """Name of a generic resource -> CPUs for each (``--cpus-per-gpu``, ``--ntasks-per-gpu``)."""
+    memory_per_gres: Mapping[str, int] = field(default_factory=dict)
+    fixed_cpus_per_gres: bool = False
+    """``cpus_per_gres`` was asked for as CPUs, not as tasks."""
+    unreadable: str = ""
+    """A generic resource that cannot be read; nothing offers it."""
+
+    @property
+    def wants_gres(self) -> bool:
+        """It asks for any."""
+        return bool(self.per_job or self.per_node or self.per_socket or self.per_task)
+
+
+def wish_of(job: Job, partition: str, scheduling: Scheduling | None) -> Wish:
+    """Put together what a job asks for, as the select plugins of slurmctld read it.
+
+    Args:
+        job: pending, or to be placed anew.
+        partition: one of its partitions.
+        scheduling: how Slurm chooses nodes; None where that is not known.
+    """
+    how = scheduling or Scheduling()
+    rules = how.partitions.get(partition) or PartitionRules(partition)
+    asked = job.request or _request_of(job)
+    cpus_per_task = max(asked.cpus_per_task, 1)
+    min_nodes = max(asked.min_nodes, rules.min_nodes, 1)
+    if asked.tasks_per_node:
+        min_nodes = max(min_nodes, -(-asked.tasks // asked.tasks_per_node))
+    most = [limit for limit in (asked.max_nodes, rules.max_nodes) if limit]
+    max_nodes = min([*most, max(asked.tasks, min_nodes)])
+    gres: dict[str, Gres] = {}
+    unreadable = ""
+    for kind in ("per_job", "per_node", "per_socket", "per_task"):
+        gres[kind], bad = _readable(getattr(asked, kind))
+        unreadable = unreadable or bad
+    per_gpu = rules.cpus_per_gpu or how.cpus_per_gpu
+    cpus_per_gres = dict(_readable(asked.cpus_per_gres)[0])
+    fixed = bool(cpus_per_gres)
+    names = {kind.partition(":")[0] for each in gres.values() for kind in each}
+    if asked.tasks_per_gres:
+        cpus_per_gres = dict.fromkeys(names, asked.tasks_per_gres * cpus_per_task) | cpus_per_gres
+    elif per_gpu and "gpu" in names and "gpu" not in cpus_per_gres and cpus_per_task == 1:
+        cpus_per_gres["gpu"], fixed = per_gpu, True
+    memory_per_gres = dict(_readable(asked.memory_per_gres)[0])
+    if (memory := rules.memory_per_gpu or how.memory_per_gpu) and "gpu" in names and not job.memory:
+        memory_per_gres.setdefault("gpu", memory)
+    return Wish(
+        partition=partition,
+        features=job.features,
+        time_limit=job.time_limit,
+        min_nodes=min_nodes,
+        max_nodes=max_nodes,
+        is_one_node=asked.max_nodes == 1,
+        tasks=max(asked.tasks, 1),
+        cpus=asked.cpus,
+        cpus_per_task=cpus_per_task,
+        cpus_per_node=asked.cpus_per_node,
+        tasks_per_node=asked.tasks_per_node,
+        tasks_per_socket=asked.tasks_per_socket,
+        tasks_per_core=asked.tasks_per_core,
+        sockets=asked.sockets,
+        cores=asked.cores,
+        threads=asked.threads,
+        core_spec=asked.core_spec,
+        tmp_disk=asked.tmp_disk,
+        memory=job.memory,
+        memory_per_cpu=job.memory_per_cpu,
+        takes_all_memory=scheduling is not None and how.memory and not (job.memory or memory_per_gres),
+        counts_memory=how.memory,
+        exclusive=(job.exclusive or rules.exclusive or how.unit is Unit.NODE) and not rules.is_forced,
+        overcommit=asked.overcommit,
+        unit=rules.unit or how.unit,
+        one_task_per_core=how.one_task_per_core,
+        shared_by=rules.shared_by if rules.is_forced else 1,
+        max_cpus_per_node=rules.max_cpus_per_node or 0,
+        cpus_per_gres=cpus_per_gres,
+        memory_per_gres=memory_per_gres,
+        fixed_cpus_per_gres=fixed,
+        unreadable=unreadable,
+        **gres,
+    )
+
+
+def _request_of(job: Job) -> Request:
+    """Put a request together for a job of which little is told: it may be spread as it likes."""
+    nodes = max(job.node_count, 1)
+    return Request(min_nodes=nodes, tasks=max(job.cpus, nodes), cpus=job.cpus, per_node=job.gres)
+
+
+def _readable(text: str) -> tuple[Gres, str]:
+    """Read generic resources; with it, what cannot be read."""
+    try:
+        return (parse_gres(text), "") if text else (_NO_GRES, "")
+    except ValueError:
+        return _NO_GRES, text
