@@ -12,6 +12,7 @@ from agent.cluster.naming import name_machines
 from agent.cluster.reasons import TEARDOWN, parse_reason
 from agent.cluster.settings.cluster import ClusterSettings
 from agent.cluster.settings.join import JoinSettings, node_name
+from agent.cluster.shape import MachineShape
 from agent.core.model import AdminDrain, CmTeardown, GrowOrder, KnownAs, MachineId, Place, SliverNode
 from agent.core.said import said_of
 from agent.core.slice.facts import SliceFacts
@@ -113,6 +114,9 @@ class Moment:
     it goes whatever the queue wants."""
     asked_types: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """(CM, client_id) -> the hardware type that was asked for, while more than one is borrowed."""
+
+    machine_types: Mapping[str, MachineShape] = field(default_factory=dict)
+    """Hardware type -> what Slurm saw of its machines, as far as one has come."""
 
     elsewhere: frozenset[str] = frozenset()
     """Names of nodes whose machines are in another slice that the agent kept before: they are left alone."""

@@ -99,7 +99,7 @@ def plan_growth(moment: Moment, supply: Supply, moves: Sequence[Move] = ()) -> G
 
     for job in sorted((*_pending(snapshot), *(move.job for move in moves)), key=age):
         if deadline := deadlines.get(job.id):
-            verdicts.append(_moves(job, deadline, place, moment.settings))
+            verdicts.append(_moves(job, deadline, place, supply, moment.settings))
             continue
         against = _does_not_count(job, snapshot, moment.settings, fits)
         if against:
@@ -192,14 +192,14 @@ def _waits_for_room(job: Job, snapshot: Snapshot) -> bool:
 
 
 def _moves(
-    job: Job, deadline: datetime, place: Callable[..., Placed], settings: ClusterSettings
+    job: Job, deadline: datetime, place: Callable[..., Placed], supply: Supply, settings: ClusterSettings
 ) -> JobVerdict:
     """Place a job that will have to move: it has waited for nothing yet, and shall not begin to."""
     if against := _asks_for_others(job, settings):
         return JobVerdict(job.id, False, 0, f"has to move; {against}")
     if job.exclusive:
         # It holds all CPUs of its machines, however many it asked for.
-        most = max(offer.cpus for offer in settings.demand.offers())
+        most = max(offer.cpus for offer in supply.offers or settings.demand.offers())
         job = replace(job, cpus=min(job.cpus, most * max(job.node_count, 1)))
     must = f"has to move before {write_time(deadline)}"
     verdict = _verdict(job, place(job, may_borrow=True), must)

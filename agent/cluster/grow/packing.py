@@ -66,7 +66,7 @@ class Packer:
             scheduling: how Slurm chooses nodes; None where that is not known.
         """
         self._settings = settings
-        self._offers = settings.offers()
+        self._offers = supply.offers or settings.offers()
         self._supply = supply
         self._scheduling = scheduling
         self._allowed = max(settings.max_nodes - supply.count, 0)

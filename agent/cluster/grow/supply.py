@@ -10,9 +10,10 @@ from agent.cluster.drain.held import held_nodes
 from agent.cluster.drain.wanted import drains_of, returnable
 from agent.cluster.grow.horizon import ENDLESS, Horizon, horizon_of
 from agent.cluster.grow.lenders import spare_machines
+from agent.cluster.grow.shapes import offers_of
 from agent.cluster.moment import Moment
 from agent.cluster.reasons import TAKEN_BACK, Drain, DrainCause, is_ours
-from agent.cluster.settings.demand import DemandSettings
+from agent.cluster.settings.demand import DemandSettings, Offer
 from agent.core.model import SliverNode
 
 OTHER_TYPE = "?"
@@ -51,6 +52,9 @@ class Supply:
 
     None in all where the queue decides.
     """
+
+    offers: tuple[Offer, ...] = ()
+    """What can be borrowed, preferred first, by what is known of its machines; none: what [demand] says."""
 
     @property
     def count(self) -> int:
@@ -124,7 +128,9 @@ def count_supply(moment: Moment) -> Supply:
     resuming |= held_nodes(moment) & serving
     horizon = horizon_of(moment, partitions)
     return Supply(
-        *(held, coming, leaving, returnable(moment), resuming, totals, partitions, horizon), going=going
+        *(held, coming, leaving, returnable(moment), resuming, totals, partitions, horizon),
+        going=going,
+        offers=offers_of(moment),
     )
 
 

@@ -10,7 +10,6 @@ from agent.cluster.grow.machine import Left, all_of, fill, frame_of
 from agent.cluster.grow.supply import Supply
 from agent.cluster.settings.demand import Offer
 from agent.slurm.gres import Gres, parse_gres, take_gres
-from agent.slurm.layout import UNKNOWN
 from agent.slurm.model import Job, Node, Snapshot
 from agent.slurm.scheduling import Scheduling
 
@@ -64,10 +63,9 @@ def borrowable(offer: Offer, supply: Supply, scheduling: Scheduling | None) -> L
     """Return what a machine of a type has when it has come."""
     partitions = supply.partitions.get(offer.type)
     longest = supply.horizon.fresh.get(offer.type)
-    layout = UNKNOWN
-    frame = frame_of(offer.cpus, offer.memory, layout, offer.features, partitions, longest)
+    frame = frame_of(offer.cpus, offer.memory, offer.layout, offer.features, partitions, longest)
     gres = tuple(sorted(parse_gres(offer.gres).items()))
-    return all_of(frame, layout, gres, shared_by=_shared_by(partitions, scheduling))
+    return all_of(frame, offer.layout, gres, shared_by=_shared_by(partitions, scheduling))
 
 
 def _left(

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from agent.core.settings import Duration, Section
 from agent.slurm.gres import parse_gres
+from agent.slurm.layout import UNKNOWN, Layout
 
 _OF_ONE_TYPE = {"node_cpus": "cpus", "node_memory": "memory", "node_gres": "gres", "features": "features"}
 
@@ -137,3 +138,5 @@ class Offer:
     gres: str
     features: frozenset[str]
     max_nodes: int
+    layout: Layout = UNKNOWN
+    """How its CPUs are put together, and what of it jobs may have."""

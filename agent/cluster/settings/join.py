@@ -154,6 +154,11 @@ class JoinSettings(Section):
         return expand(self.power_nodes)
 
     @property
+    def declared_names(self) -> frozenset[str]:
+        """Names of the nodes that slurm.conf declares for machines that may come, as far as they are told."""
+        return expand(self.predeclared) | self.power_names
+
+    @property
     def lans(self) -> tuple[str, ...]:
         """Names of the LANs in which a machine has to have an address."""
         specs = [
