@@ -33,14 +33,12 @@ class Sum:
         self._wish = wish
         self.nodes = 0
         self._cpus = 0
-        self._tasks = 0
         self._totals = dict.fromkeys(wish.per_job, 0)
 
     def add(self, share: Share, count: int = 1) -> None:
         """Add machines that give the same."""
         self.nodes += count
         self._cpus += share.cpus * count
-        self._tasks += share.most_tasks * count
         for kind, number in share.gres.items():
             self._totals[kind] += number * count
 
@@ -50,7 +48,6 @@ class Sum:
         return (
             wish.min_nodes <= self.nodes <= wish.max_nodes
             and self._cpus >= wish.cpus
-            and (wish.overcommit or self._tasks >= wish.tasks)
             and all(self._totals[kind] >= number for kind, number in wish.per_job.items())
         )
 

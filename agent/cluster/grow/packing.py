@@ -210,6 +210,8 @@ class Packer:
             self._found.append(room)
             reserved = (min(len(chosen), wish.min_nodes) - number - 1) * share.per_core
             most = max(cpus - max(reserved, 0), wish.cpus_per_node, wish.cpus_per_task)
+            if wish.tasks_per_node and not wish.exclusive:
+                most = min(most, wish.tasks_per_node * wish.cpus_per_task)
             given = min(share.cpus, most)
             started = min(max(given // wish.cpus_per_task, 1), share.most_tasks, max(tasks, 1))
             gres = {kind: min(count, totals[kind]) for kind, count in share.gres.items() if totals[kind]}

@@ -9,13 +9,11 @@ from agent.cluster.grow.choosing import lacking
 from agent.cluster.grow.horizon import outlasts
 from agent.cluster.grow.machine import Left
 from agent.cluster.grow.share import share_of
-from agent.cluster.grow.wish import Wish
+from agent.cluster.grow.wish import ANY_NUMBER, Wish
 from agent.core.settings import format_duration
 from agent.slurm.constraint import satisfies
 from agent.slurm.gres import take_gres
 from agent.slurm.model import Job
-
-_ENDLESS = 1 << 20
 
 
 def why_unmet(job: Job, wishes: Sequence[Wish], fresh: Sequence[Left]) -> str:
@@ -50,7 +48,7 @@ def why_unmet(job: Job, wishes: Sequence[Wish], fresh: Sequence[Left]) -> str:
     ]
     if not shares:
         return f"no borrowed machine can be one of its {wish.min_nodes}: {_size_of(wish)}"
-    if len(fresh) == 1 and not any(lacking(each, (), share, _ENDLESS) for each, share in shares):
+    if len(fresh) == 1 and not any(lacking(each, (), share, ANY_NUMBER) for each, share in shares):
         most = f"{wish.max_nodes} borrowed machines" if wish.max_nodes > 1 else "one borrowed machine"
         return f"does not fit on {most}, which is as many as it may have: {_size_of(wish)}"
     return ""

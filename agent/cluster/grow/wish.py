@@ -12,6 +12,8 @@ from agent.slurm.request import Request
 from agent.slurm.scheduling import PartitionRules, Scheduling, Unit
 
 _NO_GRES: Gres = {}
+ANY_NUMBER = 1 << 20
+"""More machines than there are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +89,9 @@ def wish_of(job: Job, partition: str, scheduling: Scheduling | None) -> Wish:
     if asked.tasks_per_node:
         min_nodes = max(min_nodes, -(-asked.tasks // asked.tasks_per_node))
     most = [limit for limit in (asked.max_nodes, rules.max_nodes) if limit]
-    max_nodes = min([*most, max(asked.tasks, min_nodes)])
+    if asked.tasks > 1 or not asked.per_job:
+        # Slurm does not tell whether one task was asked for: one that was not may spread for its resources.
+        most.append(max(asked.tasks, min_nodes))
     gres: dict[str, Gres] = {}
     unreadable = ""
     for kind in ("per_job", "per_node", "per_socket", "per_task"):
@@ -109,7 +113,7 @@ def wish_of(job: Job, partition: str, scheduling: Scheduling | None) -> Wish:
         features=job.features,
         time_limit=job.time_limit,
         min_nodes=min_nodes,
-        max_nodes=max_nodes,
+        max_nodes=min(most, default=ANY_NUMBER),
         is_one_node=asked.max_nodes == 1,
         tasks=max(asked.tasks, 1),
         cpus=asked.cpus,
