@@ -46,7 +46,8 @@ class Reader:
             known.limited = self._limited()
         if known.take(reading, snapshot, began):
             # A long queue takes its time: Cloudlab's calls, which need the lock, do not wait for that.
-            known.learn(reading, look_back(self._memory.now()))
+            known.learn(reading, look_back(moment := self._memory.now()))
+            self._memory.machine_types.learn(moment)
             if self._desk.settings.drain.foresight == "history":
                 self._memory.run_times.learn(snapshot, self._backend.endings)
                 self._memory.run_times.look_up()

@@ -261,6 +261,14 @@ class BoundedLedger:
         """Return the names that are stored."""
         return self._reader.do(self._ledger.fences)
 
+    def put_machine_type(self, hardware_type: str, shape: str) -> None:
+        """Store or replace the words about a type."""
+        self._writer.do(partial(self._ledger.put_machine_type, hardware_type, shape))
+
+    def machine_types(self) -> dict[str, str]:
+        """Return what is stored: hardware type -> words."""
+        return self._reader.do(self._ledger.machine_types)
+
     # --- administrators' wishes
 
     def put_drain(self, drain: AdminDrain) -> None:

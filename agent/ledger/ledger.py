@@ -210,6 +210,19 @@ class Ledger:
         """Return the names that are stored."""
         return self._read("SELECT name FROM fences ORDER BY name", lambda row: str(row[0]))
 
+    # --- what machines are
+
+    def put_machine_type(self, hardware_type: str, shape: str) -> None:
+        """Store or replace the words about a type; they are the cluster's."""
+        with self._writing() as connection:
+            row = (hardware_type, shape)
+            connection.execute("INSERT OR REPLACE INTO machine_types VALUES (?, ?)", row)
+
+    def machine_types(self) -> dict[str, str]:
+        """Return what is stored: hardware type -> words."""
+        query = "SELECT hardware_type, shape FROM machine_types ORDER BY hardware_type"
+        return dict(self._read(query, lambda row: (row[0], row[1])))
+
     # --- administrators' drains
 
     def put_drain(self, drain: AdminDrain) -> None:

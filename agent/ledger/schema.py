@@ -102,6 +102,10 @@ INSERT OR IGNORE INTO fences
 """Before, a reservation in Slurm was known as ours by the first letters of its name: those that were made
 are in the history.
 """
+_SINCE_VERSION_8 = """
+CREATE TABLE machine_types (hardware_type TEXT PRIMARY KEY, shape TEXT NOT NULL) WITHOUT ROWID;
+"""
+"""What Slurm saw of machines holds for every slice."""
 UPGRADES = (
     _SCHEMA,
     _SINCE_VERSION_2,
@@ -110,6 +114,7 @@ UPGRADES = (
     _SINCE_VERSION_5,
     _SINCE_VERSION_6,
     _SINCE_VERSION_7,
+    _SINCE_VERSION_8,
 )
 """What makes each version out of the one before."""
 SCHEMA_VERSION = len(UPGRADES)

@@ -19,6 +19,7 @@ from agent.cluster.memory.grow_order import GrowOrders, GrowStore
 from agent.cluster.memory.hold import WHOLE_SLICE, GrowthHold
 from agent.cluster.memory.joins import Joins
 from agent.cluster.memory.known import Known
+from agent.cluster.memory.machine_types import MachineTypes, MachineTypeStore
 from agent.cluster.memory.names import Names, NameStore
 from agent.cluster.memory.run_times import RunTimes
 from agent.cluster.memory.teardowns import Teardowns, TeardownStore
@@ -30,8 +31,8 @@ from agent.core.slice.facts import SliceFacts
 log = structlog.get_logger()
 
 
-class WishStore(DrainStore, GrowStore, NameStore, FenceStore, Protocol):
-    """Where what administrators ask for survives a restart, and what machines joined as, and our fences."""
+class WishStore(DrainStore, GrowStore, NameStore, FenceStore, MachineTypeStore, Protocol):
+    """Where what the rooms of the cluster remember survives a restart."""
 
     @property
     def cms(self) -> TeardownStore:
@@ -44,7 +45,7 @@ class Memory:
     Args:
         desk: has the lock, the time and the settings.
         facts: what is known of the slice; it is asked under the lock, which guards that too.
-        store: where what administrators ask for, and what machines joined as, survives a restart.
+        store: where what administrators ask for, and what machines are and joined as, survives a restart.
         left_behind: what is held in other slices.
 
     Attributes:
@@ -57,6 +58,7 @@ class Memory:
         joins: what has been tried to make nodes of machines.
         names: what machines are called in Slurm.
         run_times: how long jobs ran.
+        machine_types: what Slurm saw of machines of each hardware type.
         asked_types: (CM, client_id) -> the hardware type that was asked for, while more than one is borrowed.
     """
 
@@ -80,6 +82,7 @@ class Memory:
         self.joins = Joins(desk.lock)
         self.names = Names(desk.lock, store)
         self.run_times = RunTimes(desk.lock)
+        self.machine_types = MachineTypes(desk.lock, store)
         self._left_behind = tuple(left_behind)
         self.asked_types: dict[tuple[str, str], str] = {}
 
@@ -112,6 +115,7 @@ class Memory:
                 order=self.growing.order,
                 elsewhere=frozenset(name for left in self._left_behind for name in left.nodes),
                 asked_types=dict(self.asked_types),
+                machine_types=self.machine_types.known,
                 joins=self.joins.records,
                 proven=self.joins.proven,
                 failed_since=self.joins.failed,

@@ -347,3 +347,10 @@ def test_fences_are_kept_until_they_are_struck(path, ledger):
     ledger.remove_fence("esagent-never")
     ledger.close()
     assert Ledger(path).fences() == ("esagent-a-1",)
+
+
+def test_what_machines_are_is_kept_by_type_the_newest_words_of_each(path, ledger):
+    for kind, words in (("m510", "old"), ("xl170", "{}"), ("m510", "new")):
+        ledger.put_machine_type(kind, words)
+    ledger.close()
+    assert Ledger(path).machine_types() == {"m510": "new", "xl170": "{}"}

@@ -69,6 +69,13 @@ def test_of_another_slice_nothing_is_known_but_what_is_left_there(ledger) -> Non
         assert ledger.cms.urls() == {"urn:cm": "https://cm.example.net"}
 
 
+def test_what_machines_are_holds_for_every_slice(ledger) -> None:
+    ledger.begin_slice(FIRST, NOON)
+    ledger.put_machine_type("m510", "{}")
+    ledger.begin_slice(SECOND, NOON)
+    assert ledger.machine_types() == {"m510": "{}"}
+
+
 def test_with_its_slice_all_is_there_again_and_what_the_other_holds_is_left(ledger) -> None:
     ledger.begin_slice(FIRST, NOON)
     fill(ledger)

@@ -38,6 +38,9 @@ class Store:
     def names(self):
         return ()
 
+    def machine_types(self):
+        return {}
+
     @property
     def cms(self):
         return self

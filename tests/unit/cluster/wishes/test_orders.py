@@ -262,6 +262,9 @@ class Full:
     def names(self):
         return ()
 
+    def machine_types(self):
+        return {}
+
     def grow_order(self):
         return None
 
