@@ -9,8 +9,10 @@ from datetime import datetime, timedelta
 from agent.config import Settings
 from agent.core.ports import SystemClock
 from agent.slurm.choice import choose, slurm_commands
+from agent.slurm.layout import Layout
 from agent.slurm.model import Job, Node, Snapshot
 from agent.slurm.names import fold
+from agent.slurm.request import Request
 from agent.ssh.shell import SshShell
 
 NODE_COLUMNS = ("node", "state", "cpus", "memory", "weight", "features", "reason")
@@ -32,7 +34,8 @@ def as_json(snapshot: Snapshot) -> dict[str, object]:
     """Return a snapshot as JSON knows it.
 
     ``{"taken": time, "nodes": [...], "jobs": [...]}``; a node and a job have the fields of
-    ``agent.slurm.model.Node`` and ``Job`` by their names, a job its ``array`` too. Sets are sorted lists,
+    ``agent.slurm.model.Node`` and ``Job`` by their names, a job its ``array`` too; the layout of a node and
+    the request of a job have those of ``Layout`` and ``Request``. Sets are sorted lists,
     times are ISO 8601 in UTC, time limits are seconds, what is not known or does not apply is null.
     """
     jobs = [{**_record(job), "array": job.array} for job in snapshot.jobs]
@@ -73,7 +76,7 @@ def job_rows(snapshot: Snapshot) -> list[Mapping[str, object]]:
     ]
 
 
-def _record(item: Node | Job) -> dict[str, object]:
+def _record(item: Node | Job | Layout | Request) -> dict[str, object]:
     return {field.name: _value(getattr(item, field.name)) for field in fields(item)}
 
 
@@ -83,6 +86,8 @@ def _value(value: object) -> object:
             return value.isoformat()
         case timedelta():
             return value.total_seconds()
+        case Layout() | Request():
+            return _record(value)
         case frozenset():
             return sorted(value)
         case str():

@@ -11,7 +11,9 @@ from typer.testing import CliRunner
 from agent import cli, config
 from agent.check import state
 from agent.cli import local
+from agent.slurm.layout import Layout
 from agent.slurm.model import Job, Node, Snapshot
+from agent.slurm.request import Request
 
 AT = datetime(2026, 11, 22, 14, 0, tzinfo=UTC)
 SNAPSHOT = Snapshot(
@@ -26,7 +28,7 @@ SNAPSHOT = Snapshot(
     jobs=(
         Job("12_3", "RUNNING", "eve", "None", nodes=frozenset({"pc1", "pc3"}), node_count=2, cpus=4,
             ends=AT, time_limit=timedelta(minutes=90), requeueable=True, restarts=1),
-        Job("13", "PENDING", "eve", "Resources"),
+        Job("13", "PENDING", "eve", "Resources", request=Request(tasks=2)),
     ),
 )  # fmt: skip
 
@@ -55,6 +57,8 @@ def test_json_has_every_field_by_its_name() -> None:
     assert (job["requeueable"], pending["requeueable"], pending["ends"]) == (True, None, None)
     assert set(job) == {*Job.__dataclass_fields__, "array"}
     assert set(first) == set(Node.__dataclass_fields__)
+    assert set(first["layout"]) == set(Layout.__dataclass_fields__)
+    assert (job["request"], set(pending["request"])) == (None, set(Request.__dataclass_fields__))
 
 
 def test_a_pipe_gets_one_line_each_and_nothing_that_a_terminal_obeys() -> None:
