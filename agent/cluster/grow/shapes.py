@@ -81,8 +81,9 @@ def came_of(moment: Moment, offer: Offer) -> MachineShape | None:
 
 
 def _overlaid(offer: Offer, shape: MachineShape) -> Offer:
-    memory = shape.memory or offer.memory
-    return Offer(*(offer.type, shape.cpus, memory, shape.gres, shape.features), offer.max_nodes, shape.layout)
+    gres = shape.gres if gres_counts(shape.gres) else ""
+    sizes = (shape.cpus, shape.memory or offer.memory, gres, shape.features)
+    return Offer(offer.type, *sizes, offer.max_nodes, shape.layout)
 
 
 def words_of(offer: Offer) -> str:

@@ -52,6 +52,10 @@ def test_once_one_has_come_plans_go_by_what_slurm_saw_of_it() -> None:
     assert offer(moment, "small") == TYPES.offers()[0]
 
 
+def test_generic_resources_that_cannot_be_read_are_none_to_borrow_for() -> None:
+    assert offer(learnt(node(gres="?!"))).gres == ""
+
+
 def test_what_was_seen_holds_when_none_of_the_type_is_left() -> None:
     known = learnt(node()).machine_types
     later = a_moment(settings=settings_with(TYPES), machine_types=known)
