@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Generic, TypeVar
@@ -34,6 +35,7 @@ class Sum:
         self.nodes = 0
         self._cpus = 0
         self._totals = dict.fromkeys(wish.per_job, 0)
+        self._features: Counter[frozenset[str]] = Counter()
 
     def add(self, share: Share, count: int = 1) -> None:
         """Add machines that give the same."""
@@ -41,6 +43,8 @@ class Sum:
         self._cpus += share.cpus * count
         for kind, number in share.gres.items():
             self._totals[kind] += number * count
+        if self._wish.constraint.groups:
+            self._features[share.features] += count
 
     def suffices(self) -> bool:
         """All of the job runs there."""
@@ -49,7 +53,23 @@ class Sum:
             wish.min_nodes <= self.nodes <= wish.max_nodes
             and self._cpus >= wish.cpus
             and all(self._totals[kind] >= number for kind, number in wish.per_job.items())
+            and self._serves_groups()
         )
+
+    def _serves_groups(self) -> bool:
+        """Tell whether each group has its machines, those first that are in the fewest groups."""
+        groups = self._wish.constraint.groups
+        left = self._features.copy()
+        for group in groups:
+            missing = group.count
+            fitting = [each for each in left if group.features.met_by(each)]
+            for each in sorted(fitting, key=lambda has: sum(g.features.met_by(has) for g in groups)):
+                taken = min(missing, left[each])
+                left[each] -= taken
+                missing -= taken
+            if missing:
+                return False
+        return True
 
 
 def choose(wish: Wish, options: Iterable[Option[Place]]) -> list[Option[Place]] | None:
@@ -70,14 +90,31 @@ def choose(wish: Wish, options: Iterable[Option[Place]]) -> list[Option[Place]] 
                 return found
     if wish.max_nodes == 1:
         return None
-    in_order = _first_that_suffice(wish, found)
-    return in_order or _first_that_suffice(wish, sorted(found, key=lambda option: -option.share.cpus))
+    for order in (found, sorted(found, key=_largest_first)):
+        if chosen := _first_that_suffice(wish, _groups_first(wish, order)):
+            return chosen
+    return None
 
 
 def _alone(wish: Wish, option: Option[Place]) -> bool:
     alone = Sum(wish)
     alone.add(option.share)
     return alone.suffices()
+
+
+def _largest_first(option: Option[Place]) -> int:
+    return -option.share.cpus
+
+
+def _groups_first(wish: Wish, options: Sequence[Option[Place]]) -> list[Option[Place]]:
+    """Put those in front that a group of machines needs, group by group."""
+    left = list(options)
+    first: list[Option[Place]] = []
+    for group in wish.constraint.groups:
+        fitting = [option for option in left if group.features.met_by(option.share.features)]
+        first += fitting[: group.count]
+        left = [option for option in left if option not in first]
+    return first + left
 
 
 def _first_that_suffice(wish: Wish, options: Sequence[Option[Place]]) -> list[Option[Place]] | None:
@@ -103,8 +140,8 @@ def lacking(
     Returns:
         How many, and which of those that are there it takes with them; None where so many do not suffice.
     """
-    largest = sorted(there, key=lambda option: -option.share.cpus)
-    for count in range(1, min(most, wish.max_nodes) + 1):
+    largest = _groups_first(wish, sorted(there, key=_largest_first))
+    for count in range(max(wish.min_nodes - len(there), 1), min(most, wish.max_nodes) + 1):
         together = Sum(wish)
         together.add(fresh, count)
         if together.suffices():
@@ -136,19 +173,27 @@ def mixed(
         Type -> how many, and which of those that are there; None where all of them do not suffice.
     """
     together = Sum(wish)
-    taken: list[Option[Place]] = []
-    counts: dict[str, int] = {}
-    options = [(option.share.cpus, option) for option in there]
-    for option in (option for _, option in sorted(options, key=lambda pair: -pair[0])):
-        if together.nodes + 1 < wish.max_nodes:
-            together.add(option.share)
-            taken.append(option)
-    for kind, share in sorted(fresh.items(), key=lambda item: -item[1].cpus):
-        for number in range(1, min(most[kind], most_in_all - sum(counts.values())) + 1):
-            if together.nodes >= wish.max_nodes:
-                break
-            together.add(share)
-            counts[kind] = number
+    taken = _groups_first(wish, sorted(there, key=_largest_first))[: wish.max_nodes - 1]
+    for option in taken:
+        together.add(option.share)
+    counts: Counter[str] = Counter()
+    for kind in _kinds_in_turn(wish, taken, fresh, most):
+        if together.nodes < wish.max_nodes and counts.total() < most_in_all and counts[kind] < most[kind]:
+            together.add(fresh[kind])
+            counts[kind] += 1
             if together.suffices():
                 return counts, taken
     return None
+
+
+def _kinds_in_turn(
+    wish: Wish, taken: Sequence[Option[Place]], fresh: Mapping[str, Share], most: Mapping[str, int]
+) -> Iterator[str]:
+    """Yield the types to take machines of: first such as a group lacks, then the largest."""
+    for group in wish.constraint.groups:
+        meets = group.features.met_by
+        missing = group.count - sum(1 for option in taken if meets(option.share.features))
+        fitting = [kind for kind, share in fresh.items() if meets(share.features) and most[kind]]
+        yield from fitting[:1] * max(missing, 0)
+    for kind in sorted(fresh, key=lambda each: -fresh[each].cpus):
+        yield from [kind] * min(most[kind], wish.max_nodes)

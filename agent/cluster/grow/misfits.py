@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
-from itertools import repeat
 
 import structlog
 
@@ -17,7 +16,7 @@ from agent.cluster.grow.choosing import choose
 from agent.cluster.grow.packing import shape_of
 from agent.cluster.grow.rooms import Rooms, Search
 from agent.cluster.grow.there import when_empty
-from agent.cluster.grow.wish import wish_of
+from agent.cluster.grow.wish import Wish, wishes_of
 from agent.cluster.moment import Moment
 from agent.core.errors import SlurmError
 from agent.slurm.model import Job, Node, SlurmBackend
@@ -45,14 +44,13 @@ class Fits:
         """Return the names of the nodes that fit a job; none where fewer do than it needs."""
         shape = shape_of(job)
         if shape not in self._known:
-            self._known[shape] = frozenset().union(*map(self._in, repeat(job), job.partitions or ("",)))
+            found = (self._for(wish, job) for wish in wishes_of(job, self._scheduling))
+            self._known[shape] = frozenset(name for names in found for name in names)
         return self._known[shape]
 
-    def _in(self, job: Job, partition: str) -> frozenset[str]:
-        """Return those of one partition."""
-        wish = wish_of(job, partition, self._scheduling)
+    def _for(self, wish: Wish, job: Job) -> list[str]:
         options = list(Search(wish).options(self._rooms, job.excluded_nodes))
-        return frozenset(o.place.name for o in options) if choose(wish, options) else frozenset()
+        return [option.place.name for option in options] if choose(wish, options) else []
 
     @cached_property
     def _rooms(self) -> Rooms:

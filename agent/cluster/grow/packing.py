@@ -14,7 +14,7 @@ from agent.cluster.grow.share import give, share_of
 from agent.cluster.grow.supply import Supply
 from agent.cluster.grow.there import borrowable, machines_there
 from agent.cluster.grow.unmet import why_unmet
-from agent.cluster.grow.wish import Wish, wish_of
+from agent.cluster.grow.wish import Wish, wishes_of
 from agent.cluster.settings.demand import DemandSettings, Offer
 from agent.slurm.model import Job, Snapshot
 from agent.slurm.scheduling import Scheduling
@@ -132,7 +132,7 @@ class Packer:
 
     def _searches_of(self, shape: tuple[object, ...], job: Job) -> tuple[_Searches, ...]:
         if shape not in self._searches:
-            wishes = [wish_of(job, partition, self._scheduling) for partition in job.partitions or ("",)]
+            wishes = wishes_of(job, self._scheduling)
             self._searches[shape] = tuple(_Searches(wish, Search(wish), Search(wish)) for wish in wishes)
         return self._searches[shape]
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from agent.cluster.grow.horizon import outlasts
 from agent.cluster.grow.machine import Left, fill
 from agent.cluster.grow.wish import Wish
-from agent.slurm.constraint import satisfies
 from agent.slurm.gres import Gres, take_gres
 from agent.slurm.scheduling import Unit
 
@@ -27,6 +26,7 @@ class Share:
     """CPUs of each core that the job may use."""
     row: int
     """Which row of the machine it is taken from."""
+    features: frozenset[str]
     gres: Mapping[str, int]
     """Generic resource asked for in all -> how many of it."""
 
@@ -56,7 +56,7 @@ def can_ever(left: Left, wish: Wish) -> bool:
         and (frame.tmp_disk is None or frame.tmp_disk >= wish.tmp_disk)
         and (frame.memory is None or wish.memory_per_cpu or frame.memory >= wish.memory)
         and not (wish.unreadable or left.unreadable.intersection(_names(wish)))
-        and satisfies(frame.features, wish.features)
+        and wish.constraint.admits(frame.features)
     )
 
 
@@ -189,7 +189,7 @@ def _with_tasks(
         cpus, most, totals = found
     if wish.one_task_per_core and not wish.tasks_per_core and not wish.cpus_per_gres:
         cpus = min(cpus, sum(row))
-    return Share(cpus, most, per_core, number, totals)
+    return Share(cpus, most, per_core, number, left.frame.features, totals)
 
 
 def _with_gres(

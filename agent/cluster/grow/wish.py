@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from agent.slurm.constraint import Constraint, parse_constraint
 from agent.slurm.gres import Gres, parse_gres
 from agent.slurm.model import Job
 from agent.slurm.request import Request
@@ -21,7 +22,7 @@ class Wish:
     """One job, or one task of an array, in one partition. 0 and empty values mean: not asked for."""
 
     partition: str
-    features: str
+    constraint: Constraint
     time_limit: timedelta | None
     min_nodes: int
     max_nodes: int
@@ -73,19 +74,28 @@ class Wish:
         return bool(self.per_job or self.per_node or self.per_socket or self.per_task)
 
 
-def wish_of(job: Job, partition: str, scheduling: Scheduling | None) -> Wish:
-    """Put together what a job asks for, as the select plugins of slurmctld read it.
+def wishes_of(job: Job, scheduling: Scheduling | None) -> tuple[Wish, ...]:
+    """Put together what a job asks for: it gets one of these; none where its constraint cannot be read.
 
     Args:
         job: pending, or to be placed anew.
-        partition: one of its partitions.
         scheduling: how Slurm chooses nodes; None where that is not known.
     """
+    try:
+        ways = parse_constraint(job.features).ways()
+    except ValueError:
+        return ()
+    partitions = job.partitions or ("",)
+    return tuple(_wish(job, partition, way, scheduling) for partition in partitions for way in ways)
+
+
+def _wish(job: Job, partition: str, constraint: Constraint, scheduling: Scheduling | None) -> Wish:
+    """Read what a job asks for as the select plugins of slurmctld do."""
     how = scheduling or Scheduling()
     rules = how.partitions.get(partition) or PartitionRules(partition)
     asked = job.request or _request_of(job)
     cpus_per_task = max(asked.cpus_per_task, 1)
-    min_nodes = max(asked.min_nodes, rules.min_nodes, 1)
+    min_nodes = max(asked.min_nodes, rules.min_nodes, constraint.count)
     if asked.tasks_per_node:
         min_nodes = max(min_nodes, -(-asked.tasks // asked.tasks_per_node))
     most = [limit for limit in (asked.max_nodes, rules.max_nodes) if limit]
@@ -110,7 +120,7 @@ def wish_of(job: Job, partition: str, scheduling: Scheduling | None) -> Wish:
         memory_per_gres.setdefault("gpu", memory)
     return Wish(
         partition=partition,
-        features=job.features,
+        constraint=constraint,
         time_limit=job.time_limit,
         min_nodes=min_nodes,
         max_nodes=min(most, default=ANY_NUMBER),
