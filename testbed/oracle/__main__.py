@@ -1,0 +1,75 @@
+"""``python -m testbed.oracle``: hold the planner against a real slurmctld, and print where it is wrong."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from pathlib import Path
+
+from testbed.oracle.asking import Oracle
+from testbed.oracle.comparing import Case, Result, compare
+from testbed.oracle.controller import Controller
+from testbed.oracle.picked import PICKED
+from testbed.oracle.planning import Reader
+from testbed.oracle.shapes import ALONE, CONFIGURATIONS, MIXED, Configuration
+from testbed.release import find_release, wanted
+from testbed.told import faults_told
+
+COPIES = 12
+COMBINATIONS = (*ALONE, *MIXED)
+
+
+def run(configuration: Configuration, lines: list[str], out: Path, *, verbose: bool) -> list[Case]:
+    """Compare in one configuration."""
+    release = find_release(wanted())
+    name = f"{release.version}-{configuration.name}".replace(":", "_")
+    with Controller((out / "run").resolve(), configuration, COMBINATIONS, COPIES, release) as controller:
+        oracle = Oracle(controller, COMBINATIONS, out / f"{name}.json")
+        reader = Reader(controller)
+        reader.read(lines)
+        if verbose:
+            for line, words in reader.refused.items():
+                print(f"no submission: {line!r}: {words}")
+        cases = compare([line for line in lines if line not in reader.refused], oracle, reader)
+        oracle.save()
+    return cases
+
+
+@faults_told("oracle")
+def main() -> int:
+    """Ask, compare and print; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m testbed.oracle", description=__doc__)
+    parser.add_argument(
+        "--config", action="append", metavar="NAME", help="one of them: %(default)s; none: all"
+    )
+    parser.add_argument("--line", action="append", metavar="OPTIONS", help="ask about this submission alone")
+    parser.add_argument("--out", type=Path, default=Path("build/oracle"))
+    parser.add_argument("--quiet", action="store_true", help="rates alone")
+    options = parser.parse_args()
+    chosen = [c for c in CONFIGURATIONS if not options.config or c.name in options.config]
+    if not chosen:
+        parser.error(f"expected one of {', '.join(c.name for c in CONFIGURATIONS)}")
+    lines = list(dict.fromkeys(options.line or PICKED))
+    totals: Counter[Result] = Counter()
+    for configuration in chosen:
+        cases = run(configuration, lines, options.out, verbose=not options.quiet)
+        if not options.quiet:
+            for case in cases:
+                if case.result is not Result.RIGHT or options.line:
+                    print(f"{configuration.name}: {case}")
+        counts = Counter(case.result for case in cases)
+        totals += counts
+        print(f"{configuration.name}: {_rates(counts)}", flush=True)
+    print(f"all: {_rates(totals)}")
+    return 0
+
+
+def _rates(counts: Counter[Result]) -> str:
+    total = counts.total()
+    told = ", ".join(f"{counts[result]} {result}" for result in Result)
+    return f"{100 * counts[Result.RIGHT] / max(total, 1):.1f} % of {total}: {told}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+"""What our planner says of a submission: read by our own way in while it waits, and put through the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import timedelta
+
+from agent.cluster.grow.demand import JobVerdict, plan_growth
+from agent.cluster.grow.supply import Supply
+from agent.cluster.moment import History, Moment
+from agent.cluster.settings.cluster import ClusterSettings
+from agent.cluster.settings.demand import DemandSettings, MachineType
+from agent.cluster.settings.drain import DrainSettings
+from agent.cluster.settings.join import JoinSettings
+from agent.cluster.settings.weights import WeightSettings
+from agent.core.ports import SystemClock
+from agent.slurm.cli.backend import CliBackend
+from agent.slurm.gres import parse_gres
+from agent.slurm.model import Job, Node, Snapshot
+from agent.slurm.scheduling import Scheduling
+from agent.slurm.settings import SlurmSettings
+from testbed.oracle.controller import WAITING_ROOM, Controller
+from testbed.oracle.shapes import MOST, NAMES, Combination
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What the planner would borrow for a submission."""
+
+    machines: Combination
+    whole: bool
+    """It says that all of the submission starts on them."""
+    why: str
+
+
+class Reader:
+    """Reads submissions that wait, and plans for each of them alone."""
+
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
+        settings = SlurmSettings(conf=controller.conf, bin_dir=controller.bin_dir)
+        self._backend = CliBackend(settings, SystemClock())
+        self._nodes: Mapping[str, Node] = {}
+        self._scheduling: Scheduling | None = None
+        self._jobs: dict[str, tuple[Job, ...]] = {}
+        self.refused: dict[str, str] = {}
+        """Lines that sbatch takes nowhere -> its words."""
+
+    def read(self, lines: Sequence[str]) -> None:
+        """Submit all of them into the partition that has no nodes, and read them at once."""
+        ids: dict[str, str] = {}
+        for line in lines:
+            told = self._controller.submit(line.split(), WAITING_ROOM)
+            if isinstance(told, str):
+                self.refused[line] = told.partition("error: ")[2] or told
+            else:
+                ids[str(told)] = line
+        snapshot = self._backend.snapshot()
+        self._nodes = snapshot.nodes
+        if hasattr(self._backend, "scheduling"):
+            self._scheduling = self._backend.scheduling()
+        found: dict[str, list[Job]] = {}
+        for job in snapshot.jobs:
+            number = job.id.partition("_")[0].partition("+")[0]
+            found.setdefault(ids[number], []).append(job)
+        self._jobs = {line: tuple(jobs) for line, jobs in found.items()}
+        self._taken = snapshot.taken
+        self._controller.clear()
+
+    def jobs(self, line: str) -> tuple[Job, ...]:
+        """Return what was read of a submission."""
+        return self._jobs[line]
+
+    def plan(self, line: str, types: Sequence[str]) -> Planned:
+        """Plan for one submission, with nothing held and these types to be had."""
+        jobs = self._jobs[line]
+        demand = DemandSettings(types=tuple(self._type(name) for name in types), max_nodes=MOST)
+        settings = ClusterSettings(demand, WeightSettings(), DrainSettings(), JoinSettings())
+        since = self._taken - timedelta(hours=1)
+        waiting = {key: since for job in jobs for key in (job.id, job.id.partition("_")[0])}
+        moment = Moment(
+            self._taken,
+            settings,
+            snapshot=Snapshot(self._taken, {}, jobs),
+            history=History(waiting_since=waiting),
+        )
+        known = {each.name for each in fields(Moment)}
+        if "scheduling" in known:
+            moment = replace(moment, **{"scheduling": self._scheduling})
+        if "machine_types" in known:
+            moment = replace(moment, **{"machine_types": self._machine_types(types)})
+        plan = plan_growth(moment, Supply())
+        wanted = [kind for kind, count in plan.wanted.items() for _ in range(count)]
+        return Planned(
+            Combination.of(wanted),
+            all(_is_whole(verdict) for verdict in plan.jobs),
+            " | ".join(verdict.why for verdict in plan.jobs),
+        )
+
+    def _type(self, name: str) -> MachineType:
+        node = self._nodes[f"{name}n1"]
+        gres = node.gres
+        try:
+            parse_gres(gres)
+        except ValueError:
+            gres = ""
+        return MachineType(
+            hardware_type=name,
+            cpus=node.cpus,
+            memory=node.memory,
+            gres=gres,
+            features=tuple(sorted(node.features)),
+        )
+
+    def _machine_types(self, types: Sequence[str]) -> Mapping[str, object]:
+        from agent.cluster.shape import shape_of_node
+
+        return {name: shape_of_node(self._nodes[f"{name}n1"], ()) for name in types}
+
+
+def _is_whole(verdict: JobVerdict) -> bool:
+    return verdict.counts and (";" not in verdict.why)
+
+
+ALL = NAMES
