@@ -90,7 +90,7 @@ def _of_row(number: int, row: tuple[int, ...], left: Left, wish: Wish) -> Share 
 
 def _per_core(left: Left, wish: Wish) -> int:
     """Return how many CPUs of a core the job uses (``common_cpus_per_core``)."""
-    if wish.one_task_per_core and wish.cpus_per_gres:
+    if wish.unit is Unit.NODE or (wish.one_task_per_core and wish.cpus_per_gres):
         return left.frame.threads
     most = left.frame.threads
     if wish.tasks_per_core:
@@ -101,7 +101,7 @@ def _per_core(left: Left, wish: Wish) -> int:
 def _cpus_of(row: tuple[int, ...], per_core: int, left: Left, wish: Wish) -> int:
     """Count the CPUs of free cores that the job could have (``_allocate_sc``)."""
     frame = left.frame
-    if wish.threads > frame.threads and (not wish.tasks_per_core):
+    if wish.threads > frame.threads and not wish.tasks_per_core and wish.unit is not Unit.NODE:
         return 0
     if wish.tasks_per_socket > frame.threads * frame.cores:
         return 0
@@ -201,7 +201,10 @@ def _with_gres(
     kinds = sorted({*wish.per_job, *wish.per_node, *wish.per_socket, *wish.per_task}, key=_choosiest_first)
     for kind in kinds:
         name = kind.partition(":")[0]
-        have = sum(n for each, n in offered.items() if each == kind or each.startswith(f"{kind}:"))
+        fitting = [n for each, n in offered.items() if each == kind or each.startswith(f"{kind}:")]
+        # What is asked for on each node is all of one type.
+        is_of_one = kind in wish.per_node and wish.unit is not Unit.NODE
+        have = max(fitting, default=0) if is_of_one else sum(fitting)
         if memory := wish.memory_per_gres.get(name, 0):
             free = left.memory if wish.counts_memory else None
             have = have if free is None else min(have, free // memory)

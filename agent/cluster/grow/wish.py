@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from agent.slurm.constraint import Constraint, parse_constraint
@@ -93,13 +93,16 @@ def _wish(job: Job, partition: str, constraint: Constraint, scheduling: Scheduli
     """Read what a job asks for as the select plugins of slurmctld do."""
     how = scheduling or Scheduling()
     rules = how.partitions.get(partition) or PartitionRules(partition)
-    asked = job.request or _request_of(job)
+    asked, unit = job.request or _request_of(job), rules.unit or how.unit
+    if unit is Unit.NODE:
+        # select/linear looks at no cores, and at tasks only as so many on each node.
+        asked = replace(asked, tasks_per_socket=0, tasks_per_core=0, cpus_per_task=1)
     cpus_per_task = max(asked.cpus_per_task, 1)
     min_nodes = max(asked.min_nodes, rules.min_nodes, constraint.count)
     if asked.tasks_per_node:
         min_nodes = max(min_nodes, -(-asked.tasks // asked.tasks_per_node))
     most = [limit for limit in (asked.max_nodes, rules.max_nodes) if limit]
-    if asked.tasks > 1 or not asked.per_job:
+    if unit is not Unit.NODE and (asked.tasks > 1 or not asked.per_job):
         # Slurm does not tell whether one task was asked for: one that was not may spread for its resources.
         most.append(max(asked.tasks, min_nodes))
     gres: dict[str, Gres] = {}
@@ -141,9 +144,9 @@ def _wish(job: Job, partition: str, constraint: Constraint, scheduling: Scheduli
         memory_per_cpu=job.memory_per_cpu,
         takes_all_memory=scheduling is not None and how.memory and not (job.memory or memory_per_gres),
         counts_memory=how.memory,
-        exclusive=(job.exclusive or rules.exclusive or how.unit is Unit.NODE) and not rules.is_forced,
+        exclusive=(job.exclusive or rules.exclusive or unit is Unit.NODE) and not rules.is_forced,
         overcommit=asked.overcommit,
-        unit=rules.unit or how.unit,
+        unit=unit,
         one_task_per_core=how.one_task_per_core,
         shared_by=rules.shared_by if rules.is_forced else 1,
         max_cpus_per_node=rules.max_cpus_per_node or 0,
