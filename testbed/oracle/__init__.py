@@ -1,1 +1,1 @@
-"""An oracle: a real slurmctld says how many machines a submission needs, and the planner is held against it."""
+"""An oracle: a real slurmctld says what a submission needs, and the planner is held against it."""

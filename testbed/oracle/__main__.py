@@ -12,28 +12,23 @@ from testbed.oracle.comparing import Case, Result, compare
 from testbed.oracle.controller import Controller
 from testbed.oracle.picked import PICKED
 from testbed.oracle.planning import Reader
-from testbed.oracle.shapes import ALONE, CONFIGURATIONS, MIXED, Configuration
+from testbed.oracle.shapes import CONFIGURATIONS, Configuration
 from testbed.release import find_release, wanted
 from testbed.told import faults_told
-
-COPIES = 12
-COMBINATIONS = (*ALONE, *MIXED)
 
 
 def run(configuration: Configuration, lines: list[str], out: Path, *, verbose: bool) -> list[Case]:
     """Compare in one configuration."""
     release = find_release(wanted())
     name = f"{release.version}-{configuration.name}".replace(":", "_")
-    with Controller((out / "run").resolve(), configuration, COMBINATIONS, COPIES, release) as controller:
-        oracle = Oracle(controller, COMBINATIONS, out / f"{name}.json")
+    with Controller((out / "run").resolve(), configuration, release) as controller:
+        oracle = Oracle(controller, out / f"{name}.json")
         reader = Reader(controller)
         reader.read(lines)
         if verbose:
             for line, words in reader.refused.items():
                 print(f"no submission: {line!r}: {words}")
-        cases = compare([line for line in lines if line not in reader.refused], oracle, reader)
-        oracle.save()
-    return cases
+        return compare([line for line in lines if line not in reader.refused], oracle, reader)
 
 
 @faults_told("oracle")

@@ -1,9 +1,9 @@
-"""What Slurm does with submissions on combinations of machines: asked of the controller, and kept in a file."""
+"""What is asked of slurmctld about submissions, and the file in which its answers are kept."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from testbed.oracle.controller import Controller, Seen
@@ -11,64 +11,46 @@ from testbed.oracle.shapes import Combination
 
 Answer = tuple[int, int, int]
 """Tasks that were allocated, those that were not, and how many machines were used."""
+AT_ONCE = 600
+"""Questions to one slurmctld."""
 REFUSED: Answer = (0, 1, 0)
 
 
 class Oracle:
-    """Answers of one controller.
+    """Answers for one configuration.
 
     Args:
-        controller: is asked; None where what is in the file has to do.
-        combinations: those that it has, in its order.
+        controller: is asked.
         file: where answers are kept, as JSON.
     """
 
-    def __init__(
-        self, controller: Controller | None, combinations: Sequence[Combination], file: Path
-    ) -> None:
+    def __init__(self, controller: Controller, file: Path) -> None:
         self._controller = controller
-        self._numbers = {c: n for n, c in enumerate(combinations)}
-        self._names = {str(c): c for c in combinations}
         self._file = file
         self._known: dict[str, dict[str, Answer]] = {}
         if file.exists():
             told = json.loads(file.read_text())
             self._known = {line: {k: (a, b, c) for k, (a, b, c) in of.items()} for line, of in told.items()}
 
-    def learn(self, lines: Iterable[str], combinations: Iterable[Combination]) -> None:
-        """Ask about what is not known yet."""
-        wanted = list(combinations)
-        missing = [line for line in dict.fromkeys(lines) if any(str(c) not in self.of(line) for c in wanted)]
-        if self._controller is None or not missing:
-            return
-        for start in range(0, len(missing), self._controller.copies):
-            part = missing[start : start + self._controller.copies]
-            # One that is known in part is asked whole: they go side by side, each on machines of its own.
-            told = self._controller.ask([line.split() for line in part], [self._numbers[c] for c in wanted])
-            for line, answers in zip(part, told, strict=True):
-                known = self._known.setdefault(line, {})
-                known.update({str(c): _answer(answers[self._numbers[c]]) for c in wanted})
-        self.save()
+    def learn(self, questions: Iterable[tuple[str, Combination]]) -> None:
+        """Ask what is not known yet: submissions, each on some machines."""
+        missing = [q for q in dict.fromkeys(questions) if str(q[1]) not in self._known.get(q[0], {})]
+        for start in range(0, len(missing), AT_ONCE):
+            part = missing[start : start + AT_ONCE]
+            told = self._controller.ask([(line.split(), combination) for line, combination in part])
+            for (line, combination), seen in zip(part, told, strict=True):
+                self._known.setdefault(line, {})[str(combination)] = _answer(seen)
+            self._save()
 
-    def save(self) -> None:
-        """Write down what is known."""
+    def _save(self) -> None:
         self._file.parent.mkdir(parents=True, exist_ok=True)
         fresh = self._file.with_suffix(".new")
-        fresh.write_text(json.dumps(self._known, indent=0, sort_keys=True))
+        fresh.write_text(json.dumps(self._known, sort_keys=True).replace("}, ", "},\n"))
         fresh.rename(self._file)
 
-    def of(self, line: str) -> Mapping[str, Answer]:
-        """Return combination -> what becomes of a submission there, as far as it is known."""
-        return self._known.get(line, {})
-
     def answer(self, line: str, combination: Combination) -> Answer:
-        """Tell what becomes of a submission on these machines.
-
-        Raises:
-            KeyError: it is not known, and nobody can be asked.
-        """
-        if str(combination) not in self.of(line):
-            self.learn([line], [combination])
+        """Tell what becomes of a submission on these machines."""
+        self.learn([(line, combination)])
         return self._known[line][str(combination)]
 
     def starts(self, line: str, combination: Combination) -> bool:

@@ -1,4 +1,4 @@
-"""A slurmctld of the oracle's own, with no slurmd: CLOUD nodes on which a job that fits is allocated at once."""
+"""A slurmctld of the oracle's own, without slurmd: on CLOUD nodes a job that fits is allocated at once."""
 
 from __future__ import annotations
 
@@ -6,20 +6,22 @@ import secrets
 import shutil
 import socket
 import subprocess
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from agent.slurm.names import expand
 from testbed.instance import Claim
-from testbed.oracle.shapes import SHAPES, Combination, Configuration
+from testbed.oracle.shapes import NAMES, SHAPES, Combination, Configuration
 from testbed.registry import BedError
 from testbed.release import Release
 from testbed.tree import PATH, ProcessTree
 from testbed.waiting import PATIENCE, wait_for
 
+_NOT_LOOKED_AT = frozenset({"", "None", "Priority"})
+"""Reasons of a job for which no room has been looked for; a task of an array says so after one that waits."""
 WAITING_ROOM = "wait"
 """A partition of no nodes, with the rules of all others: what the planner reads waits there."""
 _CONF = """\
@@ -70,38 +72,31 @@ class Seen:
 
 
 class Controller:
-    """slurmctld and munged; use it as a context manager.
+    """munged, and one slurmctld after the other; use it as a context manager.
+
+    Each question has machines of its own that no job had before: slurmctld 22.05 keeps typed GPUs of a job
+    over several nodes after its end, and would answer the next one differently.
 
     Args:
-        directory: for all its files; it is emptied.
-        configuration: how it chooses nodes.
-        combinations: each is a partition of nodes of its own, in every copy.
-        copies: submissions that can be asked about at once.
+        directory: for all files; what is in it goes.
+        configuration: how slurmctld chooses nodes.
         release: which Slurm.
     """
 
-    def __init__(
-        self,
-        directory: Path,
-        configuration: Configuration,
-        combinations: Sequence[Combination],
-        copies: int,
-        release: Release,
-    ) -> None:
+    def __init__(self, directory: Path, configuration: Configuration, release: Release) -> None:
         self.directory = directory
         self.conf = directory / "slurm.conf"
         self.bin_dir = None if release.is_own else directory / "bin"
         self._configuration = configuration
-        self._combinations = combinations
-        self.copies = copies
         self._release = release
-        self._trees: list[ProcessTree] = []
+        self._munged: ProcessTree | None = None
+        self._slurmctld: ProcessTree | None = None
         self._claim: Claim | None = None
 
     def __enter__(self) -> Self:
         self._claim = Claim(self.directory)
         try:
-            self._start(self._claim)
+            self._start_munged()
         except BaseException:
             self.close()
             raise
@@ -112,26 +107,25 @@ class Controller:
 
     def close(self) -> None:
         """End everything; doing so again is harmless."""
-        while self._trees:
-            self._trees.pop().close()
+        for tree in (self._slurmctld, self._munged):
+            if tree is not None:
+                tree.close()
+        self._slurmctld = self._munged = None
         if self._claim is not None:
             self._claim.release()
             self._claim = None
 
-    def _start(self, claim: Claim) -> None:
+    def _start_munged(self) -> None:
         for left in self.directory.iterdir():
             shutil.rmtree(left) if left.is_dir() else left.unlink()
-        (self.directory / "state").mkdir()
         key = self.directory / "munge.key"
         key.touch(mode=0o600)
         key.write_bytes(secrets.token_bytes(64))
-        self.conf.write_text(self._slurm_conf(claim.free_ports(2)))
         for name in ("cgroup.conf", "gres.conf"):
             (self.directory / name).touch()
         if self.bin_dir is not None:
             self._release.write_commands(self.bin_dir)
-        munged = self._run_daemon(
-            claim,
+        self._munged = self._daemon(
             "munged",
             "--foreground",
             "--force",
@@ -140,23 +134,35 @@ class Controller:
             f"--pid-file={self.directory}/munged.pid",
             f"--seed-file={self.directory}/munged.seed",
         )
-        munged.wait_until_ready((self.directory / "munge.socket").exists)
-        slurmctld = self._run_daemon(claim, "slurmctld", "-D", "-c")
-        slurmctld.wait_until_ready(lambda: " is UP" in self.run("scontrol", "ping", check=False))
+        self._munged.wait_until_ready((self.directory / "munge.socket").exists)
 
-    def _run_daemon(self, claim: Claim, program: str, *arguments: str) -> ProcessTree:
-        tree = ProcessTree(
+    def start(self, combinations: Sequence[Combination]) -> None:
+        """Start a slurmctld that knows of nothing but these machines; an earlier one is ended.
+
+        Args:
+            combinations: each is a partition, ``p0`` and so on, of nodes of its own.
+        """
+        if self._slurmctld is not None:
+            self._slurmctld.close()
+        shutil.rmtree(self.directory / "state", ignore_errors=True)
+        (self.directory / "state").mkdir()
+        assert self._claim is not None
+        self.conf.write_text(self._slurm_conf(self._claim.free_ports(2), combinations))
+        self._slurmctld = self._daemon("slurmctld", "-D", "-c")
+        self._slurmctld.wait_until_ready(lambda: " is UP" in self.run("scontrol", "ping", check=False))
+
+    def _daemon(self, program: str, *arguments: str) -> ProcessTree:
+        assert self._claim is not None
+        return ProcessTree(
             program,
             self._release.inside([program, *arguments]),
-            instance=claim.instance,
+            instance=self._claim.instance,
             log=self.directory / f"{program}.out",
             own_log=self.directory / f"{program}.log",
             environment={"SLURM_CONF": str(self.conf)},
         )
-        self._trees.append(tree)
-        return tree
 
-    def _slurm_conf(self, ports: Sequence[int]) -> str:
+    def _slurm_conf(self, ports: Sequence[int], combinations: Sequence[Combination]) -> str:
         text = _CONF.format(
             host=socket.gethostname().partition(".")[0],
             port=ports[0],
@@ -166,20 +172,18 @@ class Controller:
             waiting_room=WAITING_ROOM,
             partition=self._configuration.partition,
         )
-        counts: Counter[str] = Counter()
+        # The first of each type is in no partition: it shows what the type is.
+        counts = Counter(dict.fromkeys(NAMES, 1))
         partitions = []
-        for copy in range(self.copies):
-            for number, combination in enumerate(self._combinations):
-                nodes = []
-                for kind in combination.types:
-                    counts[kind] += 1
-                    nodes.append(f"{kind}n{counts[kind]}")
-                partitions.append(
-                    f"PartitionName=p{copy}x{number} Nodes={','.join(nodes)} {self._configuration.partition}\n"
-                )
-        declared = [
-            f"NodeName={s.name}n[1-{counts[s.name]}] {s.conf} State=CLOUD\n" for s in SHAPES if counts[s.name]
-        ]
+        for number, combination in enumerate(combinations):
+            nodes = []
+            for kind in combination.types:
+                counts[kind] += 1
+                nodes.append(f"{kind}n{counts[kind]}")
+            partitions.append(
+                f"PartitionName=p{number} Nodes={','.join(nodes)} {self._configuration.partition}\n"
+            )
+        declared = [f"NodeName={s.name}n[1-{counts[s.name]}] {s.conf} State=CLOUD\n" for s in SHAPES]
         return text + "".join(declared + partitions)
 
     def run(self, *command: str, check: bool = True) -> str:
@@ -219,55 +223,40 @@ class Controller:
             return str(error)
         return int(told.strip().partition(";")[0])
 
-    def ask(self, lines: Sequence[Sequence[str]], numbers: Iterable[int]) -> list[dict[int, Seen | str]]:
-        """Submit lines to combinations, each on machines that nothing else has.
+    def ask(self, questions: Sequence[tuple[Sequence[str], Combination]]) -> list[Seen | str]:
+        """Submit each line to machines that nothing else has; they are asked side by side.
 
         Args:
-            lines: of sbatch's options; no more than there are copies.
-            numbers: of the combinations.
+            questions: sbatch's options, and the machines.
 
         Returns:
-            For each line: number of a combination -> what became of it there, or why sbatch refused it.
+            For each what became of it, or why sbatch refused it.
         """
-        numbers = list(numbers)
-        answers: list[dict[int, Seen | str]] = [{} for _ in lines]
-        where: dict[int, tuple[int, int]] = {}
-        for copy, line in enumerate(lines):
-            for number in numbers:
-                told = self.submit(line, f"p{copy}x{number}")
-                if isinstance(told, str):
-                    answers[copy][number] = told
-                else:
-                    where[told] = (copy, number)
-        if where:
-            for job, seen in wait_for("a look at every job", self._look).items():
-                copy, number = where[job]
-                answers[copy][number] = seen
-            self.clear()
-        return answers
+        self.start([combination for _, combination in questions])
+        told = [self.submit(line, f"p{number}") for number, (line, _) in enumerate(questions)]
+        seen = wait_for("a look at every job", self._look) if any(isinstance(t, int) for t in told) else {}
+        return [each if isinstance(each, str) else seen[each] for each in told]
 
     def _look(self) -> Mapping[int, Seen]:
         """Return the id of each submission -> what became of it; empty while Slurm has not looked at all."""
         started: Counter[int] = Counter()
         waiting: Counter[int] = Counter()
-        nodes: dict[int, set[str]] = defaultdict(set)
+        looked_at: set[int] = set()
+        nodes: dict[int, frozenset[str]] = {}
         listing = self.run("squeue", "-h", "-r", "-o", "%F|%i|%T|%r|%N")
         for row in listing.splitlines():
             array, job_id, state, reason, names = row.split("|", 4)
             job = int(job_id.partition("+")[0]) if "+" in job_id else int(array)
             if state == "PENDING":
-                if reason in {"None", ""}:
-                    return {}
                 waiting[job] += 1
+                if reason not in _NOT_LOOKED_AT:
+                    looked_at.add(job)
             else:
                 started[job] += 1
-                nodes[job] |= expand(names) if names else frozenset()
+                nodes[job] = nodes.get(job, frozenset()) | expand(names)
+        if waiting.keys() - looked_at:
+            return {}
         return {
-            job: Seen(started[job], waiting[job], frozenset(nodes[job]))
+            job: Seen(started[job], waiting[job], nodes.get(job, frozenset()))
             for job in started.keys() | waiting.keys()
         }
-
-    def clear(self) -> None:
-        """End all jobs; return when none is there."""
-        self.run("scancel", "--user=root")
-        wait_for("an empty queue", lambda: not self.run("squeue", "-h"))

@@ -21,7 +21,7 @@ from agent.slurm.model import Job, Node, Snapshot
 from agent.slurm.scheduling import Scheduling
 from agent.slurm.settings import SlurmSettings
 from testbed.oracle.controller import WAITING_ROOM, Controller
-from testbed.oracle.shapes import MOST, NAMES, Combination
+from testbed.oracle.shapes import MOST, Combination
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class Reader:
     def read(self, lines: Sequence[str]) -> None:
         """Submit all of them into the partition that has no nodes, and read them at once."""
         ids: dict[str, str] = {}
+        self._controller.start(())
         for line in lines:
             told = self._controller.submit(line.split(), WAITING_ROOM)
             if isinstance(told, str):
@@ -66,7 +67,6 @@ class Reader:
             found.setdefault(ids[number], []).append(job)
         self._jobs = {line: tuple(jobs) for line, jobs in found.items()}
         self._taken = snapshot.taken
-        self._controller.clear()
 
     def jobs(self, line: str) -> tuple[Job, ...]:
         """Return what was read of a submission."""
@@ -121,6 +121,3 @@ class Reader:
 
 def _is_whole(verdict: JobVerdict) -> bool:
     return verdict.counts and (";" not in verdict.why)
-
-
-ALL = NAMES

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import combinations_with_replacement
 
 MOST = 4
 """Machines of the largest combination."""
@@ -60,12 +59,6 @@ class Combination:
 
 ALONE = tuple(Combination((name,) * count) for name in NAMES for count in range(1, MOST + 1))
 """Machines of one type."""
-MIXED = tuple(
-    Combination(types)
-    for count in range(2, MOST + 1)
-    for types in combinations_with_replacement(NAMES, count)
-    if len(set(types)) > 1
-)
 
 
 @dataclass(frozen=True)
