@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from testbed.oracle.asking import Oracle
 from testbed.oracle.planning import Planned, Reader
-from testbed.oracle.shapes import ALONE, NAMES, Combination
+from testbed.oracle.shapes import ALONE, MOST, NAMES, Combination
 
 
 class Result(StrEnum):
@@ -46,11 +46,19 @@ def compare(lines: Sequence[str], oracle: Oracle, reader: Reader) -> list[Case]:
     """Compare every line, on each type alone and on all."""
     offers = [(name,) for name in NAMES] + [NAMES]
     plans = [(line, types, reader.plan(line, types)) for line in lines for types in offers]
-    questions = [(line, combination) for line in lines for combination in ALONE]
-    for line, _, planned in plans:
-        parts = (planned.machines, *sorted(planned.machines.without_one()))
-        questions += [(line, combination) for combination in parts if combination.types]
-    oracle.learn(questions)
+    for count in range(1, MOST + 1):
+        oracle.learn(
+            (line, Combination((name,) * count))
+            for line in lines
+            for name in NAMES
+            if not any(oracle.starts(line, Combination((name,) * fewer)) for fewer in range(1, count))
+        )
+    oracle.learn(
+        (line, combination)
+        for line, _, planned in plans
+        for combination in (planned.machines, *sorted(planned.machines.without_one()))
+        if combination.types
+    )
     return [_compare(line, types, planned, oracle) for line, types, planned in plans]
 
 

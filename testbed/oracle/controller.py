@@ -14,7 +14,7 @@ from typing import Self
 
 from agent.slurm.names import expand
 from testbed.instance import Claim
-from testbed.oracle.shapes import NAMES, SHAPES, Combination, Configuration
+from testbed.oracle.shapes import NAMES, SHAPES, WAITING_ROOM, Combination, Configuration
 from testbed.registry import BedError
 from testbed.release import Release
 from testbed.tree import PATH, ProcessTree
@@ -22,8 +22,6 @@ from testbed.waiting import PATIENCE, wait_for
 
 _NOT_LOOKED_AT = frozenset({"", "None", "Priority"})
 """Reasons of a job for which no room has been looked for; a task of an array says so after one that waits."""
-WAITING_ROOM = "wait"
-"""A partition of no nodes, with the rules of all others: what the planner reads waits there."""
 _CONF = """\
 ClusterName=oracle
 SlurmctldHost={host}(127.0.0.1)
@@ -87,7 +85,7 @@ class Controller:
         self.directory = directory
         self.conf = directory / "slurm.conf"
         self.bin_dir = None if release.is_own else directory / "bin"
-        self._configuration = configuration
+        self.configuration = configuration
         self._release = release
         self._munged: ProcessTree | None = None
         self._slurmctld: ProcessTree | None = None
@@ -168,9 +166,9 @@ class Controller:
             port=ports[0],
             other_port=ports[1],
             directory=self.directory,
-            cluster=self._configuration.cluster,
+            cluster=self.configuration.cluster,
             waiting_room=WAITING_ROOM,
-            partition=self._configuration.partition,
+            partition=self.configuration.partition,
         )
         # The first of each type is in no partition: it shows what the type is.
         counts = Counter(dict.fromkeys(NAMES, 1))
@@ -181,7 +179,7 @@ class Controller:
                 counts[kind] += 1
                 nodes.append(f"{kind}n{counts[kind]}")
             partitions.append(
-                f"PartitionName=p{number} Nodes={','.join(nodes)} {self._configuration.partition}\n"
+                f"PartitionName=p{number} Nodes={','.join(nodes)} {self.configuration.partition}\n"
             )
         declared = [f"NodeName={s.name}n[1-{counts[s.name]}] {s.conf} State=CLOUD\n" for s in SHAPES]
         return text + "".join(declared + partitions)

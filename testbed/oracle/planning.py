@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from datetime import timedelta
 
 from agent.cluster.grow.demand import JobVerdict, plan_growth
@@ -14,14 +14,14 @@ from agent.cluster.settings.demand import DemandSettings, MachineType
 from agent.cluster.settings.drain import DrainSettings
 from agent.cluster.settings.join import JoinSettings
 from agent.cluster.settings.weights import WeightSettings
+from agent.cluster.shape import shape_of_node
 from agent.core.ports import SystemClock
 from agent.slurm.cli.backend import CliBackend
-from agent.slurm.gres import parse_gres
 from agent.slurm.model import Job, Node, Snapshot
 from agent.slurm.scheduling import Scheduling
 from agent.slurm.settings import SlurmSettings
-from testbed.oracle.controller import WAITING_ROOM, Controller
-from testbed.oracle.shapes import MOST, Combination
+from testbed.oracle.controller import Controller
+from testbed.oracle.shapes import MOST, WAITING_ROOM, Combination
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class Reader:
                 ids[str(told)] = line
         snapshot = self._backend.snapshot()
         self._nodes = snapshot.nodes
-        if hasattr(self._backend, "scheduling"):
-            self._scheduling = self._backend.scheduling()
+        read = getattr(self._backend, "scheduling", None)
+        self._scheduling = read() if read else self._controller.configuration.scheduling
         found: dict[str, list[Job]] = {}
         for job in snapshot.jobs:
             number = job.id.partition("_")[0].partition("+")[0]
@@ -75,7 +75,9 @@ class Reader:
     def plan(self, line: str, types: Sequence[str]) -> Planned:
         """Plan for one submission, with nothing held and these types to be had."""
         jobs = self._jobs[line]
-        demand = DemandSettings(types=tuple(self._type(name) for name in types), max_nodes=MOST)
+        demand = DemandSettings(
+            types=tuple(MachineType(hardware_type=name) for name in types), max_nodes=MOST
+        )
         settings = ClusterSettings(demand, WeightSettings(), DrainSettings(), JoinSettings())
         since = self._taken - timedelta(hours=1)
         waiting = {key: since for job in jobs for key in (job.id, job.id.partition("_")[0])}
@@ -84,12 +86,9 @@ class Reader:
             settings,
             snapshot=Snapshot(self._taken, {}, jobs),
             history=History(waiting_since=waiting),
+            scheduling=self._scheduling,
+            machine_types={name: shape_of_node(self._nodes[f"{name}n1"]) for name in types},
         )
-        known = {each.name for each in fields(Moment)}
-        if "scheduling" in known:
-            moment = replace(moment, **{"scheduling": self._scheduling})
-        if "machine_types" in known:
-            moment = replace(moment, **{"machine_types": self._machine_types(types)})
         plan = plan_growth(moment, Supply())
         wanted = [kind for kind, count in plan.wanted.items() for _ in range(count)]
         return Planned(
@@ -97,26 +96,6 @@ class Reader:
             all(_is_whole(verdict) for verdict in plan.jobs),
             " | ".join(verdict.why for verdict in plan.jobs),
         )
-
-    def _type(self, name: str) -> MachineType:
-        node = self._nodes[f"{name}n1"]
-        gres = node.gres
-        try:
-            parse_gres(gres)
-        except ValueError:
-            gres = ""
-        return MachineType(
-            hardware_type=name,
-            cpus=node.cpus,
-            memory=node.memory,
-            gres=gres,
-            features=tuple(sorted(node.features)),
-        )
-
-    def _machine_types(self, types: Sequence[str]) -> Mapping[str, object]:
-        from agent.cluster.shape import shape_of_node
-
-        return {name: shape_of_node(self._nodes[f"{name}n1"], ()) for name in types}
 
 
 def _is_whole(verdict: JobVerdict) -> bool:
