@@ -10,6 +10,7 @@ from pathlib import Path
 from testbed.oracle.asking import Oracle
 from testbed.oracle.comparing import Case, Result, compare
 from testbed.oracle.controller import Controller
+from testbed.oracle.grammar import draw
 from testbed.oracle.picked import PICKED
 from testbed.oracle.planning import Reader
 from testbed.oracle.shapes import CONFIGURATIONS, Configuration
@@ -17,18 +18,28 @@ from testbed.release import find_release, wanted
 from testbed.told import faults_told
 
 
-def run(configuration: Configuration, lines: list[str], out: Path, *, verbose: bool) -> list[Case]:
-    """Compare in one configuration."""
+def run(
+    configuration: Configuration, lines: list[str], out: Path, *, known: bool = False, verbose: bool = False
+) -> list[Case]:
+    """Compare in one configuration.
+
+    Args:
+        configuration: how Slurm chooses nodes.
+        lines: the submissions.
+        out: where answers are kept, and slurmctld has its files.
+        known: leave out the submissions that slurmctld was not asked about before.
+        verbose: print those that sbatch takes nowhere.
+    """
     release = find_release(wanted())
     name = f"{release.version}-{configuration.name}".replace(":", "_")
     with Controller((out / "run").resolve(), configuration, release) as controller:
         oracle = Oracle(controller, out / f"{name}.json")
         reader = Reader(controller)
-        reader.read(lines)
+        reader.read([line for line in lines if not known or oracle.knows(line)])
         if verbose:
             for line, words in reader.refused.items():
                 print(f"no submission: {line!r}: {words}")
-        return compare([line for line in lines if line not in reader.refused], oracle, reader)
+        return compare(reader.lines, oracle, reader)
 
 
 @faults_told("oracle")
@@ -39,16 +50,25 @@ def main() -> int:
         "--config", action="append", metavar="NAME", help="one of them: %(default)s; none: all"
     )
     parser.add_argument("--line", action="append", metavar="OPTIONS", help="ask about this submission alone")
+    parser.add_argument("--seed", type=int, default=1, help="of the submissions that are drawn; %(default)s")
+    parser.add_argument(
+        "--count", type=int, default=0, help="submissions to draw, besides those picked by hand; %(default)s"
+    )
+    parser.add_argument("--drawn-only", action="store_true", help="leave those out that were picked by hand")
+    parser.add_argument(
+        "--known", action="store_true", help="only submissions of which it is known what Slurm does with them"
+    )
     parser.add_argument("--out", type=Path, default=Path("build/oracle"))
     parser.add_argument("--quiet", action="store_true", help="rates alone")
     options = parser.parse_args()
     chosen = [c for c in CONFIGURATIONS if not options.config or c.name in options.config]
     if not chosen:
         parser.error(f"expected one of {', '.join(c.name for c in CONFIGURATIONS)}")
-    lines = list(dict.fromkeys(options.line or PICKED))
+    picked = () if options.drawn_only else PICKED
+    lines = list(dict.fromkeys(options.line or (*picked, *draw(options.seed, options.count))))
     totals: Counter[Result] = Counter()
     for configuration in chosen:
-        cases = run(configuration, lines, options.out, verbose=not options.quiet)
+        cases = run(configuration, lines, options.out, known=options.known, verbose=not options.quiet)
         if not options.quiet:
             for case in cases:
                 if case.result is not Result.RIGHT or options.line:

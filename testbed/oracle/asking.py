@@ -48,6 +48,10 @@ class Oracle:
         fresh.write_text(json.dumps(self._known, sort_keys=True).replace("}, ", "},\n"))
         fresh.rename(self._file)
 
+    def knows(self, line: str) -> bool:
+        """Tell whether it was asked about a submission before."""
+        return line in self._known
+
     def answer(self, line: str, combination: Combination) -> Answer:
         """Tell what becomes of a submission on these machines."""
         self.learn([(line, combination)])

@@ -65,12 +65,13 @@ class Reader:
         for job in snapshot.jobs:
             number = job.id.partition("_")[0].partition("+")[0]
             found.setdefault(ids[number], []).append(job)
-        self._jobs = {line: tuple(jobs) for line, jobs in found.items()}
+        self._jobs = {line: tuple(found[line]) for line in dict.fromkeys(ids.values())}
         self._taken = snapshot.taken
 
-    def jobs(self, line: str) -> tuple[Job, ...]:
-        """Return what was read of a submission."""
-        return self._jobs[line]
+    @property
+    def lines(self) -> list[str]:
+        """Return the submissions that were read: all that sbatch takes."""
+        return list(self._jobs)
 
     def plan(self, line: str, types: Sequence[str]) -> Planned:
         """Plan for one submission, with nothing held and these types to be had."""
