@@ -228,7 +228,7 @@ def _with_gres(
         if taken is None:
             return None
         offered = dict(taken)
-    if not (wish.fixed_cpus_per_gres or wish.overcommit):
+    if not (wish.fixed_cpus_per_gres or wish.overcommit or wish.unit is Unit.NODE):
         cpus = min(cpus, most * wish.cpus_per_task)
     return cpus, most, totals
 
