@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from agent.core.errors import SlurmError
+from agent.slurm.layout import layout_of_json
 from agent.slurm.model import Job, JobEnd, Node, Reservation
 from agent.slurm.names import expand, split_tasks
 from agent.slurm.states import OVER_STATES
@@ -192,6 +193,7 @@ def _node(record: Mapping[str, Any]) -> Node:
         booted=_time(booted),
         allocated_memory=_count(record["alloc_memory"]),
         gres=_SOCKETS.sub("", _text(record["gres"])),
+        layout=layout_of_json(record),
         last_busy=_time(_number(record.get("last_busy"))),
     )
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+_CPUS = re.compile(r"(?:^|,)cpu=(\d+)(?:,|$)", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -24,3 +29,30 @@ class Layout:
 
 UNKNOWN = Layout()
 """Nothing is told of it."""
+
+
+def layout_of_json(record: Mapping[str, Any]) -> Layout:
+    """Read a node of Slurm's JSON. 22.05 tells the usable CPUs in ``tres`` alone, and no system memory.
+
+    Raises:
+        KeyError: a field is missing.
+        ValueError: a field is no number.
+    """
+    usable = record.get("effective_cpus")
+    if usable is None:
+        told = _CPUS.search(record.get("tres") or "")
+        usable = int(told[1]) if told else 0
+    return Layout(
+        sockets=_number(record["sockets"]),
+        cores=_number(record["cores"]),
+        threads=_number(record["threads"]),
+        usable_cpus=_number(usable),
+        system_memory=_number(record.get("specialized_memory", 0)),
+        tmp_disk=_number(record["temporary_disk"]),
+    )
+
+
+def _number(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"expected a number from 0 on, got {value!r}")
+    return value

@@ -15,6 +15,7 @@ from typing import Any
 
 from agent.core.errors import SlurmError
 from agent.core.letters import read_json
+from agent.slurm.layout import Layout, layout_of_json
 from agent.slurm.model import Node, Reservation
 from agent.slurm.names import expand
 
@@ -22,14 +23,17 @@ _WORD = r"[A-Z_]+"
 
 _RECORD = re.compile(r"^NodeName=", re.MULTILINE)
 _HEAD = re.compile(
-    r"NodeName=(?P<name>[\w.-]+) (?:Arch=\S+ )?CoresPerSocket=\d+ +CPUAlloc=(?P<allocated>\d+) "
-    r"(?:CPUEfctv=\d+ )?CPUTot=(?P<cpus>\d+) CPULoad=\S+ (?=AvailableFeatures=)",
+    r"NodeName=(?P<name>\S+) (?:Arch=\S+ )?(?:CpuBind=\S+ )?CoresPerSocket=(?P<cores>\d+) +"
+    r"CPUAlloc=(?P<allocated>\d+) (?:CPUEfctv=(?P<usable>\d+) )?CPUTot=(?P<cpus>\d+) "
+    r"CPULoad=\S+ (?=AvailableFeatures=)",
     re.ASCII,
 )
 _CORE = re.compile(
-    r" RealMemory=(?P<memory>\d+) AllocMem=(?P<used>\d+) FreeMem=\S+ Sockets=\d+ Boards=\d+ (?:\w+=\S+ ){0,4}"
-    rf"State=(?P<state>{_WORD}(?:\+{_WORD})*) ThreadsPerCore=\d+ TmpDisk=\d+ Weight=(?P<weight>\d+) "
-    r"Owner=\S+ MCS_label=\S+ +(?:NextState=\S+ +)?(?:Partitions=(?P<partitions>\S*) +)?BootTime=",
+    r" RealMemory=(?P<memory>\d+) AllocMem=(?P<used>\d+) FreeMem=\S+ Sockets=(?P<sockets>\d+) Boards=\d+ "
+    r"(?:\w+=\S* +){0,3}?(?:MemSpecLimit=(?P<system>\d+) +)?(?:RestrictedCoresPerGPU=\S+ +)?"
+    rf"State=(?P<state>{_WORD}(?:\+{_WORD})*) ThreadsPerCore=(?P<threads>\d+) TmpDisk=(?P<disk>\d+) "
+    r"Weight=(?P<weight>\d+) Owner=\S+ MCS_label=\S+ +(?:NextState=\S+ +)?"
+    r"(?:Partitions=(?P<partitions>\S*) +)?BootTime=",
     re.ASCII,
 )
 """The part of a node's record that holds no free text."""
@@ -109,6 +113,14 @@ def _node(record: str) -> Node:
         booted=None if end["booted"] == "None" else _timestamp(int(end["booted"])),
         allocated_memory=int(core["used"]),
         gres=_gres(between["gres"]),
+        layout=Layout(
+            sockets=int(core["sockets"]),
+            cores=int(head["cores"]),
+            threads=int(core["threads"]),
+            usable_cpus=int(head["usable"] or 0),
+            system_memory=int(core["system"] or 0),
+            tmp_disk=int(core["disk"]),
+        ),
         last_busy=_timestamp(int(end["busy"])) if end["busy"] else None,
     )
 
@@ -161,6 +173,7 @@ def _node_from_json(record: dict[str, Any]) -> Node:
         booted=_timestamp(booted) if booted else None,
         allocated_memory=_number(record["alloc_memory"]),
         gres=_gres(record["gres"]),
+        layout=layout_of_json(record),
         last_busy=_timestamp(busy) if busy else None,
     )
 

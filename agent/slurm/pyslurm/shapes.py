@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from agent.core.errors import SlurmError
+from agent.slurm.layout import Layout
 from agent.slurm.model import Job, Node, Reservation
 from agent.slurm.names import expand, split_tasks
 from agent.slurm.words import main_reason
@@ -20,7 +21,8 @@ from agent.slurm.words import main_reason
 NODE_FIELDS = (
     "name", "state", "address", "weight", "active_features", "total_cpus", "allocated_cpus", "real_memory",
     "allocated_memory", "reason", "reason_user", "partitions", "boot_time", "configured_gres",
-    "last_busy_time",
+    "last_busy_time", "sockets", "cores_per_socket", "threads_per_core", "effective_cpus",
+    "memory_reserved_for_system", "temporary_disk",
 )  # fmt: skip
 JOB_FIELDS = (
     "id", "array_id", "array_task_id", "array_tasks_waiting", "array_tasks_parallel", "heterogeneous_id",
@@ -58,7 +60,8 @@ def node(record: list[Any]) -> Node:
         SlurmError: a field is not what it has to be.
     """
     (name, state, address, weight, features, cpus, allocated, memory, allocated_memory, reason, reason_user,
-     partitions, booted, gres, busy) = _cut(record, NODE_FIELDS)  # fmt: skip
+     partitions, booted, gres, busy, sockets, cores, threads, usable, system_memory,
+     disk) = _cut(record, NODE_FIELDS)  # fmt: skip
     if not isinstance(state, str) or _STATE.fullmatch(state) is None:
         raise SlurmError(f"node {name}: expected a state such as IDLE+DRAIN from pyslurm, got {state!r:.80}")
     base, *flags = state.split("+")
@@ -81,6 +84,14 @@ def node(record: list[Any]) -> Node:
         booted=_time(booted, "boot_time"),
         allocated_memory=_count(allocated_memory, "allocated_memory"),
         gres=_gres(gres),
+        layout=Layout(
+            sockets=_count(sockets, "sockets"),
+            cores=_count(cores, "cores_per_socket"),
+            threads=_count(threads, "threads_per_core"),
+            usable_cpus=_count(usable, "effective_cpus"),
+            system_memory=_count(system_memory, "memory_reserved_for_system"),
+            tmp_disk=_count(disk, "temporary_disk"),
+        ),
         last_busy=_time(busy, "last_busy_time"),
     )
 

@@ -82,7 +82,8 @@ class Node(_Record):
     fields = (
         "name", "state", "address", "weight", "active_features", "total_cpus", "allocated_cpus",
         "real_memory", "allocated_memory", "reason", "reason_user", "partitions", "boot_time",
-        "last_busy_time", "configured_gres",
+        "last_busy_time", "configured_gres", "sockets", "cores_per_socket", "threads_per_core",
+        "effective_cpus", "memory_reserved_for_system", "temporary_disk",
     )  # fmt: skip
 
     def modify(self, changes):

@@ -23,6 +23,7 @@ from agent.slurm.json_shapes import (
     parse_nodes,
     parse_reservations,
 )
+from agent.slurm.layout import Layout
 from agent.slurm.model import Job, Reservation
 
 SAMPLES = Path(__file__).parents[2] / "data" / "slurm"
@@ -201,6 +202,26 @@ def test_components_of_a_heterogeneous_job_carry_its_id() -> None:
     number = {"set": True, "infinite": False}
     document = changed("jobs", 0, het_job_id={**number, "number": 7}, het_job_offset={**number, "number": 2})
     assert parse_jobs(document)[0].id == "7+2"
+
+
+def test_what_is_set_aside_for_the_system_is_told() -> None:
+    changes = {
+        "effective_cpus": 3,
+        "specialized_memory": 512,
+        "temporary_disk": 900,
+        "cores": 2,
+        "threads": 2,
+    }
+    node = next(iter(parse_nodes(changed("nodes", 0, **changes)).values()))
+    assert node.layout == Layout(2, 2, 2, usable_cpus=3, system_memory=512, tmp_disk=900)
+
+
+def test_usable_cpus_of_22_05_are_those_that_are_counted() -> None:
+    document = reply("22.05", 38, "nodes")
+    document["nodes"][0]["tres"] = "cpu=1,mem=1000M,billing=2"
+    document["nodes"][1]["tres"] = None
+    told = [node.layout.usable_cpus for node in parse_nodes(document).values()]
+    assert told == [1, 0, 2, 2]
 
 
 def test_generic_resources_of_a_node_are_told_without_their_sockets() -> None:

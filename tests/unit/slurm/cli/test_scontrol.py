@@ -16,6 +16,7 @@ from agent.slurm.cli.scontrol import (
     parse_release,
     parse_reservations,
 )
+from agent.slurm.layout import Layout
 
 SAMPLES = Path(__file__).parents[3] / "data" / "slurm"
 RELEASES = ("22.05", "24.11", "25.11", "26.05")
@@ -115,6 +116,30 @@ def test_what_a_node_offers_and_what_is_taken_of_it() -> None:
     )
     node = parse_nodes(text)["n1"]
     assert (node.gres, node.allocated_memory, node.booted) == ("gpu:a100:2,shard:8", 750, None)
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_how_the_cpus_of_a_node_are_laid_out(release: str) -> None:
+    assert parse_nodes(read(release, "nodes.txt"))["n1"].layout == Layout(2, 1, 1, usable_cpus=2)
+
+
+@pytest.mark.parametrize(
+    ("specialised", "memory"),
+    [
+        ("CoreSpecCount=1 ", 0), ("CoreSpecCount=1 CPUSpecList=0-1 ", 0), ("MemSpecLimit=512", 512),
+        ("CoreSpecCount=1 CPUSpecList=0,4 MemSpecLimit=512", 512), ("RestrictedCoresPerGPU=2(0-3,8) ", 0),
+        ("MemSpecLimit=512 RestrictedCoresPerGPU=2(gpu:0-1) ", 512),
+    ],
+)  # fmt: skip
+def test_what_is_set_aside_for_the_system(specialised: str, memory: int) -> None:
+    text = (
+        read("22.05", "nodes.txt")
+        .replace("CPUEfctv=2 ", "CPUEfctv=1 ", 1)
+        .replace("CoresPerSocket=1 ", "CpuBind=CORES CoresPerSocket=1 ", 1)
+        .replace("Boards=1 ", f"Boards=1 {specialised} ", 1)
+        .replace("TmpDisk=0", "TmpDisk=900", 1)
+    )
+    assert parse_nodes(text)["n1"].layout == Layout(2, 1, 1, 1, system_memory=memory, tmp_disk=900)
 
 
 def test_a_user_name_with_a_domain_is_read_whole() -> None:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.core.errors import SlurmError
+from agent.slurm.layout import Layout
 from agent.slurm.model import Job, Node
 from agent.slurm.pyslurm import shapes
 
@@ -16,7 +17,8 @@ NODE: dict[str, Any] = {
     "name": "n2", "state": "MIXED+DRAIN", "address": "127.0.0.1", "weight": 1, "active_features": ["small"],
     "total_cpus": 2, "allocated_cpus": 1, "real_memory": 1000, "allocated_memory": 0,
     "reason": "update kernel", "reason_user": "root", "partitions": ["main"], "boot_time": 1795345278,
-    "last_busy_time": 1795351689, "configured_gres": {},
+    "last_busy_time": 1795351689, "configured_gres": {}, "sockets": 2, "cores_per_socket": 1,
+    "threads_per_core": 2, "effective_cpus": 2, "memory_reserved_for_system": 100, "temporary_disk": None,
 }  # fmt: skip
 JOB: dict[str, Any] = dict.fromkeys(shapes.JOB_FIELDS) | {
     "id": 1, "state": "RUNNING", "user_id": "alice", "state_reason": "None", "partition": "main",
@@ -48,6 +50,7 @@ def test_a_draining_node() -> None:
         name="n2", state="MIXED", flags=frozenset({"DRAIN"}), address="127.0.0.1", weight=1,
         features=frozenset({"small"}), cpus=2, allocated_cpus=1, memory=1000, reason="update kernel",
         reason_user="root", partitions=("main",), booted=at(1795345278),
+        layout=Layout(sockets=2, cores=1, threads=2, usable_cpus=2, system_memory=100),
     )  # fmt: skip
 
 
