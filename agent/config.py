@@ -36,7 +36,7 @@ from agent.core.request.rspec import check_lan_names
 from agent.core.settings import Duration, LeaseSettings, Section, format_duration, parse_duration
 from agent.ledger.ledger import LedgerSettings
 from agent.page.server import PageSettings
-from agent.slurm.names import expand
+from agent.slurm.names import expand_written
 from agent.slurm.settings import SlurmSettings
 from agent.ssh.shell import SshSettings
 from agent.tell.log import LogSettings
@@ -107,7 +107,7 @@ class RequestSettings(Section):
     def _are_node_sets(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for each in names:
             try:
-                expand(each)
+                expand_written(each)
             except SlurmError:
                 raise ValueError(
                     f"{each!r}: a name or a set of names such as cp-[3-20] is expected"
@@ -160,7 +160,7 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _slurm_asks_for_none_that_is_never_ours(self) -> Settings:
-        never = frozenset[str]().union(*map(expand, self.request.never))
+        never = frozenset[str]().union(*map(expand_written, self.request.never))
         if both := self.join.power_names & never:
             raise ValueError(
                 f"[join] power_nodes: {min(both)} is in [request] never too: expected one of the two"

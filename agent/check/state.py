@@ -11,7 +11,7 @@ from agent.core.ports import SystemClock
 from agent.slurm.choice import choose, slurm_commands
 from agent.slurm.layout import Layout
 from agent.slurm.model import Job, Node, Snapshot
-from agent.slurm.names import fold
+from agent.slurm.names import shown
 from agent.slurm.request import Request
 from agent.ssh.shell import SshShell
 
@@ -68,7 +68,7 @@ def job_rows(snapshot: Snapshot) -> list[Mapping[str, object]]:
             "user": job.user,
             "reason": "" if job.holds_nodes else job.reason,
             "size": f"{job.node_count}x{job.cpus // max(job.node_count, 1)}",
-            "nodes": ",".join(folded for _, folded in fold(job.nodes)),
+            "nodes": shown(job.nodes),
             "limit": job.time_limit,
             "ends": _value(job.ends),
         }

@@ -17,7 +17,7 @@ from agent.slurm.model import Job, JobEnd, Node, Reservation
 from agent.slurm.names import expand, split_tasks
 from agent.slurm.states import OVER_STATES
 
-_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
+_NAME = re.compile(r"[^\s,[\x00-\x1f\x7f]+", re.ASCII)
 _WORD = re.compile(r"[A-Z][A-Z0-9_]*", re.ASCII)
 _FIRST_STATES = (
     "COMPLETING", "STAGE_OUT", "CONFIGURING", "RESIZING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD",

@@ -6,8 +6,10 @@ import re
 import signal
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from itertools import product
+from math import prod
 
-from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet, NodeSetException
+from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet
 
 from agent.core.errors import SlurmError, SlurmRefusedError
 
@@ -20,6 +22,11 @@ and no release a number that does not fit into its own."""
 _LONGEST_LIST = 100_000
 """Characters of a node list that has to be one argument of a command (execve(2): 131,071 bytes)."""
 _NODE_LIST = re.compile(r"[A-Za-z0-9._,\[\]-]+")
+_ENTRY = re.compile(r"(?:[^,\[\s\x00-\x1f\x7f]|\[\d[\d,-]*\])+", re.ASCII)
+_BRACKETS = re.compile(r"\[(\d[\d,-]*)\]", re.ASCII)
+_NUMBERS = re.compile(r"(\d{1,18})(?:-(\d{1,18}))?", re.ASCII)
+_MOST_NAMES = 1 << 17
+"""Names in a list; slurmctld has 65,533 nodes at most (``MAX_NODES``)."""
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:-]{0,252}")
 _RESERVATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _JOB = re.compile(r"[1-9]\d{0,9}(?:_\d{1,9}|_\[[0-9,:-]+\]|\+\d{1,4})?")
@@ -44,6 +51,18 @@ def fold(names: Iterable[str]) -> Iterator[tuple[frozenset[str], str]]:
     for start in range(0, len(unique), MAX_NAMES):
         part = unique[start : start + MAX_NAMES]
         yield frozenset(part), _folded(part)
+
+
+def is_ordinary(name: str) -> bool:
+    """Tell whether a node has a name that ours may have."""
+    return _NODE.fullmatch(name) is not None
+
+
+def shown(names: Iterable[str]) -> str:
+    """Return a hostlist for a person, of nodes that may be called anything."""
+    every = frozenset(names)
+    ordinary = frozenset(filter(is_ordinary, every))
+    return ",".join([*(folded for _, folded in fold(ordinary)), *sorted(every - ordinary)])
 
 
 def listed(names: Iterable[str]) -> str:
@@ -75,21 +94,63 @@ def _folded(names: Iterable[str]) -> str:
 
 @lru_cache(maxsize=8192)
 def expand(hostlist: str) -> frozenset[str]:
-    """Take Slurm's hostlist apart; empty for none.
+    """Take Slurm's hostlist apart, whatever its nodes are called; empty for none.
+
+    slurm.conf takes as a name what holds no space, no comma and no opening bracket, such as ``a+b1``.
+
+    >>> sorted(expand("pc[8-10],a+b1"))
+    ['a+b1', 'pc10', 'pc8', 'pc9']
 
     Raises:
         SlurmError: it is not a hostlist.
     """
     if hostlist in {"", "(null)"}:
         return frozenset()
-    if _NODE_LIST.fullmatch(hostlist) is None:
-        raise SlurmError(f"expected a list of nodes from Slurm, got {hostlist[:80]!r}")
-    if "[" not in hostlist:
-        return frozenset(hostlist.split(","))
-    try:
-        return frozenset(NodeSet(hostlist, resolver=RESOLVER_NOGROUP))
-    except NodeSetException as error:
-        raise SlurmError(f"expected a list of nodes from Slurm, got {hostlist[:80]!r}: {error}") from error
+    names: set[str] = set()
+    at = -1
+    while at < len(hostlist):
+        part = _ENTRY.match(hostlist, at + 1)
+        if part is None or len(names) > _MOST_NAMES:
+            raise _not_a_hostlist(hostlist)
+        names.update(_entry(part[0], hostlist) if "[" in part[0] else (part[0],))
+        at = part.end()
+        if hostlist[at : at + 1] not in {",", ""}:
+            raise _not_a_hostlist(hostlist)
+    return frozenset(names)
+
+
+def expand_written(hostlist: str) -> frozenset[str]:
+    """Take a hostlist apart that a person wrote: with names that ours may have.
+
+    Raises:
+        SlurmError: it is not a hostlist, or has other names in it.
+    """
+    if hostlist and _NODE_LIST.fullmatch(hostlist) is None:
+        raise _not_a_hostlist(hostlist)
+    return expand(hostlist)
+
+
+def _entry(entry: str, hostlist: str) -> Iterator[str]:
+    """Yield the names of an entry with brackets: ``a[1-2]-[3-4]`` has four."""
+    pieces = _BRACKETS.split(entry)
+    choices = [list(_numbers(piece, hostlist)) if n % 2 else [piece] for n, piece in enumerate(pieces)]
+    if prod(map(len, choices)) > _MOST_NAMES:
+        raise _not_a_hostlist(hostlist)
+    return map("".join, product(*choices))
+
+
+def _numbers(listed: str, hostlist: str) -> Iterator[str]:
+    """Yield what stands for a bracket: ``08-10`` is 08, 09 and 10."""
+    for each in listed.split(","):
+        match = _NUMBERS.fullmatch(each)
+        first, last = (match[1], match[2] or match[1]) if match else ("1", "0")
+        if not 0 <= int(last) - int(first) < _MOST_NAMES:
+            raise _not_a_hostlist(hostlist)
+        yield from (str(number).zfill(len(first)) for number in range(int(first), int(last) + 1))
+
+
+def _not_a_hostlist(hostlist: str) -> SlurmError:
+    return SlurmError(f"expected a list of nodes, got {hostlist[:80]!r}")
 
 
 def check_job(job_id: str) -> str:

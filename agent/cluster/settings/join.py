@@ -13,7 +13,7 @@ from agent.core.errors import ConfigError, SlurmError
 from agent.core.model import SliverNode
 from agent.core.request.rspec import LAN_NAME
 from agent.core.settings import Duration, Section
-from agent.slurm.names import expand
+from agent.slurm.names import expand, expand_written
 
 CONTROL = "control"
 """The control network, which SSH goes over; any other name is that of a LAN."""
@@ -120,7 +120,7 @@ class JoinSettings(Section):
     @classmethod
     def _is_node_set(cls, nodes: str) -> str:
         try:
-            expand(nodes)
+            expand_written(nodes)
         except SlurmError as error:
             raise ValueError(str(error)) from None
         return nodes
@@ -130,7 +130,7 @@ class JoinSettings(Section):
         if self.power_nodes and (self.mode, self.node_name) != ("cloud", "client_id"):
             raise ValueError('power_nodes: mode = "cloud" and node_name = "client_id" are expected with it')
         try:
-            both = expand(self.power_nodes) & expand(self.predeclared)
+            both = expand_written(self.power_nodes) & expand(self.predeclared)
         except SlurmError as error:
             raise ValueError(f"power_nodes: {error}") from None
         if both:

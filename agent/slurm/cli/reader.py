@@ -98,7 +98,7 @@ class CliReader:
         if self._few and self._clock.monotonic() >= self._json_from:
             jobs = self._jobs_of_json()
         if jobs is None:
-            jobs = self._jobs_of_text()
+            jobs = self._jobs_of_text_or_json()
         self._few = len(jobs) <= _FEW
         return jobs
 
@@ -122,7 +122,10 @@ class CliReader:
         self._confirmed = frozenset()
         if new:
             listed = self._run("sinfo", "-h", "-a", "--local", "-o", "%N").check()
-            new = new.difference(*map(names.expand, listed.split()))
+            new = new.difference(*map(names.expand, listed.split("\n")))
+        for odd in new:
+            if not names.is_ordinary(odd):
+                raise scontrol.InexactTextError(f"{odd!r} may be no node")
         for _, folded in names.fold(new):
             if self._run("scontrol", "-o", "--local", "show", "node", folded).status != 0:
                 raise scontrol.InexactTextError(f"not all of {folded} are nodes")
@@ -152,6 +155,18 @@ class CliReader:
         if self._clock.monotonic() - began < _SLOW:
             self._json_from = began
         return jobs
+
+    def _jobs_of_text_or_json(self) -> tuple[Job, ...]:
+        """Read text, or JSON where a name makes that inexact: a node may be called ``a|1``."""
+        try:
+            return self._jobs_of_text()
+        except SlurmError as error:
+            if type(error) is not SlurmError:
+                raise
+            jobs = self._jobs_of_json()
+            if jobs is None:
+                raise
+            return jobs
 
     def _jobs_of_text(self) -> tuple[Job, ...]:
         before = self._release

@@ -196,7 +196,7 @@ def parse_excluded_nodes(text: str) -> dict[str, frozenset[str]]:
     Raises:
         SlurmError: a line is not that.
     """
-    return {job_id: expand(nodes) for job_id, nodes in _pairs(text, r"[^|\s]*")}
+    return {job_id: expand(nodes) for job_id, nodes in _pairs(text, r"\S*")}
 
 
 def parse_requeue(text: str) -> dict[str, bool]:
@@ -239,8 +239,8 @@ def parse_comments(text: str, end: str) -> dict[str, str]:
 
 
 def _pairs(text: str, value: str) -> Iterator[tuple[str, str]]:
-    for line in text.splitlines():
-        match = re.fullmatch(rf"([^|\s]+)\|({value})\|", line)
+    for line in filter(None, text.split("\n")):
+        match = re.fullmatch(rf"([^|\s]+)\|({value})\|", line, re.ASCII)
         if match is None:
             raise SlurmError(f"expected a job and one field of squeue, got {line[:80]!r}")
         yield split_tasks(match[1])[0], match[2]

@@ -13,9 +13,11 @@ from agent.slurm.names import (
     check_job,
     check_signal,
     expand,
+    expand_written,
     fold,
     listed,
     share_tasks,
+    shown,
     split_tasks,
 )
 
@@ -80,10 +82,34 @@ def test_a_list_that_one_command_cannot_carry_is_refused_and_told() -> None:
         ("rack[1-2]n[01-02]", {"rack1n01", "rack1n02", "rack2n01", "rack2n02"}),
         ("n[7,007,08-10]", {"n7", "n007", "n08", "n09", "n10"}),
         ("x-1-y-[2-3],pc-007.a_b", {"x-1-y-2", "x-1-y-3", "pc-007.a_b"}),
+        ("a1-[3-4],a2-[3-4]", {"a1-3", "a1-4", "a2-3", "a2-4"}),
+        ("a[1-2]-[3,05]b", {"a1-3b", "a1-05b", "a2-3b", "a2-05b"}),
+        ("[8-10]", {"8", "9", "10"}),
     ],
 )
 def test_slurms_own_lists_are_taken_apart(hostlist: str, expected: set[str]) -> None:
     assert expand(hostlist) == expected
+
+
+ODD = (
+    "a+b1", "a:b1", "a/b1", "a@b1", "a%b1", "a~1", "a!1", "a$1", "a^1", "a&1", "a*1", "a(1)", "a\u00e91",
+    "a;1", "a?1", "a'1", 'a"1', "a|1", "a{1}", "a<1>", "a_1", "-a1", ".a1", "a]1", "a`1", "a=1", "+1", "@all",
+    "\u00e9", "a\u00a01", "x" * 70,
+)  # fmt: skip
+"""Names of nodes that slurmctld 22.05 and 24.11 took from slurm.conf."""
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_nodes_that_are_not_ours_may_be_called_anything_that_slurm_takes(name: str) -> None:
+    assert expand(f"{name},pc[1-2],{name}") == {name, "pc1", "pc2"}
+    assert expand(f"{name}[08-10]") == {f"{name}08", f"{name}09", f"{name}10"}
+    assert shown([name, "pc1", "pc2"]) in {f"pc[1-2],{name}", f"{name},pc[1-2]"}
+
+
+@pytest.mark.parametrize("hostlist", ["a+b1", "n1,@all", "n[1-", "n1 n2", "a|b"])
+def test_a_list_that_a_person_wrote_has_names_that_ours_may_have(hostlist: str) -> None:
+    with pytest.raises(SlurmError, match="expected a list of nodes, got"):
+        expand_written(hostlist)
 
 
 @pytest.mark.parametrize("name", ["", "a b", "n1,n2", "n[1-2]", "-n", "a\nb", "a;b", "@all", "n=1", "x" * 65])
@@ -92,7 +118,26 @@ def test_what_is_no_node_name_is_refused_before_anything_is_sent(name: str) -> N
         next(fold(["n1", name]))
 
 
-@pytest.mark.parametrize("hostlist", ["n[1-", "n1 n2", "@all", "n[2-1]", "a|b", "n1\n"])
+@pytest.mark.parametrize(
+    "hostlist",
+    [
+        "n[1-",
+        "n1 n2",
+        "n[2-1]",
+        "n[x]",
+        "n[]",
+        "n[1,,2]",
+        "n[1-2-3]",
+        "n[1-999999]",
+        "n[1-999][1-999]",
+        "n1\n",
+        "n1\x00",
+        "n1,",
+        ",n1",
+        "n1,,n2",
+        "n[1]][",
+    ],
+)
 def test_what_is_no_hostlist_is_an_error(hostlist: str) -> None:
     with pytest.raises(SlurmError):
         expand(hostlist)

@@ -85,6 +85,44 @@ def test_memory_is_flat_over_many_snapshots(jobs: int, way: str) -> None:
     assert blocks[2] - blocks[1] < jobs, blocks
 
 
+def test_a_job_on_a_node_whose_name_the_text_cannot_hold_is_read_as_json() -> None:
+    commands = Commands(600)
+    commands.job["nodes"] = "a|1,n1"
+    own = commands.as_text
+    commands.as_text = lambda number, form: own(number, form).replace("|", "|a|1,n1|", 1)  # type: ignore[method-assign]
+    jobs = CliReader(commands, FixedClock()).jobs()
+    assert commands.read == ["text", "json"]
+    assert {job.nodes for job in jobs} == {frozenset({"a|1", "n1"})}
+
+
+@pytest.mark.parametrize("name", ["a+b1", "a|1", "-a1", "a]1", "\u00e9", "x" * 70])
+def test_a_node_that_is_not_ours_may_be_called_anything(name: str) -> None:
+    commands = Commands(0)
+    text = (NEWER / "nodes.txt").read_text().replace("NodeName=n4 ", f"NodeName={name} ")
+
+    def answer(command: str, /, *arguments: str, take: Take | None = None) -> Finished:
+        told = commands(command, *arguments, take=take)
+        if command == "sinfo":
+            return Finished((command, *arguments), 0, f"n[1-3],{name}\n", "")
+        return told if command != "scontrol" else Finished((command, *arguments), 0, text, "")
+
+    assert sorted(CliReader(answer, FixedClock()).nodes()) == sorted(["n1", "n2", "n3", name])
+
+
+def test_odd_nodes_in_no_partition_are_read_as_json() -> None:
+    """No text can fake them there, and no other command takes all such names."""
+    text = (NEWER / "nodes.txt").read_text().replace("NodeName=n4 ", "NodeName=a+b1 ")
+    told = json.loads((NEWER / "nodes.json").read_text())
+    told["nodes"][3]["name"] = "a+b1"
+
+    def answer(command: str, /, *arguments: str, take: Take | None = None) -> Finished:
+        outputs = {"sinfo": "n[1-3]\n", "squeue": "slurm 24.11.5\n", "scontrol": text}
+        output = json.dumps(told) if "--json" in arguments else outputs[command]
+        return Finished((command, *arguments), 0, output, "")
+
+    assert sorted(CliReader(answer, FixedClock()).nodes()) == ["a+b1", "n1", "n2", "n3"]
+
+
 def test_a_cluster_without_jobs_is_a_whole_answer(tmp_path: Path) -> None:
     snapshot = backend(tmp_path, scontrol=cat("nodes.txt")).snapshot()
     assert sorted(snapshot.nodes) == ["n1", "n2", "n3", "n4"]
