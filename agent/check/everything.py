@@ -39,7 +39,7 @@ from agent.check.ownership import Said, check_lonely_lans, check_ownership, is_s
 from agent.check.program import become, check_program, program
 from agent.check.request import check_request
 from agent.check.sandbox import find_sandbox
-from agent.check.slurm import check_pieces, check_primary, check_slurm, parse_config
+from agent.check.slurm import check_pieces, check_primary, check_slurm
 from agent.check.user import UNIT, User, caller, find_user, running, unit, user_name
 from agent.cloudlab.connect import connect, identity_of, slice_urn_of
 from agent.cloudlab.server import ProtoGeniServer
@@ -50,6 +50,7 @@ from agent.core.request.escaping import meant
 from agent.core.request.helper import SimpleElasticSliceHelper
 from agent.parts import cluster_settings, ownership_of
 from agent.slurm.choice import choose, slurm_commands
+from agent.slurm.cli.scheduling import parse_config
 from agent.slurm.names import expand
 from agent.slurm.primary import parse_ping
 from agent.ssh.shell import SshShell

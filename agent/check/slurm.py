@@ -18,29 +18,17 @@ from agent.cluster.settings.join import JoinSettings
 from agent.cluster.settings.plugin import PluginSettings
 from agent.core.errors import SlurmRefusedError
 from agent.core.settings import format_duration
+from agent.slurm.cli.scheduling import parse_config
 from agent.slurm.model import Node, SlurmBackend, Snapshot
 from agent.slurm.names import fold
 from agent.slurm.primary import Controller, is_same_host
 
-_SETTING = re.compile(r"^([^\s\[]+)(?:\[\d+\])?\s*= (.*)$", re.MULTILINE)
 _NO_SUCH_NODE = "Invalid node name"
 _NAMED_SOCKET = re.compile(rb"""ESAGENT_SOCKET=["']?(/[^\s"'$;]+)""")
 BUILT_IN_SOCKET = "/run/esagent/admin.sock"
 """Where esagent-poke finds the daemon, unless it is told (esagent_poke.c)."""
 NOBODY = "esagent-check-no-such-node"
 """A node name that no site has."""
-
-
-def parse_config(text: str) -> dict[str, str]:
-    """Read ``scontrol show config``: key -> value, as it stands there.
-
-    Later releases number what may be given more than once (``EpilogSlurmctld[0]``): such values are joined
-    by commas.
-    """
-    settings: dict[str, str] = {}
-    for key, value in _SETTING.findall(text):
-        settings[key] = f"{settings[key]},{value.strip()}" if key in settings else value.strip()
-    return settings
 
 
 def check_slurm(

@@ -13,6 +13,7 @@ from agent.core.errors import SlurmError, SlurmRefusedError
 from agent.slurm.layout import UNKNOWN, Layout
 from agent.slurm.names import leader
 from agent.slurm.request import Request
+from agent.slurm.scheduling import Scheduling
 from agent.slurm.states import OVER_STATES
 
 UNUSABLE_FLAGS = frozenset(
@@ -325,6 +326,9 @@ class SlurmBackend(Protocol):
 
     def reservations(self) -> tuple[Reservation, ...]:
         """Read all reservations."""
+
+    def scheduling(self) -> Scheduling:
+        """Tell how Slurm chooses nodes, in each partition."""
 
     def reserve(self, reservation: Reservation) -> None:
         """Make a reservation for root alone, or move the one of that name, whatever runs there now."""

@@ -24,15 +24,15 @@ class PartitionRules:
 
     name: str
     is_up: bool = True
-    """Jobs start there (``State=UP``)."""
+    """Jobs that wait there start (``State=UP``, and ``DRAIN``, which takes no new ones)."""
     min_nodes: int = 0
     max_nodes: int | None = None
     """Nodes that one job may have; None for any number."""
     max_cpus_per_node: int | None = None
     max_memory_per_node: int | None = None
-    """MB."""
+    """MB; where a partition sets no limit, the cluster's."""
     max_memory_per_cpu: int | None = None
-    """MB."""
+    """MB, as ``max_memory_per_node``; a job that asks for more gets more CPUs."""
     max_time: timedelta | None = None
     exclusive: bool = False
     """Every job has its nodes for itself (``OverSubscribe=EXCLUSIVE``)."""
@@ -42,6 +42,8 @@ class PartitionRules:
     """Also those jobs that did not ask for it (``FORCE``)."""
     unit: Unit | None = None
     """Its own ``SelectTypeParameters``; None where the cluster's holds."""
+    memory: bool | None = None
+    """Memory is taken up by jobs there; None where what holds for the cluster does."""
     cpus_per_gpu: int = 0
     """``DefCpuPerGPU``; 0 where the cluster's holds."""
     memory_per_gpu: int = 0

@@ -12,7 +12,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from agent.core.errors import SlurmDownError, SlurmError
+from agent.slurm.cli.scheduling import parse_config
 from agent.slurm.model import Job, Node, Reservation, SlurmBackend, Snapshot
+from agent.slurm.scheduling import PartitionRules
 from testbed.up import TestBed
 from testbed.waiting import PATIENCE, wait_for
 
@@ -135,6 +137,37 @@ def test_nodes_in_every_condition_are_told_alike(bed: TestBed, ways_in: dict[str
     assert not nodes[NODES[0]].drained
     assert (nodes[NODES[1]].state, nodes[NODES[1]].reason, nodes[NODES[1]].weight) == ("DOWN", "gone", 77)
     assert nodes["n1"].usable
+
+
+def test_how_slurm_chooses_nodes_is_told_alike(bed: TestBed, ways_in: dict[str, SlurmBackend]) -> None:
+    rules = ("MaxNodes=2", "MinNodes=2", "MaxTime=1-00:00:00", "MaxMemPerCPU=300", "State=DOWN")
+    bed.slurm.run(
+        "scontrol",
+        "create",
+        "PartitionName=rules",
+        "Nodes=ALL",
+        "Hidden=YES",
+        "OverSubscribe=FORCE:3",
+        *rules,
+    )
+    try:
+        told = {name: backend.scheduling() for name, backend in ways_in.items()}
+    finally:
+        bed.slurm.run("scontrol", "delete", "PartitionName=rules")
+    assert all(each == told["cli"] for each in told.values())
+    assert told["cli"].partitions["rules"] == PartitionRules(
+        "rules",
+        is_up=False,
+        min_nodes=2,
+        max_nodes=2,
+        max_memory_per_cpu=300,
+        max_time=timedelta(days=1),
+        shared_by=3,
+        is_forced=True,
+    )
+    parameters = parse_config(bed.slurm.run("scontrol", "show", "config"))["SelectTypeParameters"]
+    assert told["cli"].unit.name in parameters
+    assert told["cli"].memory == ("MEMORY" in parameters)
 
 
 def test_reservations_are_told_alike(bed: TestBed, ways_in: dict[str, SlurmBackend]) -> None:

@@ -14,6 +14,7 @@ from agent.slurm.cli.command import Finished, LocalRunner, RemoteRunner, Runner,
 from agent.slurm.cli.own_signals import own_signals
 from agent.slurm.cli.reader import JOBS_AT_ONCE, CliReader
 from agent.slurm.cli.refusals import read_refusals
+from agent.slurm.cli.scheduling import parse_scheduling
 from agent.slurm.cli.signalling import Signaller
 from agent.slurm.model import (
     MAX_WEIGHT,
@@ -25,6 +26,7 @@ from agent.slurm.model import (
     SignalTarget,
     Snapshot,
 )
+from agent.slurm.scheduling import Scheduling
 from agent.slurm.settings import SlurmSettings
 from agent.slurm.signal_targets import send_to_parts
 from agent.slurm.words import means_no_answer, one_line, printable
@@ -311,6 +313,11 @@ class CliBackend:
     def config(self) -> str:
         """Return the settings that slurmctld runs with (``scontrol show config``)."""
         return self._run("scontrol", "show", "config").check()
+
+    def scheduling(self) -> Scheduling:
+        """Tell how Slurm chooses nodes (``scontrol show config``, ``scontrol show partition``)."""
+        partitions = self._run("scontrol", "-a", "-o", "show", "partition").check()
+        return parse_scheduling(self.config(), partitions)
 
     def ping(self) -> str:
         """Tell which slurmctld answer (``scontrol ping``)."""

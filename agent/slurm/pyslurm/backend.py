@@ -24,6 +24,7 @@ from agent.slurm.model import (
 )
 from agent.slurm.pyslurm import shapes
 from agent.slurm.pyslurm.process import PyslurmProcess, PyslurmRefusedError
+from agent.slurm.scheduling import Scheduling
 from agent.slurm.settings import SlurmSettings
 from agent.slurm.signal_targets import parts_of
 from agent.slurm.words import UNKNOWN_JOB, one_line
@@ -175,6 +176,10 @@ class PyslurmBackend:
             fields=shapes.RESERVATION_FIELDS,
         )
         return tuple(found)
+
+    def scheduling(self) -> Scheduling:
+        """Tell how Slurm chooses nodes (``scontrol``)."""
+        return self._commands.scheduling()
 
     def reserve(self, reservation: Reservation) -> None:
         """Make a reservation for root alone, or move the one of that name.

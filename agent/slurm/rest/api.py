@@ -35,6 +35,7 @@ class Deed(StrEnum):
     CANCEL = "cancel a job"
     COMMENT = "set the AdminComment of a job"
     LET_START = "let a job start that Slurm keeps back"
+    SCHEDULING = "tell how Slurm chooses nodes"
     ARRAY_TASK = "act on one task of an array"
 
 
@@ -91,6 +92,9 @@ class Api:
                 )
             case Deed.SIGNAL_PART:
                 return self.can(Deed.CANCEL) and "BATCH_JOB" in self.signal_flags
+            case Deed.SCHEDULING:
+                # None tells SelectTypeParameters of the cluster, without which partitions tell too little.
+                return False
             case Deed.CLOUD_NODES | Deed.RESERVE | Deed.NOTIFY | Deed.LET_START | Deed.ARRAY_TASK:
                 # 22.05 reads 3_1 as no job, and takes the number of a task for no job or for the array.
                 return False

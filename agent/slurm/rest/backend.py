@@ -25,6 +25,7 @@ from agent.slurm.rest.calls import RestCalls
 from agent.slurm.rest.reader import RestReader
 from agent.slurm.rest.records import read_each
 from agent.slurm.rest.transport import RestTransport
+from agent.slurm.scheduling import Scheduling
 from agent.slurm.settings import SlurmSettings
 from agent.slurm.signal_targets import parts_of, send_to_parts
 from agent.slurm.words import one_line, printable
@@ -146,6 +147,10 @@ class RestBackend:
     def reservations(self) -> tuple[Reservation, ...]:
         """Read all reservations."""
         return self._reader.reservations()
+
+    def scheduling(self) -> Scheduling:
+        """Tell how Slurm chooses nodes."""
+        return self._elsewhere(Deed.SCHEDULING).scheduling()
 
     def reserve(self, reservation: Reservation) -> None:
         """Make a reservation for root alone, or move the one of that name."""

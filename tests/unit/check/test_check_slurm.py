@@ -19,7 +19,6 @@ from agent.check.slurm import (
     check_primary,
     check_settings,
     check_slurm,
-    parse_config,
 )
 from agent.check.user import User
 from agent.cluster.settings.demand import Offer
@@ -27,6 +26,7 @@ from agent.cluster.settings.drain import DrainSettings
 from agent.cluster.settings.join import JoinSettings
 from agent.cluster.settings.plugin import PluginSettings
 from agent.core.errors import SlurmDownError, SlurmRefusedError
+from agent.slurm.cli.scheduling import parse_config
 from agent.slurm.model import Node, Snapshot
 from agent.slurm.primary import Controller
 from tests.unit.check.conftest import Site

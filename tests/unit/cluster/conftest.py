@@ -217,6 +217,7 @@ class Slurm:
         self.acts = []
         self.refuses = set()
         self.fault = None
+        self.scheduled = None
         self.reads = 0
         self.requests = 0
         self._clock = clock or Clock()
@@ -229,6 +230,12 @@ class Slurm:
     def reservations(self):
         self._reach()
         return tuple(self.reserved.values())
+
+    def scheduling(self):
+        self._reach()
+        if self.scheduled is None:
+            raise SlurmRefusedError("nothing tells how Slurm chooses nodes")
+        return self.scheduled
 
     def reserve(self, reservation):
         self._act("reserve", reservation.nodes)

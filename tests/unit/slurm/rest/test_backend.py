@@ -112,9 +112,10 @@ def test_what_slurmrestd_cannot_do_another_way_in_does() -> None:
     rest.power_down(["n1"])
     rest.set_address("n1", "10.0.0.1", "n1")
     rest.remove_reservation("x")
+    rest.scheduling()
     assert aside.asked == [
         "requeue", "requeue", "notify", "signal", "signal", "cancel", "power_up", "power_down", "set_address",
-        "remove_reservation",
+        "remove_reservation", "scheduling",
     ]  # fmt: skip
     assert server.changes() == []
     (told,) = rest.shortcomings()
