@@ -24,6 +24,7 @@ from agent.cluster.shrink.returning import named_again, wanted_again
 from agent.cluster.shrink.surplus import NodeVerdict, plan_surplus
 from agent.cluster.steer.weights import SetWeight, plan_weights
 from agent.slurm.model import Snapshot
+from agent.slurm.scheduling import Scheduling
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,13 @@ class Plan:
 
 
 _Growth: TypeAlias = tuple[
-    Snapshot, Supply, ClusterSettings, Mapping[str, datetime], tuple[Move, ...], GrowthPlan
+    Snapshot,
+    Supply,
+    ClusterSettings,
+    Mapping[str, datetime],
+    tuple[Move, ...],
+    Scheduling | None,
+    GrowthPlan,
 ]
 """A growth, with all that it follows from before it."""
 
@@ -155,11 +162,12 @@ class Planner:
         waiting = moment.history.waiting_since if moment.history else {}
         with self._lock:
             last = self._last
-        if last is not None and last[0] is snapshot and last[1:5] == (supply, settings, waiting, moves):
-            return last[5]
+        follows_from = (supply, settings, waiting, moves, moment.scheduling)
+        if last is not None and last[0] is snapshot and last[1:6] == follows_from:
+            return last[6]
         growth = plan_growth(moment, supply, moves)
         with self._lock:
-            self._last = (snapshot, supply, settings, waiting, moves, growth)
+            self._last = (snapshot, *follows_from, growth)
         return growth
 
 

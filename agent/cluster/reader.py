@@ -8,6 +8,7 @@ from datetime import datetime
 from agent.cluster.desk import Desk
 from agent.cluster.drain.held import held_nodes
 from agent.cluster.grow.demand import still_waiting
+from agent.cluster.grow.selecting import Selecting
 from agent.cluster.memory.memory import Memory
 from agent.cluster.moment import History, Moment
 from agent.cluster.power.power import still_forsaken
@@ -31,6 +32,7 @@ class Reader:
         self._memory = memory
         self._backend = backend
         self._limited = limited
+        self._selecting = Selecting(backend, desk.clock)
 
     def read(self) -> Moment:
         """Read Slurm, and since when things are so; return the moment that follows.
@@ -44,6 +46,7 @@ class Reader:
         snapshot = self._backend.snapshot()
         if self._desk.settings.drain.fence:
             known.limited = self._limited()
+        known.scheduling = self._selecting.read(snapshot)
         if known.take(reading, snapshot, began):
             # A long queue takes its time: Cloudlab's calls, which need the lock, do not wait for that.
             known.learn(reading, look_back(moment := self._memory.now()))

@@ -9,6 +9,7 @@ from datetime import datetime
 from agent.cluster.moment import History
 from agent.core.desk import Lock
 from agent.slurm.model import Snapshot
+from agent.slurm.scheduling import Scheduling
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Known:
         snapshot: what Slurm said last; None before it was read once.
         history: since when things are so; None before the first reading was taken in.
         limited: names of the partitions that give every job a time limit.
+        scheduling: how Slurm chooses nodes; None where it was not read.
         read_back: the CMs of whose machines it is known what an earlier run of the agent did to them.
     """
 
@@ -45,6 +47,7 @@ class Known:
         self.snapshot: Snapshot | None = None
         self.history: History | None = None
         self.limited: frozenset[str] = frozenset()
+        self.scheduling: Scheduling | None = None
         self.read_back: frozenset[str] = frozenset()
 
     def read_at(self) -> datetime | None:

@@ -108,6 +108,7 @@ class Memory:
                 read=self.known.read_at(),
                 history=self.known.history,
                 limited=self.known.limited,
+                scheduling=self.known.scheduling,
                 read_back=self.known.read_back,
                 admin=self.drains.wishes,
                 hold=self.hold.wish,

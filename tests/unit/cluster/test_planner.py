@@ -27,6 +27,7 @@ from agent.core.request.rspec import request_client_ids
 from agent.core.said import ResourceValue, Revocation, Taken
 from agent.ledger.ledger import Ledger
 from agent.slurm.model import Job, Node, Reservation
+from agent.slurm.scheduling import Scheduling, Unit
 from tests.unit.cluster.conftest import (
     CLOUDLAB_STEPS,
     NOW,
@@ -262,6 +263,13 @@ def test_what_the_queue_wants_is_worked_out_once_for_what_was_read_and_anew_when
         ({"slice": a_slice(a_machine(1))}, 0),
     ):
         assert planner.plan(replace(moment, **fields)).growth.count == count
+
+
+def test_what_the_queue_wants_is_worked_out_anew_when_slurm_chooses_nodes_another_way():
+    planner = Planner()
+    moment = a_moment(jobs=[WAITING], settings=GROWING)
+    growth = planner.plan(moment).growth
+    assert planner.plan(replace(moment, scheduling=Scheduling(Unit.CORE))).growth is not growth
 
 
 def test_where_slurms_power_saving_decides_it_names_what_grows_and_what_goes():

@@ -14,6 +14,7 @@ from agent.cluster.settings.drain import DrainSettings
 from agent.cluster.settings.join import JoinSettings
 from agent.core.errors import SlurmDownError
 from agent.slurm.model import Job, JobEnd, Node
+from agent.slurm.scheduling import Scheduling, Unit
 from tests.unit.cluster.conftest import NOW, Slurm, a_machine, a_moment, a_slice, settings_with
 
 BOOTED = NOW - timedelta(hours=3)
@@ -178,6 +179,14 @@ def test_what_is_read_is_remembered_with_the_time_since_when_it_is_so(clock, led
     assert (moment.joined, moment.history.idle_since, moment.limited) == ({"pc1"}, {"pc1": NOW}, frozenset())
     clock.advance(60)
     assert site.reader.read().history.idle_since == {"pc1": NOW}
+
+
+def test_how_slurm_chooses_nodes_is_in_the_moment(clock, ledger):
+    site = Site(clock, ledger, Node("pc1", "IDLE"))
+    assert site.reader.read().scheduling is None
+    clock.advance(60)
+    site.slurm.scheduled = Scheduling(Unit.CORE)
+    assert site.reader.read().scheduling == site.memory.now().scheduling == Scheduling(Unit.CORE)
 
 
 def test_a_look_in_between_reads_nodes_and_jobs_and_leaves_the_history_alone(clock, ledger):
