@@ -40,9 +40,11 @@ from agent.check.program import become, check_program, program
 from agent.check.request import check_request
 from agent.check.sandbox import find_sandbox
 from agent.check.slurm import check_pieces, check_primary, check_slurm
+from agent.check.types import check_types
 from agent.check.user import UNIT, User, caller, find_user, running, unit, user_name
 from agent.cloudlab.connect import connect, identity_of, slice_urn_of
 from agent.cloudlab.server import ProtoGeniServer
+from agent.cluster.memory.machine_types import read_shapes
 from agent.config import Settings, load
 from agent.core.errors import ConfigError, LedgerError, SlurmError
 from agent.core.ports import Clock
@@ -167,6 +169,7 @@ def _with_settings(settings: Settings, clock: Clock, reader: Reader, *, offline:
             yield warning("ledger", str(error), "see [ledger] path; without it only names tell what is ours")
     yield from check_departed(cloudlab.cms, known, callback.allowed_urns)
     yield from check_left_behind(known)
+    yield from check_types(settings.demand, read_shapes(known.machine_types))
     if offline:
         yield skipped("Cloudlab and Slurm", "asked not to (--offline)")
         return

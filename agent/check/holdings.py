@@ -34,6 +34,8 @@ class Remembered:
     """URN -> URL where each CM was called."""
     left_behind: tuple[LeftBehind, ...] = ()
     """What is held in other slices."""
+    machine_types: Mapping[str, str] = field(default_factory=dict)
+    """Hardware type -> words about what Slurm saw of it."""
 
 
 def read_held(server: SliceServer, known: Remembered) -> tuple[Held, ...]:
@@ -128,7 +130,8 @@ def _recall(path: Path, copy: Path, slice_urn: str, now: datetime) -> Remembered
     try:
         with closing(Ledger(copy)) as ledger:
             left = ledger.begin_slice(slice_urn, now) if slice_urn else ()
-            return Remembered(ledger.intents(), ledger.holdings(), ledger.cms.urls(), left)
+            urls, types = ledger.cms.urls(), ledger.machine_types()
+            return Remembered(ledger.intents(), ledger.holdings(), urls, left, types)
     except LedgerError as error:
         raise LedgerError(str(error).replace(str(copy), str(path))) from error
 

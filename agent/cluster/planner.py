@@ -12,6 +12,7 @@ from agent.cluster.drain.wanted import drains_of, returnable
 from agent.cluster.grow.by_name import grow_by_name, lacking
 from agent.cluster.grow.demand import GrowthPlan, JobVerdict, plan_growth
 from agent.cluster.grow.lenders import divide, spare_machines
+from agent.cluster.grow.misdescribed import differences
 from agent.cluster.grow.moving import Move, moving_jobs
 from agent.cluster.grow.supply import Supply, count_supply
 from agent.cluster.join.plan import JoinPlan, plan_joins
@@ -130,6 +131,7 @@ class Planner:
         moment = replace(moment, chosen=moment.chosen - named.keys())
         supply = replace(count_supply(moment), lacking=lacking(moment))
         growth = _with_obstacles(self._growth(moment, supply, moving_jobs(moment)), moment)
+        growth = _with_differences(growth, moment)
         kept = named | wanted_again(moment, growth)
         verdicts = _surplus(moment, growth)
         goes = frozenset(verdict.name for verdict in verdicts if verdict.goes)
@@ -189,6 +191,13 @@ def _with_obstacles(growth: GrowthPlan, moment: Moment) -> GrowthPlan:
         if growth.count
     ]
     return replace(growth, reasons=(*growth.reasons, *told))
+
+
+def _with_differences(growth: GrowthPlan, moment: Moment) -> GrowthPlan:
+    """Tell where [demand] says something else of machines than what plans go by."""
+    held = {machine.hardware_type for machine in moment.machines.values()}
+    told = [words for _, words in differences(moment.settings.demand, moment.machine_types, held)]
+    return replace(growth, reasons=(*growth.reasons, *told)) if told else growth
 
 
 def _after(moment: Moment, chosen: frozenset[str], departures: DeparturePlan) -> Moment:

@@ -50,6 +50,7 @@ PURE = (
     "cluster.grow.demand",
     "cluster.grow.horizon",
     "cluster.grow.lenders",
+    "cluster.grow.misdescribed",
     "cluster.grow.moving",
     "cluster.grow.packing",
     "cluster.grow.places",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from operator import attrgetter
 
@@ -61,22 +61,32 @@ def offers_of(moment: Moment) -> tuple[Offer, ...]:
 
 def _shapes(moment: Moment, settings: DemandSettings) -> list[MachineShape | None]:
     declared = _declared(moment, settings)
-    return [came_of(moment, offer) or declared.get(offer.type) for offer in settings.offers()]
+    held = {machine.hardware_type for machine in moment.machines.values()}
+    return [
+        came_of(offer, moment.machine_types, held) or declared.get(offer.type) for offer in settings.offers()
+    ]
 
 
-def came_of(moment: Moment, offer: Offer) -> MachineShape | None:
+def came_of(
+    offer: Offer, known: Mapping[str, MachineShape], held: Collection[str] = ()
+) -> MachineShape | None:
     """Return what came of an offer, as far as it holds; None where nothing did.
 
     Where [demand] names no type, machines come as the CM likes: the least of the types that are held counts,
     else the type that came last.
+
+    Args:
+        offer: what [demand] says.
+        known: hardware type -> what Slurm saw of it.
+        held: the hardware types of the machines that are there.
     """
     words = words_of(offer)
-    valid = {kind: shape for kind, shape in moment.machine_types.items() if shape.said in {"", words}}
+    valid = {kind: shape for kind, shape in known.items() if shape.said in {"", words}}
     if offer.type:
         return valid.get(offer.type)
-    held = {machine.hardware_type for machine in moment.machines.values()} & valid.keys()
-    if held:
-        return least(valid[kind] for kind in held)
+    there = valid.keys() & held
+    if there:
+        return least(valid[kind] for kind in there)
     return max(valid.values(), key=attrgetter("newest"), default=None)
 
 

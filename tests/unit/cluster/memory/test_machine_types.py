@@ -84,5 +84,8 @@ def test_a_reading_of_slurm_teaches_what_the_next_machine_gives(make_manager, le
     manager.get_system_state()
     (offer,) = manager.last_plan.supply.offers
     assert (offer.cpus, offer.gres) == (16, "gpu:2")
+    assert manager.last_plan.growth.reasons[-1:] == (
+        "[demand] says that a machine of type m510 has 4 CPUs; what came has 16: plans go by that",
+    )
     assert ledger.machine_types().keys() == {"m510"}
     manager.stop()
