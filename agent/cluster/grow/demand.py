@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from agent.cluster.grow import misfits
 from agent.cluster.grow.moving import Move
 from agent.cluster.grow.packing import Packer, Placed, age, array_of
+from agent.cluster.grow.shapes import offers_of
 from agent.cluster.grow.supply import Supply
 from agent.cluster.moment import Moment
 from agent.cluster.reasons import write_time
@@ -85,6 +86,7 @@ def plan_growth(moment: Moment, supply: Supply, moves: Sequence[Move] = ()) -> G
     snapshot, settings = moment.snapshot, moment.settings.demand
     if snapshot is None:
         return GrowthPlan(0)
+    supply = supply if supply.offers else replace(supply, offers=offers_of(moment))
     waiting_since = moment.history.waiting_since if moment.history else {}
     deadlines = {move.job.id: move.deadline for move in moves}
     packer = Packer(snapshot, supply, settings, deadlines.keys(), moment.scheduling)
@@ -199,7 +201,7 @@ def _moves(
         return JobVerdict(job.id, False, 0, f"has to move; {against}")
     if job.exclusive:
         # It holds all CPUs of its machines, however many it asked for.
-        most = max(offer.cpus for offer in supply.offers or settings.demand.offers())
+        most = max(offer.cpus for offer in supply.offers)
         job = replace(job, cpus=min(job.cpus, most * max(job.node_count, 1)))
     must = f"has to move before {write_time(deadline)}"
     verdict = _verdict(job, place(job, may_borrow=True), must)

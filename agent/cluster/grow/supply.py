@@ -54,7 +54,7 @@ class Supply:
     """
 
     offers: tuple[Offer, ...] = ()
-    """What can be borrowed, preferred first, by what is known of its machines; none: what [demand] says."""
+    """What can be borrowed, preferred first, by what is known of its machines; none: not worked out yet."""
 
     @property
     def count(self) -> int:

@@ -8,13 +8,16 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.cluster.grow.demand import plan_growth
 from agent.cluster.grow.shapes import NEWEST, learn, offers_of, words_of
-from agent.cluster.moment import Moment
+from agent.cluster.grow.supply import Supply
+from agent.cluster.moment import History, Moment
 from agent.cluster.settings.demand import DemandSettings, MachineType, Offer
 from agent.cluster.settings.join import JoinSettings
 from agent.cluster.shape import MachineShape, gres_counts, least
 from agent.slurm.layout import Layout
-from agent.slurm.model import Node
+from agent.slurm.model import Job, Node
+from agent.slurm.request import Request
 from tests.unit.cluster.conftest import NOW, a_machine, a_moment, settings_with
 
 SMALL = MachineType(hardware_type="small", cpus=4, features=("fa",), max_nodes=3)
@@ -50,6 +53,15 @@ def test_once_one_has_come_plans_go_by_what_slurm_saw_of_it() -> None:
     features = frozenset({"fast"})
     assert offer(moment) == Offer("big", 20, 64000, "gpu:a100:2(S:0)", features, 10_000, CAME)
     assert offer(moment, "small") == TYPES.offers()[0]
+
+
+def test_no_machine_is_borrowed_for_a_job_that_what_came_cannot_hold() -> None:
+    job = Job("1", "PENDING", reason="Resources", cpus=30, request=Request(max_nodes=1, cpus=30))
+    history = History(waiting_since={"1": NOW - timedelta(hours=1)})
+    moment = a_moment(jobs=[job], settings=settings_with(TYPES), history=history)
+    came = replace(moment, machine_types={"big": MachineShape(20, 64000)})
+    assert plan_growth(moment, Supply()).wanted == {"big": 1}
+    assert plan_growth(came, Supply()).wanted == {}
 
 
 def test_generic_resources_that_cannot_be_read_are_none_to_borrow_for() -> None:
