@@ -49,8 +49,9 @@ test-long: system setup-test ## properties, faults, kills and random revocations
 mutants: setup-test ## change decisions line by line, and see that unit tests notice; MODULES=... (an hour)
 	@$(BIN)/python -m tools.mutants $(MODULES)
 
-bench: system setup-test ## what reading Slurm costs, and what revocations cost, beside other ways (root, Debian, many minutes)
+bench: system setup-test ## what reading Slurm, plans and revocations cost, beside other ways (root, Debian, many minutes)
 	@$(BIN)/python -m bench.read_slurm
+	@$(BIN)/python -m bench.plan_growth
 	@$(BIN)/python -m bench.submit_policy
 	@$(BIN)/python -m bench.poke
 	@$(BIN)/python -m bench.command_line

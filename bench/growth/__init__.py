@@ -1,0 +1,1 @@
+"""What planning the growth of a long queue costs, beside the agent's first version."""
