@@ -59,6 +59,8 @@ class Sum:
     def _serves_groups(self) -> bool:
         """Tell whether each group has its machines, those first that are in the fewest groups."""
         groups = self._wish.constraint.groups
+        if not groups:
+            return True
         left = self._features.copy()
         for group in groups:
             missing = group.count
@@ -88,7 +90,7 @@ def choose(wish: Wish, options: Iterable[Option[Place]]) -> list[Option[Place]] 
             together.add(option.share)
             if together.suffices():
                 return found
-    if wish.max_nodes == 1:
+    if wish.max_nodes == 1 or not found:
         return None
     for order in (found, sorted(found, key=_largest_first)):
         if chosen := _first_that_suffice(wish, _groups_first(wish, order)):
@@ -97,6 +99,8 @@ def choose(wish: Wish, options: Iterable[Option[Place]]) -> list[Option[Place]] 
 
 
 def _alone(wish: Wish, option: Option[Place]) -> bool:
+    if option.share.cpus < wish.cpus:
+        return False
     alone = Sum(wish)
     alone.add(option.share)
     return alone.suffices()

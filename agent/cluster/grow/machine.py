@@ -51,9 +51,9 @@ class Left:
     """No job has all of its memory, where that is not counted."""
 
     @property
-    def has_room(self) -> bool:
-        """A core is free."""
-        return any(free for row in self.rows for free in row)
+    def free_cpus(self) -> int:
+        """CPUs of which a job can have some at most."""
+        return max(map(sum, self.rows)) * self.frame.threads
 
 
 def frame_of(

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from agent.cluster.grow.choosing import Option, choose, lacking, mixed
 from agent.cluster.grow.horizon import ENDLESS
 from agent.cluster.grow.machine import Left
 from agent.cluster.grow.rooms import Room, Rooms, Search
-from agent.cluster.grow.share import give, share_of
+from agent.cluster.grow.share import Share, give, share_of
 from agent.cluster.grow.supply import Supply
 from agent.cluster.grow.there import borrowable, machines_there
 from agent.cluster.grow.unmet import why_unmet
@@ -78,7 +79,8 @@ class Packer:
         self._wishes = Rooms(())
         """Machines that no CM can spare: what is placed there waits, and takes no other job's machine."""
         self._searches: dict[tuple[object, ...], tuple[_Searches, ...]] = {}
-        self._hopeless: set[tuple[object, ...]] = set()
+        self._in_vain: dict[bool, dict[tuple[object, ...], Placed]] = {True: {}, False: {}}
+        """May borrow -> what found no place: no later job that asks for the same does, as all gets less."""
         self._found: list[Room] = []
         """Where the tasks of the record that is being placed were."""
         self.borrowed: Counter[str] = Counter()
@@ -93,18 +95,21 @@ class Packer:
 
     def place(self, job: Job, *, may_borrow: bool) -> Placed:
         """Place what may run of a job record."""
-        before = (self.borrowed.total(), self.beyond.total(), set(self.returned))
+        shape = (shape_of(job), None if self._supply.horizon is ENDLESS else job.time_limit)
         tasks = job.task_count
         if (limit := self._limits.get(array_of(job))) is not None:
             tasks = min(tasks, max(limit - self._running[array_of(job)], 0))
-        shape = (shape_of(job), None if self._supply.horizon is ENDLESS else job.time_limit)
+        if tasks and (in_vain := self._in_vain[may_borrow].get(shape)):
+            return in_vain
+        before = (self.borrowed.total(), self.beyond.total(), set(self.returned))
         obstacle = ""
         self._found = []
-        searches = self._searches_of(shape, job)
+        searches = self._searches.get(shape) or self._begin(shape, job)
         for _ in range(tasks):
-            if (shape, may_borrow) in self._hopeless or not self._place_task(job, searches, may_borrow):
-                self._hopeless.add((shape, may_borrow))
+            if not self._place_task(job, searches, may_borrow):
                 obstacle = self._obstacle(job, searches, may_borrow)
+                self._in_vain[may_borrow][shape] = Placed(obstacle=obstacle)
+                del self._searches[shape]
                 break
             self._running[array_of(job)] += 1
         return Placed(
@@ -130,11 +135,10 @@ class Packer:
                 missing -= taken
         self.beyond[self._offers[0].type] += missing
 
-    def _searches_of(self, shape: tuple[object, ...], job: Job) -> tuple[_Searches, ...]:
-        if shape not in self._searches:
-            wishes = wishes_of(job, self._scheduling)
-            self._searches[shape] = tuple(_Searches(wish, Search(wish), Search(wish)) for wish in wishes)
-        return self._searches[shape]
+    def _begin(self, shape: tuple[object, ...], job: Job) -> tuple[_Searches, ...]:
+        wishes = wishes_of(job, self._scheduling)
+        searches = tuple(_Searches(wish, Search(wish), Search(wish), self._fresh) for wish in wishes)
+        return self._searches.setdefault(shape, searches)
 
     def _obstacle(self, job: Job, searches: Sequence[_Searches], may_borrow: bool) -> str:
         why = why_unmet(job, [each.wish for each in searches], list(self._fresh.values()))
@@ -152,27 +156,32 @@ class Packer:
                 return True
         if not may_borrow:
             return False
-        return any(self._borrow(job, searches, beyond) for beyond in (False, True))
+        if self._borrow(job, searches, beyond=False):
+            return True
+        # Without a limit of the CMs' own no more than that can be wished for.
+        return self._supply.spare is not None and self._borrow(job, searches, beyond=True)
 
     def _borrow(self, job: Job, searches: Sequence[_Searches], beyond: bool) -> bool:
         """Borrow for one task: of the type of which the fewest machines are needed, the preferred first."""
         found = []
+        if self.count >= self._allowed and not (beyond and self._wishes.in_order):
+            return False
+        most = {offer.type: self._most(offer, beyond) for offer in self._offers}
         for each in searches:
             there = list(each.there.options(self._rooms, job.excluded_nodes))
             if beyond:
                 there += each.beyond.options(self._wishes, job.excluded_nodes)
-            fresh = {k: s for k, left in self._fresh.items() if (s := share_of(left, each.wish)) is not None}
+            fresh = each.fresh
             if beyond and there and (chosen := choose(each.wish, there)):
                 self._give(each.wish, chosen)
                 return True
             ways: list[tuple[int, Mapping[str, int], list[Option[Room]]]] = []
             for kind, share in fresh.items():
-                if way := lacking(each.wish, there, share, self._most(kind, beyond)):
+                if way := lacking(each.wish, there, share, most[kind]):
                     ways.append((way[0], {kind: way[0]}, way[1]))
-            if not ways and len(fresh) > 1:
-                most = {kind: self._most(kind, beyond) for kind in fresh}
-                if mix := mixed(each.wish, there, fresh, most, self._allowed - self.count):
-                    ways.append((sum(mix[0].values()), *mix))
+            is_mixed = not ways and len(fresh) > 1
+            if is_mixed and (mix := mixed(each.wish, there, fresh, most, self._allowed - self.count)):
+                ways.append((sum(mix[0].values()), *mix))
             found += [(count, each, kinds, taken) for count, kinds, taken in ways]
         if not found:
             return False
@@ -181,14 +190,12 @@ class Packer:
             (self.beyond if beyond else self.borrowed)[kind] += count
             left = self._fresh[kind]
             rooms = self._wishes if beyond else self._rooms
-            given = share_of(left, each.wish)
-            if given is not None:
-                taken = [*taken, *(Option(rooms.add(left, kind), given) for _ in range(count))]
+            given = each.fresh[kind]
+            taken = [*taken, *(Option(rooms.add(left, kind), given) for _ in range(count))]
         self._give(each.wish, taken)
         return True
 
-    def _most(self, kind: str, beyond: bool) -> int:
-        offer = next(offer for offer in self._offers if offer.type == kind)
+    def _most(self, offer: Offer, beyond: bool) -> int:
         return self._addable(offer) if beyond else self._obtainable(offer)
 
     def _addable(self, offer: Offer) -> int:
@@ -232,6 +239,14 @@ class _Searches:
     wish: Wish
     there: Search
     beyond: Search
+    lefts: Mapping[str, Left]
+    """Type -> what a machine of it has when it has come."""
+
+    @cached_property
+    def fresh(self) -> Mapping[str, Share]:
+        """Type -> what a machine that is borrowed gives; no key where it can be none of the job's."""
+        shares = ((kind, share_of(left, self.wish)) for kind, left in self.lefts.items())
+        return {kind: share for kind, share in shares if share is not None}
 
 
 def shape_of(job: Job) -> tuple[object, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from agent.cluster.grow.horizon import outlasts
-from agent.cluster.grow.machine import Left, fill
+from agent.cluster.grow.machine import Frame, Left, fill
 from agent.cluster.grow.wish import Wish
 from agent.slurm.gres import Gres, take_gres
 from agent.slurm.scheduling import Unit
@@ -33,7 +33,12 @@ class Share:
 
 def share_of(left: Left, wish: Wish) -> Share | None:
     """Return what a machine can give a job at most; None where it can be none of the job's machines."""
-    if not can_ever(left, wish) or not _has_memory(left, wish):
+    return share_now(left, wish) if can_ever(left, wish) else None
+
+
+def share_now(left: Left, wish: Wish) -> Share | None:
+    """Return what a machine that is of the right kind can give a job at most; None where it is too little."""
+    if not _has_memory(left, wish):
         return None
     if wish.exclusive and left.is_used:
         return None
@@ -55,7 +60,8 @@ def can_ever(left: Left, wish: Wish) -> bool:
         and frame.hardware_threads >= wish.threads
         and (frame.tmp_disk is None or frame.tmp_disk >= wish.tmp_disk)
         and (frame.memory is None or wish.memory_per_cpu or frame.memory >= wish.memory)
-        and not (wish.unreadable or left.unreadable.intersection(_names(wish)))
+        and not wish.unreadable
+        and not (left.unreadable and left.unreadable.intersection(_names(wish)))
         and wish.constraint.admits(frame.features)
     )
 
@@ -72,15 +78,13 @@ def _has_memory(left: Left, wish: Wish) -> bool:
         return left.takes_memory and (left.memory is None or left.memory == left.frame.memory)
     if not left.takes_memory:
         return False
-    least = max(wish.tasks_per_node, wish.cpus_per_node, wish.cpus_per_task, 1) if wish.memory_per_cpu else 1
-    return left.memory is None or left.memory >= wish.memory * least
+    return left.memory is None or left.memory >= wish.least_memory
 
 
 def _of_row(number: int, row: tuple[int, ...], left: Left, wish: Wish) -> Share | None:
     per_core = _per_core(left, wish)
     cpus = _cpus_of(row, per_core, left, wish)
-    least = wish.tasks_per_node or (wish.tasks if wish.is_one_node and not wish.overcommit else 1)
-    if cpus < least * wish.cpus_per_task or not cpus:
+    if cpus < wish.least_cpus:
         return None
     cpus = _with_memory(cpus, per_core, left, wish)
     if not cpus:
@@ -105,34 +109,39 @@ def _cpus_of(row: tuple[int, ...], per_core: int, left: Left, wish: Wish) -> int
         return 0
     if wish.tasks_per_socket > frame.threads * frame.cores:
         return 0
+    free = row if wish.is_plain else _of_sockets(row, frame, wish)
+    cores = sum(free)
+    if cores * per_core < wish.cpus_per_node:
+        return 0
+    tasks = cores * per_core
+    if wish.tasks_per_socket:
+        tasks = sum(min(each * per_core, wish.tasks_per_socket) for each in free)
+        most = -(-wish.tasks_per_socket * wish.cpus_per_task // per_core)
+        cores = sum(min(each, most) for each in free)
+    if tasks < wish.tasks_per_node and not wish.overcommit:
+        return 0
+    count = cores * per_core
+    if wish.tasks_per_core == 1 and wish.cpus_per_task > per_core:
+        cores_per_task = -(-wish.cpus_per_task // per_core)
+        whole, rest = divmod(cores, cores_per_task)
+        count = whole * wish.cpus_per_task + rest * per_core
+    if wish.max_cpus_per_node:
+        all_free = cores * frame.threads
+        if wish.exclusive and all_free > wish.max_cpus_per_node:
+            return 0
+        count = min(count, wish.max_cpus_per_node)
+    return count
+
+
+def _of_sockets(row: tuple[int, ...], frame: Frame, wish: Wish) -> list[int]:
+    """Return the free cores of the sockets that a job can have; none where those are too few."""
     free = list(row)
     if wish.unit is Unit.SOCKET:
         free = [cores if cores == frame.cores else 0 for cores in free]
     if wish.core_spec:
         free = list(fill(tuple(reversed(free)), wish.core_spec))
     free = [cores if cores >= max(wish.cores, 1) else 0 for cores in free]
-    if sum(1 for cores in free if cores) < max(wish.sockets, 1):
-        return 0
-    available = sum(free) * per_core
-    if available < wish.cpus_per_node:
-        return 0
-    tasks = sum(min(c * per_core, wish.tasks_per_socket or c * per_core) for c in free)
-    if wish.tasks_per_node and tasks < wish.tasks_per_node and not wish.overcommit:
-        return 0
-    if wish.tasks_per_socket:
-        each = -(-wish.tasks_per_socket * wish.cpus_per_task // per_core)
-        free = [min(cores, each) for cores in free]
-    count = sum(free) * per_core
-    if wish.tasks_per_core == 1 and wish.cpus_per_task > per_core:
-        cores_per_task = -(-wish.cpus_per_task // per_core)
-        whole, rest = divmod(sum(free), cores_per_task)
-        count = whole * wish.cpus_per_task + rest * per_core
-    if wish.max_cpus_per_node:
-        all_free = sum(free) * frame.threads
-        if wish.exclusive and all_free > wish.max_cpus_per_node:
-            return 0
-        count = min(count, wish.max_cpus_per_node)
-    return count
+    return free if sum(1 for cores in free if cores) >= wish.sockets else []
 
 
 def _with_memory(cpus: int, per_core: int, left: Left, wish: Wish) -> int:

@@ -43,12 +43,13 @@ def why_unmet(job: Job, wishes: Sequence[Wish], fresh: Sequence[Left]) -> str:
     if not any(_remembers(left, wish) for left in fresh):
         per = " for each CPU" if job.memory_per_cpu else ""
         return f"borrowed machines do not offer {job.memory} MB{per}"
-    shares = [
+    shares = (
         (each, share) for each in wishes for left in fresh if (share := share_of(left, each)) is not None
-    ]
-    if not shares:
+    )
+    first = next(shares, None)
+    if first is None:
         return f"no borrowed machine can be one of its {wish.min_nodes}: {_size_of(wish)}"
-    if len(fresh) == 1 and not any(lacking(each, (), share, ANY_NUMBER) for each, share in shares):
+    if len(fresh) == 1 and not any(lacking(each, (), share, ANY_NUMBER) for each, share in (first, *shares)):
         most = f"{wish.max_nodes} borrowed machines" if wish.max_nodes > 1 else "one borrowed machine"
         return f"does not fit on {most}, which is as many as it may have: {_size_of(wish)}"
     return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import cached_property
 
 from agent.slurm.constraint import Constraint, parse_constraint
 from agent.slurm.gres import Gres, parse_gres
@@ -68,7 +69,28 @@ class Wish:
     unreadable: str = ""
     """A generic resource that cannot be read; nothing offers it."""
 
-    @property
+    @cached_property
+    def least_cpus(self) -> int:
+        """The fewest CPUs that each of its machines gives it."""
+        tasks = self.tasks if self.is_one_node and not self.overcommit else 1
+        return max((self.tasks_per_node or tasks) * self.cpus_per_task, 1)
+
+    @cached_property
+    def least_memory(self) -> int:
+        """The fewest MB that each of its machines gives it."""
+        if not self.counts_memory or self.takes_all_memory:
+            return 0
+        if not self.memory_per_cpu:
+            return self.memory
+        return self.memory * max(self.tasks_per_node, self.cpus_per_node, self.cpus_per_task, 1)
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """It does not matter to it how cores are spread over sockets."""
+        of_sockets = self.core_spec or self.sockets > 1 or self.cores > 1 or self.tasks_per_socket
+        return self.unit is not Unit.SOCKET and not of_sockets
+
+    @cached_property
     def wants_gres(self) -> bool:
         """It asks for any."""
         return bool(self.per_job or self.per_node or self.per_socket or self.per_task)
@@ -113,7 +135,7 @@ def _wish(job: Job, partition: str, constraint: Constraint, scheduling: Scheduli
     per_gpu = rules.cpus_per_gpu or how.cpus_per_gpu
     cpus_per_gres = dict(_readable(asked.cpus_per_gres)[0])
     fixed = bool(cpus_per_gres)
-    names = {kind.partition(":")[0] for each in gres.values() for kind in each}
+    names = {kind.partition(":")[0] for each in filter(None, gres.values()) for kind in each}
     if asked.tasks_per_gres:
         cpus_per_gres = dict.fromkeys(names, asked.tasks_per_gres * cpus_per_task) | cpus_per_gres
     elif per_gpu and "gpu" in names and "gpu" not in cpus_per_gres and cpus_per_task == 1:
