@@ -60,6 +60,8 @@ def can_ever(left: Left, wish: Wish) -> bool:
         and frame.hardware_threads >= wish.threads
         and (frame.tmp_disk is None or frame.tmp_disk >= wish.tmp_disk)
         and (frame.memory is None or wish.memory_per_cpu or frame.memory >= wish.memory)
+        # To select/linear all of a node's memory is more than it gives where some is set aside.
+        and not (wish.unit is Unit.NODE and wish.takes_all_memory and frame.keeps_memory)
         and not wish.unreadable
         and not (left.unreadable and left.unreadable.intersection(_names(wish)))
         and wish.constraint.admits(frame.features)
@@ -150,14 +152,8 @@ def _with_memory(cpus: int, per_core: int, left: Left, wish: Wish) -> int:
         return cpus
     if wish.exclusive and wish.memory * cpus > left.memory:
         return 0
-    step, weight = 1, 1
-    if wish.unit is Unit.CORE:
-        step = per_core
-    elif wish.unit is Unit.SOCKET:
-        step = min(
-            left.frame.cores * left.frame.threads,
-            per_core if wish.threads or wish.tasks_per_core else 1 << 16,
-        )
+    sizes = {Unit.CORE: per_core, Unit.SOCKET: left.frame.cores * per_core}
+    step, weight = sizes.get(wish.unit, 1), 1
     if wish.unit is not Unit.CPU and wish.tasks_per_core == 1 and wish.cpus_per_task == 1:
         step, weight = 1, left.frame.threads
     while cpus > 0 and wish.memory * cpus * weight > left.memory:

@@ -116,6 +116,7 @@ def _wish(job: Job, partition: str, constraint: Constraint, scheduling: Scheduli
     how = scheduling or Scheduling()
     rules = how.partitions.get(partition) or PartitionRules(partition)
     asked, unit = job.request or _request_of(job), rules.unit or how.unit
+    counts_memory = how.memory if rules.memory is None else rules.memory
     if unit is Unit.NODE:
         # select/linear looks at no cores, and at tasks only as so many on each node.
         asked = replace(asked, tasks_per_socket=0, tasks_per_core=0, cpus_per_task=1)
@@ -164,8 +165,8 @@ def _wish(job: Job, partition: str, constraint: Constraint, scheduling: Scheduli
         tmp_disk=asked.tmp_disk,
         memory=job.memory,
         memory_per_cpu=job.memory_per_cpu,
-        takes_all_memory=scheduling is not None and how.memory and not (job.memory or memory_per_gres),
-        counts_memory=how.memory,
+        takes_all_memory=scheduling is not None and counts_memory and not (job.memory or memory_per_gres),
+        counts_memory=counts_memory,
         exclusive=(job.exclusive or rules.exclusive or unit is Unit.NODE) and not rules.is_forced,
         overcommit=asked.overcommit,
         unit=unit,
