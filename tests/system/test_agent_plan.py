@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 
+from agent.ledger.ledger import Ledger
 from testbed.registry import BedError
 from testbed.up import TestBed
 from testbed.waiting import wait_for
@@ -46,6 +48,12 @@ def test_a_real_queue_of_mixed_jobs_is_counted_as_by_hand(agent, bed: TestBed) -
     assert plan(agent)["steps"] == []
 
 
+def saw(agent) -> dict[str, int]:
+    """Return what the agent remembers of each type: its CPUs."""
+    with closing(Ledger(agent.ledger)) as ledger:
+        return {kind: json.loads(shape)["cpus"] for kind, shape in ledger.machine_types().items()}
+
+
 TYPES = """
 [[demand.types]]
 hardware_type = "m510"
@@ -82,6 +90,7 @@ def test_a_job_gets_a_machine_of_the_type_that_alone_offers_what_it_asks_for(age
         another = bed.slurm.submit("sleep 600", "--cpus-per-task=2", "--constraint=m510|d430")
         bed.slurm.wait_for_job(another, "RUNNING")
         assert kind[bed.slurm.job_nodes(another)] == "d430"
+        wait_for("what came is known of both types", lambda: saw(agent) == {"m510": 2, "d430": 2})
     finally:
         bed.slurm.run("scontrol", "update", "NodeName=n1", "ActiveFeatures=", "AvailableFeatures=")
 
