@@ -45,6 +45,8 @@ test-long: system setup-test ## properties, faults, kills and random revocations
 	@echo "test-long: random revocations of random queues, on a real Slurm"
 	@ESAGENT_LONG_TESTS=1 $(BIN)/pytest -q tests/system/test_draining_jobs.py tests/system/test_draining_daemon.py \
 		tests/system/test_draining_every_kind.py
+	@echo "test-long: what the queue wants, against a real slurmctld in every configuration"
+	@ESAGENT_LONG_TESTS=1 $(BIN)/pytest -q -n 2 --dist worksteal tests/system/test_demand_oracle.py
 
 mutants: setup-test ## change decisions line by line, and see that unit tests notice; MODULES=... (an hour)
 	@$(BIN)/python -m tools.mutants $(MODULES)

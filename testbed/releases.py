@@ -31,7 +31,7 @@ DEBIAN_SUITES = {"24.11": "trixie", "26.05": "forky"}
 PYSLURM_RELEASE = "25.11"
 TESTS = (
     *("test_slurm_*.py", "test_bed_slurm.py", "test_agent_plan.py", "test_agent_joining.py"),
-    *("test_draining_agent.py", "test_demo.py", "plugin/test_*.py"),
+    *("test_draining_agent.py", "test_demand_oracle.py", "test_demo.py", "plugin/test_*.py"),
 )
 """What in tests/system depends on Slurm's release: ways in, reading, weights, demand, joining and leaving,
 and what is installed into Slurm.

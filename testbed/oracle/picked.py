@@ -87,3 +87,18 @@ PICKED = (
     *("--array=1-4%2 -n4", "-N1 : -N1", "-n4 : -n2", "-n4 : -n5", "-n1 --gpus=2 : -n8"),
     *("-n4 --exclusive --mem=0", "--exclusive -N2 -n3", "--exclusive --mem-per-cpu=3000"),
 )
+"""Some of each kind."""
+QUICK = (
+    *("-N1 -n5", "-n1 -c6", "-N2 -n9", "-n8", "-n4 --gpus=4", "-n4 --gpus-per-task=1", "--gpus=a100:3"),
+    *("-n4 --gpus=4 --cpus-per-gpu=2", "-N2 -C [fa*1&fb*1]", "-N2-4 -n4", "-N1-2 -n4", "--array=1-3 --mem=0"),
+    *(
+        "-n4 --hint=nomultithread",
+        "--array=1-4 -n1",
+        "--mincpus=5",
+        "--tmp=500",
+        "-B 2",
+        "--cores-per-socket=4",
+    ),
+    *("--gres=gpu:3090:2", "--mem=10500", "--exclusive -N2 -n3", "-N1 : -N1"),
+)
+"""A few: the smallest of each kind."""
