@@ -241,13 +241,14 @@ class Controller:
         waiting: Counter[int] = Counter()
         looked_at: set[int] = set()
         nodes: dict[int, frozenset[str]] = {}
-        listing = self.run("squeue", "-h", "-r", "-o", "%F|%i|%T|%r|%N")
+        listing = self.run("squeue", "-h", "-r", "-o", "%F|%i|%T|%r|%S|%N")
         for row in listing.splitlines():
-            array, job_id, state, reason, names = row.split("|", 4)
+            array, job_id, state, reason, starts, names = row.split("|", 5)
             job = int(job_id.partition("+")[0]) if "+" in job_id else int(array)
             if state == "PENDING":
                 waiting[job] += 1
-                if reason not in _NOT_LOOKED_AT:
+                # Backfill tells when it may start, and leaves the reason alone.
+                if reason not in _NOT_LOOKED_AT or starts != "N/A":
                     looked_at.add(job)
             else:
                 started[job] += 1
