@@ -12,6 +12,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from agent.core.errors import SlurmError
+from agent.slurm.asked import counts, gres_alone
+from agent.slurm.json_requests import request_of
 from agent.slurm.layout import layout_of_json
 from agent.slurm.model import Job, JobEnd, Node, Reservation
 from agent.slurm.names import expand, split_tasks
@@ -26,7 +28,6 @@ _FIRST_STATES = (
 """Of several words for a job's state, squeue shows the first of these (``job_state_string``)."""
 _CUT = "..."
 _SOCKETS = re.compile(r"\(S:[^)]*\)")
-_GRES = re.compile(r"^gres[:/]")
 
 _Value = TypeVar("_Value")
 
@@ -233,7 +234,7 @@ def _job(record: Mapping[str, Any]) -> Job | None:
         reservation=_text(record["resv_name"]),
         memory=per_cpu or per_node or 0,
         memory_per_cpu=bool(per_cpu),
-        gres=_requested_gres(*(_text(record[f"tres_per_{of}"]) for of in ("node", "job", "task"))),
+        gres=gres_alone(*(_text(record[f"tres_per_{of}"]) for of in ("node", "job", "task"))),
         submitted=_time(_number(record["submit_time"])),
         started=None if pending else started,
         ends=None if pending or limit is None else _time(_number(record["end_time"])),
@@ -241,6 +242,7 @@ def _job(record: Mapping[str, Any]) -> Job | None:
         requeueable=_flag(record["requeue"]),
         batch=_flag(record["batch_flag"]),
         restarts=_count(record["restart_cnt"]),
+        request=request_of(record) if counts(state, reason.split(",", 1)[0]) else None,
     )
 
 
@@ -307,12 +309,6 @@ def _reservation(record: Mapping[str, Any]) -> Reservation:
         ends=ends,
         flags=frozenset(map(_text, record["flags"])),
     )
-
-
-def _requested_gres(*fields: str) -> str:
-    """Join generic resources alone: ``gres:gpu:1`` and ``gres/gpu=1`` are ``gpu:1``, ``cpu:2`` is none."""
-    parts = (part for field in fields for part in field.split(","))
-    return ",".join(_GRES.sub("", part).replace("=", ":") for part in parts if _GRES.match(part))
 
 
 def _state_word(value: Any) -> str:

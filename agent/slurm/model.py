@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -294,8 +294,8 @@ class SlurmBackend(Protocol):
     def snapshot(self) -> Snapshot:
         """Read nodes and jobs. Raises rather than return less than everything."""
 
-    def requeueable(self, job_ids: Iterable[str]) -> Mapping[str, bool]:
-        """Tell for each job whether it may be requeued (``scontrol show job``, Requeue=)."""
+    def requests_of(self, jobs: Collection[Job]) -> Mapping[str, Request]:
+        """Tell by id what waiting jobs ask for, of those of whom a snapshot leaves something open."""
 
     def drain(self, nodes: Iterable[str], reason: str) -> None:
         """Let no new job start there; one request for all."""

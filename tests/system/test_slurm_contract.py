@@ -14,6 +14,7 @@ import pytest
 from agent.core.errors import SlurmDownError, SlurmError
 from agent.slurm.cli.scheduling import parse_config
 from agent.slurm.model import Job, Node, Reservation, SlurmBackend, Snapshot
+from agent.slurm.request import Request
 from agent.slurm.scheduling import PartitionRules
 from testbed.up import TestBed
 from testbed.waiting import PATIENCE, wait_for
@@ -122,6 +123,33 @@ def test_a_mixed_queue_is_told_alike(bed: TestBed, ways_in: dict[str, SlurmBacke
     assert jobs[str(later)].excluded_nodes == {NODES[0]}
     assert jobs[str(later)].begins is not None
     assert jobs[str(after)].reason == "Dependency"
+
+
+def test_what_waiting_jobs_ask_for_is_told_alike(bed: TestBed, ways_in: dict[str, SlurmBackend]) -> None:
+    """A job of which text leaves something open is asked about more closely, by whatever way in needs it."""
+
+    def submit(*options: str) -> str:
+        return str(bed.slurm.submit(SLEEP, "--begin=now+1hour", *options))
+
+    spread, whole = submit("--ntasks=2"), submit("--nodes=1", "--ntasks=2")
+    between = submit("--nodes=1-2", "--ntasks=3", "--overcommit")
+    laid_out = submit(
+        "--ntasks=1", "--cpus-per-task=2", "--mincpus=2", "--threads-per-core=1", "--contiguous"
+    )
+    array = submit(
+        "--array=1-4", "--nodes=1", "--ntasks=2", "--job-name", f"x\nJobId={spread} JobName=y NumNodes=9-9"
+    )
+    jobs = same(ways_in)
+    requests = {job_id: job.request for job_id, job in jobs.items()}
+    assert requests[spread] == Request(tasks=2, cpus=2)
+    assert requests[whole] == requests[f"{array}_[1-4]"] == Request(max_nodes=1, tasks=2, cpus=2)
+    assert requests[between] is not None
+    assert (requests[between].max_nodes, requests[between].tasks, requests[between].overcommit) == (
+        2,
+        3,
+        True,
+    )
+    assert requests[laid_out] == Request(cpus=2, cpus_per_task=2, cpus_per_node=2, threads=1, contiguous=True)
 
 
 def test_nodes_in_every_condition_are_told_alike(bed: TestBed, ways_in: dict[str, SlurmBackend]) -> None:

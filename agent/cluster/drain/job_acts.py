@@ -85,7 +85,7 @@ class JobActs:
         A requeue or a cancellation waits for nothing that may hang, such as a signal.
         """
         deadlines = job_deadlines(wishes.drains, wishes.ours)
-        known = self._requeueable(snapshot, deadlines)
+        known = {job.id: job.requeueable for job in snapshot.jobs if job.requeueable is not None}
         now = self._desk.clock.steady() + wishes.ahead
         unsure = [name for name, drain in wishes.drains.items() if drain.unconfirmed]
         refused = self._refusals.standing(snapshot.jobs)
@@ -148,20 +148,6 @@ class JobActs:
     def _is_acted_on(self, lead: str) -> bool:
         """Tell whether an act that ends a job is under way."""
         return self._hands.is_at((RequeueJob, lead)) or self._hands.is_at((CancelJob, lead))
-
-    def _requeueable(
-        self, snapshot: Snapshot, deadlines: Mapping[str, datetime | None]
-    ) -> Mapping[str, bool]:
-        """Tell which jobs on nodes with a deadline may be requeued: one request for those not known yet."""
-        jobs = snapshot.jobs_on(name for name, deadline in deadlines.items() if deadline)
-        known = {job.id: job.requeueable for job in jobs if job.requeueable is not None}
-        unknown = [job.id for job in jobs if job.requeueable is None and job.state != "COMPLETING"]
-        if unknown:
-            try:
-                known.update(self._backend.requeueable(unknown))
-            except SlurmError as error:
-                log.warning("whether jobs may be requeued is not known yet", error=str(error))
-        return known
 
     def _plan(
         self, outlooks: Iterable[Outlook], ahead: timedelta, settings: DrainSettings, now: datetime

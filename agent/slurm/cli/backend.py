@@ -10,6 +10,7 @@ from agent.core.errors import SlurmError, SlurmRefusedError
 from agent.core.ports import Clock, Host, RemoteCommand
 from agent.slurm import names, node_changes, requeues
 from agent.slurm.cli import endings, sacct, scontrol, squeue
+from agent.slurm.cli.closer import CloserLook, asking
 from agent.slurm.cli.command import Finished, LocalRunner, RemoteRunner, Runner, Take
 from agent.slurm.cli.own_signals import own_signals
 from agent.slurm.cli.reader import JOBS_AT_ONCE, CliReader
@@ -26,6 +27,7 @@ from agent.slurm.model import (
     SignalTarget,
     Snapshot,
 )
+from agent.slurm.request import Request
 from agent.slurm.scheduling import Scheduling
 from agent.slurm.settings import SlurmSettings
 from agent.slurm.signal_targets import send_to_parts
@@ -64,7 +66,8 @@ class CliBackend:
             self._runner = LocalRunner(timeout, os.environ if environment is None else environment, ours)
         else:
             self._runner = RemoteRunner(timeout, head[1], head[0], ours)
-        self._reader = CliReader(self._run, clock)
+        self._closer = CloserLook(asking(self._runner, self._program("scontrol")), clock)
+        self._reader = CliReader(self._run, clock, self._closer)
         self._signaller = Signaller(self._program("scancel"), self._runner, self._reader)
 
     def snapshot(self) -> Snapshot:
@@ -83,15 +86,9 @@ class CliBackend:
             nodes = self._reader.nodes()
             return Snapshot(taken, nodes, jobs.result()).check("scontrol show nodes")
 
-    def requeueable(self, job_ids: Iterable[str]) -> Mapping[str, bool]:
-        """Tell for each job that is not over whether it may be requeued (``squeue -O Requeue``)."""
-        ids = [names.check_job(job_id) for job_id in job_ids]
-        found: dict[str, bool] = {}
-        for start in range(0, len(ids), JOBS_AT_ONCE):
-            listed = ",".join(ids[start : start + JOBS_AT_ONCE])
-            told = self._reader.squeue("-j", listed, "-O", "JobArrayID:|,Requeue:|")
-            found.update(squeue.parse_requeue(told))
-        return {job_id: found[job_id] for job_id in ids if job_id in found}
+    def requests_of(self, jobs: Collection[Job]) -> dict[str, Request]:
+        """Tell what waiting jobs ask for of whom a list leaves something open (``scontrol show job``)."""
+        return self._closer.requests_of(jobs)
 
     def drain(self, nodes: Iterable[str], reason: str) -> None:
         """Let no new job start there (``State=DRAIN``). The reason replaces an earlier one."""

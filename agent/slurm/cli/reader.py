@@ -10,8 +10,9 @@ from typing import Protocol
 from agent.core.errors import SlurmDownError, SlurmError
 from agent.core.letters import read_json
 from agent.core.ports import Clock
-from agent.slurm import json_shapes, names
+from agent.slurm import asked, json_shapes, names
 from agent.slurm.cli import scontrol, squeue
+from agent.slurm.cli.closer import CloserLook
 from agent.slurm.cli.command import Finished, Take
 from agent.slurm.model import Job, Node
 from agent.slurm.words import UNKNOWN_JOB
@@ -21,8 +22,6 @@ JOBS_AT_ONCE = 500
 _NUMBER = re.compile("[_+]")
 _NO_NODES = "No nodes in the system"
 """What scontrol prints, with status 0, where there is none (scontrol_print_node_list)."""
-_NEVER_STARTS = frozenset({"JobHeldUser", "JobHeldAdmin", "Dependency", "DependencyNeverSatisfied"})
-"""Reasons of pending jobs for which no node is looked for."""
 _LOOK_LASTS = 300.0
 """Seconds after which a closer look at a pending job is taken anew."""
 _UNSORTED = ","
@@ -35,6 +34,9 @@ _REST = 600.0
 """Seconds for which it is left alone then."""
 _JSON_TELLS_EXCLUSIVE = "v0.0.44"
 """The newest version of Slurm's JSON that tells whether a job wants its nodes for itself."""
+
+_JSON_TELLS_REQUESTS = (23, 2)
+"""The first release whose JSON leaves nothing open of what jobs ask for."""
 
 
 class Run(Protocol):
@@ -53,11 +55,13 @@ class CliReader:
     Args:
         run: runs a command.
         clock: tells how long ago something was read.
+        closer: tells what a list of jobs leaves open; None where nobody does.
     """
 
-    def __init__(self, run: Run, clock: Clock) -> None:
+    def __init__(self, run: Run, clock: Clock, closer: CloserLook | None = None) -> None:
         self._run = run
         self._clock = clock
+        self._closer = closer
         self._confirmed: frozenset[str] = frozenset()
         self._jobs: Mapping[str, Job] = {}
         self._looked = clock.monotonic()
@@ -97,8 +101,11 @@ class CliReader:
         jobs: tuple[Job, ...] | None = None
         if self._few and self._clock.monotonic() >= self._json_from:
             jobs = self._jobs_of_json()
+        told = jobs is not None and self._release >= _JSON_TELLS_REQUESTS
         if jobs is None:
             jobs = self._jobs_of_text_or_json()
+        if self._closer is not None and not told:
+            jobs = asked.with_requests(jobs, self._closer.requests_of(jobs))
         self._few = len(jobs) <= _FEW
         return jobs
 
@@ -194,7 +201,7 @@ class CliReader:
         waiting = {
             record: job
             for record, job in jobs.items()
-            if job.state == "PENDING" and job.reason not in _NEVER_STARTS and record not in known
+            if asked.counts(job.state, job.reason) and record not in known
         }
         if not waiting:
             return set()

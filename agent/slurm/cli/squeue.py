@@ -16,8 +16,10 @@ from functools import lru_cache
 from typing import Any
 
 from agent.core.errors import SlurmError
+from agent.slurm.asked import counts, gres_alone, whole
 from agent.slurm.model import Job
 from agent.slurm.names import expand, leader, split_tasks
+from agent.slurm.request import Request
 from agent.slurm.words import main_reason
 
 TELLS_EXCLUDED_NODES = (24, 5)
@@ -29,18 +31,22 @@ _OWN = ("JobArrayID", "NodeList", "SubmitTime", "StartTime", "EndTime")
 """What hardly two jobs have in common. Most of what follows is the same for many, and read once for them."""
 _PLAIN = (
     "State", "NumNodes", "NumCPUs", "OverSubscribe", "Requeue", "BatchFlag", "RestartCnt", "TimeLimit",
-    "MinMemory", "ReqNodes",
+    "MinMemory", "ReqNodes", "MaxNodes", "NumTasks", "MinCpus", "cpus-per-task", "NTPerNode", "NTPerSocket",
+    "NTPerCore", "sct", "CoreSpec", "MinTmpDisk", "Contiguous",
 )  # fmt: skip
 _FREE = (
     "Partition", "UserName", "Feature", "Reason", "Reservation", "QOS", "tres-alloc", "tres-per-node",
-    "tres-per-job", "tres-per-task",
+    "tres-per-job", "tres-per-task", "tres-per-socket", "cpus-per-tres", "mem-per-tres",
 )  # fmt: skip
 _CALLED = "Name"
 """Comes last, for many a job has one of its own; all between is read once for those that are alike."""
+_GRES_FIELDS = ("per_node", "per_job", "per_task", "per_socket", "cpus_per_gres", "memory_per_gres")
+"""Names in a ``Request`` of the last of these."""
 _STATE = re.compile(r"[A-Z_]+")
 _LIMIT = re.compile(r"(?:(\d+)-)?(?:(?:(\d+):)?(\d+):)?(\d+)", re.ASCII)
 _MEMORY = re.compile(r"(\d+)M?", re.ASCII)
-_GRES = re.compile(r"gres[:/]")
+_NONE_ASKED = frozenset({"N/A", "*"})
+_SPEC = re.compile(r"(\d+)( Threads)?", re.ASCII)
 _TRES = re.compile(r"(?:^|,)(cpu|mem|node)=(\d+)(?:\.(\d+))?([KMGTP]?)", re.ASCII)
 _MEGABYTES = {"K": 2.0**-10, "": 1.0, "M": 1.0, "G": 2.0**10, "T": 2.0**20, "P": 2.0**30}
 _SHARES_NOTHING = frozenset({"NO"})
@@ -133,7 +139,7 @@ def _job(record: str, form: JobFormat) -> Job:
     if not marked:
         raise SlurmError(f"expected a job of squeue, got {record[:160]!r}")
     starts = _time(started)
-    # To set 27 fields of a frozen dataclass one by one is most of what reading 50,000 jobs would take.
+    # To set 30 fields of a frozen dataclass one by one is most of what reading 50,000 jobs would take.
     fields = _shape(shared, form.release).copy()
     fields["name"] = _text(name)
     fields["id"], fields["task_count"], fields["task_limit"] = split_tasks(listed)
@@ -159,8 +165,8 @@ def _shape(text: str, release: tuple[int, int]) -> dict[str, Any]:
     plain = head.split("|", len(_PLAIN))
     if len(plain) != len(_PLAIN) + 1 or len(free) != len(_FREE) - 1 + form.tells_excluded_nodes:
         raise SlurmError(f"expected a job of squeue, got {text[:160]!r}")
-    state, nodes, cpus, shared, requeue, batch, restarts, limit, memory, requested, partitions = plain
-    user, features, reason, reservation, qos, tres, per_node, per_job, per_task = free[: len(_FREE) - 1]
+    state, nodes, cpus, shared, requeue, batch, restarts, limit, memory, requested, *_, partitions = plain
+    user, features, reason, reservation, qos, tres, per_node, per_job, per_task, *_ = free
     if _STATE.fullmatch(state) is None or requeue not in {"0", "1"}:
         raise SlurmError(f"expected a job of squeue, got {text[:160]!r}")
     megabytes = _megabytes(memory)
@@ -180,14 +186,55 @@ def _shape(text: str, release: tuple[int, int]) -> dict[str, Any]:
         reservation=_text(reservation),
         memory=megabytes,
         memory_per_cpu=megabytes > 0 and _is_per_cpu(tres, megabytes),
-        gres=_gres(per_node, per_job, per_task),
+        gres=gres_alone(per_node, per_job, per_task),
         time_limit=_time_limit(limit),
         requeueable=requeue == "1",
         # It counts how often Slurm tried to launch the script.
         batch=_count(batch) > 0,
         restarts=_count(restarts),
+        request=_request(plain, free) if counts(state, main_reason(reason)) else None,
     )
     return vars(job)
+
+
+def _request(plain: list[str], free: list[str]) -> Request | None:
+    """Read what a waiting job asks for; None where a part of it cannot be read.
+
+    ``MaxNodes`` is the number of nodes where there is no maximum, so that one is taken for the other: the job
+    is not thought to spread.
+    """
+    _, nodes, cpus, *_ = plain
+    most, tasks, per_node, per_task, on_node, on_socket, on_core, sct, spec, disk, contiguous = plain[10:21]
+    try:
+        sockets, cores, threads = map(_asked, sct.split(":"))
+        spec_match = _SPEC.fullmatch(spec)
+        set_aside = int(spec_match[1]) if spec_match else _asked(spec)
+        of_threads = spec_match is not None and spec_match[2] is not None
+        request = Request(
+            max_nodes=_count(most),
+            tasks=max(_count(tasks), 1),
+            cpus=_count(cpus),
+            cpus_per_task=max(_asked(per_task), 1),
+            cpus_per_node=_count(per_node),
+            tasks_per_node=_asked(on_node),
+            tasks_per_socket=_asked(on_socket),
+            tasks_per_core=_asked(on_core),
+            sockets=sockets,
+            cores=cores,
+            threads=threads,
+            core_spec=0 if of_threads else set_aside,
+            thread_spec=set_aside if of_threads else 0,
+            tmp_disk=_megabytes(disk),
+            contiguous=_count(contiguous) > 0,
+            **dict(zip(_GRES_FIELDS, map(gres_alone, free[6:12]), strict=True)),  # type: ignore[arg-type]
+        )
+        return whole(request, free[5], _count(nodes))
+    except (SlurmError, ValueError):
+        return None
+
+
+def _asked(text: str) -> int:
+    return 0 if text in _NONE_ASKED else _count(text)
 
 
 def parse_excluded_nodes(text: str) -> dict[str, frozenset[str]]:
@@ -197,15 +244,6 @@ def parse_excluded_nodes(text: str) -> dict[str, frozenset[str]]:
         SlurmError: a line is not that.
     """
     return {job_id: expand(nodes) for job_id, nodes in _pairs(text, r"\S*")}
-
-
-def parse_requeue(text: str) -> dict[str, bool]:
-    """Read ``squeue -O JobArrayID:|,Requeue:|``: each job's id and whether it may be requeued.
-
-    Raises:
-        SlurmError: a line is not that.
-    """
-    return {job_id: flag == "1" for job_id, flag in _pairs(text, "[01]")}
 
 
 def parse_states(text: str) -> Iterator[Job]:
@@ -275,16 +313,6 @@ def _is_per_cpu(tres: str, megabytes: int) -> bool:
     if not {"cpu", "mem", "node"} <= found.keys():
         return False
     return found["cpu"] != found["node"] and found["mem"] == megabytes * found["cpu"]
-
-
-def _gres(*fields: str) -> str:
-    """Join the generic resources asked for on each node, in all and for each task.
-
-    They are ``gres:gpu:1``, ``gres/gpu:1`` or ``gres/gpu=1``. The ``cpu=2`` that ``--cpus-per-task`` makes
-    since 24.11 is none.
-    """
-    parts = (part for field in fields if field not in _NOTHING for part in field.split(","))
-    return ",".join(_GRES.sub("", part).replace("=", ":") for part in parts if _GRES.match(part))
 
 
 def _time_limit(text: str) -> timedelta | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from agent.core.errors import SlurmError, SlurmRefusedError
@@ -24,6 +24,7 @@ from agent.slurm.model import (
 )
 from agent.slurm.pyslurm import shapes
 from agent.slurm.pyslurm.process import PyslurmProcess, PyslurmRefusedError
+from agent.slurm.request import Request
 from agent.slurm.scheduling import Scheduling
 from agent.slurm.settings import SlurmSettings
 from agent.slurm.signal_targets import parts_of
@@ -108,17 +109,10 @@ class PyslurmBackend:
             self._check_release()
         return Snapshot(taken, nodes, tuple(jobs)).check("pyslurm")
 
-    def requeueable(self, job_ids: Iterable[str]) -> Mapping[str, bool]:
-        """Tell for each job that is not over whether it may be requeued; reads all jobs once."""
-        wanted = {names.check_job(job_id) for job_id in job_ids}
-        found: dict[str, bool] = {}
-
-        def take(rows: list[Any]) -> None:
-            found.update((j.id, bool(j.requeueable)) for j in map(self._job, rows) if j.id in wanted)
-
-        if wanted:
-            self._process.ask("jobs", take, fields=shapes.JOB_FIELDS)
-        return found
+    def requests_of(self, jobs: Collection[Job]) -> Mapping[str, Request]:
+        """Tell nothing: what pyslurm says of jobs leaves nothing open."""
+        del jobs
+        return {}
 
     def drain(self, nodes: Iterable[str], reason: str) -> None:
         """Let no new job start there. The reason replaces an earlier one."""

@@ -13,9 +13,11 @@ from functools import lru_cache
 from typing import Any
 
 from agent.core.errors import SlurmError
+from agent.slurm.asked import counts
 from agent.slurm.layout import Layout
 from agent.slurm.model import Job, Node, Reservation
 from agent.slurm.names import expand, split_tasks
+from agent.slurm.pyslurm import requests
 from agent.slurm.words import main_reason
 
 NODE_FIELDS = (
@@ -29,7 +31,7 @@ JOB_FIELDS = (
     "heterogeneous_offset", "state", "user_id", "state_reason", "partition", "allocated_nodes", "num_nodes",
     "cpus", "constraints", "resource_sharing", "eligible_time", "required_nodes", "excluded_nodes", "qos",
     "reservation", "memory_per_node", "memory_per_cpu", "gres_per_node", "submit_time", "start_time",
-    "end_time", "time_limit", "is_requeueable", "is_batch_job", "requeue_count", "name",
+    "end_time", "time_limit", "is_requeueable", "is_batch_job", "requeue_count", "name", *requests.FIELDS,
 )  # fmt: skip
 RESERVATION_FIELDS = ("name", "nodes", "start_time", "end_time", "flags")
 
@@ -104,8 +106,8 @@ def job(record: list[Any]) -> Job:
     """
     (number, array, task, waiting, at_once, het, offset, state, user, reason, partition, nodes, node_count,
      cpus, features, sharing, eligible, requested, excluded, qos, reservation, memory_node, memory_cpu, gres,
-     submitted, started, ends, limit, requeueable, batch, restarts,
-     name) = _cut(record, JOB_FIELDS)  # fmt: skip
+     submitted, started, ends, limit, requeueable, batch, restarts, name,
+     *asked) = _cut(record, JOB_FIELDS)  # fmt: skip
     if not isinstance(state, str) or _WORD.fullmatch(state) is None:
         raise SlurmError(f"job {number}: expected a state such as RUNNING from pyslurm, got {state!r:.80}")
     pending = state == "PENDING"
@@ -140,6 +142,7 @@ def job(record: list[Any]) -> Job:
         requeueable=bool(requeueable),
         batch=bool(batch),
         restarts=_count(restarts, "requeue_count"),
+        request=requests.request_of(asked, node_count, cpus, _gres(gres)) if counts(state, word) else None,
     )
 
 

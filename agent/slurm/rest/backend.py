@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from urllib.parse import quote
 
 from agent.core.errors import SlurmRefusedError
 from agent.core.ports import Clock
 from agent.slurm import names, node_changes, requeues
+from agent.slurm.asked import settled, with_requests
 from agent.slurm.json_shapes import parse_comments, parse_endings, parse_refusals
 from agent.slurm.model import (
     MAX_WEIGHT,
+    Job,
     JobEnd,
     Node,
     OwnSignal,
@@ -20,7 +23,8 @@ from agent.slurm.model import (
     SlurmBackend,
     Snapshot,
 )
-from agent.slurm.rest.api import Deed
+from agent.slurm.request import Request
+from agent.slurm.rest.api import OLDEST, Deed
 from agent.slurm.rest.calls import RestCalls
 from agent.slurm.rest.reader import RestReader
 from agent.slurm.rest.records import read_each
@@ -70,7 +74,11 @@ class RestBackend:
             SlurmRefusedError: not let in.
             SlurmError: what it answered is not whole, has an unknown shape, or has no node.
         """
-        return self._reader.snapshot()
+        leaves_open = self._calls.api().jobs_version <= OLDEST
+        told = self._reader.snapshot()
+        if not leaves_open:
+            return told
+        return replace(told, jobs=with_requests(told.jobs, self.requests_of(told.jobs)))
 
     def shortcomings(self) -> tuple[str, ...]:
         """Tell in words, a line each, what this slurmrestd cannot do, and what happens then.
@@ -88,10 +96,11 @@ class RestBackend:
             f"slurmrestd {api.name} cannot {deed}, and nothing else can: {self._no_aside}" for deed in missing
         )
 
-    def requeueable(self, job_ids: Iterable[str]) -> Mapping[str, bool]:
-        """Tell for each job that is not over whether it may be requeued."""
-        wanted = {names.check_job(job_id) for job_id in job_ids}
-        return {j.id: bool(j.requeueable) for j in self.snapshot().jobs if j.id in wanted}
+    def requests_of(self, jobs: Collection[Job]) -> Mapping[str, Request]:
+        """Tell what waiting jobs ask for of whom a list leaves something open, which v0.0.38 alone does."""
+        if self._calls.api().jobs_version > OLDEST or self._aside is None:
+            return {job.id: settled(job.request) for job in jobs if job.request is not None}
+        return self._aside.requests_of(jobs)
 
     def drain(self, nodes: Iterable[str], reason: str) -> None:
         """Let no new job start there. The reason replaces an earlier one."""

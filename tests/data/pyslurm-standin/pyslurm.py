@@ -105,7 +105,10 @@ class Job(_Record):
         "num_nodes", "cpus", "constraints", "resource_sharing", "eligible_time", "required_nodes",
         "excluded_nodes", "qos", "reservation", "memory_per_node", "memory_per_cpu", "gres_per_node",
         "submit_time", "start_time", "end_time", "time_limit", "is_requeueable", "is_batch_job",
-        "requeue_count", "name",
+        "requeue_count", "name", "max_nodes", "ntasks", "cpus_per_task", "min_cpus_per_node",
+        "ntasks_per_node", "ntasks_per_socket", "ntasks_per_core", "ntasks_per_gpu", "sockets_per_node",
+        "cores_per_socket", "threads_per_core", "cores_reserved_for_system", "threads_reserved_for_system",
+        "temporary_disk_per_node", "requires_contiguous_nodes",
     )  # fmt: skip
 
     @staticmethod

@@ -281,9 +281,6 @@ class Slurm:
     def power_down(self, nodes):
         self._act("power_down", nodes)
 
-    def requeueable(self, job_ids):
-        return dict.fromkeys(job_ids, True)
-
     def comments(self, job_ids):
         return {}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -19,6 +19,7 @@ from agent.cluster.settings.drain import DrainSettings
 from agent.core.errors import LedgerError, SlurmDownError, SlurmRefusedError
 from agent.core.ports import Host, HostResult
 from agent.slurm.model import Job, JobEnd, Node, OwnSignal, Reservation, SignalTarget, Snapshot
+from agent.slurm.request import Request
 from agent.slurm.rest.backend import refused_of
 from tests.unit.cluster.conftest import NOW, Clock, Events, a_desk, settings_with
 
@@ -111,10 +112,15 @@ class Slurm:
 
     def snapshot(self) -> Snapshot:
         self._called("snapshot", None)
-        return Snapshot(NOW, dict(self.nodes), tuple(self.jobs.values()))
+        return Snapshot(NOW, dict(self.nodes), tuple(map(self._told, self.jobs.values())))
 
-    def requeueable(self, job_ids: Iterable[str]) -> Mapping[str, bool]:
-        return {j: self.may_requeue.get(j, True) for j in job_ids}
+    def _told(self, job: Job) -> Job:
+        if job.requeueable is not None:
+            return job
+        return replace(job, requeueable=self.may_requeue.get(job.id, True))
+
+    def requests_of(self, jobs: Collection[Job]) -> Mapping[str, Request]:
+        return {}
 
     def drain(self, nodes: Iterable[str], reason: str) -> None:
         self._called("drain", tuple(nodes))

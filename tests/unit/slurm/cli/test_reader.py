@@ -142,11 +142,12 @@ case "$*" in
     case "$form" in *ExcNodes*) excluded=${{mark}}n2;; esac
     cat {jobs} | while read -r own reason; do
         m=$mark
-        echo "$own|main${{m}}eve${{m}}${{m}}$reason${{m}}${{m}}${{m}}${{m}}${{m}}${{m}}$excluded${{m}}x$end"
+        none=$m$m$m$m$m$m$m$m$m
+        echo "$own|main${{m}}eve${{m}}${{m}}$reason$none$excluded${{m}}x$end"
     done;;
 esac
 """
-SHAPE = "||1|N/A|N/A|PENDING|1|1|OK|1|1|0|5:00|0|"
+SHAPE = "||1|N/A|N/A|PENDING|1|1|OK|1|1|0|5:00|0||1|1|1|1|0|N/A|N/A|*:*:*|N/A|0|0"
 
 
 def test_excluded_nodes_are_asked_for_once_where_the_list_of_jobs_cannot_tell_them(tmp_path: Path) -> None:

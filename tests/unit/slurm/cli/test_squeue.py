@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.core.errors import SlurmError
-from agent.slurm.cli.squeue import JobFormat, JobReader, parse_excluded_nodes, parse_requeue
+from agent.slurm.cli.squeue import JobFormat, JobReader, parse_excluded_nodes
 from agent.slurm.model import Job
+from agent.slurm.request import Request
 
 SAMPLES = Path(__file__).parents[3] / "data" / "slurm"
 RELEASES = ("22.05", "24.11", "25.11", "26.05")
@@ -42,7 +43,10 @@ DEFAULTS = {
     "ReqNodes": "", "ExcNodes": "", "Partition": "main", "UserName": "alice", "Feature": "(null)",
     "Reason": "Resources", "Reservation": "(null)", "QOS": "(null)",
     "tres-alloc": "cpu=1,mem=1000M,node=1,billing=1", "tres-per-node": "N/A", "tres-per-job": "N/A",
-    "tres-per-task": "N/A", "Name": "wrap",
+    "tres-per-task": "N/A", "tres-per-socket": "N/A", "cpus-per-tres": "N/A", "mem-per-tres": "N/A",
+    "MaxNodes": "1", "NumTasks": "1", "MinCpus": "1", "cpus-per-task": "1", "NTPerNode": "0",
+    "NTPerSocket": "N/A", "NTPerCore": "N/A", "sct": "*:*:*", "CoreSpec": "N/A", "MinTmpDisk": "0",
+    "Contiguous": "0", "Name": "wrap",
 }  # fmt: skip
 
 
@@ -276,7 +280,27 @@ def test_excluded_nodes_are_read() -> None:
         parse_excluded_nodes("3|n1\n")
 
 
-def test_requeue_flags_are_read() -> None:
-    assert (parse_requeue("17|0|\n14_2|1|\n15+0|1|\n")) == {"17": False, "14_2": True, "15+0": True}
-    with pytest.raises(SlurmError):
-        (parse_requeue("17|0|\n14"))
+def test_what_a_waiting_job_asks_for() -> None:
+    plain = one(NumNodes="2", NumTasks="5", NumCPUs="10", cpus_per_task="2", MinCpus="2", MaxNodes="2")
+    assert plain.request == Request(max_nodes=2, tasks=5, cpus=10, cpus_per_task=2, cpus_per_node=2)
+    laid_out = one(sct="2:*:1", CoreSpec="1 Threads", NTPerSocket="3", NTPerCore="1", NTPerNode="2")
+    assert laid_out.request == Request(
+        tasks_per_node=2, tasks_per_socket=3, tasks_per_core=1, sockets=2, threads=1, thread_spec=1
+    )
+    assert one(CoreSpec="3", MinTmpDisk="5120M", Contiguous="1").request == Request(
+        core_spec=3, tmp_disk=5120, contiguous=True
+    )
+    gpus = {
+        "tres_per_job": "gres:gpu:4",
+        "tres_per_node": "gres/gpu:a100:2",
+        "tres_per_task": "cpu=1,gres/gpu=1",
+    }
+    assert one(**gpus, tres_per_socket="gres:gpu:1", cpus_per_tres="gres:gpu:3").request == Request(
+        per_job="gpu:4", per_node="gpu:a100:2", per_task="gpu:1", per_socket="gpu:1", cpus_per_gres="gpu:3"
+    )
+    assert one(mem_per_tres="gres:gpu:100").request == Request(memory_per_gres="gpu:100")
+
+
+@pytest.mark.parametrize("fields", [{"State": "RUNNING"}, {"Reason": "JobHeldUser"}, {"sct": "odd"}])
+def test_a_job_that_waits_for_no_node_or_cannot_be_read_has_no_request(fields: dict[str, str]) -> None:
+    assert one(**fields).request is None

@@ -177,11 +177,6 @@ def test_a_task_of_an_array_is_signalled_by_slurms_commands_and_never_by_number(
     assert journal(standin) == []
 
 
-def test_requeueable_tells_of_the_jobs_asked_for(start: Start) -> None:
-    slurm = start(jobs=[JOB, ARRAY | {"is_requeueable": False}, JOB | {"id": 6}])
-    assert slurm.requeueable(["4", "12_3", "99"]) == {"4": True, "12_3": False}
-
-
 FENCE = Reservation(
     "fence", frozenset({"n1", "n2"}), datetime.fromtimestamp(1_800_000_000, UTC),
     datetime.fromtimestamp(1_800_003_600, UTC), frozenset({"MAINT"}),
