@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from agent.slurm.gres import parse_gres
+from agent.slurm.gres import offered_gres
 from agent.slurm.layout import UNKNOWN, Layout
 from agent.slurm.model import Node
 
@@ -79,14 +79,6 @@ def _usable(shape: MachineShape) -> int:
 def _common_gres(texts: list[str]) -> str:
     if len(set(texts)) == 1:
         return texts[0]
-    offered = [gres_counts(text) for text in texts]
+    offered = [offered_gres(text) for text in texts]
     kinds = sorted(frozenset[str].intersection(*(frozenset(counts) for counts in offered)))
     return ",".join(f"{kind}:{min(counts[kind] for counts in offered)}" for kind in kinds)
-
-
-def gres_counts(text: str) -> Mapping[str, int]:
-    """Read what a node offers, kind -> count; nothing where it cannot be read."""
-    try:
-        return parse_gres(text)
-    except ValueError:
-        return {}

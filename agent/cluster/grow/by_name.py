@@ -9,7 +9,7 @@ from agent.cluster.grow.demand import GrowthPlan
 from agent.cluster.grow.supply import Supply
 from agent.cluster.moment import Moment
 from agent.cluster.settings.demand import DemandSettings, Offer
-from agent.slurm.gres import parse_gres, take_gres
+from agent.slurm.gres import offered_gres, parse_gres, take_gres
 from agent.slurm.model import Node
 
 
@@ -26,7 +26,7 @@ def offers_for(node: Node, offers: Sequence[Offer]) -> tuple[Offer, ...]:
 
 def _can_be(node: Node, offer: Offer) -> bool:
     try:
-        has_gres = take_gres(parse_gres(offer.gres), parse_gres(node.gres)) is not None
+        has_gres = take_gres(offered_gres(offer.gres), parse_gres(node.gres)) is not None
     except ValueError:
         has_gres = False
     return (

@@ -8,8 +8,8 @@ from operator import attrgetter
 
 from agent.cluster.moment import Moment
 from agent.cluster.settings.demand import DemandSettings, Offer
-from agent.cluster.shape import MachineShape, gres_counts, least, shape_of_node
-from agent.slurm.gres import take_gres
+from agent.cluster.shape import MachineShape, least, shape_of_node
+from agent.slurm.gres import offered_gres, take_gres
 from agent.slurm.model import Node
 
 NEWEST = 3
@@ -91,8 +91,7 @@ def came_of(
 
 
 def _overlaid(offer: Offer, shape: MachineShape) -> Offer:
-    gres = shape.gres if gres_counts(shape.gres) else ""
-    sizes = (shape.cpus, shape.memory or offer.memory, gres, shape.features)
+    sizes = (shape.cpus, shape.memory or offer.memory, shape.gres, shape.features)
     return Offer(offer.type, *sizes, offer.max_nodes, shape.layout)
 
 
@@ -130,14 +129,14 @@ def _likeness(node: Node, offer: Offer, *, is_ours: bool) -> int:
     """Count what [demand] says of a type and a node has; 0 where one of them contradicts the other."""
     if is_ours and offer.type in node.features:
         return 1000
-    wanted = gres_counts(offer.gres)
+    wanted = offered_gres(offer.gres)
     # One CPU, and no memory, is what stands there where nothing was said.
     cpus_said, memory_said = offer.cpus > 1, offer.memory is not None
     if (
         not offer.features <= node.features
         or (cpus_said and offer.cpus != node.cpus)
         or (memory_said and offer.memory != node.memory)
-        or take_gres(gres_counts(node.gres), wanted) is None
+        or take_gres(offered_gres(node.gres), wanted) is None
         or not (cpus_said or is_ours)
     ):
         return 0

@@ -9,7 +9,7 @@ from datetime import timedelta
 from agent.cluster.grow.machine import Left, all_of, fill, frame_of
 from agent.cluster.grow.supply import Supply
 from agent.cluster.settings.demand import Offer
-from agent.slurm.gres import Gres, parse_gres, take_gres
+from agent.slurm.gres import Gres, offered_gres, parse_gres, take_gres
 from agent.slurm.model import Job, Node, Snapshot
 from agent.slurm.scheduling import Scheduling
 
@@ -64,7 +64,7 @@ def borrowable(offer: Offer, supply: Supply, scheduling: Scheduling | None) -> L
     partitions = supply.partitions.get(offer.type)
     longest = supply.horizon.fresh.get(offer.type)
     frame = frame_of(offer.cpus, offer.memory, offer.layout, offer.features, partitions, longest)
-    gres = tuple(sorted(parse_gres(offer.gres).items()))
+    gres = tuple(sorted(offered_gres(offer.gres).items()))
     return all_of(frame, offer.layout, gres, shared_by=_shared_by(partitions, scheduling))
 
 
@@ -73,7 +73,7 @@ def _left(
 ) -> Left:
     partitions = frozenset(node.partitions)
     frame = frame_of(node.cpus, node.memory, node.layout, node.features, partitions, longest)
-    gres: Gres = _offered(node.gres)
+    gres: Gres = offered_gres(node.gres)
     for job in jobs:
         gres = take_gres(gres, _gres(job)) or {}
     whole = all_of(
@@ -127,14 +127,6 @@ def _without(node: Node, job: Job) -> Node:
 
 def _without_drain(node: Node) -> Node:
     return replace(node, flags=node.flags - {"DRAIN"})
-
-
-def _offered(text: str) -> Gres:
-    """Read what a node offers; nothing where it cannot be read."""
-    try:
-        return parse_gres(text)
-    except ValueError:
-        return {}
 
 
 def _gres(job: Job) -> Gres:

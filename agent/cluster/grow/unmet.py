@@ -39,7 +39,9 @@ def why_unmet(job: Job, wishes: Sequence[Wish], fresh: Sequence[Left]) -> str:
         return f"borrowed machines do not offer {job.features!r}"
     wish = wishes[0]
     if not any(_offers(left, wish) for left in fresh):
-        return f"borrowed machines do not offer {_gres_of(job)!r}"
+        hidden = {kind for left in fresh for kind, count in left.gres if not count and _names(wish, kind)}
+        reason = f": how many {min(hidden)} a machine has cannot be read" if hidden else ""
+        return f"borrowed machines do not offer {_gres_of(job)!r}{reason}"
     if not any(_remembers(left, wish) for left in fresh):
         per = " for each CPU" if job.memory_per_cpu else ""
         return f"borrowed machines do not offer {job.memory} MB{per}"
@@ -65,6 +67,11 @@ def _offers(left: Left, wish: Wish) -> bool:
     for kind in wish.per_job:
         wanted.setdefault(kind, 1)
     return take_gres(dict(left.gres), wanted) is not None
+
+
+def _names(wish: Wish, name: str) -> bool:
+    every = (*wish.per_node, *wish.per_socket, *wish.per_task, *wish.per_job)
+    return any(kind.partition(":")[0] == name for kind in every)
 
 
 def _remembers(left: Left, wish: Wish) -> bool:

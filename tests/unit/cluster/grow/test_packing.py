@@ -226,6 +226,15 @@ def test_what_one_type_offers_is_offered(job: Job, obstacle: str) -> None:
     assert place(packer(settings=settings), job) == [Placed(obstacle=obstacle)]
 
 
+def test_what_cannot_be_read_of_a_machine_is_told_to_who_asks_for_it() -> None:
+    came = SETTINGS.model_copy(update={"node_gres": "gpu:a100:2x,shard:4"})
+    missing = "borrowed machines do not offer 'gpu:2': how many gpu a machine has cannot be read"
+    assert place(packer(settings=came), pending(gres="gpu:2"), pending(2, gres="shard:4")) == [
+        Placed(obstacle=missing),
+        Placed(borrowed=1),
+    ]
+
+
 def test_a_job_that_has_not_waited_long_enough_finds_only_what_is_there() -> None:
     found = packer(node("n1"))
     assert found.place(pending(1, cpus=4), may_borrow=False) == Placed()

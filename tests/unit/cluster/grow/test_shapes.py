@@ -14,7 +14,8 @@ from agent.cluster.grow.supply import Supply
 from agent.cluster.moment import History, Moment
 from agent.cluster.settings.demand import DemandSettings, MachineType, Offer
 from agent.cluster.settings.join import JoinSettings
-from agent.cluster.shape import MachineShape, gres_counts, least
+from agent.cluster.shape import MachineShape, least
+from agent.slurm.gres import offered_gres
 from agent.slurm.layout import Layout
 from agent.slurm.model import Job, Node
 from agent.slurm.request import Request
@@ -65,7 +66,7 @@ def test_no_machine_is_borrowed_for_a_job_that_what_came_cannot_hold() -> None:
 
 
 def test_generic_resources_that_cannot_be_read_are_none_to_borrow_for() -> None:
-    assert offer(learnt(node(gres="?!"))).gres == ""
+    assert offered_gres(offer(learnt(node(gres="gpu:a100:2x,shard:4"))).gres) == {"gpu": 0, "shard": 4}
 
 
 def test_what_was_seen_holds_when_none_of_the_type_is_left() -> None:
@@ -234,8 +235,8 @@ def test_the_least_of_machines_is_more_than_none_of_them(each: list[MachineShape
         assert found.memory - found.layout.system_memory <= shape.memory - shape.layout.system_memory
         assert found.layout.tmp_disk <= shape.layout.tmp_disk
         assert found.features <= shape.features
-        had = gres_counts(shape.gres)
-        assert all(had.get(kind, 0) >= count for kind, count in gres_counts(found.gres).items())
+        had = offered_gres(shape.gres)
+        assert all(had.get(kind, 0) >= count for kind, count in offered_gres(found.gres).items())
 
 
 @given(st.lists(shapes, min_size=1, max_size=5))
