@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from agent.cluster.grow import misfits
+from agent.cluster.grow.limits import why_never
 from agent.cluster.grow.moving import Move
 from agent.cluster.grow.packing import Packer, Placed, age, array_of
 from agent.cluster.grow.shapes import offers_of
@@ -101,9 +102,9 @@ def plan_growth(moment: Moment, supply: Supply, moves: Sequence[Move] = ()) -> G
 
     for job in sorted((*_pending(snapshot), *(move.job for move in moves)), key=age):
         if deadline := deadlines.get(job.id):
-            verdicts.append(_moves(job, deadline, place, supply, moment.settings))
+            verdicts.append(_moves(job, deadline, place, supply, moment))
             continue
-        against = _does_not_count(job, snapshot, moment.settings, fits)
+        against = _does_not_count(job, moment, snapshot, fits)
         if against:
             verdicts.append(JobVerdict(job.id, False, 0, against))
             continue
@@ -140,7 +141,7 @@ def still_waiting(moment: Moment) -> dict[str, datetime]:
     if snapshot is None:
         return {}
     fits = misfits.Fits(snapshot.nodes.values(), moment.scheduling)
-    waiting = [j for j in _pending(snapshot) if not _does_not_count(j, snapshot, moment.settings, fits)]
+    waiting = [j for j in _pending(snapshot) if not _does_not_count(j, moment, snapshot, fits)]
     if moment.history is not None:
         earlier = moment.history.waiting_since
         return {key: earlier.get(key, moment.read_at) for key in map(array_of, waiting)}
@@ -156,9 +157,10 @@ def _pending(snapshot: Snapshot) -> Iterator[Job]:
     return iter({job.id: job for job in snapshot.jobs if job.state == "PENDING"}.values())
 
 
-def _does_not_count(job: Job, snapshot: Snapshot, settings: ClusterSettings, fits: misfits.Fits) -> str:
+def _does_not_count(job: Job, moment: Moment, snapshot: Snapshot, fits: misfits.Fits) -> str:
     """Say why a pending job asks for no machine of ours; "" where it does."""
-    if against := _asks_for_others(job, settings):
+    settings = moment.settings
+    if against := _asks_for_others(job, settings) or why_never(job, moment.scheduling):
         return against
     if job.reason == "BeginTime" and not _begins_soon(job, snapshot, settings.demand):
         horizon = format_duration(settings.demand.begin_horizon)
@@ -194,10 +196,10 @@ def _waits_for_room(job: Job, snapshot: Snapshot) -> bool:
 
 
 def _moves(
-    job: Job, deadline: datetime, place: Callable[..., Placed], supply: Supply, settings: ClusterSettings
+    job: Job, deadline: datetime, place: Callable[..., Placed], supply: Supply, moment: Moment
 ) -> JobVerdict:
     """Place a job that will have to move: it has waited for nothing yet, and shall not begin to."""
-    if against := _asks_for_others(job, settings):
+    if against := _asks_for_others(job, moment.settings) or why_never(job, moment.scheduling):
         return JobVerdict(job.id, False, 0, f"has to move; {against}")
     if job.exclusive:
         # It holds all CPUs of its machines, however many it asked for.

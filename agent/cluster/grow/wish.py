@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
 
+from agent.cluster.grow.limits import open_partitions
 from agent.slurm.constraint import Constraint, parse_constraint
 from agent.slurm.gres import Gres, parse_gres
 from agent.slurm.model import Job
@@ -107,7 +108,7 @@ def wishes_of(job: Job, scheduling: Scheduling | None) -> tuple[Wish, ...]:
         ways = parse_constraint(job.features).ways()
     except ValueError:
         return ()
-    partitions = job.partitions or ("",)
+    partitions = open_partitions(job, scheduling) or job.partitions or ("",)
     return tuple(_wish(job, partition, way, scheduling) for partition in partitions for way in ways)
 
 

@@ -14,6 +14,8 @@ from agent.cluster.grow.supply import Supply
 from agent.cluster.moment import History, Moment
 from agent.cluster.settings.demand import DemandSettings, MachineType
 from agent.slurm.model import Job, Node, Snapshot
+from agent.slurm.request import Request
+from agent.slurm.scheduling import PartitionRules, Scheduling
 from tests.unit.cluster.conftest import NOW, a_moment, settings_with
 
 SETTINGS = DemandSettings(node_cpus=4, features=("ssd",), max_nodes=10, idle_timeout=600)
@@ -147,6 +149,16 @@ def test_other_jobs_are_not_counted_and_it_is_said_why(job: Job, why: str) -> No
 def test_jobs_that_are_not_counted_are_told_together(job: Job, why: str) -> None:
     assert growth(job).reasons == (f"1 job not counted: {why}",)
     assert growth(job, replace(job, id="2")).reasons == (f"2 jobs not counted: {why}",)
+
+
+def test_a_job_that_its_partition_never_starts_asks_for_nothing() -> None:
+    two = pending(reason="PartitionNodeLimit", node_count=2, request=Request(min_nodes=2, max_nodes=2))
+    rules = Scheduling(partitions={"main": PartitionRules("main", max_nodes=1)})
+    now = replace(seen(snapshot(two), {}), scheduling=rules)
+    made = plan_growth(replace(now, history=History(waiting_since={"1": NOW - timedelta(hours=1)})), Supply())
+    why = "partition main gives no job more than 1 nodes (MaxNodes)"
+    assert (made.count, [verdict.why for verdict in made.jobs]) == (0, [why])
+    assert still_waiting(now) == {}
 
 
 def test_a_job_of_more_nodes_than_its_partition_has_waits_for_more() -> None:
