@@ -11,6 +11,7 @@ from agent.check.backfill import check_backfill
 from agent.check.barrier import barrier, mode_of
 from agent.check.fences import check_fences
 from agent.check.finding import Finding, fault, fine, look, skipped, warning
+from agent.check.selection import check_selection
 from agent.cluster.grow.by_name import offers_for
 from agent.cluster.settings.demand import Offer
 from agent.cluster.settings.drain import DrainSettings
@@ -71,6 +72,7 @@ def check_slurm(
             yield warning("way in to Slurm", words, "see [slurm] backend")
         settings = parse_config(config())
         yield from check_settings(settings, snapshot, join=join, max_nodes=max_nodes, offers=offers)
+        yield from check_selection(settings, join)
         yield check_permission(change, user)
         yield from check_leads(settings, drain)
         if fence is not None:
