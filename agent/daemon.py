@@ -323,6 +323,7 @@ class Daemon:
         manager.desk.settings = cluster_settings(fresh)
         manager.lease = fresh.lease
         manager.refused.forget()
+        manager.memory.misjudged.forget()
         manager.wake("get_system_state")
         logger.info("the settings were read again", changed=sorted(changed & RELOADABLE))
         if "join" in changed and (kept := manager.joined_otherwise()):

@@ -103,6 +103,10 @@ class NodeRecord(Part):
     weight: int | None = Field(description="weight in Slurm; null where Slurm does not have it")
     due: Moment | None = Field(description="deadline of its revocation or drain")
     asked: Moment | None = Field(description="when it was asked for; null once Cloudlab has lent it")
+    jobs: tuple[str, ...] = Field(
+        (), description="the oldest jobs that it was asked for, as far as this run of the agent knows"
+    )
+    more_jobs: int = Field(0, description="how many others there were")
 
 
 class NodesAnswer(Answer):

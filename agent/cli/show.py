@@ -45,8 +45,10 @@ def nodes(answer: Answer) -> None:
     With --all those of the slice too that are not ours: the agent shows them, and does nothing with them.
     """
     asked = ("asked",) if any(node["asked"] for node in answer["nodes"]) else ()
-    columns = ("node", "client_id", "state", *asked, "value", "weight", "due", "cm")
-    say_table(columns, answer["nodes"], nothing="no machine is held, and none was asked for")
+    rows = [{**node, "for": _some(node["jobs"], node["more_jobs"])} for node in answer["nodes"]]
+    jobs = ("for",) if any(row["for"] for row in rows) else ()
+    columns = ("node", "client_id", "state", *asked, *jobs, "value", "weight", "due", "cm")
+    say_table(columns, rows, nothing="no machine is held, and none was asked for")
 
 
 def jobs(answer: Answer) -> None:
@@ -89,13 +91,17 @@ def alike(jobs: Sequence[Mapping[str, Any]]) -> list[dict[str, object]]:
         rows.setdefault((_yes(job["counts"]), job["machines"], job["why"]), []).append(str(job["job"]))
     return [
         {
-            "jobs": " ".join(ids[:TOLD]) + (f" and {len(ids) - TOLD} more" if len(ids) > TOLD else ""),
+            "jobs": _some(ids[:TOLD], max(len(ids) - TOLD, 0)),
             "counts": counts,
             "machines": machines,
             "why": why,
         }
         for (counts, machines, why), ids in rows.items()
     ]
+
+
+def _some(ids: Sequence[str], more: int) -> str:
+    return " ".join(ids) + (f" and {more} more" if more else "")
 
 
 def _yes(answer: object) -> str:

@@ -27,6 +27,7 @@ from agent.cluster.reader import Reader
 from agent.cluster.reasons import taken_from
 from agent.cluster.settings.cluster import ClusterSettings
 from agent.cluster.shrink.blocking import Blocking
+from agent.cluster.shrink.choosing import Chooser
 from agent.cluster.shrink.departures import are_near
 from agent.cluster.shrink.leaving import Leaving
 from agent.cluster.steer.announcer import Announcer
@@ -37,6 +38,7 @@ from agent.cluster.wishes.completion import Completion
 from agent.cluster.wishes.orders import Orders
 from agent.core.config import ManagerConfig
 from agent.core.errors import SshError
+from agent.core.estimates import ForJobs
 from agent.core.events import EventKind
 from agent.core.manager import SimpleElasticSliceManager
 from agent.core.model import SliverNode
@@ -117,6 +119,7 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         self._records, self._misfits = Records(desk, backend), Misfits(backend)
         self._power = PowerSaver(desk, backend)
         self._weigher = Weigher(desk, memory.known, backend)
+        self._chooser = Chooser(desk, memory)
         self._blocking = Blocking(desk, memory, self._lease.sparer)
         self.orders = Orders(desk, memory, self.resume_growth, self._lease.urge)
         self._completion = Completion(desk, memory, self.retired)
@@ -173,23 +176,13 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
         self.last_plan = plan
         self._power.act(moment, plan.power)
         self._misfits.act(moment)
+        if self.memory.misjudged.look(moment, plan.growth):
+            self.wake("get_system_state")
         self.last_plan = plan = self._settle(plan, moment)
-        if self._obey(plan, moment) or plan.supply.resuming:
+        if self._chooser.obey(moment, plan.kept, plan.verdicts) or plan.supply.resuming:
             self.desk.look_at_drains()
         if plan.growth.wanted:
             self.wake("ensure_sliver", "add_nodes")
-
-    def _obey(self, plan: Plan, moment: Moment) -> bool:
-        """Begin to empty what is surplus, let go what is not; tell whether there was any."""
-        # Its delete commands may have run since the moment.
-        kept = self.memory.chosen.keep(moment.machines[name] for name in sorted(plan.kept))
-        for name in map(moment.name, kept):
-            self.tell(EventKind.KEEP, name, plan.kept[name])
-        going = [verdict for verdict in plan.verdicts if verdict.goes]
-        for verdict in going:
-            self.memory.chosen.choose(machine := moment.machines[verdict.name])
-            self.tell(EventKind.SURPLUS, machine.node_id, f"to be given back: {verdict.why}")
-        return bool(going or kept)
 
     # --- growing
 
@@ -258,6 +251,10 @@ class SlurmElasticSliceManager(SimpleElasticSliceManager):
     def _note_hold(self) -> None:
         if hold := self.memory.hold.wish:
             self.note(f"no machine is asked for: {hold.reason} by {hold.who} since {hold.since:%H:%M:%SZ}")
+
+    def asked_for(self, cm: str, client_ids: Sequence[str]) -> ForJobs:
+        """Remember for which jobs machines are asked for, and say it."""
+        return self.memory.note_jobs(cm, client_ids, self._plan().growth.wanted_for)
 
     def type_asked(self, cm: str, client_id: str) -> str:
         """Return the type that a machine was asked for as; "" where one alone is borrowed."""

@@ -13,6 +13,7 @@ from agent.cluster.reasons import TEARDOWN, parse_reason
 from agent.cluster.settings.cluster import ClusterSettings
 from agent.cluster.settings.join import JoinSettings, node_name
 from agent.cluster.shape import MachineShape
+from agent.core.estimates import ForJobs, WrongEstimate
 from agent.core.model import AdminDrain, CmTeardown, GrowOrder, KnownAs, MachineId, Place, SliverNode
 from agent.core.said import said_of
 from agent.core.slice.facts import SliceFacts
@@ -114,6 +115,10 @@ class Moment:
     it goes whatever the queue wants."""
     asked_types: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """(CM, client_id) -> the hardware type that was asked for, while more than one is borrowed."""
+    asked_for: Mapping[tuple[str, str], ForJobs] = field(default_factory=dict)
+    """(CM, client_id) -> the jobs that the machine was asked for."""
+    wrong: tuple[WrongEstimate, ...] = ()
+    """Where Slurm did not start jobs that should have fitted; some may not hold any more."""
 
     machine_types: Mapping[str, MachineShape] = field(default_factory=dict)
     """Hardware type -> what Slurm saw of its machines, as far as one has come."""

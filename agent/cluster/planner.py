@@ -15,6 +15,7 @@ from agent.cluster.grow.lenders import divide, spare_machines
 from agent.cluster.grow.misdescribed import differences
 from agent.cluster.grow.moving import Move, moving_jobs
 from agent.cluster.grow.supply import Supply, count_supply
+from agent.cluster.grow.wrong import refusals_of
 from agent.cluster.join.plan import JoinPlan, plan_joins
 from agent.cluster.moment import Moment
 from agent.cluster.power.power import PowerPlan, plan_power, power_surplus
@@ -24,6 +25,7 @@ from agent.cluster.shrink.departures import DeparturePlan, plan_departures
 from agent.cluster.shrink.returning import named_again, wanted_again
 from agent.cluster.shrink.surplus import NodeVerdict, plan_surplus
 from agent.cluster.steer.weights import SetWeight, plan_weights
+from agent.core.estimates import ForJobs
 from agent.slurm.model import Snapshot
 from agent.slurm.scheduling import Scheduling
 
@@ -84,9 +86,9 @@ class Plan:
 
     def _steps(self) -> Iterator[PlannedStep]:
         for (kind, cm), count in self.shares.items() if not self.held_up else ():
-            yield PlannedStep(
-                "add", cm, f"{count} more{f' of type {kind}' if kind else ''}: the queue wants them"
-            )
+            jobs = ForJobs.of(self.growth.wanted_for.get(kind, ())).words
+            of_type, whom = f" of type {kind}" if kind else "", f", for {jobs}" if jobs else ""
+            yield PlannedStep("add", cm, f"{count} more{of_type}: the queue wants them{whom}")
         for name, why in sorted(self.kept.items()):
             yield PlannedStep("keep", name, why)
         for verdict in self.verdicts:
@@ -129,7 +131,7 @@ class Planner:
         drains = drains_of(moment)
         named = named_again(moment)
         moment = replace(moment, chosen=moment.chosen - named.keys())
-        supply = replace(count_supply(moment), lacking=lacking(moment))
+        supply = replace(count_supply(moment), lacking=lacking(moment), refusals=refusals_of(moment))
         growth = _with_obstacles(self._growth(moment, supply, moving_jobs(moment)), moment)
         growth = _with_differences(growth, moment)
         kept = named | wanted_again(moment, growth)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
 from agent.cluster.drain.wanted import drains_of
 from agent.cluster.moment import Moment
+from agent.core.estimates import ForJobs
 from agent.core.model import Intent, SliverNode
 from agent.core.views import NodeState, NodeView
 
@@ -25,10 +26,12 @@ def node_views(moment: Moment) -> tuple[NodeView, ...]:
             value=said.value if (said := moment.slice.value_of(machine)) else None,
             weight=moment.nodes[name].weight if name in moment.nodes else None,
             due=drains[name].deadline if name in drains else None,
+            jobs=(asked_for := moment.asked_for.get((machine.cm, machine.client_id), ForJobs())).jobs,
+            more_jobs=asked_for.more,
         )
         for name, machine in sorted(machines.items())
     )
-    return held + coming_views(moment.slice.requested, machines.values(), moment.ahead)
+    return held + coming_views(moment.slice.requested, machines.values(), moment.ahead, moment.asked_for)
 
 
 def foreign_views(moment: Moment) -> tuple[NodeView, ...]:
@@ -51,7 +54,10 @@ def foreign_views(moment: Moment) -> tuple[NodeView, ...]:
 
 
 def coming_views(
-    asked: Iterable[Intent], machines: Iterable[SliverNode], ahead: timedelta = timedelta()
+    asked: Iterable[Intent],
+    machines: Iterable[SliverNode],
+    ahead: timedelta = timedelta(),
+    jobs: Mapping[tuple[str, str], ForJobs] | None = None,
 ) -> tuple[NodeView, ...]:
     """Draw one picture for each machine that was asked for and is in no manifest yet.
 
@@ -59,10 +65,16 @@ def coming_views(
         asked: what was asked for and is not settled.
         machines: those that are held.
         ahead: how far the wall clock is ahead of the steady one.
+        jobs: (CM, client_id) -> which jobs it was asked for.
     """
     held = {(machine.cm, machine.client_id) for machine in machines}
     return tuple(
-        NodeView(i.client_id, "", i.client_id, i.cm, NodeState.REQUESTED, asked=i.asked + ahead)
+        NodeView(
+            *(i.client_id, "", i.client_id, i.cm, NodeState.REQUESTED),
+            asked=i.asked + ahead,
+            jobs=(asked_for := (jobs or {}).get((i.cm, i.client_id), ForJobs())).jobs,
+            more_jobs=asked_for.more,
+        )
         for i in sorted(asked, key=lambda i: (i.asked, i.client_id))
         if (i.cm, i.client_id) not in held
     )

@@ -87,6 +87,28 @@ class JobLost(OfJob):
 
 
 @dataclass(frozen=True)
+class OfJobs:
+    """It is done for jobs."""
+
+    jobs: str
+    """Ids of the oldest of them, with blanks between them."""
+    more: int
+    """How many others there are."""
+
+
+@dataclass(frozen=True)
+class OfEstimate:
+    """It is about a job that should start somewhere, and does not."""
+
+    job: str
+    """Its id; for a task, that of its array."""
+    where: str
+    """Hardware type, "" where only one is borrowed; or the name of one node."""
+    reason: str
+    """What Slurm says of it (``squeue %r``)."""
+
+
+@dataclass(frozen=True)
 class Request:
     """Who asked the local API for an act."""
 
@@ -98,7 +120,9 @@ class Request:
     """``done``, or why not."""
 
 
-EventData = OfCm | Fate | Failures | Release | Joined | JoinLog | OfJob | JobLost | Request
+EventData = (
+    OfCm | OfJobs | OfEstimate | Fate | Failures | Release | Joined | JoinLog | OfJob | JobLost | Request
+)
 
 
 class EventKind(StrEnum):
@@ -119,8 +143,8 @@ class EventKind(StrEnum):
         return kind
 
     # Machines: asked for, come, gone.
-    CREATE = "create", "machines are asked for at a CM that holds nothing for us"
-    ADD = "add", "more machines are asked for at a CM"
+    CREATE = "create", "machines are asked for at a CM that holds nothing for us", OfJobs
+    ADD = "add", "more machines are asked for at a CM", OfJobs
     INSUFFICIENT = (
         "insufficient",
         "a CM does not give so many machines of a type: fewer are asked for, or none for a while",
@@ -209,6 +233,11 @@ class EventKind(StrEnum):
     WITHDRAWN = "withdrawn", "a revocation is over, or a lease renewed after all, and the machine still ours"
     ADMIN = "admin", "an administrator's word is taken, or what it asked for is done"
     SURPLUS = "surplus", "nobody needs a machine: it is given back when it is empty"
+    MISJUDGED = (
+        "misjudged",
+        "a job does not start on unused machines on which it should: none is kept or borrowed for such jobs",
+        OfEstimate,
+    )
     KEEP = "keep", "a surplus machine is needed after all"
     ADOPT = "adopt", "a draining node is taken over as an earlier run left it"
 
@@ -309,6 +338,8 @@ _CAUSES: Mapping[str, frozenset[EventKind]] = {
     _K.RELEASE: frozenset({_K.LEAVE, _K.DRAIN, _K.REVOKE}),
     _K.RESUME: frozenset({_K.WITHDRAWN, _K.KEEP, _K.ADMIN}),
     _K.WITHDRAWN: frozenset({_K.REVOKE, _K.FOREIGN_REVOKE}),
+    _K.MISJUDGED: frozenset({_K.JOIN}),
+    _K.SURPLUS: frozenset({_K.MISJUDGED}),
     _K.KEEP: frozenset({_K.SURPLUS}),
     _K.GONE: frozenset({_K.RELEASE, _K.LEAVE, _K.MISSING, *_WISHES}),
     _K.LOST: frozenset({_K.DOWN, _K.GONE}),

@@ -42,6 +42,10 @@ class NodeView:
     """Deadline of its revocation or drain."""
     asked: datetime | None = None
     """When it was asked for, while it is in no manifest."""
+    jobs: tuple[str, ...] = ()
+    """Ids of the oldest jobs that this run of the agent asked for it for."""
+    more_jobs: int = 0
+    """How many others there were."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import structlog
 
 from agent.core import threads
 from agent.core.errors import LedgerError
+from agent.core.estimates import WrongEstimate
 from agent.core.events import Event, PastEvent
 from agent.core.model import AdminDrain, CmTeardown, GrowOrder, Holding, Intent, KnownAs, LeftBehind, Place
 from agent.core.said import Revocation
@@ -248,6 +249,14 @@ class BoundedLedger:
     def credentials(self, slice_urn: str) -> tuple[str, ...]:
         """Return the texts of those stored for slices of that URN, oldest first."""
         return self._reader.do(partial(self._ledger.credentials, slice_urn))
+
+    def keep_wrong(self, marks: Sequence[WrongEstimate]) -> None:
+        """Store these in place of all that are stored."""
+        self._writer.do(partial(self._ledger.keep_wrong, marks))
+
+    def wrong(self) -> tuple[WrongEstimate, ...]:
+        """Return what is stored, oldest first."""
+        return self._reader.do(self._ledger.wrong)
 
     def put_fence(self, name: str) -> None:
         """Store the name of a reservation that we make in Slurm."""

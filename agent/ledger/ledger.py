@@ -20,6 +20,7 @@ import structlog
 from pydantic import Field
 
 from agent.core.errors import LedgerError
+from agent.core.estimates import WrongEstimate
 from agent.core.events import Event, PastEvent
 from agent.core.model import AdminDrain, GrowOrder, Holding, Intent, IntentKind, KnownAs, MachineId, Place
 from agent.core.said import Revocation
@@ -222,6 +223,28 @@ class Ledger:
         """Return what is stored: hardware type -> words."""
         query = "SELECT hardware_type, shape FROM machine_types ORDER BY hardware_type"
         return dict(self._read(query, lambda row: (row[0], row[1])))
+
+    # --- wrong estimates
+
+    def keep_wrong(self, marks: Sequence[WrongEstimate]) -> None:
+        """Store these in place of all that are stored."""
+        rows = [
+            (m.shape, m.where, m.is_node, m.job, m.under, m.reason, as_text(m.since), m.rules, m.alone)
+            for m in marks
+        ]
+        with self._writing() as connection:
+            connection.execute("DELETE FROM wrong_estimates")
+            connection.executemany("INSERT INTO wrong_estimates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+    def wrong(self) -> tuple[WrongEstimate, ...]:
+        """Return what is stored, oldest first."""
+        return self._read(
+            "SELECT shape, place, is_node, under, job, reason, since, rules, alone FROM wrong_estimates"
+            " ORDER BY since, shape, place, job",
+            lambda r: WrongEstimate(
+                *(r[0], r[1], bool(r[2]), r[3], r[4], r[5], as_time(r[6]), r[7]), alone=bool(r[8])
+            ),
+        )
 
     # --- administrators' drains
 

@@ -104,8 +104,13 @@ are in the history.
 """
 _SINCE_VERSION_8 = """
 CREATE TABLE machine_types (hardware_type TEXT PRIMARY KEY, shape TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE wrong_estimates (
+    shape TEXT NOT NULL, place TEXT NOT NULL, is_node INTEGER NOT NULL, job TEXT NOT NULL,
+    under TEXT NOT NULL, reason TEXT NOT NULL, since TEXT NOT NULL, rules TEXT NOT NULL,
+    alone INTEGER NOT NULL, PRIMARY KEY (shape, place, is_node, job)
+) WITHOUT ROWID;
 """
-"""What Slurm saw of machines holds for every slice."""
+"""What Slurm saw of machines, and what it does not start on them, holds for every slice."""
 UPGRADES = (
     _SCHEMA,
     _SINCE_VERSION_2,

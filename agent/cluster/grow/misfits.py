@@ -54,7 +54,7 @@ class Fits:
 
     @cached_property
     def _rooms(self) -> Rooms:
-        return Rooms((n.name, when_empty(n, self._scheduling)) for n in self._nodes if n.usable)
+        return Rooms((n.name, when_empty(n, self._scheduling), "") for n in self._nodes if n.usable)
 
 
 class Misfits:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from agent.cluster.grow.choosing import Option, choose, lacking, mixed
 from agent.cluster.grow.horizon import ENDLESS
 from agent.cluster.grow.machine import Left
+from agent.cluster.grow.refusals import NOWHERE
 from agent.cluster.grow.rooms import Room, Rooms, Search
 from agent.cluster.grow.share import Share, give, share_of
 from agent.cluster.grow.supply import Supply
@@ -83,6 +84,8 @@ class Packer:
         """May borrow -> what found no place: no later job that asks for the same does, as all gets less."""
         self._found: list[Room] = []
         """Where the tasks of the record that is being placed were."""
+        self._refusal = NOWHERE
+        """Where that record is not expected to start."""
         self.borrowed: Counter[str] = Counter()
         self.beyond: Counter[str] = Counter()
         self.claimed: set[str] = set()
@@ -95,7 +98,9 @@ class Packer:
 
     def place(self, job: Job, *, may_borrow: bool) -> Placed:
         """Place what may run of a job record."""
-        shape = (shape_of(job), None if self._supply.horizon is ENDLESS else job.time_limit)
+        asked, refusals = shape_of(job), self._supply.refusals
+        self._refusal = refusals.of(asked, array_of(job)) if refusals else NOWHERE
+        shape = (asked, None if self._supply.horizon is ENDLESS else job.time_limit, self._refusal)
         tasks = job.task_count
         if (limit := self._limits.get(array_of(job))) is not None:
             tasks = min(tasks, max(limit - self._running[array_of(job)], 0))
@@ -137,21 +142,35 @@ class Packer:
 
     def _begin(self, shape: tuple[object, ...], job: Job) -> tuple[_Searches, ...]:
         wishes = wishes_of(job, self._scheduling)
-        searches = tuple(_Searches(wish, Search(wish), Search(wish), self._fresh) for wish in wishes)
+        searches = tuple(_Searches(wish, Search(wish), Search(wish), self._open()) for wish in wishes)
         return self._searches.setdefault(shape, searches)
 
     def _obstacle(self, job: Job, searches: Sequence[_Searches], may_borrow: bool) -> str:
-        why = why_unmet(job, [each.wish for each in searches], list(self._fresh.values()))
-        if why:
-            return why
-        if not may_borrow:
-            return f"waits for less than grow_after, {self._settings.grow_after:g} s"
-        return f"not all fits within max_nodes {self._settings.max_nodes}"
+        fresh = self._open()
+        refused = [self._refusal.words] if self._refusal.words else []
+        if not fresh:
+            return refused[0]
+        why = why_unmet(job, [each.wish for each in searches], list(fresh.values()))
+        if not why and not may_borrow:
+            why = f"waits for less than grow_after, {self._settings.grow_after:g} s"
+        why = why or f"not all fits within max_nodes {self._settings.max_nodes}"
+        return "; ".join((*refused, why))
+
+    def _open(self) -> Mapping[str, Left]:
+        """Return what one more machine of each type gives, without those that the record is refused on."""
+        refused = self._refusal.types
+        return {k: left for k, left in self._fresh.items() if k not in refused} if refused else self._fresh
+
+    def _options(self, search: Search, rooms: Rooms, job: Job) -> Iterator[Option[Room]]:
+        options, refusal = search.options(rooms, job.excluded_nodes), self._refusal
+        if not refusal:
+            return options
+        return (o for o in options if not refusal.bars(o.place.name, o.place.type))
 
     def _place_task(self, job: Job, searches: Sequence[_Searches], may_borrow: bool) -> bool:
         """Place one task on what is there, or on as few more machines as it needs: all or nothing."""
         for each in searches:
-            if chosen := choose(each.wish, each.there.options(self._rooms, job.excluded_nodes)):
+            if chosen := choose(each.wish, self._options(each.there, self._rooms, job)):
                 self._give(each.wish, chosen)
                 return True
         if not may_borrow:
@@ -168,9 +187,9 @@ class Packer:
             return False
         most = {offer.type: self._most(offer, beyond) for offer in self._offers}
         for each in searches:
-            there = list(each.there.options(self._rooms, job.excluded_nodes))
+            there = list(self._options(each.there, self._rooms, job))
             if beyond:
-                there += each.beyond.options(self._wishes, job.excluded_nodes)
+                there += self._options(each.beyond, self._wishes, job)
             fresh = each.fresh
             if beyond and there and (chosen := choose(each.wish, there)):
                 self._give(each.wish, chosen)

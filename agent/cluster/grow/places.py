@@ -6,7 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from agent.cluster.grow.packing import Packer, age
+from agent.cluster.grow.packing import Packer, age, array_of, shape_of
+from agent.cluster.grow.refusals import NO_REFUSALS, Refusals
 from agent.cluster.grow.supply import Supply
 from agent.cluster.settings.demand import DemandSettings
 from agent.slurm.model import Job, Node, Snapshot
@@ -21,6 +22,7 @@ def find_places(
     leaving: Collection[str],
     fences: Mapping[str, datetime] | None,
     settings: DemandSettings,
+    refusals: Refusals = NO_REFUSALS,
 ) -> frozenset[str]:
     """Return the ids of those of these jobs that fit on what is free now, after all that wait.
 
@@ -33,6 +35,7 @@ def find_places(
         leaving: names of the nodes that are emptied.
         fences: node name -> from when on no job may run there; None where that is not known.
         settings: what machines count as.
+        refusals: where Slurm does not start jobs that should fit.
     """
     away = frozenset(leaving)
     free = [n for n in snapshot.nodes.values() if n.usable and n.name not in away and _has_room(n)]
@@ -45,7 +48,7 @@ def find_places(
     rest = [job for job in snapshot.jobs if job.id not in going]
     waiting = [job for job in rest if job.state == "PENDING" and job.reason not in _ASKS_FOR_NONE]
     away = away.union(*(job.requested_nodes for job in waiting))
-    packer = Packer(replace(snapshot, jobs=tuple(rest)), Supply(leaving=away), settings)
+    packer = Packer(replace(snapshot, jobs=tuple(rest)), Supply(leaving=away, refusals=refusals), settings)
     for job in sorted(waiting, key=age):
         packer.place(job, may_borrow=False)
     placed = set()
@@ -54,7 +57,8 @@ def find_places(
         for limit in {job.time_limit for job in moving}
     }
     for job in moving:
-        job_there = replace(job, excluded_nodes=job.excluded_nodes | fenced[job.time_limit])
+        refused = refusals.of(shape_of(job), array_of(job)).nodes
+        job_there = replace(job, excluded_nodes=job.excluded_nodes | fenced[job.time_limit] | refused)
         if not packer.place(job_there, may_borrow=False).obstacle:
             placed.add(job.id)
     return frozenset(placed)

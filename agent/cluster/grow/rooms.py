@@ -27,6 +27,8 @@ class Room:
     """The same for all machines that can ever take the same jobs."""
     among: Rooms
     """The list that it is on."""
+    type: str = ""
+    """Hardware type of one that has not joined."""
     borrowed: str | None = None
     """Its type, where it is to be borrowed."""
     free: int = 0
@@ -57,20 +59,20 @@ class Rooms:
     """Machines in the order in which jobs take them. What is left of one only becomes less.
 
     Args:
-        found: name and what is left, of each.
+        found: name, what is left, and the type where it has not joined, of each.
     """
 
-    def __init__(self, found: Iterable[tuple[str, Left]]) -> None:
+    def __init__(self, found: Iterable[tuple[str, Left, str]]) -> None:
         self._kinds: dict[tuple[object, ...], int] = {}
         self._numbers: dict[tuple[object, ...], int] = {}
-        self._rooms = [self._room(name, left) for name, left in found if left.free_cpus]
+        self._rooms = [self._room(name, left, of_type) for name, left, of_type in found if left.free_cpus]
         self._full = 0
         self.turn = 0
         """Goes up where places in the list change."""
 
     def add(self, left: Left, kind: str) -> Room:
         """Add a machine of a type that is to be borrowed."""
-        room = self._room("", left)
+        room = self._room("", left, kind)
         room.borrowed = kind
         self._rooms.append(room)
         return room
@@ -93,9 +95,9 @@ class Rooms:
         same = (kind, left.rows, left.memory, left.gres, left.is_used, left.takes_memory)
         return self._numbers.setdefault(same, len(self._numbers))
 
-    def _room(self, name: str, left: Left) -> Room:
+    def _room(self, name: str, left: Left, of_type: str) -> Room:
         kind = self._kinds.setdefault((left.frame, left.unreadable), len(self._kinds))
-        return Room(name, left, kind, self)
+        return Room(name, left, kind, self, of_type)
 
 
 @dataclass(eq=False)

@@ -10,6 +10,7 @@ from agent.cluster.drain.held import held_nodes
 from agent.cluster.drain.wanted import drains_of, returnable
 from agent.cluster.grow.horizon import ENDLESS, Horizon, horizon_of
 from agent.cluster.grow.lenders import spare_machines
+from agent.cluster.grow.refusals import NO_REFUSALS, Refusals
 from agent.cluster.grow.shapes import offers_of
 from agent.cluster.moment import Moment
 from agent.cluster.reasons import TAKEN_BACK, Drain, DrainCause, is_ours
@@ -46,6 +47,9 @@ class Supply:
     """How long jobs may be where nodes are fenced."""
     going: Mapping[str, int] = field(default_factory=dict)
     """Type -> those of the held that go by a deadline and whose places others may take already."""
+
+    refusals: Refusals = NO_REFUSALS
+    """Where Slurm does not start jobs that should fit."""
 
     lacking: Mapping[str, tuple[str, ...]] | None = None
     """Nodes that Slurm's power saving wants machines for -> the types that are like each, preferred first.

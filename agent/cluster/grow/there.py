@@ -20,8 +20,10 @@ def machines_there(
     offers: Iterable[Offer],
     moving: Collection[str],
     scheduling: Scheduling | None,
-) -> Iterator[tuple[str, Left]]:
+) -> Iterator[tuple[str, Left, str]]:
     """Yield the machines that are there: nodes in service, those that come, and nodes that may come back.
+
+    Each with its name, what is left of it, and its type where it comes.
 
     Args:
         snapshot: what Slurm says.
@@ -45,13 +47,13 @@ def machines_there(
     # Slurm may not know yet that a node is to be emptied.
     for node in back:
         if node.usable and "RESERVED" not in node.flags and node.name not in supply.leaving:
-            yield node.name, _left(node, holders.get(node.name, ()), longest.get(node.name), scheduling)
+            yield node.name, _left(node, holders.get(node.name, ()), longest.get(node.name), scheduling), ""
     for offer in offers:
         for _ in range(supply.coming.get(offer.type, 0)):
-            yield "", borrowable(offer, supply, scheduling)
+            yield "", borrowable(offer, supply, scheduling), offer.type
     for node in map(_without_drain, ordered):
         if node.name in supply.returnable and node.usable:
-            yield node.name, _left(node, holders.get(node.name, ()), longest.get(node.name), scheduling)
+            yield node.name, _left(node, holders.get(node.name, ()), longest.get(node.name), scheduling), ""
 
 
 def when_empty(node: Node, scheduling: Scheduling | None = None) -> Left:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
+from datetime import datetime
+from typing import Protocol, TypeVar
 
 import structlog
 
@@ -13,6 +14,8 @@ from agent.cluster.drain.fence import FenceStore
 from agent.cluster.drain.foresight import Foresight
 from agent.cluster.drain.wanted import Wishes, wishes_of
 from agent.cluster.grow.places import find_places
+from agent.cluster.grow.refusals import NO_REFUSALS
+from agent.cluster.grow.wrong import refusals_of
 from agent.cluster.memory.chosen import Chosen
 from agent.cluster.memory.drains import Drains, DrainStore
 from agent.cluster.memory.grow_order import GrowOrders, GrowStore
@@ -20,18 +23,24 @@ from agent.cluster.memory.hold import WHOLE_SLICE, GrowthHold
 from agent.cluster.memory.joins import Joins
 from agent.cluster.memory.known import Known
 from agent.cluster.memory.machine_types import MachineTypes, MachineTypeStore
+from agent.cluster.memory.misjudged import EstimateStore, Misjudged
 from agent.cluster.memory.names import Names, NameStore
 from agent.cluster.memory.run_times import RunTimes
 from agent.cluster.memory.teardowns import Teardowns, TeardownStore
 from agent.cluster.moment import Moment
+from agent.cluster.settings.demand import DemandSettings
 from agent.core.errors import LedgerError
+from agent.core.estimates import ForJobs
 from agent.core.model import LeftBehind, MachineId, SliverNode
 from agent.core.slice.facts import SliceFacts
+from agent.slurm.model import Job, Snapshot
+
+T = TypeVar("T")
 
 log = structlog.get_logger()
 
 
-class WishStore(DrainStore, GrowStore, NameStore, FenceStore, MachineTypeStore, Protocol):
+class WishStore(DrainStore, GrowStore, NameStore, FenceStore, MachineTypeStore, EstimateStore, Protocol):
     """Where what the rooms of the cluster remember survives a restart."""
 
     @property
@@ -59,6 +68,7 @@ class Memory:
         names: what machines are called in Slurm.
         run_times: how long jobs ran.
         machine_types: what Slurm saw of machines of each hardware type.
+        misjudged: which estimates of what Slurm would start were wrong.
         asked_types: (CM, client_id) -> the hardware type that was asked for, while more than one is borrowed.
     """
 
@@ -83,8 +93,10 @@ class Memory:
         self.names = Names(desk.lock, store)
         self.run_times = RunTimes(desk.lock)
         self.machine_types = MachineTypes(desk.lock, store)
+        self.misjudged = Misjudged(desk, store)
         self._left_behind = tuple(left_behind)
         self.asked_types: dict[tuple[str, str], str] = {}
+        self._asked_for: dict[tuple[str, str], ForJobs] = {}
 
     def left_behind(self) -> tuple[LeftBehind, ...]:
         """Tell what is held in other slices now."""
@@ -117,6 +129,8 @@ class Memory:
                 elsewhere=frozenset(name for left in self._left_behind for name in left.nodes),
                 asked_types=dict(self.asked_types),
                 machine_types=self.machine_types.known,
+                asked_for=dict(self._asked_for),
+                wrong=self.misjudged.marks,
                 joins=self.joins.records,
                 proven=self.joins.proven,
                 failed_since=self.joins.failed,
@@ -139,16 +153,47 @@ class Memory:
 
     def foresight(self) -> Foresight:
         """Return what tells which jobs had better start over."""
-        return Foresight(self.run_times.of, find_places)
+        return Foresight(self.run_times.of, self._find_places)
+
+    def _find_places(
+        self,
+        snapshot: Snapshot,
+        jobs: Sequence[Job],
+        leaving: Collection[str],
+        fences: Mapping[str, datetime] | None,
+        settings: DemandSettings,
+        /,
+    ) -> Collection[str]:
+        refusals = refusals_of(self.now()) if self.misjudged.marks else NO_REFUSALS
+        return find_places(snapshot, jobs, leaving, fences, settings, refusals)
 
     def note_types(self, cm: str, types: Mapping[str, str]) -> None:
         """Remember what machines are asked for as, client_id -> type, while they may come or be held."""
         with self._desk.lock:
-            facts = self._facts()
-            places = facts.unseen.union((m.cm, m.client_id) for m in facts.machines)
-            places = places.union((intent.cm, intent.client_id) for intent in facts.requested)
-            kept = {place: kind for place, kind in self.asked_types.items() if place in places}
+            kept = self._of_those_there(self.asked_types)
             self.asked_types = kept | {(cm, client_id): kind for client_id, kind in types.items()}
+
+    def note_jobs(
+        self, cm: str, client_ids: Sequence[str], wanted_for: Mapping[str, Sequence[str]]
+    ) -> ForJobs:
+        """Remember for which jobs machines are asked for, while they may come or be held; return all of them.
+
+        Args:
+            cm: the CM.
+            client_ids: names of the machines.
+            wanted_for: hardware type -> ids of the jobs that want it, oldest first.
+        """
+        with self._desk.lock:
+            kinds = {name: self.asked_types.get((cm, name), "") for name in client_ids}
+            jobs = {(cm, name): ForJobs.of(wanted_for.get(kind, ())) for name, kind in kinds.items()}
+            self._asked_for = self._of_those_there(self._asked_for) | jobs
+        return ForJobs.of([job for kind in dict.fromkeys(kinds.values()) for job in wanted_for.get(kind, ())])
+
+    def _of_those_there(self, noted: Mapping[tuple[str, str], T]) -> dict[tuple[str, str], T]:
+        facts = self._facts()
+        places = facts.unseen.union((m.cm, m.client_id) for m in facts.machines)
+        places = places.union((intent.cm, intent.client_id) for intent in facts.requested)
+        return {place: each for place, each in noted.items() if place in places}
 
     def type_asked(self, cm: str, client_id: str) -> str:
         """Return what a machine was asked for as; "" where it is not known, or one type alone is borrowed."""
@@ -160,6 +205,7 @@ class Memory:
         with self._desk.lock:
             self.chosen.forget(machine)
             self.asked_types.pop((machine.cm, machine.client_id), None)
+            self._asked_for.pop((machine.cm, machine.client_id), None)
             self.joins.forget(machine)
         try:
             self.names.forget(machine)

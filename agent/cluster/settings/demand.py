@@ -117,6 +117,13 @@ class DemandSettings(Section):
     grow_after: Duration = Field(
         10, ge=0, description="how long a job has to wait for room before a machine is borrowed for it"
     )
+    settle: Duration = Field(
+        300,
+        ge=0,
+        description="how long a job waits on although a machine that should take it is there and unused, "
+        "before the estimate counts as wrong: no machine is kept or borrowed for such jobs then; more than "
+        "Slurm needs to start a job, bf_interval with it; 0: never",
+    )
     idle_timeout: Duration = Field(
         600, ge=0, description="how long a machine is idle before it counts as surplus"
     )

@@ -12,6 +12,7 @@ from agent.cluster.grow.horizon import horizon_of
 from agent.cluster.moment import History, Moment
 from agent.cluster.settings.demand import DemandSettings
 from agent.cluster.shrink.idle_limit import too_idle
+from agent.core.estimates import ForJobs
 from agent.core.settings import format_duration
 from agent.slurm.model import Job, Node, Reservation
 
@@ -115,7 +116,8 @@ def _stays(
     if not node.usable or not node.empty or since is None:
         return f"Slurm says {node.words}"
     if node.name in growth.claimed:
-        return "pending jobs are expected to take it"
+        jobs = ForJobs.of([job.job for job in growth.jobs if node.name in job.expects]).words
+        return f"pending jobs are expected to take it{f': {jobs}' if jobs else ''}"
     if growth.count > 0:
         return "the queue wants more machines"
     if now - since < timedelta(seconds=settings.idle_timeout):

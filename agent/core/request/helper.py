@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 
 from agent.core.errors import CloudlabError, ConfigError
+from agent.core.estimates import ForJobs
 from agent.core.ports import SliceServer
 from agent.core.request.escaping import meant
 from agent.core.request.rspec import MAX_STARTUP, STARTUP, RequestNode, build_request, check_lan_names
@@ -350,6 +351,10 @@ class PluginElasticSliceHelper(ElasticSliceHelper):
         """Tell whether the first request can be made smaller: it is our own, and no document."""
         helper = self.simple_helper()
         return helper is not None and not helper.is_fixed
+
+    def asked_for(self, cm: str, client_ids: Sequence[str]) -> ForJobs:  # noqa: ARG002
+        """Take note of what is about to be asked for, and say for which jobs; a site may tell none."""
+        return ForJobs()
 
     def type_asked(self, cm: str, client_id: str) -> str:  # noqa: ARG002
         """Return the hardware type that a machine was asked for as; "" for that of all."""

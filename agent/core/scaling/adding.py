@@ -16,7 +16,8 @@ from agent.core.errors import (
     ConfigError,
     SliceGoneError,
 )
-from agent.core.events import EventKind
+from agent.core.estimates import ForJobs
+from agent.core.events import EventKind, OfJobs
 from agent.core.model import Intent, IntentKind, Place
 from agent.core.request.helper import ADDED_CLIENT_ID, AddArgs
 from agent.core.request.rspec import request_client_ids
@@ -64,6 +65,9 @@ class Asker(Protocol):
 
     def type_asked(self, cm: str, client_id: str) -> str:
         """Return the type that a machine was asked for as; "" for any."""
+
+    def asked_for(self, cm: str, client_ids: Sequence[str]) -> ForJobs:
+        """Take note of what is about to be asked for at a CM, and say for which jobs."""
 
     def can_ask_for_fewer(self) -> bool:
         """Tell whether the request for a first machine can be made smaller."""
@@ -183,10 +187,12 @@ class Growth:
             if refused := self._slivers.never_ours(names):
                 never = f"[request] never names {', '.join(refused)}"
                 raise ConfigError(f"no sliver is asked for at {cm}: {never}, and the request asks for it")
+            jobs = self._asker.asked_for(cm, names)
             asked = self._slivers.intents.declare(IntentKind.ADD, cm, names)
             # No document is made smaller: with a stopped growth all of it is the probe.
             self._brake.asked(len(names), cm)
-        self._desk.tell(EventKind.CREATE, cm, f"asks for a sliver with {', '.join(names)}")
+        message = f"asks for a sliver with {', '.join(names)}{_for(jobs)}"
+        self._desk.tell(EventKind.CREATE, cm, message, OfJobs(jobs.ids, jobs.more) if jobs.jobs else None)
         try:
             order = Order(cm, names, is_fixed=not self._asker.can_ask_for_fewer())
             self._ask(order, asked, lambda: self._slivers.create(cm, request, asked))
@@ -253,10 +259,12 @@ class Growth:
                 self._brake.passed(cm)
                 return
             args = self._lans.give(cm, args)
+            jobs = self._asker.asked_for(cm, tuple(args))
             asked = self._slivers.intents.declare(IntentKind.ADD, cm, args)
             self._brake.asked(len(args), cm)
         self._slivers.at_work.asked(cm)
-        self._desk.tell(EventKind.ADD, cm, f"asks for {len(args)} more: {', '.join(args)}")
+        message = f"asks for {len(args)} more: {', '.join(args)}{_for(jobs)}"
+        self._desk.tell(EventKind.ADD, cm, message, OfJobs(jobs.ids, jobs.more) if jobs.jobs else None)
         try:
             machines = frozenset(str(fields["node"]) for fields in args.values() if "node" in fields)
             self._ask(Order(cm, tuple(args), machines), asked, lambda: self._slivers.add(cm, args, asked))
@@ -378,3 +386,7 @@ class Growth:
     def _note_brake(self) -> None:
         if words := self._brake.words():
             self._desk.note(words)
+
+
+def _for(jobs: ForJobs) -> str:
+    return f"; for {jobs.words}" if jobs.words else ""

@@ -166,6 +166,8 @@ def test_machines_that_are_not_ours_are_told_after_ours_where_they_are_asked_for
         "weight": None,
         "due": "2026-11-22T12:05:00Z",
         "asked": None,
+        "jobs": [],
+        "more_jobs": 0,
     }
 
 

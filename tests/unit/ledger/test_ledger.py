@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent.core.errors import LedgerError
+from agent.core.estimates import WrongEstimate
 from agent.core.events import Event, EventKind, Failures, OfCm, PastEvent, Release, Request
 from agent.core.model import AdminDrain, CmTeardown, GrowOrder, Holding, Intent, IntentKind
 from agent.core.said import Revocation
@@ -347,6 +348,15 @@ def test_fences_are_kept_until_they_are_struck(path, ledger):
     ledger.remove_fence("esagent-never")
     ledger.close()
     assert Ledger(path).fences() == ("esagent-a-1",)
+
+
+def test_estimates_that_were_wrong_are_kept_as_a_whole(path, ledger):
+    mark = WrongEstimate("a1", "m510", False, "b2", "12", "Resources", NOON, "c3")
+    alone = replace(mark, where="head", is_node=True, since=NOON - timedelta(hours=1), rules="", alone=True)
+    ledger.keep_wrong([replace(mark, job="9")])
+    ledger.keep_wrong([mark, alone])
+    ledger.close()
+    assert Ledger(path).wrong() == (alone, mark)
 
 
 def test_what_machines_are_is_kept_by_type_the_newest_words_of_each(path, ledger):

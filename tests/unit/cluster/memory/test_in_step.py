@@ -41,6 +41,9 @@ class Store:
     def machine_types(self):
         return {}
 
+    def wrong(self):
+        return ()
+
     @property
     def cms(self):
         return self

@@ -265,6 +265,9 @@ class Full:
     def machine_types(self):
         return {}
 
+    def wrong(self):
+        return ()
+
     def grow_order(self):
         return None
 

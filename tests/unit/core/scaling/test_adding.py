@@ -18,6 +18,8 @@ from agent.core.errors import (
     InsufficientNodesError,
     LostReplyError,
 )
+from agent.core.estimates import ForJobs
+from agent.core.events import OfJobs
 from agent.core.model import AdvertisedNode, Intent, IntentKind, Lan, LanPort, Place, Sliver
 from agent.core.ports import Clock
 from agent.core.request.helper import AddArgs
@@ -50,6 +52,7 @@ class FakeManager:
         self.reserved: list[set[str]] = []
         self.lans: tuple[str, ...] = ()
         self.types: dict[str, str] = {}
+        self.jobs: tuple[str, ...] = ()
         self.is_fixed = False
         self.released: list[str] = []
 
@@ -77,6 +80,9 @@ class FakeManager:
 
     def wants_machine(self, cm: str) -> bool:
         return bool(self.wanted)
+
+    def asked_for(self, cm: str, client_ids: Sequence[str]) -> ForJobs:
+        return ForJobs.of(self.jobs)
 
     def type_asked(self, cm: str, client_id: str) -> str:
         return self.types.get(client_id, "")
@@ -355,6 +361,13 @@ def test_a_request_without_a_machine_at_the_cm_is_refused(bare: Bench) -> None:
         bare.create()
     assert str(refusal.value) == "the helper's request asks for no machine at urn:cm"
     assert (bare.calls, bare.intents, bare.brake.counts) == ([], [], [])
+
+
+def test_for_which_jobs_machines_are_asked_for_is_told(bench: Bench) -> None:
+    bench.manager.jobs = ("7", "8", "9", "10", "11", "12", "13")
+    bench.growth.add(CM, 0)
+    message = "asks for 2 more: w1, w2; for jobs 7, 8, 9, 10, 11 and 2 more"
+    assert bench.office.told == [("add", CM, message, OfJobs("7 8 9 10 11", 2))]
 
 
 # --- more machines
