@@ -9,7 +9,7 @@ from datetime import timedelta
 from agent.check.finding import Finding, warning
 from agent.cluster.drain.held import can_hold
 from agent.cluster.settings.join import JoinSettings
-from agent.slurm.model import Reservation
+from agent.slurm.reservation import Reservation
 
 _SUBJECT = "[drain] fence"
 _OLDER = re.compile(r"esagent-\d{8}T\d{6}Z")

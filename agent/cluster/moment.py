@@ -17,7 +17,8 @@ from agent.core.estimates import ForJobs, WrongEstimate
 from agent.core.model import AdminDrain, CmTeardown, GrowOrder, KnownAs, MachineId, Place, SliverNode
 from agent.core.said import said_of
 from agent.core.slice.facts import SliceFacts
-from agent.slurm.model import Node, Reservation, Snapshot
+from agent.slurm.model import Node, Snapshot
+from agent.slurm.reservation import Reservation
 from agent.slurm.scheduling import Scheduling
 
 LONG_AGO = datetime.min.replace(tzinfo=UTC)

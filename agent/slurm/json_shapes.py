@@ -15,8 +15,9 @@ from agent.core.errors import SlurmError
 from agent.slurm.asked import counts, gres_alone
 from agent.slurm.json_requests import request_of
 from agent.slurm.layout import layout_of_json
-from agent.slurm.model import Job, JobEnd, Node, Reservation
+from agent.slurm.model import Job, JobEnd, Node
 from agent.slurm.names import expand, split_tasks
+from agent.slurm.reservation import Reservation
 from agent.slurm.states import OVER_STATES
 
 _NAME = re.compile(r"[^\s,[\x00-\x1f\x7f]+", re.ASCII)
@@ -28,6 +29,7 @@ _FIRST_STATES = (
 """Of several words for a job's state, squeue shows the first of these (``job_state_string``)."""
 _CUT = "..."
 _SOCKETS = re.compile(r"\(S:[^)]*\)")
+_CPUS = re.compile(r"(?:^|,)cpu=(\d+)", re.ASCII)
 
 _Value = TypeVar("_Value")
 
@@ -308,6 +310,9 @@ def _reservation(record: Mapping[str, Any]) -> Reservation:
         starts=starts,
         ends=ends,
         flags=frozenset(map(_text, record["flags"])),
+        partition=_text(record["partition"]),
+        users=_listed(_text(record["users"])),
+        cpus=int(cpus[1]) if (cpus := _CPUS.search(_text(record["tres"]))) else 0,
     )
 
 

@@ -13,6 +13,7 @@ from agent.core.errors import SlurmError, SlurmRefusedError
 from agent.slurm.layout import UNKNOWN, Layout
 from agent.slurm.names import leader
 from agent.slurm.request import Request
+from agent.slurm.reservation import Reservation
 from agent.slurm.scheduling import Scheduling
 from agent.slurm.states import OVER_STATES
 
@@ -209,17 +210,6 @@ class EarlierRun:
     name: str
     """What its user called it."""
     seconds: float
-
-
-@dataclass(frozen=True)
-class Reservation:
-    """Nodes that Slurm keeps for some users, or for nobody, for a while (``scontrol show reservation``)."""
-
-    name: str
-    nodes: frozenset[str]
-    starts: datetime
-    ends: datetime
-    flags: frozenset[str] = frozenset()
 
 
 class SignalTarget(StrEnum):

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from agent.core.errors import SlurmRefusedError
-from agent.slurm.model import Job, Reservation, SignalTarget, SlurmBackend
+from agent.slurm.model import Job, SignalTarget, SlurmBackend
+from agent.slurm.reservation import Reservation
 from agent.slurm.words import means_not_now
 from testbed.emptying import boot_node
 from testbed.up import TestBed

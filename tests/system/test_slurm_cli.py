@@ -13,7 +13,8 @@ import pytest
 from agent.core.errors import SlurmDownError, SlurmError, SlurmRefusedError
 from agent.core.ports import Host, SystemClock
 from agent.slurm.cli.backend import CliBackend
-from agent.slurm.model import Job, Reservation
+from agent.slurm.model import Job
+from agent.slurm.reservation import Reservation
 from agent.slurm.settings import SlurmSettings
 from agent.ssh.shell import SshSettings, SshShell
 from testbed.cloudlab.room import Boot

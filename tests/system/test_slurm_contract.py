@@ -13,8 +13,9 @@ import pytest
 
 from agent.core.errors import SlurmDownError, SlurmError
 from agent.slurm.cli.scheduling import parse_config
-from agent.slurm.model import Job, Node, Reservation, SlurmBackend, Snapshot
+from agent.slurm.model import Job, Node, SlurmBackend, Snapshot
 from agent.slurm.request import Request
+from agent.slurm.reservation import Reservation
 from agent.slurm.scheduling import PartitionRules
 from testbed.up import TestBed
 from testbed.waiting import PATIENCE, wait_for

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from agent.core.errors import SlurmRefusedError
-from agent.slurm.model import Reservation, SlurmBackend
+from agent.slurm.model import SlurmBackend
+from agent.slurm.reservation import Reservation
 from testbed.emptying import add_nodes, remove_nodes
 from testbed.up import TestBed
 from testbed.waiting import PATIENCE, wait_for

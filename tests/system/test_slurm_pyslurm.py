@@ -16,8 +16,9 @@ import pytest
 from agent.core.errors import SlurmDownError, SlurmError, SlurmRefusedError
 from agent.core.ports import SystemClock
 from agent.slurm.cli.backend import CliBackend
-from agent.slurm.model import Job, Reservation, SignalTarget
+from agent.slurm.model import Job, SignalTarget
 from agent.slurm.pyslurm.backend import PyslurmBackend
+from agent.slurm.reservation import Reservation
 from agent.slurm.settings import SlurmSettings
 from testbed.up import TestBed
 from testbed.waiting import wait_for

@@ -19,7 +19,8 @@ import structlog
 from agent.cluster.reasons import TAKEN_BACK, Drain, is_same_time
 from agent.cluster.settings.drain import DrainSettings
 from agent.core.errors import LedgerError, SlurmError, SlurmRefusedError
-from agent.slurm.model import Node, Reservation, SlurmBackend
+from agent.slurm.model import Node, SlurmBackend
+from agent.slurm.reservation import Reservation
 
 log = structlog.get_logger()
 

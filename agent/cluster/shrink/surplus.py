@@ -14,7 +14,8 @@ from agent.cluster.settings.demand import DemandSettings
 from agent.cluster.shrink.idle_limit import too_idle
 from agent.core.estimates import ForJobs
 from agent.core.settings import format_duration
-from agent.slurm.model import Job, Node, Reservation
+from agent.slurm.model import Job, Node
+from agent.slurm.reservation import Reservation
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,11 @@ from agent.slurm.model import (
     Job,
     JobEnd,
     OwnSignal,
-    Reservation,
     SignalTarget,
     Snapshot,
 )
 from agent.slurm.request import Request
+from agent.slurm.reservation import Reservation
 from agent.slurm.scheduling import Scheduling
 from agent.slurm.settings import SlurmSettings
 from agent.slurm.signal_targets import send_to_parts

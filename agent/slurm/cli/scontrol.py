@@ -16,8 +16,9 @@ from typing import Any
 from agent.core.errors import SlurmError
 from agent.core.letters import read_json
 from agent.slurm.layout import Layout, layout_of_json
-from agent.slurm.model import Node, Reservation
+from agent.slurm.model import Node
 from agent.slurm.names import expand
+from agent.slurm.reservation import Reservation
 
 _WORD = r"[A-Z_]+"
 
@@ -187,7 +188,10 @@ _RESERVATION_HEAD = re.compile(
     re.ASCII,
 )
 _RESERVATION_FLAGS = re.compile(
-    r" Flags=(?P<flags>[A-Z0-9_,:+-]*) (?:NodeName=\S* CoreIDs=\S* )*TRES=", re.ASCII
+    r"(?: PartitionName=(?P<partition>\S+))? Flags=(?P<flags>[A-Z0-9_,:+=-]*) "
+    r"(?: *NodeName=\S* CoreIDs=\S* )*TRES=(?:cpu=(?P<cpus>\d+))?\S*"
+    r"(?: AllowedPartitions=\S+ QOS=\S+)?(?: Users=(?P<users>\S+))?",
+    re.ASCII,
 )
 _NO_LIMIT = frozenset({"infinite", "UNLIMITED", "n/a", "NONE"})
 _NO_RESERVATIONS = "No reservations in the system"
@@ -213,13 +217,16 @@ def _reservation(record: str) -> Reservation:
     heads, tails = list(_RESERVATION_HEAD.finditer(record)), list(_RESERVATION_FLAGS.finditer(record))
     if len(heads) != 1 or len(tails) != 1 or tails[0].start() < heads[0].end():
         raise SlurmError(f"cannot tell the fields of reservation {record[:160]!r} apart")
-    head, flags = heads[0], tails[0]["flags"]
+    head, tail = heads[0], tails[0]
     return Reservation(
         name=record[: head.start()].removeprefix("ReservationName="),
         nodes=expand(head["nodes"]),
         starts=_timestamp(int(head["starts"])),
         ends=_timestamp(int(head["ends"])),
-        flags=frozenset(filter(None, flags.split(","))),
+        flags=frozenset(filter(None, (flag.partition("=")[0] for flag in tail["flags"].split(",")))),
+        partition="" if tail["partition"] in {None, "(null)"} else tail["partition"],
+        users=_words(tail["users"] or "(null)"),
+        cpus=int(tail["cpus"] or 0),
     )
 
 

@@ -11,20 +11,11 @@ from agent.core.errors import SlurmError, SlurmRefusedError
 from agent.core.ports import Clock
 from agent.slurm import names, node_changes
 from agent.slurm.environment import clean_environment
-from agent.slurm.model import (
-    MAX_WEIGHT,
-    Job,
-    JobEnd,
-    Node,
-    OwnSignal,
-    Reservation,
-    SignalTarget,
-    SlurmBackend,
-    Snapshot,
-)
+from agent.slurm.model import MAX_WEIGHT, Job, JobEnd, Node, OwnSignal, SignalTarget, SlurmBackend, Snapshot
 from agent.slurm.pyslurm import shapes
 from agent.slurm.pyslurm.process import PyslurmProcess, PyslurmRefusedError
 from agent.slurm.request import Request
+from agent.slurm.reservation import Reservation
 from agent.slurm.scheduling import Scheduling
 from agent.slurm.settings import SlurmSettings
 from agent.slurm.signal_targets import parts_of

@@ -15,9 +15,10 @@ from typing import Any
 from agent.core.errors import SlurmError
 from agent.slurm.asked import counts
 from agent.slurm.layout import Layout
-from agent.slurm.model import Job, Node, Reservation
+from agent.slurm.model import Job, Node
 from agent.slurm.names import expand, split_tasks
 from agent.slurm.pyslurm import requests
+from agent.slurm.reservation import Reservation
 from agent.slurm.words import main_reason
 
 NODE_FIELDS = (
@@ -33,7 +34,7 @@ JOB_FIELDS = (
     "reservation", "memory_per_node", "memory_per_cpu", "gres_per_node", "submit_time", "start_time",
     "end_time", "time_limit", "is_requeueable", "is_batch_job", "requeue_count", "name", *requests.FIELDS,
 )  # fmt: skip
-RESERVATION_FIELDS = ("name", "nodes", "start_time", "end_time", "flags")
+RESERVATION_FIELDS = ("name", "nodes", "start_time", "end_time", "flags", "partition", "users", "tres")
 
 FLAGS = {
     "MAINT": "MAINTENANCE",
@@ -152,12 +153,18 @@ def reservation(record: list[Any]) -> Reservation:
     Raises:
         SlurmError: a field is not what it has to be.
     """
-    name, nodes, starts, ends, flags = _cut(record, RESERVATION_FIELDS)
+    name, nodes, starts, ends, flags, partition, users, tres = _cut(record, RESERVATION_FIELDS)
     begin, end = _time(starts, "start_time"), _time(ends, "end_time")
     if begin is None or end is None:
         raise SlurmError(f"reservation {name}: expected a start and an end from pyslurm")
     words = frozenset(_FLAGS_READ.get(flag, flag) for flag in _list(flags, "flags"))
-    return Reservation(_text(name, "name"), expand(_text(nodes, "nodes")), begin, end, words)
+    cpus = tres.get("cpu") if isinstance(tres, Mapping) else None
+    return Reservation(
+        *(_text(name, "name"), expand(_text(nodes, "nodes")), begin, end, words),
+        partition=_text(partition, "partition"),
+        users=frozenset(_list(users, "users")),
+        cpus=int(cpus) if isinstance(cpus, str) and cpus.isdecimal() else 0,
+    )
 
 
 def _cut(record: list[Any], fields: tuple[str, ...]) -> list[Any]:

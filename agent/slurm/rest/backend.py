@@ -18,12 +18,12 @@ from agent.slurm.model import (
     JobEnd,
     Node,
     OwnSignal,
-    Reservation,
     SignalTarget,
     SlurmBackend,
     Snapshot,
 )
 from agent.slurm.request import Request
+from agent.slurm.reservation import Reservation
 from agent.slurm.rest.api import OLDEST, Deed
 from agent.slurm.rest.calls import RestCalls
 from agent.slurm.rest.reader import RestReader

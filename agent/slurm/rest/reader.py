@@ -17,7 +17,8 @@ from agent.slurm.json_shapes import (
     parse_nodes,
     parse_reservations,
 )
-from agent.slurm.model import Job, Node, Reservation, Snapshot
+from agent.slurm.model import Job, Node, Snapshot
+from agent.slurm.reservation import Reservation
 from agent.slurm.rest.calls import RestCalls
 from agent.slurm.rest.transport import Reply
 

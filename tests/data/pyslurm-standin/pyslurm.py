@@ -134,7 +134,7 @@ class JobSubmitDescription(_Record):
 
 
 class Reservation(_Record):
-    fields = ("name", "nodes", "start_time", "end_time")
+    fields = ("name", "nodes", "start_time", "end_time", "partition", "users", "tres")
 
     @property
     def flags(self):

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from agent.check.fences import check_fences
 from agent.check.finding import Grade
 from agent.cluster.settings.join import JoinSettings
-from agent.slurm.model import Reservation
+from agent.slurm.reservation import Reservation
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SCRIPT = JoinSettings(commands=("systemctl start slurmd",))

@@ -10,7 +10,8 @@ from agent.cluster.settings.join import JoinSettings
 from agent.core.errors import SlurmRefusedError
 from agent.core.model import AdminDrain
 from agent.core.request.helper import SimpleElasticSliceHelper
-from agent.slurm.model import Node, Reservation
+from agent.slurm.model import Node
+from agent.slurm.reservation import Reservation
 from tests.unit.cluster.conftest import NOW, UTAH, Cloudlab, Slurm, a_machine
 
 

@@ -26,7 +26,8 @@ from agent.core.request.helper import SimpleElasticSliceHelper
 from agent.core.request.rspec import request_client_ids
 from agent.core.said import ResourceValue, Revocation, Taken
 from agent.ledger.ledger import Ledger
-from agent.slurm.model import Job, Node, Reservation
+from agent.slurm.model import Job, Node
+from agent.slurm.reservation import Reservation
 from agent.slurm.scheduling import Scheduling, Unit
 from tests.unit.cluster.conftest import (
     CLOUDLAB_STEPS,

@@ -5,7 +5,7 @@ import pytest
 from agent.core.errors import ConfigError
 from agent.core.ports import CommandResult, Host, SystemClock
 from agent.slurm.choice import choose, slurm_commands
-from agent.slurm.model import Reservation
+from agent.slurm.reservation import Reservation
 from agent.slurm.settings import SlurmSettings
 
 

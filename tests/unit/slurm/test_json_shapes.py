@@ -24,7 +24,8 @@ from agent.slurm.json_shapes import (
     parse_reservations,
 )
 from agent.slurm.layout import Layout
-from agent.slurm.model import Job, Reservation
+from agent.slurm.model import Job
+from agent.slurm.reservation import Reservation
 
 SAMPLES = Path(__file__).parents[2] / "data" / "slurm"
 CAPTURED = [
@@ -151,6 +152,8 @@ def test_a_reservation_is_the_one_that_was_made(release: str, version: int, star
             starts=starts,
             ends=starts + timedelta(hours=1),
             flags=frozenset({"MAINT", "IGNORE_JOBS", "SPEC_NODES"}),
+            users=frozenset({"root"}),
+            cpus=2,
         ),
     )
 

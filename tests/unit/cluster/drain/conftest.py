@@ -18,8 +18,9 @@ from agent.cluster.reasons import Drain, DrainCause
 from agent.cluster.settings.drain import DrainSettings
 from agent.core.errors import LedgerError, SlurmDownError, SlurmRefusedError
 from agent.core.ports import Host, HostResult
-from agent.slurm.model import Job, JobEnd, Node, OwnSignal, Reservation, SignalTarget, Snapshot
+from agent.slurm.model import Job, JobEnd, Node, OwnSignal, SignalTarget, Snapshot
 from agent.slurm.request import Request
+from agent.slurm.reservation import Reservation
 from agent.slurm.rest.backend import refused_of
 from tests.unit.cluster.conftest import NOW, Clock, Events, a_desk, settings_with
 

@@ -12,7 +12,8 @@ from agent.cluster.reasons import Drain, DrainCause
 from agent.cluster.settings.drain import DrainSettings
 from agent.core.errors import LedgerError, SlurmDownError, SlurmRefusedError
 from agent.slurm.cli.scontrol import parse_limited
-from agent.slurm.model import Node, Reservation
+from agent.slurm.model import Node
+from agent.slurm.reservation import Reservation
 from tests.unit.cluster.conftest import Slurm
 from tests.unit.cluster.drain.conftest import NOW, SLICE, Made, at
 

@@ -9,7 +9,8 @@ from agent.cluster.reasons import KEPT, TAKEN, taken_from
 from agent.cluster.settings.join import JoinSettings
 from agent.core.events import JobLost
 from agent.core.model import SliverNode
-from agent.slurm.model import Job, Node, Reservation
+from agent.slurm.model import Job, Node
+from agent.slurm.reservation import Reservation
 from tests.unit.cluster.conftest import NOW, Events, Slurm, a_desk, a_machine, a_moment, settings_with
 
 CLOUD = JoinSettings(mode="cloud", predeclared="pc[1-6]")

@@ -11,7 +11,8 @@ from agent.cluster.settings.demand import DemandSettings
 from agent.cluster.settings.join import JoinSettings
 from agent.cluster.shrink.idle_limit import too_idle, what_breaks_it
 from agent.cluster.shrink.surplus import plan_surplus
-from agent.slurm.model import Job, Node, Reservation
+from agent.slurm.model import Job, Node
+from agent.slurm.reservation import Reservation
 from tests.unit.cluster.conftest import NOW, UTAH, WISC, a_machine, a_moment, settings_with
 from tests.unit.cluster.shrink.test_surplus import queue
 

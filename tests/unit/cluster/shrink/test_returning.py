@@ -7,7 +7,8 @@ import pytest
 from agent.cluster.grow.demand import GrowthPlan
 from agent.cluster.shrink.returning import named_again, wanted_again
 from agent.core.errors import SlurmDownError
-from agent.slurm.model import Job, Node, Reservation
+from agent.slurm.model import Job, Node
+from agent.slurm.reservation import Reservation
 from tests.unit.cluster.conftest import NOW, Cloudlab, Slurm, a_machine, a_moment
 
 HOUR = timedelta(hours=1)

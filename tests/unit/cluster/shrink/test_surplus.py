@@ -15,7 +15,8 @@ from agent.cluster.settings.demand import DemandSettings
 from agent.cluster.shrink.surplus import names_in_use, plan_surplus
 from agent.core.model import SliverNode
 from agent.core.said import ResourceValue, Taken
-from agent.slurm.model import Job, Node, Reservation
+from agent.slurm.model import Job, Node
+from agent.slurm.reservation import Reservation
 from tests.unit.cluster.conftest import NOW, UTAH, a_machine, a_moment, settings_with
 
 SETTINGS = DemandSettings(node_cpus=4, max_nodes=10, idle_timeout=600, min_hold=900)

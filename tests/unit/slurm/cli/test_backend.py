@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from agent.core.errors import SlurmDownError, SlurmRefusedError
-from agent.slurm.model import Reservation
+from agent.slurm.reservation import Reservation
 from tests.unit.slurm.cli.conftest import FixedClock, backend
 
 

@@ -186,6 +186,21 @@ def test_a_reservation_of_every_release_is_read(release: str) -> None:
     assert (fence.name, fence.nodes) == ("fence1", {"n4"})
     assert fence.flags == {"MAINT", "IGNORE_JOBS", "SPEC_NODES"}
     assert (fence.ends - fence.starts).total_seconds() == 3600
+    assert (fence.partition, fence.users, fence.cpus) == ("", {"root"}, 2)
+
+
+def test_what_a_reservation_takes_and_who_may_use_it_is_read() -> None:
+    of_partition, of_cores = parse_reservations(
+        "ReservationName=pn StartTime=1796152102 EndTime=1796155702 Duration=01:00:00 Nodes=a[1-2] NodeCnt=2"
+        " CoreCnt=8 Features=(null) PartitionName=a2 Flags=SPEC_NODES,PART_NODES,PURGE_COMP=00:05:00"
+        " TRES=cpu=8,gres/gpu=2 AllowedPartitions=(null) QOS=(null) Users=root,-eve Groups=(null)\n"
+        "ReservationName=co StartTime=1796272102 EndTime=1796275702 Duration=01:00:00 Nodes=a1 NodeCnt=1"
+        " CoreCnt=2 Features=(null) PartitionName=(null) Flags=SPEC_NODES   NodeName=a1 CoreIDs=0-1"
+        " TRES=cpu=2 Users=(null) Groups=(null) Accounts=x\n"
+    )
+    assert (of_partition.partition, of_partition.users, of_partition.cpus) == ("a2", {"root", "-eve"}, 8)
+    assert of_partition.flags == {"SPEC_NODES", "PART_NODES", "PURGE_COMP"}
+    assert (of_cores.partition, of_cores.users, of_cores.cpus) == ("", frozenset(), 2)
 
 
 def test_reservations_with_odd_names_are_read() -> None:

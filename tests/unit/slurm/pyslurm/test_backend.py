@@ -9,8 +9,9 @@ import pytest
 from agent.core.errors import SlurmError, SlurmRefusedError
 from agent.core.ports import SystemClock
 from agent.slurm.cli.backend import CliBackend
-from agent.slurm.model import Reservation, SignalTarget
+from agent.slurm.model import SignalTarget
 from agent.slurm.pyslurm.backend import PyslurmBackend
+from agent.slurm.reservation import Reservation
 from agent.slurm.settings import SlurmSettings
 from tests.unit.slurm.pyslurm.conftest import JOB, NODE, Start, journal
 
@@ -180,6 +181,7 @@ def test_a_task_of_an_array_is_signalled_by_slurms_commands_and_never_by_number(
 FENCE = Reservation(
     "fence", frozenset({"n1", "n2"}), datetime.fromtimestamp(1_800_000_000, UTC),
     datetime.fromtimestamp(1_800_003_600, UTC), frozenset({"MAINT"}),
+    users=frozenset({"root"}), cpus=4,
 )  # fmt: skip
 READ = {
     "name": "fence",
@@ -187,6 +189,9 @@ READ = {
     "start_time": 1_800_000_000,
     "end_time": 1_800_003_600,
     "flags": 1,
+    "partition": None,
+    "users": ["root"],
+    "tres": {"cpu": "4"},
 }
 
 

@@ -197,14 +197,15 @@ def test_a_node_is_exact_or_an_error(field: str, value: Any) -> None:
 
 @given(field=st.sampled_from(shapes.RESERVATION_FIELDS), value=ANYTHING)
 def test_a_reservation_is_exact_or_an_error(field: str, value: Any) -> None:
-    values = {"name": "f", "nodes": "n1", "start_time": 1, "end_time": 2, "flags": ["MAINTENANCE"]} | {
-        field: value
-    }
+    values = dict.fromkeys(shapes.RESERVATION_FIELDS)
+    values |= {"name": "f", "nodes": "n1", "start_time": 1, "end_time": 2, "flags": ["MAINTENANCE"]}
+    values |= {field: value}
     try:
         seen = shapes.reservation([values[name] for name in shapes.RESERVATION_FIELDS])
     except SlurmError:
         return
-    assert all(isinstance(word, str) for word in (seen.name, *seen.nodes, *seen.flags))
+    assert all(isinstance(word, str) for word in (seen.name, *seen.nodes, *seen.flags, *seen.users))
+    assert isinstance(seen.partition, str)
 
 
 @pytest.mark.parametrize("record", [[], [1], {}, "x", None])
