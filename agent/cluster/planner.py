@@ -27,6 +27,7 @@ from agent.cluster.shrink.surplus import NodeVerdict, plan_surplus
 from agent.cluster.steer.weights import SetWeight, plan_weights
 from agent.core.estimates import ForJobs
 from agent.slurm.model import Snapshot
+from agent.slurm.reservation import Reservation
 from agent.slurm.scheduling import Scheduling
 
 
@@ -111,6 +112,7 @@ _Growth: TypeAlias = tuple[
     Mapping[str, datetime],
     tuple[Move, ...],
     Scheduling | None,
+    tuple[Reservation, ...],
     GrowthPlan,
 ]
 """A growth, with all that it follows from before it."""
@@ -166,9 +168,10 @@ class Planner:
         waiting = moment.history.waiting_since if moment.history else {}
         with self._lock:
             last = self._last
-        follows_from = (supply, settings, waiting, moves, moment.scheduling)
-        if last is not None and last[0] is snapshot and last[1:6] == follows_from:
-            return last[6]
+        kept_free = moment.reservations or ()
+        follows_from = (supply, settings, waiting, moves, moment.scheduling, kept_free)
+        if last is not None and last[0] is snapshot and last[1:7] == follows_from:
+            return last[7]
         growth = plan_growth(moment, supply, moves)
         with self._lock:
             self._last = (snapshot, *follows_from, growth)

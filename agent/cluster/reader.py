@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 
+import structlog
+
 from agent.cluster.desk import Desk
 from agent.cluster.drain.held import held_nodes
 from agent.cluster.grow.demand import still_waiting
@@ -12,7 +14,11 @@ from agent.cluster.grow.selecting import Selecting
 from agent.cluster.memory.memory import Memory
 from agent.cluster.moment import History, Moment
 from agent.cluster.power.power import still_forsaken
-from agent.slurm.model import SlurmBackend
+from agent.core.errors import SlurmError
+from agent.slurm.model import SlurmBackend, Snapshot
+from agent.slurm.reservation import Reservation
+
+log = structlog.get_logger()
 
 
 class Reader:
@@ -47,7 +53,9 @@ class Reader:
         if self._desk.settings.drain.fence:
             known.limited = self._limited()
         known.scheduling = self._selecting.read(snapshot)
+        reservations = self._reservations(snapshot)
         if known.take(reading, snapshot, began):
+            known.reservations = reservations
             # A long queue takes its time: Cloudlab's calls, which need the lock, do not wait for that.
             known.learn(reading, look_back(moment := self._memory.now()))
             self._memory.machine_types.learn(moment)
@@ -60,6 +68,16 @@ class Reader:
             # A fence is not to come a look at the drains later than the node.
             self._desk.look_at_drains()
         return moment
+
+    def _reservations(self, snapshot: Snapshot) -> tuple[Reservation, ...] | None:
+        """Read what may keep a waiting job off; None where none waits, or it could not be read."""
+        if not any(job.state == "PENDING" for job in snapshot.jobs):
+            return None
+        try:
+            return self._backend.reservations()
+        except SlurmError as error:
+            log.warning("jobs are placed without a look at reservations", error=str(error))
+            return None
 
     def look_again(self) -> Moment:
         """Read nodes and jobs alone, in between; return the moment that follows.
@@ -97,7 +115,7 @@ def look_back(moment: Moment) -> History:
     new = {n for n, key in machines.items() if (seen[n] != key if n in seen else n in moment.inherited)}
     found = first.found - new
     idle_since, joined_since = _without(first.idle_since, new), _without(first.joined_since, new)
-    idle = {node.name: node for node in snapshot.nodes.values() if node.empty and node.usable}
+    idle = {node.name: node for node in snapshot.nodes.values() if node.is_free}
     was_there = idle.keys() & found if earlier is None else ()
     idle_before = {n: moment.since(time) for n in was_there if (time := idle[n].last_busy)}
     known = {n: snapshot.nodes[n].booted for n in found & moment.joined}

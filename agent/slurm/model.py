@@ -77,6 +77,11 @@ class Node:
         return self.state not in BUSY_STATES and "COMPLETING" not in self.flags
 
     @property
+    def is_free(self) -> bool:
+        """Its slurmd is at work for no job, and nobody drained it; a reservation may keep jobs off."""
+        return self.at_work and self.empty and not self.draining
+
+    @property
     def drained(self) -> bool:
         """Drained and empty; a state word that we do not know counts as not."""
         return self.draining and self.state in {"IDLE", "DOWN"} and "COMPLETING" not in self.flags

@@ -58,6 +58,7 @@ PURE = (
     "cluster.grow.places",
     "cluster.grow.refusals",
     "cluster.grow.shapes",
+    "cluster.grow.reserved",
     "cluster.grow.supply",
     "cluster.grow.wrong",
     "cluster.grow.wish",

@@ -90,6 +90,12 @@ class Mark:
         return next(each for each in (name, *others) if each not in taken)
 
 
+def is_fence(reservation: Reservation) -> bool:
+    """Tell whether a reservation is a fence of some agent, as far as its name and flags tell."""
+    is_named = re.fullmatch(rf"{_PREFIX}([0-9a-f]{{12}}-)?\d{{8}}T\d{{6}}Z(-\d+)?", reservation.name)
+    return reservation.flags >= _MADE_WITH and bool(is_named)
+
+
 def can_be_fenced(node: Node, limited: Collection[str]) -> bool:
     """Tell whether every job on this node has a time limit, by its own will or by its partition's.
 

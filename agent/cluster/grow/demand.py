@@ -16,6 +16,7 @@ from agent.cluster.grow import misfits
 from agent.cluster.grow.limits import why_never
 from agent.cluster.grow.moving import Move
 from agent.cluster.grow.packing import Packer, Placed, age, array_of
+from agent.cluster.grow.reserved import BOOT, reserved_of
 from agent.cluster.grow.shapes import offers_of
 from agent.cluster.grow.supply import Supply
 from agent.cluster.moment import Moment
@@ -90,12 +91,18 @@ def plan_growth(moment: Moment, supply: Supply, moves: Sequence[Move] = ()) -> G
     supply = supply if supply.offers else replace(supply, offers=offers_of(moment))
     waiting_since = moment.history.waiting_since if moment.history else {}
     deadlines = {move.job.id: move.deadline for move in moves}
-    packer = Packer(snapshot, supply, settings, deadlines.keys(), moment.scheduling)
+    reserved = reserved_of(moment)
+    packer = Packer(reserved.applied_to(snapshot), supply, settings, deadlines.keys(), moment.scheduling)
     fits, verdicts = misfits.Fits(snapshot.nodes.values(), moment.scheduling), []
     wanted_for: dict[str, list[str]] = {}
 
     def place(job: Job, *, may_borrow: bool) -> Placed:
-        placed = packer.place(job, may_borrow=may_borrow)
+        if against := reserved.against(job):
+            return Placed(obstacle=against)
+        late = reserved.against(job, BOOT) if may_borrow else ""
+        placed = packer.place(reserved.seen_by(job), may_borrow=may_borrow and not late)
+        if placed.obstacle and late:
+            placed = replace(placed, obstacle=late)
         for kind in placed.types:
             wanted_for.setdefault(kind, []).append(job.id)
         return placed

@@ -9,6 +9,7 @@ from datetime import datetime
 from agent.cluster.moment import History
 from agent.core.desk import Lock
 from agent.slurm.model import Snapshot
+from agent.slurm.reservation import Reservation
 from agent.slurm.scheduling import Scheduling
 
 
@@ -33,6 +34,7 @@ class Known:
     Attributes:
         snapshot: what Slurm said last; None before it was read once.
         history: since when things are so; None before the first reading was taken in.
+        reservations: Slurm's reservations as the newest full reading found them; None where it did not look.
         limited: names of the partitions that give every job a time limit.
         scheduling: how Slurm chooses nodes; None where it was not read.
         read_back: the CMs of whose machines it is known what an earlier run of the agent did to them.
@@ -46,6 +48,7 @@ class Known:
         self._read_at: datetime | None = None
         self.snapshot: Snapshot | None = None
         self.history: History | None = None
+        self.reservations: tuple[Reservation, ...] | None = None
         self.limited: frozenset[str] = frozenset()
         self.scheduling: Scheduling | None = None
         self.read_back: frozenset[str] = frozenset()

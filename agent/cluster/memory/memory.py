@@ -121,6 +121,7 @@ class Memory:
                 history=self.known.history,
                 limited=self.known.limited,
                 scheduling=self.known.scheduling,
+                reservations=self.known.reservations,
                 read_back=self.known.read_back,
                 admin=self.drains.wishes,
                 hold=self.hold.wish,

@@ -63,7 +63,7 @@ def plan_surplus(moment: Moment, growth: GrowthPlan) -> tuple[NodeVerdict, ...]:
     kept = [NodeVerdict(n, False, f"min_nodes is {settings.min_nodes}") for n in idle[spare:]]
     staying = (*kept, *verdicts)
     nodes = ((verdict.name, snapshot.nodes[verdict.name]) for verdict in staying)
-    free = [n for n, node in nodes if n not in named and node.usable and node.empty and not node.draining]
+    free = [n for n, node in nodes if n not in named and node.is_free]
     beyond = too_idle(moment, free)
     going += [NodeVerdict(name, True, why) for name, why in beyond.items()]
     return (*going, *(verdict for verdict in staying if verdict.name not in beyond))
@@ -114,7 +114,7 @@ def _stays(
         return f"drained: {node.reason or 'without a reason'}"
     if named:
         return named
-    if not node.usable or not node.empty or since is None:
+    if not node.is_free or since is None:
         return f"Slurm says {node.words}"
     if node.name in growth.claimed:
         jobs = ForJobs.of([job.job for job in growth.jobs if node.name in job.expects]).words

@@ -321,9 +321,10 @@ def test_a_machine_that_a_reservation_may_keep_is_joined_as_any_other():
 
 def test_a_node_that_is_named_is_room_at_once_and_returns_for_that_and_not_for_the_queue():
     drained = replace(IDLE, flags=frozenset({"DRAIN"}), reason=SURPLUS)
-    training = Reservation("training", frozenset({"pc1"}), NOW - HOUR, NOW + HOUR)
+    training = Reservation("training", frozenset({"pc1"}), NOW + HOUR, NOW + 2 * HOUR)
     named = {"chosen": frozenset({"pc1"}), "reservations": (training,)}
-    made = planned(drained, machines=[a_machine(1)], jobs=[WAITING], **named)
+    waiting = replace(WAITING, time_limit=HOUR)
+    made = planned(drained, machines=[a_machine(1)], jobs=[waiting], **named)
     assert made.kept == {"pc1": "reservation training names it"}
     assert (made.growth.count, made.supply.resuming) == (0, {"pc1"})
 

@@ -62,10 +62,21 @@ def test_what_is_foreseen_is_what_is_done_also_where_a_reservation_keeps_a_node(
     assert [subject for subject, _ in site.told("surplus")] == ["pc2"]
 
 
-def test_reservations_are_read_only_when_a_node_is_about_to_go(make_site):
-    site = make_site(jobs=(Job("1", "PENDING", requested_nodes=BOTH),))
+def test_reservations_are_read_only_while_a_job_waits_or_when_a_node_is_about_to_go(make_site):
+    site = make_site(jobs=(Job("1", "RUNNING", nodes=BOTH),))
     assert site.preview() == site.act() == []
     assert site.slurm.asked == 0
+    site.slurm.jobs.append(Job("2", "PENDING"))
+    site.act()
+    assert site.slurm.asked == 1
+    assert site.manager.memory.now().reservations == ()
+
+
+def test_reservations_that_cannot_be_read_hold_up_no_reading(make_site):
+    site = make_site(jobs=(Job("1", "RUNNING", nodes=BOTH), Job("2", "PENDING")))
+    site.slurm.silent = True
+    assert site.act() == []
+    assert site.manager.memory.now().reservations is None
 
 
 def test_nothing_goes_and_nothing_is_foreseen_while_reservations_are_unknown(make_site):
