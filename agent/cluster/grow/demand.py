@@ -26,8 +26,14 @@ from agent.cluster.settings.demand import DemandSettings
 from agent.core.settings import format_duration
 from agent.slurm.model import Job, Snapshot
 
-_WAITING = frozenset({"Resources", "Priority", "None", "ReqNodeNotAvail"})
-"""Pending reasons of a job that would start if there were room (``squeue %r``)."""
+_WAITING = frozenset(
+    {"Resources", "Priority", "None", "SchedDefer", "ReqNodeNotAvail", "Reservation", "Constraints"}
+)
+"""Pending reasons of a job that would start if there were room (``job_state_reason`` in slurm.h).
+
+``Reservation`` is also said of a job that asks for none where others' are in its way, and ``Constraints`` of
+one of 24.11 and later that may find nodes with what it prefers in time.
+"""
 _TOO_FEW_NODES = frozenset({"PartitionConfig", "PartitionNodeLimit"})
 """Reasons that Slurm gives, among others, to a job of more nodes than its partition has now."""
 _TOLD = 20
