@@ -11,7 +11,7 @@ from agent.slurm.model import Job
 from agent.slurm.scheduling import PartitionRules, Scheduling
 
 _SLURM_SAYS_OTHERWISE = "Resources"
-"""Slurm found nothing against the job but room: its QOS may lift limits of partitions (sacctmgr(1), Flags)."""
+"""Slurm found nothing against it but room: its QOS may lift limits of partitions (sacctmgr(1), Flags)."""
 
 
 def open_partitions(job: Job, scheduling: Scheduling | None) -> tuple[str, ...]:

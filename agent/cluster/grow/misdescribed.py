@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterator, Mapping
 
 from agent.cluster.grow.shapes import came_of
 from agent.cluster.settings.demand import DemandSettings, Offer
-from agent.cluster.shape import MachineShape, gres_counts
+from agent.cluster.shape import MachineShape
+from agent.slurm.gres import offered_gres
 
 
 def differences(
@@ -49,7 +50,7 @@ def _differences(offer: Offer, came: MachineShape) -> Iterator[tuple[str, str]]:
     for what, told, found in numbers:
         if told and told != found:
             yield f"{told} {what}", f"{found}"
-    if offer.gres and gres_counts(offer.gres) != gres_counts(came.gres):
+    if offer.gres and offered_gres(offer.gres) != offered_gres(came.gres):
         yield offer.gres, came.gres or "no generic resources"
     if missing := offer.features - came.features:
         yield f"feature {','.join(sorted(missing))}", "not that feature" if len(missing) == 1 else "not those"

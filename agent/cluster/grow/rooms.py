@@ -12,6 +12,8 @@ from agent.cluster.grow.share import Share, can_ever, share_now
 from agent.cluster.grow.wish import Wish
 
 _NO_LIMIT = 1 << 62
+_REDRAWN_AT = 8
+"""Bounds are drawn anew when one of so many machines has less left than they say."""
 _FULL_AT_MOST = 32
 """Full rooms that are looked at in vain before they are taken off the list."""
 
@@ -45,14 +47,37 @@ class Room:
         """Set down what is left of it."""
         self.left = left
         self._measure()
-        if not self.free:
-            self.among.note_full()
+        self.among.note_taken(self)
 
     def _measure(self) -> None:
         left = self.left
         self.free = left.free_cpus
         self.memory = _NO_LIMIT if left.memory is None else left.memory
         self.number = self.among.number_of(self.kind, left)
+
+
+class Bounds:
+    """Kind by kind, how much memory is left at most on a machine with so many free CPUs.
+
+    A machine of which something is taken stays within them.
+    """
+
+    def __init__(self) -> None:
+        self._most: dict[int, list[int]] = {}
+        """Kind -> number of CPUs -> MB."""
+
+    def add(self, room: Room) -> None:
+        """Let them hold a machine, too."""
+        most = self._most.setdefault(room.kind, [])
+        most += [-1] * (room.free + 1 - len(most))
+        for cpus in range(room.free, -1, -1):
+            if most[cpus] >= room.memory:
+                break
+            most[cpus] = room.memory
+
+    def kinds_with(self, cpus: int, memory: int) -> Iterator[int]:
+        """Yield the kinds of which a machine may have so much left."""
+        return (k for k, most in self._most.items() if cpus < len(most) and most[cpus] >= memory)
 
 
 class Rooms:
@@ -64,9 +89,13 @@ class Rooms:
 
     def __init__(self, found: Iterable[tuple[str, Left, str]]) -> None:
         self._kinds: dict[tuple[object, ...], int] = {}
+        self._examples: list[Left] = []
         self._numbers: dict[tuple[object, ...], int] = {}
+        self._bounds = Bounds()
         self._rooms = [self._room(name, left, of_type) for name, left, of_type in found if left.free_cpus]
         self._full = 0
+        self._taken = 0
+        """Machines of which something was taken since the bounds were drawn."""
         self.turn = 0
         """Goes up where places in the list change."""
 
@@ -77,13 +106,23 @@ class Rooms:
         self._rooms.append(room)
         return room
 
-    def note_full(self) -> None:
-        """Take full machines off the list, once they are many."""
-        self._full += 1
+    def note_taken(self, room: Room) -> None:
+        """Draw the bounds anew, and take full machines off the list, once they are many."""
+        self._taken += 1
+        self._full += not room.free
+        if self._taken * _REDRAWN_AT > len(self._rooms):
+            self._taken = 0
+            self._bounds = Bounds()
+            for each in self._rooms:
+                self._bounds.add(each)
         if self._full > _FULL_AT_MOST:
             self._rooms = [room for room in self._rooms if room.free]
             self._full = 0
             self.turn += 1
+
+    def kinds_with(self, cpus: int, memory: int) -> Iterator[tuple[int, Left]]:
+        """Yield the kinds of which a machine may have so much left, each with one such machine."""
+        return ((kind, self._examples[kind]) for kind in self._bounds.kinds_with(cpus, memory))
 
     @property
     def in_order(self) -> Sequence[Room]:
@@ -97,7 +136,11 @@ class Rooms:
 
     def _room(self, name: str, left: Left, of_type: str) -> Room:
         kind = self._kinds.setdefault((left.frame, left.unreadable), len(self._kinds))
-        return Room(name, left, kind, self, of_type)
+        if kind == len(self._examples):
+            self._examples.append(left)
+        room = Room(name, left, kind, self, of_type)
+        self._bounds.add(room)
+        return room
 
 
 @dataclass(eq=False)
@@ -121,12 +164,12 @@ class Search:
         if self._turn != rooms.turn:
             self._turn, self._start = rooms.turn, 0
         is_first = True
-        known, kinds = self._known, self._kinds
+        known = self._known
         cpus, memory = self.wish.least_cpus, self.wish.least_memory
-        in_order = rooms.in_order
-        # What is appended meanwhile is looked at too.
+        kinds = {kind for kind, left in rooms.kinds_with(cpus, memory) if self._is_of_use(kind, left)}
+        in_order = rooms.in_order if kinds else ()
         for at, room in enumerate(islice(in_order, self._start, None), self._start):
-            if room.free < cpus or room.memory < memory or not kinds.get(room.kind, True):
+            if room.free < cpus or room.memory < memory or room.kind not in kinds:
                 continue
             number = room.number
             share = known[number] if number in known else self._share(room)
@@ -137,12 +180,13 @@ class Search:
             if room.name not in without:
                 yield Option(room, share)
         if is_first:
-            self._start = len(in_order)
+            self._start = len(rooms.in_order)
+
+    def _is_of_use(self, kind: int, left: Left) -> bool:
+        if kind not in self._kinds:
+            self._kinds[kind] = can_ever(left, self.wish)
+        return self._kinds[kind]
 
     def _share(self, room: Room) -> Share | None:
-        """Look at a machine as it is now; at no other one of its kind again where that is the wrong one."""
-        if room.kind not in self._kinds:
-            self._kinds[room.kind] = can_ever(room.left, self.wish)
-        share = share_now(room.left, self.wish) if self._kinds[room.kind] else None
-        self._known[room.number] = share
+        share = self._known[room.number] = share_now(room.left, self.wish)
         return share
