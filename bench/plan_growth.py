@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=5_000)
     parser.add_argument("--jobs", type=int, default=50_000, help="records of waiting jobs")
     parser.add_argument(
-        "--more", type=int, nargs="+", default=[100, 4_000, 40_000], help="machines to borrow at most"
+        "--more", type=int, nargs="+", default=[100, 4_000], help="machines to borrow at most"
     )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1)
