@@ -225,7 +225,8 @@ class Slurm:
     def snapshot(self):
         self._reach()
         self.reads += 1
-        return Snapshot(self._clock.now(), dict(self.nodes), tuple(self.jobs))
+        jobs = (replace(j, requeueable=True) if j.requeueable is None else j for j in self.jobs)
+        return Snapshot(self._clock.now(), dict(self.nodes), tuple(jobs))
 
     def reservations(self):
         self._reach()
