@@ -30,6 +30,7 @@ from agent.core.request.helper import SimpleElasticSliceHelper
 from agent.core.said import ResourceValue
 from agent.ledger.ledger import Ledger
 from agent.slurm.model import Job, Node, Snapshot
+from agent.slurm.scheduling import Scheduling
 
 CM = "urn:publicid:IDN+utah.example.net+authority+cm"
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -104,6 +105,12 @@ class Slurm:
 
     def snapshot(self):
         return Snapshot(NOW, dict(self.nodes), tuple(self.jobs))
+
+    def scheduling(self):
+        return Scheduling()
+
+    def reservations(self):
+        return ()
 
 
 class Shell:
