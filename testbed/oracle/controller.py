@@ -85,7 +85,7 @@ class Controller:
         self.directory = directory
         self.conf = directory / "slurm.conf"
         self.bin_dir = None if release.is_own else directory / "bin"
-        self.configuration = configuration
+        self._configuration = configuration
         self._release = release
         self._munged: ProcessTree | None = None
         self._slurmctld: ProcessTree | None = None
@@ -166,9 +166,9 @@ class Controller:
             port=ports[0],
             other_port=ports[1],
             directory=self.directory,
-            cluster=self.configuration.cluster,
+            cluster=self._configuration.cluster,
             waiting_room=WAITING_ROOM,
-            partition=self.configuration.partition,
+            partition=self._configuration.partition,
         )
         # The first of each type is in no partition: it shows what the type is.
         counts = Counter(dict.fromkeys(NAMES, 1))
@@ -179,7 +179,7 @@ class Controller:
                 counts[kind] += 1
                 nodes.append(f"{kind}n{counts[kind]}")
             partitions.append(
-                f"PartitionName=p{number} Nodes={','.join(nodes)} {self.configuration.partition}\n"
+                f"PartitionName=p{number} Nodes={','.join(nodes)} {self._configuration.partition}\n"
             )
         declared = [f"NodeName={s.name}n[1-{counts[s.name]}] {s.conf} State=CLOUD\n" for s in SHAPES]
         return text + "".join(declared + partitions)

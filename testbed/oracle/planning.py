@@ -59,8 +59,7 @@ class Reader:
                 ids[str(told)] = line
         snapshot = self._backend.snapshot()
         self._nodes = snapshot.nodes
-        read = getattr(self._backend, "scheduling", None)
-        self._scheduling = read() if read else self._controller.configuration.scheduling
+        self._scheduling = self._backend.scheduling()
         found: dict[str, list[Job]] = {}
         for job in snapshot.jobs:
             number = job.id.partition("_")[0].partition("+")[0]

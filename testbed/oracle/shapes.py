@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from agent.slurm.scheduling import PartitionRules, Scheduling, Unit
-
 WAITING_ROOM = "wait"
 """A partition of no nodes, with the rules of all others: what the planner reads waits there."""
 MOST = 4
@@ -74,26 +72,6 @@ class Configuration:
     """Lines of slurm.conf(5), separated by newlines."""
     partition: str = ""
     """Options of each partition."""
-
-    @property
-    def scheduling(self) -> Scheduling:
-        """Return it as a way in would read it."""
-        units = {"CR_CPU": Unit.CPU, "CR_Core": Unit.CORE, "CR_Socket": Unit.SOCKET}
-        found = next((unit for word, unit in units.items() if word in self.cluster), Unit.NODE)
-        rules = PartitionRules(
-            WAITING_ROOM,
-            max_nodes=1 if "MaxNodes=1" in self.partition else None,
-            exclusive="EXCLUSIVE" in self.partition,
-            shared_by=2 if "FORCE:2" in self.partition else 1,
-            is_forced="FORCE" in self.partition,
-        )
-        is_linear = found is Unit.NODE
-        return Scheduling(
-            found,
-            "_Memory" in self.cluster,
-            "ONE_TASK" in self.cluster and not is_linear,
-            {WAITING_ROOM: rules},
-        )
 
 
 def _tres(parameters: str, *more: str, partition: str = "") -> Configuration:
