@@ -45,8 +45,6 @@ class Left:
     """MB; None where it is not looked at."""
     gres: tuple[tuple[str, int], ...]
     """Generic resource -> how many, sorted."""
-    unreadable: frozenset[str] = frozenset()
-    """Names of generic resources that it may have and that cannot be read."""
     is_used: bool = False
     """A job is there, or was placed there."""
     takes_memory: bool = True
@@ -103,7 +101,6 @@ def all_of(
     frame: Frame,
     layout: Layout,
     gres: tuple[tuple[str, int], ...],
-    unreadable: frozenset[str] = frozenset(),
     shared_by: int = 1,
 ) -> Left:
     """Return what a machine gives while no job is there.
@@ -112,13 +109,12 @@ def all_of(
         frame: the machine.
         layout: tells what is set aside for the system.
         gres: its generic resources.
-        unreadable: names of those that cannot be read.
         shared_by: how many jobs may have the same CPU.
     """
     row = [frame.cores] * frame.sockets
     kept = frame.cpus - layout.usable_cpus if layout.usable_cpus else 0
     _set_aside(row, -(-kept // frame.threads))
-    return Left(frame, (tuple(row),) * shared_by, frame.memory, gres, unreadable)
+    return Left(frame, (tuple(row),) * shared_by, frame.memory, gres)
 
 
 def _set_aside(row: list[int], cores: int) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from agent.cluster.grow.choosing import Option
-from agent.cluster.grow.machine import Left
+from agent.cluster.grow.machine import Frame, Left
 from agent.cluster.grow.share import Share, can_ever, share_now
 from agent.cluster.grow.wish import Wish
 
@@ -88,7 +88,7 @@ class Rooms:
     """
 
     def __init__(self, found: Iterable[tuple[str, Left, str]]) -> None:
-        self._kinds: dict[tuple[object, ...], int] = {}
+        self._kinds: dict[Frame, int] = {}
         self._examples: list[Left] = []
         self._numbers: dict[tuple[object, ...], int] = {}
         self._bounds = Bounds()
@@ -135,7 +135,7 @@ class Rooms:
         return self._numbers.setdefault(same, len(self._numbers))
 
     def _room(self, name: str, left: Left, of_type: str) -> Room:
-        kind = self._kinds.setdefault((left.frame, left.unreadable), len(self._kinds))
+        kind = self._kinds.setdefault(left.frame, len(self._kinds))
         if kind == len(self._examples):
             self._examples.append(left)
         room = Room(name, left, kind, self, of_type)

@@ -63,14 +63,8 @@ def can_ever(left: Left, wish: Wish) -> bool:
         # To select/linear all of a node's memory is more than it gives where some is set aside.
         and not (wish.unit is Unit.NODE and wish.takes_all_memory and frame.keeps_memory)
         and not wish.unreadable
-        and not (left.unreadable and left.unreadable.intersection(_names(wish)))
         and wish.constraint.admits(frame.features)
     )
-
-
-def _names(wish: Wish) -> set[str]:
-    wanted = (wish.per_job, wish.per_node, wish.per_socket, wish.per_task)
-    return {kind.partition(":")[0] for each in wanted for kind in each}
 
 
 def _has_memory(left: Left, wish: Wish) -> bool:
