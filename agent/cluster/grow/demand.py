@@ -8,7 +8,7 @@ It is an estimate of what Slurm will do, not a copy of its scheduler.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -25,6 +25,7 @@ from agent.cluster.settings.cluster import ClusterSettings
 from agent.cluster.settings.demand import DemandSettings
 from agent.core.settings import format_duration
 from agent.slurm.model import Job, Snapshot
+from agent.slurm.names import leader
 
 _WAITING = frozenset(
     {"Resources", "Priority", "None", "SchedDefer", "ReqNodeNotAvail", "Reservation", "Constraints"}
@@ -102,28 +103,29 @@ def plan_growth(moment: Moment, supply: Supply, moves: Sequence[Move] = ()) -> G
     fits, verdicts = misfits.Fits(snapshot.nodes.values(), moment.scheduling), []
     wanted_for: dict[str, list[str]] = {}
 
-    def place(job: Job, *, may_borrow: bool) -> Placed:
-        if against := reserved.against(job):
-            return Placed(obstacle=against)
-        late = reserved.against(job, BOOT) if may_borrow else ""
-        placed = packer.place(reserved.seen_by(job), may_borrow=may_borrow and not late)
-        if placed.obstacle and late:
-            placed = replace(placed, obstacle=late)
-        for kind in placed.types:
-            wanted_for.setdefault(kind, []).append(job.id)
-        return placed
+    def place(jobs: Sequence[Job], *, may_borrow: bool) -> list[Placed]:
+        if against := next(filter(None, map(reserved.against, jobs)), ""):
+            return [Placed(obstacle=against)] * len(jobs)
+        late = next(filter(None, (reserved.against(job, BOOT) for job in jobs)), "") if may_borrow else ""
+        found = packer.place_whole(list(map(reserved.seen_by, jobs)), may_borrow=may_borrow and not late)
+        if late:
+            found = [replace(placed, obstacle=late) if placed.obstacle else placed for placed in found]
+        for job, placed in zip(jobs, found, strict=True):
+            for kind in placed.types:
+                wanted_for.setdefault(kind, []).append(job.id)
+        return found
 
-    for job in sorted((*_pending(snapshot), *(move.job for move in moves)), key=age):
-        if deadline := deadlines.get(job.id):
-            verdicts.append(_moves(job, deadline, place, supply, moment))
+    for jobs in _in_turn(_pending(snapshot), [move.job for move in moves]):
+        if deadline := deadlines.get(jobs[0].id):
+            verdicts += _moves(jobs, deadline, place, supply, moment)
             continue
-        against = _does_not_count(job, moment, snapshot, fits)
-        if against:
-            verdicts.append(JobVerdict(job.id, False, 0, against))
+        against = [_does_not_count(job, moment, snapshot, fits) for job in jobs]
+        if any(against):
+            verdicts += _dismissed(jobs, against)
             continue
-        since = waiting_since.get(array_of(job), moment.read_at)
+        since = max(waiting_since.get(array_of(job), moment.read_at) for job in jobs)
         waited = moment.read_at - since >= timedelta(seconds=settings.grow_after)
-        verdicts.append(_verdict(job, place(job, may_borrow=waited)))
+        verdicts += map(_verdict, jobs, place(jobs, may_borrow=waited))
     packer.keep_at_least(settings.min_nodes)
     reasons = _reasons(verdicts)
     if packer.count > sum(v.machines for v in verdicts):
@@ -170,6 +172,22 @@ def _pending(snapshot: Snapshot) -> Iterator[Job]:
     return iter({job.id: job for job in snapshot.jobs if job.state == "PENDING"}.values())
 
 
+def _in_turn(*queues: Iterable[Job]) -> list[list[Job]]:
+    """Return jobs, oldest first, the components of a heterogeneous one together."""
+    whole: dict[tuple[int, str], list[Job]] = {}
+    for number, queue in enumerate(queues):
+        for job in queue:
+            whole.setdefault((number, leader(job.id)), []).append(job)
+    return sorted((sorted(jobs, key=age) for jobs in whole.values()), key=lambda jobs: age(jobs[0]))
+
+
+def _dismissed(jobs: Sequence[Job], against: Sequence[str]) -> list[JobVerdict]:
+    """Tell of each why it does not count: Slurm starts all components of a job or none."""
+    other = next(f"its component {job.id}: {why}" for job, why in zip(jobs, against, strict=True) if why)
+    told = zip(jobs, against, strict=True)
+    return [JobVerdict(job.id, False, 0, why or f"Slurm does not start {other}") for job, why in told]
+
+
 def _does_not_count(job: Job, moment: Moment, snapshot: Snapshot, fits: misfits.Fits) -> str:
     """Say why a pending job asks for no machine of ours; "" where it does."""
     settings = moment.settings
@@ -209,18 +227,24 @@ def _waits_for_room(job: Job, snapshot: Snapshot) -> bool:
 
 
 def _moves(
-    job: Job, deadline: datetime, place: Callable[..., Placed], supply: Supply, moment: Moment
-) -> JobVerdict:
+    jobs: Sequence[Job],
+    deadline: datetime,
+    place: Callable[..., list[Placed]],
+    supply: Supply,
+    moment: Moment,
+) -> list[JobVerdict]:
     """Place a job that will have to move: it has waited for nothing yet, and shall not begin to."""
-    if against := _asks_for_others(job, moment.settings) or why_never(job, moment.scheduling):
-        return JobVerdict(job.id, False, 0, f"has to move; {against}")
-    if job.exclusive:
-        # It holds all CPUs of its machines, however many it asked for.
-        most = max(offer.cpus for offer in supply.offers)
-        job = replace(job, cpus=min(job.cpus, most * max(job.node_count, 1)))
+    never = [_asks_for_others(job, moment.settings) or why_never(job, moment.scheduling) for job in jobs]
+    if any(never):
+        return [replace(v, why=f"has to move; {v.why}") for v in _dismissed(jobs, never)]
+    # What is exclusive holds all CPUs of its machines, however many it asked for.
+    most = max(offer.cpus for offer in supply.offers)
+    limits = [most * max(job.node_count, 1) if job.exclusive else job.cpus for job in jobs]
+    asking = [replace(job, cpus=min(job.cpus, limit)) for job, limit in zip(jobs, limits, strict=True)]
     must = f"has to move before {write_time(deadline)}"
-    verdict = _verdict(job, place(job, may_borrow=True), must)
-    return verdict if verdict.machines else replace(verdict, why=f"has to move; {verdict.why}")
+    placed = zip(jobs, place(asking, may_borrow=True), strict=True)
+    verdicts = [_verdict(job, each, must) for job, each in placed]
+    return [v if v.machines else replace(v, why=f"has to move; {v.why}") for v in verdicts]
 
 
 def _verdict(job: Job, placed: Placed, waits: str = "") -> JobVerdict:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from agent.cluster.grow.choosing import Option, choose, lacking, mixed
@@ -86,6 +86,8 @@ class Packer:
         """Where the tasks of the record that is being placed were."""
         self._refusal = NOWHERE
         """Where that record is not expected to start."""
+        self._others: frozenset[Room] = frozenset()
+        """What other components of the heterogeneous job take that is being placed."""
         self.borrowed: Counter[str] = Counter()
         self.beyond: Counter[str] = Counter()
         self.claimed: set[str] = set()
@@ -98,9 +100,7 @@ class Packer:
 
     def place(self, job: Job, *, may_borrow: bool) -> Placed:
         """Place what may run of a job record."""
-        asked, refusals = shape_of(job), self._supply.refusals
-        self._refusal = refusals.of(asked, array_of(job)) if refusals else NOWHERE
-        shape = (asked, None if self._supply.horizon is ENDLESS else job.time_limit, self._refusal)
+        shape = self._turn_to(job)
         tasks = job.task_count
         if (limit := self._limits.get(array_of(job))) is not None:
             tasks = min(tasks, max(limit - self._running[array_of(job)], 0))
@@ -125,6 +125,55 @@ class Packer:
             frozenset() if obstacle else self._expected(),
             frozenset(room.borrowed for room in self._found if room.borrowed is not None),
         )
+
+    def place_whole(self, jobs: Sequence[Job], *, may_borrow: bool) -> list[Placed]:
+        """Place a job, or the components of a heterogeneous one: all or none, each on machines of its own.
+
+        Returns:
+            One for each; where one finds no place, the others name it.
+        """
+        if len(jobs) == 1:
+            return [self.place(jobs[0], may_borrow=may_borrow)]
+        chosen: list[tuple[Job, _Choice]] = []
+        for job in jobs:
+            shape = self._turn_to(job)
+            if not (placed := self._in_vain[may_borrow].get(shape)):
+                searches = self._searches.get(shape) or self._begin(shape, job)
+                if choice := self._choose(job, searches, may_borrow):
+                    self._count(choice, 1)
+                    self._others |= {option.place for option in choice.chosen}
+                    chosen.append((job, choice))
+                    continue
+                placed = Placed(obstacle=self._obstacle(job, searches, may_borrow))
+                if not chosen:
+                    self._in_vain[may_borrow][shape] = placed
+            for _, choice in chosen:
+                self._count(choice, -1)
+            self._others = frozenset()
+            other = Placed(obstacle=f"its component {job.id} finds no place: {placed.obstacle}")
+            return [placed if each is job else other for each in jobs]
+        self._others = frozenset()
+        if any(choice.beyond for _, choice in chosen):
+            # Part of its machines would be of no use to it.
+            for number, (job, choice) in enumerate(chosen):
+                self._count(choice, -1)
+                chosen[number] = job, replace(choice, beyond=True)
+                self._count(chosen[number][1], 1)
+        return [self._take_all(choice) for _, choice in chosen]
+
+    def _take_all(self, choice: _Choice) -> Placed:
+        self._found, returned = [], set(self.returned)
+        self._take(choice)
+        more = sum(choice.kinds.values())
+        borrowed, beyond = (0, more) if choice.beyond else (more, 0)
+        types = frozenset(choice.kinds)
+        return Placed(borrowed, beyond, frozenset(self.returned - returned), "", self._expected(), types)
+
+    def _turn_to(self, job: Job) -> tuple[object, ...]:
+        """Look up where a record is refused; return all that decides where it finds a place."""
+        asked, refusals = shape_of(job), self._supply.refusals
+        self._refusal = refusals.of(asked, array_of(job)) if refusals else NOWHERE
+        return (asked, None if self._supply.horizon is ENDLESS else job.time_limit, self._refusal)
 
     def _expected(self) -> frozenset[str]:
         names = frozenset(room.name for room in self._found)
@@ -162,29 +211,39 @@ class Packer:
         return {k: left for k, left in self._fresh.items() if k not in refused} if refused else self._fresh
 
     def _options(self, search: Search, rooms: Rooms, job: Job) -> Iterator[Option[Room]]:
-        options, refusal = search.options(rooms, job.excluded_nodes), self._refusal
+        options, refusal, others = search.options(rooms, job.excluded_nodes), self._refusal, self._others
+        if others:
+            options = (o for o in options if o.place not in others)
         if not refusal:
             return options
         return (o for o in options if not refusal.bars(o.place.name, o.place.type))
 
     def _place_task(self, job: Job, searches: Sequence[_Searches], may_borrow: bool) -> bool:
         """Place one task on what is there, or on as few more machines as it needs: all or nothing."""
+        choice = self._choose(job, searches, may_borrow)
+        if choice is None:
+            return False
+        self._count(choice, 1)
+        self._take(choice)
+        return True
+
+    def _choose(self, job: Job, searches: Sequence[_Searches], may_borrow: bool) -> _Choice | None:
         for each in searches:
             if chosen := choose(each.wish, self._options(each.there, self._rooms, job)):
-                self._give(each.wish, chosen)
-                return True
+                return _Choice(each, chosen)
         if not may_borrow:
-            return False
-        if self._borrow(job, searches, beyond=False):
-            return True
+            return None
+        choice = self._borrow(job, searches, beyond=False)
         # Without a limit of the CMs' own no more than that can be wished for.
-        return self._supply.spare is not None and self._borrow(job, searches, beyond=True)
+        if choice or self._supply.spare is None:
+            return choice
+        return self._borrow(job, searches, beyond=True)
 
-    def _borrow(self, job: Job, searches: Sequence[_Searches], beyond: bool) -> bool:
+    def _borrow(self, job: Job, searches: Sequence[_Searches], beyond: bool) -> _Choice | None:
         """Borrow for one task: of the type of which the fewest machines are needed, the preferred first."""
         found = []
         if self.count >= self._allowed and not (beyond and self._wishes.in_order):
-            return False
+            return None
         most = {offer.type: self._most(offer, beyond) for offer in self._offers}
         for each in searches:
             there = list(self._options(each.there, self._rooms, job))
@@ -192,8 +251,7 @@ class Packer:
                 there += self._options(each.beyond, self._wishes, job)
             fresh = each.fresh
             if beyond and there and (chosen := choose(each.wish, there)):
-                self._give(each.wish, chosen)
-                return True
+                return _Choice(each, chosen)
             ways: list[tuple[int, Mapping[str, int], list[Option[Room]]]] = []
             for kind, share in fresh.items():
                 if way := lacking(each.wish, there, share, most[kind]):
@@ -203,16 +261,21 @@ class Packer:
                 ways.append((sum(mix[0].values()), *mix))
             found += [(count, each, kinds, taken) for count, kinds, taken in ways]
         if not found:
-            return False
+            return None
         _, each, kinds, taken = min(found, key=lambda way: (way[0], len(way[3])))
-        for kind, count in kinds.items():
-            (self.beyond if beyond else self.borrowed)[kind] += count
-            left = self._fresh[kind]
-            rooms = self._wishes if beyond else self._rooms
-            given = each.fresh[kind]
-            taken = [*taken, *(Option(rooms.add(left, kind), given) for _ in range(count))]
-        self._give(each.wish, taken)
-        return True
+        return _Choice(each, taken, kinds, beyond)
+
+    def _count(self, choice: _Choice, sign: int) -> None:
+        for kind, count in choice.kinds.items():
+            (self.beyond if choice.beyond else self.borrowed)[kind] += sign * count
+
+    def _take(self, choice: _Choice) -> None:
+        """Take the machines of a choice that is counted."""
+        taken, rooms = [*choice.chosen], self._wishes if choice.beyond else self._rooms
+        for kind, count in choice.kinds.items():
+            left, given = self._fresh[kind], choice.searches.fresh[kind]
+            taken += (Option(rooms.add(left, kind), given) for _ in range(count))
+        self._give(choice.searches.wish, taken)
 
     def _most(self, offer: Offer, beyond: bool) -> int:
         return self._addable(offer) if beyond else self._obtainable(offer)
@@ -266,6 +329,19 @@ class _Searches:
         """Type -> what a machine that is borrowed gives; no key where it can be none of the job's."""
         shares = ((kind, share_of(left, self.wish)) for kind, left in self.lefts.items())
         return {kind: share for kind, share in shares if share is not None}
+
+
+@dataclass(frozen=True, eq=False)
+class _Choice:
+    """The machines that a job would take."""
+
+    searches: _Searches
+    chosen: Sequence[Option[Room]]
+    """Those that are there."""
+    kinds: Mapping[str, int] = field(default_factory=dict)
+    """Type -> how many more are borrowed."""
+    beyond: bool = False
+    """No CM can spare these."""
 
 
 def shape_of(job: Job) -> tuple[object, ...]:
