@@ -86,8 +86,8 @@ class Moment:
     snapshot: Snapshot | None = None
     """What Slurm said last; None before it was read once."""
     reservations: tuple[Reservation, ...] | None = None
-    """Slurm's reservations; None where they were not read, which a job that waits needs, and a node that is
-    about to go."""
+    """Slurm's reservations; None where they were not read, which is done where somebody may want room, or a
+    node is about to go."""
     scheduling: Scheduling | None = None
     """How Slurm chooses nodes; None where it was not read."""
     history: History | None = None

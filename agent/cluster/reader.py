@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from datetime import datetime
 
 import structlog
 
 from agent.cluster.desk import Desk
 from agent.cluster.drain.held import held_nodes
+from agent.cluster.drain.wanted import drains_of
 from agent.cluster.grow.demand import still_waiting
 from agent.cluster.grow.selecting import Selecting
 from agent.cluster.memory.memory import Memory
@@ -70,14 +72,18 @@ class Reader:
         return moment
 
     def _reservations(self, snapshot: Snapshot) -> tuple[Reservation, ...] | None:
-        """Read what may keep a waiting job off; None where none waits, or it could not be read."""
-        if not any(job.state == "PENDING" for job in snapshot.jobs):
+        """Read what may keep jobs off; None where none wants room, or it could not be read."""
+        if not self._wants_room(snapshot):
             return None
         try:
             return self._backend.reservations()
         except SlurmError as error:
             log.warning("jobs are placed without a look at reservations", error=str(error))
             return None
+
+    def _wants_room(self, snapshot: Snapshot) -> bool:
+        is_wanted = self._desk.settings.demand.min_nodes or any(j.state == "PENDING" for j in snapshot.jobs)
+        return bool(is_wanted or drains_of(replace(self._memory.now(), snapshot=snapshot)))
 
     def look_again(self) -> Moment:
         """Read nodes and jobs alone, in between; return the moment that follows.

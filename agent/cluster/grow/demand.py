@@ -126,8 +126,12 @@ def plan_growth(moment: Moment, supply: Supply, moves: Sequence[Move] = ()) -> G
         since = max(waiting_since.get(array_of(job), moment.read_at) for job in jobs)
         waited = moment.read_at - since >= timedelta(seconds=settings.grow_after)
         verdicts += map(_verdict, jobs, place(jobs, may_borrow=waited))
-    packer.keep_at_least(settings.min_nodes)
+    closed = reserved.against_more()
+    if not closed:
+        packer.keep_at_least(settings.min_nodes)
     reasons = _reasons(verdicts)
+    if closed and supply.count < settings.min_nodes:
+        reasons.append(f"no machine is borrowed for min_nodes: {closed}")
     if packer.count > sum(v.machines for v in verdicts):
         reasons.append(f"min_nodes is {settings.min_nodes}, {_machines(supply.count)} held or coming")
     beyond = packer.beyond.total()

@@ -59,6 +59,12 @@ class Reserved:
             return f"reservation {of_all.name} keeps it off until {write_time(of_all.ends)}"
         return f"reservation {of_all.name} begins at {write_time(of_all.starts)}, before it would end"
 
+    def against_more(self) -> str:
+        """Say which reservation keeps every job off a machine when it has come; "" for none."""
+        start = self.now + BOOT
+        stands = (r for r in self.whole if "ALL_NODES" in r.flags and r.starts <= start < r.ends)
+        return next((f"reservation {r.name} keeps jobs off until {write_time(r.ends)}" for r in stands), "")
+
     def seen_by(self, job: Job) -> Job:
         """Return a job as one that takes no node where a reservation keeps it off."""
         if not (self.whole or self.parts):

@@ -15,6 +15,7 @@ from agent.cluster.drain.foresight import Foresight
 from agent.cluster.drain.wanted import Wishes, wishes_of
 from agent.cluster.grow.places import find_places
 from agent.cluster.grow.refusals import NO_REFUSALS
+from agent.cluster.grow.reserved import reserved_of
 from agent.cluster.grow.wrong import refusals_of
 from agent.cluster.memory.chosen import Chosen
 from agent.cluster.memory.drains import Drains, DrainStore
@@ -165,8 +166,11 @@ class Memory:
         settings: DemandSettings,
         /,
     ) -> Collection[str]:
-        refusals = refusals_of(self.now()) if self.misjudged.marks else NO_REFUSALS
-        return find_places(snapshot, jobs, leaving, fences, settings, refusals)
+        moment = replace(self.now(), snapshot=snapshot)
+        if moment.reservations is None:
+            return ()
+        refusals = refusals_of(moment) if moment.wrong else NO_REFUSALS
+        return find_places(snapshot, jobs, leaving, fences, settings, refusals, reserved_of(moment))
 
     def note_types(self, cm: str, types: Mapping[str, str]) -> None:
         """Remember what machines are asked for as, client_id -> type, while they may come or be held."""

@@ -10,10 +10,12 @@ from agent.cluster.memory.memory import Memory
 from agent.cluster.moment import History
 from agent.cluster.reader import Reader, look_back
 from agent.cluster.reasons import Drain, DrainCause
+from agent.cluster.settings.demand import DemandSettings
 from agent.cluster.settings.drain import DrainSettings
 from agent.cluster.settings.join import JoinSettings
 from agent.core.errors import SlurmDownError
 from agent.slurm.model import Job, JobEnd, Node
+from agent.slurm.reservation import Reservation
 from agent.slurm.scheduling import Scheduling, Unit
 from tests.unit.cluster.conftest import NOW, Slurm, a_machine, a_moment, a_slice, settings_with
 
@@ -187,6 +189,33 @@ def test_how_slurm_chooses_nodes_is_in_the_moment(clock, ledger):
     clock.advance(60)
     site.slurm.scheduled = Scheduling(Unit.CORE)
     assert site.reader.read().scheduling == site.memory.now().scheduling == Scheduling(Unit.CORE)
+
+
+def test_reservations_are_read_where_somebody_may_want_room(clock, ledger):
+    assert Site(clock, ledger, Node("pc1", "IDLE")).reader.read().reservations is None
+    queue, emptied, at_least = (Site(clock, ledger, Node("pc1", "IDLE")) for _ in range(3))
+    queue.slurm.jobs = [Job("7", "PENDING")]
+    emptied.memory.chosen.choose(a_machine(1))
+    at_least.desk.settings = settings_with(DemandSettings(min_nodes=1))
+    for site in (queue, emptied, at_least):
+        assert site.reader.read().reservations == ()
+
+
+def test_a_place_for_a_job_is_known_only_where_reservations_are(clock, ledger):
+    one, main = timedelta(hours=1), ("main",)
+    nodes = [Node(f"pc{n}", state, cpus=4, partitions=main) for n, state in ((1, "ALLOCATED"), (2, "IDLE"))]
+    site = Site(clock, ledger, *nodes)
+    job = Job("7", "RUNNING", nodes=frozenset({"pc1"}), partitions=main, time_limit=one)
+    site.slurm.jobs = [job]
+    moment = site.reader.read()
+    find, asked = site.memory.foresight().find_places, (["pc1"], {}, DemandSettings())
+    assert find(moment.snapshot, [job], *asked) == ()
+    site.memory.chosen.choose(a_machine(1))
+    assert find(site.reader.read().snapshot, [job], *asked) == {"7"}
+    starts = NOW + timedelta(minutes=30)
+    soon = Reservation("r", frozenset({"pc2"}), starts, starts + one)
+    site.slurm.reserved = {"r": soon}
+    assert find(site.reader.read().snapshot, [job], *asked) == frozenset()
 
 
 def test_a_look_in_between_reads_nodes_and_jobs_and_leaves_the_history_alone(clock, ledger):

@@ -6,8 +6,10 @@ from datetime import timedelta
 import pytest
 
 from agent.cluster.grow.places import find_places
+from agent.cluster.grow.reserved import NOTHING, Reserved
 from agent.cluster.settings.demand import DemandSettings
 from agent.slurm.model import Job, Node, Snapshot
+from agent.slurm.reservation import Reservation
 from tests.unit.cluster.conftest import NOW
 
 LEAVES = Node(
@@ -20,9 +22,19 @@ JOB = Job(
 WAITS = Job("9", "PENDING", partitions=("main",), cpus=4, reason="Resources")
 
 
-def find(*jobs: Job, others=(), nodes=(LEAVES, FREE), fences=None):
+def find(*jobs: Job, others=(), nodes=(LEAVES, FREE), fences=None, reserved: Reserved = NOTHING):
     snapshot = Snapshot(NOW, {node.name: node for node in nodes}, (*jobs, *others))
-    return find_places(snapshot, jobs, ["pc1"], {} if fences is None else fences, DemandSettings())
+    fences = {} if fences is None else fences
+    return find_places(snapshot, jobs, ["pc1"], fences, DemandSettings(), reserved=reserved)
+
+
+def booked(minutes: float, *nodes: str, flags: tuple[str, ...] = (), user: str = "bob") -> Reserved:
+    starts, users = NOW + timedelta(minutes=minutes), frozenset({user})
+    stands = Reservation(
+        "r", frozenset(nodes), starts, NOW + timedelta(days=1), frozenset(flags), users=users
+    )
+    let_go = frozenset(nodes) if minutes <= 0 else frozenset()
+    return Reserved(NOW, whole=(stands,), let_go=let_go)
 
 
 def test_a_free_node_is_a_place() -> None:
@@ -86,3 +98,21 @@ def test_a_node_is_no_place_for_what_may_run_into_its_fence() -> None:
 def test_while_fences_are_not_known_there_is_none() -> None:
     snapshot = Snapshot(NOW, {"pc1": LEAVES, "pc2": FREE}, (JOB,))
     assert find_places(snapshot, [JOB], ["pc1"], None, DemandSettings()) == frozenset()
+
+
+def test_a_node_is_no_place_for_what_would_run_into_a_reservation() -> None:
+    assert find(JOB, reserved=booked(59, "pc2")) == frozenset()
+    assert find(JOB, reserved=booked(60, "pc2")) == {"7"}
+    assert find(JOB, reserved=booked(60, "pc3")) == {"7"}
+    assert find(JOB, reserved=booked(30, flags=("ALL_NODES", "MAINT"))) == frozenset()
+
+
+def test_what_waits_takes_its_place_where_no_reservation_keeps_it_off() -> None:
+    there = (LEAVES, replace(FREE, flags=frozenset({"RESERVED"})), replace(FREE, name="pc3"))
+    its = booked(-5, "pc2", flags=("MAGNETIC",))
+    assert find(JOB, others=[replace(WAITS, user="ann")], nodes=there, reserved=its) == frozenset()
+    assert find(JOB, others=[replace(WAITS, user="bob")], nodes=there, reserved=its) == {"7"}
+
+
+def test_a_component_of_a_heterogeneous_job_finds_none_for_sure() -> None:
+    assert find(replace(JOB, id="7+0")) == frozenset()

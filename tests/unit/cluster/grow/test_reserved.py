@@ -117,6 +117,19 @@ def test_a_job_goes_into_a_magnetic_reservation_of_its_user() -> None:
         assert growth(waiting(), nodes=[there], reservations=[its]).count == count
 
 
+def test_no_machine_is_borrowed_for_min_nodes_into_a_maintenance_of_all_nodes() -> None:
+    def held(begins: float, flags=ALL):
+        at_least = settings_with(demand=DemandSettings(min_nodes=2, max_nodes=4, node_cpus=4))
+        moment = a_moment(settings=at_least, reservations=(reserved(begins, 3, "pc9", flags=flags),))
+        return plan_growth(moment, count_supply(moment))
+
+    for begins in (-1, 0.1):
+        plan = held(begins)
+        assert plan.count == 0
+        assert plan.reasons[0].startswith("no machine is borrowed for min_nodes: reservation maint ")
+    assert (held(1).count, held(-1, MAINT).count) == (2, 2)
+
+
 def test_of_a_reservation_of_some_cpus_the_others_are_free() -> None:
     there, half = node(flags=frozenset({"RESERVED"})), reserved(-1, 3, "pc1", flags=frozenset(), cpus=2)
     assert growth(waiting(cpus=2), nodes=[there], reservations=[half]).claimed == {"pc1"}
