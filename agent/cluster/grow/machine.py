@@ -24,8 +24,8 @@ class Frame:
     hardware_threads: int
     memory: int | None
     """MB that jobs may have; None where it is not looked at."""
-    keeps_memory: bool
-    """Some of its memory is set aside for the system."""
+    system_memory: int
+    """MB that are set aside for the system besides."""
     tmp_disk: int | None
     """MB; None where it is not told."""
     features: frozenset[str]
@@ -89,7 +89,7 @@ def frame_of(
         threads=threads,
         hardware_threads=max(layout.threads, threads),
         memory=None if memory is None else max(memory - layout.system_memory, 0),
-        keeps_memory=layout.system_memory > 0,
+        system_memory=layout.system_memory,
         tmp_disk=layout.tmp_disk if layout.sockets else None,
         features=features,
         partitions=partitions,

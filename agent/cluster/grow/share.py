@@ -59,12 +59,17 @@ def can_ever(left: Left, wish: Wish) -> bool:
         and frame.cores >= wish.cores
         and frame.hardware_threads >= wish.threads
         and (frame.tmp_disk is None or frame.tmp_disk >= wish.tmp_disk)
-        and (frame.memory is None or wish.memory_per_cpu or frame.memory >= wish.memory)
+        and (frame.memory is None or wish.memory_per_cpu or memory_of(frame, wish) >= wish.memory)
         # To select/linear all of a node's memory is more than it gives where some is set aside.
-        and not (wish.unit is Unit.NODE and wish.takes_all_memory and frame.keeps_memory)
+        and not (wish.unit is Unit.NODE and wish.takes_all_memory and frame.system_memory)
         and not wish.unreadable
         and wish.constraint.admits(frame.features)
     )
+
+
+def memory_of(frame: Frame, wish: Wish) -> int:
+    """Return the MB of a machine; where jobs do not take memory up, Slurm looks at all that there is."""
+    return (frame.memory or 0) + (0 if wish.counts_memory else frame.system_memory)
 
 
 def _has_memory(left: Left, wish: Wish) -> bool:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from agent.cluster.grow.choosing import lacking
 from agent.cluster.grow.horizon import outlasts
 from agent.cluster.grow.machine import Left
-from agent.cluster.grow.share import share_of
+from agent.cluster.grow.share import memory_of, share_of
 from agent.cluster.grow.wish import ANY_NUMBER, Wish
 from agent.core.settings import format_duration
 from agent.slurm.constraint import satisfies
@@ -75,8 +75,7 @@ def _names(wish: Wish, name: str) -> bool:
 
 
 def _remembers(left: Left, wish: Wish) -> bool:
-    memory = left.frame.memory
-    return memory is None or wish.memory <= memory
+    return left.frame.memory is None or wish.memory <= memory_of(left.frame, wish)
 
 
 def _gres_of(job: Job) -> str:

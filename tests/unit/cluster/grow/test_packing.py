@@ -9,8 +9,10 @@ import pytest
 
 from agent.cluster.grow.packing import Packer, Placed
 from agent.cluster.grow.supply import Supply
-from agent.cluster.settings.demand import DemandSettings, MachineType
+from agent.cluster.settings.demand import DemandSettings, MachineType, Offer
+from agent.slurm.layout import Layout
 from agent.slurm.model import Job, Node, Snapshot
+from agent.slurm.scheduling import Scheduling
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 SETTINGS = DemandSettings(node_cpus=4, max_nodes=10)
@@ -242,3 +244,14 @@ def test_a_job_that_has_not_waited_long_enough_finds_only_what_is_there() -> Non
         obstacle="waits for less than grow_after, 10 s"
     )
     assert found.place(pending(3, cpus=4), may_borrow=True) == Placed(borrowed=1)
+
+
+@pytest.mark.parametrize(("counted", "is_enough"), [(True, False), (False, True)])
+def test_memory_of_the_system_is_a_jobs_where_slurm_does_not_count_memory(
+    counted: bool, is_enough: bool
+) -> None:
+    offer = Offer("", 4, 8000, "", frozenset(), 10, Layout(4, 1, 1, system_memory=1000))
+    found = Packer(
+        Snapshot(NOW, {}, ()), Supply(offers=(offer,)), SETTINGS, scheduling=Scheduling(memory=counted)
+    )
+    assert (found.place(pending(memory=7500), may_borrow=True).borrowed == 1) is is_enough
