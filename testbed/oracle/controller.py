@@ -14,7 +14,7 @@ from typing import Self
 
 from agent.slurm.names import expand
 from testbed.instance import Claim
-from testbed.oracle.shapes import NAMES, SHAPES, WAITING_ROOM, Combination, Configuration
+from testbed.oracle.shapes import MOST, NAMES, SHAPES, WAITING_ROOM, Combination, Configuration
 from testbed.registry import BedError
 from testbed.release import Release
 from testbed.tree import PATH, ProcessTree
@@ -52,9 +52,13 @@ MinJobAge=2
 GresTypes=gpu
 PrivateData=cloud
 {cluster}
-PartitionName={waiting_room} Default=YES {partition}
+PartitionName={waiting_room} Default=YES {waiting_nodes}{partition}
 """
+_REFUSES_EARLY = (24, 5)
+"""The first release that was seen to refuse what no node of a partition fits, also where it has none."""
 _STOP_TIMEOUT = 20.0
+_SHUT = f"s[1-{MOST}]"
+"""Names of the nodes that take no job, after their type."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,14 @@ class Controller:
         self.conf.write_text(self._slurm_conf(self._claim.free_ports(2), combinations))
         self._slurmctld = self._daemon("slurmctld", "-D", "-c")
         self._slurmctld.wait_until_ready(lambda: " is UP" in self.run("scontrol", "ping", check=False))
+        if self._shut:
+            listed = ",".join(self._shut)
+            self.run("scontrol", "update", f"NodeName={listed}", "State=DRAIN", "Reason=waiting room")
+
+    @property
+    def _shut(self) -> list[str]:
+        """Nodes that take no job, for the partition in which jobs wait; none where it needs none."""
+        return [f"{name}{_SHUT}" for name in NAMES] if self._release.number >= _REFUSES_EARLY else []
 
     def _daemon(self, program: str, *arguments: str) -> ProcessTree:
         assert self._claim is not None
@@ -160,6 +172,7 @@ class Controller:
         )
 
     def _slurm_conf(self, ports: Sequence[int], combinations: Sequence[Combination]) -> str:
+        shut = self._shut
         text = _CONF.format(
             host=socket.gethostname().partition(".")[0],
             port=ports[0],
@@ -167,6 +180,7 @@ class Controller:
             directory=self.directory,
             cluster=self._configuration.cluster,
             waiting_room=WAITING_ROOM,
+            waiting_nodes=f"Nodes={','.join(shut)} " if shut else "",
             partition=self._configuration.partition,
         )
         # The first of each type is in no partition: it shows what the type is.
@@ -180,7 +194,10 @@ class Controller:
             partitions.append(
                 f"PartitionName=p{number} Nodes={','.join(nodes)} {self._configuration.partition}\n"
             )
-        declared = [f"NodeName={s.name}n[1-{counts[s.name]}] {s.conf} State=CLOUD\n" for s in SHAPES]
+        declared = [
+            f"NodeName={kind}{_SHUT} {s.conf} State=CLOUD\n" for s in SHAPES for kind in [s.name] if shut
+        ]
+        declared += [f"NodeName={s.name}n[1-{counts[s.name]}] {s.conf} State=CLOUD\n" for s in SHAPES]
         return text + "".join(declared + partitions)
 
     def run(self, *command: str, check: bool = True) -> str:
