@@ -64,3 +64,13 @@ class Scheduling:
     """``DefCpuPerGPU``; 0 for none."""
     memory_per_gpu: int = 0
     """``DefMemPerGPU`` in MB; 0 for none."""
+    release: tuple[int, int] | None = None
+    """Slurm's, such as (24, 11); None where it is not known."""
+
+    @property
+    def counts_tasks(self) -> bool:
+        """CPUs that no whole task fits on are none to a job, and sockets take no more tasks than it says.
+
+        Slurm 22.05 adds up CPUs alone, and gives ``-n 5 -c 3`` four nodes of four CPUs.
+        """
+        return self.release is not None and self.release > (22, 5)

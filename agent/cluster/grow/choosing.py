@@ -34,6 +34,7 @@ class Sum:
         self._wish = wish
         self.nodes = 0
         self._cpus = 0
+        self._tasks = 0
         self._totals = dict.fromkeys(wish.per_job, 0)
         self._features: Counter[frozenset[str]] = Counter()
 
@@ -41,6 +42,7 @@ class Sum:
         """Add machines that give the same."""
         self.nodes += count
         self._cpus += share.cpus * count
+        self._tasks += share.most_tasks * count
         for kind, number in share.gres.items():
             self._totals[kind] += number * count
         if self._wish.constraint.groups:
@@ -52,6 +54,7 @@ class Sum:
         return (
             wish.min_nodes <= self.nodes <= wish.max_nodes
             and self._cpus >= wish.cpus
+            and (self._tasks >= wish.tasks or not wish.counts_tasks)
             and all(self._totals[kind] >= number for kind, number in wish.per_job.items())
             and self._serves_groups()
         )

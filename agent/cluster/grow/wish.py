@@ -52,6 +52,8 @@ class Wish:
     counts_memory: bool
     """Memory is taken up."""
     exclusive: bool
+    counts_tasks: bool
+    """CPUs that no whole task fits on are none."""
     overcommit: bool
     unit: Unit
     one_task_per_core: bool
@@ -169,6 +171,7 @@ def _wish(job: Job, partition: str, constraint: Constraint, scheduling: Scheduli
         takes_all_memory=scheduling is not None and counts_memory and not (job.memory or memory_per_gres),
         counts_memory=counts_memory,
         exclusive=(job.exclusive or rules.exclusive or unit is Unit.NODE) and not rules.is_forced,
+        counts_tasks=how.counts_tasks and unit is not Unit.NODE and not asked.overcommit,
         overcommit=asked.overcommit,
         unit=unit,
         one_task_per_core=how.one_task_per_core,

@@ -12,6 +12,7 @@ from datetime import timedelta
 from itertools import pairwise
 
 from agent.core.errors import SlurmError
+from agent.slurm.cli.scontrol import parse_release
 from agent.slurm.scheduling import PartitionRules, Scheduling, Unit
 
 _SETTING = re.compile(r"^([^\s\[]+)(?:\[\d+\])?\s*= (.*)$", re.MULTILINE)
@@ -82,6 +83,7 @@ def parse_scheduling(config: str, partitions: str) -> Scheduling:
         partitions={each.name: each for each in rules},
         cpus_per_gpu=per_gpu.get("DefCpuPerGPU", 0),
         memory_per_gpu=per_gpu.get("DefMemPerGPU", 0),
+        release=parse_release(stated["SLURM_VERSION"]) if "SLURM_VERSION" in stated else None,
     )
 
 

@@ -12,6 +12,7 @@ from agent.cluster.grow.supply import Supply
 from agent.cluster.settings.demand import DemandSettings, MachineType, Offer
 from agent.slurm.layout import Layout
 from agent.slurm.model import Job, Node, Snapshot
+from agent.slurm.request import Request
 from agent.slurm.scheduling import Scheduling
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -255,3 +256,10 @@ def test_memory_of_the_system_is_a_jobs_where_slurm_does_not_count_memory(
         Snapshot(NOW, {}, ()), Supply(offers=(offer,)), SETTINGS, scheduling=Scheduling(memory=counted)
     )
     assert (found.place(pending(memory=7500), may_borrow=True).borrowed == 1) is is_enough
+
+
+@pytest.mark.parametrize(("release", "machines"), [((22, 5), 4), ((24, 11), 5), ((26, 5), 5)])
+def test_later_releases_count_whole_tasks_alone(release: tuple[int, int], machines: int) -> None:
+    found = Packer(Snapshot(NOW, {}, ()), Supply(), SETTINGS, scheduling=Scheduling(release=release))
+    request = Request(tasks=5, cpus=15, cpus_per_task=3)
+    assert found.place(pending(cpus=15, request=request), may_borrow=True).borrowed == machines

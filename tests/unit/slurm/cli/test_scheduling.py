@@ -58,6 +58,7 @@ def test_each_release_tells_the_same_cluster(release: str) -> None:
         partitions={rules.name: rules for rules in RULES},
         cpus_per_gpu=3,
         memory_per_gpu=1000,
+        release=tuple(map(int, release.split("."))),  # type: ignore[arg-type]
     )
 
 
