@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ Answer = tuple[int, int, int]
 """Tasks that were allocated, those that were not, and how many machines were used."""
 AT_ONCE = 600
 """Questions to one slurmctld."""
+_AT_ONCE_OF_ARRAY = re.compile(r"--array=\S+%(\d+)")
 REFUSED: Answer = (0, 1, 0)
 
 
@@ -58,9 +60,10 @@ class Oracle:
         return self._known[line][str(combination)]
 
     def starts(self, line: str, combination: Combination) -> bool:
-        """Tell whether all of a submission is allocated on these machines."""
+        """Tell whether all of a submission that may run at once is allocated on these machines."""
         started, waiting, _ = self.answer(line, combination)
-        return bool(started) and not waiting
+        limit = _AT_ONCE_OF_ARRAY.search(line)
+        return bool(started) and (not waiting or (limit is not None and started >= int(limit[1])))
 
 
 def _answer(seen: Seen | str) -> Answer:

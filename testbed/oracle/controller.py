@@ -49,6 +49,7 @@ TreeWidth=65533
 MaxJobCount=200000
 MaxArraySize=1001
 MinJobAge=2
+AllowSpecResourcesUsage=YES
 GresTypes=gpu
 PrivateData=cloud
 {cluster}

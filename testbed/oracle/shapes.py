@@ -21,7 +21,6 @@ class Shape:
     """As in the NodeName line of slurm.conf(5)."""
 
 
-# None sets CPUs aside: slurmctld 22.05 learns which only as slurmd registers, and gives out all until then.
 SHAPES = (
     Shape("T1", "CPUs=4 RealMemory=8000 Feature=fa"),
     Shape("T2", "CPUs=8 Sockets=2 CoresPerSocket=4 ThreadsPerCore=1 RealMemory=16000 Gres=gpu:2 Feature=fb"),
@@ -29,7 +28,8 @@ SHAPES = (
     Shape(
         "T4",
         "CPUs=8 Sockets=2 CoresPerSocket=2 ThreadsPerCore=2 RealMemory=12000 TmpDisk=1000 "
-        "Gres=gpu:a100:2,gpu:v100:1 Feature=fd,big MemSpecLimit=2000",
+        # slurmctld 22.05 learns CoreSpecCount from slurmd alone, which never registers here.
+        "Gres=gpu:a100:2,gpu:v100:1 Feature=fd,big MemSpecLimit=2000 CpuSpecList=6,7",
     ),
     Shape(
         "T5",
