@@ -111,10 +111,16 @@ def all_of(
         gres: its generic resources.
         shared_by: how many jobs may have the same CPU.
     """
-    row = [frame.cores] * frame.sockets
     kept = frame.cpus - layout.usable_cpus if layout.usable_cpus else 0
-    _set_aside(row, -(-kept // frame.threads))
-    return Left(frame, (tuple(row),) * shared_by, frame.memory, gres)
+    row = whole_row(frame, -(-kept // frame.threads))
+    return Left(frame, (row,) * shared_by, frame.memory, gres)
+
+
+def whole_row(frame: Frame, kept: int) -> tuple[int, ...]:
+    """Return the cores of each socket but for so many, which the system keeps."""
+    row = [frame.cores] * frame.sockets
+    _set_aside(row, kept)
+    return tuple(row)
 
 
 def _set_aside(row: list[int], cores: int) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from agent.cluster.grow.horizon import outlasts
-from agent.cluster.grow.machine import Frame, Left, fill
+from agent.cluster.grow.machine import Frame, Left, fill, whole_row
 from agent.cluster.grow.wish import Wish
 from agent.slurm.gres import Gres, take_gres
 from agent.slurm.scheduling import Unit
@@ -110,6 +110,9 @@ def _cpus_of(row: tuple[int, ...], per_core: int, left: Left, wish: Wish) -> int
         return 0
     if wish.tasks_per_socket > frame.threads * frame.cores:
         return 0
+    if wish.core_spec:
+        # It has the whole machine but for so many cores; those set aside for the system are among these.
+        row = whole_row(frame, wish.core_spec)
     free = row if wish.is_plain else _of_sockets(row, frame, wish)
     cores = sum(free)
     if cores * per_core < wish.cpus_per_node:
@@ -139,8 +142,6 @@ def _of_sockets(row: tuple[int, ...], frame: Frame, wish: Wish) -> list[int]:
     free = list(row)
     if wish.unit is Unit.SOCKET:
         free = [cores if cores == frame.cores else 0 for cores in free]
-    if wish.core_spec:
-        free = list(fill(tuple(reversed(free)), wish.core_spec))
     free = [cores if cores >= max(wish.cores, 1) else 0 for cores in free]
     return free if sum(1 for cores in free if cores) >= wish.sockets else []
 

@@ -90,7 +90,7 @@ class Wish:
     @cached_property
     def is_plain(self) -> bool:
         """It does not matter to it how cores are spread over sockets."""
-        of_sockets = self.core_spec or self.sockets > 1 or self.cores > 1 or self.tasks_per_socket
+        of_sockets = self.sockets > 1 or self.cores > 1 or self.tasks_per_socket
         return self.unit is not Unit.SOCKET and not of_sockets
 
     @cached_property

@@ -1,0 +1,32 @@
+"""What one machine gives a job, by example."""
+
+import pytest
+
+from agent.cluster.grow.machine import all_of, frame_of
+from agent.cluster.grow.share import share_of
+from agent.cluster.grow.wish import wishes_of
+from agent.slurm.layout import Layout
+from agent.slurm.model import Job
+from agent.slurm.request import Request
+from agent.slurm.scheduling import Scheduling
+
+KEEPS_A_CORE = Layout(sockets=2, cores=2, threads=2, usable_cpus=6)
+
+
+def cpus_given(request: Request, layout: Layout = KEEPS_A_CORE) -> int | None:
+    """Return the CPUs that a machine of 8 gives a job, which has it alone."""
+    job = Job("1", "PENDING", cpus=request.cpus, request=request, exclusive=request.core_spec > 0)
+    [wish] = wishes_of(job, Scheduling(memory=False))
+    share = share_of(all_of(frame_of(8, None, layout, frozenset(), None, None), layout, ()), wish)
+    return share and share.cpus
+
+
+@pytest.mark.parametrize(("asked", "left"), [(0, 6), (1, 6), (2, 4), (3, 2), (4, None)])
+def test_cores_that_a_job_leaves_to_the_system_are_first_those_that_it_keeps_anyway(
+    asked: int, left: int | None
+) -> None:
+    assert cpus_given(Request(core_spec=asked)) == left
+
+
+def test_those_that_it_keeps_beyond_what_the_job_leaves_are_the_jobs() -> None:
+    assert cpus_given(Request(core_spec=1), Layout(sockets=2, cores=2, threads=2, usable_cpus=4)) == 6
