@@ -71,13 +71,20 @@ def tidy(request: Request) -> Request:
     """Leave out what binds nobody, for not all ways in tell it.
 
     A job has no more nodes than tasks, so that a maximum of as many says nothing; nor does a CPU a node.
+    One task that nobody asked for may have more, for generic resources in all.
     """
     binds = request.min_nodes < request.tasks and request.max_nodes < request.tasks
+    binds = binds or (request.tasks == 1 and request.per_job != "")
+    per_gres, per_job = request.tasks_per_gres if request.tasks > 1 else 0, request.per_job
+    if per_gres and not wants_gres(request):
+        # slurmctld derives them, of no type and in all (``gres_job_state_validate``).
+        per_job = f"gpu:{request.tasks // per_gres}"
     return replace(
         request,
         max_nodes=request.max_nodes if binds else 0,
         cpus_per_node=request.cpus_per_node if request.cpus_per_node > 1 else 0,
-        tasks_per_gres=request.tasks_per_gres if request.tasks > 1 else 0,
+        tasks_per_gres=per_gres,
+        per_job=per_job,
     )
 
 
@@ -96,4 +103,11 @@ def settled(request: Request) -> Request:
 
 def with_requests(jobs: Iterable[Job], requests: Mapping[str, Request]) -> tuple[Job, ...]:
     """Return the jobs with what they ask for, as far as that is in ``requests`` by their ids."""
-    return tuple(replace(j, request=requests[j.id]) if j.id in requests else j for j in jobs)
+    return tuple(_with_request(job, requests[job.id]) if job.id in requests else job for job in jobs)
+
+
+def _with_request(job: Job, request: Request) -> Job:
+    if not request.memory_per_cpu:
+        return replace(job, request=request)
+    # It stands where the other ways in tell it.
+    return replace(job, request=replace(request, memory_per_cpu=False), memory_per_cpu=True)

@@ -45,6 +45,8 @@ class Request:
     """CPUs for each generic resource, such as ``gpu:3`` (``--cpus-per-gpu``)."""
     memory_per_gres: str = ""
     """MB for each generic resource, such as ``gpu:4096`` (``--mem-per-gpu``)."""
+    memory_per_cpu: bool = False
+    """Memory is for each CPU, where a list did not tell that (``MinMemoryCPU``): a job of one CPU."""
     contiguous: bool = False
     overcommit: bool = False
     """More tasks than CPUs may run (``--overcommit``)."""

@@ -27,6 +27,7 @@ _SIZE = re.compile(
     r"(?<!\S)NumNodes=\d+(?:-(?P<most>\d+))? NumCPUs=\d+ NumTasks=\d+ CPUs/Task=(?P<cpus>\d+|N/A)(?!\S)",
     re.ASCII,
 )
+_PER_CPU = re.compile(r"(?<!\S)MinMemoryCPU=\d", re.ASCII)
 _PER_GRES = re.compile(r"(?<!\S)NtasksPerTRES=(\d+)(?!\S)", re.ASCII)
 _EACH = 'scontrol=$1; shift; printf "show job %s\\n" "$@" | "$scontrol" -o'
 """scontrol takes one job a command, and one command a line of its input."""
@@ -36,6 +37,8 @@ _WHOLE_LIST = 25
 """To ask for one job costs as much as this many in a list of all."""
 _MOST = 2000
 """Jobs that one command is given."""
+_RARE = 500
+"""Jobs of which each may ask for what few do. In a longer queue none is asked about on that account alone."""
 _ALONE = 8
 """Jobs that are asked for alone in a read, since what other jobs are called contradicts them."""
 
@@ -47,6 +50,7 @@ class Details:
     max_nodes: int
     cpus_per_task: int
     tasks_per_gres: int
+    memory_per_cpu: bool = False
 
 
 Ask = Callable[[Collection[str]], str]
@@ -103,6 +107,9 @@ class CloserLook:
             self._asked, self._told = now, {}
         before = self._told
         open_ = {job.id: job.request for job in jobs if job.request is not None and _leaves_open(job)}
+        rare = {job.id: job.request for job in jobs if job.request is not None and _may_hide_more(job)}
+        if len(rare) <= _RARE:
+            open_ |= rare
         told = {i: before[i] for i, r in open_.items() if i in before and before[i][0] == r}
         if unknown := {_name(job_id): job_id for job_id in open_ if job_id not in told}:
             for name, details in self._details(unknown, len(jobs)).items():
@@ -138,10 +145,11 @@ def read_details(text: str) -> dict[str, set[Details]]:
     for head, end in zip(heads, bounds[1:], strict=True):
         sizes = {(m["most"], m["cpus"]) for m in _SIZE.finditer(text, head.end(), end)}
         per_gres = {int(m[1]) for m in _PER_GRES.finditer(text, head.end(), end)}
+        per_cpu = _PER_CPU.search(text, head.end(), end) is not None
         for most, cpus in sizes:
             for each in per_gres or {0}:
                 per_task = int(cpus) if cpus.isdecimal() else 1
-                found.setdefault(_called(head), set()).add(Details(int(most or 0), per_task, each))
+                found.setdefault(_called(head), set()).add(Details(int(most or 0), per_task, each, per_cpu))
     return found
 
 
@@ -167,12 +175,21 @@ def _leaves_open(job: Job) -> bool:
     )
 
 
-def _with(listed: Request, details: Details) -> Request:
-    return asked.tidy(
-        replace(
-            listed,
-            max_nodes=details.max_nodes,
-            cpus_per_task=max(details.cpus_per_task, 1),
-            tasks_per_gres=details.tasks_per_gres,
-        )
+def _may_hide_more(job: Job) -> bool:
+    """Tell whether it may ask for tasks for each GPU and no GPUs, or for memory for its one CPU."""
+    request = job.request
+    return request is not None and (
+        (request.tasks > 1 and not request.tasks_per_gres and not asked.wants_gres(request))
+        or (job.cpus == 1 and job.memory > 0 and not job.memory_per_cpu)
     )
+
+
+def _with(listed: Request, details: Details) -> Request:
+    found = replace(
+        listed,
+        max_nodes=details.max_nodes,
+        cpus_per_task=max(details.cpus_per_task, 1),
+        tasks_per_gres=details.tasks_per_gres,
+        memory_per_cpu=details.memory_per_cpu and listed.cpus == 1,
+    )
+    return asked.tidy(found)

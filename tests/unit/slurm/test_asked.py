@@ -39,6 +39,11 @@ def test_a_maximum_of_nodes_counts_where_it_binds(most: int, tasks: int, left: i
     assert asked.tidy(Request(max_nodes=most, tasks=tasks, cpus=tasks)).max_nodes == left
 
 
+def test_one_task_may_have_more_nodes_for_generic_resources_in_all() -> None:
+    assert asked.tidy(Request(max_nodes=1, per_job="gpu:3")).max_nodes == 1
+    assert asked.tidy(Request(max_nodes=1, per_node="gpu:3")).max_nodes == 0
+
+
 def test_more_tasks_than_cpus_is_overcommitting() -> None:
     assert asked.whole(Request(tasks=4, cpus=1), "cpu=1,node=1", 1).overcommit
     assert not asked.whole(Request(tasks=4, cpus=4), "cpu=4,node=1", 1).overcommit

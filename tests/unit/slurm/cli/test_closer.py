@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from agent.core.errors import SlurmDownError, SlurmError
+from agent.slurm.asked import with_requests
 from agent.slurm.cli.closer import CloserLook, Details, asking, read_details
 from agent.slurm.cli.command import Finished
 from agent.slurm.model import Job
@@ -80,7 +81,35 @@ def test_the_number_of_nodes_that_slurm_thinks_of_is_no_maximum() -> None:
 
 def test_a_job_of_which_all_is_told_is_not_asked_about() -> None:
     slurm = Slurm()
-    jobs = [job("1", max_nodes=3), job("2", tasks=1, max_nodes=0), Job("3", "RUNNING")]
+    jobs = [
+        job("1", max_nodes=3, tasks_per_gres=1),
+        job("2", tasks=1, max_nodes=0),
+        Job("3", "RUNNING"),
+        replace(job("4", tasks=1, max_nodes=0), cpus=1, memory=500, memory_per_cpu=True),
+    ]
+    assert (slurm.look.requests_of(jobs), slurm.asked) == ({}, [])
+
+
+def test_gpus_that_slurm_derives_from_tasks_for_each_are_asked_for_in_all() -> None:
+    slurm = Slurm(j7=line("JobId=7", "1", tail="NtasksPerTRES=2 "))
+    told = slurm.look.requests_of([job("7", max_nodes=3)])["7"]
+    assert (told.per_job, told.tasks_per_gres) == ("gpu:2", 2)
+
+
+def test_a_job_of_one_cpu_is_asked_whether_its_memory_is_for_that() -> None:
+    jobs = [replace(job(i, tasks=1, cpus=1, max_nodes=0), cpus=1, memory=500) for i in ("7", "8")]
+    slurm = Slurm(
+        j7=line("JobId=7", "1", tail="MinMemoryCPU=500M "),
+        j8=line("JobId=8", "1", tail="MinMemoryNode=500M "),
+    )
+    told = with_requests(jobs, slurm.look.requests_of(jobs))
+    assert [each.memory_per_cpu for each in told] == [True, False]
+    assert told[0].request == told[1].request
+
+
+def test_in_a_long_queue_nobody_is_asked_for_what_few_ask_for() -> None:
+    slurm = Slurm()
+    jobs = [job(str(number), max_nodes=3) for number in range(501)]
     assert (slurm.look.requests_of(jobs), slurm.asked) == ({}, [])
 
 

@@ -296,7 +296,12 @@ def test_what_a_waiting_job_asks_for() -> None:
         "tres_per_task": "cpu=1,gres/gpu=1",
     }
     assert one(**gpus, tres_per_socket="gres:gpu:1", cpus_per_tres="gres:gpu:3").request == Request(
-        per_job="gpu:4", per_node="gpu:a100:2", per_task="gpu:1", per_socket="gpu:1", cpus_per_gres="gpu:3"
+        max_nodes=1,
+        per_job="gpu:4",
+        per_node="gpu:a100:2",
+        per_task="gpu:1",
+        per_socket="gpu:1",
+        cpus_per_gres="gpu:3",
     )
     assert one(mem_per_tres="gres:gpu:100").request == Request(memory_per_gres="gpu:100")
 
