@@ -110,9 +110,9 @@ def _cpus_of(row: tuple[int, ...], per_core: int, left: Left, wish: Wish) -> int
         return 0
     if wish.tasks_per_socket > frame.threads * frame.cores:
         return 0
-    if wish.core_spec:
+    if kept := wish.core_spec or (wish.thread_spec if frame.threads == 1 else 0):
         # It has the whole machine but for so many cores; those set aside for the system are among these.
-        row = whole_row(frame, wish.core_spec)
+        row = whole_row(frame, kept)
     free = row if wish.is_plain else _of_sockets(row, frame, wish)
     cores = sum(free)
     if cores * per_core < wish.cpus_per_node:
@@ -129,6 +129,8 @@ def _cpus_of(row: tuple[int, ...], per_core: int, left: Left, wish: Wish) -> int
         cores_per_task = -(-wish.cpus_per_task // per_core)
         whole, rest = divmod(cores, cores_per_task)
         count = whole * wish.cpus_per_task + rest * per_core
+    if frame.threads > 1 and count + wish.thread_spec > frame.cpus:
+        count -= wish.thread_spec
     if wish.max_cpus_per_node:
         all_free = cores * frame.threads
         if wish.exclusive and all_free > wish.max_cpus_per_node:

@@ -43,6 +43,7 @@ class Wish:
     cores: int
     threads: int
     core_spec: int
+    thread_spec: int
     tmp_disk: int
     memory: int
     """MB on each node, or for each CPU; 0 for all of a node, or for none."""
@@ -164,7 +165,8 @@ def _wish(job: Job, partition: str, constraint: Constraint, scheduling: Scheduli
         sockets=asked.sockets,
         cores=asked.cores,
         threads=asked.threads,
-        core_spec=asked.core_spec,
+        core_spec=0 if unit is Unit.NODE else asked.core_spec,
+        thread_spec=0 if unit is Unit.NODE else asked.thread_spec,
         tmp_disk=asked.tmp_disk,
         memory=job.memory,
         memory_per_cpu=job.memory_per_cpu,

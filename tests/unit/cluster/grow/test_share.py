@@ -15,7 +15,7 @@ KEEPS_A_CORE = Layout(sockets=2, cores=2, threads=2, usable_cpus=6)
 
 def cpus_given(request: Request, layout: Layout = KEEPS_A_CORE) -> int | None:
     """Return the CPUs that a machine of 8 gives a job, which has it alone."""
-    job = Job("1", "PENDING", cpus=request.cpus, request=request, exclusive=request.core_spec > 0)
+    job = Job("1", "PENDING", cpus=request.cpus, request=request, exclusive=True)
     [wish] = wishes_of(job, Scheduling(memory=False))
     share = share_of(all_of(frame_of(8, None, layout, frozenset(), None, None), layout, ()), wish)
     return share and share.cpus
@@ -30,3 +30,15 @@ def test_cores_that_a_job_leaves_to_the_system_are_first_those_that_it_keeps_any
 
 def test_those_that_it_keeps_beyond_what_the_job_leaves_are_the_jobs() -> None:
     assert cpus_given(Request(core_spec=1), Layout(sockets=2, cores=2, threads=2, usable_cpus=4)) == 6
+
+
+@pytest.mark.parametrize(("threads", "kept", "left"), [(1, 1, 7), (2, 1, 7), (2, 3, 5), (2, 8, None)])
+def test_threads_that_a_job_leaves_to_the_system_are_cpus_that_it_has_not(
+    threads: int, kept: int, left: int | None
+) -> None:
+    layout = Layout(sockets=2, cores=4 // threads, threads=threads)
+    assert cpus_given(Request(thread_spec=kept), layout) == left
+
+
+def test_threads_that_the_machine_keeps_anyway_are_among_those() -> None:
+    assert cpus_given(Request(thread_spec=2)) == 6
