@@ -248,13 +248,16 @@ def give(left: Left, share: Share, cpus: int, tasks: int, totals: Gres, wish: Wi
     """Return what is left of a machine once a job has so many CPUs, tasks and generic resources of it."""
     frame = left.frame
     rows = list(left.rows)
+    cores = -(-cpus // share.per_core)
+    if wish.unit is Unit.SOCKET:
+        cores = -(-cores // frame.cores) * frame.cores
     if wish.exclusive:
         rows = [(0,) * frame.sockets for _ in rows]
     else:
-        cores = -(-cpus // share.per_core)
-        if wish.unit is Unit.SOCKET:
-            cores = -(-cores // frame.cores) * frame.cores
         rows[share.row] = fill(rows[share.row], cores)
+    if wish.unit is not Unit.CPU:
+        # Memory for each CPU is for all of the cores that it is given.
+        cpus = max(cpus, cores * share.per_core)
     wanted = dict(totals)
     for kind in {*wish.per_node, *wish.per_socket, *wish.per_task}:
         each = max(wish.per_node.get(kind, 0), wish.per_socket.get(kind, 0) * max(wish.sockets, 1))

@@ -3,12 +3,12 @@
 import pytest
 
 from agent.cluster.grow.machine import all_of, frame_of
-from agent.cluster.grow.share import share_of
+from agent.cluster.grow.share import give, share_of
 from agent.cluster.grow.wish import wishes_of
 from agent.slurm.layout import Layout
 from agent.slurm.model import Job
 from agent.slurm.request import Request
-from agent.slurm.scheduling import Scheduling
+from agent.slurm.scheduling import Scheduling, Unit
 
 KEEPS_A_CORE = Layout(sockets=2, cores=2, threads=2, usable_cpus=6)
 
@@ -42,3 +42,14 @@ def test_threads_that_a_job_leaves_to_the_system_are_cpus_that_it_has_not(
 
 def test_threads_that_the_machine_keeps_anyway_are_among_those() -> None:
     assert cpus_given(Request(thread_spec=2)) == 6
+
+
+@pytest.mark.parametrize(("unit", "left"), [(Unit.CPU, 1800), (Unit.CORE, 1600), (Unit.SOCKET, 1200)])
+def test_memory_for_each_cpu_is_for_all_of_the_cores_that_a_job_is_given(unit: Unit, left: int) -> None:
+    job = Job("1", "PENDING", cpus=1, memory=200, memory_per_cpu=True, request=Request())
+    [wish] = wishes_of(job, Scheduling(unit))
+    layout = Layout(sockets=2, cores=2, threads=2)
+    machine = all_of(frame_of(8, 2000, layout, frozenset(), None, None), layout, ())
+    share = share_of(machine, wish)
+    assert share is not None
+    assert give(machine, share, 1, 1, {}, wish).memory == left
