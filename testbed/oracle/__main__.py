@@ -13,13 +13,20 @@ from testbed.oracle.controller import Controller
 from testbed.oracle.grammar import draw
 from testbed.oracle.picked import PICKED
 from testbed.oracle.planning import Reader
+from testbed.oracle.recorded import record
 from testbed.oracle.shapes import CONFIGURATIONS, Configuration
 from testbed.release import find_release, wanted
 from testbed.told import faults_told
 
 
 def run(
-    configuration: Configuration, lines: list[str], out: Path, *, known: bool = False, verbose: bool = False
+    configuration: Configuration,
+    lines: list[str],
+    out: Path,
+    *,
+    known: bool = False,
+    verbose: bool = False,
+    kept: Path | None = None,
 ) -> list[Case]:
     """Compare in one configuration.
 
@@ -29,6 +36,7 @@ def run(
         out: where answers are kept, and slurmctld has its files.
         known: leave out the submissions that slurmctld was not asked about before.
         verbose: print those that sbatch takes nowhere.
+        kept: a folder for a file of what the planner was right about.
     """
     release = find_release(wanted())
     name = f"{release.version}-{configuration.name}".replace(":", "_")
@@ -39,7 +47,10 @@ def run(
         if verbose:
             for line, words in reader.refused.items():
                 print(f"no submission: {line!r}: {words}")
-        return compare(reader.lines, oracle, reader)
+        cases = compare(reader.lines, oracle, reader)
+        if kept is not None:
+            record(release.version, configuration.name, reader, cases, kept / f"{name}.json")
+        return cases
 
 
 @faults_told("oracle")
@@ -59,6 +70,7 @@ def main() -> int:
         "--known", action="store_true", help="only submissions of which it is known what Slurm does with them"
     )
     parser.add_argument("--out", type=Path, default=Path("build/oracle"))
+    parser.add_argument("--record", type=Path, help="a folder: keep there what the planner was right about")
     parser.add_argument("--quiet", action="store_true", help="rates alone")
     options = parser.parse_args()
     chosen = [c for c in CONFIGURATIONS if not options.config or c.name in options.config]
@@ -68,7 +80,14 @@ def main() -> int:
     lines = list(dict.fromkeys(options.line or (*picked, *draw(options.seed, options.count))))
     totals: Counter[Result] = Counter()
     for configuration in chosen:
-        cases = run(configuration, lines, options.out, known=options.known, verbose=not options.quiet)
+        cases = run(
+            configuration,
+            lines,
+            options.out,
+            known=options.known,
+            verbose=not options.quiet,
+            kept=options.record,
+        )
         if not options.quiet:
             for case in cases:
                 if case.result is not Result.RIGHT or options.line:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from agent.cluster.grow.demand import JobVerdict, plan_growth
 from agent.cluster.grow.supply import Supply
@@ -14,14 +14,14 @@ from agent.cluster.settings.demand import DemandSettings, MachineType
 from agent.cluster.settings.drain import DrainSettings
 from agent.cluster.settings.join import JoinSettings
 from agent.cluster.settings.weights import WeightSettings
-from agent.cluster.shape import shape_of_node
+from agent.cluster.shape import MachineShape, shape_of_node
 from agent.core.ports import SystemClock
 from agent.slurm.cli.backend import CliBackend
-from agent.slurm.model import Job, Node, Snapshot
+from agent.slurm.model import Job, Snapshot
 from agent.slurm.scheduling import Scheduling
 from agent.slurm.settings import SlurmSettings
 from testbed.oracle.controller import Controller
-from testbed.oracle.shapes import MOST, WAITING_ROOM, Combination
+from testbed.oracle.shapes import MOST, NAMES, WAITING_ROOM, Combination
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Reader:
         self._controller = controller
         settings = SlurmSettings(conf=controller.conf, bin_dir=controller.bin_dir)
         self._backend = CliBackend(settings, SystemClock())
-        self._nodes: Mapping[str, Node] = {}
-        self._scheduling: Scheduling | None = None
+        self.shapes: Mapping[str, MachineShape] = {}
+        self.scheduling: Scheduling | None = None
         self._jobs: dict[str, tuple[Job, ...]] = {}
         self.refused: dict[str, str] = {}
         """Lines that sbatch takes nowhere -> its words."""
@@ -58,44 +58,60 @@ class Reader:
             else:
                 ids[str(told)] = line
         snapshot = self._backend.snapshot()
-        self._nodes = snapshot.nodes
-        self._scheduling = self._backend.scheduling()
+        self.shapes = {name: shape_of_node(snapshot.nodes[f"{name}n1"]) for name in NAMES}
+        self.scheduling = self._backend.scheduling()
         found: dict[str, list[Job]] = {}
         for job in snapshot.jobs:
             number = job.id.partition("_")[0].partition("+")[0]
             found.setdefault(ids[number], []).append(job)
         self._jobs = {line: tuple(found[line]) for line in dict.fromkeys(ids.values())}
-        self._taken = snapshot.taken
+        self.taken = snapshot.taken
 
     @property
     def lines(self) -> list[str]:
         """Return the submissions that were read: all that sbatch takes."""
         return list(self._jobs)
 
+    def jobs(self, line: str) -> tuple[Job, ...]:
+        """Return a submission as it was read: its components, if it has several."""
+        return self._jobs[line]
+
     def plan(self, line: str, types: Sequence[str]) -> Planned:
         """Plan for one submission, with nothing held and these types to be had."""
-        jobs = self._jobs[line]
-        demand = DemandSettings(
-            types=tuple(MachineType(hardware_type=name) for name in types), max_nodes=MOST
-        )
-        settings = ClusterSettings(demand, WeightSettings(), DrainSettings(), JoinSettings())
-        since = self._taken - timedelta(hours=1)
-        waiting = {key: since for job in jobs for key in (job.id, job.id.partition("_")[0])}
-        moment = Moment(
-            self._taken,
-            settings,
-            snapshot=Snapshot(self._taken, {}, jobs),
-            history=History(waiting_since=waiting),
-            scheduling=self._scheduling,
-            machine_types={name: shape_of_node(self._nodes[f"{name}n1"]) for name in types},
-        )
-        plan = plan_growth(moment, Supply())
-        wanted = [kind for kind, count in plan.wanted.items() for _ in range(count)]
-        return Planned(
-            Combination.of(wanted),
-            all(_is_whole(verdict) for verdict in plan.jobs),
-            " | ".join(verdict.why for verdict in plan.jobs),
-        )
+        shapes = {name: self.shapes[name] for name in types}
+        return plan_for(self._jobs[line], shapes, self.scheduling, self.taken)
+
+
+def plan_for(
+    jobs: tuple[Job, ...], shapes: Mapping[str, MachineShape], scheduling: Scheduling | None, taken: datetime
+) -> Planned:
+    """Plan for one submission, with nothing held.
+
+    Args:
+        jobs: it, as it was read.
+        shapes: type that may be borrowed -> its machines.
+        scheduling: how Slurm chooses nodes.
+        taken: when that was read.
+    """
+    types = tuple(MachineType(hardware_type=name) for name in shapes)
+    demand = DemandSettings(types=types, max_nodes=MOST)
+    since = taken - timedelta(hours=1)
+    waiting = {key: since for job in jobs for key in (job.id, job.id.partition("_")[0])}
+    moment = Moment(
+        taken,
+        ClusterSettings(demand, WeightSettings(), DrainSettings(), JoinSettings()),
+        snapshot=Snapshot(taken, {}, jobs),
+        history=History(waiting_since=waiting),
+        scheduling=scheduling,
+        machine_types=shapes,
+    )
+    plan = plan_growth(moment, Supply())
+    wanted = [kind for kind, count in plan.wanted.items() for _ in range(count)]
+    return Planned(
+        Combination.of(wanted),
+        all(_is_whole(verdict) for verdict in plan.jobs),
+        " | ".join(verdict.why for verdict in plan.jobs),
+    )
 
 
 def _is_whole(verdict: JobVerdict) -> bool:

@@ -37,7 +37,7 @@ _WHOLE_LIST = 25
 """To ask for one job costs as much as this many in a list of all."""
 _MOST = 2000
 """Jobs that one command is given."""
-_RARE = 500
+_RARE = 1000
 """Jobs of which each may ask for what few do. In a longer queue none is asked about on that account alone."""
 _ALONE = 8
 """Jobs that are asked for alone in a read, since what other jobs are called contradicts them."""

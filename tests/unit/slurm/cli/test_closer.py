@@ -109,7 +109,7 @@ def test_a_job_of_one_cpu_is_asked_whether_its_memory_is_for_that() -> None:
 
 def test_in_a_long_queue_nobody_is_asked_for_what_few_ask_for() -> None:
     slurm = Slurm()
-    jobs = [job(str(number), max_nodes=3) for number in range(501)]
+    jobs = [job(str(number), max_nodes=3) for number in range(1001)]
     assert (slurm.look.requests_of(jobs), slurm.asked) == ({}, [])
 
 
