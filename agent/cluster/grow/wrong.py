@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 
 from agent.cluster.drain.wanted import drains_of
+from agent.cluster.grow import misfits
 from agent.cluster.grow.alike import digest
 from agent.cluster.grow.demand import GrowthPlan
 from agent.cluster.grow.packing import array_of, shape_of
@@ -157,6 +158,7 @@ def _expected(
             holders[name] = holders.get(name, frozenset()) | {job.id}
     unused = _unused(moment, growth)
     taken: dict[str, Shape] = {}
+    yield from _refused(jobs.values(), moment, lasting)
     for verdict in growth.jobs:
         names = verdict.expects or unused.get(verdict.job)
         job_or_none = jobs.get(verdict.job)
@@ -176,6 +178,23 @@ def _expected(
                 job,
                 tuple(Waiting(array_of(job), shape, name, holders.get(name, none)) for name in sorted(names)),
             )
+
+
+def _refused(
+    jobs: Iterable[Job], moment: Moment, refusals: Refusals
+) -> Iterator[tuple[Job, tuple[Waiting, ...]]]:
+    """Yield each job that Slurm took out of its queue, with our machines that fit it by our reckoning.
+
+    Whatever runs there: Slurm says that no node is of the kind that it asks for.
+    """
+    fits = misfits.Fits(moment.nodes.values(), moment.scheduling)
+    for job in jobs:
+        if job.reason != misfits.REASON:
+            continue
+        shape, array = shape_of(job), array_of(job)
+        known = refusals.of(shape, array).nodes
+        if names := (fits.of(job) & moment.machines.keys()) - known:
+            yield job, tuple(Waiting(array, shape, name, frozenset()) for name in sorted(names))
 
 
 def _takes_jobs(node: Node | None) -> bool:
@@ -287,8 +306,9 @@ def _refusals(marks: Iterable[WrongEstimate], moment: Moment, snapshot: Snapshot
 
 
 def _blocked(jobs: Iterable[Job], refusals: Refusals) -> frozenset[str]:
-    """Return the partitions of the jobs that wait in vain, as far as is known."""
-    refused = (job for job in jobs if job.reason in _TURNS and refusals.of(shape_of(job), array_of(job)))
+    """Return the partitions of the jobs that wait in vain and that others wait for, as far as is known."""
+    turns = _TURNS - {misfits.REASON}
+    refused = (job for job in jobs if job.reason in turns and refusals.of(shape_of(job), array_of(job)))
     return frozenset(name for job in refused for name in job.partitions)
 
 

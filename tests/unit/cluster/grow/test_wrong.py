@@ -251,6 +251,32 @@ def test_tasks_of_an_array_that_are_not_started_on_an_unused_machine_are_one_job
     assert [mark.job for mark in story.marks] == ["8"]
 
 
+def test_a_job_that_slurm_says_fits_no_machine_that_came_for_it_gets_no_other_one() -> None:
+    story, job = Story(), waiting(reason="BadConstraints")
+    assert story.read(job).count == 1
+    growth = story.wait(IDLE, job)
+    assert (growth.count, growth.claimed) == (0, frozenset())
+    assert [(mark.where, mark.reason) for mark in story.marks] == [("", "BadConstraints")]
+    growth = story.read(job)
+    assert growth.count == 0
+    assert verdict(growth).why == "Slurm does not start it on a borrowed machine: says BadConstraints"
+
+
+def test_that_it_fits_no_machine_is_told_once() -> None:
+    story, job = Story(), waiting(reason="BadConstraints")
+    story.wait(IDLE, job)
+    (mark,) = story.marks
+    story.wait(IDLE, job)
+    assert story.marks == (mark,)
+
+
+def test_a_job_that_fits_no_machine_holds_up_none_behind_it() -> None:
+    story, job = Story(), waiting(1, reason="BadConstraints", cpus=3)
+    story.wait(IDLE, job)
+    assert story.marks
+    assert story.wait(IDLE, job, waiting(reason="Priority"), minutes=10).claimed == {"pc1"}
+
+
 def test_with_settle_0_an_estimate_never_counts_as_wrong() -> None:
     story = Story(DEMAND.model_copy(update={"settle": 0}))
     assert story.wait(IDLE, waiting(), minutes=30).claimed == {"pc1"}
