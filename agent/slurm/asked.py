@@ -7,9 +7,11 @@ How many the job asked for stands among its trackable resources alone.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from agent.slurm.gres import parse_gres
 from agent.slurm.model import Job
 from agent.slurm.request import Request
 
@@ -35,6 +37,32 @@ def gres_alone(*fields: str) -> str:
     """
     parts = (part for field in fields if field not in _NOTHING for part in field.split(","))
     return ",".join(_GRES.sub("", part).replace("=", ":") for part in parts if _GRES.match(part))
+
+
+def held_gres(per_node: str, per_job: str, per_task: str, tasks: int, nodes: int) -> str:
+    """Return the generic resources that a job which has started holds on each of its nodes, at most.
+
+    How they are spread Slurm tells with the details of each job alone: they count as spread evenly.
+
+    Args:
+        per_node: as ``gres_alone`` takes it, like the next two.
+        per_job: in all.
+        per_task: for each task.
+        tasks: how many it has.
+        nodes: how many it has.
+
+    >>> held_gres("N/A", "gres:gpu:3", "N/A", 4, 2)
+    'gpu:2'
+    """
+    told = [gres_alone(each) for each in (per_node, per_job, per_task)]
+    held: Counter[str] = Counter()
+    try:
+        for text, times, over in zip(told, (1, 1, tasks), (1, nodes, nodes), strict=True):
+            for kind, count in (parse_gres(text) if text else {}).items():
+                held[kind] += -(-count * times // max(over, 1))
+    except ValueError:
+        return ",".join(filter(None, told))
+    return ",".join(f"{kind}:{count}" for kind, count in held.items())
 
 
 def least_nodes(tres: str, listed: int) -> int:

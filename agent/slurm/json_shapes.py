@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from agent.core.errors import SlurmError
-from agent.slurm.asked import counts, gres_alone
+from agent.slurm.asked import counts, gres_alone, held_gres
 from agent.slurm.json_requests import request_of
 from agent.slurm.layout import layout_of_json
 from agent.slurm.model import Job, JobEnd, Node
@@ -213,7 +213,9 @@ def _job(record: Mapping[str, Any]) -> Job | None:
     limit = _number(record["time_limit"])
     reason = _text(record["state_reason"])
     started = _time(_number(record["start_time"]))
-    shared = record["shared"]
+    shared, nodes = record["shared"], record["node_count"]
+    tasks_in_all = _number(record.get("tasks")) or 1
+    gres = (_text(record["tres_per_node"]), _text(record["tres_per_job"]), _text(record["tres_per_task"]))
     per_cpu, per_node = _number(record["memory_per_cpu"]), _number(record["memory_per_node"])
     return Job(
         id=job_id,
@@ -223,7 +225,7 @@ def _job(record: Mapping[str, Any]) -> Job | None:
         reason=reason.split(",", 1)[0],
         partitions=tuple(_text(record["partition"]).split(",")),
         nodes=frozenset() if pending else expand(_text(record["nodes"])),
-        node_count=_count(record["node_count"]),
+        node_count=_count(nodes),
         cpus=_count(record["cpus"]),
         features=_text(record["features"]),
         exclusive="none" in ([shared] if isinstance(shared, str) else shared or []),
@@ -236,7 +238,7 @@ def _job(record: Mapping[str, Any]) -> Job | None:
         reservation=_text(record["resv_name"]),
         memory=per_cpu or per_node or 0,
         memory_per_cpu=bool(per_cpu),
-        gres=gres_alone(*(_text(record[f"tres_per_{of}"]) for of in ("node", "job", "task"))),
+        gres=gres_alone(*gres) if pending else held_gres(*gres, tasks_in_all, _count(nodes)),
         submitted=_time(_number(record["submit_time"])),
         started=None if pending else started,
         ends=None if pending or limit is None else _time(_number(record["end_time"])),

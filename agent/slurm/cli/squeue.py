@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Any
 
 from agent.core.errors import SlurmError
-from agent.slurm.asked import counts, gres_alone, whole
+from agent.slurm.asked import counts, gres_alone, held_gres, whole
 from agent.slurm.model import Job
 from agent.slurm.names import expand, leader, split_tasks
 from agent.slurm.request import Request
@@ -170,6 +170,7 @@ def _shape(text: str, release: tuple[int, int]) -> dict[str, Any]:
     if _STATE.fullmatch(state) is None or requeue not in {"0", "1"}:
         raise SlurmError(f"expected a job of squeue, got {text[:160]!r}")
     megabytes = _megabytes(memory)
+    gres = (per_node, per_job, per_task)
     job = Job(
         id="",
         state=state,
@@ -186,7 +187,7 @@ def _shape(text: str, release: tuple[int, int]) -> dict[str, Any]:
         reservation=_text(reservation),
         memory=megabytes,
         memory_per_cpu=megabytes > 0 and _is_per_cpu(tres, megabytes),
-        gres=gres_alone(per_node, per_job, per_task),
+        gres=gres_alone(*gres) if state == "PENDING" else held_gres(*gres, _count(plain[11]), _count(nodes)),
         time_limit=_time_limit(limit),
         requeueable=requeue == "1",
         # It counts how often Slurm tried to launch the script.

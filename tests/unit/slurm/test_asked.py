@@ -19,6 +19,24 @@ def test_generic_resources_alone_are_told(told: str, texts: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("held", "per_node", "per_job", "per_task", "tasks", "nodes"),
+    [
+        ("gpu:2", "gres:gpu:2", "N/A", "N/A", 8, 3),
+        ("gpu:2", "N/A", "gres:gpu:4", "N/A", 4, 3),
+        ("gpu:2", "N/A", "N/A", "gres:gpu:1", 4, 2),
+        ("gpu:2,shard:1", "gres:gpu:1", "gres:gpu:1,gres:shard:1", "N/A", 1, 2),
+        ("gpu:a100:1", "N/A", "gres/gpu:a100=1", "cpu=2", 1, 1),
+        ("gpu:x:y:z", "gres:gpu:x:y:z", "N/A", "N/A", 1, 1),
+        ("", "N/A", "(null)", "", 1, 0),
+    ],
+)
+def test_what_a_job_holds_on_each_node_is_not_what_it_asked_for_in_all(
+    held: str, per_node: str, per_job: str, per_task: str, tasks: int, nodes: int
+) -> None:
+    assert asked.held_gres(per_node, per_job, per_task, tasks, nodes) == held
+
+
+@pytest.mark.parametrize(
     ("tres", "nodes"),
     [("cpu=5,mem=8000M,node=1,billing=5", 1), ("cpu=4,node=12", 12), ("", 3), ("cpu=1,gres/node=9", 3)],
 )

@@ -169,6 +169,13 @@ def test_generic_resources_are_told_in_one_way_on_every_release() -> None:
     assert one(tres_per_node="gres:gpu:1,gres:shard:2", tres_per_task="gres:x").gres == "gpu:1,shard:2,x"
 
 
+def test_what_a_running_job_holds_on_each_node_is_told() -> None:
+    """As squeue prints ``--gpus-per-task=1`` and ``--gpus=4`` of jobs of four tasks on two nodes."""
+    on_two = {"State": "RUNNING", "NumNodes": "2", "NumTasks": "4", "NodeList": "n[1-2]"}
+    assert one(**on_two, tres_per_task="gres:gpu:1").gres == "gpu:2"  # type: ignore[arg-type]
+    assert one(**on_two, tres_per_job="gres:gpu:4").gres == "gpu:2"  # type: ignore[arg-type]
+
+
 def test_the_cpus_of_a_task_are_no_generic_resource() -> None:
     """As squeue 24.11 prints ``--cpus-per-task=2``, and with ``--gres-per-task`` beside it."""
     assert one(tres_per_task="cpu=2").gres == ""
