@@ -58,6 +58,7 @@ bench: system setup-test ## what reading Slurm, plans and revocations cost, besi
 	@$(BIN)/python -m bench.poke
 	@$(BIN)/python -m bench.command_line
 	@$(BIN)/python -m bench.revocations --out build/bench/revocations.md
+	@$(BIN)/python -m bench.replay --out build/bench/replay.md
 
 screenshot: system setup-test ## make docs/status-page.png anew, from a real daemon in a real browser (root, Debian)
 	@$(BIN)/pytest -q tests/system/test_agent_page.py
