@@ -146,6 +146,7 @@ class Replay:
         self._submitted: dict[str, float] = {}
         self._first: dict[str, float] = {}
         self._running: dict[str, Task] = {}
+        self._has_joined = False
         self._waiting: set[str] = set()
         """Ids of the submissions of which something waits."""
         self._log = (directory.parent / f"{directory.name}.log").open("w", buffering=1)
@@ -207,8 +208,11 @@ class Replay:
         return answer
 
     def _step(self, now: float) -> None:
-        changed = self._end_jobs(now)
-        changed |= self._join_machines(now)
+        # Where machines have joined, the agent may have let jobs go after that look.
+        changed = self._has_joined
+        self._has_joined = self._join_machines(now)
+        changed |= self._has_joined
+        changed |= self._end_jobs(now)
         changed |= self._submit(now)
         changed |= self._give_up(now)
         if changed and self._waiting:
