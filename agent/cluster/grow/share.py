@@ -226,6 +226,8 @@ def _with_gres(
             most = min(most, have // per_task)
             if per_node:
                 most = min(most, per_node // per_task)
+        if per_node and wish.tasks_per_gres:
+            most = min(most, per_node * wish.tasks_per_gres)
         most -= most % least
         if most < least or not most:
             return None

@@ -68,6 +68,8 @@ class Wish:
     cpus_per_gres: Mapping[str, int] = field(default_factory=dict)
     """Name of a generic resource -> CPUs for each (``--cpus-per-gpu``, ``--ntasks-per-gpu``)."""
     memory_per_gres: Mapping[str, int] = field(default_factory=dict)
+    tasks_per_gres: int = 0
+    """Tasks for each GPU that it has on a node."""
     fixed_cpus_per_gres: bool = False
     """``cpus_per_gres`` was asked for as CPUs, not as tasks."""
     unreadable: str = ""
@@ -181,6 +183,7 @@ def _wish(job: Job, partition: str, constraint: Constraint, scheduling: Scheduli
         max_cpus_per_node=rules.max_cpus_per_node or 0,
         cpus_per_gres=cpus_per_gres,
         memory_per_gres=memory_per_gres,
+        tasks_per_gres=asked.tasks_per_gres,
         fixed_cpus_per_gres=fixed,
         unreadable=unreadable,
         **gres,

@@ -53,3 +53,13 @@ def test_memory_for_each_cpu_is_for_all_of_the_cores_that_a_job_is_given(unit: U
     share = share_of(machine, wish)
     assert share is not None
     assert give(machine, share, 1, 1, {}, wish).memory == left
+
+
+def test_no_machine_takes_more_tasks_than_its_gpus_may_have() -> None:
+    request = Request(min_nodes=2, max_nodes=2, tasks=5, cpus=5, per_node="gpu:1", tasks_per_gres=2)
+    [wish] = wishes_of(Job("1", "PENDING", cpus=5, request=request), Scheduling(memory=False))
+    share = share_of(
+        all_of(frame_of(8, None, Layout(), frozenset(), None, None), Layout(), (("gpu", 2),)), wish
+    )
+    assert share is not None
+    assert (share.cpus, share.most_tasks) == (2, 2)
