@@ -233,6 +233,8 @@ def _with_gres(
             return None
         if kind in wish.per_job:
             totals[kind] = have
+            if each and wish.fixed_cpus_per_gres:
+                cpus = min(cpus, min(have, wish.per_job[kind]) * each)
         taken = take_gres(offered, {kind: max(per_node, per_socket, per_task)})
         if taken is None:
             return None

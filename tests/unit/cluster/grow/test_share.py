@@ -63,3 +63,14 @@ def test_no_machine_takes_more_tasks_than_its_gpus_may_have() -> None:
     )
     assert share is not None
     assert (share.cpus, share.most_tasks) == (2, 2)
+
+
+@pytest.mark.parametrize(("gpus", "cpus"), [(2, 4), (3, 6)])
+def test_a_machine_gives_no_more_cpus_than_its_gpus_may_have(gpus: int, cpus: int) -> None:
+    request = Request(min_nodes=2, tasks=9, cpus=9, per_job=f"gpu:{gpus}", cpus_per_gres="gpu:2")
+    [wish] = wishes_of(Job("1", "PENDING", cpus=9, request=request), Scheduling(memory=False))
+    share = share_of(
+        all_of(frame_of(8, None, Layout(), frozenset(), None, None), Layout(), (("gpu", 3),)), wish
+    )
+    assert share is not None
+    assert share.cpus == cpus
