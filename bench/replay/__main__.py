@@ -74,22 +74,25 @@ def _replay(versions: dict[str, Path], seed: int, options: argparse.Namespace) -
 
 
 def _text(rows: str, options: argparse.Namespace) -> str:
+    hours, every, per_hour = options.hours, options.every, options.per_hour
+    seeds, load = " ".join(map(str, options.seeds)), os.getloadavg()[0]
     return f"""\
-# What {options.hours} hours of a mixed queue borrow
+# What {hours} hours of a mixed queue borrow
 
-The same random queue on a real slurmctld, with machines that the agent's first version borrows and gives back, and this one.
-Time is simulated, in steps of {options.every:g} minutes; {options.per_hour:g} jobs or arrays come in an hour of the day, and a
-fifth of that at night. At most {MOST} machines of four types are held.
+The same random queue on a real slurmctld, with machines that the agent's first version borrows and gives
+back, and this one. Time is simulated, in steps of {every:g} minutes. In an hour of the day {per_hour:g}
+jobs or arrays come, and a fifth of that at night. At most {MOST} machines of four types are held.
 
 {rows}
 
-*For nothing* are machines that went without a job having been on them, and the hours for which they were held: one comes 5 to
-10 minutes after it was asked for, and its job may have found room elsewhere by then. *Never* are jobs that some machines would
-have run and that were given up after 12 hours, or had waited for 3 at the end, without those that ask for more than any machine
-has. *Wait* is the mean from submission to start, of those that started.
+*For nothing* are machines that went without a job having been on them, and the hours for which they were
+held: one comes 5 to 10 minutes after it was asked for, and its job may have found room elsewhere by then.
+*Never* are jobs that some machines would have run and that were given up after 12 hours, or had waited for
+3 at the end, without those that ask for more than any machine has. *Wait* is the mean from submission to
+start, of those that started.
 
-Load at the end: {os.getloadavg()[0]:.0f}. Again: `python -m bench.replay --hours {options.hours} --every {options.every:g}
---per-hour {options.per_hour:g} --seeds {" ".join(map(str, options.seeds))}` (root). What it is: [README.md](README.md).
+Load at the end: {load:.0f}. Again: `python -m bench.replay --hours {hours} --every {every:g}
+--per-hour {per_hour:g} --seeds {seeds}` (root). What it is: [README.md](README.md).
 """
 
 
