@@ -39,8 +39,8 @@ def main() -> None:
     """Replay, print and write down."""
     parser = argparse.ArgumentParser(prog="python -m bench.replay", description=__doc__)
     parser.add_argument("--hours", type=int, default=48)
-    parser.add_argument("--every", type=float, default=10, help="minutes from one look at Slurm to the next")
-    parser.add_argument("--per-hour", type=float, default=14, help="jobs that come in a busy hour")
+    parser.add_argument("--every", type=float, default=15, help="minutes from one look at Slurm to the next")
+    parser.add_argument("--per-hour", type=float, default=10, help="jobs that come in a busy hour")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--against", default=FIRST_VERSION, help="the commit beside it; - for none")
     parser.add_argument("--out", type=Path, default=OUTPUT.with_suffix(".md"))
