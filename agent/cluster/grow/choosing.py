@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from agent.cluster.grow.share import Share
 from agent.cluster.grow.wish import Wish
@@ -15,8 +14,7 @@ Place = TypeVar("Place")
 """A machine that is there, or a type of machine that would be borrowed."""
 
 
-@dataclass(frozen=True)
-class Option(Generic[Place]):
+class Option(NamedTuple, Generic[Place]):
     """A machine that could be one of a job's."""
 
     place: Place
@@ -83,18 +81,35 @@ def choose(wish: Wish, options: Iterable[Option[Place]]) -> list[Option[Place]] 
     Returns:
         None where all of them together are too little for the job.
     """
+    every = list(options)
+    return choose_one(wish, every) or choose_several(wish, every)
+
+
+def choose_one(wish: Wish, options: Iterable[Option[Place]]) -> list[Option[Place]] | None:
+    """Choose the first machine that suffices alone; None where none does."""
+    if wish.min_nodes > 1:
+        return None
+    return next(([option] for option in options if _alone(wish, option)), None)
+
+
+def choose_several(wish: Wish, options: Iterable[Option[Place]]) -> list[Option[Place]] | None:
+    """Choose the first machines that suffice together, where none does alone.
+
+    Returns:
+        None where all of them are too little for the job: then all options were taken, unless the job has one
+        machine at most.
+    """
+    if wish.max_nodes == 1:
+        return None
     found: list[Option[Place]] = []
     together = Sum(wish)
+    is_in_order = wish.min_nodes > 1 or not wish.constraint.groups
     for option in options:
-        if wish.min_nodes == 1 and _alone(wish, option):
-            return [option]
         found.append(option)
-        if wish.min_nodes > 1 and together.nodes < wish.max_nodes:
+        if is_in_order and together.nodes < wish.max_nodes:
             together.add(option.share)
             if together.suffices():
                 return found
-    if wish.max_nodes == 1 or not found:
-        return None
     for order in (found, sorted(found, key=_largest_first)):
         if chosen := _first_that_suffice(wish, _groups_first(wish, order)):
             return chosen

@@ -21,6 +21,8 @@ def open_partitions(job: Job, scheduling: Scheduling | None) -> tuple[str, ...]:
         job: pending, or to be placed anew.
         scheduling: how Slurm chooses nodes; None where that is not known.
     """
+    if scheduling is None:
+        return job.partitions
     found = tuple(name for name in job.partitions if not _against(job, name, scheduling))
     return found or (job.partitions if job.reason == _SLURM_SAYS_OTHERWISE else ())
 
@@ -32,13 +34,19 @@ def why_never(job: Job, scheduling: Scheduling | None) -> str:
         job: pending, or to be placed anew.
         scheduling: how Slurm chooses nodes; None where that is not known.
     """
-    if not job.partitions or open_partitions(job, scheduling):
+    if scheduling is None or job.reason == _SLURM_SAYS_OTHERWISE:
         return ""
-    return "; ".join(_against(job, name, scheduling) for name in job.partitions)
+    found = []
+    for name in job.partitions:
+        against = _against(job, name, scheduling)
+        if not against:
+            return ""
+        found.append(against)
+    return "; ".join(found)
 
 
-def _against(job: Job, name: str, scheduling: Scheduling | None) -> str:
-    rules = scheduling.partitions.get(name) if scheduling else None
+def _against(job: Job, name: str, scheduling: Scheduling) -> str:
+    rules = scheduling.partitions.get(name)
     if rules is None:
         return ""
     if not rules.is_up:

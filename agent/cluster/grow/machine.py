@@ -134,9 +134,9 @@ def _set_aside(row: list[int], cores: int) -> None:
 
 def fill(row: tuple[int, ...], cores: int) -> tuple[int, ...]:
     """Return what is left of free cores after so many more are taken, first sockets first."""
-    left = []
-    for free in row:
-        taken = min(free, cores)
-        cores -= taken
-        left.append(free - taken)
-    return tuple(left)
+    # Where no layout is told a row has as many sockets as the machine has CPUs.
+    for number, free in enumerate(row):
+        if free >= cores:
+            return (*(0,) * number, free - cores, *row[number + 1 :])
+        cores -= free
+    return (0,) * len(row)

@@ -49,7 +49,7 @@ class Fits:
         return self._known[shape]
 
     def _for(self, wish: Wish, job: Job) -> list[str]:
-        options = list(Search(wish).options(self._rooms, job.excluded_nodes))
+        options = list(Search(wish, wish.least_cpus).options(self._rooms, job.excluded_nodes))
         return [option.place.name for option in options] if choose(wish, options) else []
 
     @cached_property

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 
-from agent.cluster.grow.choosing import Option, choose, lacking, mixed
+from agent.cluster.grow.choosing import Option, choose, choose_one, choose_several, lacking, mixed
 from agent.cluster.grow.horizon import ENDLESS
 from agent.cluster.grow.machine import Left
 from agent.cluster.grow.refusals import NOWHERE
 from agent.cluster.grow.rooms import Room, Rooms, Search
-from agent.cluster.grow.share import Share, give, share_of
+from agent.cluster.grow.searches import Searches
+from agent.cluster.grow.share import give
 from agent.cluster.grow.supply import Supply
 from agent.cluster.grow.there import borrowable, machines_there
 from agent.cluster.grow.unmet import why_unmet
@@ -79,8 +79,10 @@ class Packer:
         self._rooms = Rooms(machines_there(snapshot, supply, self._offers, moving, scheduling))
         self._wishes = Rooms(())
         """Machines that no CM can spare: what is placed there waits, and takes no other job's machine."""
-        self._searches: dict[tuple[object, ...], tuple[_Searches, ...]] = {}
-        self._in_vain: dict[bool, dict[tuple[object, ...], Placed]] = {True: {}, False: {}}
+        self._shapes: dict[tuple[object, ...], int] = {}
+        """All that decides whether a job finds a place -> a number that stands for it."""
+        self._searches: dict[int, tuple[Searches, ...]] = {}
+        self._in_vain: dict[bool, dict[int, Placed]] = {True: {}, False: {}}
         """May borrow -> what found no place: no later job that asks for the same does, as all gets less."""
         self._found: list[Room] = []
         """Where the tasks of the record that is being placed were."""
@@ -169,11 +171,13 @@ class Packer:
         types = frozenset(choice.kinds)
         return Placed(borrowed, beyond, frozenset(self.returned - returned), "", self._expected(), types)
 
-    def _turn_to(self, job: Job) -> tuple[object, ...]:
-        """Look up where a record is refused; return all that decides where it finds a place."""
+    def _turn_to(self, job: Job) -> int:
+        """Look up where a record is refused; return a number for all that decides where it fits."""
         asked, refusals = shape_of(job), self._supply.refusals
         self._refusal = refusals.of(asked, array_of(job)) if refusals else NOWHERE
-        return (asked, None if self._supply.horizon is ENDLESS else job.time_limit, self._refusal)
+        limit = None if self._supply.horizon is ENDLESS else job.time_limit
+        # What is long to hash is hashed once.
+        return self._shapes.setdefault((asked, limit, self._refusal), len(self._shapes))
 
     def _expected(self) -> frozenset[str]:
         names = frozenset(room.name for room in self._found)
@@ -189,17 +193,20 @@ class Packer:
                 missing -= taken
         self.beyond[self._offers[0].type] += missing
 
-    def _begin(self, shape: tuple[object, ...], job: Job) -> tuple[_Searches, ...]:
+    def _begin(self, shape: int, job: Job) -> tuple[Searches, ...]:
         wishes = wishes_of(job, self._scheduling)
-        searches = tuple(_Searches(wish, Search(wish), Search(wish), self._open()) for wish in wishes)
+        searches = tuple(Searches(wish, self._open()) for wish in wishes)
         return self._searches.setdefault(shape, searches)
 
-    def _obstacle(self, job: Job, searches: Sequence[_Searches], may_borrow: bool) -> str:
+    def _obstacle(self, job: Job, searches: Sequence[Searches], may_borrow: bool) -> str:
         fresh = self._open()
         refused = [self._refusal.words] if self._refusal.words else []
         if not fresh:
             return refused[0]
-        why = why_unmet(job, [each.wish for each in searches], list(fresh.values()))
+        why = ""
+        if len(fresh) == 1 or not any(next(each.each_fresh(), None) for each in searches):
+            shares = [each.fresh for each in searches]
+            why = why_unmet(job, [each.wish for each in searches], list(fresh.values()), shares)
         if not why and not may_borrow:
             why = f"waits for less than grow_after, {self._settings.grow_after:g} s"
         why = why or f"not all fits within max_nodes {self._settings.max_nodes}"
@@ -218,7 +225,7 @@ class Packer:
             return options
         return (o for o in options if not refusal.bars(o.place.name, o.place.type))
 
-    def _place_task(self, job: Job, searches: Sequence[_Searches], may_borrow: bool) -> bool:
+    def _place_task(self, job: Job, searches: Sequence[Searches], may_borrow: bool) -> bool:
         """Place one task on what is there, or on as few more machines as it needs: all or nothing."""
         choice = self._choose(job, searches, may_borrow)
         if choice is None:
@@ -227,26 +234,39 @@ class Packer:
         self._take(choice)
         return True
 
-    def _choose(self, job: Job, searches: Sequence[_Searches], may_borrow: bool) -> _Choice | None:
+    def _choose(self, job: Job, searches: Sequence[Searches], may_borrow: bool) -> _Choice | None:
+        seen: list[list[Option[Room]]] = []
         for each in searches:
-            if chosen := choose(each.wish, self._options(each.there, self._rooms, job)):
+            options: list[Option[Room]] = []
+            chosen = choose_one(each.wish, self._options(each.alone, self._rooms, job))
+            if not chosen and each.wish.max_nodes > 1:
+                found = _noted(self._options(each.there, self._rooms, job), options)
+                chosen = choose_several(each.wish, found)
+            if chosen:
                 return _Choice(each, chosen)
+            seen.append(options)
         if not may_borrow:
             return None
-        choice = self._borrow(job, searches, beyond=False)
+        choice = self._borrow(job, searches, seen, beyond=False)
         # Without a limit of the CMs' own no more than that can be wished for.
         if choice or self._supply.spare is None:
             return choice
-        return self._borrow(job, searches, beyond=True)
+        return self._borrow(job, searches, seen, beyond=True)
 
-    def _borrow(self, job: Job, searches: Sequence[_Searches], beyond: bool) -> _Choice | None:
+    def _borrow(
+        self,
+        job: Job,
+        searches: Sequence[Searches],
+        seen: Sequence[Sequence[Option[Room]]],
+        beyond: bool,
+    ) -> _Choice | None:
         """Borrow for one task: of the type of which the fewest machines are needed, the preferred first."""
         found = []
-        if self.count >= self._allowed and not (beyond and self._wishes.in_order):
+        if self.count >= self._allowed and not (beyond and self._wishes):
             return None
         most = {offer.type: self._most(offer, beyond) for offer in self._offers}
-        for each in searches:
-            there = list(self._options(each.there, self._rooms, job))
+        for each, options in zip(searches, seen, strict=True):
+            there = list(options)
             if beyond:
                 there += self._options(each.beyond, self._wishes, job)
             fresh = each.fresh
@@ -314,28 +334,18 @@ class Packer:
                 self.claimed.add(room.name)
 
 
-@dataclass(frozen=True, eq=False)
-class _Searches:
-    """A wish, and where it finds machines that are there, and such that no CM can spare."""
-
-    wish: Wish
-    there: Search
-    beyond: Search
-    lefts: Mapping[str, Left]
-    """Type -> what a machine of it has when it has come."""
-
-    @cached_property
-    def fresh(self) -> Mapping[str, Share]:
-        """Type -> what a machine that is borrowed gives; no key where it can be none of the job's."""
-        shares = ((kind, share_of(left, self.wish)) for kind, left in self.lefts.items())
-        return {kind: share for kind, share in shares if share is not None}
+def _noted(options: Iterator[Option[Room]], seen: list[Option[Room]]) -> Iterator[Option[Room]]:
+    """Yield options, and put them on a list: all of them, once there are no more."""
+    for option in options:
+        seen.append(option)
+        yield option
 
 
 @dataclass(frozen=True, eq=False)
 class _Choice:
     """The machines that a job would take."""
 
-    searches: _Searches
+    searches: Searches
     chosen: Sequence[Option[Room]]
     """Those that are there."""
     kinds: Mapping[str, int] = field(default_factory=dict)

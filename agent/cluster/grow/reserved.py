@@ -48,6 +48,8 @@ class Reserved:
             job: waits for room.
             later: how long after now it would start.
         """
+        if not self.whole:
+            return ""
         over_all = [r for r in self.whole if _is_everywhere(r) and self._is_in_the_way(r, job, later)]
         of_all = next((r for r in over_all if "ALL_NODES" in r.flags), None)
         closed = {r.partition: r for r in over_all}

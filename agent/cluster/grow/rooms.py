@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import islice
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from heapq import merge
 
 from agent.cluster.grow.choosing import Option
 from agent.cluster.grow.machine import Frame, Left
-from agent.cluster.grow.share import Share, can_ever, share_now
+from agent.cluster.grow.share import Share, can_ever, may_still, share_now
 from agent.cluster.grow.wish import Wish
 
 _NO_LIMIT = 1 << 62
 _REDRAWN_AT = 8
 """Bounds are drawn anew when one of so many machines has less left than they say."""
-_FULL_AT_MOST = 32
-"""Full rooms that are looked at in vain before they are taken off the list."""
+_TOLD_APART = 8
+"""Generic resources are told apart by count up to so many."""
 
 
 @dataclass(eq=False)
@@ -29,6 +30,8 @@ class Room:
     """The same for all machines that can ever take the same jobs."""
     among: Rooms
     """The list that it is on."""
+    at: int
+    """Its place on that list."""
     type: str = ""
     """Hardware type of one that has not joined."""
     borrowed: str | None = None
@@ -56,28 +59,44 @@ class Room:
         self.number = self.among.number_of(self.kind, left)
 
 
-class Bounds:
-    """Kind by kind, how much memory is left at most on a machine with so many free CPUs.
+@dataclass(eq=False)
+class Group:
+    """Machines of one kind that differ in free CPUs and MB alone, as far as jobs look closely, in order."""
 
-    A machine of which something is taken stays within them.
-    """
-
-    def __init__(self) -> None:
-        self._most: dict[int, list[int]] = {}
-        """Kind -> number of CPUs -> MB."""
+    number: int
+    kind: int
+    example: Left
+    """What one of them has at most of all but CPUs and MB."""
+    places: list[int] = field(default_factory=list)
+    rooms: list[Room] = field(default_factory=list)
+    most: list[int] = field(default_factory=list)
+    """Number of free CPUs -> MB that one of them has at most; those that have less by now are within it."""
 
     def add(self, room: Room) -> None:
-        """Let them hold a machine, too."""
-        most = self._most.setdefault(room.kind, [])
+        """Add a machine."""
+        index = bisect_left(self.places, room.at)
+        self.places.insert(index, room.at)
+        self.rooms.insert(index, room)
+        self._hold(room)
+
+    def remove(self, room: Room) -> None:
+        """Take a machine away."""
+        index = bisect_left(self.places, room.at)
+        del self.places[index], self.rooms[index]
+
+    def redraw(self) -> None:
+        """Find anew what they have at most."""
+        self.most = []
+        for room in self.rooms:
+            self._hold(room)
+
+    def _hold(self, room: Room) -> None:
+        most = self.most
         most += [-1] * (room.free + 1 - len(most))
         for cpus in range(room.free, -1, -1):
             if most[cpus] >= room.memory:
                 break
             most[cpus] = room.memory
-
-    def kinds_with(self, cpus: int, memory: int) -> Iterator[int]:
-        """Yield the kinds of which a machine may have so much left."""
-        return (k for k, most in self._most.items() if cpus < len(most) and most[cpus] >= memory)
 
 
 class Rooms:
@@ -89,45 +108,51 @@ class Rooms:
 
     def __init__(self, found: Iterable[tuple[str, Left, str]]) -> None:
         self._kinds: dict[Frame, int] = {}
-        self._examples: list[Left] = []
+        self._groups: dict[tuple[object, ...], Group] = {}
+        self._group_of: dict[int, Group] = {}
+        """Place of each machine that is not full -> its group."""
         self._numbers: dict[tuple[object, ...], int] = {}
-        self._bounds = Bounds()
-        self._rooms = [self._room(name, left, of_type) for name, left, of_type in found if left.free_cpus]
-        self._full = 0
         self._taken = 0
         """Machines of which something was taken since the bounds were drawn."""
-        self.turn = 0
-        """Goes up where places in the list change."""
+        self._made = 0
+        """Groups that were ever there."""
+        self.end = 0
+        """The place of the machine that is added next."""
+        for name, left, of_type in found:
+            if left.free_cpus:
+                self._room(name, left, of_type)
+
+    def __bool__(self) -> bool:
+        """Tell whether any machine is not full."""
+        return bool(self._group_of)
 
     def add(self, left: Left, kind: str) -> Room:
         """Add a machine of a type that is to be borrowed."""
         room = self._room("", left, kind)
         room.borrowed = kind
-        self._rooms.append(room)
         return room
 
     def note_taken(self, room: Room) -> None:
-        """Draw the bounds anew, and take full machines off the list, once they are many."""
+        """Put a machine where it belongs now; draw the bounds anew once many have less than those say."""
+        before = self._group_of.pop(room.at)
+        group = self._group(room) if room.free else None
+        if group is not before:
+            before.remove(room)
+            if group is not None:
+                group.add(room)
+        if group is not None:
+            self._group_of[room.at] = group
         self._taken += 1
-        self._full += not room.free
-        if self._taken * _REDRAWN_AT > len(self._rooms):
+        if self._taken * _REDRAWN_AT > len(self._group_of):
             self._taken = 0
-            self._bounds = Bounds()
-            for each in self._rooms:
-                self._bounds.add(each)
-        if self._full > _FULL_AT_MOST:
-            self._rooms = [room for room in self._rooms if room.free]
-            self._full = 0
-            self.turn += 1
+            self._groups = {key: group for key, group in self._groups.items() if group.rooms}
+            for each in self._groups.values():
+                each.redraw()
 
-    def kinds_with(self, cpus: int, memory: int) -> Iterator[tuple[int, Left]]:
-        """Yield the kinds of which a machine may have so much left, each with one such machine."""
-        return ((kind, self._examples[kind]) for kind in self._bounds.kinds_with(cpus, memory))
-
-    @property
-    def in_order(self) -> Sequence[Room]:
-        """Those that are on the list."""
-        return self._rooms
+    def groups_with(self, cpus: int, memory: int) -> list[Group]:
+        """Return the groups of which a machine may have so much left."""
+        groups = self._groups.values()
+        return [group for group in groups if cpus < len(group.most) and group.most[cpus] >= memory]
 
     def number_of(self, kind: int, left: Left) -> int:
         """Return a number that stands for what is left of a machine of a kind."""
@@ -136,11 +161,27 @@ class Rooms:
 
     def _room(self, name: str, left: Left, of_type: str) -> Room:
         kind = self._kinds.setdefault(left.frame, len(self._kinds))
-        if kind == len(self._examples):
-            self._examples.append(left)
-        room = Room(name, left, kind, self, of_type)
-        self._bounds.add(room)
+        room = Room(name, left, kind, self, self.end, of_type)
+        self.end += 1
+        group = self._group_of[room.at] = self._group(room)
+        group.add(room)
         return room
+
+    def _group(self, room: Room) -> Group:
+        left = room.left
+        has_all = left.memory is None or left.memory == left.frame.memory
+        gres = tuple((name, _rounded_up(count)) for name, count in left.gres) if left.gres else ()
+        key = (room.kind, gres, left.is_used, left.takes_memory, has_all)
+        group = self._groups.get(key)
+        if group is None:
+            self._made += 1
+            group = self._groups[key] = Group(self._made, room.kind, replace(left, gres=gres))
+        return group
+
+
+def _rounded_up(count: int) -> int:
+    """Let groups be few however many of a generic resource machines have."""
+    return count if count <= _TOLD_APART else 1 << (count - 1).bit_length()
 
 
 @dataclass(eq=False)
@@ -148,11 +189,14 @@ class Search:
     """Where one wish finds machines. It remembers where there are none."""
 
     wish: Wish
+    cpus: int
+    """The fewest that a machine has to have free."""
     _known: dict[int, Share | None] = field(default_factory=dict)
     _kinds: dict[int, bool] = field(default_factory=dict)
     """Which kinds of machines can be the job's at all."""
+    _groups: dict[int, bool] = field(default_factory=dict)
+    """Which groups of machines may have what it asks for besides CPUs and MB."""
     _start: int = 0
-    _turn: int = 0
 
     def options(self, rooms: Rooms, without: Collection[str]) -> Iterator[Option[Room]]:
         """Yield the machines that can be among the job's, each with what it can give.
@@ -161,31 +205,36 @@ class Search:
             rooms: always the same.
             without: names of machines that the job does not want.
         """
-        if self._turn != rooms.turn:
-            self._turn, self._start = rooms.turn, 0
+        groups = rooms.groups_with(self.cpus, self.wish.least_memory)
+        found = [self._of(group) for group in groups if self._is_of_use(group)]
         is_first = True
-        known = self._known
-        cpus, memory = self.wish.least_cpus, self.wish.least_memory
-        kinds = {kind for kind, left in rooms.kinds_with(cpus, memory) if self._is_of_use(kind, left)}
-        in_order = rooms.in_order if kinds else ()
-        for at, room in enumerate(islice(in_order, self._start, None), self._start):
-            if room.free < cpus or room.memory < memory or room.kind not in kinds:
+        for at, option in found[0] if len(found) == 1 else merge(*found):
+            if is_first:
+                self._start, is_first = at, False
+            if option.place.name not in without:
+                yield option
+        if is_first:
+            self._start = rooms.end
+
+    def _is_of_use(self, group: Group) -> bool:
+        if group.number not in self._groups:
+            if group.kind not in self._kinds:
+                self._kinds[group.kind] = can_ever(group.example, self.wish)
+            is_of_use = self._kinds[group.kind] and may_still(group.example, self.wish)
+            self._groups[group.number] = is_of_use
+        return self._groups[group.number]
+
+    def _of(self, group: Group) -> Iterator[tuple[int, Option[Room]]]:
+        """Yield the machines of a group that can be among the job's, each with its place in the order."""
+        cpus, memory, known = self.cpus, self.wish.least_memory, self._known
+        for index in range(bisect_left(group.places, self._start), len(group.rooms)):
+            room = group.rooms[index]
+            if room.free < cpus or room.memory < memory:
                 continue
             number = room.number
             share = known[number] if number in known else self._share(room)
-            if share is None:
-                continue
-            if is_first:
-                self._start, is_first = at, False
-            if room.name not in without:
-                yield Option(room, share)
-        if is_first:
-            self._start = len(rooms.in_order)
-
-    def _is_of_use(self, kind: int, left: Left) -> bool:
-        if kind not in self._kinds:
-            self._kinds[kind] = can_ever(left, self.wish)
-        return self._kinds[kind]
+            if share is not None:
+                yield room.at, Option(room, share)
 
     def _share(self, room: Room) -> Share | None:
         share = self._known[room.number] = share_now(room.left, self.wish)

@@ -72,6 +72,20 @@ def memory_of(frame: Frame, wish: Wish) -> int:
     return (frame.memory or 0) + (0 if wish.counts_memory else frame.system_memory)
 
 
+def may_still(left: Left, wish: Wish) -> bool:
+    """Tell whether a machine of the right kind may take a job if it has the CPUs, and memory in numbers."""
+    if wish.exclusive and left.is_used:
+        return False
+    if wish.counts_memory and not left.takes_memory:
+        return False
+    if wish.counts_memory and wish.takes_all_memory and left.memory not in (None, left.frame.memory):
+        return False
+    if not wish.wants_gres:
+        return True
+    offered = dict(left.gres)
+    return all(_have(offered, kind, wish) >= _needed(kind, wish) for kind in wish.gres_kinds)
+
+
 def _has_memory(left: Left, wish: Wish) -> bool:
     if not wish.counts_memory:
         return True
@@ -205,22 +219,17 @@ def _with_gres(
     """Hold CPUs and tasks against the generic resources there (``gres_select_filter_sock_core``)."""
     offered = dict(left.gres)
     totals: dict[str, int] = {}
-    kinds = sorted({*wish.per_job, *wish.per_node, *wish.per_socket, *wish.per_task}, key=_choosiest_first)
-    for kind in kinds:
+    for kind in wish.gres_kinds:
         name = kind.partition(":")[0]
-        fitting = [n for each, n in offered.items() if each == kind or each.startswith(f"{kind}:")]
-        # What is asked for on each node is all of one type.
-        is_of_one = kind in wish.per_node and wish.unit is not Unit.NODE
-        have = max(fitting, default=0) if is_of_one else sum(fitting)
+        have = _have(offered, kind, wish)
         if memory := wish.memory_per_gres.get(name, 0):
             free = left.memory if wish.counts_memory else None
             have = have if free is None else min(have, free // memory)
         per_node, per_task = wish.per_node.get(kind, 0), wish.per_task.get(kind, 0)
         per_socket = wish.per_socket.get(kind, 0) * max(wish.sockets, 1)
-        needed = max(1, per_node, per_socket, per_task * max(wish.tasks_per_node, 1))
         if each := wish.cpus_per_gres.get(name, 0):
             have = min(have, cpus // each)
-        if have < needed:
+        if have < _needed(kind, wish):
             return None
         if per_task:
             most = min(most, have // per_task)
@@ -244,8 +253,19 @@ def _with_gres(
     return cpus, most, totals
 
 
-def _choosiest_first(kind: str) -> tuple[bool, str]:
-    return ":" not in kind, kind
+def _have(offered: Gres, kind: str, wish: Wish) -> int:
+    """Count what there is of a generic resource for one job."""
+    fitting = [n for each, n in offered.items() if each == kind or each.startswith(f"{kind}:")]
+    # What is asked for on each node is all of one type.
+    is_of_one = kind in wish.per_node and wish.unit is not Unit.NODE
+    return max(fitting, default=0) if is_of_one else sum(fitting)
+
+
+def _needed(kind: str, wish: Wish) -> int:
+    """Count how many of a generic resource each machine of a job has at least."""
+    per_socket = wish.per_socket.get(kind, 0) * max(wish.sockets, 1)
+    per_task = wish.per_task.get(kind, 0) * max(wish.tasks_per_node, 1)
+    return max(1, wish.per_node.get(kind, 0), per_socket, per_task)
 
 
 def give(left: Left, share: Share, cpus: int, tasks: int, totals: Gres, wish: Wish) -> Left:

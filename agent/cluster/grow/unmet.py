@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from agent.cluster.grow.choosing import lacking
 from agent.cluster.grow.horizon import outlasts
 from agent.cluster.grow.machine import Left
-from agent.cluster.grow.share import memory_of, share_of
+from agent.cluster.grow.share import Share, memory_of
 from agent.cluster.grow.wish import ANY_NUMBER, Wish
 from agent.core.settings import format_duration
 from agent.slurm.constraint import satisfies
@@ -16,14 +16,19 @@ from agent.slurm.gres import take_gres
 from agent.slurm.model import Job
 
 
-def why_unmet(job: Job, wishes: Sequence[Wish], fresh: Sequence[Left]) -> str:
+def why_unmet(
+    job: Job, wishes: Sequence[Wish], fresh: Sequence[Left], shares: Sequence[Mapping[str, Share]]
+) -> str:
     """Say why, however many machines were borrowed; "" where enough of one type would do.
 
     Args:
         job: which job.
         wishes: what it asks for in each of its partitions.
-        fresh: what one more machine of each type gives.
+        fresh: what one more machine of each type has.
+        shares: for each of the wishes, type -> what such a machine gives it; no key where it is none of its.
     """
+    if any(shares):
+        return _too_few(wishes, len(fresh), shares)
     reach = [
         left
         for left in fresh
@@ -45,21 +50,21 @@ def why_unmet(job: Job, wishes: Sequence[Wish], fresh: Sequence[Left]) -> str:
     if not any(_remembers(left, wish) for left in fresh):
         per = " for each CPU" if job.memory_per_cpu else ""
         return f"borrowed machines do not offer {job.memory} MB{per}"
-    shares = (
-        (each, share) for each in wishes for left in fresh if (share := share_of(left, each)) is not None
-    )
-    first = next(shares, None)
-    if first is None:
-        return f"no borrowed machine can be one of its {wish.min_nodes}: {_size_of(wish)}"
-    if len(fresh) == 1 and not any(lacking(each, (), share, ANY_NUMBER) for each, share in (first, *shares)):
-        most = f"{wish.max_nodes} borrowed machines" if wish.max_nodes > 1 else "one borrowed machine"
-        return f"does not fit on {most}, which is as many as it may have: {_size_of(wish)}"
-    return ""
+    return f"no borrowed machine can be one of its {wish.min_nodes}: {_size_of(wish)}"
+
+
+def _too_few(wishes: Sequence[Wish], types: int, shares: Sequence[Mapping[str, Share]]) -> str:
+    """Say that as many machines of the only type as a job may have do not suffice; "" where they may."""
+    each_share = ((wish, share) for wish, each in zip(wishes, shares, strict=True) for share in each.values())
+    if types > 1 or any(lacking(wish, (), share, ANY_NUMBER) for wish, share in each_share):
+        return ""
+    most = f"{wishes[0].max_nodes} borrowed machines" if wishes[0].max_nodes > 1 else "one borrowed machine"
+    return f"does not fit on {most}, which is as many as it may have: {_size_of(wishes[0])}"
 
 
 def _offers(left: Left, wish: Wish) -> bool:
-    if wish.unreadable:
-        return False
+    if wish.unreadable or not wish.wants_gres:
+        return not wish.unreadable
     wanted: dict[str, int] = {}
     for each in (wish.per_node, wish.per_socket, wish.per_task):
         for kind, count in each.items():

@@ -97,9 +97,19 @@ class Wish:
         return self.unit is not Unit.SOCKET and not of_sockets
 
     @cached_property
+    def gres_kinds(self) -> tuple[str, ...]:
+        """The generic resources that it asks for, those of a type first."""
+        kinds = {*self.per_job, *self.per_node, *self.per_socket, *self.per_task}
+        return tuple(sorted(kinds, key=_choosiest_first))
+
+    @cached_property
     def wants_gres(self) -> bool:
         """It asks for any."""
         return bool(self.per_job or self.per_node or self.per_socket or self.per_task)
+
+
+def _choosiest_first(kind: str) -> tuple[bool, str]:
+    return ":" not in kind, kind
 
 
 def wishes_of(job: Job, scheduling: Scheduling | None) -> tuple[Wish, ...]:
