@@ -255,7 +255,8 @@ def _verdict(job: Job, placed: Placed, waits: str = "") -> JobVerdict:
     more = placed.borrowed + placed.beyond
     parts = []
     if more:
-        parts.append(f"{waits or f'waits ({job.reason})'} and needs {_machines(more)} more")
+        none_spares = f", {placed.beyond} of which no CM can spare now" if placed.beyond else ""
+        parts.append(f"{waits or f'waits ({job.reason})'} and needs {_machines(more)} more{none_spares}")
     if placed.returned:
         parts.append(f"takes {', '.join(sorted(placed.returned))} back into service")
     if placed.obstacle:

@@ -467,6 +467,9 @@ def test_a_type_that_no_cm_can_spare_is_passed_over_and_what_cannot_be_had_is_no
     assert found.wanted == {"big": 1}
     assert found.count == 2
     assert "1 machine of them cannot be spared by any CM now" in found.reasons
+    assert [job.why for job in found.jobs if "no CM can spare" in job.why] == [
+        "waits (Resources) and needs 1 machine more, 1 of which no CM can spare now"
+    ]
 
 
 def test_nothing_is_said_of_what_cms_can_spare_while_it_is_enough() -> None:
