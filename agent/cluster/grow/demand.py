@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from heapq import merge
 
 from agent.cluster.grow import misfits
 from agent.cluster.grow.limits import why_never
@@ -104,16 +105,20 @@ def plan_growth(moment: Moment, supply: Supply, moves: Sequence[Move] = ()) -> G
     wanted_for: dict[str, list[str]] = {}
 
     def place(jobs: Sequence[Job], *, may_borrow: bool) -> list[Placed]:
-        if against := next(filter(None, map(reserved.against, jobs)), ""):
-            return [Placed(obstacle=against)] * len(jobs)
-        late = next(filter(None, (reserved.against(job, BOOT) for job in jobs)), "") if may_borrow else ""
-        found = packer.place_whole(list(map(reserved.seen_by, jobs)), may_borrow=may_borrow and not late)
-        if late:
-            found = [replace(placed, obstacle=late) if placed.obstacle else placed for placed in found]
+        found = look_for(jobs, may_borrow=may_borrow)
         for job, placed in zip(jobs, found, strict=True):
             for kind in placed.types:
                 wanted_for.setdefault(kind, []).append(job.id)
         return found
+
+    def look_for(jobs: Sequence[Job], *, may_borrow: bool) -> list[Placed]:
+        if not reserved:
+            return packer.place_whole(jobs, may_borrow=may_borrow)
+        if against := next(filter(None, map(reserved.against, jobs)), ""):
+            return [Placed(obstacle=against)] * len(jobs)
+        late = next(filter(None, (reserved.against(job, BOOT) for job in jobs)), "") if may_borrow else ""
+        found = packer.place_whole(list(map(reserved.seen_by, jobs)), may_borrow=may_borrow and not late)
+        return [replace(placed, obstacle=late) if late and placed.obstacle else placed for placed in found]
 
     for jobs in _in_turn(_pending(snapshot), [move.job for move in moves]):
         if deadline := deadlines.get(jobs[0].id):
@@ -176,13 +181,24 @@ def _pending(snapshot: Snapshot) -> Iterator[Job]:
     return iter({job.id: job for job in snapshot.jobs if job.state == "PENDING"}.values())
 
 
-def _in_turn(*queues: Iterable[Job]) -> list[list[Job]]:
-    """Return jobs, oldest first, the components of a heterogeneous one together."""
+def _in_turn(*queues: Iterable[Job]) -> Iterator[list[Job]]:
+    """Yield jobs, oldest first, the components of a heterogeneous one together."""
+    alone: list[Job] = []
     whole: dict[tuple[int, str], list[Job]] = {}
     for number, queue in enumerate(queues):
         for job in queue:
-            whole.setdefault((number, leader(job.id)), []).append(job)
-    return sorted((sorted(jobs, key=age) for jobs in whole.values()), key=lambda jobs: age(jobs[0]))
+            if "+" in job.id:
+                whole.setdefault((number, leader(job.id)), []).append(job)
+            else:
+                alone.append(job)
+    alone.sort(key=age)
+    together = sorted((sorted(jobs, key=age) for jobs in whole.values()), key=_age_of_first)
+    each = ([job] for job in alone)
+    return merge(each, together, key=_age_of_first) if together else each
+
+
+def _age_of_first(jobs: Sequence[Job]) -> tuple[float, str]:
+    return age(jobs[0])
 
 
 def _dismissed(jobs: Sequence[Job], against: Sequence[str]) -> list[JobVerdict]:

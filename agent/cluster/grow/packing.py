@@ -81,6 +81,8 @@ class Packer:
         """Machines that no CM can spare: what is placed there waits, and takes no other job's machine."""
         self._shapes: dict[tuple[object, ...], int] = {}
         """All that decides whether a job finds a place -> a number that stands for it."""
+        self._requests: dict[int, int] = {}
+        """Identity of what a job asks for -> its number among these; the reading keeps it alive."""
         self._searches: dict[int, tuple[Searches, ...]] = {}
         self._in_vain: dict[bool, dict[int, Placed]] = {True: {}, False: {}}
         """May borrow -> what found no place: no later job that asks for the same does, as all gets less."""
@@ -104,7 +106,7 @@ class Packer:
         """Place what may run of a job record."""
         shape = self._turn_to(job)
         tasks = job.task_count
-        if (limit := self._limits.get(array_of(job))) is not None:
+        if self._limits and (limit := self._limits.get(array_of(job))) is not None:
             tasks = min(tasks, max(limit - self._running[array_of(job)], 0))
         if tasks and (in_vain := self._in_vain[may_borrow].get(shape)):
             return in_vain
@@ -118,7 +120,8 @@ class Packer:
                 self._in_vain[may_borrow][shape] = Placed(obstacle=obstacle)
                 del self._searches[shape]
                 break
-            self._running[array_of(job)] += 1
+            if self._limits:
+                self._running[array_of(job)] += 1
         return Placed(
             self.borrowed.total() - before[0],
             self.beyond.total() - before[1],
@@ -173,11 +176,16 @@ class Packer:
 
     def _turn_to(self, job: Job) -> int:
         """Look up where a record is refused; return a number for all that decides where it fits."""
-        asked, refusals = shape_of(job), self._supply.refusals
-        self._refusal = refusals.of(asked, array_of(job)) if refusals else NOWHERE
+        refusals = self._supply.refusals
+        self._refusal = refusals.of(shape_of(job), array_of(job)) if refusals else NOWHERE
         limit = None if self._supply.horizon is ENDLESS else job.time_limit
-        # What is long to hash is hashed once.
-        return self._shapes.setdefault((asked, limit, self._refusal), len(self._shapes))
+        request = job.request
+        if (asked := self._requests.get(id(request))) is None:
+            # It is long to hash, and many jobs have the same.
+            asked = self._shapes.setdefault((request,), len(self._shapes))
+            self._requests[id(request)] = asked
+        shape = (asked, *_size_of(job), limit, self._refusal)
+        return self._shapes.setdefault(shape, len(self._shapes))
 
     def _expected(self) -> frozenset[str]:
         names = frozenset(room.name for room in self._found)
@@ -356,8 +364,12 @@ class _Choice:
 
 def shape_of(job: Job) -> tuple[object, ...]:
     """Return all that decides whether a job finds a place."""
-    size = (job.node_count, job.cpus, job.memory, job.memory_per_cpu, job.gres, job.exclusive, job.request)
-    return (size, job.partitions, job.features, job.excluded_nodes)
+    return (*_size_of(job), job.request)
+
+
+def _size_of(job: Job) -> tuple[object, ...]:
+    size = (job.node_count, job.cpus, job.memory, job.memory_per_cpu, job.gres, job.exclusive)
+    return (*size, job.partitions, job.features, job.excluded_nodes)
 
 
 def age(job: Job) -> tuple[float, str]:

@@ -41,6 +41,10 @@ class Reserved:
     """Node name -> the CPUs that are kept for others."""
     _known: dict[tuple[object, ...], frozenset[str]] = field(default_factory=dict, repr=False, compare=False)
 
+    def __bool__(self) -> bool:
+        """Tell whether there are any."""
+        return bool(self.whole or self.parts)
+
     def against(self, job: Job, later: timedelta = timedelta()) -> str:
         """Say which reservation keeps a job off every machine, also one that comes; "" for none.
 

@@ -184,18 +184,26 @@ def _rounded_up(count: int) -> int:
     return count if count <= _TOLD_APART else 1 << (count - 1).bit_length()
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
+class Shares:
+    """What machines can give one wish, as far as it was looked at."""
+
+    known: dict[int, Share | None] = field(default_factory=dict)
+    kinds: dict[int, bool] = field(default_factory=dict)
+    """Which kinds of machines can be the job's at all."""
+    groups: dict[int, bool] = field(default_factory=dict)
+    """Which groups of machines may have what it asks for besides CPUs and MB."""
+
+
+@dataclass(eq=False, slots=True)
 class Search:
     """Where one wish finds machines. It remembers where there are none."""
 
     wish: Wish
     cpus: int
     """The fewest that a machine has to have free."""
-    _known: dict[int, Share | None] = field(default_factory=dict)
-    _kinds: dict[int, bool] = field(default_factory=dict)
-    """Which kinds of machines can be the job's at all."""
-    _groups: dict[int, bool] = field(default_factory=dict)
-    """Which groups of machines may have what it asks for besides CPUs and MB."""
+    shares: Shares = field(default_factory=Shares)
+    """The same for all searches of one wish on the same machines."""
     _start: int = 0
 
     def options(self, rooms: Rooms, without: Collection[str]) -> Iterator[Option[Room]]:
@@ -217,16 +225,16 @@ class Search:
             self._start = rooms.end
 
     def _is_of_use(self, group: Group) -> bool:
-        if group.number not in self._groups:
-            if group.kind not in self._kinds:
-                self._kinds[group.kind] = can_ever(group.example, self.wish)
-            is_of_use = self._kinds[group.kind] and may_still(group.example, self.wish)
-            self._groups[group.number] = is_of_use
-        return self._groups[group.number]
+        if group.number not in self.shares.groups:
+            if group.kind not in self.shares.kinds:
+                self.shares.kinds[group.kind] = can_ever(group.example, self.wish)
+            is_of_use = self.shares.kinds[group.kind] and may_still(group.example, self.wish)
+            self.shares.groups[group.number] = is_of_use
+        return self.shares.groups[group.number]
 
     def _of(self, group: Group) -> Iterator[tuple[int, Option[Room]]]:
         """Yield the machines of a group that can be among the job's, each with its place in the order."""
-        cpus, memory, known = self.cpus, self.wish.least_memory, self._known
+        cpus, memory, known = self.cpus, self.wish.least_memory, self.shares.known
         for index in range(bisect_left(group.places, self._start), len(group.rooms)):
             room = group.rooms[index]
             if room.free < cpus or room.memory < memory:
@@ -237,5 +245,5 @@ class Search:
                 yield room.at, Option(room, share)
 
     def _share(self, room: Room) -> Share | None:
-        share = self._known[room.number] = share_now(room.left, self.wish)
+        share = self.shares.known[room.number] = share_now(room.left, self.wish)
         return share

@@ -16,7 +16,7 @@ from agent.slurm.gres import Gres, take_gres
 from agent.slurm.scheduling import Unit
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Share:
     """What one machine can give a job at most."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from functools import cached_property
 
 from agent.cluster.grow.limits import open_partitions
 from agent.slurm.constraint import Constraint, parse_constraint
@@ -19,7 +18,7 @@ ANY_NUMBER = 1 << 20
 """More machines than there are."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Wish:
     """One job, or one task of an array, in one partition. 0 and empty values mean: not asked for."""
 
@@ -75,37 +74,32 @@ class Wish:
     unreadable: str = ""
     """A generic resource that cannot be read; nothing offers it."""
 
-    @cached_property
-    def least_cpus(self) -> int:
-        """The fewest CPUs that each of its machines gives it."""
+    least_cpus: int = field(init=False)
+    """The fewest CPUs that each of its machines gives it."""
+    least_memory: int = field(init=False)
+    """The fewest MB that each of its machines gives it."""
+    is_plain: bool = field(init=False)
+    """It does not matter to it how cores are spread over sockets."""
+    gres_kinds: tuple[str, ...] = field(init=False)
+    """The generic resources that it asks for, those of a type first."""
+
+    def __post_init__(self) -> None:
         tasks = self.tasks if self.is_one_node and not self.overcommit else 1
-        return max((self.tasks_per_node or tasks) * self.cpus_per_task, 1)
-
-    @cached_property
-    def least_memory(self) -> int:
-        """The fewest MB that each of its machines gives it."""
-        if not self.counts_memory or self.takes_all_memory:
-            return 0
-        if not self.memory_per_cpu:
-            return self.memory
-        return self.memory * max(self.tasks_per_node, self.cpus_per_node, self.cpus_per_task, 1)
-
-    @cached_property
-    def is_plain(self) -> bool:
-        """It does not matter to it how cores are spread over sockets."""
+        least = max((self.tasks_per_node or tasks) * self.cpus_per_task, 1)
+        memory = self.memory if self.counts_memory and not self.takes_all_memory else 0
+        if memory and self.memory_per_cpu:
+            memory *= max(self.tasks_per_node, self.cpus_per_node, self.cpus_per_task, 1)
         of_sockets = self.sockets > 1 or self.cores > 1 or self.tasks_per_socket
-        return self.unit is not Unit.SOCKET and not of_sockets
-
-    @cached_property
-    def gres_kinds(self) -> tuple[str, ...]:
-        """The generic resources that it asks for, those of a type first."""
         kinds = {*self.per_job, *self.per_node, *self.per_socket, *self.per_task}
-        return tuple(sorted(kinds, key=_choosiest_first))
+        object.__setattr__(self, "least_cpus", least)
+        object.__setattr__(self, "least_memory", memory)
+        object.__setattr__(self, "is_plain", self.unit is not Unit.SOCKET and not of_sockets)
+        object.__setattr__(self, "gres_kinds", tuple(sorted(kinds, key=_choosiest_first)) if kinds else ())
 
-    @cached_property
+    @property
     def wants_gres(self) -> bool:
-        """It asks for any."""
-        return bool(self.per_job or self.per_node or self.per_socket or self.per_task)
+        """It asks for any generic resources."""
+        return bool(self.gres_kinds)
 
 
 def _choosiest_first(kind: str) -> tuple[bool, str]:
