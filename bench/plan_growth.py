@@ -59,7 +59,7 @@ def planning(directory: Path, *numbers: int) -> Iterator[Planning]:
 
     Args:
         directory: has a folder ``agent``.
-        numbers: jobs, nodes, machines that may be borrowed, seed.
+        numbers: jobs, nodes, machines that may be borrowed, seed, kinds of jobs.
     """
     # What stands in the working directory is imported first; the rest of this repository after it.
     process = subprocess.Popen(
@@ -93,6 +93,9 @@ def main() -> None:
     parser.add_argument(
         "--more", type=int, nargs="+", default=[100, 4_000], help="machines to borrow at most"
     )
+    parser.add_argument(
+        "--kinds", type=int, nargs="+", default=[500, 0], help="kinds of jobs; 0: each is drawn by itself"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--against", default=FIRST_VERSION, help="the commit beside which it is measured")
@@ -103,8 +106,11 @@ def main() -> None:
     lines = [f"{machine}; {size}", "", f"{'':40} {columns}"]
     with tempfile.TemporaryDirectory(prefix="esagent-bench-") as place:
         take_out(wanted.against, Path(place))
-        for more in wanted.more:
-            lines += compare(Path(place), wanted.rounds, wanted.jobs, wanted.nodes, more, wanted.seed)
+        for kinds in wanted.kinds:
+            lines += ["", f"{kinds or 'any number of'} kinds of jobs"]
+            for more in wanted.more:
+                numbers = (wanted.jobs, wanted.nodes, more, wanted.seed, kinds)
+                lines += compare(Path(place), wanted.rounds, *numbers)
     print("\n".join(lines))
     OUTPUT.mkdir(parents=True, exist_ok=True)
     (OUTPUT / "plan_growth.txt").write_text("\n".join(lines) + "\n")

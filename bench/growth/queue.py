@@ -6,7 +6,7 @@ It runs with the agent of any version: what an earlier one does not know of a jo
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -71,14 +71,15 @@ class Queue:
     demand: DemandSettings
 
 
-def make_queue(jobs: int, nodes: int, more: int, seed: int) -> Queue:
-    """Draw a cluster of which four fifths of the nodes are full, and a queue of thousands of kinds of jobs.
+def make_queue(jobs: int, nodes: int, more: int, seed: int, kinds: int) -> Queue:
+    """Draw a cluster of which four fifths of the nodes are full, and a queue.
 
     Args:
         jobs: records of waiting jobs.
         nodes: of four types.
         more: how many machines may be borrowed.
         seed: the same one draws the same.
+        kinds: how many kinds of jobs there are; 0 where each is drawn by itself.
     """
     chance = random.Random(seed)
     running: list[Job] = []
@@ -87,7 +88,8 @@ def make_queue(jobs: int, nodes: int, more: int, seed: int) -> Queue:
         node, job = _node(number, chance)
         there[node.name] = node
         running += [job] if job else []
-    waiting = [_waiting(number, chance) for number in range(100_000, 100_000 + jobs)]
+    drawn = [_waiting(number, chance) for number in range(100_000, 100_000 + (kinds or jobs))]
+    waiting = [_again(chance.choice(drawn), n, chance) for n in range(jobs)] if kinds else drawn
     demand = DemandSettings(max_nodes=more, types=tuple(kind.type for kind in _KINDS))
     return Queue(Snapshot(NOW, there, (*running, *waiting)), demand)
 
@@ -165,6 +167,12 @@ def _waiting(number: int, chance: random.Random) -> Job:
     counts: dict[str, Any] = {"node_count": max(nodes, 1), "cpus": tasks * each}
     request = _request(tasks=tasks, cpus=tasks * each, cpus_per_task=each, **asked)
     return Job(str(number), "PENDING", reason="Priority", gres=gres, **counts, **told, **request)
+
+
+def _again(job: Job, number: int, chance: random.Random) -> Job:
+    """Have somebody submit the like of a job."""
+    submitted = NOW - timedelta(seconds=chance.randrange(60, 900_000))
+    return replace(job, id=str(100_000 + number), submitted=submitted, user=f"user{chance.randrange(200)}")
 
 
 def _request(**asked: Any) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from bench.growth.queue import NOW, Queue, make_queue
 
 def main() -> None:
     """Draw the queue that the arguments tell, and plan it at each line."""
-    moment, supply = moment_of(make_queue(*map(int, sys.argv[1:5]))), Supply()
+    moment, supply = moment_of(make_queue(*map(int, sys.argv[1:6]))), Supply()
     print(json.dumps({"agent": str(Path(agent.__file__).parent)}), flush=True)
     for _ in sys.stdin:
         gc.collect()
