@@ -279,6 +279,8 @@ def _verdict(job: Job, placed: Placed, waits: str = "") -> JobVerdict:
         parts.append(placed.obstacle)
     counts = bool(more or placed.returned or not placed.obstacle)
     why = "; ".join(parts) or "fits on what is free or coming"
+    if counts and job.request is not None and job.request.contiguous:
+        why += " (that its nodes have to be beside each other, --contiguous, is left out)"
     return JobVerdict(job.id, counts, more, why, placed.expects)
 
 

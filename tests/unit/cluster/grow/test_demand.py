@@ -531,3 +531,10 @@ def test_of_two_types_the_one_is_borrowed_that_comes_into_a_jobs_partition() -> 
     assert plan(pending(), supply=supply, settings=settings).wanted == {"a": 1}
     supply = Supply(partitions={"a": frozenset({"bare"})})
     assert plan(pending(), supply=supply, settings=settings).wanted == {"b": 1}
+
+
+def test_a_plan_says_of_a_job_what_it_leaves_out() -> None:
+    asked = Request(min_nodes=2, max_nodes=2, tasks=2, cpus=2, contiguous=True)
+    (verdict,) = plan(pending(1, cpus=2, node_count=2, request=asked), supply=Supply()).jobs
+    assert verdict.machines == 2
+    assert verdict.why.endswith("(that its nodes have to be beside each other, --contiguous, is left out)")
