@@ -53,7 +53,7 @@ class JobVerdict:
     """How many have to be borrowed for it."""
     why: str
     expects: frozenset[str] = field(default=frozenset(), compare=False)
-    """Names of the nodes in service that it is expected to start on now, all of it; empty where not all."""
+    """Names of the nodes in service that it is expected to start on now, all of it or some of its tasks."""
 
 
 @dataclass(frozen=True)

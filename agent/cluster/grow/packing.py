@@ -35,7 +35,8 @@ class Placed:
     obstacle: str = ""
     """Why a task found no place; "" where all did."""
     expects: frozenset[str] = field(default=frozenset(), compare=False)
-    """The nodes in service that all of it is expected to start on; empty where not all of it is."""
+    """The nodes in service that all of it is expected to start on, or those of its tasks that find such; else
+    empty."""
     types: frozenset[str] = field(default=frozenset(), compare=False)
     """Types of the machines to borrow that it is expected to start on."""
 
@@ -87,7 +88,7 @@ class Packer:
         self._in_vain: dict[bool, dict[int, Placed]] = {True: {}, False: {}}
         """May borrow -> what found no place: no later job that asks for the same does, as all gets less."""
         self._found: list[Room] = []
-        """Where the tasks of the record that is being placed were."""
+        """Where the task that is being placed is."""
         self._refusal = NOWHERE
         """Where that record is not expected to start."""
         self._others: frozenset[Room] = frozenset()
@@ -112,9 +113,11 @@ class Packer:
             return in_vain
         before = (self.borrowed.total(), self.beyond.total(), set(self.returned))
         obstacle = ""
-        self._found = []
+        types: frozenset[str] = frozenset()
+        expects: frozenset[str] = frozenset()
         searches = self._searches.get(shape) or self._begin(shape, job)
         for _ in range(tasks):
+            self._found = []
             if not self._place_task(job, searches, may_borrow):
                 obstacle = self._obstacle(job, searches, may_borrow)
                 self._in_vain[may_borrow][shape] = Placed(obstacle=obstacle)
@@ -122,13 +125,15 @@ class Packer:
                 break
             if self._limits:
                 self._running[array_of(job)] += 1
+            types |= self._types()
+            expects |= self._expected()
         return Placed(
             self.borrowed.total() - before[0],
             self.beyond.total() - before[1],
             frozenset(self.returned - before[2]),
             obstacle,
-            frozenset() if obstacle else self._expected(),
-            frozenset(room.borrowed for room in self._found if room.borrowed is not None),
+            expects,
+            types,
         )
 
     def place_whole(self, jobs: Sequence[Job], *, may_borrow: bool) -> list[Placed]:
@@ -164,15 +169,19 @@ class Packer:
                 self._count(choice, -1)
                 chosen[number] = job, replace(choice, beyond=True)
                 self._count(chosen[number][1], 1)
-        return [self._take_all(choice) for _, choice in chosen]
+        found = [self._take_all(choice) for _, choice in chosen]
+        if all(placed.expects for placed in found):
+            return found
+        # Slurm starts none of them before all can start.
+        return [replace(placed, expects=frozenset()) for placed in found]
 
     def _take_all(self, choice: _Choice) -> Placed:
         self._found, returned = [], set(self.returned)
         self._take(choice)
         more = sum(choice.kinds.values())
         borrowed, beyond = (0, more) if choice.beyond else (more, 0)
-        types = frozenset(choice.kinds)
-        return Placed(borrowed, beyond, frozenset(self.returned - returned), "", self._expected(), types)
+        taken_back = frozenset(self.returned - returned)
+        return Placed(borrowed, beyond, taken_back, "", self._expected(), self._types())
 
     def _turn_to(self, job: Job) -> int:
         """Look up where a record is refused; return a number for all that decides where it fits."""
@@ -186,6 +195,9 @@ class Packer:
             self._requests[id(request)] = asked
         shape = (asked, *_size_of(job), limit, self._refusal)
         return self._shapes.setdefault(shape, len(self._shapes))
+
+    def _types(self) -> frozenset[str]:
+        return frozenset(room.borrowed for room in self._found if room.borrowed is not None)
 
     def _expected(self) -> frozenset[str]:
         names = frozenset(room.name for room in self._found)

@@ -86,6 +86,32 @@ def test_a_job_that_is_not_started_on_an_unused_machine_claims_none_and_none_is_
     assert story.read(waiting()).count == 0
 
 
+def test_an_array_of_more_tasks_than_there_may_be_machines_is_held_against_slurm_too() -> None:
+    tasks = waiting(id="8_[1-9]", task_count=9)
+    story = Story(DEMAND.model_copy(update={"max_nodes": 1}))
+    assert story.read(IDLE, tasks).claimed == {"pc1"}
+    growth = story.wait(IDLE, tasks)
+    assert (growth.claimed, growth.count) == (frozenset(), 0)
+    assert "Slurm does not start it" in verdict(growth, "8_[1-9]").why
+
+
+def test_tasks_that_should_start_are_waited_for_while_machines_come_for_others() -> None:
+    tasks = waiting(id="8_[1-9]", task_count=9)
+    story = Story()
+    assert story.read(IDLE, tasks).count == 4
+    growth = story.wait(IDLE, tasks)
+    assert (growth.claimed, growth.count) == (frozenset(), 0)
+
+
+def test_a_component_waits_for_the_machines_of_the_others_and_nothing_is_wrong() -> None:
+    story = Story()
+    parts = (waiting(id="8+0"), waiting(id="8+1"))
+    assert story.wait(IDLE, *parts).claimed == {"pc1"}
+    assert not story.marks
+    growth = story.wait(IDLE, OTHER, *parts)
+    assert (growth.claimed, growth.count) == (frozenset(), 0)
+
+
 def test_before_it_has_waited_for_as_long_as_settle_nothing_is_concluded() -> None:
     story = Story()
     assert story.wait(IDLE, waiting(), minutes=5).claimed == {"pc1"}
