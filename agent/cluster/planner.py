@@ -27,7 +27,6 @@ from agent.cluster.shrink.surplus import NodeVerdict, plan_surplus
 from agent.cluster.steer.weights import SetWeight, plan_weights
 from agent.core.estimates import ForJobs
 from agent.slurm.model import Snapshot
-from agent.slurm.reservation import Reservation
 from agent.slurm.scheduling import Scheduling
 
 
@@ -112,7 +111,7 @@ _Growth: TypeAlias = tuple[
     Mapping[str, datetime],
     tuple[Move, ...],
     Scheduling | None,
-    tuple[Reservation, ...],
+    tuple[object, ...],
     GrowthPlan,
 ]
 """A growth, with all that it follows from before it."""
@@ -168,7 +167,8 @@ class Planner:
         waiting = moment.history.waiting_since if moment.history else {}
         with self._lock:
             last = self._last
-        kept_free = moment.reservations or ()
+        # Reservations are equal whoever may use them, and however much they take.
+        kept_free = tuple((r, r.partition, r.users, r.cpus) for r in moment.reservations or ())
         follows_from = (supply, settings, waiting, moves, moment.scheduling, kept_free)
         if last is not None and last[0] is snapshot and last[1:7] == follows_from:
             return last[7]

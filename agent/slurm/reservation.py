@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 
@@ -15,9 +15,9 @@ class Reservation:
     starts: datetime
     ends: datetime
     flags: frozenset[str] = frozenset()
-    partition: str = ""
+    partition: str = field(default="", compare=False)
     """The one that its nodes were chosen from; all of it, with the flag ``PART_NODES``."""
-    users: frozenset[str] = frozenset()
+    users: frozenset[str] = field(default=frozenset(), compare=False)
     """Who may use it; a name after a minus sign may not. Accounts and groups are not among them."""
-    cpus: int = 0
+    cpus: int = field(default=0, compare=False)
     """All that it takes, on all nodes together; 0 where that is not told."""
