@@ -131,6 +131,8 @@ def test_an_agent_that_is_killed_again_and_again_empties_the_machines_before_the
 ) -> None:
     node, job = lent
     quiet.reserve(len(QUIET.machines))
+    # An agent that is killed while it asks for the job's next machine counts on that for a while.
+    agent.ask("pause")
     agent.ask("renew")
     for stage, reached in (
         ("the renewal is refused", lambda: agent.told("Extension refused")),
@@ -142,6 +144,7 @@ def test_an_agent_that_is_killed_again_and_again_empties_the_machines_before_the
         agent.start()
     wait_for("it is given back", lambda: not quiet.held())
     assert quiet.ended() == ["DeleteSlice"]
+    agent.ask("unpause")
     bed.slurm.wait_for_job(job, "COMPLETED")
     assert bed.slurm.job_nodes(job) in OLD.machines
 
